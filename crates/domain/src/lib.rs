@@ -1,0 +1,21 @@
+//! Types and rules of Patchwright, without any I/O.
+//!
+//! Everything here is a function of its arguments: time, files and bytes come in from the
+//! rooms around it, so each rule can be tested, replayed by an auditor and simulated from a seed.
+//!
+//! The data's way through it:
+//!
+//! ```text
+//! files::FileView ─► (inspect) ─► inventory::Inventory ─┐
+//! signed archive  ─► (collect) ─► archive::Suite        ├─► check::check ─► check::Report
+//! OSV, KEV        ─► (collect) ─► advisory::Advisory    ┘
+//! ```
+//!
+//! Terms are those of the glossary in `ARCHITECTURE.md`.
+
+pub mod advisory;
+pub mod archive;
+pub mod deb822;
+pub mod files;
+pub mod inventory;
+pub mod version;
