@@ -1,2 +1,33 @@
-//! x
-fn main(){}
+//! Developer commands: `cargo xtask COMMAND`.
+
+mod fuzz;
+mod system;
+mod test;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", about = "Developer commands of Patchwright")]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Install what the tests need, then run every test.
+    Test(test::Arguments),
+    /// Format, lints, dependency policy.
+    Lint,
+    /// Run fuzz targets for a while each.
+    Fuzz(fuzz::Arguments),
+}
+
+fn main() -> Result<()> {
+    match Arguments::parse().command {
+        Command::Test(arguments) => test::run_tests(&arguments),
+        Command::Lint => test::lint(),
+        Command::Fuzz(arguments) => fuzz::run_targets(&arguments),
+    }
+}

@@ -15,6 +15,7 @@
 
 pub mod advisory;
 pub mod archive;
+pub mod candidate;
 pub mod deb822;
 pub mod files;
 pub mod inventory;

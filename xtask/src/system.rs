@@ -1,0 +1,107 @@
+//! Processes and system packages.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, bail};
+
+/// Debian packages that the tests use, each with the program that shows it is there.
+const NEEDED: &[(&str, &str)] = &[
+    ("apt-utils", "/usr/bin/apt-ftparchive"),
+    ("debian-archive-keyring", "/usr/share/keyrings/debian-archive-keyring.gpg"),
+    ("debsecan", "/usr/bin/debsecan"),
+    ("distro-info-data", "/usr/share/distro-info/debian.csv"),
+    ("e2fsprogs", "/sbin/mke2fs"),
+    ("fdisk", "/sbin/sfdisk"),
+    ("gnupg", "/usr/bin/gpg"),
+    ("mmdebstrap", "/usr/bin/mmdebstrap"),
+    ("python3-apt", "/usr/lib/python3/dist-packages/apt_pkg.pyi"),
+    ("python3-rpm", "/usr/lib/python3/dist-packages/rpm/__init__.py"),
+    ("qemu-utils", "/usr/bin/qemu-img"),
+    ("rpm", "/usr/bin/rpm"),
+    ("zstd", "/usr/bin/zstd"),
+];
+
+/// The workspace's root directory.
+pub(crate) fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .expect("xtask lies one level below the workspace's root")
+        .to_owned()
+}
+
+/// Runs a program in the workspace's root with its output shown.
+pub(crate) fn run(program: &str, arguments: &[&str]) -> Result<()> {
+    run_with(program, arguments, &[])
+}
+
+/// The same with further environment variables.
+pub(crate) fn run_with(
+    program: &str,
+    arguments: &[&str],
+    environment: &[(&str, &str)],
+) -> Result<()> {
+    eprintln!("  + {program} {}", arguments.join(" "));
+    let status = Command::new(program)
+        .args(arguments)
+        .envs(environment.iter().copied())
+        .current_dir(root())
+        .status()
+        .with_context(|| format!("cannot start `{program}`"))?;
+    if !status.success() {
+        bail!("`{program} {}` ended with {status}", arguments.join(" "));
+    }
+    Ok(())
+}
+
+/// Whether a program can be started.
+pub(crate) fn has(program: &str, probe: &[&str]) -> bool {
+    Command::new(program)
+        .args(probe)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()
+        .is_ok_and(|status| status.success())
+}
+
+/// Installs what is missing through apt, saying so; does nothing where all is there.
+pub(crate) fn ensure_packages() -> Result<()> {
+    let missing: Vec<&str> = NEEDED
+        .iter()
+        .filter(|(_, witness)| !present(witness))
+        .map(|(package, _)| *package)
+        .collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    if !Path::new("/usr/bin/apt-get").exists() {
+        bail!(
+            "the tests compare Patchwright with Debian's own tools and need: {}\n\
+             help: run them on a Debian or Ubuntu machine, or in a container of one",
+            missing.join(" ")
+        );
+    }
+    eprintln!("Installing what the tests need: {}", missing.join(" "));
+    // An unreachable third-party source must not stop us: install fails by itself if it matters.
+    if let Err(error) = apt(&["update"]) {
+        eprintln!("warning: {error}");
+    }
+    let mut arguments = vec!["install", "--yes", "--no-install-recommends"];
+    arguments.extend(&missing);
+    apt(&arguments)
+}
+
+fn present(witness: &str) -> bool {
+    Path::new(witness).exists() || Path::new("/usr").join(&witness[1..]).exists()
+}
+
+fn apt(arguments: &[&str]) -> Result<()> {
+    let environment = [("DEBIAN_FRONTEND", "noninteractive")];
+    if has("test", &["-w", "/var/lib/dpkg/lock"]) {
+        return run_with("apt-get", arguments, &environment);
+    }
+    let mut with_sudo = vec!["DEBIAN_FRONTEND=noninteractive", "apt-get"];
+    with_sudo.extend(arguments);
+    run("sudo", &with_sudo)
+}
