@@ -57,6 +57,84 @@ pub struct SourcePackage {
     pub version: String,
 }
 
+/// Debian architectures whose boot files are signed, as they end the names of signed sources.
+const SIGNED_ARCHITECTURES: [&str; 4] = ["-amd64", "-arm64", "-i386", "-armhf"];
+
+impl SourcePackage {
+    /// The source package whose code a binary carries, seen through Secure Boot signing.
+    ///
+    /// Debian builds signed boot files from a generated second source, while advisories speak of
+    /// the first one: `linux-signed-amd64 6.1.192+2` carries the signed binaries of
+    /// `linux 6.1.192-2` and is invisible to whoever asks for `linux`. The generated version is
+    /// the first one's with its `-` written as `+`; some templates put a number of their own
+    /// before it (`grub-efi-amd64-signed 1+2.06+13+deb12u1` signs `grub2 2.06-13+deb12u1`).
+    /// Ubuntu's `linux-signed` has the version of `linux` itself.
+    ///
+    /// `shim-signed` has code and fixes of its own and stays what it is, as does everything
+    /// whose name or version does not follow the pattern.
+    pub fn resolve_signed(name: &str, version: &str) -> Self {
+        signed_source(name, version)
+            .unwrap_or_else(|| Self { name: name.to_owned(), version: version.to_owned() })
+    }
+}
+
+/// What the generated source `name version` signs, `None` where it signs nothing.
+fn signed_source(name: &str, version: &str) -> Option<SourcePackage> {
+    if let Some(flavour) = name.strip_prefix("linux-signed")
+        && (flavour.is_empty() || flavour.starts_with('-'))
+    {
+        let debian_flavour = without_signed_architecture(flavour);
+        let (flavour, version) = match debian_flavour {
+            Some(flavour) => (flavour, unsigned_version(version)?),
+            None => (flavour, version.to_owned()),
+        };
+        return Some(SourcePackage { name: format!("linux{flavour}"), version });
+    }
+    let template = without_signed_architecture(name.strip_suffix("-signed")?)?;
+    let (epoch, rest) = match version.split_once(':') {
+        Some((epoch, rest)) => (Some(epoch), rest),
+        None => (None, version),
+    };
+    let name = match template {
+        "grub-efi" => "grub2",
+        "shim-helpers" => "shim",
+        "systemd-boot-efi" => "systemd",
+        "fwupd-efi" => "fwupd-efi",
+        // fwupd 1.5 signed itself; since it was split, fwupd-efi (epoch 1) is what is signed.
+        "fwupd" if epoch.is_some() => "fwupd-efi",
+        "fwupd" => "fwupd",
+        _ => return None,
+    };
+    let unsigned = unsigned_version(without_template_version(rest))?;
+    let version = epoch.map_or_else(|| unsigned.clone(), |epoch| format!("{epoch}:{unsigned}"));
+    Some(SourcePackage { name: name.to_owned(), version })
+}
+
+fn without_signed_architecture(name: &str) -> Option<&str> {
+    SIGNED_ARCHITECTURES.iter().find_map(|architecture| name.strip_suffix(architecture))
+}
+
+/// `2.06+13+deb12u1` → `2.06-13+deb12u1`; `None` where it is not a rewritten version.
+fn unsigned_version(signed: &str) -> Option<String> {
+    if signed.contains('-') {
+        return None;
+    }
+    let (upstream, revision) = signed.split_once('+')?;
+    Some(format!("{upstream}-{revision}"))
+}
+
+/// `1+2.06+13` → `2.06+13`; `16.1+2` stays, as nothing but the version itself is in it.
+fn without_template_version(signed: &str) -> &str {
+    match signed.split_once('+') {
+        Some((template, rest))
+            if rest.contains('+') && template.bytes().all(|byte| byte.is_ascii_digit()) =>
+        {
+            rest
+        }
+        _ => signed,
+    }
+}
+
 /// How completely a package is installed (dpkg's status word; rpm and apk know only `Installed`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -138,4 +216,47 @@ pub struct Inventory {
     pub runtime: Option<Runtime>,
     /// Parts that could not be understood, in words; what they would have said is unknown.
     pub problems: Vec<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn signed_boot_files_are_traced_to_the_source_they_sign() {
+        let cases = [
+            ("linux-signed-amd64", "6.1.192+2", "linux", "6.1.192-2"),
+            ("linux-signed-arm64", "5.10.127+2~bpo10+1", "linux", "5.10.127-2~bpo10+1"),
+            ("linux-signed-6.12-amd64", "6.12.117+1~deb12u1", "linux-6.12", "6.12.117-1~deb12u1"),
+            ("linux-signed", "5.15.0-91.101", "linux", "5.15.0-91.101"),
+            ("linux-signed-hwe-6.5", "6.5.0-14.14~22.04.1", "linux-hwe-6.5", "6.5.0-14.14~22.04.1"),
+            ("grub-efi-amd64-signed", "1+2.06+13+deb12u1", "grub2", "2.06-13+deb12u1"),
+            ("grub-efi-arm64-signed", "1+2.06+3~deb11u6", "grub2", "2.06-3~deb11u6"),
+            ("shim-helpers-amd64-signed", "1+16.1+2~deb12u1", "shim", "16.1-2~deb12u1"),
+            ("fwupd-amd64-signed", "1:1.4+1", "fwupd-efi", "1:1.4-1"),
+            ("fwupd-amd64-signed", "1.5.7+4", "fwupd", "1.5.7-4"),
+        ];
+        for (name, version, source, source_version) in cases {
+            let expected =
+                SourcePackage { name: source.to_owned(), version: source_version.to_owned() };
+            assert_eq!(SourcePackage::resolve_signed(name, version), expected, "{name} {version}");
+        }
+    }
+
+    #[test]
+    fn everything_else_stays_what_it_is() {
+        for (name, version) in [
+            ("shim-signed", "1.51~1+deb12u1"),
+            ("openssl", "3.0.19-1~deb12u2"),
+            ("linux", "6.1.192-2"),
+            ("linux-signedness", "1-1"),
+            ("linux-signed-amd64", "6.1.192"),
+            ("grub-efi-amd64-signed", "2.06-13"),
+            ("python-signedjson", "1.1.1-2"),
+            ("acme-amd64-signed", "1+2.0+1"),
+        ] {
+            let expected = SourcePackage { name: name.to_owned(), version: version.to_owned() };
+            assert_eq!(SourcePackage::resolve_signed(name, version), expected);
+        }
+    }
 }
