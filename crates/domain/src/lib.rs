@@ -19,4 +19,5 @@ pub mod candidate;
 pub mod deb822;
 pub mod files;
 pub mod inventory;
+pub mod priority;
 pub mod version;
