@@ -72,3 +72,15 @@ pub struct OfferedPackage {
     /// `Phased-Update-Percentage`, where the archive (Ubuntu) rolls out in phases.
     pub phased_percentage: Option<u8>,
 }
+
+impl SuiteFacts {
+    /// Whether the suite exists to carry security fixes, by its own words or its name
+    /// (`Debian-Security`, `bookworm-security`, `buster/updates`).
+    pub fn is_security(&self) -> bool {
+        let names = [&self.release_suite, &self.codename];
+        let by_name = |name: &str| name.ends_with("-security") || name.ends_with("/updates");
+        by_name(&self.suite)
+            || names.iter().any(|name| name.as_deref().is_some_and(by_name))
+            || self.label.as_deref().is_some_and(|label| label.ends_with("-Security"))
+    }
+}
