@@ -29,6 +29,9 @@ mod pack;
 mod resolve;
 mod vector;
 
+#[cfg(test)]
+mod tests;
+
 pub use facts::{
     AssetFacts, Automatable, CveFacts, Exploitation, Exposure, HumanImpact, InputProvenance,
     KevListing, LikelyExploitable, PotentialImpact, PriorityInputs, Sourced, SuiteKind,
