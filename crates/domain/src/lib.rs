@@ -19,5 +19,6 @@ pub mod candidate;
 pub mod deb822;
 pub mod files;
 pub mod inventory;
+pub mod matching;
 pub mod priority;
 pub mod version;
