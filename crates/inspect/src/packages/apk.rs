@@ -1,0 +1,151 @@
+//! apk-tools' database: `lib/apk/db/installed`, one letter per field.
+
+use domain::files::{FileError, FileView};
+use domain::inventory::{InstalledPackage, PackageState, SourcePackage};
+
+use super::{Listing, is_word};
+
+/// apk-tools 3 moved it below `/usr`.
+const PATHS: [&str; 2] = ["/lib/apk/db/installed", "/usr/lib/apk/db/installed"];
+
+/// It lists every file of every package: 1 MB for 300 packages.
+const LIMIT: u64 = 256 << 20;
+
+/// apk's architecture word for packages that run anywhere.
+pub(crate) const INDEPENDENT: &str = "noarch";
+
+/// What apk's files say.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Database {
+    /// The packages.
+    pub listing: Listing,
+    /// Architecture; empty where nothing tells it.
+    pub architecture: String,
+}
+
+/// Reads the database of a system, `None` where there is none.
+pub(crate) fn read(files: &dyn FileView) -> Result<Option<Database>, FileError> {
+    for path in PATHS {
+        let Some(content) = files.read(path, LIMIT)? else { continue };
+        let listing = parse_installed(&content);
+        let stated = files.read("/etc/apk/arch", 1024)?.unwrap_or_default();
+        let stated =
+            String::from_utf8_lossy(&stated).lines().next().unwrap_or("").trim().to_owned();
+        let architecture = if is_word(&stated) {
+            stated
+        } else {
+            listing.most_frequent_architecture(INDEPENDENT).unwrap_or_default()
+        };
+        return Ok(Some(Database { listing, architecture }));
+    }
+    Ok(None)
+}
+
+/// Reads the text of an `installed` file.
+///
+/// A package ends at a blank line. Besides its own fields (`P` name, `V` version, `A`
+/// architecture, `o` origin) it lists its files with further letters (`F`, `R`, `Z`…), none of
+/// them among ours.
+pub fn parse_installed(content: &[u8]) -> Listing {
+    let text = String::from_utf8_lossy(content);
+    let mut listing = Listing::default();
+    let mut fields = Fields::default();
+    for line in text.lines().chain([""]) {
+        if line.is_empty() {
+            match std::mem::take(&mut fields).into_package() {
+                Some(Ok(package)) => listing.packages.push(package),
+                Some(Err(problem)) => listing.problems.push(problem),
+                None => {}
+            }
+            continue;
+        }
+        fields.any = true;
+        let Some((letter, value)) = line.split_once(':') else { continue };
+        match letter {
+            "P" => fields.name = Some(value),
+            "V" => fields.version = Some(value),
+            "A" => fields.architecture = Some(value),
+            "o" => fields.origin = Some(value),
+            _ => {}
+        }
+    }
+    listing.sorted()
+}
+
+#[derive(Default)]
+struct Fields<'a> {
+    any: bool,
+    name: Option<&'a str>,
+    version: Option<&'a str>,
+    architecture: Option<&'a str>,
+    origin: Option<&'a str>,
+}
+
+impl Fields<'_> {
+    /// `None` between paragraphs.
+    fn into_package(self) -> Option<Result<InstalledPackage, String>> {
+        if !self.any {
+            return None;
+        }
+        let (Some(name), Some(version)) =
+            (self.name.filter(|name| is_word(name)), self.version.filter(|word| is_word(word)))
+        else {
+            return Some(Err(format!(
+                "a record of apk's database names the package {:?} and the version {:?}",
+                self.name, self.version
+            )));
+        };
+        let architecture =
+            self.architecture.filter(|word| is_word(word)).unwrap_or(INDEPENDENT).to_owned();
+        let origin = self.origin.filter(|word| is_word(word)).unwrap_or(name);
+        Some(Ok(InstalledPackage {
+            name: name.to_owned(),
+            architecture,
+            version: version.to_owned(),
+            // Alpine builds all packages of an origin together, with one version.
+            source: SourcePackage { name: origin.to_owned(), version: version.to_owned() },
+            state: PackageState::Installed,
+            held: false,
+        }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    const INSTALLED: &str = "C:Q1abc=\nP:musl\nV:1.2.5-r0\nA:x86_64\nS:1\nL:MIT\no:musl\nF:lib\nR:ld-musl-x86_64.so.1\na:0:0:755\n\nC:Q1def=\nP:libcrypto3\nV:3.3.2-r0\nA:x86_64\no:openssl\nF:P\nR:o\n\n";
+
+    #[test]
+    fn packages_come_with_their_origin() {
+        let files = BTreeMap::from([
+            ("/lib/apk/db/installed".to_owned(), INSTALLED.as_bytes().to_vec()),
+            ("/etc/apk/arch".to_owned(), b"x86_64\n".to_vec()),
+        ]);
+
+        let database = read(&files).unwrap().unwrap();
+
+        let seen: Vec<_> = database
+            .listing
+            .packages
+            .iter()
+            .map(|package| {
+                (package.name.as_str(), package.source.name.as_str(), package.version.as_str())
+            })
+            .collect();
+        assert_eq!(seen, [("libcrypto3", "openssl", "3.3.2-r0"), ("musl", "musl", "1.2.5-r0")]);
+        assert_eq!(database.architecture, "x86_64");
+        assert_eq!(database.listing.problems, Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_nameless_record_is_told() {
+        let listing = parse_installed(b"V:1-r0\nA:x86_64\n\nP:ok\nV:2-r0\n");
+
+        assert_eq!(listing.packages.len(), 1);
+        assert_eq!(listing.packages[0].architecture, "noarch");
+        assert_eq!(listing.problems.len(), 1);
+    }
+}
