@@ -10,23 +10,32 @@
 //! - of different kinds, the kind: pre-release suffix < invalid < end < `-rN` < `~hash` < suffix
 //!   number < suffix < letter < digits.
 //!
-//! What breaks the grammar is one token, *invalid*, which ends the comparison; two of them are
-//! equal. apk computes with 64 bits and wraps; so do we, for the answers must be apk's.
+//! What breaks the grammar is one token, *invalid*, which ends the comparison. apk computes with
+//! 64 bits and wraps; so do we, for the answers must be apk's.
+//!
+//! In one case we say more than apk-tools 3: where the grammar breaks at the same place in both
+//! versions, apk calls them equal, and we order what remains (digits as numbers, the rest as
+//! text). Alpine shipped such versions while apk-tools 2 took them (sudo `1.9.5p1` < `1.9.5p2`),
+//! and calling them equal would hide a fix. What remains from `-` on stays out of it, as in both.
 //!
 //! # Key layout
 //!
 //! Each token is a byte for its kind, in the order above, and its value: a number; a letter;
 //! a suffix needs none; later digits are [`AS_TEXT`], the text, [`END_OF_TEXT`] where they begin
-//! with `0`, else [`AS_NUMBER`] and the number; a hash is its text and [`END_OF_TEXT`].
+//! with `0`, else [`AS_NUMBER`] and the number; a hash is its text and [`END_OF_TEXT`]; the
+//! remains of an invalid version are [`DIGITS`] and the number for digits, each other byte plus
+//! one, and [`END_OF_TEXT`].
 
 use std::cmp::Ordering;
 
 use super::invalid::InvalidVersionReason as Reason;
-use super::key::{NumberCode, push_number, split_run};
+use super::key::{NumberCode, compare_digits, push_digits, push_number, split_run};
 
 const END_OF_TEXT: u8 = 0;
 const AS_TEXT: u8 = 0;
 const AS_NUMBER: u8 = 1;
+/// Where the digits stand among the other bytes of what remains.
+const DIGITS: u8 = b'0' + 1;
 
 /// What a suffix says about the release.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -73,7 +82,7 @@ enum Token<'a> {
     Hash(&'a [u8]),
     Revision(u64),
     End,
-    Invalid(Reason),
+    Invalid { reason: Reason, remains: &'a [u8] },
 }
 
 impl Token<'_> {
@@ -81,7 +90,7 @@ impl Token<'_> {
     fn rank(self) -> u8 {
         match self {
             Self::Suffix(suffix) if suffix.is_pre_release() => suffix as u8,
-            Self::Invalid(_) => 4,
+            Self::Invalid { .. } => 4,
             Self::End => 5,
             Self::Revision(_) => 6,
             Self::Hash(_) => 7,
@@ -103,12 +112,15 @@ impl Token<'_> {
             }
             (Self::Letter(a), Self::Letter(b)) => a.cmp(&b),
             (Self::Hash(a), Self::Hash(b)) => a.cmp(b),
+            (Self::Invalid { remains: a, .. }, Self::Invalid { remains: b, .. }) => {
+                compare_remains(a, b)
+            }
             (a, b) => a.rank().cmp(&b.rank()),
         }
     }
 
     fn is_last(self) -> bool {
-        matches!(self, Self::End | Self::Invalid(_))
+        matches!(self, Self::End | Self::Invalid { .. })
     }
 }
 
@@ -125,7 +137,12 @@ impl<'a> Tokens<'a> {
 
     /// The next token; after the last one there is nothing to ask for.
     fn next(&mut self) -> Token<'a> {
-        let token = self.read().unwrap_or_else(Token::Invalid);
+        let token = self.read().unwrap_or_else(|reason| {
+            let is_revision =
+                self.rest.starts_with(b"-") || matches!(self.previous, Some(Token::Revision(_)));
+            let remains = if is_revision { &[] } else { self.rest };
+            Token::Invalid { reason, remains }
+        });
         self.previous = Some(token);
         token
     }
@@ -169,7 +186,12 @@ impl<'a> Tokens<'a> {
                 Ok(Token::Hash(hash))
             }
             b'-' if !matches!(previous, Token::Revision(_)) && after.starts_with(b"r") => {
-                self.rest = &after[1..];
+                let number_at = &after[1..];
+                let has_number = number_at.first().is_some_and(u8::is_ascii_digit);
+                if !has_number {
+                    return Err(Reason::RevisionNumberExpected);
+                }
+                self.rest = number_at;
                 Ok(Token::Revision(self.digits()?.1))
             }
             _ => Err(Reason::Character { found: self.first_char() }),
@@ -206,6 +228,42 @@ pub(super) fn compare(a: &str, b: &str) -> Ordering {
     }
 }
 
+fn compare_remains(mut a: &[u8], mut b: &[u8]) -> Ordering {
+    loop {
+        let (text_a, rest_a) = split_run(a, |byte| !byte.is_ascii_digit());
+        let (text_b, rest_b) = split_run(b, |byte| !byte.is_ascii_digit());
+        // Text ends where a digit or nothing follows, which decides if the text does not.
+        let end_of = |rest: &[u8]| if rest.is_empty() { 0 } else { DIGITS };
+        let texts = text_a.iter().map(|byte| byte + 1).chain([end_of(rest_a)]);
+        let text = texts.cmp(text_b.iter().map(|byte| byte + 1).chain([end_of(rest_b)]));
+        if text != Ordering::Equal || rest_a.is_empty() {
+            return text;
+        }
+        let (number_a, rest_a) = split_run(rest_a, u8::is_ascii_digit);
+        let (number_b, rest_b) = split_run(rest_b, u8::is_ascii_digit);
+        let number = compare_digits(number_a, number_b);
+        if number != Ordering::Equal {
+            return number;
+        }
+        (a, b) = (rest_a, rest_b);
+    }
+}
+
+fn push_remains(mut remains: &[u8], out: &mut Vec<u8>) {
+    loop {
+        let (text, rest) = split_run(remains, |byte| !byte.is_ascii_digit());
+        // UTF-8 has no byte 0xff, so one more never overflows.
+        out.extend(text.iter().map(|byte| byte + 1));
+        if rest.is_empty() {
+            return out.push(END_OF_TEXT);
+        }
+        let (digits, rest) = split_run(rest, u8::is_ascii_digit);
+        out.push(DIGITS);
+        push_digits(digits, NumberCode::WHOLE_BYTE, out);
+        remains = rest;
+    }
+}
+
 pub(super) fn write_key(version: &str, out: &mut Vec<u8>) {
     let mut tokens = Tokens::of(version);
     loop {
@@ -230,7 +288,8 @@ pub(super) fn write_key(version: &str, out: &mut Vec<u8>) {
                 out.push(END_OF_TEXT);
             }
             Token::Suffix(_) => {}
-            Token::End | Token::Invalid(_) => return,
+            Token::Invalid { remains, .. } => return push_remains(remains, out),
+            Token::End => return,
         }
     }
 }
@@ -244,7 +303,9 @@ pub(super) fn validate(version: &str) -> Result<(), (usize, Reason)> {
     loop {
         match tokens.next() {
             Token::End => return Ok(()),
-            Token::Invalid(reason) => return Err((version.len() - tokens.rest.len(), reason)),
+            Token::Invalid { reason, .. } => {
+                return Err((version.len() - tokens.rest.len(), reason));
+            }
             _ => {}
         }
     }

@@ -47,6 +47,9 @@ pub enum InvalidVersionReason {
         /// The character.
         found: char,
     },
+    /// apk's `-r` needs a number.
+    #[error("a number is expected after `-r`")]
+    RevisionNumberExpected,
     /// apk knows only certain words behind an underscore.
     #[error("the suffix after `_` is none of alpha, beta, pre, rc, cvs, svn, git, hg, p")]
     UnknownSuffix,

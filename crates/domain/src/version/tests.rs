@@ -105,7 +105,7 @@ fn refusals_name_the_place_and_the_reason() {
         ),
         (
             refused(VersionKind::Apk, "1.2-r"),
-            "`1.2-r` is no apk version: a digit is expected (at byte 5)",
+            "`1.2-r` is no apk version: a number is expected after `-r` (at byte 3)",
         ),
         (
             refused(VersionKind::Apk, "1.2~xyz"),
