@@ -76,6 +76,20 @@ impl SourcePackage {
         signed_source(name, version)
             .unwrap_or_else(|| Self { name: name.to_owned(), version: version.to_owned() })
     }
+
+    /// The source of a binary package from its `Source: name (version)` field, both parts taken
+    /// from the binary where missing (Debian Policy 5.6.1), seen through signing.
+    pub fn of_binary(name: &str, version: &str, field: Option<&str>) -> Self {
+        let field = field.map(str::trim).filter(|field| !field.is_empty());
+        let (source, source_version) = match field.map(|field| (field, field.split_once('('))) {
+            None => (name, version),
+            Some((source, None)) => (source, version),
+            Some((_, Some((source, rest)))) => {
+                (source.trim(), rest.trim_end().trim_end_matches(')').trim())
+            }
+        };
+        Self::resolve_signed(source, source_version)
+    }
 }
 
 /// What the generated source `name version` signs, `None` where it signs nothing.

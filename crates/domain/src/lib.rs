@@ -16,6 +16,8 @@
 pub mod advisory;
 pub mod archive;
 pub mod candidate;
+pub mod changelog;
+pub mod check;
 pub mod deb822;
 pub mod files;
 pub mod inventory;

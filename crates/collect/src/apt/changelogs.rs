@@ -1,0 +1,143 @@
+//! What missing patches fix: changelogs from verified packages, kept as facts.
+
+use std::fs::{self, File};
+use std::io;
+use std::path::PathBuf;
+
+use domain::advisory::{Changelog, Provenance};
+use domain::archive::OfferedPackage;
+use domain::changelog;
+
+use super::deb::{self, DebError};
+use super::store::write_whole;
+use super::{Collector, Progress, Suite, in_parallel};
+use crate::fetch::FetchError;
+
+/// Largest .deb that is fetched for its changelog alone.
+const DEB_LIMIT: u64 = 64 << 20;
+/// How many of a source's packages are tried before giving up.
+const ATTEMPTS: usize = 4;
+
+/// A changelog that is wanted.
+#[derive(Debug, Clone)]
+pub struct ChangelogWant<'a> {
+    /// Source package.
+    pub source: String,
+    /// Source version of the candidate.
+    pub version: String,
+    /// The suite that offers it.
+    pub suite: &'a Suite,
+    /// Packages of that suite built from this source and version.
+    pub packages: Vec<OfferedPackage>,
+}
+
+/// Why a changelog could not be had.
+#[derive(Debug, thiserror::Error)]
+pub enum ChangelogError {
+    /// The suite offers no package of the source, or only too large ones.
+    #[error("its archive offers no package below {limit_mb} MB to read the changelog from")]
+    NoPackage {
+        /// The limit.
+        limit_mb: u64,
+    },
+    /// It could not be fetched.
+    #[error(transparent)]
+    Fetch(#[from] FetchError),
+    /// It was not fetched before, and we may not fetch now.
+    #[error("its changelog was not fetched before")]
+    NotCached,
+    /// The packages tried hold none.
+    #[error("no changelog in `{filename}`")]
+    Deb {
+        /// Pool path of the last package tried.
+        filename: String,
+        /// Why.
+        source: DebError,
+    },
+    /// Our own disk failed.
+    #[error("cannot keep `{path}`")]
+    Disk {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+impl Collector {
+    /// The wanted changelogs, several at once; one outcome each, in their order.
+    pub fn changelogs(
+        &self,
+        wants: &[ChangelogWant<'_>],
+        progress: &dyn Progress,
+    ) -> Vec<Result<Changelog, ChangelogError>> {
+        in_parallel(wants, |want| {
+            progress.started(&want.source);
+            let outcome = self.changelog(want);
+            progress.finished(&want.source);
+            outcome
+        })
+    }
+
+    fn changelog(&self, want: &ChangelogWant<'_>) -> Result<Changelog, ChangelogError> {
+        let mut packages: Vec<&OfferedPackage> =
+            want.packages.iter().filter(|package| package.size <= DEB_LIMIT).collect();
+        // Signed copies carry a changelog of their own, without a word on what they fix.
+        packages.sort_by_key(|package| (is_signed_copy(package), package.size, &package.filename));
+        packages.dedup_by(|a, b| a.sha256 == b.sha256);
+        let none = ChangelogError::NoPackage { limit_mb: DEB_LIMIT >> 20 };
+        let mut last = none;
+        for package in packages.into_iter().take(ATTEMPTS) {
+            match self.changelog_of(want, package) {
+                Err(error @ ChangelogError::Deb { .. }) => last = error,
+                other => return other,
+            }
+        }
+        Err(last)
+    }
+
+    fn changelog_of(
+        &self,
+        want: &ChangelogWant<'_>,
+        package: &OfferedPackage,
+    ) -> Result<Changelog, ChangelogError> {
+        let directory = self.data.join("changelogs");
+        let path = directory.join(format!("{}.json", package.sha256));
+        let disk = |source: io::Error| ChangelogError::Disk { path: path.clone(), source };
+        match fs::read(&path) {
+            Ok(bytes) => {
+                if let Ok(changelog) = serde_json::from_slice(&bytes) {
+                    return Ok(changelog);
+                }
+                // Damaged facts are read again from their source.
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(disk(error)),
+        }
+        let Some(fetcher) = &self.fetcher else { return Err(ChangelogError::NotCached) };
+        fs::create_dir_all(&directory).map_err(disk)?;
+        // A directory of its own: another run may fetch the same package at the same time.
+        let place = tempfile::Builder::new().prefix(".deb-").tempdir_in(&directory).map_err(disk)?;
+        let deb = place.path().join("deb");
+        let uri = want.suite.pool_uri(&package.filename);
+        fetcher.verified(&uri, package.size, &package.sha256, &deb)?;
+        let text = deb::changelog(File::open(&deb).map_err(disk)?, &package.name).map_err(
+            |source| ChangelogError::Deb { filename: package.filename.clone(), source },
+        )?;
+        let changelog = Changelog {
+            source: want.source.clone(),
+            entries: changelog::parse(&text),
+            provenance: Provenance::DerivedFromChangelog {
+                filename: package.filename.clone(),
+                sha256: package.sha256.clone(),
+            },
+        };
+        let json = serde_json::to_vec(&changelog).map_err(io::Error::other).map_err(disk)?;
+        write_whole(&path, &json).map_err(disk)?;
+        Ok(changelog)
+    }
+}
+
+fn is_signed_copy(package: &OfferedPackage) -> bool {
+    package.filename.contains("-signed")
+}

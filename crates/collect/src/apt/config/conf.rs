@@ -1,0 +1,135 @@
+//! The few settings of `apt.conf(5)` that decide candidates or how archives are reached.
+
+use std::collections::BTreeMap;
+
+use domain::files::{EntryKind, FileView};
+
+use super::{ConfigError, FILE_LIMIT};
+
+/// Deepest nesting of scopes that is followed; real files have three.
+const DEPTH_LIMIT: usize = 32;
+
+/// Settings by their full name in lower case (`acquire::http::proxy`); later files win.
+#[derive(Debug, Clone, Default)]
+pub struct AptConf {
+    values: BTreeMap<String, String>,
+}
+
+impl AptConf {
+    /// Reads `apt.conf.d/*`, then `apt.conf`, below `root` (`/etc/apt`), as apt does.
+    pub fn read(files: &dyn FileView, root: &str) -> Result<Self, ConfigError> {
+        let mut conf = Self::default();
+        let parts = format!("{root}/apt.conf.d");
+        let mut paths: Vec<String> = files
+            .list(&parts)?
+            .into_iter()
+            .filter(|entry| entry.kind == EntryKind::File && is_conf_name(&entry.name))
+            .map(|entry| format!("{parts}/{}", entry.name))
+            .collect();
+        paths.push(format!("{root}/apt.conf"));
+        for path in paths {
+            if let Some(bytes) = files.read(&path, FILE_LIMIT)? {
+                conf.add(&String::from_utf8_lossy(&bytes));
+            }
+        }
+        Ok(conf)
+    }
+
+    /// A setting, by its name without regard to case.
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.values.get(&name.to_ascii_lowercase()).map(String::as_str)
+    }
+
+    /// Proxy for a scheme and host: the host's own setting first; `DIRECT` means none.
+    pub fn proxy(&self, scheme: &str, host: &str) -> Option<&str> {
+        let own = self.get(&format!("Acquire::{scheme}::Proxy::{host}"));
+        let fallback = (scheme == "https").then(|| self.get("Acquire::http::Proxy")).flatten();
+        own.or_else(|| self.get(&format!("Acquire::{scheme}::Proxy")))
+            .or(fallback)
+            .filter(|proxy| !proxy.is_empty() && !proxy.eq_ignore_ascii_case("DIRECT"))
+    }
+
+    /// Adds a file's settings. What is not understood is skipped: none of it decides trust.
+    pub fn add(&mut self, text: &str) {
+        let mut scopes: Vec<String> = Vec::new();
+        let mut words: Vec<String> = Vec::new();
+        for token in tokens(text) {
+            match token {
+                Token::Word(word) => words.push(word),
+                Token::Open if scopes.len() < DEPTH_LIMIT => {
+                    scopes.push(words.pop().unwrap_or_default());
+                    words.clear();
+                }
+                Token::Open => return,
+                Token::Close => {
+                    scopes.pop();
+                    words.clear();
+                }
+                Token::End => {
+                    if let [name, value] = words.as_slice() {
+                        self.values.insert(full_name(&scopes, name), value.clone());
+                    }
+                    words.clear();
+                }
+            }
+        }
+    }
+}
+
+fn is_conf_name(name: &str) -> bool {
+    let stem = name.strip_suffix(".conf").unwrap_or(name);
+    !stem.is_empty()
+        && stem.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
+}
+
+fn full_name(scopes: &[String], name: &str) -> String {
+    let parts: Vec<&str> = scopes.iter().map(String::as_str).chain([name]).collect();
+    parts.join("::").to_ascii_lowercase()
+}
+
+/// apt's words for yes and no (`apt.conf(5)`).
+pub(super) fn parse_bool(word: &str) -> Option<bool> {
+    match word.trim().to_ascii_lowercase().as_str() {
+        "yes" | "true" | "with" | "on" | "enable" | "1" => Some(true),
+        "no" | "false" | "without" | "off" | "disable" | "0" => Some(false),
+        _ => None,
+    }
+}
+
+enum Token {
+    Word(String),
+    Open,
+    Close,
+    End,
+}
+
+fn tokens(text: &str) -> Vec<Token> {
+    let mut tokens = Vec::new();
+    let mut rest = text;
+    while let Some(first) = rest.chars().next() {
+        if rest.starts_with("//") || first == '#' {
+            rest = rest.find('\n').map_or("", |end| &rest[end..]);
+        } else if let Some(comment) = rest.strip_prefix("/*") {
+            rest = comment.find("*/").map_or("", |end| &comment[end + 2..]);
+        } else if let Some(quoted) = rest.strip_prefix('"') {
+            let end = quoted.find('"').unwrap_or(quoted.len());
+            tokens.push(Token::Word(quoted[..end].to_owned()));
+            rest = quoted.get(end + 1..).unwrap_or("");
+        } else if matches!(first, '{' | '}' | ';') {
+            tokens.push(match first {
+                '{' => Token::Open,
+                '}' => Token::Close,
+                _ => Token::End,
+            });
+            rest = &rest[1..];
+        } else if first.is_whitespace() {
+            rest = &rest[first.len_utf8()..];
+        } else {
+            let ends = |character: char| character.is_whitespace() || "{};\"".contains(character);
+            let end = rest.find(ends).unwrap_or(rest.len());
+            tokens.push(Token::Word(rest[..end].to_owned()));
+            rest = &rest[end..];
+        }
+    }
+    tokens
+}
