@@ -1,7 +1,7 @@
 //! Bytes from elsewhere, every length bounded by the caller.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Seek as _, SeekFrom, Write as _};
+use std::io::{self, Read, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -290,10 +290,16 @@ fn keep(
         .map_err(disk)?;
     file.set_len(offset).map_err(disk)?;
     let mut hasher = Sha256::new();
-    io::copy(&mut file, &mut hasher).map_err(disk)?;
-    file.seek(SeekFrom::End(0)).map_err(disk)?;
-    let mut got = offset;
     let mut buffer = vec![0; 128 * 1024];
+    loop {
+        // What an earlier run left, up to where this one goes on.
+        let read = file.read(&mut buffer).map_err(disk)?;
+        if read == 0 {
+            break;
+        }
+        hasher.update(&buffer[..read]);
+    }
+    let mut got = offset;
     loop {
         let read = from.read(&mut buffer).map_err(|error| unreachable(uri, &error))?;
         if read == 0 {

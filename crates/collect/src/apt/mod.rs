@@ -39,7 +39,6 @@ use jiff::Timestamp;
 use sha2::{Digest as _, Sha256};
 
 use crate::fetch::{FetchError, Fetched, Fetcher, Mark, hex};
-use config::Expiry;
 use index::{IndexFile, Network};
 use release::Release;
 use store::{SeenState, SuiteStore};

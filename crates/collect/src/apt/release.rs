@@ -141,7 +141,7 @@ impl Release {
             .ok_or_else(|| ReleaseError::Malformed { reason: "it has no `Date`".to_owned() })?;
         let valid_until = time(fields.get("Valid-Until"), "Valid-Until")?;
         let facts = SuiteFacts {
-            uri: without_credentials(&source.uri),
+            uri: source.public_uri(),
             suite: source.suite.clone(),
             components: source.components.clone(),
             architectures: Vec::new(),
@@ -170,19 +170,6 @@ impl Release {
     /// Names of who signed it.
     pub fn signers(&self) -> &[Signer] {
         &self.facts.signed_by
-    }
-}
-
-/// URI without `user:password@`.
-fn without_credentials(uri: &str) -> String {
-    match uri.split_once("://") {
-        Some((scheme, rest)) => {
-            let (authority, path) = rest.split_once('/').map_or((rest, ""), |(a, p)| (a, p));
-            let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
-            let slash = if path.is_empty() { "" } else { "/" };
-            format!("{scheme}://{host}{slash}{path}")
-        }
-        None => uri.to_owned(),
     }
 }
 

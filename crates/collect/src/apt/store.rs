@@ -16,7 +16,6 @@ use std::fs::{self, File};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
-use fs4::fs_std::FileExt as _;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
@@ -74,7 +73,7 @@ impl SuiteStore {
         let directory = data.join("archives").join(key);
         fs::create_dir_all(directory.join("index"))?;
         let lock = File::create(directory.join("lock"))?;
-        lock.lock_exclusive()?;
+        lock.lock()?;
         Ok(Self { directory, _lock: lock })
     }
 

@@ -289,7 +289,7 @@ fn signer_of(certificate: &SignedPublicKey) -> Signer {
 
 fn issuer_of(signature: &Signature) -> String {
     let fingerprint = signature.issuer_fingerprint().first().map(|issuer| format!("{issuer:X}"));
-    let key_id = || signature.issuer_key_id().first().map(|issuer| format!("{issuer:X}"));
+    let key_id = || signature.issuer_key_id().first().map(|issuer| issuer.to_string().to_uppercase());
     fingerprint.or_else(key_id).unwrap_or_else(|| "an unnamed key".to_owned())
 }
 

@@ -100,6 +100,8 @@ pub struct Question<'a> {
     pub inventory: &'a Inventory,
     /// All sources and how they fared.
     pub sources: &'a [SourceReport],
+    /// What gathering them could not read (damaged records).
+    pub gaps: &'a [Unknown],
     /// Knowledge from archives; `None` where the target's family has none that we read.
     pub archive: Option<ArchiveKnowledge<'a>>,
     /// Knowledge from advisory records; `None` where none were given.
@@ -163,6 +165,7 @@ fn offers_by_name<'a>(
 pub fn check(question: &Question<'_>) -> Report {
     let inventory = question.inventory;
     let mut unknown = unknown::sources(question);
+    unknown.extend(question.gaps.iter().cloned());
     unknown.extend(unknown::inventory(inventory));
     let matched = MatchedAdvisories::new(question);
     let upgrades = question.archive.map_or(&[][..], |archive| archive.upgrades);

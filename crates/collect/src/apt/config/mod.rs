@@ -38,6 +38,19 @@ pub struct Source {
     pub place: String,
 }
 
+impl Source {
+    /// Base URI without `user:password@`, fit for reports and messages.
+    pub fn public_uri(&self) -> String {
+        let Some((scheme, rest)) = self.uri.split_once("://") else { return self.uri.clone() };
+        let (authority, path) = match rest.find('/') {
+            Some(slash) => rest.split_at(slash),
+            None => (rest, ""),
+        };
+        let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
+        format!("{scheme}://{host}{path}")
+    }
+}
+
 /// Which keys may sign a source.
 #[derive(Debug, Clone)]
 pub enum Trust {

@@ -1,0 +1,373 @@
+//! Gathers what is known: the target's archives, advisory records, the KEV catalogue.
+
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::env;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result};
+use collect::apt::config::{self, ETC_APT, Source};
+use collect::apt::{AptConf, ChangelogWant, Collector, Freshness, Progress, Refusal, Suite};
+use collect::fetch::Fetcher;
+use collect::osv::{OsvLoad, Wanted};
+use collect::{kev, osv};
+use domain::advisory::Changelog;
+use domain::candidate::Preferences;
+use domain::check::{
+    OfferedSuite, SourceKind, SourceReport, SourceState, Unknown, UnknownAbout, Upgrade, upgrades,
+};
+use domain::files::FileView;
+use domain::inventory::Inventory;
+use domain::matching::ecosystems_of;
+use jiff::{SignedDuration, Timestamp};
+
+use super::arguments::CheckArgs;
+use super::progress::Watch;
+use crate::failure::helped;
+
+/// What the target's archives say.
+pub(super) struct Archives {
+    pub(super) suites: Vec<OfferedSuite>,
+    pub(super) sources: Vec<SourceReport>,
+    pub(super) preferences: Preferences,
+    pub(super) changelogs: BTreeMap<(String, String), Result<Changelog, String>>,
+}
+
+impl Archives {
+    /// Refreshes all sources, reads what they offer for this inventory, and the changelogs of
+    /// what is missing. `None` where no source is configured.
+    pub(super) fn gather(
+        arguments: &CheckArgs,
+        files: &dyn FileView,
+        inventory: &Inventory,
+        at: Timestamp,
+        watch: &Watch,
+    ) -> Result<Option<Self>> {
+        let host = inspect::open(Path::new("/"), None).context("cannot read this machine's files")?;
+        let sources = sources(arguments, files, host.files())?;
+        if sources.is_empty() {
+            return Ok(None);
+        }
+        let collector = collector(arguments, host.files(), at)?;
+        let outcomes = collector.refresh(&sources, &architectures(inventory), watch);
+        let preferences = preferences(files)?;
+
+        let mut suites = Vec::new();
+        let mut offered = Vec::new();
+        let mut reports = Vec::new();
+        for (source, outcome) in sources.iter().zip(outcomes) {
+            let outcome = outcome.and_then(|suite| {
+                let offers = offers(&suite, inventory)?;
+                Ok((suite, offers))
+            });
+            match outcome {
+                Ok((suite, offers)) => {
+                    reports.push(verified(&suite));
+                    offered.push(offers);
+                    suites.push(suite);
+                }
+                Err(refusal) => reports.push(refused(source, &refusal)),
+            }
+        }
+        let missing = upgrades(inventory, &offered, &preferences);
+        let changelogs = changelogs(&collector, &suites, &missing, watch);
+        Ok(Some(Self { suites: offered, sources: reports, preferences, changelogs }))
+    }
+}
+
+/// The configured sources: those named on the command line, or the target's own.
+fn sources(
+    arguments: &CheckArgs,
+    target: &dyn FileView,
+    host: &dyn FileView,
+) -> Result<Vec<Source>> {
+    let read = match &arguments.sources {
+        None => config::read_sources(target, ETC_APT),
+        Some(path) => {
+            let path = std::path::absolute(path)
+                .with_context(|| format!("cannot find `{}`", path.display()))?;
+            let name = path.display().to_string();
+            if path.is_dir() {
+                config::read_sources(host, &name)
+            } else if path.is_file() {
+                config::read_sources_file(host, &name, ETC_APT)
+            } else {
+                let error = anyhow::anyhow!("there is no `{name}`");
+                return Err(helped(error, "name a sources file or directory with --sources"));
+            }
+        }
+    };
+    let sources = read.map_err(|error| {
+        let help = error.help().unwrap_or_default();
+        helped(error, help)
+    })?;
+    if sources.is_empty() && arguments.sources.is_some() {
+        let error = anyhow::anyhow!("`--sources` names no enabled `deb` source");
+        return Err(helped(error, "see sources.list(5) for both formats"));
+    }
+    Ok(sources)
+}
+
+fn architectures(inventory: &Inventory) -> Vec<String> {
+    let mut all = vec![inventory.architecture.clone()];
+    all.extend(inventory.foreign_architectures.iter().cloned());
+    all
+}
+
+/// The target's own pins and default release: they decide what apt would install there.
+fn preferences(files: &dyn FileView) -> Result<Preferences> {
+    let read = Preferences::read(files, ETC_APT).map_err(|error| {
+        let help = error.help();
+        helped(error, help)
+    })?;
+    let conf = AptConf::read(files, ETC_APT).map_err(|error| {
+        let help = error.help().unwrap_or_default();
+        helped(error, help)
+    })?;
+    match conf.get("APT::Default-Release") {
+        Some(release) if !release.is_empty() => {
+            read.with_default_release(release).context("cannot use `APT::Default-Release`")
+        }
+        _ => Ok(read),
+    }
+}
+
+fn collector(arguments: &CheckArgs, host: &dyn FileView, at: Timestamp) -> Result<Collector> {
+    let data = match &arguments.data {
+        Some(directory) => directory.clone(),
+        None => data_directory()?,
+    };
+    let data = std::path::absolute(&data).context("cannot find the data directory")?;
+    // How to reach archives is this machine's business, not the target's.
+    let conf = AptConf::read(host, ETC_APT).unwrap_or_default();
+    let fetcher = (!arguments.offline).then(|| Fetcher::new(Box::new(move |scheme, host| {
+        conf.proxy(scheme, host).map(str::to_owned).or_else(|| proxy_of_environment(scheme, host))
+    })));
+    let freshness = arguments.max_age.map_or_else(Freshness::default, |days| {
+        let limit = SignedDuration::from_hours(i64::from(days) * 24);
+        Freshness { moving: limit, point: limit }
+    });
+    Ok(Collector::new(data, fetcher, freshness, at))
+}
+
+/// `$XDG_DATA_HOME/patchwright`, or its default below the home directory.
+fn data_directory() -> Result<PathBuf> {
+    let set = |name: &str| env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    set("XDG_DATA_HOME")
+        .or_else(|| Some(set("HOME")?.join(".local/share")))
+        .map(|base| base.join("patchwright"))
+        .ok_or_else(|| {
+            helped(anyhow::anyhow!("there is no home directory to keep state in"), "use --data DIR")
+        })
+}
+
+/// The proxy that curl and apt would take from the environment.
+fn proxy_of_environment(scheme: &str, host: &str) -> Option<String> {
+    let variable = |name: &str| env::var(name).ok().filter(|value| !value.is_empty());
+    let exceptions = variable("no_proxy").or_else(|| variable("NO_PROXY")).unwrap_or_default();
+    let excepted = exceptions.split(',').map(str::trim).any(|name| {
+        let name = name.trim_start_matches('.');
+        name == "*"
+            || (!name.is_empty() && (host == name || host.ends_with(&format!(".{name}"))))
+    });
+    if excepted {
+        return None;
+    }
+    variable(&format!("{scheme}_proxy")).or_else(|| variable("all_proxy"))
+}
+
+/// What a suite offers of the installed packages and of their sources.
+fn offers(suite: &Suite, inventory: &Inventory) -> Result<OfferedSuite, Refusal> {
+    let names: HashSet<&str> =
+        inventory.packages.iter().map(|package| package.name.as_str()).collect();
+    let packages = suite.packages(&|name, _| names.contains(name))?;
+    Ok(OfferedSuite { facts: suite.facts.clone(), packages })
+}
+
+fn changelogs(
+    collector: &Collector,
+    suites: &[Suite],
+    missing: &[Upgrade<'_>],
+    progress: &dyn Progress,
+) -> BTreeMap<(String, String), Result<Changelog, String>> {
+    let mut wants: Vec<ChangelogWant<'_>> = Vec::new();
+    for suite in suites {
+        let mut sources: BTreeSet<(&str, &str)> = BTreeSet::new();
+        for upgrade in missing {
+            let is_here = upgrade.offer.suite.uri == suite.facts.uri
+                && upgrade.offer.suite.suite == suite.facts.suite;
+            if is_here {
+                let source = &upgrade.offer.package.source;
+                sources.insert((&source.name, &source.version));
+            }
+        }
+        if sources.is_empty() {
+            continue;
+        }
+        let names: HashSet<&str> = sources.iter().map(|(name, _)| *name).collect();
+        let built = suite.packages(&|_, source| names.contains(source)).unwrap_or_default();
+        for (name, version) in sources {
+            let packages = built
+                .iter()
+                .filter(|package| package.source.name == name && package.source.version == version)
+                .cloned()
+                .collect();
+            let (source, version) = (name.to_owned(), version.to_owned());
+            wants.push(ChangelogWant { source, version, suite, packages });
+        }
+    }
+    let outcomes = collector.changelogs(&wants, progress);
+    wants
+        .iter()
+        .zip(outcomes)
+        .map(|(want, outcome)| {
+            let key = (want.source.clone(), want.version.clone());
+            (key, outcome.map_err(|error| chain(&error)))
+        })
+        .collect()
+}
+
+/// An error with its causes, on one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(next) = cause {
+        let message = next.to_string();
+        if !text.ends_with(&message) {
+            text = format!("{text}: {message}");
+        }
+        cause = next.source();
+    }
+    text
+}
+
+fn verified(suite: &Suite) -> SourceReport {
+    let facts = &suite.facts;
+    SourceReport {
+        kind: SourceKind::Apt,
+        uri: facts.uri.clone(),
+        suite: Some(facts.suite.clone()),
+        components: facts.components.clone(),
+        state: if facts.signed_by.is_empty() {
+            SourceState::Unsigned
+        } else {
+            SourceState::Verified
+        },
+        origin: facts.origin.clone(),
+        label: facts.label.clone(),
+        codename: facts.codename.clone(),
+        version: facts.version.clone(),
+        signed_by: facts.signed_by.clone(),
+        date: Some(facts.date),
+        valid_until: facts.valid_until,
+        sha256: Some(facts.release_sha256.clone()),
+        records: None,
+    }
+}
+
+fn refused(source: &Source, refusal: &Refusal) -> SourceReport {
+    SourceReport {
+        kind: SourceKind::Apt,
+        uri: source.public_uri(),
+        suite: Some(source.suite.clone()),
+        components: source.components.clone(),
+        state: SourceState::Refused { reason: chain(refusal), help: refusal.help() },
+        origin: None,
+        label: None,
+        codename: None,
+        version: None,
+        signed_by: Vec::new(),
+        date: None,
+        valid_until: None,
+        sha256: None,
+        records: None,
+    }
+}
+
+/// What advisory records and catalogues say.
+#[derive(Default)]
+pub(super) struct Records {
+    pub(super) osv: Option<OsvLoad>,
+    /// Name and CVE ids of the KEV catalogue.
+    pub(super) exploited: Option<(String, BTreeSet<String>)>,
+    pub(super) sources: Vec<SourceReport>,
+    /// Records that could not be read.
+    pub(super) gaps: Vec<Unknown>,
+}
+
+impl Records {
+    /// Loads the records that the command line names.
+    pub(super) fn gather(arguments: &CheckArgs, inventory: &Inventory) -> Result<Self> {
+        let mut records = Self::default();
+        if let Some(path) = &arguments.osv {
+            let wanted = Wanted::Ecosystems(ecosystems_of(&inventory.os).into_iter().collect());
+            let load = osv::load(path, &wanted).map_err(|error| {
+                let help = error.help().unwrap_or_default();
+                helped(error, help)
+            })?;
+            let mut report = unsigned(SourceKind::Osv, path);
+            report.sha256 = Some(load.sha256.clone());
+            report.records = Some(load.advisories.len());
+            records.sources.push(report);
+            records.gaps = gaps(path, &load);
+            records.osv = Some(load);
+        }
+        if let Some(path) = &arguments.kev {
+            let catalogue = kev::load(path).map_err(|error| {
+                let help = error.help().unwrap_or_default();
+                helped(error, help)
+            })?;
+            let mut report = unsigned(SourceKind::Kev, path);
+            report.version = Some(catalogue.version.clone());
+            report.date = Some(catalogue.released);
+            report.sha256 = Some(catalogue.sha256.clone());
+            report.records = Some(catalogue.entries.len());
+            records.sources.push(report);
+            let cves = catalogue.entries.keys().cloned().collect();
+            records.exploited = Some((format!("CISA KEV {}", catalogue.version), cves));
+        }
+        Ok(records)
+    }
+}
+
+/// Damaged records: what they would have said is unknown.
+fn gaps(path: &Path, load: &OsvLoad) -> Vec<Unknown> {
+    let gap = |subject: String, reason: String| Unknown {
+        about: UnknownAbout::Source,
+        subject,
+        reason,
+        help: Some("get the records again from their publisher".to_owned()),
+    };
+    let mut gaps: Vec<Unknown> = load
+        .skipped
+        .iter()
+        .map(|skipped| {
+            let line = skipped.line.map(|line| format!(", line {line}")).unwrap_or_default();
+            gap(format!("{}{line}", skipped.file), skipped.reason.clone())
+        })
+        .collect();
+    let further = load.skipped_count - load.skipped.len();
+    if further > 0 {
+        let reason = format!("{further} further records are damaged");
+        gaps.push(gap(path.display().to_string(), reason));
+    }
+    gaps
+}
+
+fn unsigned(kind: SourceKind, path: &Path) -> SourceReport {
+    SourceReport {
+        kind,
+        uri: path.display().to_string(),
+        suite: None,
+        components: Vec::new(),
+        state: SourceState::Unsigned,
+        origin: None,
+        label: None,
+        codename: None,
+        version: None,
+        signed_by: Vec::new(),
+        date: None,
+        valid_until: None,
+        sha256: None,
+        records: None,
+    }
+}

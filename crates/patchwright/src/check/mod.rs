@@ -1,0 +1,136 @@
+//! `patchwright check`: opens the target, gathers what is known, asks the domain, shows the answer.
+
+mod arguments;
+mod cyclonedx;
+mod human;
+mod knowledge;
+mod progress;
+
+pub(crate) use arguments::CheckArgs;
+
+use std::io::{self, Write as _};
+use std::process::ExitCode;
+
+use anyhow::{Context as _, Result};
+use domain::check::{self, AdvisoryKnowledge, ArchiveKnowledge, ExploitedCatalogue, Question};
+use domain::check::{Report, Status};
+use domain::inventory::{Inventory, PackageFamily};
+use domain::matching::Index;
+use domain::priority::Policy;
+use jiff::Timestamp;
+
+use crate::failure::helped;
+use arguments::Format;
+use human::Detail;
+use knowledge::{Archives, Records};
+
+/// Exit status with `--exit-code` when patches are missing.
+const OUTDATED: u8 = 3;
+/// Exit status with `--exit-code` when nothing is known to be missing, but something is unknown.
+const UNKNOWN: u8 = 4;
+
+/// Runs the command.
+pub(crate) fn run(arguments: &CheckArgs) -> Result<ExitCode> {
+    let at = arguments.at.unwrap_or_else(Timestamp::now);
+    let policy = Policy::builtin(&arguments.policy).map_err(|error| {
+        let help = error.help().unwrap_or_default();
+        helped(error, help)
+    })?;
+    let target = inspect::open(&arguments.target, None).map_err(|error| {
+        let help = error.help().unwrap_or("name a directory, a disk image or a container image");
+        helped(error, help)
+    })?;
+    let inventory = target.inventory().map_err(|error| {
+        let help = error.help().unwrap_or("check that the target is whole and may be read");
+        helped(anyhow::Error::new(error).context(format!("cannot check {}", name_of(arguments))), help)
+    })?;
+
+    let watch = progress::Watch::new(arguments.format == Format::Human);
+    let archives = match inventory.family {
+        PackageFamily::Dpkg => {
+            Archives::gather(arguments, target.files(), &inventory, at, &watch)?
+        }
+        PackageFamily::Rpm | PackageFamily::Apk => None,
+    };
+    let records = Records::gather(arguments, &inventory)?;
+    watch.done();
+    let report = ask(arguments, &inventory, archives.as_ref(), &records, policy, at);
+    show(arguments, &report, &inventory)?;
+    Ok(exit_code(arguments, report.status))
+}
+
+fn name_of(arguments: &CheckArgs) -> String {
+    arguments.target.display().to_string()
+}
+
+/// Puts the question to the domain.
+fn ask(
+    arguments: &CheckArgs,
+    inventory: &Inventory,
+    archives: Option<&Archives>,
+    records: &Records,
+    policy: &Policy,
+    at: Timestamp,
+) -> Report {
+    let upgrades = archives
+        .map(|archives| check::upgrades(inventory, &archives.suites, &archives.preferences))
+        .unwrap_or_default();
+    let index = records.osv.as_ref().map(|osv| Index::new(&osv.advisories));
+    let mut sources = archives.map(|archives| archives.sources.clone()).unwrap_or_default();
+    sources.extend(records.sources.iter().cloned());
+    check::check(&Question {
+        target: &name_of(arguments),
+        at,
+        inventory,
+        sources: &sources,
+        gaps: &records.gaps,
+        archive: archives.map(|archives| ArchiveKnowledge {
+            suites: &archives.suites,
+            upgrades: &upgrades,
+            changelogs: &archives.changelogs,
+        }),
+        advisories: records.osv.as_ref().zip(index.as_ref()).map(|(osv, index)| {
+            AdvisoryKnowledge { advisories: &osv.advisories, index }
+        }),
+        exploited: records
+            .exploited
+            .as_ref()
+            .map(|(name, cves)| ExploitedCatalogue { name: name.as_str(), cves }),
+        policy,
+        asset: &arguments.asset_facts(),
+        scope: arguments.scope(),
+    })
+}
+
+fn show(arguments: &CheckArgs, report: &Report, inventory: &Inventory) -> Result<()> {
+    let mut out = anstream::stdout().lock();
+    match arguments.format {
+        Format::Human => {
+            let detail = match (&arguments.explain, arguments.all) {
+                (Some(package), _) => Detail::Explain(package.clone()),
+                (None, true) => Detail::All,
+                (None, false) => Detail::Screen,
+            };
+            let width = terminal_size::terminal_size().map_or(120, |(width, _)| width.0.into());
+            out.write_all(human::render(report, &detail, width).as_bytes())
+        }
+        Format::Json => serde_json::to_writer_pretty(&mut out, report)
+            .map_err(io::Error::from)
+            .and_then(|()| writeln!(out)),
+        Format::Cyclonedx => {
+            let mut document = Vec::new();
+            cyclonedx::write(report, inventory, &mut document)?;
+            out.write_all(&document).and_then(|()| writeln!(out))
+        }
+    }
+    .and_then(|()| out.flush())
+    .context("cannot write the report")
+}
+
+fn exit_code(arguments: &CheckArgs, status: Status) -> ExitCode {
+    match status {
+        Status::Outdated if arguments.exit_code => ExitCode::from(OUTDATED),
+        Status::Unknown if arguments.exit_code => ExitCode::from(UNKNOWN),
+        _ => ExitCode::SUCCESS,
+    }
+}
