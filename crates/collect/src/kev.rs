@@ -15,6 +15,9 @@ use jiff::civil::Date;
 use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
 
+use crate::fetch::{FetchError, Fetched, Fetcher, Mark, hex};
+use crate::osv::cve_in;
+
 /// Largest file that is read. The catalogue of August 2025 has 1.5 MB.
 const MAX_BYTES: u64 = 64 * 1024 * 1024;
 
@@ -42,6 +45,9 @@ pub enum KevError {
         /// What the system says.
         source: io::Error,
     },
+    /// The file cannot be fetched.
+    #[error("cannot fetch the KEV catalogue")]
+    Fetch(#[from] FetchError),
     /// The file is absurdly large.
     #[error("the KEV catalogue `{name}` is larger than {limit} bytes")]
     TooLarge {
@@ -95,6 +101,7 @@ impl KevError {
     pub fn help(&self) -> Option<String> {
         let help = match self {
             Self::Unreadable { .. } => "name a readable file",
+            Self::Fetch(error) => return error.help(),
             Self::TooLarge { .. } | Self::Syntax { .. } => {
                 "name the file known_exploited_vulnerabilities.json as CISA publishes it"
             }
@@ -116,6 +123,16 @@ pub fn load(path: &Path) -> Result<Catalogue, KevError> {
     };
     let bytes = read().map_err(|source| KevError::Unreadable { name: name.clone(), source })?;
     parse(&name, &bytes)
+}
+
+/// Fetches a catalogue and reads it.
+pub fn fetch(uri: &str, fetcher: &Fetcher) -> Result<Catalogue, KevError> {
+    match fetcher.small(uri, MAX_BYTES, &Mark::default())? {
+        Fetched::Content { bytes, .. } => parse(uri, &bytes),
+        Fetched::Unchanged | Fetched::Absent => {
+            Err(FetchError::Absent { uri: uri.to_owned() }.into())
+        }
+    }
 }
 
 /// Reads a catalogue from bytes; `name` is for messages.
@@ -149,7 +166,7 @@ pub fn parse(name: &str, bytes: &[u8]) -> Result<Catalogue, KevError> {
     Ok(Catalogue {
         version: written.catalog_version,
         released,
-        sha256: crate::osv::hex(&Sha256::digest(bytes)),
+        sha256: hex(&Sha256::digest(bytes)),
         entries,
     })
 }
@@ -182,7 +199,7 @@ struct WrittenEntry {
 impl WrittenEntry {
     /// The entry, or the damaged value and what it should be.
     fn checked(self) -> Result<KnownExploited, (String, &'static str)> {
-        if crate::osv::cve_in(&self.cve) != Some(self.cve.as_str()) {
+        if cve_in(&self.cve) != Some(self.cve.as_str()) {
             return Err((self.cve, "CVE id"));
         }
         for date in [&self.date_added, &self.due_date] {

@@ -19,9 +19,13 @@ use jiff::Timestamp;
 use sha2::{Digest as _, Sha256};
 
 use self::record::Reading;
+use crate::fetch::{FetchError, Fetched, Fetcher, Mark, hex};
 
 /// Largest record that is read, in bytes. Records of kernels reach about a megabyte.
 pub const MAX_RECORD: usize = 8 * 1024 * 1024;
+
+/// Largest file that is fetched into memory, in bytes; all of Ubuntu has about 200 MB zipped.
+pub const MAX_FETCHED: u64 = 512 * 1024 * 1024;
 
 /// How many skipped records are kept with their reasons; all are counted.
 pub const MAX_SKIPPED: usize = 1_000;
@@ -92,6 +96,9 @@ pub enum OsvError {
         /// What the system says.
         source: io::Error,
     },
+    /// The file cannot be fetched.
+    #[error("cannot fetch OSV records")]
+    Fetch(#[from] FetchError),
     /// The archive is damaged.
     #[error("`{name}` is a damaged archive: {reason}")]
     DamagedArchive {
@@ -130,6 +137,7 @@ impl OsvError {
     pub fn help(&self) -> Option<String> {
         let help = match self {
             Self::Unreadable { .. } => "name a readable file or directory",
+            Self::Fetch(error) => return error.help(),
             Self::DamagedArchive { .. } => "fetch it again",
             Self::TooLarge { .. } => "name the records of one distribution only",
             Self::NoRecord { .. } => {
@@ -156,6 +164,16 @@ pub fn load(path: &Path, wanted: &Wanted) -> Result<OsvLoad, OsvError> {
         hex(&hash.0.finalize())
     };
     collected.finish(sha256)
+}
+
+/// Fetches a file of records and reads it.
+pub fn fetch(uri: &str, fetcher: &Fetcher, wanted: &Wanted) -> Result<OsvLoad, OsvError> {
+    match fetcher.small(uri, MAX_FETCHED, &Mark::default())? {
+        Fetched::Content { bytes, .. } => load_bytes(uri, &bytes, wanted),
+        Fetched::Unchanged | Fetched::Absent => {
+            Err(FetchError::Absent { uri: uri.to_owned() }.into())
+        }
+    }
 }
 
 /// Reads records from bytes that were fetched elsewhere; `name` (a path or URL) is for messages
@@ -245,12 +263,6 @@ impl io::Write for Hashing {
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }
-}
-
-/// Lower-case hexadecimal digits.
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    let digit = |nibble: u8| char::from_digit(u32::from(nibble), 16).expect("a nibble is a digit");
-    bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
 }
 
 /// The CVE id that a record id is or ends with (`CVE-2024-1234`, `DEBIAN-CVE-2024-1234`).

@@ -403,3 +403,142 @@ fn time(text: &str, what: &str) -> Result<Timestamp, Damage> {
         Damage::new(format!("{what} `{shown}` is no time"))
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn advisory(json: &str) -> Advisory {
+        match read(json.as_bytes(), &Wanted::Everything) {
+            Ok(Reading::Wanted { advisory, .. }) => *advisory,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_debian_record_is_read() {
+        let advisory = advisory(
+            r#"{"id":"DEBIAN-CVE-2024-1234","modified":"2026-01-02T03:04:05Z",
+            "published":"2025-01-01T00:00:00Z","upstream":["CVE-2024-1234"],
+            "severity":[{"type":"CVSS_V3","score":"CVSS:3.1/AV:N"}],"details":"…",
+            "affected":[{"package":{"ecosystem":"Debian:12","name":"apt","purl":"pkg:deb/x"},
+            "ranges":[{"type":"ECOSYSTEM","events":[{"introduced":"0"},{"fixed":"2.6.2"}]}],
+            "versions":["2.6.1","3.0"],"ecosystem_specific":{"urgency":"low","binaries":[[]]}},
+            {"package":{"ecosystem":"npm","name":"apt"},"versions":["1"]}]}"#,
+        );
+
+        assert_eq!(advisory.cves, ["CVE-2024-1234"]);
+        assert_eq!(advisory.cvss_vectors, ["CVSS:3.1/AV:N"]);
+        assert_eq!(advisory.published.unwrap().to_string(), "2025-01-01T00:00:00Z");
+        assert_eq!((advisory.withdrawn, advisory.vendor_severity), (None, None));
+        assert_eq!(advisory.affected.len(), 1);
+        let affected = &advisory.affected[0];
+        assert_eq!(
+            (affected.scope, affected.version_kind),
+            (PackageScope::Source, VersionKind::Dpkg)
+        );
+        assert_eq!(affected.urgency.as_deref(), Some("low"));
+        assert_eq!(affected.ranges[0].end, RangeEnd::Fixed("2.6.2".to_owned()));
+        assert_eq!(affected.versions, ["3.0"], "2.6.1 stands in the range");
+    }
+
+    #[test]
+    fn an_ubuntu_record_keeps_the_priority_of_ubuntu() {
+        let advisory = advisory(
+            r#"{"id":"UBUNTU-CVE-2026-1000","modified":"2026-01-02T03:04:05Z",
+            "withdrawn":"2026-02-01T00:00:00Z","severity":[{"type":"Ubuntu","score":"high"}],
+            "affected":[{"package":{"ecosystem":"Ubuntu:22.04:LTS","name":"linux"},"severity":
+            [{"type":"Ubuntu","score":"negligible"},{"type":"CVSS_V2","score":"AV:N"}],
+            "versions":["5.15.0-1.1"]}]}"#,
+        );
+
+        assert_eq!(advisory.cves, ["CVE-2026-1000"]);
+        assert_eq!(advisory.vendor_severity.as_deref(), Some("high"));
+        assert_eq!(advisory.affected[0].urgency.as_deref(), Some("negligible"));
+        assert_eq!(advisory.cvss_vectors, ["AV:N"]);
+        assert!(advisory.withdrawn.is_some());
+    }
+
+    #[test]
+    fn each_distribution_names_packages_in_its_own_way() {
+        let rules = |ecosystem: &str| Rules::of(ecosystem).map(|rules| (rules.kind, rules.scope));
+
+        assert_eq!(rules("Debian:12"), Some((VersionKind::Dpkg, PackageScope::Source)));
+        assert_eq!(rules("Ubuntu:24.04:LTS"), Some((VersionKind::Dpkg, PackageScope::Source)));
+        assert_eq!(rules("Alpine:v3.20"), Some((VersionKind::Apk, PackageScope::Source)));
+        assert_eq!(rules("AlmaLinux:9"), Some((VersionKind::Rpm, PackageScope::Binary)));
+        assert_eq!(rules("Rocky Linux:9"), Some((VersionKind::Rpm, PackageScope::Source)));
+        assert_eq!(
+            rules("Red Hat:enterprise_linux:9::baseos"),
+            Some((VersionKind::Rpm, PackageScope::Binary))
+        );
+        assert_eq!(rules("PyPI"), None);
+        assert_eq!(rules("Debianish:1"), None);
+    }
+
+    #[test]
+    fn red_hat_family_summaries_begin_with_the_severity() {
+        assert_eq!(severity_of_summary("Important: sudo security update"), Some("Important"));
+        assert_eq!(severity_of_summary("CVE-2024-1: sudo"), None);
+        assert_eq!(severity_of_summary("Low"), None);
+    }
+
+    /// The schema's own evaluation, word for word, as the oracle.
+    fn affected_by_the_schema(version: u8, events: &[(u8, u8)]) -> bool {
+        let mut sorted = events.to_vec();
+        sorted.sort_by_key(|(_, at)| *at);
+        let mut vulnerable = false;
+        for (kind, at) in sorted {
+            match kind {
+                0 if version >= at => vulnerable = true,
+                1 if version >= at => vulnerable = false,
+                2 if version > at => vulnerable = false,
+                _ => {}
+            }
+        }
+        vulnerable
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(2000))]
+
+        #[test]
+        fn intervals_hold_what_the_schema_calls_affected(
+            events in prop::collection::btree_map(1_u8..12, 0_u8..2, 0..6),
+            last_affected in any::<bool>(),
+            unsorted in any::<bool>(),
+        ) {
+            // The schema allows either `fixed` or `last_affected` in one range.
+            let end = if last_affected { 2 } else { 1 };
+            let mut events: Vec<(u8, u8)> = events
+                .into_iter()
+                .map(|(at, kind)| (if kind == 0 { 0 } else { end }, at))
+                .collect();
+            events.push((0, 0));
+            events.sort_by_key(|(_, at)| *at);
+            if unsorted {
+                events.reverse();
+            }
+            let written: Vec<String> = events
+                .iter()
+                .map(|(kind, at)| {
+                    let name = ["introduced", "fixed", "last_affected"][usize::from(*kind)];
+                    format!(r#"{{"{name}":"{at}"}}"#)
+                })
+                .collect();
+            let json = format!(r#"{{"type":"ECOSYSTEM","events":[{}]}}"#, written.join(","));
+            let range: WrittenRange<'_> = serde_json::from_str(&json).unwrap();
+
+            let intervals = range.intervals(VersionKind::Dpkg).unwrap();
+
+            for version in 0..14 {
+                let found = intervals
+                    .iter()
+                    .any(|interval| holds(VersionKind::Dpkg, interval, &version.to_string()));
+                prop_assert_eq!(found, affected_by_the_schema(version, &events), "{}", version);
+            }
+        }
+    }
+}

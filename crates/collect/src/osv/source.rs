@@ -8,7 +8,8 @@ use flate2::read::MultiGzDecoder;
 use sha2::{Digest as _, Sha256};
 use zip::ZipArchive;
 
-use super::{Collected, Hashing, MAX_RECORD, OsvError, hex};
+use super::{Collected, Hashing, MAX_RECORD, OsvError};
+use crate::fetch::hex;
 
 /// Most records of one source; all of OSV has about half a million.
 const MAX_RECORDS: u64 = 2_000_000;
@@ -118,7 +119,7 @@ fn read_lines(
         if length > MAX_RECORD as u64 {
             collected.skip(name, Some(number), too_large());
         } else if !line.trim_ascii().is_empty() {
-            collected.take(name, number, &line);
+            collected.take(name, number, line.trim_ascii_end());
         }
     }
     Ok(())
