@@ -5,7 +5,8 @@ use std::path::Path;
 use domain::files::{EntryKind, FileError, FileView};
 use domain::inventory::{Inventory, OsRelease, PackageFamily, Runtime};
 
-use crate::packages::{Listing, apk, dpkg};
+use crate::packages::rpm::RpmError;
+use crate::packages::{Listing, apk, dpkg, rpm};
 use crate::{kernels, os_release, runtime};
 
 /// Why no inventory could be made.
@@ -20,7 +21,7 @@ pub enum InspectError {
         /// Names at the top of the tree, for the reader to recognise what it is.
         top: Vec<String>,
     },
-    /// The system has no package database that we read.
+    /// The system is of no family that we know, and has no database that we read.
     #[error("`{system}` ({id}) has no package database of dpkg, rpm or apk")]
     UnknownFamily {
         /// Its name for people.
@@ -28,13 +29,16 @@ pub enum InspectError {
         /// Its `ID` in os-release.
         id: String,
     },
-    /// There is a package database, but it cannot be read.
-    #[error("`{system}` has an rpm database that cannot be read: {reason}")]
-    Database {
-        /// The system's name for people.
+    /// rpm's database is there, but cannot be read.
+    #[error("rpm's database cannot be read: {0}")]
+    Rpm(#[from] RpmError),
+    /// The system promises a package database that is not in the tree.
+    #[error("`{system}` keeps its packages in {place}, and there is nothing")]
+    NoDatabase {
+        /// Its name for people.
         system: String,
-        /// What is wrong with it, in words.
-        reason: String,
+        /// Where its family keeps the database.
+        place: &'static str,
     },
     /// The process filesystem of a live root could not be opened.
     #[error("cannot look at the running processes: {0}")]
@@ -55,11 +59,14 @@ impl InspectError {
             Self::UnknownFamily { .. } => Some(
                 "systems with dpkg (Debian, Ubuntu), rpm (Red Hat, SUSE) and apk (Alpine) are read; name the image or root directory of one of these",
             ),
-            Self::Database { .. } => Some(
-                "rpm's sqlite and ndb databases are read; `rpm --rebuilddb` on the system converts an older one",
+            Self::Rpm(RpmError::BerkeleyDb { .. }) => Some(
+                "rpm's sqlite and ndb databases are read; copy the root and run `rpmdb --root COPY --rebuilddb` of rpm 4.16 or newer on the copy, then name it",
+            ),
+            Self::NoDatabase { .. } => Some(
+                "where /var or /usr lies on a volume of its own, mount the whole and name the directory",
             ),
             Self::Processes(_) => Some("is /proc mounted?"),
-            Self::File(_) => None,
+            Self::File(_) | Self::Rpm(_) => None,
         }
     }
 }
@@ -120,7 +127,8 @@ pub(crate) fn read(files: &dyn FileView, life: Liveness<'_>) -> Result<Inventory
 /// dpkg is asked first unless the system calls itself something else.
 fn database(files: &dyn FileView, os: &OsRelease) -> Result<Found, InspectError> {
     let mut families = [PackageFamily::Dpkg, PackageFamily::Rpm, PackageFamily::Apk];
-    if let Some(own) = family_by_name(os) {
+    let promised = family_by_name(os);
+    if let Some(own) = promised {
         families.sort_by_key(|family| *family != own);
     }
     for family in families {
@@ -131,7 +139,12 @@ fn database(files: &dyn FileView, os: &OsRelease) -> Result<Found, InspectError>
                 architecture: database.architecture,
                 foreign_architectures: database.foreign_architectures,
             }),
-            PackageFamily::Rpm => None,
+            PackageFamily::Rpm => rpm::read(files)?.map(|database| Found {
+                family,
+                listing: database.listing,
+                architecture: database.architecture,
+                foreign_architectures: Vec::new(),
+            }),
             PackageFamily::Apk => apk::read(files)?.map(|database| Found {
                 family,
                 listing: database.listing,
@@ -143,7 +156,11 @@ fn database(files: &dyn FileView, os: &OsRelease) -> Result<Found, InspectError>
             return Ok(found);
         }
     }
-    Err(InspectError::UnknownFamily { system: os.pretty_name.clone(), id: os.id.clone() })
+    let system = os.pretty_name.clone();
+    Err(match promised {
+        Some(family) => InspectError::NoDatabase { system, place: place(family) },
+        None => InspectError::UnknownFamily { system, id: os.id.clone() },
+    })
 }
 
 /// The family that a system's names promise.
@@ -157,13 +174,19 @@ fn family_by_name(os: &OsRelease) -> Option<PackageFamily> {
     })
 }
 
-fn empty_database(family: PackageFamily) -> String {
-    let place = match family {
+fn place(family: PackageFamily) -> &'static str {
+    match family {
         PackageFamily::Dpkg => "/var/lib/dpkg",
-        PackageFamily::Rpm => "rpm's database",
-        PackageFamily::Apk => "apk's database",
-    };
-    format!("{place} lists no package; is it on another partition than the rest of the system?")
+        PackageFamily::Rpm => "/var/lib/rpm or /usr/lib/sysimage/rpm",
+        PackageFamily::Apk => "/lib/apk/db",
+    }
+}
+
+fn empty_database(family: PackageFamily) -> String {
+    format!(
+        "the database in {} lists no package; is it on another volume than the rest?",
+        place(family)
+    )
 }
 
 fn top(files: &dyn FileView) -> Vec<String> {

@@ -26,13 +26,18 @@
 //!
 //! [`Inventory`]: domain::inventory::Inventory
 
+mod disk;
+mod image;
 mod inventory;
 mod kernels;
 mod os_release;
 pub mod packages;
+mod recognise;
 mod runtime;
 mod target;
 mod tree;
 
+pub use disk::DiskError;
+pub use image::ImageError;
 pub use inventory::InspectError;
 pub use target::{OpenError, Target, TargetKind, open};

@@ -2,11 +2,15 @@
 
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use domain::files::FileView;
 use domain::inventory::Inventory;
 
+use crate::disk::{BlockRead, DiskError, Qcow2Disk, RawDisk, find_root};
+use crate::image::{self, Archive, Description, Image, ImageError};
 use crate::inventory::{self, InspectError, Liveness};
+use crate::recognise::{Recognised, recognise};
 use crate::tree::{DirectoryTree, Tree};
 
 /// What kind of thing holds a system.
@@ -72,6 +76,24 @@ pub enum OpenError {
         #[source]
         error: std::io::Error,
     },
+    /// The disk image cannot be read, or holds no system.
+    #[error("`{}`: {error}", path.display())]
+    Disk {
+        /// The target.
+        path: PathBuf,
+        /// What is wrong with it.
+        #[source]
+        error: DiskError,
+    },
+    /// The container image cannot be read.
+    #[error("`{}`: {error}", path.display())]
+    Image {
+        /// The target.
+        path: PathBuf,
+        /// What is wrong with it.
+        #[source]
+        error: ImageError,
+    },
     /// The path holds something that is not read.
     #[error("`{}` is {what}, which is not read", path.display())]
     Unsupported {
@@ -89,6 +111,8 @@ impl OpenError {
     pub fn help(&self) -> Option<&'static str> {
         match self {
             Self::Io { .. } => None,
+            Self::Disk { error, .. } => error.help(),
+            Self::Image { error, .. } => error.help(),
             Self::Unsupported { help, .. } => Some(help),
         }
     }
@@ -98,6 +122,8 @@ impl OpenError {
 pub struct Target {
     kind: TargetKind,
     files: Box<dyn FileView + Send + Sync>,
+    /// What the reader should know about the thing that holds the system.
+    notes: Vec<String>,
 }
 
 impl fmt::Debug for Target {
@@ -106,34 +132,86 @@ impl fmt::Debug for Target {
     }
 }
 
-/// Opens a target; `kind` overrides what the path looks like.
+/// Opens a target as what it looks like, or as the `kind` that it is said to be.
+///
+/// Opening reads no more than is needed to find the system in it; of a container image, that is
+/// all its layers.
 pub fn open(path: &Path, kind: Option<TargetKind>) -> Result<Target, OpenError> {
-    let kind = match kind {
-        Some(kind) => kind,
-        None => recognise(path).map_err(|error| OpenError::Io { path: path.to_owned(), error })?,
-    };
-    let io = |error| OpenError::Io { path: path.to_owned(), error };
-    let files: Box<dyn FileView + Send + Sync> = match kind {
-        TargetKind::LiveRoot | TargetKind::Directory => {
-            Box::new(Tree(DirectoryTree::open(path).map_err(io)?))
-        }
-        _ => {
-            return Err(OpenError::Unsupported {
-                path: path.to_owned(),
-                what: "an image",
-                help: "name a root directory",
-            });
-        }
-    };
-    Ok(Target { kind, files })
+    match kind {
+        Some(kind) => open_as(path, kind),
+        None => match recognise(path).map_err(|error| io(path, error))? {
+            Recognised::Kind(kind) => open_as(path, kind),
+            Recognised::Archive => open_archive(path, None),
+            Recognised::Unread { what, help } => {
+                Err(OpenError::Unsupported { path: path.to_owned(), what, help })
+            }
+        },
+    }
 }
 
-fn recognise(path: &Path) -> Result<TargetKind, std::io::Error> {
-    let canonical = path.canonicalize()?;
-    if canonical == Path::new("/") {
-        return Ok(TargetKind::LiveRoot);
+fn open_as(path: &Path, kind: TargetKind) -> Result<Target, OpenError> {
+    match kind {
+        TargetKind::LiveRoot | TargetKind::Directory => {
+            let tree = DirectoryTree::open(path).map_err(|error| io(path, error))?;
+            Ok(Target { kind, files: Box::new(Tree(tree)), notes: Vec::new() })
+        }
+        TargetKind::RawDisk => {
+            let disk = RawDisk::named_by_user(path).map_err(|error| disk_error(path, error))?;
+            open_disk(path, kind, Arc::new(disk), Vec::new())
+        }
+        TargetKind::Qcow2Disk => {
+            let disk = Qcow2Disk::open(path).map_err(|error| disk_error(path, error))?;
+            let notes = disk.notes().to_vec();
+            open_disk(path, kind, Arc::new(disk), notes)
+        }
+        TargetKind::OciLayout => {
+            let image = image::open_layout(path).map_err(|error| image_error(path, error))?;
+            Ok(of_image(kind, image))
+        }
+        TargetKind::OciArchive => open_archive(path, Some(Description::Oci)),
+        TargetKind::DockerArchive => open_archive(path, Some(Description::Docker)),
     }
-    if canonical.is_dir() { Ok(TargetKind::Directory) } else { Ok(TargetKind::RawDisk) }
+}
+
+fn open_disk(
+    path: &Path,
+    kind: TargetKind,
+    disk: Arc<dyn BlockRead>,
+    mut notes: Vec<String>,
+) -> Result<Target, OpenError> {
+    let root = find_root(disk).map_err(|error| disk_error(path, error))?;
+    notes.extend(root.notes);
+    Ok(Target { kind, files: Box::new(root.tree), notes })
+}
+
+fn open_archive(path: &Path, stated: Option<Description>) -> Result<Target, OpenError> {
+    let archive = Archive::open(path).map_err(|error| image_error(path, error))?;
+    let description = stated.or_else(|| archive.description()).ok_or_else(|| {
+        let reason = "the archive has neither an `index.json` nor a `manifest.json`".to_owned();
+        image_error(path, ImageError::NoImage { reason })
+    })?;
+    let image = archive.image(description).map_err(|error| image_error(path, error))?;
+    let kind = match description {
+        Description::Oci => TargetKind::OciArchive,
+        Description::Docker => TargetKind::DockerArchive,
+    };
+    Ok(of_image(kind, image))
+}
+
+fn of_image(kind: TargetKind, image: Image) -> Target {
+    Target { kind, files: Box::new(Tree(image.tree)), notes: image.notes }
+}
+
+fn io(path: &Path, error: std::io::Error) -> OpenError {
+    OpenError::Io { path: path.to_owned(), error }
+}
+
+fn disk_error(path: &Path, error: DiskError) -> OpenError {
+    OpenError::Disk { path: path.to_owned(), error }
+}
+
+fn image_error(path: &Path, error: ImageError) -> OpenError {
+    OpenError::Image { path: path.to_owned(), error }
 }
 
 impl Target {
@@ -143,7 +221,9 @@ impl Target {
     }
 
     /// The system's files, read-only; links stay inside.
-    pub fn files(&self) -> &dyn FileView {
+    ///
+    /// Of a container image only package databases, configuration and keyrings have content.
+    pub fn files(&self) -> &(dyn FileView + Send + Sync) {
         &*self.files
     }
 
@@ -153,6 +233,8 @@ impl Target {
             TargetKind::LiveRoot => Liveness::Live { proc: Path::new("/proc") },
             _ => Liveness::Still,
         };
-        inventory::read(&*self.files, life)
+        let mut inventory = inventory::read(&*self.files, life)?;
+        inventory.problems.extend(self.notes.iter().cloned());
+        Ok(inventory)
     }
 }

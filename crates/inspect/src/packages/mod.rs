@@ -5,6 +5,7 @@
 
 pub mod apk;
 pub mod dpkg;
+pub mod rpm;
 
 use domain::inventory::InstalledPackage;
 

@@ -10,10 +10,12 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::Arc;
 
+use domain::files::FileError;
 use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, fstat, openat, readlinkat, statat};
 use rustix::io::Errno;
 
-use super::{Child, NodeError, Nodes};
+use super::resolve::{Resolved, resolve};
+use super::{Child, NodeError, Nodes, Tree};
 
 /// A directory tree below one open directory.
 #[derive(Debug)]
@@ -93,28 +95,49 @@ impl Nodes for DirectoryTree {
     }
 
     fn read(&self, file: &Self::File, limit: u64) -> Result<Option<Vec<u8>>, NodeError> {
-        let flags =
-            OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-        let opened = match openat(&*file.directory, file.name.as_slice(), flags, Mode::empty()) {
-            Ok(opened) => opened,
-            Err(Errno::NOENT) => return Ok(None),
-            Err(error) => return Err(NodeError::failed(error)),
-        };
-        let stat = fstat(&opened).map_err(NodeError::failed)?;
-        if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
+        let Some((opened, size)) = file.open().map_err(NodeError::failed)? else {
             return Ok(None);
-        }
-        let size = u64::try_from(stat.st_size).unwrap_or(0);
+        };
         if size > limit {
             return Err(NodeError::TooLarge);
         }
         // Files of /proc say they are empty and are not; files may also grow while we read.
         let mut content = Vec::with_capacity(usize::try_from(size).unwrap_or(0).saturating_add(1));
-        File::from(opened)
+        opened
             .take(limit.saturating_add(1))
             .read_to_end(&mut content)
             .map_err(NodeError::failed)?;
         if content.len() as u64 > limit { Err(NodeError::TooLarge) } else { Ok(Some(content)) }
+    }
+}
+
+impl FileIn {
+    /// Opens the file with its size, `None` where it is gone or no regular file any more.
+    fn open(&self) -> Result<Option<(File, u64)>, std::io::Error> {
+        let flags =
+            OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+        let opened = match openat(&*self.directory, self.name.as_slice(), flags, Mode::empty()) {
+            Ok(opened) => opened,
+            Err(Errno::NOENT) => return Ok(None),
+            Err(error) => return Err(error.into()),
+        };
+        let stat = fstat(&opened)?;
+        if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
+            return Ok(None);
+        }
+        Ok(Some((opened.into(), u64::try_from(stat.st_size).unwrap_or(0))))
+    }
+}
+
+impl Tree<DirectoryTree> {
+    /// Opens a file to be read as a stream, with its size; `None` where there is none.
+    pub(crate) fn open_file(&self, path: &str) -> Result<Option<(File, u64)>, FileError> {
+        let found = resolve(&self.0, path.as_bytes()).map_err(|stop| stop.at(path))?;
+        let Resolved::File(file) = found else { return Ok(None) };
+        file.open().map_err(|error| FileError::Unreadable {
+            path: path.to_owned(),
+            reason: error.to_string(),
+        })
     }
 }
 
@@ -130,11 +153,10 @@ fn absent_or<T>(error: Errno) -> Result<Option<T>, NodeError> {
 mod tests {
     use std::os::unix::fs::symlink;
 
-    use domain::files::{EntryKind, FileError, FileView};
+    use domain::files::{EntryKind, FileView};
     use rustix::fs::mkfifoat;
 
     use super::*;
-    use crate::tree::Tree;
 
     fn tree(root: &Path) -> Tree<DirectoryTree> {
         Tree(DirectoryTree::open(root).unwrap())

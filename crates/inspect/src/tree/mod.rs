@@ -5,11 +5,15 @@
 //! holder can get "inside the root" wrong on its own.
 
 mod directory;
+mod ext4;
+mod merged;
 mod resolve;
 
 use domain::files::{Entry, EntryKind, FileError, FileView};
 
 pub(crate) use directory::DirectoryTree;
+pub(crate) use ext4::Ext4Tree;
+pub(crate) use merged::{Full, MergedTree, Piece};
 use resolve::{Resolved, Stop};
 
 /// Most names that a directory may have before reading it is given up.

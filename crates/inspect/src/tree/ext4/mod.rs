@@ -1,0 +1,245 @@
+//! ext2, ext3 and ext4, read-only, straight from the blocks (kernel documentation,
+//! `filesystems/ext4/`).
+//!
+//! Only what a question needs is read: no table is loaded up front, a name costs its directory,
+//! a file costs its blocks. Nothing is mounted and no rights are needed. A journal that was not
+//! replayed (a snapshot of a running VM) is replayed in memory.
+//!
+//! Hostile filesystems are bounded by construction: extent trees have at most five levels,
+//! directories and link targets a greatest size, and no loop runs longer than the bytes it was
+//! asked for. Checksums of metadata are not verified: they find bit rot, not attackers.
+
+mod blocks;
+mod directory;
+mod inline;
+mod inode;
+mod journal;
+mod superblock;
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::{Child, NodeError, Nodes};
+use crate::disk::BlockRead;
+use inode::{Inode, Kind};
+use journal::Replay;
+use superblock::Superblock;
+
+/// Blocks of metadata kept (inode tables, extents, directories).
+const CACHE_BYTES: usize = 8 << 20;
+
+/// Largest directory read: some 300,000 short names.
+const MAX_DIRECTORY: u64 = 16 << 20;
+
+/// Longest link target (`PATH_MAX`).
+const MAX_LINK: u64 = 4096;
+
+/// The inode of the root directory.
+const ROOT: u32 = 2;
+
+/// What is wrong with a filesystem, in words.
+pub(crate) type Damage = String;
+
+/// An opened filesystem.
+#[derive(Debug)]
+pub(crate) struct Ext4Tree {
+    disk: Box<dyn BlockRead>,
+    superblock: Superblock,
+    replay: Replay,
+    cache: Mutex<HashMap<u64, Arc<[u8]>>>,
+    root: Arc<Inode>,
+    notes: Vec<String>,
+}
+
+impl Ext4Tree {
+    pub(crate) fn open(disk: Box<dyn BlockRead>) -> Result<Self, Damage> {
+        let superblock = Superblock::read(&*disk)?;
+        let mut tree = Self {
+            disk,
+            superblock,
+            replay: Replay::default(),
+            cache: Mutex::default(),
+            root: Arc::new(Inode::empty_directory()),
+            notes: Vec::new(),
+        };
+        if let Some(inode) = tree.superblock.journal_to_replay {
+            let (replay, notes) = journal::replay(&tree, inode)?;
+            (tree.replay, tree.notes) = (replay, notes);
+            // What was read on the way is as old as the journal is new.
+            tree.cache = Mutex::default();
+        }
+        tree.root = Arc::new(tree.inode(ROOT)?);
+        if tree.root.kind != Kind::Directory {
+            return Err("the root inode is no directory".to_owned());
+        }
+        Ok(tree)
+    }
+
+    /// What the reader should know about the filesystem.
+    pub(crate) fn notes(&self) -> &[String] {
+        &self.notes
+    }
+
+    /// One block through the cache; `block` counts from the filesystem's beginning.
+    fn block(&self, block: u64) -> Result<Arc<[u8]>, Damage> {
+        let mut cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(content) = cache.get(&block) {
+            return Ok(Arc::clone(content));
+        }
+        let mut content = vec![0; self.superblock.block_size_usize()];
+        self.read_blocks(block, &mut content)?;
+        let content: Arc<[u8]> = content.into();
+        if (cache.len() + 1).saturating_mul(content.len()) > CACHE_BYTES {
+            cache.clear();
+        }
+        cache.insert(block, Arc::clone(&content));
+        Ok(content)
+    }
+
+    /// Reads contiguous blocks, with what the journal has newer. `content` may end within a block.
+    fn read_blocks(&self, first: u64, content: &mut [u8]) -> Result<(), Damage> {
+        let size = self.superblock.block_size_usize();
+        let count = content.len().div_ceil(size) as u64;
+        let end = first.checked_add(count).filter(|&end| end <= self.superblock.blocks);
+        let Some(end) = end else {
+            return Err(format!(
+                "block {first} is asked for, but there are {}",
+                self.superblock.blocks
+            ));
+        };
+        self.disk
+            .read_at(first * self.superblock.block_size, content)
+            .map_err(|error| error.to_string())?;
+        for (block, newer) in self.replay.within(first, end) {
+            let at = usize::try_from(block - first).unwrap_or(usize::MAX) * size;
+            let piece = &mut content[at..];
+            let length = piece.len().min(size);
+            newer.read(&*self.disk, self.superblock.block_size, &mut piece[..length])?;
+        }
+        Ok(())
+    }
+
+    fn inode(&self, number: u32) -> Result<Inode, Damage> {
+        let (table_block, offset) = self.inode_place(number)?;
+        let size = self.superblock.block_size_usize();
+        let block = self.block(table_block.saturating_add((offset / size) as u64))?;
+        let at = offset % size;
+        let bytes = block
+            .get(at..)
+            .and_then(|rest| rest.get(..self.superblock.inode_size))
+            .ok_or_else(|| format!("inode {number} is cut off"))?;
+        Inode::parse(number, bytes)
+    }
+
+    /// First block of the inode table, and the inode's offset in it.
+    fn inode_place(&self, number: u32) -> Result<(u64, usize), Damage> {
+        let index = number.checked_sub(1).filter(|_| number <= self.superblock.inodes).ok_or_else(
+            || format!("inode {number} is asked for, but there are {}", self.superblock.inodes),
+        )?;
+        let group = index / self.superblock.inodes_per_group;
+        let within = index % self.superblock.inodes_per_group;
+        let (block, at) = self.superblock.descriptor_place(group);
+        let descriptors = self.block(block)?;
+        let table = self
+            .superblock
+            .inode_table(&descriptors, at)
+            .ok_or_else(|| format!("the descriptor of group {group} is cut off"))?;
+        Ok((table, within as usize * self.superblock.inode_size))
+    }
+
+    /// The content of an inode that is known not to be larger than the caller can bear.
+    fn content(&self, inode: &Inode) -> Result<Vec<u8>, Damage> {
+        if inode.is_encrypted() {
+            return Err("it is encrypted".to_owned());
+        }
+        if inode.is_inline() {
+            return inline::content(inode);
+        }
+        blocks::content(self, inode)
+    }
+
+    fn entries(
+        &self,
+        inode: &Inode,
+        each: &mut dyn FnMut(&[u8], u32) -> directory::Walk,
+    ) -> Result<(), Damage> {
+        if inode.size > MAX_DIRECTORY {
+            return Err(format!("a directory of {} bytes is beyond reason", inode.size));
+        }
+        let content = self.content(inode)?;
+        if inode.is_inline() {
+            return directory::walk_inline(&content, self.superblock.typed_entries, each);
+        }
+        directory::walk(
+            &content,
+            self.superblock.block_size_usize(),
+            self.superblock.typed_entries,
+            each,
+        )
+    }
+}
+
+impl Nodes for Ext4Tree {
+    type Directory = Arc<Inode>;
+    type File = Arc<Inode>;
+
+    fn root(&self) -> Arc<Inode> {
+        Arc::clone(&self.root)
+    }
+
+    fn child(
+        &self,
+        directory: &Arc<Inode>,
+        name: &[u8],
+    ) -> Result<Option<Child<Arc<Inode>, Arc<Inode>>>, NodeError> {
+        let mut found = None;
+        self.entries(directory, &mut |entry, inode| {
+            if entry == name {
+                found = Some(inode);
+                directory::Walk::Stop
+            } else {
+                directory::Walk::On
+            }
+        })
+        .map_err(NodeError::Failed)?;
+        let Some(number) = found else { return Ok(None) };
+        let inode = Arc::new(self.inode(number).map_err(NodeError::Failed)?);
+        Ok(Some(match inode.kind {
+            Kind::Directory => Child::Directory(inode),
+            Kind::File => Child::File(inode),
+            Kind::Link => Child::Link(self.link_target(&inode).map_err(NodeError::Failed)?),
+            Kind::Other => Child::Other,
+        }))
+    }
+
+    fn names(&self, directory: &Arc<Inode>, limit: usize) -> Result<Vec<Vec<u8>>, NodeError> {
+        let mut names = Vec::new();
+        self.entries(directory, &mut |name, _| {
+            if name != b"." && name != b".." {
+                names.push(name.to_vec());
+            }
+            if names.len() < limit { directory::Walk::On } else { directory::Walk::Stop }
+        })
+        .map_err(NodeError::Failed)?;
+        Ok(names)
+    }
+
+    fn read(&self, file: &Arc<Inode>, limit: u64) -> Result<Option<Vec<u8>>, NodeError> {
+        if file.size > limit {
+            return Err(NodeError::TooLarge);
+        }
+        self.content(file).map(Some).map_err(NodeError::Failed)
+    }
+}
+
+impl Ext4Tree {
+    fn link_target(&self, link: &Inode) -> Result<Vec<u8>, Damage> {
+        if link.size > MAX_LINK {
+            return Err(format!("a link target of {} bytes is beyond reason", link.size));
+        }
+        match link.short_target() {
+            Some(target) => Ok(target.to_vec()),
+            None => self.content(link),
+        }
+    }
+}
