@@ -130,6 +130,32 @@ fn a_bomb_in_an_archive_costs_only_itself() {
 }
 
 #[test]
+fn an_archive_that_grows_beyond_reason_is_refused() {
+    let bomb = vec![b' '; MAX_RECORD];
+    let files: Vec<(String, &[u8])> =
+        (0..9).map(|number| (format!("{number}.json"), bomb.as_slice())).collect();
+    let files: Vec<(&str, &[u8])> = files.iter().map(|(name, bytes)| (&**name, *bytes)).collect();
+
+    let error = osv::load_bytes("all.zip", &zipped(&files), &Wanted::Everything).unwrap_err();
+
+    assert_eq!(error.to_string(), "`all.zip` holds more than 67108864 bytes");
+}
+
+#[test]
+fn compressed_lines_that_grow_beyond_reason_are_refused() {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
+    for _ in 0..70 {
+        encoder.write_all(&vec![b'\n'; 1024 * 1024]).unwrap();
+        encoder.write_all(&vec![b' '; 1024]).unwrap();
+    }
+    let bomb = encoder.finish().unwrap();
+
+    let error = osv::load_bytes("feed.jsonl.gz", &bomb, &Wanted::Everything).unwrap_err();
+
+    assert!(matches!(error, OsvError::TooLarge { .. }), "{error}");
+}
+
+#[test]
 fn a_flipped_byte_in_an_archive_is_noticed() {
     let mut archive = zipped(&[("a.json", WHOLE.as_bytes()), ("b.json", WHOLE.as_bytes())]);
     archive[60] ^= 1;

@@ -15,6 +15,11 @@ use crate::fetch::hex;
 const MAX_RECORDS: u64 = 2_000_000;
 /// Most bytes of one source after decompression; all of Ubuntu has a few GB.
 const MAX_TOTAL: u64 = 32 * 1024 * 1024 * 1024;
+/// How many times its own length a source may become. Records shrink to a tenth or twentieth;
+/// deflate can do a thousand, and overlapping entries of an archive any number.
+const MAX_RATIO: u64 = 200;
+/// What a source may become, however short it is.
+const MIN_TOTAL: u64 = 64 * 1024 * 1024;
 /// Deepest directory below the one named.
 const MAX_DEPTH: usize = 16;
 
@@ -57,9 +62,11 @@ pub(super) fn read_file(
     let mut start = Vec::new();
     file.rewind().map_err(unreadable)?;
     file.by_ref().take(4).read_to_end(&mut start).map_err(unreadable)?;
-    file.seek(SeekFrom::Start(0)).map_err(unreadable)?;
+    let length = file.seek(SeekFrom::End(0)).map_err(unreadable)?;
+    let limit = length.saturating_mul(MAX_RATIO).clamp(MIN_TOTAL, MAX_TOTAL);
+    file.rewind().map_err(unreadable)?;
     match Kind::of(name, &start) {
-        Kind::Zip => read_zip(name, BufReader::new(file), collected),
+        Kind::Zip => read_zip(name, BufReader::new(file), limit, collected),
         Kind::Gzip => {
             let inner =
                 name.len().checked_sub(3).map_or(name, |end| name.get(..end).unwrap_or(name));
@@ -67,12 +74,12 @@ pub(super) fn read_file(
                 BufReader::with_capacity(1 << 16, MultiGzDecoder::new(BufReader::new(file)));
             let is_lines = has_suffix(inner, ".jsonl") || has_suffix(inner, ".ndjson");
             if is_lines {
-                read_lines(name, reader, collected)
+                read_lines(name, reader, limit, collected)
             } else {
                 read_record(name, reader, collected)
             }
         }
-        Kind::Lines => read_lines(name, BufReader::with_capacity(1 << 16, file), collected),
+        Kind::Lines => read_lines(name, BufReader::with_capacity(1 << 16, file), limit, collected),
         Kind::Record => read_record(name, file, collected),
     }
 }
@@ -94,6 +101,7 @@ fn too_large() -> String {
 fn read_lines(
     name: &str,
     mut lines: impl BufRead,
+    limit: u64,
     collected: &mut Collected<'_>,
 ) -> Result<(), OsvError> {
     let mut line = Vec::new();
@@ -113,8 +121,8 @@ fn read_lines(
             }
         };
         total = total.saturating_add(length);
-        if total > MAX_TOTAL {
-            return Err(too_many(name, "bytes", MAX_TOTAL));
+        if total > limit {
+            return Err(too_many(name, "bytes", limit));
         }
         if length > MAX_RECORD as u64 {
             collected.skip(name, Some(number), too_large());
@@ -142,6 +150,7 @@ fn too_many(name: &str, what: &'static str, limit: u64) -> OsvError {
 fn read_zip(
     name: &str,
     file: impl Read + Seek,
+    limit: u64,
     collected: &mut Collected<'_>,
 ) -> Result<(), OsvError> {
     let damaged = |error: &dyn std::fmt::Display| OsvError::DamagedArchive {
@@ -170,8 +179,8 @@ fn read_zip(
             Ok(_) => collected.take(&file, 1, &json),
         }
         total = total.saturating_add(json.len() as u64);
-        if total > MAX_TOTAL {
-            return Err(too_many(name, "bytes", MAX_TOTAL));
+        if total > limit {
+            return Err(too_many(name, "bytes", limit));
         }
     }
     Ok(())
