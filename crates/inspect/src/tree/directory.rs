@@ -78,8 +78,10 @@ impl Nodes for DirectoryTree {
     }
 
     fn names(&self, directory: &Self::Directory, limit: usize) -> Result<Vec<Vec<u8>>, NodeError> {
-        // `Dir::read_from` opens `.` anew, so a path-only descriptor will do.
-        let listing = Dir::read_from(directory).map_err(NodeError::failed)?;
+        // The descriptor at hand is for walking only; reading wants one of its own.
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let opened = openat(directory, ".", flags, Mode::empty()).map_err(NodeError::failed)?;
+        let listing = Dir::new(opened).map_err(NodeError::failed)?;
         let mut names = Vec::new();
         for entry in listing {
             let entry = entry.map_err(NodeError::failed)?;
