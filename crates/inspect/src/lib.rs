@@ -34,6 +34,9 @@ mod os_release;
 pub mod packages;
 mod recognise;
 mod runtime;
+#[cfg(test)]
+#[path = "../tests/support/mod.rs"]
+mod support;
 mod target;
 mod tree;
 

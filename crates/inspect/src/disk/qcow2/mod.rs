@@ -9,6 +9,8 @@
 mod backing;
 mod cluster;
 mod header;
+#[cfg(test)]
+mod tests;
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
