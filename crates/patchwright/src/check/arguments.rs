@@ -91,7 +91,7 @@ pub(crate) enum Format {
     Human,
     /// The whole report, stable: docs/check-json.md.
     Json,
-    /// CycloneDX 1.5: inventory and vulnerabilities.
+    /// CycloneDX 1.6: inventory and vulnerabilities.
     Cyclonedx,
 }
 
