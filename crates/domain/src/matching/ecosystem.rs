@@ -41,6 +41,11 @@ fn is_long_term(version: &str) -> bool {
         .is_some_and(|year| year.parse::<u32>().is_ok_and(|year| year % 2 == 0))
 }
 
+/// The one ecosystem that matching looks into for a system, in its canonical spelling.
+pub(super) fn release_of(os: &OsRelease) -> Option<String> {
+    ecosystems_of(os).first().map(|ecosystem| canonical(ecosystem).to_owned())
+}
+
 /// One spelling for each release.
 pub(super) fn canonical(ecosystem: &str) -> &str {
     match ecosystem.strip_suffix(":LTS") {

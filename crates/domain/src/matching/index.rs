@@ -7,9 +7,8 @@ use crate::inventory::{InstalledPackage, Inventory};
 use crate::version::VersionKind;
 
 use super::advised::{FixedVersion, Verdict, statements};
-use super::ecosystem::canonical;
-use super::ecosystems_of;
-use super::lane::{Lane, LaneDirectory, LaneId, LaneName, Stream, number};
+use super::ecosystem::release_of;
+use super::lane::{Lane, LaneDirectory, LaneId, LaneName, Said, Stream, number};
 
 /// Advisories, prepared for matching. Holds no reference to the records it was built from; a match
 /// names them by position.
@@ -57,25 +56,17 @@ impl Index {
     /// pair once.
     pub fn matches(&self, inventory: &Inventory) -> Vec<Match<'_>> {
         let kind = inventory.family.version_kind();
-        let mut ecosystems = ecosystems_of(&inventory.os);
-        for ecosystem in &mut ecosystems {
-            *ecosystem = canonical(ecosystem).to_owned();
-        }
-        ecosystems.sort_unstable();
-        ecosystems.dedup();
-
+        let Some(release) = release_of(&inventory.os) else { return Vec::new() };
         let mut matches = Vec::new();
         let mut key = Vec::new();
         for (position, package) in inventory.packages.iter().enumerate() {
             let mut lacking: BTreeMap<u32, Option<&FixedVersion>> = BTreeMap::new();
-            for ecosystem in &ecosystems {
-                for (lane, version) in lanes_of_package(ecosystem, kind, package) {
-                    let Some(lane) = self.directory.find(lane) else { continue };
-                    key.clear();
-                    kind.write_key(version, &mut key);
-                    for (advisory, verdict) in self.lanes[lane.position()].lacking(&key) {
-                        keep_nearest(lacking.entry(advisory).or_default(), verdict);
-                    }
+            for (lane, version) in lanes_of_package(&release, kind, package) {
+                let Some(lane) = self.directory.find(lane) else { continue };
+                key.clear();
+                kind.write_key(version, &mut key);
+                for (advisory, verdict) in self.at(lane).lacking(&key) {
+                    keep_nearest(lacking.entry(advisory).or_default(), verdict);
                 }
             }
             matches.extend(lacking.into_iter().map(|(advisory, fixed)| Match {
@@ -102,6 +93,36 @@ impl Index {
             self.lanes_of.push(lanes);
         }
         self.lanes.iter_mut().for_each(Lane::sort);
+    }
+
+    /// Takes one more advisory; returns its number.
+    pub(super) fn add(&mut self, advisory: &Advisory) -> u32 {
+        let number = number(self.lanes_of.len());
+        let statements = statements(advisory).into_iter().map(|(lane, statement)| {
+            let lane = self.lane(lane);
+            self.lanes[lane.position()].insert(number, statement);
+            lane
+        });
+        let lanes = statements.collect();
+        self.lanes_of.push(lanes);
+        number
+    }
+
+    /// Forgets what an advisory says.
+    pub(super) fn remove(&mut self, advisory: u32) {
+        for lane in std::mem::take(&mut self.lanes_of[advisory as usize]) {
+            self.lanes[lane.position()].remove(advisory);
+        }
+    }
+
+    /// What an advisory says, lane by lane.
+    pub(super) fn said_by(&self, advisory: u32) -> impl Iterator<Item = (LaneId, Said<'_>)> {
+        let lanes = self.lanes_of.get(advisory as usize).map_or(&[][..], |lanes| lanes);
+        lanes.iter().filter_map(move |&lane| Some((lane, self.at(lane).said_by(advisory)?)))
+    }
+
+    pub(super) fn at(&self, lane: LaneId) -> &Lane {
+        &self.lanes[lane.position()]
     }
 
     /// The lane of this name, a new one where there is none.

@@ -1,11 +1,13 @@
 //! Lanes: everything said about one package of one release, ready to be compared with.
 
 use std::collections::HashMap;
+use std::ops::Add as _;
 
 use crate::advisory::PackageScope;
 use crate::version::VersionKind;
 
 use super::advised::{FixedVersion, Ranges, Statement, Verdict};
+use super::missing::Missing;
 
 /// Whether an rpm package was built in a module stream.
 ///
@@ -127,13 +129,11 @@ struct Fix {
     advisory: u32,
 }
 
-/// How many advisories a package lacks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Missing {
-    /// Advisories with a fix that is not installed.
-    pub fixable: u32,
-    /// Advisories without a known fix.
-    pub unfixed: u32,
+/// A statement in its lane.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Said<'a> {
+    FixedBy(&'a FixedVersion),
+    Ranges(&'a Ranges),
 }
 
 impl Lane {
@@ -171,11 +171,13 @@ impl Lane {
         self.ranges.retain(|(other, _)| *other != advisory);
     }
 
-    /// What one advisory says about a version.
-    pub(super) fn judge(&self, advisory: u32, version: &[u8]) -> Verdict<'_> {
-        self.lacking(version)
-            .find(|(other, _)| *other == advisory)
-            .map_or(Verdict::NotAffected, |(_, verdict)| verdict)
+    /// What one advisory says here; the lane holds at most one statement of each.
+    pub(super) fn said_by(&self, advisory: u32) -> Option<Said<'_>> {
+        let fix = self.fixes.iter().find(|fix| fix.advisory == advisory);
+        fix.map(|fix| Said::FixedBy(&fix.fixed)).or_else(|| {
+            let ranges = self.ranges.iter().find(|(other, _)| *other == advisory);
+            ranges.map(|(_, ranges)| Said::Ranges(ranges))
+        })
     }
 
     /// The advisories that a version lacks, each once.
@@ -190,18 +192,11 @@ impl Lane {
         fixes.chain(judged.filter(|(_, verdict)| *verdict != Verdict::NotAffected))
     }
 
-    /// How many advisories a version lacks.
+    /// How many advisories a version lacks, by whether a fix is known.
     pub(super) fn count(&self, version: &[u8]) -> Missing {
-        let mut missing =
-            Missing { fixable: number(self.fixes.len() - self.first_lacking(version)), unfixed: 0 };
-        for (_, ranges) in &self.ranges {
-            match ranges.judge(version) {
-                Verdict::NotAffected => {}
-                Verdict::FixedBy(_) => missing.fixable += 1,
-                Verdict::Unfixed => missing.unfixed += 1,
-            }
-        }
-        missing
+        let fixable = number(self.fixes.len() - self.first_lacking(version));
+        let judged = self.ranges.iter().map(|(_, ranges)| Missing::of(ranges.judge(version)));
+        judged.fold(Missing { fixable, unfixed: 0 }, Missing::add)
     }
 
     /// Where the fixes begin that come after this version.

@@ -10,8 +10,8 @@
 //!
 //! - [`Index`]: what does this one system lack? Each match names the installed package, the
 //!   advisory and the version that fixes it.
-//! - the fleet: how exposed are a million VMs, and whom does a new advisory concern? Systems with
-//!   the same packages share one content-addressed package set, and sets share *cells* (one
+//! - [`Fleet`]: how exposed are a million VMs, and whom does a new advisory concern? Systems with
+//!   the same packages share one content-addressed [`PackageSet`], and sets share *cells* (one
 //!   version in one lane), so that work grows with what differs and not with what exists.
 //!
 //! Rules that keep answers true, each with a test: source packages match by the source's version,
@@ -24,8 +24,14 @@
 
 mod advised;
 mod ecosystem;
+mod fleet;
 mod index;
 mod lane;
+mod missing;
+mod set;
 
 pub use ecosystem::ecosystems_of;
+pub use fleet::{AdvisoryId, Exposed, Fleet, TenantId, UnknownSet, VmId};
 pub use index::{Index, Match};
+pub use missing::Missing;
+pub use set::{PackageSet, SetDigest};

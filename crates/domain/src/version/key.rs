@@ -27,6 +27,13 @@ impl VersionKey {
     }
 }
 
+/// A key whose bytes were written by [`VersionKind::write_key`](super::VersionKind::write_key).
+impl From<&[u8]> for VersionKey {
+    fn from(written: &[u8]) -> Self {
+        Self(written.into())
+    }
+}
+
 impl Borrow<[u8]> for VersionKey {
     fn borrow(&self) -> &[u8] {
         &self.0
