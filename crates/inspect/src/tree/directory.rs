@@ -15,7 +15,7 @@ use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, fstat, openat, readl
 use rustix::io::Errno;
 
 use super::resolve::{Resolved, resolve};
-use super::{Child, NodeError, Nodes, Tree};
+use super::{Child, Named, NodeError, Nodes, Tree};
 
 /// A directory tree below one open directory.
 #[derive(Debug)]
@@ -77,23 +77,28 @@ impl Nodes for DirectoryTree {
         Ok(Some(child))
     }
 
-    fn names(&self, directory: &Self::Directory, limit: usize) -> Result<Vec<Vec<u8>>, NodeError> {
+    fn children(
+        &self,
+        directory: &Self::Directory,
+        limit: usize,
+    ) -> Result<Vec<Named<Self::Directory, Self::File>>, NodeError> {
         // The descriptor at hand is for walking only; reading wants one of its own.
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let opened = openat(directory, ".", flags, Mode::empty()).map_err(NodeError::failed)?;
         let listing = Dir::new(opened).map_err(NodeError::failed)?;
-        let mut names = Vec::new();
+        let mut children = Vec::new();
         for entry in listing {
             let entry = entry.map_err(NodeError::failed)?;
             let name = entry.file_name().to_bytes();
             if name != b"." && name != b".." {
-                names.push(name.to_vec());
+                let child = self.child(directory, name).unwrap_or(None);
+                children.push((name.to_vec(), child));
             }
-            if names.len() >= limit {
+            if children.len() >= limit {
                 break;
             }
         }
-        Ok(names)
+        Ok(children)
     }
 
     fn read(&self, file: &Self::File, limit: u64) -> Result<Option<Vec<u8>>, NodeError> {

@@ -6,9 +6,10 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::resolve::{Resolved, resolve};
-use super::{Child, NodeError, Nodes};
+use super::{Child, Named, NodeError, Nodes};
 
 /// Files below these, and files of exactly these names, are kept with their content.
 const KEPT: [&str; 12] = [
@@ -31,6 +32,9 @@ const MAX_BYTES: u64 = 512 << 20;
 
 /// Names kept: a large image has 200,000.
 const MAX_NODES: usize = 2_000_000;
+
+/// Names looked up while merging: a large image needs 5 million.
+const MAX_STEPS: u64 = 200_000_000;
 
 /// Deepest path.
 const MAX_DEPTH: usize = 256;
@@ -73,8 +77,10 @@ enum Content {
 #[derive(Debug)]
 struct Node {
     content: Content,
-    /// The layer that set it last.
-    layer: u32,
+    /// The last layer that set it or something below it.
+    touched: u32,
+    /// The last layer below which nothing lower is visible in this directory.
+    cleared: u32,
 }
 
 /// The merged tree.
@@ -83,12 +89,14 @@ pub(crate) struct MergedTree {
     nodes: Vec<Node>,
     layer: u32,
     bytes: u64,
+    /// Names looked up: links in paths could ask for more and more.
+    steps: AtomicU64,
 }
 
 impl Default for MergedTree {
     fn default() -> Self {
-        let root = Node { content: Content::Directory(BTreeMap::new()), layer: 0 };
-        Self { nodes: vec![root], layer: 0, bytes: 0 }
+        let root = Node { content: Content::Directory(BTreeMap::new()), touched: 0, cleared: 0 };
+        Self { nodes: vec![root], layer: 0, bytes: 0, steps: AtomicU64::new(0) }
     }
 }
 
@@ -125,6 +133,9 @@ impl MergedTree {
         if components.len() > MAX_DEPTH {
             return Err(Full { limit: MAX_DEPTH as u64, unit: "directories on a path" });
         }
+        if *self.steps.get_mut() > MAX_STEPS {
+            return Err(Full { limit: MAX_STEPS, unit: "steps along paths" });
+        }
         if let Some(hidden) = name.strip_prefix(WHITEOUT) {
             if let Some(parent) = self.find_directory(&components) {
                 if name == OPAQUE {
@@ -136,6 +147,7 @@ impl MergedTree {
             return Ok(());
         }
         let Some(parent) = self.make_directory(&components)? else { return Ok(()) };
+        self.touch(&components);
         let content = match piece {
             Piece::Directory => {
                 // A directory over a directory adds to it; over anything else it replaces it.
@@ -155,7 +167,7 @@ impl MergedTree {
         let components = path.split(|&byte| byte == b'/').filter(|name| !name.is_empty());
         let mut node = ROOT;
         for name in components {
-            match self.children(node).and_then(|children| children.get(name)) {
+            match self.children_of(node).and_then(|children| children.get(name)) {
                 Some(&child) => node = child,
                 None => return Content::Other,
             }
@@ -166,10 +178,19 @@ impl MergedTree {
         }
     }
 
-    fn children(&self, node: usize) -> Option<&BTreeMap<Vec<u8>, usize>> {
+    fn children_of(&self, node: usize) -> Option<&BTreeMap<Vec<u8>, usize>> {
         match &self.nodes[node].content {
             Content::Directory(children) => Some(children),
             _ => None,
+        }
+    }
+
+    fn what(&self, node: usize) -> Child<usize, usize> {
+        match &self.nodes[node].content {
+            Content::Directory(_) => Child::Directory(node),
+            Content::File(_) | Content::Unkept => Child::File(node),
+            Content::Link(target) => Child::Link(target.to_vec()),
+            Content::Other => Child::Other,
         }
     }
 
@@ -178,7 +199,7 @@ impl MergedTree {
         if number >= MAX_NODES {
             return Err(Full { limit: MAX_NODES as u64, unit: "names" });
         }
-        self.nodes.push(Node { content, layer: self.layer });
+        self.nodes.push(Node { content, touched: self.layer, cleared: self.layer });
         if let Content::Directory(children) = &mut self.nodes[parent].content {
             children.insert(name.to_vec(), number);
         }
@@ -187,10 +208,10 @@ impl MergedTree {
 
     /// The directory `name` in `parent`, made where there is none.
     fn directory_in(&mut self, parent: usize, name: &[u8]) -> Result<usize, Full> {
-        let present = self.children(parent).and_then(|children| children.get(name)).copied();
-        match present.filter(|&node| self.children(node).is_some()) {
+        let present = self.children_of(parent).and_then(|children| children.get(name)).copied();
+        match present.filter(|&node| self.children_of(node).is_some()) {
             Some(node) => {
-                self.nodes[node].layer = self.layer;
+                self.nodes[node].touched = self.layer;
                 Ok(node)
             }
             None => self.put(parent, name, Content::Directory(BTreeMap::new())),
@@ -206,7 +227,7 @@ impl MergedTree {
         let mut directory = ROOT;
         for (depth, name) in components.iter().enumerate() {
             let link = self
-                .children(directory)
+                .children_of(directory)
                 .and_then(|children| children.get(*name))
                 .is_some_and(|&child| matches!(self.nodes[child].content, Content::Link(_)));
             directory = if link {
@@ -228,29 +249,40 @@ impl MergedTree {
         }
     }
 
-    /// Removes what lower layers have at `name`; what this layer added stays.
-    fn hide(&mut self, parent: usize, name: &[u8]) {
-        let Some(&node) = self.children(parent).and_then(|children| children.get(name)) else {
-            return;
-        };
-        if !self.is_of_this_layer(node) {
-            if let Content::Directory(children) = &mut self.nodes[parent].content {
-                children.remove(name);
+    /// Marks the directories on a path: this layer has something below them.
+    fn touch(&mut self, components: &[&[u8]]) {
+        if let Ok(Resolved::Directory(trail)) = resolve(self, &components.join(&b'/')) {
+            for &directory in trail.all() {
+                self.nodes[directory].touched = self.layer;
             }
-        } else if self.children(node).is_some() {
-            self.hide_below(node);
         }
     }
 
+    /// Removes what lower layers have at `name`; what this layer added stays.
+    fn hide(&mut self, parent: usize, name: &[u8]) {
+        let Some(&node) = self.children_of(parent).and_then(|children| children.get(name)) else {
+            return;
+        };
+        if self.nodes[node].touched == self.layer {
+            self.hide_below(node);
+        } else if let Content::Directory(children) = &mut self.nodes[parent].content {
+            children.remove(name);
+        }
+    }
+
+    /// Each directory is cleared once per layer, so that many whiteouts cost no more than one.
     fn hide_below(&mut self, directory: usize) {
-        // Directories whose lower content is still to be hidden; depth is bounded by `add`.
         let mut pending = vec![directory];
         while let Some(directory) = pending.pop() {
-            let Some(children) = self.children(directory) else { continue };
+            if self.nodes[directory].cleared == self.layer {
+                continue;
+            }
+            self.nodes[directory].cleared = self.layer;
+            let Some(children) = self.children_of(directory) else { continue };
             let (ours, lower): (Vec<_>, Vec<_>) = children
                 .iter()
                 .map(|(name, &node)| (name.clone(), node))
-                .partition(|&(_, node)| self.is_of_this_layer(node));
+                .partition(|&(_, node)| self.nodes[node].touched == self.layer);
             if let Content::Directory(children) = &mut self.nodes[directory].content {
                 for (name, _) in lower {
                     children.remove(&name);
@@ -258,18 +290,6 @@ impl MergedTree {
             }
             pending.extend(ours.into_iter().map(|(_, node)| node));
         }
-    }
-
-    /// Whether this layer set the node or something below it.
-    fn is_of_this_layer(&self, node: usize) -> bool {
-        let mut pending = vec![node];
-        while let Some(node) = pending.pop() {
-            if self.nodes[node].layer == self.layer {
-                return true;
-            }
-            pending.extend(self.children(node).into_iter().flat_map(BTreeMap::values));
-        }
-        false
     }
 }
 
@@ -286,18 +306,18 @@ impl Nodes for MergedTree {
         directory: &usize,
         name: &[u8],
     ) -> Result<Option<Child<usize, usize>>, NodeError> {
-        let child = self.children(*directory).and_then(|children| children.get(name));
-        Ok(child.map(|&node| match &self.nodes[node].content {
-            Content::Directory(_) => Child::Directory(node),
-            Content::File(_) | Content::Unkept => Child::File(node),
-            Content::Link(target) => Child::Link(target.to_vec()),
-            Content::Other => Child::Other,
-        }))
+        self.steps.fetch_add(1, Ordering::Relaxed);
+        let child = self.children_of(*directory).and_then(|children| children.get(name));
+        Ok(child.map(|&node| self.what(node)))
     }
 
-    fn names(&self, directory: &usize, limit: usize) -> Result<Vec<Vec<u8>>, NodeError> {
-        let children = self.children(*directory);
-        Ok(children.into_iter().flat_map(BTreeMap::keys).take(limit).cloned().collect())
+    fn children(
+        &self,
+        directory: &usize,
+        limit: usize,
+    ) -> Result<Vec<Named<usize, usize>>, NodeError> {
+        let children = self.children_of(*directory).into_iter().flatten().take(limit);
+        Ok(children.map(|(name, &node)| (name.clone(), Some(self.what(node)))).collect())
     }
 
     fn read(&self, file: &usize, limit: u64) -> Result<Option<Vec<u8>>, NodeError> {

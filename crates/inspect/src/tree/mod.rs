@@ -14,7 +14,7 @@ use domain::files::{Entry, EntryKind, FileError, FileView};
 pub(crate) use directory::DirectoryTree;
 pub(crate) use ext4::Ext4Tree;
 pub(crate) use merged::{Full, MergedTree, Piece};
-use resolve::{Resolved, Stop};
+use resolve::{Resolved, Stop, Trail};
 
 /// Most names that a directory may have before reading it is given up.
 const MAX_ENTRIES: usize = 200_000;
@@ -31,6 +31,9 @@ pub(crate) enum Child<D, F> {
     /// Device, socket or pipe: never opened.
     Other,
 }
+
+/// A name with what it stands for.
+pub(crate) type Named<D, F> = (Vec<u8>, Option<Child<D, F>>);
 
 /// Why a holder could not answer.
 #[derive(Debug)]
@@ -63,8 +66,13 @@ pub(crate) trait Nodes {
         name: &[u8],
     ) -> Result<Option<Child<Self::Directory, Self::File>>, NodeError>;
 
-    /// The names in `directory` without `.` and `..`, at most `limit` of them, in any order.
-    fn names(&self, directory: &Self::Directory, limit: usize) -> Result<Vec<Vec<u8>>, NodeError>;
+    /// The names in `directory` with what they stand for, without `.` and `..`, at most `limit`
+    /// of them, in any order; `None` where it cannot be told.
+    fn children(
+        &self,
+        directory: &Self::Directory,
+        limit: usize,
+    ) -> Result<Vec<Named<Self::Directory, Self::File>>, NodeError>;
 
     /// The content of `file`, `None` where it turned out to be no regular file.
     fn read(&self, file: &Self::File, limit: u64) -> Result<Option<Vec<u8>>, NodeError>;
@@ -87,28 +95,40 @@ impl<N: Nodes> FileView for Tree<N> {
     fn list(&self, path: &str) -> Result<Vec<Entry>, FileError> {
         let found = resolve::resolve(&self.0, path.as_bytes()).map_err(|stop| stop.at(path))?;
         let Resolved::Directory(trail) = found else { return Ok(Vec::new()) };
-        let directory = trail.last();
-        let names =
-            self.0.names(directory, MAX_ENTRIES).map_err(|error| Stop::Node(error).at(path))?;
-        if names.len() >= MAX_ENTRIES {
+        let children = self
+            .0
+            .children(trail.last(), MAX_ENTRIES)
+            .map_err(|error| Stop::Node(error).at(path))?;
+        if children.len() >= MAX_ENTRIES {
             let reason = format!("the directory holds {MAX_ENTRIES} names or more");
             return Err(FileError::Unreadable { path: path.to_owned(), reason });
         }
-        let mut entries = Vec::with_capacity(names.len());
-        for name in names {
+        let mut entries = Vec::with_capacity(children.len());
+        for (name, child) in children {
             // A hostile filesystem may hold names that are paths; nothing leads to them.
             if name.contains(&b'/') || name == b"." || name == b".." {
                 continue;
             }
-            let kind = match resolve::resolve_from(&self.0, trail.clone(), &name) {
-                Ok(Resolved::Directory(_)) => EntryKind::Directory,
-                Ok(Resolved::File(_)) => EntryKind::File,
-                // One bad entry must not hide its neighbours.
-                Ok(Resolved::Other | Resolved::Nothing) | Err(_) => EntryKind::Other,
+            let kind = match child {
+                Some(Child::Directory(_)) => EntryKind::Directory,
+                Some(Child::File(_)) => EntryKind::File,
+                Some(Child::Link(_)) => self.behind(&trail, &name),
+                Some(Child::Other) | None => EntryKind::Other,
             };
             entries.push(Entry { name: String::from_utf8_lossy(&name).into_owned(), kind });
         }
         entries.sort();
         Ok(entries)
+    }
+}
+
+impl<N: Nodes> Tree<N> {
+    /// What a link leads to; one that leads in circles must not hide its neighbours.
+    fn behind(&self, trail: &Trail<N::Directory>, link: &[u8]) -> EntryKind {
+        match resolve::resolve_from(&self.0, trail.clone(), link) {
+            Ok(Resolved::Directory(_)) => EntryKind::Directory,
+            Ok(Resolved::File(_)) => EntryKind::File,
+            Ok(Resolved::Other | Resolved::Nothing) | Err(_) => EntryKind::Other,
+        }
     }
 }

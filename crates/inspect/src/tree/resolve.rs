@@ -27,6 +27,11 @@ impl<D> Trail<D> {
     pub(crate) fn last(&self) -> &D {
         self.below.last().unwrap_or(&self.root)
     }
+
+    /// All of them, the root first.
+    pub(crate) fn all(&self) -> impl Iterator<Item = &D> {
+        std::iter::once(&self.root).chain(&self.below)
+    }
 }
 
 /// Where a path leads.

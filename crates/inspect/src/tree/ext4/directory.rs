@@ -3,51 +3,38 @@
 //! Hashed directories keep their index in entries that look empty, so walking all blocks in
 //! order finds every name in them too.
 
+use std::collections::HashMap;
+
 use super::Damage;
 use super::superblock::TypedEntries;
 
-/// Whether to go on with the next entry.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Walk {
-    On,
-    Stop,
-}
+/// Names with the numbers of their inodes.
+pub(super) type Names = HashMap<Vec<u8>, u32>;
 
-/// Walks the entries of all blocks.
-pub(super) fn walk(
+/// The names in all blocks.
+pub(super) fn names(
     content: &[u8],
     block_size: usize,
     typed: TypedEntries,
-    each: &mut dyn FnMut(&[u8], u32) -> Walk,
-) -> Result<(), Damage> {
+) -> Result<Names, Damage> {
+    let mut names = Names::new();
     for block in content.chunks(block_size) {
-        if walk_block(block, typed, each)? == Walk::Stop {
-            break;
-        }
+        take_block(block, typed, &mut names)?;
     }
-    Ok(())
+    Ok(names)
 }
 
-/// Walks a directory that lies in its inode: four bytes name the parent, then entries in two
-/// pieces, the first up to the 60 bytes of `i_block`.
-pub(super) fn walk_inline(
-    content: &[u8],
-    typed: TypedEntries,
-    each: &mut dyn FnMut(&[u8], u32) -> Walk,
-) -> Result<(), Damage> {
+/// The names in a directory that lies in its inode: four bytes name the parent, then entries in
+/// two pieces, the first up to the 60 bytes of `i_block`.
+pub(super) fn inline_names(content: &[u8], typed: TypedEntries) -> Result<Names, Damage> {
+    let mut names = Names::new();
     let (first, second) = content.split_at(content.len().min(60));
-    let first = first.get(4..).unwrap_or_default();
-    if walk_block(first, typed, each)? == Walk::On {
-        walk_block(second, typed, each)?;
-    }
-    Ok(())
+    take_block(first.get(4..).unwrap_or_default(), typed, &mut names)?;
+    take_block(second, typed, &mut names)?;
+    Ok(names)
 }
 
-fn walk_block(
-    block: &[u8],
-    typed: TypedEntries,
-    each: &mut dyn FnMut(&[u8], u32) -> Walk,
-) -> Result<Walk, Damage> {
+fn take_block(block: &[u8], typed: TypedEntries, names: &mut Names) -> Result<(), Damage> {
     let mut rest = block;
     while let Some(head) = rest.first_chunk::<8>() {
         let inode = u32::from_le_bytes([head[0], head[1], head[2], head[3]]);
@@ -67,10 +54,10 @@ fn walk_block(
         }
         let (entry, after) = rest.split_at(length);
         let name = &entry[8..8 + name_length];
-        if inode != 0 && !name.is_empty() && each(name, inode) == Walk::Stop {
-            return Ok(Walk::Stop);
+        if inode != 0 && !name.is_empty() {
+            names.entry(name.to_vec()).or_insert(inode);
         }
         rest = after;
     }
-    Ok(Walk::On)
+    Ok(())
 }

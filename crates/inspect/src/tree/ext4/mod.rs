@@ -15,12 +15,16 @@ mod inline;
 mod inode;
 mod journal;
 mod superblock;
+#[cfg(test)]
+mod tests;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::{Child, NodeError, Nodes};
+use super::{Child, Named, NodeError, Nodes};
 use crate::disk::BlockRead;
+use directory::Names;
 use inode::{Inode, Kind};
 use journal::Replay;
 use superblock::Superblock;
@@ -28,8 +32,14 @@ use superblock::Superblock;
 /// Blocks of metadata kept (inode tables, extents, directories).
 const CACHE_BYTES: usize = 8 << 20;
 
-/// Largest directory read: some 300,000 short names.
-const MAX_DIRECTORY: u64 = 16 << 20;
+/// Largest directory read: some 100,000 names.
+const MAX_DIRECTORY: u64 = 4 << 20;
+
+/// Directories kept with an index of their names.
+const KEPT_DIRECTORIES: usize = 8;
+
+/// Bytes of directories read in all; links in large directories could ask for more and more.
+const MAX_DIRECTORY_WORK: u64 = 1 << 30;
 
 /// Longest link target (`PATH_MAX`).
 const MAX_LINK: u64 = 4096;
@@ -47,6 +57,8 @@ pub(crate) struct Ext4Tree {
     superblock: Superblock,
     replay: Replay,
     cache: Mutex<HashMap<u64, Arc<[u8]>>>,
+    directories: Mutex<VecDeque<(u32, Arc<Names>)>>,
+    directory_work: AtomicU64,
     root: Arc<Inode>,
     notes: Vec<String>,
 }
@@ -59,6 +71,8 @@ impl Ext4Tree {
             superblock,
             replay: Replay::default(),
             cache: Mutex::default(),
+            directories: Mutex::default(),
+            directory_work: AtomicU64::new(0),
             root: Arc::new(Inode::empty_directory()),
             notes: Vec::new(),
         };
@@ -158,24 +172,41 @@ impl Ext4Tree {
         blocks::content(self, inode)
     }
 
-    fn entries(
-        &self,
-        inode: &Inode,
-        each: &mut dyn FnMut(&[u8], u32) -> directory::Walk,
-    ) -> Result<(), Damage> {
-        if inode.size > MAX_DIRECTORY {
-            return Err(format!("a directory of {} bytes is beyond reason", inode.size));
+    /// The names in a directory, read once and kept for a while.
+    fn names(&self, directory: &Inode) -> Result<Arc<Names>, Damage> {
+        let mut kept = self.directories.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, names)) = kept.iter().find(|(number, _)| *number == directory.number) {
+            return Ok(Arc::clone(names));
         }
-        let content = self.content(inode)?;
-        if inode.is_inline() {
-            return directory::walk_inline(&content, self.superblock.typed_entries, each);
+        if directory.size > MAX_DIRECTORY {
+            return Err(format!("a directory of {} bytes is beyond reason", directory.size));
         }
-        directory::walk(
-            &content,
-            self.superblock.block_size_usize(),
-            self.superblock.typed_entries,
-            each,
-        )
+        if self.directory_work.fetch_add(directory.size, Ordering::Relaxed) > MAX_DIRECTORY_WORK {
+            return Err("its directories are too large and too entangled".to_owned());
+        }
+        let content = self.content(directory)?;
+        let names = if directory.is_inline() {
+            directory::inline_names(&content, self.superblock.typed_entries)?
+        } else {
+            let block_size = self.superblock.block_size_usize();
+            directory::names(&content, block_size, self.superblock.typed_entries)?
+        };
+        let names = Arc::new(names);
+        if kept.len() == KEPT_DIRECTORIES {
+            kept.pop_front();
+        }
+        kept.push_back((directory.number, Arc::clone(&names)));
+        Ok(names)
+    }
+
+    fn child_of(&self, number: u32) -> Result<Child<Arc<Inode>, Arc<Inode>>, Damage> {
+        let inode = Arc::new(self.inode(number)?);
+        Ok(match inode.kind {
+            Kind::Directory => Child::Directory(inode),
+            Kind::File => Child::File(inode),
+            Kind::Link => Child::Link(self.link_target(&inode)?),
+            Kind::Other => Child::Other,
+        })
     }
 }
 
@@ -192,36 +223,22 @@ impl Nodes for Ext4Tree {
         directory: &Arc<Inode>,
         name: &[u8],
     ) -> Result<Option<Child<Arc<Inode>, Arc<Inode>>>, NodeError> {
-        let mut found = None;
-        self.entries(directory, &mut |entry, inode| {
-            if entry == name {
-                found = Some(inode);
-                directory::Walk::Stop
-            } else {
-                directory::Walk::On
-            }
-        })
-        .map_err(NodeError::Failed)?;
-        let Some(number) = found else { return Ok(None) };
-        let inode = Arc::new(self.inode(number).map_err(NodeError::Failed)?);
-        Ok(Some(match inode.kind {
-            Kind::Directory => Child::Directory(inode),
-            Kind::File => Child::File(inode),
-            Kind::Link => Child::Link(self.link_target(&inode).map_err(NodeError::Failed)?),
-            Kind::Other => Child::Other,
-        }))
+        let names = self.names(directory).map_err(NodeError::Failed)?;
+        names.get(name).map(|&number| self.child_of(number)).transpose().map_err(NodeError::Failed)
     }
 
-    fn names(&self, directory: &Arc<Inode>, limit: usize) -> Result<Vec<Vec<u8>>, NodeError> {
-        let mut names = Vec::new();
-        self.entries(directory, &mut |name, _| {
-            if name != b"." && name != b".." {
-                names.push(name.to_vec());
-            }
-            if names.len() < limit { directory::Walk::On } else { directory::Walk::Stop }
-        })
-        .map_err(NodeError::Failed)?;
-        Ok(names)
+    fn children(
+        &self,
+        directory: &Arc<Inode>,
+        limit: usize,
+    ) -> Result<Vec<Named<Arc<Inode>, Arc<Inode>>>, NodeError> {
+        let names = self.names(directory).map_err(NodeError::Failed)?;
+        Ok(names
+            .iter()
+            .filter(|(name, _)| !matches!(name.as_slice(), b"." | b".."))
+            .take(limit)
+            .map(|(name, &number)| (name.clone(), self.child_of(number).ok()))
+            .collect())
     }
 
     fn read(&self, file: &Arc<Inode>, limit: u64) -> Result<Option<Vec<u8>>, NodeError> {
