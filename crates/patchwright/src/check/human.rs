@@ -8,7 +8,7 @@ use domain::advisory::Provenance;
 use domain::check::{
     Finding, OfferedBy, Report, SourceKind, SourceReport, SourceState, Status, UnknownAbout,
 };
-use domain::priority::Priority;
+use domain::priority::{InputProvenance, Priority};
 use jiff::Timestamp;
 
 use crate::text::{count, fit, plain};
@@ -482,7 +482,13 @@ fn explain_finding(out: &mut String, finding: &Finding) {
         ),
     );
     for (input, value) in &decision.inputs {
-        field("", format!("{DIM}{} = {}{DIM:#}", plain(input), plain(&value.to_string())));
+        let by = match &value.provenance {
+            InputProvenance::Given { by } => by.clone(),
+            InputProvenance::Derived { from } => format!("derived from {from}"),
+            InputProvenance::Assumed => "assumed".to_owned(),
+        };
+        let line = plain(&format!("{input}: {}  ({by})", value.value));
+        field("", format!("{DIM}{line}{DIM:#}"));
     }
     if finding.held {
         field("held", "the administrator holds this package; apt will not upgrade it".to_owned());
