@@ -15,8 +15,9 @@ use crate::fetch::FetchError;
 
 /// Largest .deb that is fetched for its changelog alone.
 const DEB_LIMIT: u64 = 64 << 20;
-/// How many of a source's packages are tried before giving up.
-const ATTEMPTS: usize = 4;
+/// How many bytes of a source's packages are fetched before giving up: the smallest ones are
+/// often empty and link to another package's documentation.
+const SOURCE_BUDGET: u64 = 128 << 20;
 
 /// A changelog that is wanted.
 #[derive(Debug, Clone)]
@@ -87,7 +88,10 @@ impl Collector {
         packages.dedup_by(|a, b| a.sha256 == b.sha256);
         let none = ChangelogError::NoPackage { limit_mb: DEB_LIMIT >> 20 };
         let mut last = none;
-        for package in packages.into_iter().take(ATTEMPTS) {
+        let mut budget = SOURCE_BUDGET;
+        for package in packages {
+            let Some(rest) = budget.checked_sub(package.size) else { break };
+            budget = rest;
             match self.changelog_of(want, package) {
                 Err(error @ ChangelogError::Deb { .. }) => last = error,
                 other => return other,

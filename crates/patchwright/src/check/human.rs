@@ -342,7 +342,7 @@ fn runtime(out: &mut String, report: &Report) {
     }
     if runtime.unreadable_processes > 0 {
         lines.push(format!(
-            "{} could not be looked into; run as root to see them",
+            "{} could not be looked into, what they use is unknown",
             count(runtime.unreadable_processes as usize, "process", "processes")
         ));
     }
