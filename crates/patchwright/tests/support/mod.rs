@@ -236,8 +236,13 @@ impl Drop for AptInChroot<'_> {
 
 /// A `patchwright check` with a cache shared by the whole test run.
 pub fn check(target: &Path) -> Command {
+    check_keeping(target, &scratch("data"))
+}
+
+/// A `patchwright check` that keeps its state in `data`.
+pub fn check_keeping(target: &Path, data: &Path) -> Command {
     let mut command = Command::new(PATCHWRIGHT);
-    command.arg("check").arg(target).arg("--data").arg(scratch("data"));
+    command.arg("check").arg(target).arg("--data").arg(data);
     command
 }
 
