@@ -166,11 +166,13 @@ fn specific_priority(
             NameScope::Binary => subject.name,
             NameScope::Source => subject.source,
         };
-        let right_architecture = pin.architecture.as_deref().is_none_or(|wanted| match wanted {
-            "any" => true,
-            "native" => subject.architecture == subject.native,
-            other => subject.architecture == other,
-        });
+        let is_native = subject.architecture == subject.native;
+        let right_architecture = match (pin.architecture.as_deref(), pin.scope) {
+            // The manual does not say so, but apt looks up a bare name as native.
+            (None, NameScope::Binary) | (Some("native"), _) => is_native,
+            (None, NameScope::Source) | (Some("any"), _) => true,
+            (Some(other), _) => subject.architecture == other,
+        };
         let selects = || match &pin.target {
             preferences::PinTarget::Version(version) => version.matches(subject.version),
             target => {

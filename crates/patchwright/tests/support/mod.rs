@@ -1,6 +1,6 @@
 //! Worlds for the integration tests: real Debian roots, real archives, the real program.
 
-#![allow(dead_code, reason = "each test file uses its part")]
+#![allow(dead_code, unreachable_pub, reason = "each test file uses its part")]
 
 use std::collections::BTreeSet;
 use std::fs;
