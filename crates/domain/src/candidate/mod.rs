@@ -167,11 +167,11 @@ fn specific_priority(
             NameScope::Source => subject.source,
         };
         let is_native = subject.architecture == subject.native;
-        let right_architecture = match (pin.architecture.as_deref(), pin.scope) {
+        let right_architecture = match pin.architecture.as_deref() {
             // The manual does not say so, but apt looks up a bare name as native.
-            (None, NameScope::Binary) | (Some("native"), _) => is_native,
-            (None, NameScope::Source) | (Some("any"), _) => true,
-            (Some(other), _) => subject.architecture == other,
+            None | Some("native") => is_native,
+            Some("any") => true,
+            Some(other) => subject.architecture == other,
         };
         let selects = || match &pin.target {
             preferences::PinTarget::Version(version) => version.matches(subject.version),
