@@ -37,7 +37,7 @@ const BULLSEYE_SERVER: Profile =
 const BOOKWORM_MULTIARCH: Profile = Profile {
     name: "bookworm-multiarch",
     release: "bookworm",
-    include: &["debian-archive-keyring", "openssl", "libssl3:i386", "libgnutls30:i386"],
+    include: &["debian-archive-keyring", "openssl", "libssl3:i386", "libsystemd0:i386"],
     architectures: "amd64,i386",
 };
 
@@ -84,7 +84,7 @@ fn bullseye_server() {
 fn pins_holds_backports_and_foreign_architectures() {
     let root = copy_of(&BOOKWORM_MULTIARCH.root(), "pinned");
     let (text, path) = sources_file("bookworm", true, &empty("pinned-s"));
-    let pins = "Package: libssl3:i386\nPin: version 0.*\nPin-Priority: 1000\n\n\
+    let pins = "Package: libsystemd0:i386\nPin: release a=*-backports\nPin-Priority: 700\n\n\
                 Package: openssl\nPin: release l=Debian-Security\nPin-Priority: -1\n\n\
                 Package: src:systemd\nPin: release n=bookworm-backports\nPin-Priority: 600\n\n\
                 Package: perl*\nPin: release a=*-security\nPin-Priority: 50\n";

@@ -102,7 +102,8 @@ impl Mirror {
         Self { debian, security }
     }
 
-    /// deb822 sources for main, updates and security of a release.
+    /// deb822 sources for main, updates and security of a release. Security for amd64 only:
+    /// mirrors do not always hold the other architectures of an old release whole.
     pub fn sources(&self, release: &str, backports: bool) -> String {
         let backports = if backports { format!(" {release}-backports") } else { String::new() };
         let keyring = "/usr/share/keyrings/debian-archive-keyring.gpg";
@@ -110,7 +111,7 @@ impl Mirror {
             "Types: deb\nURIs: {}\nSuites: {release} {release}-updates{backports}\n\
              Components: main\nSigned-By: {keyring}\n\n\
              Types: deb\nURIs: {}\nSuites: {release}-security\n\
-             Components: main\nSigned-By: {keyring}\n",
+             Components: main\nArchitectures: amd64\nSigned-By: {keyring}\n",
             self.debian, self.security
         )
     }
