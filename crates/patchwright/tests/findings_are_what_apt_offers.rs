@@ -52,7 +52,7 @@ fn assert_equals_apt(profile: &Profile) {
     let root = profile.root();
     let (text, path) = sources_file(profile.release, false, &empty(&format!("{}-s", profile.name)));
 
-    let ours = report(check(&root).arg("--sources").arg(&path));
+    let ours = report(check(&root).args(["--max-age", "36500", "--sources"]).arg(&path));
     let apt = AptInChroot::new(&root, &text).upgradable();
 
     assert!(!apt.is_empty(), "the root is up to date: this test would prove nothing");
@@ -117,7 +117,8 @@ fn an_updated_root_is_latest() {
         apt.dist_upgrade();
         drop(apt);
 
-        let ours = report(check(&root).arg("--sources").arg(&path));
+        // bullseye's support has ended and its archive rests, which we would call unknown.
+        let ours = report(check(&root).args(["--max-age", "36500", "--sources"]).arg(&path));
 
         assert_eq!(ours["findings"], serde_json::json!([]), "{name}");
         assert_eq!(ours["unknown"], serde_json::json!([]), "{name}");

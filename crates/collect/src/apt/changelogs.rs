@@ -93,7 +93,10 @@ impl Collector {
             let Some(rest) = budget.checked_sub(package.size) else { break };
             budget = rest;
             match self.changelog_of(want, package) {
-                Err(error @ ChangelogError::Deb { .. }) => last = error,
+                Err(
+                    error @ (ChangelogError::Deb { .. }
+                    | ChangelogError::Fetch(FetchError::Absent { .. })),
+                ) => last = error,
                 other => return other,
             }
         }

@@ -101,7 +101,8 @@ fn archive_facts(source: &SourceReport, report: &Report) -> String {
         facts.push(plain(&source.uri));
     }
     if let Some(version) = &source.version {
-        facts.push(plain(&format!("{} {version}", source.origin.as_deref().unwrap_or(""))));
+        let whose = source.origin.as_deref().unwrap_or("version");
+        facts.push(plain(&format!("{whose} {version}")));
     }
     if let Some(records) = source.records {
         facts.push(count(records, "record", "records"));
