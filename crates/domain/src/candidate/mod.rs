@@ -168,8 +168,9 @@ fn specific_priority(
         };
         let is_native = subject.architecture == subject.native;
         let right_architecture = match pin.architecture.as_deref() {
-            // The manual does not say so, but apt looks up a bare name as native.
-            None | Some("native") => is_native,
+            // The manual does not say so, but apt looks up a bare name as native, and does not
+            // know the word `native` here.
+            None => is_native,
             Some("any") => true,
             Some(other) => subject.architecture == other,
         };
