@@ -72,9 +72,10 @@ impl Index {
         let mut matches = Vec::new();
         let mut key = Vec::new();
         let mut lacking = Vec::new();
+        let mut lookup = self.directory.lookup();
         for (position, package) in inventory.packages.iter().enumerate() {
             for (lane, version) in lanes_of_package(&release, kind, package) {
-                let Some(lane) = self.directory.find(lane) else { continue };
+                let Some(lane) = lookup.find(lane) else { continue };
                 key.clear();
                 kind.write_key(version, &mut key);
                 lacking.extend(self.at(lane).lacking(&key));
@@ -206,10 +207,11 @@ struct Sought<'a> {
 fn seek<'a>(directory: &LaneDirectory, advisories: &'a [Advisory]) -> Vec<Sought<'a>> {
     let mut found = Vec::with_capacity(advisories.len());
     let mut statements = Vec::new();
+    let mut lookup = directory.lookup();
     for (advisory, published) in advisories.iter().enumerate() {
         push_statements(published, &mut statements);
         found.extend(statements.drain(..).map(|(name, statement)| {
-            let lane = directory.find(name);
+            let lane = lookup.find(name);
             Sought { advisory, name, lane, statement }
         }));
     }

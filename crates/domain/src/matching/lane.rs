@@ -58,10 +58,13 @@ impl LaneId {
 /// The numbers of lanes by their names.
 #[derive(Debug, Clone, Default)]
 pub(super) struct LaneDirectory {
-    /// By ecosystem, then by package.
-    releases: HashMap<Box<str>, HashMap<Box<str>, Vec<(Variant, LaneId)>>>,
+    /// By ecosystem.
+    releases: HashMap<Box<str>, Packages>,
     lanes: usize,
 }
+
+/// The lanes of one release by package.
+type Packages = HashMap<Box<str>, Vec<(Variant, LaneId)>>;
 
 /// What else is in a [`LaneName`]; one or two of them share a package's name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -78,21 +81,41 @@ impl LaneName<'_> {
 }
 
 impl LaneDirectory {
-    pub(super) fn find(&self, lane: LaneName<'_>) -> Option<LaneId> {
-        let variants = self.releases.get(lane.ecosystem)?.get(lane.name)?;
-        let found = variants.iter().find(|(variant, _)| *variant == lane.variant());
-        found.map(|(_, lane)| *lane)
+    /// Looks lanes up one after the other.
+    pub(super) fn lookup(&self) -> Lookup<'_> {
+        Lookup { directory: self, ecosystem: String::new(), packages: None }
     }
 
     /// The lane of this name, a new one where there is none.
     pub(super) fn find_or_add(&mut self, lane: LaneName<'_>) -> LaneId {
-        self.find(lane).unwrap_or_else(|| {
+        self.lookup().find(lane).unwrap_or_else(|| {
             let added = LaneId(number(self.lanes));
             self.lanes += 1;
             let packages = self.releases.entry(lane.ecosystem.into()).or_default();
             packages.entry(lane.name.into()).or_default().push((lane.variant(), added));
             added
         })
+    }
+}
+
+/// Looks lanes up; remembers the release last asked for, because names of one release come
+/// together.
+#[derive(Debug, Clone)]
+pub(super) struct Lookup<'a> {
+    directory: &'a LaneDirectory,
+    ecosystem: String,
+    packages: Option<&'a Packages>,
+}
+
+impl Lookup<'_> {
+    pub(super) fn find(&mut self, lane: LaneName<'_>) -> Option<LaneId> {
+        if self.packages.is_none() || self.ecosystem != lane.ecosystem {
+            lane.ecosystem.clone_into(&mut self.ecosystem);
+            self.packages = self.directory.releases.get(lane.ecosystem);
+        }
+        let variants = self.packages?.get(lane.name)?;
+        let found = variants.iter().find(|(variant, _)| *variant == lane.variant());
+        found.map(|(_, lane)| *lane)
     }
 }
 
