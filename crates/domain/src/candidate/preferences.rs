@@ -45,7 +45,7 @@ pub(super) enum NameScope {
 #[derive(Debug, Clone)]
 pub(super) enum PinTarget {
     Version(Pattern),
-    Release(ReleasePattern),
+    Release(Box<ReleasePattern>),
     /// Host name of the archive's URI; empty for local archives.
     Origin(Pattern),
 }
@@ -114,7 +114,7 @@ impl Preferences {
 
     /// Puts `APT::Default-Release` before all other general pins, at priority 990.
     pub fn with_default_release(mut self, release: &str) -> Result<Self, InvalidPattern> {
-        let target = PinTarget::Release(ReleasePattern::parse(release)?);
+        let target = PinTarget::Release(Box::new(ReleasePattern::parse(release)?));
         self.general.insert(0, GeneralPin { target, priority: 990 });
         Ok(self)
     }
@@ -196,7 +196,7 @@ impl PinTarget {
         let describe = |error: InvalidPattern| error.to_string();
         match kind.to_ascii_lowercase().as_str() {
             "version" => Ok(Self::Version(Pattern::new(data).map_err(describe)?)),
-            "release" => Ok(Self::Release(ReleasePattern::parse(data).map_err(describe)?)),
+            "release" => Ok(Self::Release(Box::new(ReleasePattern::parse(data).map_err(describe)?))),
             "origin" => {
                 let host = data
                     .strip_prefix('"')

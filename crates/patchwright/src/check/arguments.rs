@@ -12,6 +12,7 @@ use jiff::Timestamp;
 /// TARGET is the live system (`/`), a root directory, a raw or qcow2 disk image, or a container
 /// image (OCI layout or docker-save tar). Nothing of it is run or mounted.
 #[derive(Debug, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 pub(crate) struct CheckArgs {
     /// What to check.
     #[arg(default_value = "/")]
