@@ -39,9 +39,11 @@ impl Format {
             Self::Plain => Box::new(from),
             Self::Gzip => Box::new(flate2::bufread::MultiGzDecoder::new(from)),
             Self::Xz => {
-                let stream =
-                    liblzma::stream::Stream::new_stream_decoder(XZ_MEMORY, liblzma::stream::CONCATENATED)
-                        .map_err(io::Error::other)?;
+                let stream = liblzma::stream::Stream::new_stream_decoder(
+                    XZ_MEMORY,
+                    liblzma::stream::CONCATENATED,
+                )
+                .map_err(io::Error::other)?;
                 Box::new(liblzma::bufread::XzDecoder::new_stream(from, stream))
             }
             Self::Zstd => {

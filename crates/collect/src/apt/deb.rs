@@ -94,8 +94,7 @@ fn find_data(deb: &mut impl BufRead) -> Result<Format, DebError> {
                 .ok_or_else(|| damaged(format!("`{name}` is compressed in an unknown way")));
         }
         let size = String::from_utf8_lossy(&header[48..58]);
-        let size: u64 =
-            size.trim().parse().map_err(|_| damaged("a member's size is no number"))?;
+        let size: u64 = size.trim().parse().map_err(|_| damaged("a member's size is no number"))?;
         let padded = size.checked_add(size % 2).ok_or_else(|| damaged("a member is too long"))?;
         let skipped = io::copy(&mut deb.by_ref().take(padded), &mut io::sink()).map_err(damaged)?;
         if skipped < padded {

@@ -136,7 +136,8 @@ impl Release {
             .next()
             .ok_or_else(|| ReleaseError::Malformed { reason: "it is empty".to_owned() })?;
         let field = |name: &str| fields.get(name).map(str::to_owned);
-        let yes = |name: &str| fields.get(name).is_some_and(|word| word.eq_ignore_ascii_case("yes"));
+        let yes =
+            |name: &str| fields.get(name).is_some_and(|word| word.eq_ignore_ascii_case("yes"));
         let date = time(fields.get("Date"), "Date")?
             .ok_or_else(|| ReleaseError::Malformed { reason: "it has no `Date`".to_owned() })?;
         let valid_until = time(fields.get("Valid-Until"), "Valid-Until")?;
@@ -235,11 +236,15 @@ fn listed(section: &str) -> BTreeMap<String, Listed> {
         .lines()
         .filter_map(|line| {
             let mut words = line.split_whitespace();
-            let (sha256, size, path) = (words.next()?, words.next()?.parse().ok()?, words.next()?);
-            let is_hash = sha256.len() == 64 && sha256.bytes().all(|byte| byte.is_ascii_hexdigit());
-            is_hash.then(|| {
-                (path.to_owned(), Listed { size, sha256: sha256.to_ascii_lowercase() })
-            })
+            let sha256 = sha256(words.next()?)?;
+            let size = words.next()?.parse().ok()?;
+            Some((words.next()?.to_owned(), Listed { size, sha256 }))
         })
         .collect()
+}
+
+/// A SHA-256 in lower-case hex; `None` for what is none.
+pub(super) fn sha256(word: &str) -> Option<String> {
+    let is_hash = word.len() == 64 && word.bytes().all(|byte| byte.is_ascii_hexdigit());
+    is_hash.then(|| word.to_ascii_lowercase())
 }

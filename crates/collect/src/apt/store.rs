@@ -25,6 +25,9 @@ use crate::fetch::{Mark, hex};
 /// How many earlier states are remembered for the record.
 const HISTORY: usize = 64;
 
+/// How the names of files begin that are not whole yet.
+pub(super) const UNFINISHED: &str = ".new-";
+
 /// The newest state seen of a suite. An older one is refused from then on.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SeenState {
@@ -36,6 +39,9 @@ pub struct SeenState {
     pub date: Timestamp,
     /// SHA-256 of its signed text.
     pub text_sha256: String,
+    /// SHA-256 of the file that held it, to which `mark` belongs.
+    #[serde(default)]
+    pub file_sha256: String,
     /// Its `Codename`.
     pub codename: Option<String>,
     /// For conditional requests.
@@ -110,13 +116,14 @@ impl SuiteStore {
         self.directory.join("index").join(format!("{sha256}.zst"))
     }
 
-    /// Keeps a release whose indices are all in place, then its state, then forgets old indices.
+    /// Keeps a release whose indices are all in place, then its state, then forgets indices
+    /// that are none of the `listed`.
     pub fn commit(
         &self,
         release: &[u8],
         signature: Option<&[u8]>,
         state: &SeenState,
-        indices: &BTreeSet<String>,
+        listed: &BTreeSet<&str>,
     ) -> io::Result<()> {
         write_whole(&self.directory.join("release"), release)?;
         match signature {
@@ -128,23 +135,34 @@ impl SuiteStore {
         }
         let json = serde_json::to_vec_pretty(state).map_err(io::Error::other)?;
         write_whole(&self.directory.join("state.json"), &json)?;
-        for entry in fs::read_dir(self.directory.join("index"))? {
-            let entry = entry?;
-            let name = entry.file_name().to_string_lossy().into_owned();
-            let hash = name.split('.').next().unwrap_or_default();
-            if !indices.contains(hash) {
-                fs::remove_file(entry.path())?;
-            }
-        }
-        Ok(())
+        remove_where(&self.directory, |name| name.starts_with(UNFINISHED))?;
+        remove_where(&self.directory.join("index"), |name| {
+            !listed.contains(name.split('.').next().unwrap_or_default())
+        })
     }
+}
+
+/// Removes entries of a directory by their names.
+pub(super) fn remove_where(directory: &Path, unwanted: impl Fn(&str) -> bool) -> io::Result<()> {
+    for entry in fs::read_dir(directory)? {
+        let entry = entry?;
+        if !unwanted(&entry.file_name().to_string_lossy()) {
+            continue;
+        }
+        if entry.file_type()?.is_dir() {
+            fs::remove_dir_all(entry.path())?;
+        } else {
+            fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
 }
 
 /// Writes a file so that it is either whole or not there, also after a power loss.
 pub fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let directory = path.parent().unwrap_or(Path::new("."));
     fs::create_dir_all(directory)?;
-    let mut file = tempfile::Builder::new().prefix(".new-").tempfile_in(directory)?;
+    let mut file = tempfile::Builder::new().prefix(UNFINISHED).tempfile_in(directory)?;
     file.write_all(bytes)?;
     file.as_file().sync_all()?;
     file.persist(path).map_err(|error| error.error)?;
