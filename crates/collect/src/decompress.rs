@@ -4,7 +4,7 @@ use std::io::{self, BufRead, Read};
 
 /// Formats in which archives compress.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Format {
+pub(crate) enum Format {
     /// Not compressed.
     Plain,
     /// gzip.
@@ -22,7 +22,7 @@ const ZSTD_WINDOW_LOG: u32 = 27;
 
 impl Format {
     /// The format that a file name's ending promises.
-    pub fn of_name(name: &str) -> Option<Self> {
+    pub(crate) fn of_name(name: &str) -> Option<Self> {
         let (_, ending) = name.rsplit_once('.')?;
         Some(match ending {
             "gz" => Self::Gzip,
@@ -34,7 +34,7 @@ impl Format {
     }
 
     /// A reader of the plain content.
-    pub fn reader<'a>(self, from: impl BufRead + 'a) -> io::Result<Box<dyn Read + 'a>> {
+    pub(crate) fn reader<'a>(self, from: impl BufRead + 'a) -> io::Result<Box<dyn Read + 'a>> {
         Ok(match self {
             Self::Plain => Box::new(from),
             Self::Gzip => Box::new(flate2::bufread::MultiGzDecoder::new(from)),

@@ -34,7 +34,7 @@ fn damaged(error: impl std::fmt::Display) -> DebError {
 }
 
 /// The Debian changelog of a package, from its .deb.
-pub fn changelog(deb: impl Read, package: &str) -> Result<String, DebError> {
+pub(super) fn changelog(deb: impl Read, package: &str) -> Result<String, DebError> {
     let mut deb = BufReader::new(deb);
     let format = find_data(&mut deb)?;
     let data = format.reader(deb).map_err(damaged)?.take(DATA_LIMIT);

@@ -21,13 +21,11 @@ const KEPT_LEVEL: i32 = 3;
 
 /// A package list of one component and architecture.
 #[derive(Debug, Clone)]
-pub struct IndexFile {
+pub(super) struct IndexFile {
     /// Component it belongs to.
     pub component: String,
     /// Kept plain content, Zstandard-compressed.
     pub path: PathBuf,
-    /// SHA-256 of the plain content.
-    pub sha256: String,
 }
 
 /// Why a package list cannot be used.
@@ -94,7 +92,7 @@ impl IndexError {
 
 /// Whether a missing list may be fetched.
 #[derive(Clone, Copy)]
-pub enum Network<'a> {
+pub(super) enum Network<'a> {
     /// It may.
     Use(&'a Fetcher),
     /// Only what was fetched before is used.
@@ -102,7 +100,7 @@ pub enum Network<'a> {
 }
 
 /// Makes sure that a list is kept; `place` tells where by the hash of its plain content.
-pub fn ensure(
+pub(super) fn ensure(
     release: &Release,
     base: &str,
     component: &str,
@@ -114,11 +112,7 @@ pub fn ensure(
     let plain =
         release.files.get(&path).ok_or_else(|| IndexError::NotListed { path: path.clone() })?;
     let kept = place(&plain.sha256);
-    let file = IndexFile {
-        component: component.to_owned(),
-        path: kept.clone(),
-        sha256: plain.sha256.clone(),
-    };
+    let file = IndexFile { component: component.to_owned(), path: kept.clone() };
     if kept.exists() {
         return Ok(file);
     }
@@ -226,7 +220,7 @@ impl SyncAll for &tempfile::NamedTempFile {
 }
 
 /// Reads those packages of a kept list that are wanted by name and source.
-pub fn read(
+pub(super) fn read(
     index: &IndexFile,
     want: &dyn Fn(&str, &str) -> bool,
 ) -> Result<Vec<OfferedPackage>, IndexError> {

@@ -41,7 +41,7 @@ use sha2::{Digest as _, Sha256};
 use crate::fetch::{FetchError, Fetched, Fetcher, Mark, hex};
 use index::{IndexFile, Network};
 use release::Release;
-use store::{SeenState, SuiteStore};
+use store::{KeptRelease, SeenState, SuiteStore};
 
 /// Largest release file. Debian's have 150 kB.
 const RELEASE_LIMIT: u64 = 16 << 20;
@@ -252,7 +252,7 @@ impl Collector {
                 .release()
                 .map_err(|source| Refusal::Disk { path: store.directory().to_owned(), source })?;
             let mark = seen.map(|seen| seen.mark.clone()).unwrap_or_default();
-            Ok(kept.map(|(release, signature)| Obtained { release, signature, mark }))
+            Ok(kept.map(|KeptRelease { release, signature }| Obtained { release, signature, mark }))
         };
         let Network::Use(fetcher) = self.network() else {
             return kept()?.ok_or(Refusal::NotCached);

@@ -30,7 +30,7 @@ pub(super) const UNFINISHED: &str = ".new-";
 
 /// The newest state seen of a suite. An older one is refused from then on.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SeenState {
+pub(super) struct SeenState {
     /// Base URI, for people who look into the directory.
     pub uri: String,
     /// Suite as configured.
@@ -53,7 +53,7 @@ pub struct SeenState {
 impl SeenState {
     /// This state's successor, which remembers it.
     #[must_use]
-    pub fn remembering(mut self, earlier: Option<&Self>) -> Self {
+    pub(super) fn remembering(mut self, earlier: Option<&Self>) -> Self {
         if let Some(earlier) = earlier {
             self.history.clone_from(&earlier.history);
             if earlier.text_sha256 != self.text_sha256 {
@@ -66,15 +66,21 @@ impl SeenState {
     }
 }
 
+/// A release file and its detached signature, where it has one.
+pub(super) struct KeptRelease {
+    pub(super) release: Vec<u8>,
+    pub(super) signature: Option<Vec<u8>>,
+}
+
 /// One suite's directory, locked for this process.
-pub struct SuiteStore {
+pub(super) struct SuiteStore {
     directory: PathBuf,
     _lock: File,
 }
 
 impl SuiteStore {
     /// Opens and locks a suite's directory, waiting for whoever holds it.
-    pub fn lock(data: &Path, uri: &str, suite: &str) -> io::Result<Self> {
+    pub(super) fn lock(data: &Path, uri: &str, suite: &str) -> io::Result<Self> {
         let key = hex(&Sha256::digest(format!("{uri}\n{suite}")))[..32].to_owned();
         let directory = data.join("archives").join(key);
         fs::create_dir_all(directory.join("index"))?;
@@ -84,13 +90,13 @@ impl SuiteStore {
     }
 
     /// Where it lies.
-    pub fn directory(&self) -> &Path {
+    pub(super) fn directory(&self) -> &Path {
         &self.directory
     }
 
     /// The newest state seen; `None` where none was. A damaged state is an error: taking it for
     /// none would forget what must not be rolled back.
-    pub fn state(&self) -> io::Result<Option<SeenState>> {
+    pub(super) fn state(&self) -> io::Result<Option<SeenState>> {
         match fs::read(self.directory.join("state.json")) {
             Ok(bytes) => serde_json::from_slice(&bytes)
                 .map(Some)
@@ -101,24 +107,24 @@ impl SuiteStore {
     }
 
     /// The release file and its detached signature as they were fetched.
-    pub fn release(&self) -> io::Result<Option<(Vec<u8>, Option<Vec<u8>>)>> {
+    pub(super) fn release(&self) -> io::Result<Option<KeptRelease>> {
         let release = match fs::read(self.directory.join("release")) {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(error),
         };
         let signature = fs::read(self.directory.join("release.gpg")).ok();
-        Ok(Some((release, signature)))
+        Ok(Some(KeptRelease { release, signature }))
     }
 
     /// Where a package list of this plain hash lies or belongs.
-    pub fn index_path(&self, sha256: &str) -> PathBuf {
+    pub(super) fn index_path(&self, sha256: &str) -> PathBuf {
         self.directory.join("index").join(format!("{sha256}.zst"))
     }
 
     /// Keeps a release whose indices are all in place, then its state, then forgets indices
     /// that are none of the `listed`.
-    pub fn commit(
+    pub(super) fn commit(
         &self,
         release: &[u8],
         signature: Option<&[u8]>,
@@ -159,7 +165,7 @@ pub(super) fn remove_where(directory: &Path, unwanted: impl Fn(&str) -> bool) ->
 }
 
 /// Writes a file so that it is either whole or not there, also after a power loss.
-pub fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
+pub(super) fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let directory = path.parent().unwrap_or(Path::new("."));
     fs::create_dir_all(directory)?;
     let mut file = tempfile::Builder::new().prefix(UNFINISHED).tempfile_in(directory)?;

@@ -1,4 +1,4 @@
-//! OpenPGP verification of release files (RFC 9580), against the keys of one source only.
+//! `OpenPGP` verification of release files (RFC 9580), against the keys of one source only.
 //!
 //! As with apt one good signature suffices; every good signer is named in the result. Signatures
 //! by SHA-1 or MD5, by keys that were expired or revoked, by subkeys that are not bound for

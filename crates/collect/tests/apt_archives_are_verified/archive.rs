@@ -13,7 +13,7 @@ const KEY_MADE: &str = "20261001T000000";
 const SIGNED: &str = "20261110T000000";
 
 /// Runs a peer and returns its output; stops the test where it fails.
-pub fn run(command: &mut Command, input: &[u8]) -> Vec<u8> {
+pub(crate) fn run(command: &mut Command, input: &[u8]) -> Vec<u8> {
     let mut child = command
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
@@ -26,28 +26,29 @@ pub fn run(command: &mut Command, input: &[u8]) -> Vec<u8> {
     output.stdout
 }
 
-/// A throwaway signing key in a GnuPG home of its own.
-pub struct Key {
+/// A throwaway signing key in a `GnuPG` home of its own.
+pub(crate) struct Key {
     home: TempDir,
-    pub fingerprint: String,
+    pub(crate) fingerprint: String,
 }
 
-pub const USER_ID: &str = "Example Archive <archive@example.org>";
+pub(crate) const USER_ID: &str = "Example Archive <archive@example.org>";
 
 impl Key {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::made(KEY_MADE, "ed25519", "never")
     }
 
-    pub fn made(at: &str, algorithm: &str, lifetime: &str) -> Self {
+    pub(crate) fn made(at: &str, algorithm: &str, lifetime: &str) -> Self {
         let home = tempfile::Builder::new().prefix("gpg").tempdir().unwrap();
-        let mut key = Self { home, fingerprint: String::new() };
-        key.gpg(at, &["--quick-generate-key", USER_ID, algorithm, "sign", lifetime], b"");
-        let listing = key.gpg(at, &["--with-colons", "--list-keys"], b"");
+        let mut new = Self { home, fingerprint: String::new() };
+        new.gpg(at, &["--quick-generate-key", USER_ID, algorithm, "sign", lifetime], b"");
+        let listing = new.gpg(at, &["--with-colons", "--list-keys"], b"");
         let listing = String::from_utf8(listing).unwrap();
         let line = listing.lines().find(|line| line.starts_with("fpr:")).unwrap();
-        key.fingerprint = line.trim_matches(':').rsplit(':').next().unwrap().to_owned();
-        key
+        let fingerprint = line.trim_matches(':').rsplit(':').next().unwrap().to_owned();
+        new.fingerprint = fingerprint;
+        new
     }
 
     fn gpg(&self, at: &str, arguments: &[&str], input: &[u8]) -> Vec<u8> {
@@ -58,29 +59,29 @@ impl Key {
         run(&mut command, input)
     }
 
-    pub fn clearsign(&self, text: &str) -> String {
+    pub(crate) fn clearsign(&self, text: &str) -> String {
         self.clearsign_at(SIGNED, &[], text)
     }
 
-    pub fn clearsign_at(&self, at: &str, options: &[&str], text: &str) -> String {
+    pub(crate) fn clearsign_at(&self, at: &str, options: &[&str], text: &str) -> String {
         let arguments = [options, &["--clearsign"]].concat();
         String::from_utf8(self.gpg(at, &arguments, text.as_bytes())).unwrap()
     }
 
-    pub fn detached(&self, text: &str) -> Vec<u8> {
+    pub(crate) fn detached(&self, text: &str) -> Vec<u8> {
         self.gpg(SIGNED, &["--armor", "--detach-sign"], text.as_bytes())
     }
 
-    pub fn public(&self) -> Vec<u8> {
+    pub(crate) fn public(&self) -> Vec<u8> {
         self.gpg(SIGNED, &["--export"], b"")
     }
 
-    pub fn armored(&self) -> String {
+    pub(crate) fn armored(&self) -> String {
         String::from_utf8(self.gpg(SIGNED, &["--armor", "--export"], b"")).unwrap()
     }
 
     /// Publishes the revocation certificate that gpg prepared with the key.
-    pub fn revoke(&self) {
+    pub(crate) fn revoke(&self) {
         let prepared = self.home.path().join(format!("openpgp-revocs.d/{}.rev", self.fingerprint));
         // gpg guards against its accidental use by a colon.
         let certificate =
@@ -99,14 +100,14 @@ impl Drop for Key {
 
 /// A suite of an archive: what it is to offer and to say about itself.
 #[derive(Clone)]
-pub struct Edition {
-    pub suite: &'static str,
-    pub codename: &'static str,
-    pub date: &'static str,
-    pub valid_until: Option<&'static str>,
-    pub version: &'static str,
-    pub components: &'static [&'static str],
-    pub formats: &'static [&'static str],
+pub(crate) struct Edition {
+    pub(crate) suite: &'static str,
+    pub(crate) codename: &'static str,
+    pub(crate) date: &'static str,
+    pub(crate) valid_until: Option<&'static str>,
+    pub(crate) version: &'static str,
+    pub(crate) components: &'static [&'static str],
+    pub(crate) formats: &'static [&'static str],
 }
 
 impl Default for Edition {
@@ -124,33 +125,33 @@ impl Default for Edition {
 }
 
 /// A directory that holds an archive.
-pub struct Archive {
+pub(crate) struct Archive {
     root: TempDir,
 }
 
 impl Archive {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { root: tempfile::tempdir().unwrap() }
     }
 
-    pub fn root(&self) -> &Path {
+    pub(crate) fn root(&self) -> &Path {
         self.root.path()
     }
 
     /// Directory of the suite's release file.
-    pub fn dists(&self, edition: &Edition) -> PathBuf {
+    pub(crate) fn dists(&self, edition: &Edition) -> PathBuf {
         self.root().join("dists").join(edition.codename)
     }
 
     /// Publishes a suite anew, signed; what it was before is gone.
-    pub fn publish(&self, edition: &Edition, key: &Key) {
+    pub(crate) fn publish(&self, edition: &Edition, key: &Key) {
         self.lists(edition);
         let text = self.release(edition);
         self.sign(edition, key, &text);
     }
 
     /// Writes the package lists of one small package per component.
-    pub fn lists(&self, edition: &Edition) {
+    pub(crate) fn lists(&self, edition: &Edition) {
         let dists = self.dists(edition);
         let _ = fs::remove_dir_all(&dists);
         for component in edition.components {
@@ -170,14 +171,14 @@ impl Archive {
     }
 
     /// `Packages` of everything in a component's pool.
-    pub fn packages(&self, component: &str) -> Vec<u8> {
+    pub(crate) fn packages(&self, component: &str) -> Vec<u8> {
         let mut command = Command::new("apt-ftparchive");
         command.current_dir(self.root()).args(["packages", &format!("pool/{component}")]);
         run(&mut command, b"")
     }
 
     /// The text of the release file for the lists that lie there, and their links by hash.
-    pub fn release(&self, edition: &Edition) -> String {
+    pub(crate) fn release(&self, edition: &Edition) -> String {
         let dists = self.dists(edition);
         let components = edition.components.join(" ");
         let mut command = Command::new("apt-ftparchive");
@@ -224,17 +225,17 @@ impl Archive {
     }
 
     /// Signs this text as the suite's `InRelease`.
-    pub fn sign(&self, edition: &Edition, key: &Key, text: &str) {
+    pub(crate) fn sign(&self, edition: &Edition, key: &Key, text: &str) {
         self.put_inline(edition, &key.clearsign(text));
     }
 
     /// Publishes these bytes as the suite's `InRelease`.
-    pub fn put_inline(&self, edition: &Edition, file: &str) {
+    pub(crate) fn put_inline(&self, edition: &Edition, file: &str) {
         fs::write(self.dists(edition).join("InRelease"), file).unwrap();
     }
 
     /// Publishes `Release`, with `Release.gpg` where there is a signature, and no `InRelease`.
-    pub fn put_detached(&self, edition: &Edition, text: &str, signature: Option<&[u8]>) {
+    pub(crate) fn put_detached(&self, edition: &Edition, text: &str, signature: Option<&[u8]>) {
         let dists = self.dists(edition);
         let _ = fs::remove_file(dists.join("InRelease"));
         fs::write(dists.join("Release"), text).unwrap();
@@ -245,12 +246,12 @@ impl Archive {
 }
 
 /// A small package.
-pub struct Deb<'a> {
-    pub name: &'a str,
-    pub version: &'a str,
-    pub changelog: Option<&'a str>,
+pub(crate) struct Deb<'a> {
+    pub(crate) name: &'a str,
+    pub(crate) version: &'a str,
+    pub(crate) changelog: Option<&'a str>,
     /// Bytes of ballast, which order packages by size.
-    pub ballast: usize,
+    pub(crate) ballast: usize,
 }
 
 impl Default for Deb<'_> {
@@ -261,7 +262,7 @@ impl Default for Deb<'_> {
 
 impl Deb<'_> {
     /// Builds it into a directory; returns its path.
-    pub fn build(&self, into: &Path) -> PathBuf {
+    pub(crate) fn build(&self, into: &Path) -> PathBuf {
         let tree = tempfile::tempdir().unwrap();
         let root = tree.path().join("root");
         let doc = root.join("usr/share/doc").join(self.name);
@@ -292,13 +293,13 @@ impl Deb<'_> {
 }
 
 /// Bytes that do not compress, the same each time.
-pub fn noise(length: usize) -> Vec<u8> {
+pub(crate) fn noise(length: usize) -> Vec<u8> {
     let blocks = (0..=length / 32).flat_map(|block| Sha256::digest(block.to_le_bytes()).to_vec());
     blocks.take(length).collect()
 }
 
 /// Compresses in one of an archive's formats.
-pub fn pack(format: &str, plain: &[u8]) -> Vec<u8> {
+pub(crate) fn pack(format: &str, plain: &[u8]) -> Vec<u8> {
     match format {
         "gz" => {
             let mut encoder =
@@ -316,6 +317,6 @@ pub fn pack(format: &str, plain: &[u8]) -> Vec<u8> {
     }
 }
 
-pub fn sha256(bytes: &[u8]) -> String {
+pub(crate) fn sha256(bytes: &[u8]) -> String {
     collect::fetch::hex(&Sha256::digest(bytes))
 }

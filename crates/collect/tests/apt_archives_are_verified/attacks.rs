@@ -2,11 +2,12 @@
 
 use std::fs;
 
-use collect::apt::{IndexError, Refusal, ReleaseError};
+use collect::apt::{IndexError, Refusal, ReleaseError, SignatureError};
 use collect::fetch::FetchError;
 
 use super::archive::Edition;
 use super::good::newer;
+use super::server::Conduct;
 use super::world::{World, packages};
 
 #[test]
@@ -136,6 +137,23 @@ fn lists_of_one_state_under_the_release_of_another_are_refused() {
         world.refusal(),
         Refusal::Index(IndexError::Fetch(FetchError::Absent { .. }))
     ));
+}
+
+#[test]
+fn a_page_of_a_network_portal_is_taken_for_nothing() {
+    let world = World::new();
+    world.refresh().unwrap();
+    world.publish(&newer());
+    let page = || Conduct::Instead(b"<html>Please log in</html>".to_vec());
+    world.server.set("", page());
+    assert!(matches!(world.refusal(), Refusal::Signature(SignatureError::Malformed { .. })));
+    world.server.reform();
+    let listed = world.archive.dists(&newer()).join("main/binary-amd64/Packages.gz");
+    world.server.set(&super::archive::sha256(&fs::read(listed).unwrap()), page());
+
+    assert!(matches!(world.refusal(), Refusal::Index(IndexError::Fetch(_))));
+
+    assert_eq!(packages(&world.offline().unwrap()), ["tool-main 1.0-1"]);
 }
 
 #[test]

@@ -196,6 +196,6 @@ fn a_kept_release_that_was_damaged_is_fetched_again() {
 }
 
 /// The edition of the day after.
-pub fn newer() -> Edition {
+pub(crate) fn newer() -> Edition {
     Edition { date: "Sat, 21 Nov 2026 10:00:00 UTC", version: "1.1-1", ..Edition::default() }
 }

@@ -13,7 +13,7 @@ use super::server::{Conduct, Server, Silence};
 use super::world::{NOW, World, offline, online, packages, sources_text};
 
 /// The program that is killed: `examples/refresh.rs`, which `cargo test` builds beside the tests.
-pub fn refresh_program() -> PathBuf {
+pub(crate) fn refresh_program() -> PathBuf {
     let test = std::env::current_exe().unwrap();
     let program = test.parent().unwrap().parent().unwrap().join("examples/refresh");
     assert!(program.exists(), "build it first: cargo build -p collect --examples");
@@ -200,9 +200,9 @@ fn copy(from: &std::path::Path, to: &std::path::Path) {
         let path = entry.unwrap().path();
         let target = to.join(path.file_name().unwrap());
         if path.is_dir() {
-            copy(&path, &target)
+            copy(&path, &target);
         } else {
-            fs::copy(&path, &target).map(drop).unwrap()
+            fs::copy(&path, &target).unwrap();
         }
     }
 }

@@ -14,7 +14,7 @@ use super::archive::sha256;
 
 /// How a file is served.
 #[derive(Debug, Clone)]
-pub enum Conduct {
+pub(crate) enum Conduct {
     /// There is none.
     Absent,
     /// Bytes that never end.
@@ -29,7 +29,7 @@ pub enum Conduct {
 
 /// How far a request is answered before the server falls silent.
 #[derive(Debug, Clone, Copy)]
-pub enum Silence {
+pub(crate) enum Silence {
     BeforeHeaders,
     InTheBody,
     AfterTheBody,
@@ -53,14 +53,14 @@ struct Shared {
 }
 
 /// Serves until it is dropped.
-pub struct Server {
+pub(crate) struct Server {
     address: SocketAddr,
     shared: Arc<Shared>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Server {
-    pub fn start(root: &Path) -> Self {
+    pub(crate) fn start(root: &Path) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let shared = Arc::new(Shared {
@@ -84,28 +84,28 @@ impl Server {
         Self { address, shared, thread: Some(thread) }
     }
 
-    pub fn uri(&self) -> String {
+    pub(crate) fn uri(&self) -> String {
         format!("http://{}", self.address)
     }
 
     /// From now on files whose path ends so are served so.
-    pub fn set(&self, path_end: &str, conduct: Conduct) {
+    pub(crate) fn set(&self, path_end: &str, conduct: Conduct) {
         self.shared.conduct.lock().unwrap().insert(path_end.to_owned(), conduct);
     }
 
     /// Honest again.
-    pub fn reform(&self) {
+    pub(crate) fn reform(&self) {
         self.shared.conduct.lock().unwrap().clear();
     }
 
     /// `METHOD /path [range]` of each request since the last call.
-    pub fn take_requests(&self) -> Vec<String> {
+    pub(crate) fn take_requests(&self) -> Vec<String> {
         std::mem::take(&mut self.shared.requests.lock().unwrap())
     }
 
     /// Falls silent at a request, counted from now; the first end tells when, dropping the
     /// second ends it.
-    pub fn pause_at(&self, request: usize, silence: Silence) -> (Receiver<()>, Sender<()>) {
+    pub(crate) fn pause_at(&self, request: usize, silence: Silence) -> (Receiver<()>, Sender<()>) {
         let (reached, is_reached) = mpsc::channel();
         let (release, released) = mpsc::channel();
         self.take_requests();
@@ -169,8 +169,9 @@ impl Shared {
             }
             Some(Conduct::Endless) => {
                 write!(to, "HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n")?;
+                let block = vec![b'x'; 1 << 16];
                 loop {
-                    to.write_all(&[b'x'; 1 << 16])?;
+                    to.write_all(&block)?;
                 }
             }
             Some(Conduct::Absent) => (None, None),

@@ -13,69 +13,69 @@ use super::archive::{Archive, Edition, Key};
 use super::server::Server;
 
 /// When all tests take place.
-pub const NOW: &str = "2026-11-23T12:00:00Z";
+pub(crate) const NOW: &str = "2026-11-23T12:00:00Z";
 
-pub struct World {
-    pub key: Key,
-    pub archive: Archive,
-    pub server: Server,
-    pub data: TempDir,
+pub(crate) struct World {
+    pub(crate) key: Key,
+    pub(crate) archive: Archive,
+    pub(crate) server: Server,
+    pub(crate) data: TempDir,
 }
 
 impl World {
     /// With the default edition published.
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::with(&Edition::default())
     }
 
-    pub fn with(edition: &Edition) -> Self {
+    pub(crate) fn with(edition: &Edition) -> Self {
         let (key, archive) = (Key::new(), Archive::new());
         archive.publish(edition, &key);
         let server = Server::start(archive.root());
         Self { key, archive, server, data: tempfile::tempdir().unwrap() }
     }
 
-    pub fn publish(&self, edition: &Edition) {
+    pub(crate) fn publish(&self, edition: &Edition) {
         self.archive.publish(edition, &self.key);
     }
 
     /// The source as its administrator would write it.
-    pub fn sources_text(&self) -> String {
+    pub(crate) fn sources_text(&self) -> String {
         sources_text(&self.server.uri(), "bookworm-security", "main", &self.key)
     }
 
-    pub fn source(&self) -> Source {
+    pub(crate) fn source(&self) -> Source {
         source(&self.sources_text())
     }
 
-    pub fn refresh(&self) -> Result<Suite, Refusal> {
+    pub(crate) fn refresh(&self) -> Result<Suite, Refusal> {
         self.refresh_of(&self.source(), NOW)
     }
 
-    pub fn refresh_at(&self, now: &str) -> Result<Suite, Refusal> {
+    pub(crate) fn refresh_at(&self, now: &str) -> Result<Suite, Refusal> {
         self.refresh_of(&self.source(), now)
     }
 
-    pub fn refresh_of(&self, source: &Source, now: &str) -> Result<Suite, Refusal> {
+    pub(crate) fn refresh_of(&self, source: &Source, now: &str) -> Result<Suite, Refusal> {
         refresh(&online(self.data.path(), now), source)
     }
 
-    pub fn offline(&self) -> Result<Suite, Refusal> {
+    pub(crate) fn offline(&self) -> Result<Suite, Refusal> {
         self.offline_at(NOW)
     }
 
-    pub fn offline_at(&self, now: &str) -> Result<Suite, Refusal> {
+    pub(crate) fn offline_at(&self, now: &str) -> Result<Suite, Refusal> {
         refresh(&offline(self.data.path(), now), &self.source())
     }
 
-    pub fn refusal(&self) -> Refusal {
+    pub(crate) fn refusal(&self) -> Refusal {
         let refusal = self.refresh().unwrap_err();
         assert!(refusal.help().is_some(), "{refusal}");
         refusal
     }
 }
 
-pub fn sources_text(uri: &str, suites: &str, components: &str, key: &Key) -> String {
+pub(crate) fn sources_text(uri: &str, suites: &str, components: &str, key: &Key) -> String {
     let block: Vec<String> = key
         .armored()
         .lines()
@@ -87,28 +87,28 @@ pub fn sources_text(uri: &str, suites: &str, components: &str, key: &Key) -> Str
     )
 }
 
-pub fn source(text: &str) -> Source {
+pub(crate) fn source(text: &str) -> Source {
     let files = BTreeMap::from([("/s.sources".to_owned(), text.as_bytes().to_vec())]);
     read_sources_file(&files, "/s.sources", "/etc/apt").unwrap().remove(0)
 }
 
-pub fn online(data: &Path, now: &str) -> Collector {
+pub(crate) fn online(data: &Path, now: &str) -> Collector {
     let fetcher = Fetcher::new(Box::new(|_, _| None));
     Collector::new(data, Some(fetcher), Freshness::default(), now.parse().unwrap())
 }
 
-pub fn offline(data: &Path, now: &str) -> Collector {
+pub(crate) fn offline(data: &Path, now: &str) -> Collector {
     let now: Timestamp = now.parse().unwrap();
     Collector::new(data, None, Freshness::default(), now)
 }
 
-pub fn refresh(collector: &Collector, source: &Source) -> Result<Suite, Refusal> {
+pub(crate) fn refresh(collector: &Collector, source: &Source) -> Result<Suite, Refusal> {
     let sources = std::slice::from_ref(source);
     collector.refresh(sources, &["amd64".to_owned()], &()).remove(0)
 }
 
 /// `name version` of all packages.
-pub fn packages(suite: &Suite) -> Vec<String> {
+pub(crate) fn packages(suite: &Suite) -> Vec<String> {
     let all = suite.packages(&|_, _| true).unwrap();
     all.iter().map(|package| format!("{} {}", package.name, package.version)).collect()
 }
