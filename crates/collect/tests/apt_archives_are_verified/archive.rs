@@ -286,6 +286,8 @@ impl Deb<'_> {
         fs::create_dir_all(into).unwrap();
         let path = into.join(format!("{}_{}_amd64.deb", self.name, self.version));
         let mut command = Command::new("dpkg-deb");
+        // The same package each time.
+        command.env("SOURCE_DATE_EPOCH", "1790000000");
         command.args(["--root-owner-group", "--build"]).arg(&root).arg(&path);
         run(&mut command, b"");
         path

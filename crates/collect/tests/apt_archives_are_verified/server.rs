@@ -165,7 +165,10 @@ impl Shared {
         let file = self.root.join(path.trim_start_matches('/'));
         let (body, breaks) = match conduct {
             Some(Conduct::Status(status)) => {
-                return write!(to, "HTTP/1.1 {status} As Told\r\nContent-Length: 0\r\n\r\n");
+                return write!(
+                    to,
+                    "HTTP/1.1 {status} As Told\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+                );
             }
             Some(Conduct::Endless) => {
                 write!(to, "HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n")?;
@@ -180,7 +183,10 @@ impl Shared {
             None => (fs::read(file).ok(), None),
         };
         let Some(body) = body else {
-            return write!(to, "HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n");
+            return write!(
+                to,
+                "HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+            );
         };
         let etag = format!("\"{}\"", sha256(&body));
         if headers.get("if-none-match") == Some(&etag) {
