@@ -80,6 +80,11 @@ impl Key {
         String::from_utf8(self.gpg(SIGNED, &["--armor", "--export"], b"")).unwrap()
     }
 
+    /// Adds a subkey, which signs from then on.
+    pub(crate) fn add_subkey(&self, at: &str, lifetime: &str) {
+        self.gpg(at, &["--quick-add-key", &self.fingerprint, "ed25519", "sign", lifetime], b"");
+    }
+
     /// Publishes the revocation certificate that gpg prepared with the key.
     pub(crate) fn revoke(&self) {
         let prepared = self.home.path().join(format!("openpgp-revocs.d/{}.rev", self.fingerprint));

@@ -135,6 +135,26 @@ fn an_expired_key_is_refused_with_its_date() {
 }
 
 #[test]
+fn a_subkey_signs_for_its_key_until_it_expires() {
+    let key = Key::new();
+    key.add_subkey("20261102T000000", "60d");
+    let (archive, edition) = (Archive::new(), Edition::default());
+    archive.publish(&edition, &key);
+    let server = Server::start(archive.root());
+    let source = source(&sources_text(&server.uri(), "bookworm-security", "main", &key));
+    let data = tempfile::tempdir().unwrap();
+
+    let suite = refresh(&online(data.path(), NOW), &source).unwrap();
+
+    assert_eq!(suite.facts.signed_by[0].fingerprint, key.fingerprint);
+    let brief = Key::new();
+    brief.add_subkey("20261102T000000", "10d");
+    let error = by_key(&brief, "20261110T000000", &[]);
+    let SignatureError::Bad { reason, .. } = error else { panic!("{error}") };
+    assert_eq!(reason, "the subkey expired on 12 Nov 2026");
+}
+
+#[test]
 fn a_revoked_key_is_refused() {
     let key = Key::new();
     let signed_before = Archive::new();
