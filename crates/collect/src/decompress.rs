@@ -4,7 +4,7 @@ use std::io::{self, BufRead, Read};
 
 /// Formats in which archives compress.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Format {
+pub(crate) enum Format {
     /// Not compressed.
     Plain,
     /// gzip.
@@ -22,7 +22,7 @@ const ZSTD_WINDOW_LOG: u32 = 27;
 
 impl Format {
     /// The format that a file name's ending promises.
-    pub fn of_name(name: &str) -> Option<Self> {
+    pub(crate) fn of_name(name: &str) -> Option<Self> {
         let (_, ending) = name.rsplit_once('.')?;
         Some(match ending {
             "gz" => Self::Gzip,
@@ -34,14 +34,16 @@ impl Format {
     }
 
     /// A reader of the plain content.
-    pub fn reader<'a>(self, from: impl BufRead + 'a) -> io::Result<Box<dyn Read + 'a>> {
+    pub(crate) fn reader<'a>(self, from: impl BufRead + 'a) -> io::Result<Box<dyn Read + 'a>> {
         Ok(match self {
             Self::Plain => Box::new(from),
             Self::Gzip => Box::new(flate2::bufread::MultiGzDecoder::new(from)),
             Self::Xz => {
-                let stream =
-                    liblzma::stream::Stream::new_stream_decoder(XZ_MEMORY, liblzma::stream::CONCATENATED)
-                        .map_err(io::Error::other)?;
+                let stream = liblzma::stream::Stream::new_stream_decoder(
+                    XZ_MEMORY,
+                    liblzma::stream::CONCATENATED,
+                )
+                .map_err(io::Error::other)?;
                 Box::new(liblzma::bufread::XzDecoder::new_stream(from, stream))
             }
             Self::Zstd => {

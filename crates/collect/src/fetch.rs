@@ -171,26 +171,28 @@ impl Fetcher {
     ///
     /// A broken transfer leaves `to` with `.partial` behind and the next call resumes it. `to`
     /// appears only whole and verified.
-    pub fn verified(&self, uri: &str, size: u64, sha256: &str, to: &Path) -> Result<(), FetchError> {
+    pub fn verified(
+        &self,
+        uri: &str,
+        size: u64,
+        sha256: &str,
+        to: &Path,
+    ) -> Result<(), FetchError> {
         if let Some(source) = local_path(uri)? {
             let file = File::open(&source).map_err(|error| local_error(uri, &source, error))?;
             return keep(uri, file, 0, size, sha256, to);
         }
-        let partial = partial_of(to);
-        let have = fs::metadata(&partial).map_or(0, |data| data.len());
+        let have = fs::metadata(partial_of(to)).map_or(0, |data| data.len());
+        let resumed = if have < size { have } else { 0 };
         let mut request = self.agent_for(uri).get(uri);
-        if have > 0 && have < size {
-            request = request.header("Range", format!("bytes={have}-"));
+        if resumed > 0 {
+            request = request.header("Range", format!("bytes={resumed}-"));
         }
         let response = request.call().map_err(|error| unreachable(uri, &error))?;
         let offset = match response.status().as_u16() {
             200 => 0,
-            206 => have,
+            206 => resumed,
             404 | 410 => return Err(FetchError::Absent { uri: uri.to_owned() }),
-            416 => {
-                let _ = fs::remove_file(&partial);
-                return self.verified(uri, size, sha256, to);
-            }
             status => return Err(FetchError::Status { uri: uri.to_owned(), status }),
         };
         keep(uri, response.into_body().into_reader(), offset, size, sha256, to)
@@ -254,10 +256,7 @@ fn local_small(uri: &str, path: &Path, limit: u64) -> Result<Fetched, FetchError
 
 fn read_limited(uri: &str, reader: impl Read, limit: u64) -> Result<Vec<u8>, FetchError> {
     let mut bytes = Vec::new();
-    reader
-        .take(limit + 1)
-        .read_to_end(&mut bytes)
-        .map_err(|error| unreachable(uri, &error))?;
+    reader.take(limit + 1).read_to_end(&mut bytes).map_err(|error| unreachable(uri, &error))?;
     if bytes.len() as u64 > limit {
         return Err(FetchError::Oversize { uri: uri.to_owned(), limit });
     }

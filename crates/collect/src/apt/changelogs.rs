@@ -9,7 +9,7 @@ use domain::archive::OfferedPackage;
 use domain::changelog;
 
 use super::deb::{self, DebError};
-use super::store::write_whole;
+use super::store::{UNFINISHED, remove_where, write_whole};
 use super::{Collector, Progress, Suite, in_parallel};
 use crate::fetch::FetchError;
 
@@ -18,6 +18,9 @@ const DEB_LIMIT: u64 = 64 << 20;
 /// How many bytes of a source's packages are fetched before giving up: the smallest ones are
 /// often empty and link to another package's documentation.
 const SOURCE_BUDGET: u64 = 128 << 20;
+
+/// How the names of directories begin that hold a .deb being fetched.
+const FETCHING: &str = ".deb-";
 
 /// A changelog that is wanted.
 #[derive(Debug, Clone)]
@@ -72,6 +75,19 @@ impl Collector {
         wants: &[ChangelogWant<'_>],
         progress: &dyn Progress,
     ) -> Vec<Result<Changelog, ChangelogError>> {
+        let outcome = self.lock_changelogs();
+        // Held until all is done: see `lock_changelogs`.
+        let _lock = match outcome {
+            Ok(lock) => lock,
+            Err(error) => {
+                let path = self.data.join("changelogs");
+                let failed = |_| {
+                    let source = io::Error::new(error.kind(), error.to_string());
+                    Err(ChangelogError::Disk { path: path.clone(), source })
+                };
+                return wants.iter().map(failed).collect();
+            }
+        };
         in_parallel(wants, |want| {
             progress.started(&want.source);
             let outcome = self.changelog(want);
@@ -82,17 +98,21 @@ impl Collector {
 
     fn changelog(&self, want: &ChangelogWant<'_>) -> Result<Changelog, ChangelogError> {
         let mut packages: Vec<&OfferedPackage> =
-            want.packages.iter().filter(|package| package.size <= DEB_LIMIT).collect();
+            want.packages.iter().filter(|package| fetchable(package)).collect();
         // Signed copies carry a changelog of their own, without a word on what they fix.
         packages.sort_by_key(|package| (is_signed_copy(package), package.size, &package.filename));
         packages.dedup_by(|a, b| a.sha256 == b.sha256);
-        let none = ChangelogError::NoPackage { limit_mb: DEB_LIMIT >> 20 };
-        let mut last = none;
+        for package in &packages {
+            if let Some(kept) = self.kept_changelog(package)? {
+                return Ok(kept);
+            }
+        }
+        let mut last = ChangelogError::NoPackage { limit_mb: DEB_LIMIT >> 20 };
         let mut budget = SOURCE_BUDGET;
         for package in packages {
             let Some(rest) = budget.checked_sub(package.size) else { break };
             budget = rest;
-            match self.changelog_of(want, package) {
+            match self.fetch_changelog(want, package) {
                 Err(
                     error @ (ChangelogError::Deb { .. }
                     | ChangelogError::Fetch(FetchError::Absent { .. })),
@@ -103,34 +123,55 @@ impl Collector {
         Err(last)
     }
 
-    fn changelog_of(
+    /// Everyone who fetches holds the lock, shared. Who gets it alone sees nobody's unfinished
+    /// fetches, but those of killed runs, and removes them.
+    fn lock_changelogs(&self) -> io::Result<File> {
+        let directory = self.data.join("changelogs");
+        fs::create_dir_all(&directory)?;
+        let lock = File::create(directory.join("lock"))?;
+        if lock.try_lock().is_ok() {
+            remove_where(&directory, |name| {
+                name.starts_with(FETCHING) || name.starts_with(UNFINISHED)
+            })?;
+        }
+        lock.lock_shared()?;
+        Ok(lock)
+    }
+
+    fn changelog_path(&self, package: &OfferedPackage) -> PathBuf {
+        self.data.join("changelogs").join(format!("{}.json", package.sha256))
+    }
+
+    fn kept_changelog(
+        &self,
+        package: &OfferedPackage,
+    ) -> Result<Option<Changelog>, ChangelogError> {
+        let path = self.changelog_path(package);
+        match fs::read(&path) {
+            // Damaged facts are read again from their source.
+            Ok(bytes) => Ok(serde_json::from_slice(&bytes).ok()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(source) => Err(ChangelogError::Disk { path, source }),
+        }
+    }
+
+    fn fetch_changelog(
         &self,
         want: &ChangelogWant<'_>,
         package: &OfferedPackage,
     ) -> Result<Changelog, ChangelogError> {
+        let path = self.changelog_path(package);
         let directory = self.data.join("changelogs");
-        let path = directory.join(format!("{}.json", package.sha256));
         let disk = |source: io::Error| ChangelogError::Disk { path: path.clone(), source };
-        match fs::read(&path) {
-            Ok(bytes) => {
-                if let Ok(changelog) = serde_json::from_slice(&bytes) {
-                    return Ok(changelog);
-                }
-                // Damaged facts are read again from their source.
-            }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => return Err(disk(error)),
-        }
         let Some(fetcher) = &self.fetcher else { return Err(ChangelogError::NotCached) };
-        fs::create_dir_all(&directory).map_err(disk)?;
         // A directory of its own: another run may fetch the same package at the same time.
-        let place = tempfile::Builder::new().prefix(".deb-").tempdir_in(&directory).map_err(disk)?;
+        let place =
+            tempfile::Builder::new().prefix(FETCHING).tempdir_in(&directory).map_err(disk)?;
         let deb = place.path().join("deb");
         let uri = want.suite.pool_uri(&package.filename);
         fetcher.verified(&uri, package.size, &package.sha256, &deb)?;
-        let text = deb::changelog(File::open(&deb).map_err(disk)?, &package.name).map_err(
-            |source| ChangelogError::Deb { filename: package.filename.clone(), source },
-        )?;
+        let text = deb::changelog(File::open(&deb).map_err(disk)?, &package.name)
+            .map_err(|source| ChangelogError::Deb { filename: package.filename.clone(), source })?;
         let changelog = Changelog {
             source: want.source.clone(),
             entries: changelog::parse(&text),
@@ -143,6 +184,11 @@ impl Collector {
         write_whole(&path, &json).map_err(disk)?;
         Ok(changelog)
     }
+}
+
+/// Neither too large nor without a hash that vouches for it.
+fn fetchable(package: &OfferedPackage) -> bool {
+    package.size <= DEB_LIMIT && !package.sha256.is_empty()
 }
 
 fn is_signed_copy(package: &OfferedPackage) -> bool {

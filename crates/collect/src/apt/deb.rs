@@ -34,7 +34,7 @@ fn damaged(error: impl std::fmt::Display) -> DebError {
 }
 
 /// The Debian changelog of a package, from its .deb.
-pub fn changelog(deb: impl Read, package: &str) -> Result<String, DebError> {
+pub(super) fn changelog(deb: impl Read, package: &str) -> Result<String, DebError> {
     let mut deb = BufReader::new(deb);
     let format = find_data(&mut deb)?;
     let data = format.reader(deb).map_err(damaged)?.take(DATA_LIMIT);
@@ -94,8 +94,7 @@ fn find_data(deb: &mut impl BufRead) -> Result<Format, DebError> {
                 .ok_or_else(|| damaged(format!("`{name}` is compressed in an unknown way")));
         }
         let size = String::from_utf8_lossy(&header[48..58]);
-        let size: u64 =
-            size.trim().parse().map_err(|_| damaged("a member's size is no number"))?;
+        let size: u64 = size.trim().parse().map_err(|_| damaged("a member's size is no number"))?;
         let padded = size.checked_add(size % 2).ok_or_else(|| damaged("a member is too long"))?;
         let skipped = io::copy(&mut deb.by_ref().take(padded), &mut io::sink()).map_err(damaged)?;
         if skipped < padded {

@@ -9,7 +9,8 @@ use domain::deb822::{self, Paragraph};
 use domain::inventory::SourcePackage;
 use sha2::{Digest as _, Sha256};
 
-use super::release::{Listed, Release};
+use super::release::{self, Listed, Release};
+use super::store::UNFINISHED;
 use crate::decompress::Format;
 use crate::fetch::{FetchError, Fetcher, hex};
 
@@ -20,13 +21,11 @@ const KEPT_LEVEL: i32 = 3;
 
 /// A package list of one component and architecture.
 #[derive(Debug, Clone)]
-pub struct IndexFile {
+pub(super) struct IndexFile {
     /// Component it belongs to.
     pub component: String,
     /// Kept plain content, Zstandard-compressed.
     pub path: PathBuf,
-    /// SHA-256 of the plain content.
-    pub sha256: String,
 }
 
 /// Why a package list cannot be used.
@@ -93,7 +92,7 @@ impl IndexError {
 
 /// Whether a missing list may be fetched.
 #[derive(Clone, Copy)]
-pub enum Network<'a> {
+pub(super) enum Network<'a> {
     /// It may.
     Use(&'a Fetcher),
     /// Only what was fetched before is used.
@@ -101,7 +100,7 @@ pub enum Network<'a> {
 }
 
 /// Makes sure that a list is kept; `place` tells where by the hash of its plain content.
-pub fn ensure(
+pub(super) fn ensure(
     release: &Release,
     base: &str,
     component: &str,
@@ -110,16 +109,10 @@ pub fn ensure(
     place: impl Fn(&str) -> PathBuf,
 ) -> Result<IndexFile, IndexError> {
     let path = format!("{directory}/Packages").trim_start_matches('/').to_owned();
-    let plain = release
-        .files
-        .get(&path)
-        .ok_or_else(|| IndexError::NotListed { path: path.clone() })?;
+    let plain =
+        release.files.get(&path).ok_or_else(|| IndexError::NotListed { path: path.clone() })?;
     let kept = place(&plain.sha256);
-    let file = IndexFile {
-        component: component.to_owned(),
-        path: kept.clone(),
-        sha256: plain.sha256.clone(),
-    };
+    let file = IndexFile { component: component.to_owned(), path: kept.clone() };
     if kept.exists() {
         return Ok(file);
     }
@@ -165,8 +158,8 @@ fn fetch_listed(
 ) -> Result<(), FetchError> {
     let by_name = format!("{base}/{name}");
     if release.by_hash {
-        let directory = name.rsplit_once('/').map_or("", |(directory, _)| directory);
-        let by_hash = format!("{base}/{directory}/by-hash/SHA256/{}", listed.sha256);
+        let directory = name.rfind('/').map_or("", |slash| &name[..=slash]);
+        let by_hash = format!("{base}/{directory}by-hash/SHA256/{}", listed.sha256);
         match fetcher.verified(&by_hash, listed.size, &listed.sha256, to) {
             // Mirrors by file copy may lack the by-hash links.
             Err(FetchError::Absent { .. }) => {}
@@ -190,7 +183,7 @@ fn repack(
     let unreadable = |error: io::Error| content(error.to_string());
     let mut reader = format.reader(reader).map_err(unreadable)?.take(plain.size + 1);
     let directory = kept.parent().unwrap_or(Path::new("."));
-    let file = tempfile::Builder::new().prefix(".new-").tempfile_in(directory).map_err(disk)?;
+    let file = tempfile::Builder::new().prefix(UNFINISHED).tempfile_in(directory).map_err(disk)?;
     let mut encoder = zstd::stream::write::Encoder::new(&file, KEPT_LEVEL).map_err(disk)?;
     let mut hasher = Sha256::new();
     let mut size = 0_u64;
@@ -227,7 +220,7 @@ impl SyncAll for &tempfile::NamedTempFile {
 }
 
 /// Reads those packages of a kept list that are wanted by name and source.
-pub fn read(
+pub(super) fn read(
     index: &IndexFile,
     want: &dyn Fn(&str, &str) -> bool,
 ) -> Result<Vec<OfferedPackage>, IndexError> {
@@ -279,7 +272,8 @@ fn package(
         component: component.to_owned(),
         filename: fields.filename.unwrap_or_default().to_owned(),
         size: fields.size.and_then(|size| size.parse().ok()).unwrap_or(0),
-        sha256: fields.sha256.unwrap_or_default().to_owned(),
+        // What is no hash vouches for nothing, and must not name a file of ours.
+        sha256: fields.sha256.and_then(release::sha256).unwrap_or_default(),
         phased_percentage: fields.phased.and_then(|percentage| percentage.parse().ok()),
     })
 }

@@ -41,7 +41,7 @@ use sha2::{Digest as _, Sha256};
 use crate::fetch::{FetchError, Fetched, Fetcher, Mark, hex};
 use index::{IndexFile, Network};
 use release::Release;
-use store::{SeenState, SuiteStore};
+use store::{KeptRelease, SeenState, SuiteStore};
 
 /// Largest release file. Debian's have 150 kB.
 const RELEASE_LIMIT: u64 = 16 << 20;
@@ -202,10 +202,8 @@ impl Collector {
     }
 
     fn refresh_one(&self, source: &Source, architectures: &[String]) -> Result<Suite, Refusal> {
-        let disk = |error: io::Error| Refusal::Disk {
-            path: self.data.join("archives"),
-            source: error,
-        };
+        let disk =
+            |error: io::Error| Refusal::Disk { path: self.data.join("archives"), source: error };
         let store = SuiteStore::lock(&self.data, &source.uri, &source.suite).map_err(disk)?;
         let seen = store.state().map_err(disk)?;
         let base = dists(source);
@@ -213,8 +211,7 @@ impl Collector {
         let signed = self.verify(source, &obtained)?;
         let text_sha256 = hex(&Sha256::digest(&signed.text));
         let file_sha256 = hex(&Sha256::digest(&obtained.release));
-        let mut release =
-            Release::check(source, &signed, file_sha256, &self.freshness, self.now)?;
+        let mut release = Release::check(source, &signed, file_sha256, &self.freshness, self.now)?;
         refuse_older(&release, &text_sha256, seen.as_ref(), store.directory())?;
         let indices = self.indices(source, architectures, &mut release, &base, &store)?;
         if let Network::Use(_) = self.network() {
@@ -223,14 +220,17 @@ impl Collector {
                 suite: source.suite.clone(),
                 date: release.facts.date,
                 text_sha256,
+                file_sha256: release.facts.release_sha256.clone(),
                 codename: release.facts.codename.clone(),
                 mark: obtained.mark.clone(),
                 history: Vec::new(),
             }
             .remembering(seen.as_ref());
-            let kept: BTreeSet<String> = indices.iter().map(|index| index.sha256.clone()).collect();
+            // Not only this run's: another may read the same suite for other architectures.
+            let listed: BTreeSet<&str> =
+                release.files.values().map(|file| file.sha256.as_str()).collect();
             store
-                .commit(&obtained.release, obtained.signature.as_deref(), &state, &kept)
+                .commit(&obtained.release, obtained.signature.as_deref(), &state, &listed)
                 .map_err(disk)?;
         }
         Ok(Suite { facts: release.facts, base: source.uri.clone(), indices })
@@ -248,20 +248,22 @@ impl Collector {
         seen: Option<&SeenState>,
     ) -> Result<Obtained, Refusal> {
         let kept = || -> Result<Option<Obtained>, Refusal> {
-            let kept = store.release().map_err(|source| Refusal::Disk {
-                path: store.directory().to_owned(),
-                source,
-            })?;
+            let kept = store
+                .release()
+                .map_err(|source| Refusal::Disk { path: store.directory().to_owned(), source })?;
             let mark = seen.map(|seen| seen.mark.clone()).unwrap_or_default();
-            Ok(kept.map(|(release, signature)| Obtained { release, signature, mark }))
+            Ok(kept.map(|KeptRelease { release, signature }| Obtained { release, signature, mark }))
         };
         let Network::Use(fetcher) = self.network() else {
             return kept()?.ok_or(Refusal::NotCached);
         };
         let known = kept()?;
-        let mark = known.as_ref().map(|known| known.mark.clone()).unwrap_or_default();
-        let inline = known.as_ref().is_none_or(|known| known.signature.is_none());
-        let mark = if inline { mark } else { Mark::default() };
+        // Only an `InRelease` that is kept as it came is fetched on condition of its change.
+        let whole = |known: &&Obtained| {
+            let kept = hex(&Sha256::digest(&known.release));
+            known.signature.is_none() && seen.is_some_and(|seen| seen.file_sha256 == kept)
+        };
+        let mark = known.as_ref().filter(whole).map(|known| known.mark.clone()).unwrap_or_default();
         match fetcher.small(&format!("{base}/InRelease"), RELEASE_LIMIT, &mark)? {
             Fetched::Content { bytes, mark } => {
                 return Ok(Obtained { release: bytes, signature: None, mark });
@@ -277,8 +279,11 @@ impl Collector {
             }
         };
         let release = fetch("Release")?;
-        // Its absence is told as a missing signature, by `verify`.
-        let signature = fetch("Release.gpg").unwrap_or_default();
+        let signature = match fetch("Release.gpg") {
+            // `verify` tells whether the source needs one.
+            Err(Refusal::Fetch(FetchError::Absent { .. })) => Vec::new(),
+            other => other?,
+        };
         Ok(Obtained { release, signature: Some(signature), mark: Mark::default() })
     }
 
@@ -417,7 +422,9 @@ fn in_parallel<T: Sync, R: Send>(items: &[T], work: impl Fn(&T) -> R + Sync) -> 
                     let position = next.fetch_add(1, Ordering::Relaxed);
                     let Some(item) = items.get(position) else { break };
                     let result = work(item);
-                    done.lock().expect("no worker panics while it holds it").push((position, result));
+                    done.lock()
+                        .expect("no worker panics while it holds it")
+                        .push((position, result));
                 }
             });
         }

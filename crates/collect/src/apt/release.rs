@@ -1,6 +1,6 @@
 //! Release files: what a suite says about itself, and what must hold before it is believed.
 
-use domain::archive::{Signer, SuiteFacts};
+use domain::archive::SuiteFacts;
 use domain::deb822;
 use jiff::fmt::rfc2822::DateTimeParser;
 use jiff::{SignedDuration, Timestamp};
@@ -34,7 +34,7 @@ impl Default for Freshness {
 
 /// A release file whose signature, names and dates have been checked.
 #[derive(Debug, Clone)]
-pub struct Release {
+pub(super) struct Release {
     /// Facts for the record.
     pub facts: SuiteFacts,
     /// Files by path, from the `SHA256` section.
@@ -47,7 +47,7 @@ pub struct Release {
 
 /// Size and hash of a file that a release vouches for.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Listed {
+pub(super) struct Listed {
     /// Size in bytes.
     pub size: u64,
     /// SHA-256, lower-case hex.
@@ -125,7 +125,7 @@ impl ReleaseError {
 
 impl Release {
     /// Believes a verified text, if it is what the source should have at `now`.
-    pub fn check(
+    pub(super) fn check(
         source: &Source,
         signed: &SignedText,
         sha256: String,
@@ -136,7 +136,8 @@ impl Release {
             .next()
             .ok_or_else(|| ReleaseError::Malformed { reason: "it is empty".to_owned() })?;
         let field = |name: &str| fields.get(name).map(str::to_owned);
-        let yes = |name: &str| fields.get(name).is_some_and(|word| word.eq_ignore_ascii_case("yes"));
+        let yes =
+            |name: &str| fields.get(name).is_some_and(|word| word.eq_ignore_ascii_case("yes"));
         let date = time(fields.get("Date"), "Date")?
             .ok_or_else(|| ReleaseError::Malformed { reason: "it has no `Date`".to_owned() })?;
         let valid_until = time(fields.get("Valid-Until"), "Valid-Until")?;
@@ -165,11 +166,6 @@ impl Release {
             .is_some_and(|names| names.split_whitespace().any(|name| name == "all"))
             && fields.get("No-Support-for-Architecture-all").is_none_or(|it| it != "Packages");
         Ok(Self { facts, files, by_hash: yes("Acquire-By-Hash"), lists_all_apart: all_apart })
-    }
-
-    /// Names of who signed it.
-    pub fn signers(&self) -> &[Signer] {
-        &self.facts.signed_by
     }
 }
 
@@ -235,11 +231,15 @@ fn listed(section: &str) -> BTreeMap<String, Listed> {
         .lines()
         .filter_map(|line| {
             let mut words = line.split_whitespace();
-            let (sha256, size, path) = (words.next()?, words.next()?.parse().ok()?, words.next()?);
-            let is_hash = sha256.len() == 64 && sha256.bytes().all(|byte| byte.is_ascii_hexdigit());
-            is_hash.then(|| {
-                (path.to_owned(), Listed { size, sha256: sha256.to_ascii_lowercase() })
-            })
+            let sha256 = sha256(words.next()?)?;
+            let size = words.next()?.parse().ok()?;
+            Some((words.next()?.to_owned(), Listed { size, sha256 }))
         })
         .collect()
+}
+
+/// A SHA-256 in lower-case hex; `None` for what is none.
+pub(super) fn sha256(word: &str) -> Option<String> {
+    let is_hash = word.len() == 64 && word.bytes().all(|byte| byte.is_ascii_hexdigit());
+    is_hash.then(|| word.to_ascii_lowercase())
 }

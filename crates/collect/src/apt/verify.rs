@@ -1,4 +1,4 @@
-//! OpenPGP verification of release files (RFC 9580), against the keys of one source only.
+//! `OpenPGP` verification of release files (RFC 9580), against the keys of one source only.
 //!
 //! As with apt one good signature suffices; every good signer is named in the result. Signatures
 //! by SHA-1 or MD5, by keys that were expired or revoked, by subkeys that are not bound for
@@ -31,6 +31,9 @@ pub enum SignatureError {
         /// What the parser says.
         reason: String,
     },
+    /// There is no signature at all.
+    #[error("it is not signed")]
+    Missing,
     /// The source's keyring holds no key.
     #[error("the source has no key that could verify it")]
     NoKeys,
@@ -78,7 +81,10 @@ impl Keyring {
             fingerprints.iter().any(|wanted| {
                 let wanted = wanted.trim_end_matches('!');
                 wanted.eq_ignore_ascii_case(&of_primary)
-                    || key.public_subkeys.iter().any(|sub| wanted.eq_ignore_ascii_case(&hex(&sub.key)))
+                    || key
+                        .public_subkeys
+                        .iter()
+                        .any(|sub| wanted.eq_ignore_ascii_case(&hex(&sub.key)))
             })
         });
     }
@@ -112,6 +118,9 @@ impl Keyring {
     ) -> Result<SignedText, SignatureError> {
         let malformed =
             |error: pgp::errors::Error| SignatureError::Malformed { reason: error.to_string() };
+        if signature.is_empty() {
+            return Err(SignatureError::Missing);
+        }
         let (signatures, _) = DetachedSignature::from_reader_many(signature).map_err(malformed)?;
         let signatures: Vec<DetachedSignature> = signatures.flatten().collect();
         let all = signatures.iter().map(|detached| &detached.signature);
@@ -125,7 +134,7 @@ impl Keyring {
         text: &[u8],
         now: Timestamp,
     ) -> Result<Vec<Signer>, SignatureError> {
-        if self.is_empty() {
+        if self.keys.is_empty() {
             return Err(SignatureError::NoKeys);
         }
         let mut signers = Vec::new();
@@ -145,6 +154,9 @@ impl Keyring {
         }
         signers.sort();
         signers.dedup();
+        if issuers.is_empty() {
+            return Err(SignatureError::Missing);
+        }
         if signers.is_empty() {
             return Err(bad.unwrap_or(SignatureError::UnknownSigner { issuers }));
         }
@@ -222,7 +234,8 @@ fn expired(from: i64, lifetime: Option<pgp::types::Duration>, now: Timestamp) ->
 fn primary_valid(certificate: &SignedPublicKey, now: Timestamp) -> Result<(), String> {
     let primary = &certificate.primary_key;
     let details = &certificate.details;
-    if details.revocation_signatures.iter().any(|revocation| revocation.verify_key(primary).is_ok()) {
+    if details.revocation_signatures.iter().any(|revocation| revocation.verify_key(primary).is_ok())
+    {
         return Err("the key is revoked".to_owned());
     }
     let direct = details.direct_signatures.iter().filter(|it| it.verify_key(primary).is_ok());
@@ -250,7 +263,8 @@ fn subkey_valid(
     now: Timestamp,
 ) -> Result<(), String> {
     let primary = &certificate.primary_key;
-    let holds = |signature: &&Signature| signature.verify_subkey_binding(primary, &subkey.key).is_ok();
+    let holds =
+        |signature: &&Signature| signature.verify_subkey_binding(primary, &subkey.key).is_ok();
     let of_type = |wanted: SignatureType| {
         subkey.signatures.iter().filter(move |signature| signature.typ() == Some(wanted))
     };
@@ -289,7 +303,8 @@ fn signer_of(certificate: &SignedPublicKey) -> Signer {
 
 fn issuer_of(signature: &Signature) -> String {
     let fingerprint = signature.issuer_fingerprint().first().map(|issuer| format!("{issuer:X}"));
-    let key_id = || signature.issuer_key_id().first().map(|issuer| issuer.to_string().to_uppercase());
+    let key_id =
+        || signature.issuer_key_id().first().map(|issuer| issuer.to_string().to_uppercase());
     fingerprint.or_else(key_id).unwrap_or_else(|| "an unnamed key".to_owned())
 }
 

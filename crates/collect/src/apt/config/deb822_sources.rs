@@ -4,11 +4,7 @@ use domain::deb822::{self, Paragraph};
 
 use super::{ConfigError, Written};
 
-pub(super) fn parse(
-    path: &str,
-    text: &str,
-    written: &mut Vec<Written>,
-) -> Result<(), ConfigError> {
+pub(super) fn parse(path: &str, text: &str, written: &mut Vec<Written>) -> Result<(), ConfigError> {
     for (index, paragraph) in deb822::paragraphs(text).enumerate() {
         let place = format!("`{path}`, stanza {}", index + 1);
         if paragraph.fields().next().is_none() {

@@ -159,12 +159,21 @@ fn read_file(
 ) -> Result<(), ConfigError> {
     let Some(bytes) = files.read(path, FILE_LIMIT)? else { return Ok(()) };
     let text = String::from_utf8_lossy(&bytes);
-    let is_deb822 = path.ends_with(".sources") || (!path.ends_with(".list") && looks_deb822(&text));
+    let is_deb822 = match ending(path) {
+        "sources" => true,
+        "list" => false,
+        _ => looks_deb822(&text),
+    };
     if is_deb822 {
         deb822_sources::parse(path, &text, written)
     } else {
         one_line::parse(path, &text, written)
     }
+}
+
+/// What follows the last dot of a name. apt regards its case.
+fn ending(name: &str) -> &str {
+    name.rsplit_once('.').map_or("", |(_, ending)| ending)
 }
 
 /// Whether the first line that says something is a field.
@@ -245,7 +254,7 @@ fn default_keyring(files: &dyn FileView, root: &str) -> Result<Keyring, ConfigEr
         files
             .list(&parts)?
             .into_iter()
-            .filter(|entry| entry.name.ends_with(".gpg") || entry.name.ends_with(".asc"))
+            .filter(|entry| matches!(ending(&entry.name), "gpg" | "asc"))
             .map(|entry| format!("{parts}/{}", entry.name)),
     );
     for path in paths {

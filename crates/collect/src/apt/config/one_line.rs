@@ -2,11 +2,7 @@
 
 use super::{ConfigError, Written};
 
-pub(super) fn parse(
-    path: &str,
-    text: &str,
-    written: &mut Vec<Written>,
-) -> Result<(), ConfigError> {
+pub(super) fn parse(path: &str, text: &str, written: &mut Vec<Written>) -> Result<(), ConfigError> {
     for (index, line) in text.lines().enumerate() {
         let place = format!("`{path}`, line {}", index + 1);
         let line = line.split('#').next().unwrap_or_default().trim();
@@ -15,9 +11,8 @@ pub(super) fn parse(
         }
         let refuse =
             |reason: &str| ConfigError::Source { place: place.clone(), reason: reason.to_owned() };
-        let (kind, rest) = line
-            .split_once(char::is_whitespace)
-            .ok_or_else(|| refuse("it names no archive"))?;
+        let (kind, rest) =
+            line.split_once(char::is_whitespace).ok_or_else(|| refuse("it names no archive"))?;
         match kind {
             "deb" => {}
             "deb-src" => continue,
@@ -47,9 +42,8 @@ pub(super) fn parse(
 
 fn read_options(options: &str, source: &mut Written) -> Result<(), String> {
     for option in options.split_whitespace() {
-        let (name, value) = option
-            .split_once('=')
-            .ok_or_else(|| format!("its option `{option}` has no value"))?;
+        let (name, value) =
+            option.split_once('=').ok_or_else(|| format!("its option `{option}` has no value"))?;
         match name.trim_end_matches(['+', '-']) {
             "arch" => source.architectures = value.split(',').map(str::to_owned).collect(),
             "signed-by" => source.signed_by = Some(value.to_owned()),
