@@ -26,10 +26,7 @@ pub(crate) fn run_tests(given: &Arguments) -> Result<()> {
 /// Format, clippy and dependency policy.
 pub(crate) fn lint() -> Result<()> {
     run("cargo", &["fmt", "--all", "--check"])?;
-    run(
-        "cargo",
-        &["clippy", "--locked", "--workspace", "--all-targets", "--", "-D", "warnings"],
-    )?;
+    run("cargo", &["clippy", "--locked", "--workspace", "--all-targets", "--", "-D", "warnings"])?;
     if !has("cargo", &["deny", "--version"]) {
         run("cargo", &["install", "--locked", "cargo-deny"])?;
     }

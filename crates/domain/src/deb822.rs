@@ -100,7 +100,10 @@ impl<'a> Iterator for Fields<'a> {
                 continue;
             }
             if let Some(colon) = name_end {
-                return Some(Field { name: line[..colon].trim_end(), value: whole[colon + 1..].trim() });
+                return Some(Field {
+                    name: line[..colon].trim_end(),
+                    value: whole[colon + 1..].trim(),
+                });
             }
         }
         None

@@ -138,8 +138,11 @@ fn alma_linux() {
     let root = alma_root(&directory, &names);
     let records_file = directory.join("records.jsonl");
     write(&records_file, &records);
-    let installed = run(rpm(&root.join("var/lib/rpm"))
-        .args(["-qa", "--qf", "%{NAME}\\t%{EPOCHNUM}:%{VERSION}-%{RELEASE}\\n"]));
+    let installed = run(rpm(&root.join("var/lib/rpm")).args([
+        "-qa",
+        "--qf",
+        "%{NAME}\\t%{EPOCHNUM}:%{VERSION}-%{RELEASE}\\n",
+    ]));
     let installed_file = directory.join("installed.tsv");
     write(&installed_file, &installed);
     assert!(installed.lines().count() >= names.len());

@@ -29,7 +29,10 @@ fn candidates_are_apts() {
         assert_eq!(ours, apt, "seed {seed}, see {}", world.directory.display());
         upgrades += apt.len();
     }
-    assert!(chosen.is_some() || upgrades > 200, "only {upgrades} upgrades: the worlds are too dull");
+    assert!(
+        chosen.is_some() || upgrades > 200,
+        "only {upgrades} upgrades: the worlds are too dull"
+    );
 }
 
 /// SplitMix64: enough randomness, the same on every machine.
@@ -55,7 +58,8 @@ impl Dice {
 
 const NAMES: &[&str] =
     &["adns", "bash", "g++", "libssl3", "libz1", "linux-image", "perl", "perl-base", "vim", "x.y"];
-const VERSIONS: &[&str] = &["1.0-1", "1.0-1+b1", "1.0-2", "1:0.5-1", "2.0~rc1-1", "2.0-1", "2.0-1~bpo1"];
+const VERSIONS: &[&str] =
+    &["1.0-1", "1.0-1+b1", "1.0-2", "1:0.5-1", "2.0~rc1-1", "2.0-1", "2.0-1~bpo1"];
 
 struct Suite {
     name: &'static str,
@@ -63,10 +67,22 @@ struct Suite {
 }
 
 const SUITES: &[Suite] = &[
-    Suite { name: "stable", release: "Suite: stable\nCodename: rex\nOrigin: Debian\nLabel: Debian\nVersion: 12.1\n" },
-    Suite { name: "stable-security", release: "Suite: stable-security\nCodename: rex-security\nOrigin: Debian\nLabel: Debian-Security\n" },
-    Suite { name: "backports", release: "Suite: backports\nCodename: rex-backports\nOrigin: Debian Backports\nLabel: Debian Backports\nNotAutomatic: yes\nButAutomaticUpgrades: yes\n" },
-    Suite { name: "experimental", release: "Suite: experimental\nCodename: rc-buggy\nOrigin: Debian\nLabel: Debian\nNotAutomatic: yes\n" },
+    Suite {
+        name: "stable",
+        release: "Suite: stable\nCodename: rex\nOrigin: Debian\nLabel: Debian\nVersion: 12.1\n",
+    },
+    Suite {
+        name: "stable-security",
+        release: "Suite: stable-security\nCodename: rex-security\nOrigin: Debian\nLabel: Debian-Security\n",
+    },
+    Suite {
+        name: "backports",
+        release: "Suite: backports\nCodename: rex-backports\nOrigin: Debian Backports\nLabel: Debian Backports\nNotAutomatic: yes\nButAutomaticUpgrades: yes\n",
+    },
+    Suite {
+        name: "experimental",
+        release: "Suite: experimental\nCodename: rc-buggy\nOrigin: Debian\nLabel: Debian\nNotAutomatic: yes\n",
+    },
 ];
 
 struct World {
@@ -125,8 +141,10 @@ impl World {
             }
             self.write(&format!("{base}/main/binary-{architecture}/Packages"), &index);
         }
-        let release = run(Command::new("apt-ftparchive").arg("release").arg(self.directory.join(&base)));
-        let text = format!("{}Architectures: amd64 i386\nComponents: main\n{release}", suite.release);
+        let release =
+            run(Command::new("apt-ftparchive").arg("release").arg(self.directory.join(&base)));
+        let text =
+            format!("{}Architectures: amd64 i386\nComponents: main\n{release}", suite.release);
         self.write(&format!("{base}/Release"), &text);
     }
 
@@ -214,17 +232,46 @@ fn status(dice: &mut Dice) -> String {
 
 fn preferences(dice: &mut Dice) -> String {
     let packages = &[
-        "*", "*", "*", "perl", "perl*", "lib* vim", "/^lib/", "src:perl", "bash:i386", "g++",
-        "libssl3:any", "libz1:native", "x.?", "/SSL/", "[abv]*", "src:lib*",
+        "*",
+        "*",
+        "*",
+        "perl",
+        "perl*",
+        "lib* vim",
+        "/^lib/",
+        "src:perl",
+        "bash:i386",
+        "g++",
+        "libssl3:any",
+        "libz1:native",
+        "x.?",
+        "/SSL/",
+        "[abv]*",
+        "src:lib*",
     ];
     let pins = &[
-        "release a=stable", "release n=rex-backports", "release o=Debian", "release l=Debian-Security",
-        "release a=stable*,o=Debian", "release v=12*", "release c=main", "release b=i386",
-        "release rc-buggy", "release 12.1", "release *", "version 1.0*", "version 2.0-1",
-        "version /bpo/", "origin \"\"", "origin mirror.example.org", "release a=now",
-        "release n=/^REX/", "release o=debian",
+        "release a=stable",
+        "release n=rex-backports",
+        "release o=Debian",
+        "release l=Debian-Security",
+        "release a=stable*,o=Debian",
+        "release v=12*",
+        "release c=main",
+        "release b=i386",
+        "release rc-buggy",
+        "release 12.1",
+        "release *",
+        "version 1.0*",
+        "version 2.0-1",
+        "version /bpo/",
+        "origin \"\"",
+        "origin mirror.example.org",
+        "release a=now",
+        "release n=/^REX/",
+        "release o=debian",
     ];
-    let priorities = &["-10", "1", "50", "100", "101", "499", "500", "501", "989", "990", "999", "1000", "1001"];
+    let priorities =
+        &["-10", "1", "50", "100", "101", "499", "500", "501", "989", "990", "999", "1000", "1001"];
     let mut text = String::new();
     for _ in 0..dice.below(6) {
         let _ = writeln!(

@@ -58,9 +58,9 @@ pub fn upgrade<'a>(
     let mut newest_first: Vec<Offer<'a>> = offers.to_vec();
     newest_first.sort_by(|a, b| order(&b.package.version, &a.package.version));
 
-    for group in newest_first.chunk_by(|a, b| {
-        order(&a.package.version, &b.package.version) == Ordering::Equal
-    }) {
+    for group in newest_first
+        .chunk_by(|a, b| order(&a.package.version, &b.package.version) == Ordering::Equal)
+    {
         let version = &group[0].package.version;
         let against_installed = order(version, &installed.version);
         if against_installed == Ordering::Equal {
@@ -96,8 +96,7 @@ fn installed_priority(
     let same: Vec<Offer<'_>> = offers
         .iter()
         .filter(|offer| {
-            VersionKind::Dpkg.compare(&offer.package.version, &installed.version)
-                == Ordering::Equal
+            VersionKind::Dpkg.compare(&offer.package.version, &installed.version) == Ordering::Equal
         })
         .copied()
         .collect();

@@ -134,7 +134,8 @@ impl Preferences {
                 .get("Package")
                 .filter(|names| !names.is_empty())
                 .ok_or_else(|| refuse("it has no `Package` field".to_owned()))?;
-            let pin = paragraph.get("Pin").ok_or_else(|| refuse("it has no `Pin` field".to_owned()))?;
+            let pin =
+                paragraph.get("Pin").ok_or_else(|| refuse("it has no `Pin` field".to_owned()))?;
             let target = PinTarget::parse(pin).map_err(refuse)?;
             let priority = parse_priority(paragraph.get("Pin-Priority")).map_err(refuse)?;
             if package == "*" {
@@ -196,7 +197,9 @@ impl PinTarget {
         let describe = |error: InvalidPattern| error.to_string();
         match kind.to_ascii_lowercase().as_str() {
             "version" => Ok(Self::Version(Pattern::new(data).map_err(describe)?)),
-            "release" => Ok(Self::Release(Box::new(ReleasePattern::parse(data).map_err(describe)?))),
+            "release" => {
+                Ok(Self::Release(Box::new(ReleasePattern::parse(data).map_err(describe)?)))
+            }
             "origin" => {
                 let host = data
                     .strip_prefix('"')

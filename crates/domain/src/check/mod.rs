@@ -147,10 +147,7 @@ fn native_for_all<'a>(architecture: &'a str, inventory: &'a Inventory) -> &'a st
 
 type OffersByName<'a> = HashMap<(&'a str, &'a str), Vec<Offer<'a>>>;
 
-fn offers_by_name<'a>(
-    inventory: &'a Inventory,
-    suites: &'a [OfferedSuite],
-) -> OffersByName<'a> {
+fn offers_by_name<'a>(inventory: &'a Inventory, suites: &'a [OfferedSuite]) -> OffersByName<'a> {
     let mut offers = OffersByName::new();
     for suite in suites {
         for package in &suite.packages {

@@ -81,11 +81,13 @@ fn sources(out: &mut String, report: &Report, width: usize) {
                 let what = format!("{}  {}", plain(&source.uri), plain(reason));
                 let _ = writeln!(out, "  {BAD}✗{BAD:#} {name}  {}", fit(&what, room).trim_end());
                 if let Some(help) = help {
-                    let _ = writeln!(out, "    {}  {DIM}help: {}{DIM:#}", fit("", column), plain(help));
+                    let _ =
+                        writeln!(out, "    {}  {DIM}help: {}{DIM:#}", fit("", column), plain(help));
                 }
             }
             SourceState::Verified => {
-                let _ = writeln!(out, "  {GOOD}✓{GOOD:#} {name}  {}", archive_facts(source, report));
+                let _ =
+                    writeln!(out, "  {GOOD}✓{GOOD:#} {name}  {}", archive_facts(source, report));
             }
             SourceState::Unsigned => {
                 let facts = archive_facts(source, report);
@@ -302,7 +304,10 @@ impl Row {
         Self {
             priority: finding.decision.priority,
             source: plain(&finding.source),
-            versions: plain(&format!("{} → {}", finding.installed_source, finding.candidate_source)),
+            versions: plain(&format!(
+                "{} → {}",
+                finding.installed_source, finding.candidate_source
+            )),
             cves,
             why,
         }
@@ -327,7 +332,11 @@ fn runtime(out: &mut String, report: &Report) {
         _ => {}
     }
     if let Some(packages) = &runtime.reboot_required_by {
-        let by = if packages.is_empty() { String::new() } else { format!(" by {}", packages.join(", ")) };
+        let by = if packages.is_empty() {
+            String::new()
+        } else {
+            format!(" by {}", packages.join(", "))
+        };
         lines.push(format!("reboot: requested{}", plain(&by)));
     }
     let mut by_unit: BTreeMap<String, BTreeSet<&str>> = BTreeMap::new();
@@ -443,7 +452,8 @@ fn explain(out: &mut String, report: &Report, name: &str) {
         explain_finding(out, finding);
     }
     for item in unknown {
-        let _ = writeln!(out, "\n{WARN}?{WARN:#} {}: {}", plain(&item.subject), plain(&item.reason));
+        let _ =
+            writeln!(out, "\n{WARN}?{WARN:#} {}: {}", plain(&item.subject), plain(&item.reason));
         if let Some(help) = &item.help {
             let _ = writeln!(out, "  {DIM}help: {}{DIM:#}", plain(help));
         }

@@ -42,7 +42,8 @@ impl Archives {
         at: Timestamp,
         watch: &Watch,
     ) -> Result<Option<Self>> {
-        let host = inspect::open(Path::new("/"), None).context("cannot read this machine's files")?;
+        let host =
+            inspect::open(Path::new("/"), None).context("cannot read this machine's files")?;
         let sources = sources(arguments, files, host.files())?;
         if sources.is_empty() {
             return Ok(None);
@@ -173,8 +174,7 @@ fn proxy_of_environment(scheme: &str, host: &str) -> Option<String> {
     let exceptions = variable("no_proxy").or_else(|| variable("NO_PROXY")).unwrap_or_default();
     let excepted = exceptions.split(',').map(str::trim).any(|name| {
         let name = name.trim_start_matches('.');
-        name == "*"
-            || (!name.is_empty() && (host == name || host.ends_with(&format!(".{name}"))))
+        name == "*" || (!name.is_empty() && (host == name || host.ends_with(&format!(".{name}"))))
     });
     if excepted {
         return None;
@@ -356,7 +356,8 @@ impl<'a> Place<'a> {
         if !written.contains("://") {
             return Ok(Self::File(Path::new(written)));
         }
-        let host = inspect::open(Path::new("/"), None).context("cannot read this machine's files")?;
+        let host =
+            inspect::open(Path::new("/"), None).context("cannot read this machine's files")?;
         fetcher(arguments, host.files()).map(Self::Network).ok_or_else(|| {
             let error = anyhow::anyhow!("`{written}` cannot be fetched offline");
             helped(error, "name a file, or leave out --offline")

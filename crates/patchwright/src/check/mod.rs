@@ -42,14 +42,15 @@ pub(crate) fn run(arguments: &CheckArgs) -> Result<ExitCode> {
     })?;
     let inventory = target.inventory().map_err(|error| {
         let help = error.help().unwrap_or("check that the target is whole and may be read");
-        helped(anyhow::Error::new(error).context(format!("cannot check {}", name_of(arguments))), help)
+        helped(
+            anyhow::Error::new(error).context(format!("cannot check {}", name_of(arguments))),
+            help,
+        )
     })?;
 
     let watch = progress::Watch::new(arguments.format == Format::Human);
     let archives = match inventory.family {
-        PackageFamily::Dpkg => {
-            Archives::gather(arguments, target.files(), &inventory, at, &watch)?
-        }
+        PackageFamily::Dpkg => Archives::gather(arguments, target.files(), &inventory, at, &watch)?,
         PackageFamily::Rpm | PackageFamily::Apk => None,
     };
     let records = Records::gather(arguments, &inventory)?;
@@ -89,9 +90,11 @@ fn ask(
             upgrades: &upgrades,
             changelogs: &archives.changelogs,
         }),
-        advisories: records.osv.as_ref().zip(index.as_ref()).map(|(osv, index)| {
-            AdvisoryKnowledge { advisories: &osv.advisories, index }
-        }),
+        advisories: records
+            .osv
+            .as_ref()
+            .zip(index.as_ref())
+            .map(|(osv, index)| AdvisoryKnowledge { advisories: &osv.advisories, index }),
         exploited: records
             .exploited
             .as_ref()

@@ -149,9 +149,7 @@ impl Profile {
             .arg(format!("--include={}", self.include.join(",")));
         if self.include.is_empty() {
             command = Command::new("mmdebstrap");
-            command
-                .arg("--variant=minbase")
-                .arg(format!("--architectures={}", self.architectures));
+            command.arg("--variant=minbase").arg(format!("--architectures={}", self.architectures));
         }
         command.arg(self.release).arg(&making).arg(&mirror.debian);
         run(&mut command);
