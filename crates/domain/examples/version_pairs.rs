@@ -14,6 +14,8 @@
 //!   | cargo run --release -p domain --example version_pairs check dpkg 1 1000000
 //! ```
 
+#[path = "../tests/support/random.rs"]
+mod random;
 #[path = "../tests/support/version_pairs.rs"]
 mod version_pairs;
 
@@ -27,8 +29,8 @@ use version_pairs::{Pair, Pairs};
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let outcome = match parse(&arguments) {
-        Some((Task::Generate, pairs, count)) => generate(pairs, count),
-        Some((Task::Check, pairs, count)) => check(pairs, count),
+        Some((Task::Generate, kind, seed, count)) => generate(Pairs::new(kind, seed), count),
+        Some((Task::Check, kind, seed, count)) => check(kind, seed, count),
         None => {
             eprintln!("usage: version_pairs generate|check dpkg|rpm|apk SEED COUNT");
             return ExitCode::from(2);
@@ -49,7 +51,7 @@ enum Task {
     Check,
 }
 
-fn parse(arguments: &[String]) -> Option<(Task, Pairs, u64)> {
+fn parse(arguments: &[String]) -> Option<(Task, VersionKind, u64, u64)> {
     let [task, kind, seed, count] = arguments else { return None };
     let task = match task.as_str() {
         "generate" => Task::Generate,
@@ -58,13 +60,13 @@ fn parse(arguments: &[String]) -> Option<(Task, Pairs, u64)> {
     };
     let kinds = [VersionKind::Dpkg, VersionKind::Rpm, VersionKind::Apk];
     let kind = kinds.into_iter().find(|known| known.name() == kind)?;
-    Some((task, Pairs::new(kind, seed.parse().ok()?), count.parse().ok()?))
+    Some((task, kind, seed.parse().ok()?, count.parse().ok()?))
 }
 
 fn generate(mut pairs: Pairs, count: u64) -> io::Result<u64> {
     let mut out = BufWriter::with_capacity(1 << 16, io::stdout().lock());
     for _ in 0..count {
-        let Pair { a, b, .. } = pairs.next();
+        let Pair { a, b } = pairs.next();
         writeln!(out, "{a} {b}")?;
     }
     out.flush()?;
@@ -72,7 +74,8 @@ fn generate(mut pairs: Pairs, count: u64) -> io::Result<u64> {
 }
 
 /// Returns how many answers differ.
-fn check(mut pairs: Pairs, count: u64) -> io::Result<u64> {
+fn check(kind: VersionKind, seed: u64, count: u64) -> io::Result<u64> {
+    let mut pairs = Pairs::new(kind, seed);
     let mut answers = io::stdin().lock();
     let mut answer = String::new();
     let (mut key_a, mut key_b) = (Vec::new(), Vec::new());
@@ -81,7 +84,7 @@ fn check(mut pairs: Pairs, count: u64) -> io::Result<u64> {
     for number in 0..count {
         answer.clear();
         answers.read_line(&mut answer)?;
-        let Pair { kind, a, b } = pairs.next();
+        let Pair { a, b } = pairs.next();
         let theirs = match answer.trim() {
             "<" => Ordering::Less,
             "=" => Ordering::Equal,

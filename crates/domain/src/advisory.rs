@@ -65,8 +65,8 @@ pub struct Affected {
     pub urgency: Option<String>,
 }
 
-/// Whether an advisory names source or binary packages (OSV: Debian, Ubuntu and Alpine name
-/// sources, AlmaLinux and Rocky name binaries).
+/// Whether an advisory names source or binary packages (OSV: Debian, Ubuntu, Alpine and Rocky
+/// Linux name sources, `AlmaLinux` and Red Hat name binaries).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum PackageScope {

@@ -27,6 +27,8 @@
 //! [`Inventory`]: domain::inventory::Inventory
 
 mod disk;
+#[doc(hidden)]
+pub mod fuzzing;
 mod image;
 mod inventory;
 mod kernels;

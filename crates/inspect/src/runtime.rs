@@ -108,7 +108,9 @@ fn deleted_code(maps: &str) -> Vec<String> {
             word
         };
         let permissions = (column(), column()).1;
-        (column(), column(), column());
+        for _offset_device_inode in 0..3 {
+            column();
+        }
         let path = rest.trim_start();
         let executable = permissions.as_bytes().get(2) == Some(&b'x');
         if executable && CODE.iter().any(|directory| path.starts_with(directory)) {

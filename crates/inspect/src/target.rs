@@ -124,6 +124,8 @@ pub struct Target {
     files: Box<dyn FileView + Send + Sync>,
     /// What the reader should know about the thing that holds the system.
     notes: Vec<String>,
+    /// The process filesystem of a live root.
+    proc: Option<PathBuf>,
 }
 
 impl fmt::Debug for Target {
@@ -153,7 +155,9 @@ fn open_as(path: &Path, kind: TargetKind) -> Result<Target, OpenError> {
     match kind {
         TargetKind::LiveRoot | TargetKind::Directory => {
             let tree = DirectoryTree::open(path).map_err(|error| io(path, error))?;
-            Ok(Target { kind, files: Box::new(Tree(tree)), notes: Vec::new() })
+            // Seen from a container, the host's root may be mounted elsewhere, with its /proc.
+            let proc = (kind == TargetKind::LiveRoot).then(|| path.join("proc"));
+            Ok(Target { kind, files: Box::new(Tree(tree)), notes: Vec::new(), proc })
         }
         TargetKind::RawDisk => {
             let disk = RawDisk::named_by_user(path).map_err(|error| disk_error(path, error))?;
@@ -181,7 +185,7 @@ fn open_disk(
 ) -> Result<Target, OpenError> {
     let root = find_root(disk).map_err(|error| disk_error(path, error))?;
     notes.extend(root.notes);
-    Ok(Target { kind, files: Box::new(root.tree), notes })
+    Ok(Target { kind, files: Box::new(root.tree), notes, proc: None })
 }
 
 fn open_archive(path: &Path, stated: Option<Description>) -> Result<Target, OpenError> {
@@ -199,7 +203,7 @@ fn open_archive(path: &Path, stated: Option<Description>) -> Result<Target, Open
 }
 
 fn of_image(kind: TargetKind, image: Image) -> Target {
-    Target { kind, files: Box::new(Tree(image.tree)), notes: image.notes }
+    Target { kind, files: Box::new(Tree(image.tree)), notes: image.notes, proc: None }
 }
 
 fn io(path: &Path, error: std::io::Error) -> OpenError {
@@ -229,10 +233,7 @@ impl Target {
 
     /// Reads what is installed and, of a live root, what runs.
     pub fn inventory(&self) -> Result<Inventory, InspectError> {
-        let life = match self.kind {
-            TargetKind::LiveRoot => Liveness::Live { proc: Path::new("/proc") },
-            _ => Liveness::Still,
-        };
+        let life = self.proc.as_deref().map_or(Liveness::Still, |proc| Liveness::Live { proc });
         let mut inventory = inventory::read(&*self.files, life)?;
         inventory.problems.extend(self.notes.iter().cloned());
         Ok(inventory)

@@ -1,5 +1,7 @@
 //! What we read from dpkg's files is what dpkg itself says.
 
+#![allow(clippy::unwrap_used)] // In tests, also outside of test functions.
+
 mod support;
 
 use domain::inventory::{InstalledPackage, PackageFamily, SourcePackage};

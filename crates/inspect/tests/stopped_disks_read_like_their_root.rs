@@ -1,5 +1,7 @@
 //! An inventory does not depend on what holds the system.
 
+#![allow(clippy::unwrap_used)] // In tests, also outside of test functions.
+
 mod support;
 
 use std::path::{Path, PathBuf};

@@ -80,6 +80,23 @@ fn debsecan_feed(facts: &[(String, String, String)]) -> Vec<u8> {
     encoder.finish().expect("in memory")
 }
 
+/// The same system as first released: without the suffix that Debian gives to stable updates.
+fn before_all_updates(status: &str) -> String {
+    let mut older = String::with_capacity(status.len());
+    for line in status.lines() {
+        let is_version = line.starts_with("Version: ") || line.starts_with("Source: ");
+        match line.find("+deb12u") {
+            Some(suffix) if is_version => {
+                older.push_str(&line[..suffix]);
+                older.push_str(if line.ends_with(')') { ")" } else { "" });
+            }
+            _ => older.push_str(line),
+        }
+        older.push('\n');
+    }
+    older
+}
+
 /// Binary packages built from signed copies of a source. debsecan looks for the copy's name,
 /// under which no advisory is ever published, and so misses them.
 fn from_signed_sources(status: &str) -> BTreeSet<String> {
@@ -129,7 +146,7 @@ fn same_pairs_from_the_same_feed() {
         path
     };
     let facts = facts();
-    let status = fixture("dpkg-status-bookworm-server-main-only.gz");
+    let status = before_all_updates(&fixture("dpkg-status-bookworm-server-main-only.gz"));
     let os_release = b"ID=debian\nVERSION_ID=\"12\"\nVERSION_CODENAME=bookworm\n";
     write("root/etc/os-release", os_release);
     let status_file = write("root/var/lib/dpkg/status", status.as_bytes());
@@ -141,7 +158,7 @@ fn same_pairs_from_the_same_feed() {
 
     let signed = from_signed_sources(&status);
     ours.retain(|(package, _)| !signed.contains(package));
-    assert!(debsecans.len() > 500, "debsecan found only {} pairs", debsecans.len());
+    assert!(debsecans.len() > 300, "debsecan found only {} pairs", debsecans.len());
     let missed: Vec<_> = debsecans.difference(&ours).collect();
     let extra: Vec<_> = ours.difference(&debsecans).collect();
     assert!(missed.is_empty() && extra.is_empty(), "missed {missed:?}, extra {extra:?}");

@@ -37,7 +37,7 @@ const BULLSEYE_SERVER: Profile =
 const BOOKWORM_MULTIARCH: Profile = Profile {
     name: "bookworm-multiarch",
     release: "bookworm",
-    include: &["debian-archive-keyring", "openssl", "libssl3:i386", "libgnutls30:i386"],
+    include: &["debian-archive-keyring", "openssl", "libssl3:i386", "libsystemd0:i386"],
     architectures: "amd64,i386",
 };
 
@@ -52,7 +52,7 @@ fn assert_equals_apt(profile: &Profile) {
     let root = profile.root();
     let (text, path) = sources_file(profile.release, false, &empty(&format!("{}-s", profile.name)));
 
-    let ours = report(check(&root).arg("--sources").arg(&path));
+    let ours = report(check(&root).args(["--max-age", "36500", "--sources"]).arg(&path));
     let apt = AptInChroot::new(&root, &text).upgradable();
 
     assert!(!apt.is_empty(), "the root is up to date: this test would prove nothing");
@@ -84,7 +84,7 @@ fn bullseye_server() {
 fn pins_holds_backports_and_foreign_architectures() {
     let root = copy_of(&BOOKWORM_MULTIARCH.root(), "pinned");
     let (text, path) = sources_file("bookworm", true, &empty("pinned-s"));
-    let pins = "Package: libssl3:i386\nPin: version 0.*\nPin-Priority: 1000\n\n\
+    let pins = "Package: libsystemd0:i386\nPin: release a=*-backports\nPin-Priority: 700\n\n\
                 Package: openssl\nPin: release l=Debian-Security\nPin-Priority: -1\n\n\
                 Package: src:systemd\nPin: release n=bookworm-backports\nPin-Priority: 600\n\n\
                 Package: perl*\nPin: release a=*-security\nPin-Priority: 50\n";
@@ -117,7 +117,8 @@ fn an_updated_root_is_latest() {
         apt.dist_upgrade();
         drop(apt);
 
-        let ours = report(check(&root).arg("--sources").arg(&path));
+        // bullseye's support has ended and its archive rests, which we would call unknown.
+        let ours = report(check(&root).args(["--max-age", "36500", "--sources"]).arg(&path));
 
         assert_eq!(ours["findings"], serde_json::json!([]), "{name}");
         assert_eq!(ours["unknown"], serde_json::json!([]), "{name}");

@@ -11,7 +11,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use support::{Offer, check, empty, offers, report, run};
+use support::{Offer, check_keeping, empty, offers, report, run};
 
 const SEEDS: std::ops::Range<u64> = 1..41;
 
@@ -137,9 +137,9 @@ impl World {
     }
 
     fn check(&self) -> Command {
-        let mut command = check(&self.directory.join("root"));
+        let data = self.directory.join("data");
+        let mut command = check_keeping(&self.directory.join("root"), &data);
         command.arg("--sources").arg(self.directory.join("all.list"));
-        command.arg("--data").arg(self.directory.join("data"));
         command
     }
 

@@ -15,8 +15,9 @@ use crate::fetch::FetchError;
 
 /// Largest .deb that is fetched for its changelog alone.
 const DEB_LIMIT: u64 = 64 << 20;
-/// How many of a source's packages are tried before giving up.
-const ATTEMPTS: usize = 4;
+/// How many bytes of a source's packages are fetched before giving up: the smallest ones are
+/// often empty and link to another package's documentation.
+const SOURCE_BUDGET: u64 = 128 << 20;
 
 /// How the names of directories begin that hold a .deb being fetched.
 const FETCHING: &str = ".deb-";
@@ -101,16 +102,21 @@ impl Collector {
         // Signed copies carry a changelog of their own, without a word on what they fix.
         packages.sort_by_key(|package| (is_signed_copy(package), package.size, &package.filename));
         packages.dedup_by(|a, b| a.sha256 == b.sha256);
-        packages.truncate(ATTEMPTS);
         for package in &packages {
             if let Some(kept) = self.kept_changelog(package)? {
                 return Ok(kept);
             }
         }
         let mut last = ChangelogError::NoPackage { limit_mb: DEB_LIMIT >> 20 };
+        let mut budget = SOURCE_BUDGET;
         for package in packages {
+            let Some(rest) = budget.checked_sub(package.size) else { break };
+            budget = rest;
             match self.fetch_changelog(want, package) {
-                Err(error @ ChangelogError::Deb { .. }) => last = error,
+                Err(
+                    error @ (ChangelogError::Deb { .. }
+                    | ChangelogError::Fetch(FetchError::Absent { .. })),
+                ) => last = error,
                 other => return other,
             }
         }

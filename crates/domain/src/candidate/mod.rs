@@ -166,11 +166,14 @@ fn specific_priority(
             NameScope::Binary => subject.name,
             NameScope::Source => subject.source,
         };
-        let right_architecture = pin.architecture.as_deref().is_none_or(|wanted| match wanted {
-            "any" => true,
-            "native" => subject.architecture == subject.native,
-            other => subject.architecture == other,
-        });
+        let is_native = subject.architecture == subject.native;
+        let right_architecture = match pin.architecture.as_deref() {
+            // The manual does not say so, but apt looks up a bare name as native, and does not
+            // know the word `native` here.
+            None => is_native,
+            Some("any") => true,
+            Some(other) => subject.architecture == other,
+        };
         let selects = || match &pin.target {
             preferences::PinTarget::Version(version) => version.matches(subject.version),
             target => {

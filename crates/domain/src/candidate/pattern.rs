@@ -7,8 +7,8 @@ const COMPILED_LIMIT: usize = 1 << 20;
 
 /// A name pattern as apt understands it.
 ///
-/// `/…/` is a POSIX extended regular expression that matches anywhere without regard to case;
-/// everything else is an `fnmatch(3)` glob over the whole name.
+/// `/…/` is a POSIX extended regular expression that matches anywhere, everything else is an
+/// `fnmatch(3)` glob over the whole name; both without regard to case.
 #[derive(Debug, Clone)]
 pub struct Pattern {
     text: String,
@@ -35,9 +35,9 @@ impl Pattern {
     /// Compiles a pattern.
     pub fn new(text: &str) -> Result<Self, InvalidPattern> {
         let regex = if let Some(inner) = regular_expression(text) {
-            Some(compile(inner, text, true)?)
+            Some(compile(inner, text)?)
         } else if is_glob(text) {
-            Some(compile(&glob_to_regex(text), text, false)?)
+            Some(compile(&glob_to_regex(text), text)?)
         } else {
             None
         };
@@ -48,7 +48,7 @@ impl Pattern {
     /// Whether the whole name (glob, literal) or a part of it (regular expression) matches.
     pub fn matches(&self, name: &str) -> bool {
         match &self.matcher {
-            Matcher::Literal => self.text == name,
+            Matcher::Literal => self.text.eq_ignore_ascii_case(name),
             Matcher::Expression(regex) => regex.is_match(name),
         }
     }
@@ -67,9 +67,9 @@ fn is_glob(text: &str) -> bool {
     text.contains(['*', '[', '?', '\\'])
 }
 
-fn compile(expression: &str, written: &str, any_case: bool) -> Result<Regex, InvalidPattern> {
+fn compile(expression: &str, written: &str) -> Result<Regex, InvalidPattern> {
     RegexBuilder::new(expression)
-        .case_insensitive(any_case)
+        .case_insensitive(true)
         .dot_matches_new_line(true)
         .size_limit(COMPILED_LIMIT)
         .build()
@@ -135,6 +135,12 @@ mod tests {
 
         assert!(pattern.matches("libssl3"));
         assert!(!pattern.matches("libssl"));
+    }
+
+    #[test]
+    fn origins_match_in_any_case() {
+        assert!(Pattern::new("debian").unwrap().matches("Debian"));
+        assert!(Pattern::new("debian*").unwrap().matches("Debian Backports"));
     }
 
     #[test]

@@ -180,7 +180,7 @@ pub fn check(question: &Question<'_>) -> Report {
             unknown.extend(unknown::content(&source.name, &content));
             findings.push(finding_of(upgrade, content, question));
         }
-        unknown.extend(unknown::unoffered_packages(inventory, archive.suites));
+        unknown.extend(unknown::unoffered_packages(question, archive.suites));
     }
     if question.scope == Scope::SecurityOnly {
         findings.retain(|finding| finding.security);

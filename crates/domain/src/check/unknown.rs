@@ -4,7 +4,7 @@ use std::cmp::Ordering;
 use std::collections::{BTreeSet, HashMap};
 
 use super::content::Content;
-use super::{OfferedSuite, Question, SourceState, Unknown, UnknownAbout};
+use super::{OfferedSuite, Question, SourceReport, SourceState, Unknown, UnknownAbout};
 use super::{compare, native_for_all, offers_by_name};
 use crate::inventory::{InstalledPackage, Inventory, PackageState};
 
@@ -77,7 +77,17 @@ pub(super) fn content(source: &str, content: &Content) -> Option<Unknown> {
 }
 
 /// Packages about which no verified suite says anything.
-pub(super) fn unoffered_packages(inventory: &Inventory, suites: &[OfferedSuite]) -> Vec<Unknown> {
+pub(super) fn unoffered_packages(question: &Question<'_>, suites: &[OfferedSuite]) -> Vec<Unknown> {
+    let inventory = question.inventory;
+    let is_refused = |source: &SourceReport| matches!(source.state, SourceState::Refused { .. });
+    let (reason, help) = if question.sources.iter().any(is_refused) {
+        ("only a refused source may know whether it is at its latest", None)
+    } else {
+        (
+            "no verified source offers it, so nobody says whether it is at its latest",
+            Some("add the source it came from, or remove it if nothing needs it"),
+        )
+    };
     let offers = offers_by_name(inventory, suites);
     let mut newest_of_source: HashMap<&str, &str> = HashMap::new();
     for package in &inventory.packages {
@@ -104,9 +114,8 @@ pub(super) fn unoffered_packages(inventory: &Inventory, suites: &[OfferedSuite])
         .map(|package| Unknown {
             about: UnknownAbout::Package,
             subject: package.name.clone(),
-            reason: "no verified source offers it, so nobody says whether it is at its latest"
-                .to_owned(),
-            help: Some("add the source it came from, or remove it if nothing needs it".to_owned()),
+            reason: reason.to_owned(),
+            help: help.map(str::to_owned),
         })
         .collect()
 }

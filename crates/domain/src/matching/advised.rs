@@ -1,29 +1,23 @@
-//! What an advisory says about the versions of one package, in keys.
+//! What an advisory says about the versions of one package.
 
-use crate::advisory::{Advisory, AffectedRange, RangeEnd};
+use crate::advisory::{Advisory, Affected, AffectedRange, RangeEnd};
 use crate::version::{VersionKey, VersionKind};
 
 use super::ecosystem::canonical;
 use super::lane::{LaneName, Stream};
 
 /// A version that contains a fix.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct FixedVersion {
-    pub(super) key: VersionKey,
-    pub(super) text: Box<str>,
-}
-
-impl FixedVersion {
-    fn new(kind: VersionKind, version: &str) -> Self {
-        Self { key: kind.key(version), text: version.into() }
-    }
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Fixed<'a> {
+    pub(super) key: &'a [u8],
+    pub(super) text: &'a str,
 }
 
 /// An advisory's statement about the versions in one lane.
 #[derive(Debug, Clone)]
-pub(super) enum Statement {
+pub(super) enum Statement<'a> {
     /// Every version before this one is affected: nearly all statements, and the fast path.
-    FixedBy(FixedVersion),
+    FixedBy(&'a str),
     /// Anything else.
     Ranges(Ranges),
 }
@@ -44,7 +38,7 @@ struct Interval {
 
 #[derive(Debug, Clone)]
 enum End {
-    Fixed(FixedVersion),
+    Fixed { key: VersionKey, text: Box<str> },
     LastAffected(VersionKey),
     Open,
 }
@@ -54,7 +48,7 @@ enum End {
 pub(super) enum Verdict<'a> {
     NotAffected,
     /// Affected, and this version has the fix.
-    FixedBy(&'a FixedVersion),
+    FixedBy(Fixed<'a>),
     /// Affected, and no fix is known.
     Unfixed,
 }
@@ -68,29 +62,22 @@ impl Ranges {
             return Verdict::NotAffected;
         }
         // A version listed by itself is fixed by whatever fix comes after it.
-        let nearest = self
-            .intervals
-            .iter()
-            .filter(|interval| listed || interval.holds(version))
-            .filter_map(|interval| match &interval.end {
-                End::Fixed(fixed) if fixed.key.as_bytes() > version => Some(fixed),
-                _ => None,
-            })
-            .min();
-        nearest.map_or(Verdict::Unfixed, Verdict::FixedBy)
+        let speaking = self.intervals.iter().filter(|interval| listed || interval.holds(version));
+        let later = speaking.filter_map(Interval::fixed).filter(|fixed| fixed.key > version);
+        later.min().map_or(Verdict::Unfixed, Verdict::FixedBy)
     }
 }
 
 impl Interval {
     fn new(kind: VersionKind, range: &AffectedRange) -> Self {
-        // OSV: the version `0` stands for "before any other version".
-        let introduced = range.introduced.as_deref().filter(|version| *version != "0");
         let end = match &range.end {
-            RangeEnd::Fixed(version) => End::Fixed(FixedVersion::new(kind, version)),
+            RangeEnd::Fixed(version) => {
+                End::Fixed { key: kind.key(version), text: version.as_str().into() }
+            }
             RangeEnd::LastAffected(version) => End::LastAffected(kind.key(version)),
             RangeEnd::Unfixed => End::Open,
         };
-        Self { introduced: introduced.map(|version| kind.key(version)), end }
+        Self { introduced: introduced(range).map(|version| kind.key(version)), end }
     }
 
     fn holds(&self, version: &[u8]) -> bool {
@@ -98,88 +85,117 @@ impl Interval {
             self.introduced.as_ref().is_none_or(|introduced| introduced.as_bytes() <= version);
         has_begun
             && match &self.end {
-                End::Fixed(fixed) => version < fixed.key.as_bytes(),
+                End::Fixed { key, .. } => version < key.as_bytes(),
                 End::LastAffected(last) => version <= last.as_bytes(),
                 End::Open => true,
             }
     }
-}
 
-/// One piece of an advisory, before the pieces of a lane are put together.
-enum Piece {
-    Interval(Interval),
-    Version(VersionKey),
-}
-
-/// What an advisory says, lane by lane; nothing once it has been withdrawn.
-pub(super) fn statements(advisory: &Advisory) -> Vec<(LaneName<'_>, Statement)> {
-    if advisory.withdrawn.is_some() {
-        return Vec::new();
+    fn fixed(&self) -> Option<Fixed<'_>> {
+        match &self.end {
+            End::Fixed { key, text } => Some(Fixed { key: key.as_bytes(), text }),
+            End::LastAffected(_) | End::Open => None,
+        }
     }
-    let mut pieces = pieces(advisory);
+}
+
+/// The first affected version; OSV writes `0` for "before any other version".
+fn introduced(range: &AffectedRange) -> Option<&str> {
+    range.introduced.as_deref().filter(|version| *version != "0")
+}
+
+/// Appends what an advisory says, one statement for each lane; nothing once it was withdrawn.
+pub(super) fn push_statements<'a>(
+    advisory: &'a Advisory,
+    out: &mut Vec<(LaneName<'a>, Statement<'a>)>,
+) {
+    if advisory.withdrawn.is_some() {
+        return;
+    }
+    if let [affected] = advisory.affected.as_slice()
+        && let Some(fixed) = one_fix(affected)
+    {
+        out.push((
+            lane(affected, Stream::of(affected.version_kind, fixed)),
+            Statement::FixedBy(fixed),
+        ));
+        return;
+    }
+    let mut pieces: Vec<(LaneName<'a>, Piece<'a>)> = Vec::new();
+    for affected in &advisory.affected {
+        push_pieces(affected, &mut pieces);
+    }
     // Stable: the order of pieces inside a lane stays that of the record.
     pieces.sort_by_key(|(lane, _)| *lane);
-    let mut statements: Vec<(LaneName<'_>, Ranges)> = Vec::with_capacity(pieces.len());
-    for (lane, piece) in pieces {
-        if statements.last().is_none_or(|(last, _)| *last != lane) {
-            statements.push((lane, Ranges::default()));
+    for of_lane in pieces.chunk_by(|(a, _), (b, _)| a == b) {
+        let name = of_lane[0].0;
+        out.push((name, statement(name.kind, of_lane.iter().map(|(_, piece)| *piece))));
+    }
+}
+
+/// The fix, where that is all there is to say.
+fn one_fix(affected: &Affected) -> Option<&str> {
+    match affected.ranges.as_slice() {
+        [range @ AffectedRange { end: RangeEnd::Fixed(fixed), .. }]
+            if introduced(range).is_none() && affected.versions.is_empty() =>
+        {
+            Some(fixed)
         }
-        let Some((_, ranges)) = statements.last_mut() else { continue };
+        _ => None,
+    }
+}
+
+fn lane(affected: &Affected, stream: Stream) -> LaneName<'_> {
+    LaneName {
+        ecosystem: canonical(&affected.ecosystem),
+        name: &affected.package,
+        kind: affected.version_kind,
+        scope: affected.scope,
+        stream,
+    }
+}
+
+/// A part of what is said about one lane.
+#[derive(Clone, Copy)]
+enum Piece<'a> {
+    Range(&'a AffectedRange),
+    Version(&'a str),
+}
+
+fn push_pieces<'a>(affected: &'a Affected, pieces: &mut Vec<(LaneName<'a>, Piece<'a>)>) {
+    let kind = affected.version_kind;
+    for range in &affected.ranges {
+        match &range.end {
+            RangeEnd::Fixed(version) | RangeEnd::LastAffected(version) => {
+                pieces.push((lane(affected, Stream::of(kind, version)), Piece::Range(range)));
+            }
+            RangeEnd::Unfixed => {
+                let streams = Stream::all(kind).iter();
+                pieces.extend(streams.map(|&it| (lane(affected, it), Piece::Range(range))));
+            }
+        }
+    }
+    for version in &affected.versions {
+        pieces.push((lane(affected, Stream::of(kind, version)), Piece::Version(version)));
+    }
+}
+
+fn statement<'a>(
+    kind: VersionKind,
+    pieces: impl ExactSizeIterator<Item = Piece<'a>>,
+) -> Statement<'a> {
+    let is_single = pieces.len() == 1;
+    let mut ranges = Ranges::default();
+    for piece in pieces {
         match piece {
-            Piece::Interval(interval) => ranges.intervals.push(interval),
-            Piece::Version(version) => ranges.versions.push(version),
+            Piece::Range(range @ AffectedRange { end: RangeEnd::Fixed(fixed), .. })
+                if is_single && introduced(range).is_none() =>
+            {
+                return Statement::FixedBy(fixed);
+            }
+            Piece::Range(range) => ranges.intervals.push(Interval::new(kind, range)),
+            Piece::Version(version) => ranges.versions.push(kind.key(version)),
         }
     }
-    statements.into_iter().map(|(lane, ranges)| (lane, ranges.simplified())).collect()
-}
-
-impl Ranges {
-    fn simplified(mut self) -> Statement {
-        let is_one_fix = self.versions.is_empty()
-            && matches!(
-                self.intervals.as_slice(),
-                [Interval { introduced: None, end: End::Fixed(_) }]
-            );
-        match self.intervals.pop() {
-            Some(Interval { end: End::Fixed(fixed), .. }) if is_one_fix => {
-                Statement::FixedBy(fixed)
-            }
-            last => {
-                self.intervals.extend(last);
-                Statement::Ranges(self)
-            }
-        }
-    }
-}
-
-fn pieces(advisory: &Advisory) -> Vec<(LaneName<'_>, Piece)> {
-    let mut pieces = Vec::new();
-    for affected in &advisory.affected {
-        let kind = affected.version_kind;
-        let lane = |stream| LaneName {
-            ecosystem: canonical(&affected.ecosystem),
-            kind,
-            scope: affected.scope,
-            name: &affected.package,
-            stream,
-        };
-        for range in &affected.ranges {
-            let interval = Interval::new(kind, range);
-            match &range.end {
-                RangeEnd::Fixed(version) | RangeEnd::LastAffected(version) => {
-                    pieces.push((lane(Stream::of(kind, version)), Piece::Interval(interval)));
-                }
-                RangeEnd::Unfixed => {
-                    for &stream in Stream::all(kind) {
-                        pieces.push((lane(stream), Piece::Interval(interval.clone())));
-                    }
-                }
-            }
-        }
-        for version in &affected.versions {
-            let piece = Piece::Version(kind.key(version));
-            pieces.push((lane(Stream::of(kind, version)), piece));
-        }
-    }
-    pieces
+    Statement::Ranges(ranges)
 }

@@ -28,6 +28,7 @@ mod fleet;
 mod index;
 mod lane;
 mod missing;
+mod rows;
 mod set;
 
 pub use ecosystem::ecosystems_of;

@@ -73,6 +73,12 @@ pub(super) fn push_number(value: u64, code: NumberCode, out: &mut Vec<u8>) {
 
 /// Appends a number of any size, written in ASCII digits; none at all are zero.
 pub(super) fn push_digits(digits: &[u8], code: NumberCode, out: &mut Vec<u8>) {
+    // Two digits are below every `small`, and nearly all numbers in versions.
+    match *digits {
+        [units] => return out.push(code.base + (units - b'0')),
+        [tens, units] => return out.push(code.base + (tens - b'0') * 10 + (units - b'0')),
+        _ => {}
+    }
     let digits = without_leading_zeros(digits);
     if let Some(value) = small_number(digits) {
         push_number(value, code, out);

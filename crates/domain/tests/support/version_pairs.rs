@@ -6,39 +6,10 @@
 
 use domain::version::VersionKind;
 
-/// Steele, Lea, Flood: `SplitMix64`. Small, and the same everywhere for ever.
-pub(crate) struct Random(u64);
-
-impl Random {
-    pub(crate) fn new(seed: u64) -> Self {
-        Self(seed)
-    }
-
-    pub(crate) fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    }
-
-    /// A number below `limit`; the bias of the remainder does not matter here.
-    pub(crate) fn below(&mut self, limit: usize) -> usize {
-        usize::try_from(self.next() % limit as u64).expect("below a usize")
-    }
-
-    fn pick<'a>(&mut self, from: &[&'a str]) -> &'a str {
-        from[self.below(from.len())]
-    }
-
-    fn one_in(&mut self, count: usize) -> bool {
-        self.below(count) == 0
-    }
-}
+use super::random::Random;
 
 /// Two versions to compare.
 pub(crate) struct Pair<'a> {
-    pub(crate) kind: VersionKind,
     pub(crate) a: &'a str,
     pub(crate) b: &'a str,
 }
@@ -67,7 +38,7 @@ impl Pairs {
         }
         loop {
             self.b.clear();
-            if self.random.one_in(10) {
+            if one_in(&mut self.random, 10) {
                 write_version(self.kind, &mut self.random, &mut self.b);
             } else {
                 self.b.push_str(&self.a);
@@ -79,7 +50,7 @@ impl Pairs {
                 break;
             }
         }
-        Pair { kind: self.kind, a: &self.a, b: &self.b }
+        Pair { a: &self.a, b: &self.b }
     }
 }
 
@@ -104,14 +75,14 @@ fn is_taken(kind: VersionKind, version: &str) -> bool {
 }
 
 fn write_version(kind: VersionKind, random: &mut Random, out: &mut String) {
-    if kind != VersionKind::Apk && random.one_in(4) {
-        out.push_str(random.pick(&["0:", "1:", "2:", "00:", "10:", "01:"]));
+    if kind != VersionKind::Apk && one_in(random, 4) {
+        out.push_str(pick(random, &["0:", "1:", "2:", "00:", "10:", "01:"]));
     }
     push_number(random, out);
     for _ in 0..random.below(5) {
         push_piece(kind, random, out);
     }
-    if random.one_in(2) {
+    if one_in(random, 2) {
         out.push_str(if kind == VersionKind::Apk { "-r" } else { "-" });
         push_number(random, out);
         for _ in 0..random.below(3) {
@@ -134,14 +105,17 @@ fn push_piece(kind: VersionKind, random: &mut Random, out: &mut String) {
             push_number(random, out);
         }
         4 => push_number(random, out),
-        5 => out.push_str(random.pick(&["a", "b", "rc", "Z", "pre", "alpha", "c"])),
+        5 => out.push_str(pick(random, &["a", "b", "rc", "Z", "pre", "alpha", "c"])),
         6..=8 => {
-            out.push_str(random.pick(match kind {
-                VersionKind::Dpkg => DPKG,
-                VersionKind::Rpm => RPM,
-                VersionKind::Apk => APK,
-            }));
-            if random.one_in(2) {
+            out.push_str(pick(
+                random,
+                match kind {
+                    VersionKind::Dpkg => DPKG,
+                    VersionKind::Rpm => RPM,
+                    VersionKind::Apk => APK,
+                },
+            ));
+            if one_in(random, 2) {
                 push_number(random, out);
             }
         }
@@ -150,8 +124,8 @@ fn push_piece(kind: VersionKind, random: &mut Random, out: &mut String) {
 }
 
 fn push_number(random: &mut Random, out: &mut String) {
-    if random.one_in(6) {
-        out.push_str(random.pick(&["0", "00", "000"]));
+    if one_in(random, 6) {
+        out.push_str(pick(random, &["0", "00", "000"]));
     }
     let digits = match random.below(40) {
         0 => 15 + random.below(10),
@@ -159,7 +133,7 @@ fn push_number(random: &mut Random, out: &mut String) {
         _ => 1 + random.below(2),
     };
     for _ in 0..digits {
-        out.push_str(random.pick(&["0", "1", "2", "3", "4", "5", "6", "7", "8", "9"]));
+        out.push_str(pick(random, &["0", "1", "2", "3", "4", "5", "6", "7", "8", "9"]));
     }
 }
 
@@ -191,9 +165,17 @@ fn edit(kind: VersionKind, random: &mut Random, version: &mut String) {
         // Leading zero, maybe.
         5 => version.push('0'),
         // Cut.
-        6 if random.one_in(3) => rest = "".chars(),
+        6 if one_in(random, 3) => rest = "".chars(),
         // Insert.
         _ => push_piece(kind, random, version),
     }
     version.push_str(rest.as_str());
+}
+
+fn pick<'a>(random: &mut Random, from: &[&'a str]) -> &'a str {
+    from[random.below(from.len())]
+}
+
+fn one_in(random: &mut Random, count: usize) -> bool {
+    random.below(count) == 0
 }

@@ -88,3 +88,18 @@ fn merge(store: &Store, layers: &[Layer]) -> Result<Image, ImageError> {
     }
     Ok(Image { tree, notes })
 }
+
+/// Merges one layer whose promise is not looked at: for fuzzers, which cannot make digests.
+pub(crate) fn merge_unchecked(archive: &[u8]) {
+    let layer = Layer {
+        path: "layer".to_owned(),
+        checksum: manifest::Checksum::Unpacked { sha256: String::new() },
+    };
+    let part = store::Part { content: Box::new(archive), size: archive.len() as u64 };
+    let mut tree = MergedTree::default();
+    let _ = layer::apply(&layer, part, &mut tree, &mut Vec::new());
+    let tree = crate::tree::Tree(tree);
+    for directory in ["/", "/etc", "/lib"] {
+        let _ = domain::files::FileView::list(&tree, directory);
+    }
+}

@@ -100,7 +100,7 @@ pub(super) fn hex(bytes: &[u8]) -> String {
 pub(super) struct Unpacked<'a> {
     inner: Box<dyn Read + 'a>,
     packed: Count,
-    unpacked: u64,
+    produced: u64,
 }
 
 impl<'a> Unpacked<'a> {
@@ -117,7 +117,7 @@ impl<'a> Unpacked<'a> {
             }
             Packing::Other(_) => return Err(io::ErrorKind::Unsupported.into()),
         };
-        Ok(Self { inner, packed, unpacked: 0 })
+        Ok(Self { inner, packed, produced: 0 })
     }
 }
 
@@ -129,8 +129,8 @@ pub(super) fn allowance(packed: u64) -> u64 {
 impl Read for Unpacked<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let count = self.inner.read(buffer)?;
-        self.unpacked += count as u64;
-        if self.unpacked > allowance(self.packed.get()) {
+        self.produced += count as u64;
+        if self.produced > allowance(self.packed.get()) {
             return Err(io::ErrorKind::QuotaExceeded.into());
         }
         Ok(count)

@@ -96,7 +96,7 @@ impl<R: Forward> Members<R> {
             let padded = size.checked_next_multiple_of(BLOCK as u64);
             self.next = padded
                 .and_then(|padded| self.position.checked_add(padded))
-                .ok_or_else(|| damaged(format!("a member of {size} bytes")))?;
+                .ok_or_else(|| damaged(&format!("a member of {size} bytes")))?;
             match kind {
                 b'L' => extensions.path = Some(self.name(size)?),
                 b'K' => extensions.link = Some(self.name(size)?),
@@ -140,7 +140,7 @@ impl<R: Forward> Members<R> {
         if number(&header[148..156])? == sum {
             Ok(Some(header))
         } else {
-            Err(damaged("the checksum of a header is wrong".to_owned()))
+            Err(damaged("the checksum of a header is wrong"))
         }
     }
 
@@ -165,7 +165,7 @@ impl<R: Forward> Members<R> {
 
     fn extension(&mut self, size: u64, limit: u64) -> io::Result<Vec<u8>> {
         if size > limit {
-            return Err(damaged(format!("an extension of {size} bytes")));
+            return Err(damaged(&format!("an extension of {size} bytes")));
         }
         let mut bytes = Vec::new();
         self.content().read_to_end(&mut bytes)?;
@@ -183,7 +183,7 @@ impl<R: Forward> Members<R> {
         let mut rest = bytes.as_slice();
         while !rest.is_empty() {
             let (record, after) =
-                pax_record(rest).ok_or_else(|| damaged("a pax record is damaged".to_owned()))?;
+                pax_record(rest).ok_or_else(|| damaged("a pax record is damaged"))?;
             rest = after;
             let Some(equals) = record.iter().position(|&byte| byte == b'=') else { continue };
             let (key, value) = (&record[..equals], &record[equals + 1..]);
@@ -239,7 +239,7 @@ fn decimal(digits: &[u8]) -> io::Result<u64> {
     std::str::from_utf8(digits)
         .ok()
         .and_then(|digits| digits.parse().ok())
-        .ok_or_else(|| damaged("a number is damaged".to_owned()))
+        .ok_or_else(|| damaged("a number is damaged"))
 }
 
 /// Octal digits, or since GNU tar 1.13 a big-endian number behind a set top bit.
@@ -247,7 +247,7 @@ fn number(field: &[u8]) -> io::Result<u64> {
     if let [0x80, rest @ ..] = field {
         let (high, low) = rest.split_at(rest.len().saturating_sub(8));
         if high.iter().any(|&byte| byte != 0) {
-            return Err(damaged("a number is beyond 64 bits".to_owned()));
+            return Err(damaged("a number is beyond 64 bits"));
         }
         return Ok(low.iter().fold(0, |number, &byte| number << 8 | u64::from(byte)));
     }
@@ -255,7 +255,7 @@ fn number(field: &[u8]) -> io::Result<u64> {
     let end = digits.iter().position(|byte| !(b'0'..=b'7').contains(byte)).unwrap_or(digits.len());
     let (digits, after) = digits.split_at(end);
     if after.first().is_some_and(|&byte| byte != b' ' && byte != 0) {
-        return Err(damaged("a number is damaged".to_owned()));
+        return Err(damaged("a number is damaged"));
     }
     // At most 12 digits of 3 bits.
     Ok(digits.iter().fold(0, |number, &digit| number << 3 | u64::from(digit - b'0')))
@@ -266,6 +266,6 @@ fn text(field: &[u8]) -> &[u8] {
     &field[..end]
 }
 
-fn damaged(what: String) -> io::Error {
+fn damaged(what: &str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, format!("the tar archive is damaged: {what}"))
 }

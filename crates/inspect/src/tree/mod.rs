@@ -50,6 +50,9 @@ impl NodeError {
     }
 }
 
+/// What a holder answers.
+pub(crate) type Answer<T> = Result<T, NodeError>;
+
 /// A holder of files: answers about single names, knows nothing of paths.
 pub(crate) trait Nodes {
     /// A directory.
@@ -64,7 +67,7 @@ pub(crate) trait Nodes {
         &self,
         directory: &Self::Directory,
         name: &[u8],
-    ) -> Result<Option<Child<Self::Directory, Self::File>>, NodeError>;
+    ) -> Answer<Option<Child<Self::Directory, Self::File>>>;
 
     /// The names in `directory` with what they stand for, without `.` and `..`, at most `limit`
     /// of them, in any order; `None` where it cannot be told.
@@ -72,7 +75,7 @@ pub(crate) trait Nodes {
         &self,
         directory: &Self::Directory,
         limit: usize,
-    ) -> Result<Vec<Named<Self::Directory, Self::File>>, NodeError>;
+    ) -> Answer<Vec<Named<Self::Directory, Self::File>>>;
 
     /// The content of `file`, `None` where it turned out to be no regular file.
     fn read(&self, file: &Self::File, limit: u64) -> Result<Option<Vec<u8>>, NodeError>;

@@ -22,13 +22,14 @@ pub(crate) struct CheckArgs {
     #[arg(long, value_name = "PATH")]
     pub(super) sources: Option<PathBuf>,
 
-    /// Advisory records in OSV format: a directory, .json, .jsonl, .jsonl.gz or .zip.
-    #[arg(long, value_name = "PATH")]
-    pub(super) osv: Option<PathBuf>,
+    /// Advisory records in OSV format: a directory, .json, .jsonl, .jsonl.gz or .zip, or the URL
+    /// of such a file.
+    #[arg(long, value_name = "PATH|URL")]
+    pub(super) osv: Option<String>,
 
-    /// CISA's catalogue of known exploited vulnerabilities, as JSON.
-    #[arg(long, value_name = "PATH")]
-    pub(super) kev: Option<PathBuf>,
+    /// CISA's catalogue of known exploited vulnerabilities, as JSON, or its URL.
+    #[arg(long, value_name = "PATH|URL")]
+    pub(super) kev: Option<String>,
 
     /// Priority policy: default, bod-26-04, ssvc-deployer, fedramp-vdr.
     #[arg(long, value_name = "NAME", default_value = "default")]

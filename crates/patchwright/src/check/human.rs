@@ -101,7 +101,8 @@ fn archive_facts(source: &SourceReport, report: &Report) -> String {
         facts.push(plain(&source.uri));
     }
     if let Some(version) = &source.version {
-        facts.push(plain(&format!("{} {version}", source.origin.as_deref().unwrap_or(""))));
+        let whose = source.origin.as_deref().unwrap_or("version");
+        facts.push(plain(&format!("{whose} {version}")));
     }
     if let Some(records) = source.records {
         facts.push(count(records, "record", "records"));
@@ -342,7 +343,7 @@ fn runtime(out: &mut String, report: &Report) {
     }
     if runtime.unreadable_processes > 0 {
         lines.push(format!(
-            "{} could not be looked into; run as root to see them",
+            "{} could not be looked into, what they use is unknown",
             count(runtime.unreadable_processes as usize, "process", "processes")
         ));
     }

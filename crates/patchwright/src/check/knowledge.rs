@@ -131,22 +131,29 @@ fn preferences(files: &dyn FileView) -> Result<Preferences> {
     }
 }
 
+/// How bytes get here; `None` where they may not.
+fn fetcher(arguments: &CheckArgs, host: &dyn FileView) -> Option<Fetcher> {
+    if arguments.offline {
+        return None;
+    }
+    // How to reach archives is this machine's business, not the target's.
+    let conf = AptConf::read(host, ETC_APT).unwrap_or_default();
+    Some(Fetcher::new(Box::new(move |scheme, host| {
+        conf.proxy(scheme, host).map(str::to_owned).or_else(|| proxy_of_environment(scheme, host))
+    })))
+}
+
 fn collector(arguments: &CheckArgs, host: &dyn FileView, at: Timestamp) -> Result<Collector> {
     let data = match &arguments.data {
         Some(directory) => directory.clone(),
         None => data_directory()?,
     };
     let data = std::path::absolute(&data).context("cannot find the data directory")?;
-    // How to reach archives is this machine's business, not the target's.
-    let conf = AptConf::read(host, ETC_APT).unwrap_or_default();
-    let fetcher = (!arguments.offline).then(|| Fetcher::new(Box::new(move |scheme, host| {
-        conf.proxy(scheme, host).map(str::to_owned).or_else(|| proxy_of_environment(scheme, host))
-    })));
     let freshness = arguments.max_age.map_or_else(Freshness::default, |days| {
         let limit = SignedDuration::from_hours(i64::from(days) * 24);
         Freshness { moving: limit, point: limit }
     });
-    Ok(Collector::new(data, fetcher, freshness, at))
+    Ok(Collector::new(data, fetcher(arguments, host), freshness, at))
 }
 
 /// `$XDG_DATA_HOME/patchwright`, or its default below the home directory.
@@ -298,25 +305,34 @@ impl Records {
     /// Loads the records that the command line names.
     pub(super) fn gather(arguments: &CheckArgs, inventory: &Inventory) -> Result<Self> {
         let mut records = Self::default();
-        if let Some(path) = &arguments.osv {
+        if let Some(place) = &arguments.osv {
             let wanted = Wanted::Ecosystems(ecosystems_of(&inventory.os).into_iter().collect());
-            let load = osv::load(path, &wanted).map_err(|error| {
+            let load = match Place::of(place, arguments)? {
+                Place::File(path) => osv::load(path, &wanted),
+                Place::Network(fetcher) => osv::fetch(place, &fetcher, &wanted),
+            };
+            let load = load.map_err(|error| {
                 let help = error.help().unwrap_or_default();
                 helped(error, help)
             })?;
-            let mut report = unsigned(SourceKind::Osv, path);
+            let mut report = unsigned(SourceKind::Osv, place);
+            report.date = load.newest;
             report.sha256 = Some(load.sha256.clone());
             report.records = Some(load.advisories.len());
             records.sources.push(report);
-            records.gaps = gaps(path, &load);
+            records.gaps = gaps(place, &load);
             records.osv = Some(load);
         }
-        if let Some(path) = &arguments.kev {
-            let catalogue = kev::load(path).map_err(|error| {
+        if let Some(place) = &arguments.kev {
+            let catalogue = match Place::of(place, arguments)? {
+                Place::File(path) => kev::load(path),
+                Place::Network(fetcher) => kev::fetch(place, &fetcher),
+            };
+            let catalogue = catalogue.map_err(|error| {
                 let help = error.help().unwrap_or_default();
                 helped(error, help)
             })?;
-            let mut report = unsigned(SourceKind::Kev, path);
+            let mut report = unsigned(SourceKind::Kev, place);
             report.version = Some(catalogue.version.clone());
             report.date = Some(catalogue.released);
             report.sha256 = Some(catalogue.sha256.clone());
@@ -329,8 +345,27 @@ impl Records {
     }
 }
 
+/// Where records lie.
+enum Place<'a> {
+    File(&'a Path),
+    Network(Fetcher),
+}
+
+impl<'a> Place<'a> {
+    fn of(written: &'a str, arguments: &CheckArgs) -> Result<Self> {
+        if !written.contains("://") {
+            return Ok(Self::File(Path::new(written)));
+        }
+        let host = inspect::open(Path::new("/"), None).context("cannot read this machine's files")?;
+        fetcher(arguments, host.files()).map(Self::Network).ok_or_else(|| {
+            let error = anyhow::anyhow!("`{written}` cannot be fetched offline");
+            helped(error, "name a file, or leave out --offline")
+        })
+    }
+}
+
 /// Damaged records: what they would have said is unknown.
-fn gaps(path: &Path, load: &OsvLoad) -> Vec<Unknown> {
+fn gaps(place: &str, load: &OsvLoad) -> Vec<Unknown> {
     let gap = |subject: String, reason: String| Unknown {
         about: UnknownAbout::Source,
         subject,
@@ -348,15 +383,15 @@ fn gaps(path: &Path, load: &OsvLoad) -> Vec<Unknown> {
     let further = load.skipped_count - load.skipped.len();
     if further > 0 {
         let reason = format!("{further} further records are damaged");
-        gaps.push(gap(path.display().to_string(), reason));
+        gaps.push(gap(place.to_owned(), reason));
     }
     gaps
 }
 
-fn unsigned(kind: SourceKind, path: &Path) -> SourceReport {
+fn unsigned(kind: SourceKind, place: &str) -> SourceReport {
     SourceReport {
         kind,
-        uri: path.display().to_string(),
+        uri: place.to_owned(),
         suite: None,
         components: Vec::new(),
         state: SourceState::Unsigned,

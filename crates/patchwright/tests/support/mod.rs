@@ -1,6 +1,6 @@
 //! Worlds for the integration tests: real Debian roots, real archives, the real program.
 
-#![allow(dead_code, reason = "each test file uses its part")]
+#![allow(dead_code, unreachable_pub, reason = "each test file uses its part")]
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -102,7 +102,8 @@ impl Mirror {
         Self { debian, security }
     }
 
-    /// deb822 sources for main, updates and security of a release.
+    /// deb822 sources for main, updates and security of a release. Security for amd64 only:
+    /// mirrors do not always hold the other architectures of an old release whole.
     pub fn sources(&self, release: &str, backports: bool) -> String {
         let backports = if backports { format!(" {release}-backports") } else { String::new() };
         let keyring = "/usr/share/keyrings/debian-archive-keyring.gpg";
@@ -110,7 +111,7 @@ impl Mirror {
             "Types: deb\nURIs: {}\nSuites: {release} {release}-updates{backports}\n\
              Components: main\nSigned-By: {keyring}\n\n\
              Types: deb\nURIs: {}\nSuites: {release}-security\n\
-             Components: main\nSigned-By: {keyring}\n",
+             Components: main\nArchitectures: amd64\nSigned-By: {keyring}\n",
             self.debian, self.security
         )
     }
@@ -236,8 +237,13 @@ impl Drop for AptInChroot<'_> {
 
 /// A `patchwright check` with a cache shared by the whole test run.
 pub fn check(target: &Path) -> Command {
+    check_keeping(target, &scratch("data"))
+}
+
+/// A `patchwright check` that keeps its state in `data`.
+pub fn check_keeping(target: &Path, data: &Path) -> Command {
     let mut command = Command::new(PATCHWRIGHT);
-    command.arg("check").arg(target).arg("--data").arg(scratch("data"));
+    command.arg("check").arg(target).arg("--data").arg(data);
     command
 }
 

@@ -7,8 +7,9 @@ use roaring::RoaringBitmap;
 
 use super::{AdvisoryId, SetId};
 use crate::matching::index::Index;
-use crate::matching::lane::{LaneId, Said, number};
+use crate::matching::lane::{LaneId, number};
 use crate::matching::missing::Missing;
+use crate::matching::rows::Said;
 use crate::version::VersionKey;
 
 /// Position of a cell; reused once no set holds it.
@@ -113,8 +114,7 @@ impl Cells {
             let version = |cell: &CellId| self.all[cell.position()].version.as_bytes();
             match said {
                 Said::FixedBy(fixed) => {
-                    let fixed = fixed.key.as_bytes();
-                    let before = cells.partition_point(|cell| version(cell) < fixed);
+                    let before = cells.partition_point(|cell| version(cell) < fixed.key);
                     let one = Missing { fixable: 1, unfixed: 0 };
                     affected.extend(cells[..before].iter().map(|&cell| (cell, one)));
                 }

@@ -194,7 +194,7 @@ impl Fleet {
     /// Forgets all advisories and every count, takes these advisories and computes all counts from
     /// nothing, on as many threads as given.
     pub fn rematch(&mut self, advisories: &[Advisory], workers: NonZeroUsize) {
-        self.index.rebuild(advisories);
+        self.index.rebuild(advisories, workers);
         self.cells.recount(&self.index, workers);
         let cells = &self.cells;
         let share = self.sets.len().div_ceil(workers.get()).max(1);

@@ -12,7 +12,7 @@ pub(super) const MAGIC: [u8; 4] = *b"QFI\xfb";
 /// QEMU's own limit: an L1 table of 32 MiB maps 2 PiB with 64 KiB clusters.
 const MAX_L1_BYTES: u64 = 32 << 20;
 
-/// Longest name of a backing file (`qcow2.rst`: backing_file_size).
+/// Longest name of a backing file (`qcow2.rst`: `backing_file_size`).
 const MAX_BACKING_NAME: u32 = 1023;
 
 /// Header extension: format of the backing file.

@@ -63,8 +63,9 @@ impl Qcow2Disk {
         let l1 = read_l1(&file, &header)?;
         let mut l2_places: Vec<u64> = l1.iter().copied().filter(|&offset| offset != 0).collect();
         l2_places.sort_unstable();
-        if let Some(twice) = l2_places.windows(2).find(|pair| pair[0] == pair[1]) {
-            let reason = format!("two entries of the L1 table share the L2 table at {}", twice[0]);
+        let twice = l2_places.iter().zip(l2_places.iter().skip(1)).find(|(a, b)| a == b);
+        if let Some((twice, _)) = twice {
+            let reason = format!("two entries of the L1 table share the L2 table at {twice}");
             return Err(damaged(path, reason));
         }
         let mut notes = header.notes(path);
@@ -187,25 +188,10 @@ impl Qcow2Disk {
         buffer: &mut [u8],
     ) -> Result<(), DiskError> {
         let mut cache = self.decompressed.lock().unwrap_or_else(PoisonError::into_inner);
-        let cluster = match cache.get(place.host) {
-            Some(cluster) => cluster,
-            None => {
-                let there = self.file.size().saturating_sub(place.host).min(place.length);
-                if there == 0 {
-                    let reason = format!(
-                        "a compressed cluster lies at {}, but the file ends at {}",
-                        place.host,
-                        self.file.size()
-                    );
-                    return Err(self.damaged(reason));
-                }
-                let mut packed = vec![0; usize::try_from(there).unwrap_or(usize::MAX)];
-                self.file.read_at(place.host, &mut packed)?;
-                let plain = cluster::decompress(&packed, &self.header).map_err(|reason| {
-                    self.damaged(format!("{reason} (at {} in the file)", place.host))
-                })?;
-                cache.put(place.host, plain)
-            }
+        let cluster = if let Some(cluster) = cache.get(place.host) {
+            cluster
+        } else {
+            cache.put(place.host, self.unpack(place)?)
         };
         let at = usize::try_from(within).unwrap_or(usize::MAX);
         let piece = cluster.get(at..).and_then(|rest| rest.get(..buffer.len()));
@@ -213,6 +199,21 @@ impl Qcow2Disk {
             self.damaged(format!("the compressed cluster at {} is too short", place.host))
         })?);
         Ok(())
+    }
+}
+
+impl Qcow2Disk {
+    fn unpack(&self, place: cluster::Compressed) -> Result<Vec<u8>, DiskError> {
+        let (host, end) = (place.host, self.file.size());
+        let there = end.saturating_sub(host).min(place.length);
+        if there == 0 {
+            let reason = format!("a compressed cluster lies at {host}, but the file ends at {end}");
+            return Err(self.damaged(reason));
+        }
+        let mut packed = vec![0; usize::try_from(there).unwrap_or(usize::MAX)];
+        self.file.read_at(host, &mut packed)?;
+        cluster::decompress(&packed, &self.header)
+            .map_err(|reason| self.damaged(format!("{reason} (at {host} in the file)")))
     }
 }
 

@@ -19,6 +19,9 @@ const MAX_HEADERS: usize = 500_000;
 const MAX_STEPS: u64 = 100_000_000;
 const STEPS_BETWEEN_CHECKS: i32 = 10_000;
 
+/// Each database begins so.
+const MAGIC: &[u8] = b"SQLite format 3\0";
+
 /// Offsets of "read version" and "write version"; 2 means write-ahead log, 1 means none.
 const VERSIONS: std::ops::Range<usize> = 18..20;
 
@@ -27,6 +30,9 @@ const VERSIONS: std::ops::Range<usize> = 18..20;
 /// # Errors
 /// In words, where the file is no such database.
 pub fn headers(database: Vec<u8>, log: &[u8]) -> Result<Vec<Vec<u8>>, String> {
+    if !database.starts_with(MAGIC) {
+        return Err("it does not begin like an SQLite database".to_owned());
+    }
     // The directory must outlive the connection.
     let place = if log.is_empty() { None } else { Some(private_copy(&database, log)?) };
     let connection = match &place {

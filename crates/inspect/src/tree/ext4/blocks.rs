@@ -114,8 +114,8 @@ fn mapped_at(tree: &Ext4Tree, inode: &Inode, logical: u32) -> Result<Run, Damage
     };
     let per_table = tree.superblock.block_size / 4;
     let mut index = u64::from(logical);
-    if index < 12 {
-        return Ok(single(pointer(index as usize)));
+    if let Some(direct) = usize::try_from(index).ok().filter(|&index| index < 12) {
+        return Ok(single(pointer(direct)));
     }
     index -= 12;
     let mut reach = per_table;
