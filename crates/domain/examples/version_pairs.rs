@@ -80,7 +80,7 @@ fn check(kind: VersionKind, seed: u64, count: u64) -> io::Result<u64> {
     let mut answer = String::new();
     let (mut key_a, mut key_b) = (Vec::new(), Vec::new());
     let (mut wrong, mut refused, mut given_up) = (0_u64, 0_u64, 0_u64);
-    let mut seen = [0_u64; 3];
+    let mut orders = [0_u64; 3];
     for number in 0..count {
         answer.clear();
         answers.read_line(&mut answer)?;
@@ -103,7 +103,8 @@ fn check(kind: VersionKind, seed: u64, count: u64) -> io::Result<u64> {
         kind.write_key(a, &mut key_a);
         kind.write_key(b, &mut key_b);
         let ours = [kind.compare(a, b), key_a.cmp(&key_b)];
-        seen[usize::from(theirs != Ordering::Less) + usize::from(theirs == Ordering::Greater)] += 1;
+        orders[usize::from(theirs != Ordering::Less) + usize::from(theirs == Ordering::Greater)] +=
+            1;
         if ours[0] == ours[1] && theirs == Ordering::Equal && is_given_up(kind, a, b) {
             given_up += u64::from(ours[0] != theirs);
         } else if ours != [theirs; 2] {
@@ -111,7 +112,7 @@ fn check(kind: VersionKind, seed: u64, count: u64) -> io::Result<u64> {
             println!("wrong {a} {b}: we say {ours:?}, they say {theirs:?}");
         }
     }
-    let [less, equal, greater] = seen;
+    let [less, equal, greater] = orders;
     println!(
         "{count} pairs: {less} <, {equal} =, {greater} >; \
          {refused} refused by the peer, {given_up} ordered where it gives up, {wrong} wrong"
