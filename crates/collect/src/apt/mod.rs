@@ -13,6 +13,7 @@
 //! fast-forward, endless data.
 
 mod changelogs;
+mod cleartext;
 pub mod config;
 mod deb;
 mod index;
@@ -209,7 +210,8 @@ impl Collector {
         let base = dists(source);
         let obtained = self.obtain(&base, &store, seen.as_ref())?;
         let signed = self.verify(source, &obtained)?;
-        let text_sha256 = hex(&Sha256::digest(&signed.text));
+        // Without its last newline, which a signature around the text leaves out.
+        let text_sha256 = hex(&Sha256::digest(signed.text.trim_end()));
         let file_sha256 = hex(&Sha256::digest(&obtained.release));
         let mut release = Release::check(source, &signed, file_sha256, &self.freshness, self.now)?;
         refuse_older(&release, &text_sha256, seen.as_ref(), store.directory())?;

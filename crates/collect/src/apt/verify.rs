@@ -6,15 +6,19 @@
 
 use domain::archive::Signer;
 use jiff::Timestamp;
-use pgp::composed::{
-    CleartextSignedMessage, Deserializable, DetachedSignature, SignedPublicKey, SignedPublicSubKey,
-};
+use pgp::composed::{Deserializable, DetachedSignature, SignedPublicKey, SignedPublicSubKey};
 use pgp::crypto::hash::HashAlgorithm;
 use pgp::packet::{Signature, SignatureType};
 use pgp::types::{KeyDetails, Tag, VerifyingKey};
 
+use super::cleartext::unframe;
+
 /// Tolerated difference between the signer's clock and ours, in seconds.
 const CLOCK_SKEW: i64 = 24 * 3600;
+/// Longest signature block that is read. Those of Debian have 3 kB.
+const SIGNATURE_LIMIT: usize = 64 << 10;
+/// Most signatures that are checked, each of which costs time. Debian makes two or three.
+const SIGNATURES_LIMIT: usize = 16;
 
 /// Public keys that may vouch for a source.
 #[derive(Debug, Clone, Default)]
@@ -101,12 +105,13 @@ impl Keyring {
 
     /// Verifies an `InRelease` file.
     pub fn verify_inline(&self, file: &str, now: Timestamp) -> Result<SignedText, SignatureError> {
-        let malformed =
-            |error: pgp::errors::Error| SignatureError::Malformed { reason: error.to_string() };
-        let (message, _) = CleartextSignedMessage::from_string(file).map_err(malformed)?;
-        let text = message.signed_text();
-        let signers = self.verify(message.signatures().iter(), text.as_bytes(), now)?;
-        Ok(SignedText { text: text.replace("\r\n", "\n"), signers })
+        let framed = unframe(file)
+            .map_err(|reason| SignatureError::Malformed { reason: reason.to_owned() })?;
+        // RFC 9580 §7.2: what is signed has the line ends of the network.
+        let canonical = framed.text.replace('\n', "\r\n");
+        let signers =
+            self.verify(&signatures(framed.signature.as_bytes())?, canonical.as_bytes(), now)?;
+        Ok(SignedText { text: framed.text, signers })
     }
 
     /// Verifies a `Release` file by its `Release.gpg`.
@@ -116,21 +121,13 @@ impl Keyring {
         signature: &[u8],
         now: Timestamp,
     ) -> Result<SignedText, SignatureError> {
-        let malformed =
-            |error: pgp::errors::Error| SignatureError::Malformed { reason: error.to_string() };
-        if signature.is_empty() {
-            return Err(SignatureError::Missing);
-        }
-        let (signatures, _) = DetachedSignature::from_reader_many(signature).map_err(malformed)?;
-        let signatures: Vec<DetachedSignature> = signatures.flatten().collect();
-        let all = signatures.iter().map(|detached| &detached.signature);
-        let signers = self.verify(all, file.as_bytes(), now)?;
+        let signers = self.verify(&signatures(signature)?, file.as_bytes(), now)?;
         Ok(SignedText { text: file.to_owned(), signers })
     }
 
-    fn verify<'a>(
+    fn verify(
         &self,
-        signatures: impl Iterator<Item = &'a Signature>,
+        signatures: &[DetachedSignature],
         text: &[u8],
         now: Timestamp,
     ) -> Result<Vec<Signer>, SignatureError> {
@@ -140,7 +137,7 @@ impl Keyring {
         let mut signers = Vec::new();
         let mut issuers = Vec::new();
         let mut bad = None;
-        for signature in signatures {
+        for DetachedSignature { signature } in signatures {
             issuers.push(issuer_of(signature));
             for key in &self.keys {
                 match verify_by(key, signature, text, now) {
@@ -162,6 +159,25 @@ impl Keyring {
         }
         Ok(signers)
     }
+}
+
+/// The signatures of a block, armored or binary; those that are not understood do not count.
+fn signatures(block: &[u8]) -> Result<Vec<DetachedSignature>, SignatureError> {
+    if block.is_empty() {
+        return Err(SignatureError::Missing);
+    }
+    let malformed = |reason: String| SignatureError::Malformed { reason };
+    if block.len() > SIGNATURE_LIMIT {
+        return Err(malformed(format!("its signature has more than {SIGNATURE_LIMIT} bytes")));
+    }
+    let (signatures, _) =
+        DetachedSignature::from_reader_many(block).map_err(|error| malformed(error.to_string()))?;
+    let signatures: Vec<DetachedSignature> =
+        signatures.flatten().take(SIGNATURES_LIMIT + 1).collect();
+    if signatures.len() > SIGNATURES_LIMIT {
+        return Err(malformed(format!("it has more than {SIGNATURES_LIMIT} signatures")));
+    }
+    Ok(signatures)
 }
 
 /// Checks a signature against one certificate; `None` where another key made it.
@@ -319,8 +335,5 @@ fn day(seconds: i64) -> String {
 
 /// The text of a file that needs no signature: the armor of an `InRelease` is taken off unread.
 pub(super) fn strip_armor(file: &str) -> String {
-    match CleartextSignedMessage::from_string(file) {
-        Ok((message, _)) => message.signed_text().replace("\r\n", "\n"),
-        Err(_) => file.to_owned(),
-    }
+    unframe(file).map_or_else(|_| file.to_owned(), |framed| framed.text)
 }

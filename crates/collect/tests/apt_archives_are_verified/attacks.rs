@@ -62,6 +62,19 @@ fn the_same_state_signed_again_is_no_other_state() {
 }
 
 #[test]
+fn the_same_state_by_its_detached_signature_is_no_other_state() {
+    let world = World::new();
+    world.refresh().unwrap();
+    let edition = Edition::default();
+    let text = world.archive.release(&edition);
+    world.archive.put_detached(&edition, &text, Some(&world.key.detached(&text)));
+
+    let suite = world.refresh().unwrap();
+
+    assert_eq!(packages(&suite), ["tool-main 1.0-1"]);
+}
+
+#[test]
 fn a_state_past_its_validity_is_refused_with_and_without_network() {
     let world = World::new();
     world.refresh().unwrap();

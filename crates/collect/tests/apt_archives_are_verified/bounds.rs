@@ -3,7 +3,7 @@
 use std::fs;
 use std::process::Command;
 
-use collect::apt::{IndexError, Refusal};
+use collect::apt::{IndexError, Refusal, SignatureError};
 use collect::fetch::FetchError;
 
 use super::archive::{Edition, pack, sha256};
@@ -23,6 +23,26 @@ fn a_release_that_never_ends_is_refused() {
 
     assert!(matches!(refusal, Refusal::Fetch(FetchError::Oversize { limit: 16_777_216, .. })));
     assert_cheap(&world);
+}
+
+/// Each of these once cost time by the square of its length, before any signature was checked.
+#[test]
+fn a_release_of_nothing_but_lines_is_refused_at_once() {
+    let world = World::new();
+    let lines = "\n".repeat(4 << 20);
+    for file in [
+        format!("-----BEGIN PGP SIGNED MESSAGE-----\nHash: SHA256\n\n{lines}"),
+        format!(
+            "-----BEGIN PGP SIGNED MESSAGE-----\nHash: SHA256\n\n-----BEGIN PGP SIGNATURE-----{lines}"
+        ),
+        lines,
+    ] {
+        world.server.set("/InRelease", Conduct::Instead(file.into_bytes()));
+
+        let refusal = world.refusal();
+
+        assert!(matches!(refusal, Refusal::Signature(SignatureError::Malformed { .. })));
+    }
 }
 
 #[test]
