@@ -313,8 +313,7 @@ impl Collector {
         base: &str,
         store: &SuiteStore,
     ) -> Result<Vec<IndexFile>, Refusal> {
-        let wanted =
-            if source.architectures.is_empty() { architectures } else { &source.architectures };
+        let wanted = source.architectures.of(architectures);
         let ensure = |component: &str, directory: &str| {
             let place = |sha256: &str| store.index_path(sha256);
             index::ensure(release, base, component, directory, self.network(), place)

@@ -23,7 +23,7 @@ fn summary(sources: &[Source]) -> Vec<String> {
     sources
         .iter()
         .map(|source| {
-            let (components, architectures) = (&source.components, &source.architectures);
+            let (components, architectures) = (&source.components, source.architectures.of(&[]));
             format!(
                 "{} {} {} [{}]",
                 source.uri,

@@ -2,14 +2,14 @@
 
 use domain::deb822::{self, Paragraph};
 
-use super::{ConfigError, Written};
+use super::belief::Belief;
+use super::{Architectures, ConfigError, Written};
 
 pub(super) fn parse(path: &str, text: &str, written: &mut Vec<Written>) -> Result<(), ConfigError> {
-    for (index, paragraph) in deb822::paragraphs(text).enumerate() {
+    // Comments may stand anywhere, also between the lines of one field.
+    let text: String = text.split_inclusive('\n').filter(|line| !line.starts_with('#')).collect();
+    for (index, paragraph) in deb822::paragraphs(&text).enumerate() {
         let place = format!("`{path}`, stanza {}", index + 1);
-        if paragraph.fields().next().is_none() {
-            continue; // A paragraph of comments.
-        }
         let disabled = matches!(flag(paragraph, "Enabled"), Some(false));
         if disabled || !words(paragraph, "Types").iter().any(|kind| kind == "deb") {
             continue;
@@ -18,10 +18,16 @@ pub(super) fn parse(path: &str, text: &str, written: &mut Vec<Written>) -> Resul
             uris: words(paragraph, "URIs"),
             suites: words(paragraph, "Suites"),
             components: words(paragraph, "Components"),
-            architectures: words(paragraph, "Architectures"),
-            signed_by: paragraph.get("Signed-By").map(str::to_owned),
-            trusted: flag(paragraph, "Trusted"),
-            check_valid_until: flag(paragraph, "Check-Valid-Until"),
+            architectures: Architectures {
+                only: words(paragraph, "Architectures"),
+                added: words(paragraph, "Architectures-Add"),
+                removed: words(paragraph, "Architectures-Remove"),
+            },
+            belief: Belief {
+                signed_by: paragraph.get("Signed-By").map(str::to_owned),
+                trusted: flag(paragraph, "Trusted"),
+                check_valid_until: flag(paragraph, "Check-Valid-Until"),
+            },
             place: place.clone(),
         };
         for (name, values) in [("URIs", &source.uris), ("Suites", &source.suites)] {
@@ -40,13 +46,7 @@ pub(super) fn parse(path: &str, text: &str, written: &mut Vec<Written>) -> Resul
 
 fn words(paragraph: Paragraph<'_>, name: &str) -> Vec<String> {
     let value = paragraph.get(name).unwrap_or_default();
-    // Comment lines may stand between continuation lines.
-    value
-        .lines()
-        .filter(|line| !line.trim_start().starts_with('#'))
-        .flat_map(str::split_whitespace)
-        .map(str::to_owned)
-        .collect()
+    value.split_whitespace().map(str::to_owned).collect()
 }
 
 fn flag(paragraph: Paragraph<'_>, name: &str) -> Option<bool> {

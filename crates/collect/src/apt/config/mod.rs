@@ -3,15 +3,19 @@
 //! Both formats of `sources.list(5)` are read, the trust anchors beside them, and those settings
 //! of `apt.conf(5)` that decide which versions apt would install or how it reaches archives.
 
+mod belief;
 mod conf;
 mod deb822_sources;
 mod one_line;
 
 pub use conf::AptConf;
 
+use std::collections::BTreeMap;
+
 use domain::files::{EntryKind, FileError, FileView};
 
-use super::verify::{Keyring, SignatureError};
+use super::verify::Keyring;
+use belief::Belief;
 
 /// Size limit of one configuration or keyring file. Real ones have some kilobytes.
 const FILE_LIMIT: u64 = 4 << 20;
@@ -28,8 +32,8 @@ pub struct Source {
     pub suite: String,
     /// Components; empty for flat archives.
     pub components: Vec<String>,
-    /// Architectures to read instead of the system's; empty means the system's.
-    pub architectures: Vec<String>,
+    /// Architectures to read it for.
+    pub architectures: Architectures,
     /// Which keys may sign it.
     pub trust: Trust,
     /// Whether `Valid-Until` is honoured.
@@ -48,6 +52,29 @@ impl Source {
         };
         let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
         format!("{scheme}://{host}{path}")
+    }
+}
+
+/// Architectures that a source is read for (`arch=`, `arch+=`, `arch-=`).
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Architectures {
+    /// In place of the system's, where there are any.
+    only: Vec<String>,
+    added: Vec<String>,
+    removed: Vec<String>,
+}
+
+impl Architectures {
+    /// The architectures to read on a system of these.
+    pub fn of(&self, system: &[String]) -> Vec<String> {
+        let base = if self.only.is_empty() { system } else { &self.only };
+        let mut all: Vec<String> = Vec::new();
+        for name in base.iter().chain(&self.added) {
+            if !self.removed.contains(name) && !all.contains(name) {
+                all.push(name.clone());
+            }
+        }
+        all
     }
 }
 
@@ -106,17 +133,24 @@ impl ConfigError {
     }
 }
 
-/// Options of a source before its keys are loaded; both formats end here.
+/// An entry before its keys are loaded; both formats end here.
 #[derive(Debug, Default)]
 struct Written {
     uris: Vec<String>,
     suites: Vec<String>,
     components: Vec<String>,
-    architectures: Vec<String>,
-    signed_by: Option<String>,
-    trusted: Option<bool>,
-    check_valid_until: Option<bool>,
+    architectures: Architectures,
+    belief: Belief,
     place: String,
+}
+
+impl Written {
+    /// Each URI with each suite.
+    fn places(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.uris.iter().flat_map(|uri| {
+            self.suites.iter().map(|suite| (uri.trim_end_matches('/'), suite.as_str()))
+        })
+    }
 }
 
 /// Reads all enabled sources below `root` (`/etc/apt`), in apt's order.
@@ -130,7 +164,7 @@ pub fn read_sources(files: &dyn FileView, root: &str) -> Result<Vec<Source>, Con
             read_file(files, &format!("{parts}/{}", entry.name), &mut written)?;
         }
     }
-    resolve(files, root, written)
+    resolve(files, root, &written)
 }
 
 /// Reads the sources of one file; `root` holds the default trust anchors.
@@ -141,7 +175,7 @@ pub fn read_sources_file(
 ) -> Result<Vec<Source>, ConfigError> {
     let mut written = Vec::new();
     read_file(files, path, &mut written)?;
-    resolve(files, root, written)
+    resolve(files, root, &written)
 }
 
 fn is_sources_name(name: &str) -> bool {
@@ -184,134 +218,47 @@ fn looks_deb822(text: &str) -> bool {
         .is_some_and(|line| !line.starts_with("deb ") && !line.starts_with("deb-src "))
 }
 
+/// Loads the keys; what is said of one suite in several places becomes one source.
 fn resolve(
     files: &dyn FileView,
     root: &str,
-    written: Vec<Written>,
+    written: &[Written],
 ) -> Result<Vec<Source>, ConfigError> {
-    let mut default_keys = None;
-    let mut sources = Vec::new();
+    let beliefs = belief::agreed(written)?;
+    let mut known_trust: BTreeMap<&Belief, Trust> = BTreeMap::new();
+    let mut sources: Vec<Source> = Vec::new();
     for one in written {
-        let trust = match (one.trusted, &one.signed_by) {
-            (Some(true), _) => Trust::Unsigned,
-            (_, Some(signed_by)) => Trust::Keys(signed_by_keys(files, root, &one, signed_by)?),
-            (_, None) => {
-                if default_keys.is_none() {
-                    default_keys = Some(default_keyring(files, root)?);
+        for (uri, suite) in one.places() {
+            let belief = &beliefs[&(uri, suite)];
+            let same = sources.iter_mut().find(|known| {
+                known.uri == uri && known.suite == suite && known.architectures == one.architectures
+            });
+            if let Some(known) = same {
+                for component in &one.components {
+                    if !known.components.contains(component) {
+                        known.components.push(component.clone());
+                    }
                 }
-                Trust::Keys(default_keys.clone().unwrap_or_default())
+                continue;
             }
-        };
-        let expiry = match one.check_valid_until {
-            Some(false) => Expiry::Ignored,
-            _ => Expiry::Honoured,
-        };
-        for uri in &one.uris {
-            for suite in &one.suites {
-                sources.push(Source {
-                    uri: uri.trim_end_matches('/').to_owned(),
-                    suite: suite.clone(),
-                    components: one.components.clone(),
-                    architectures: one.architectures.clone(),
-                    trust: trust.clone(),
-                    expiry,
-                    place: one.place.clone(),
-                });
-            }
+            let trust = match known_trust.get(belief) {
+                Some(trust) => trust.clone(),
+                None => belief.trust(files, root, &one.place)?,
+            };
+            known_trust.insert(belief, trust.clone());
+            sources.push(Source {
+                uri: uri.to_owned(),
+                suite: suite.to_owned(),
+                components: one.components.clone(),
+                architectures: one.architectures.clone(),
+                trust,
+                expiry: match belief.check_valid_until {
+                    Some(false) => Expiry::Ignored,
+                    _ => Expiry::Honoured,
+                },
+                place: one.place.clone(),
+            });
         }
     }
-    Ok(merge(sources))
-}
-
-/// The same suite named twice with other components is one source.
-fn merge(sources: Vec<Source>) -> Vec<Source> {
-    let mut merged: Vec<Source> = Vec::new();
-    for source in sources {
-        let same = merged.iter_mut().find(|known| {
-            known.uri == source.uri
-                && known.suite == source.suite
-                && known.architectures == source.architectures
-        });
-        let Some(known) = same else {
-            merged.push(source);
-            continue;
-        };
-        for component in source.components {
-            if !known.components.contains(&component) {
-                known.components.push(component);
-            }
-        }
-    }
-    merged
-}
-
-/// Keys of `trusted.gpg` and `trusted.gpg.d`, which may sign sources without `Signed-By`.
-fn default_keyring(files: &dyn FileView, root: &str) -> Result<Keyring, ConfigError> {
-    let mut keyring = Keyring::default();
-    let parts = format!("{root}/trusted.gpg.d");
-    let mut paths = vec![format!("{root}/trusted.gpg")];
-    paths.extend(
-        files
-            .list(&parts)?
-            .into_iter()
-            .filter(|entry| matches!(ending(&entry.name), "gpg" | "asc"))
-            .map(|entry| format!("{parts}/{}", entry.name)),
-    );
-    for path in paths {
-        if let Some(bytes) = files.read(&path, FILE_LIMIT)? {
-            // apt skips keyrings that it cannot read: the others may suffice, and a source that
-            // nothing vouches for is refused later.
-            let _ = keyring.add(&bytes);
-        }
-    }
-    Ok(keyring)
-}
-
-/// Keys named by `Signed-By`: paths, fingerprints, or an armored block.
-fn signed_by_keys(
-    files: &dyn FileView,
-    root: &str,
-    source: &Written,
-    signed_by: &str,
-) -> Result<Keyring, ConfigError> {
-    let refuse = |keyring: &str, reason: String| ConfigError::Keyring {
-        place: source.place.clone(),
-        keyring: keyring.to_owned(),
-        reason,
-    };
-    let mut keyring = Keyring::default();
-    if signed_by.contains("-----BEGIN PGP") {
-        let block = unfold_block(signed_by);
-        keyring
-            .add(block.as_bytes())
-            .map_err(|error: SignatureError| refuse("inline key", error.to_string()))?;
-        return Ok(keyring);
-    }
-    let mut fingerprints = Vec::new();
-    for word in signed_by.split([',', ' ', '\t', '\n']).filter(|word| !word.is_empty()) {
-        if !word.starts_with('/') {
-            fingerprints.push(word.to_owned());
-            continue;
-        }
-        let bytes = files
-            .read(word, FILE_LIMIT)?
-            .ok_or_else(|| refuse(word, "there is no such file".to_owned()))?;
-        keyring.add(&bytes).map_err(|error| refuse(word, error.to_string()))?;
-    }
-    if !fingerprints.is_empty() {
-        keyring.extend(&default_keyring(files, root)?);
-        keyring.retain(&fingerprints);
-    }
-    Ok(keyring)
-}
-
-/// An armored block inside a deb822 field: one leading space a line, `.` for an empty line.
-fn unfold_block(folded: &str) -> String {
-    let mut block = String::new();
-    for line in folded.lines() {
-        let line = line.trim();
-        block.push_str(if line == "." { "" } else { line });
-        block.push('\n');
-    }
-    block
+    Ok(sources)
 }

@@ -44,13 +44,20 @@ fn read_options(options: &str, source: &mut Written) -> Result<(), String> {
     for option in options.split_whitespace() {
         let (name, value) =
             option.split_once('=').ok_or_else(|| format!("its option `{option}` has no value"))?;
-        match name.trim_end_matches(['+', '-']) {
-            "arch" => source.architectures = value.split(',').map(str::to_owned).collect(),
-            "signed-by" => source.signed_by = Some(value.to_owned()),
-            "trusted" => source.trusted = super::conf::parse_bool(value),
-            "check-valid-until" => source.check_valid_until = super::conf::parse_bool(value),
+        let belief = &mut source.belief;
+        match name {
+            "arch" => source.architectures.only = names(value),
+            "arch+" => source.architectures.added = names(value),
+            "arch-" => source.architectures.removed = names(value),
+            "signed-by" => belief.signed_by = Some(value.to_owned()),
+            "trusted" => belief.trusted = super::conf::parse_bool(value),
+            "check-valid-until" => belief.check_valid_until = super::conf::parse_bool(value),
             _ => {} // Options that change neither trust nor content.
         }
     }
     Ok(())
+}
+
+fn names(list: &str) -> Vec<String> {
+    list.split(',').map(str::to_owned).collect()
 }
