@@ -15,14 +15,14 @@ pub(super) struct Belief {
     pub(super) check_valid_until: Option<bool>,
 }
 
-/// What is to be believed of each suite. As apt does: a later entry may say what no earlier one
-/// said, but neither contradict nor fall silent about it, or an entry without demands could
-/// weaken one that has them.
+/// What is to be believed of each suite. Entries may not contradict each other, or one without
+/// demands could weaken another that has them. As apt does: a later entry may bring `Signed-By`
+/// where no earlier one did, and that is all.
 pub(super) fn agreed(written: &[Written]) -> Result<BTreeMap<(&str, &str), Belief>, ConfigError> {
     let mut beliefs: BTreeMap<(&str, &str), Belief> = BTreeMap::new();
     for one in written {
         for place in one.places() {
-            let belief = beliefs.entry(place).or_default();
+            let belief = beliefs.entry(place).or_insert_with(|| one.belief.clone());
             belief.learn(&one.belief).map_err(|option| ConfigError::Source {
                 place: one.place.clone(),
                 reason: format!(
@@ -37,9 +37,15 @@ pub(super) fn agreed(written: &[Written]) -> Result<BTreeMap<(&str, &str), Belie
 
 impl Belief {
     fn learn(&mut self, more: &Self) -> Result<(), &'static str> {
-        learn(&mut self.signed_by, more.signed_by.as_ref(), "Signed-By")?;
-        learn(&mut self.trusted, more.trusted.as_ref(), "Trusted")?;
-        learn(&mut self.check_valid_until, more.check_valid_until.as_ref(), "Check-Valid-Until")
+        if self.signed_by.is_none() {
+            self.signed_by.clone_from(&more.signed_by);
+        }
+        match more {
+            _ if self.signed_by != more.signed_by => Err("Signed-By"),
+            _ if self.trusted != more.trusted => Err("Trusted"),
+            _ if self.check_valid_until != more.check_valid_until => Err("Check-Valid-Until"),
+            _ => Ok(()),
+        }
     }
 
     /// Loads the keys that may sign; `place` is for messages.
@@ -55,19 +61,6 @@ impl Belief {
             (_, None) => Trust::Keys(default_keyring(files, root)?),
         })
     }
-}
-
-fn learn<T: Clone + PartialEq>(
-    known: &mut Option<T>,
-    more: Option<&T>,
-    option: &'static str,
-) -> Result<(), &'static str> {
-    match known {
-        None => known.clone_from(&more.cloned()),
-        Some(known) if Some(&*known) != more => return Err(option),
-        Some(_) => {}
-    }
-    Ok(())
 }
 
 /// Keys of `trusted.gpg` and `trusted.gpg.d`, which may sign sources without `Signed-By`.

@@ -3,18 +3,27 @@
 use domain::deb822::{self, Paragraph};
 
 use super::belief::Belief;
-use super::{Architectures, ConfigError, Written};
+use super::{Architectures, ConfigError, Kind, Written};
 
 pub(super) fn parse(path: &str, text: &str, written: &mut Vec<Written>) -> Result<(), ConfigError> {
     // Comments may stand anywhere, also between the lines of one field.
     let text: String = text.split_inclusive('\n').filter(|line| !line.starts_with('#')).collect();
     for (index, paragraph) in deb822::paragraphs(&text).enumerate() {
         let place = format!("`{path}`, stanza {}", index + 1);
-        let disabled = matches!(flag(paragraph, "Enabled"), Some(false));
-        if disabled || !words(paragraph, "Types").iter().any(|kind| kind == "deb") {
+        if flag(paragraph, "Enabled") == Some(false) {
             continue;
         }
+        let types = words(paragraph, "Types");
+        let kind = if types.iter().any(|kind| kind == "deb") {
+            Kind::Binary
+        } else if types.iter().any(|kind| kind == "deb-src") {
+            Kind::Source
+        } else {
+            let reason = "its `Types` name neither `deb` nor `deb-src`".to_owned();
+            return Err(ConfigError::Source { place, reason });
+        };
         let source = Written {
+            kind,
             uris: words(paragraph, "URIs"),
             suites: words(paragraph, "Suites"),
             components: words(paragraph, "Components"),

@@ -136,12 +136,23 @@ impl ConfigError {
 /// An entry before its keys are loaded; both formats end here.
 #[derive(Debug, Default)]
 struct Written {
+    kind: Kind,
     uris: Vec<String>,
     suites: Vec<String>,
     components: Vec<String>,
     architectures: Architectures,
     belief: Belief,
     place: String,
+}
+
+/// What an entry is about.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+enum Kind {
+    /// `deb`: packages.
+    #[default]
+    Binary,
+    /// `deb-src`: what they are built from. Not read, but it has a say in whom to believe.
+    Source,
 }
 
 impl Written {
@@ -227,7 +238,7 @@ fn resolve(
     let beliefs = belief::agreed(written)?;
     let mut known_trust: BTreeMap<&Belief, Trust> = BTreeMap::new();
     let mut sources: Vec<Source> = Vec::new();
-    for one in written {
+    for one in written.iter().filter(|one| one.kind == Kind::Binary) {
         for (uri, suite) in one.places() {
             let belief = &beliefs[&(uri, suite)];
             let same = sources.iter_mut().find(|known| {

@@ -1,6 +1,6 @@
 //! One-line sources (`sources.list(5)`, "ONE-LINE-STYLE FORMAT").
 
-use super::{ConfigError, Written};
+use super::{ConfigError, Kind, Written};
 
 pub(super) fn parse(path: &str, text: &str, written: &mut Vec<Written>) -> Result<(), ConfigError> {
     for (index, line) in text.lines().enumerate() {
@@ -13,12 +13,12 @@ pub(super) fn parse(path: &str, text: &str, written: &mut Vec<Written>) -> Resul
             |reason: &str| ConfigError::Source { place: place.clone(), reason: reason.to_owned() };
         let (kind, rest) =
             line.split_once(char::is_whitespace).ok_or_else(|| refuse("it names no archive"))?;
-        match kind {
-            "deb" => {}
-            "deb-src" => continue,
+        let kind = match kind {
+            "deb" => Kind::Binary,
+            "deb-src" => Kind::Source,
             _ => return Err(refuse("it starts with neither `deb` nor `deb-src`")),
-        }
-        let mut source = Written { place: place.clone(), ..Written::default() };
+        };
+        let mut source = Written { kind, place: place.clone(), ..Written::default() };
         let mut rest = rest.trim_start();
         if let Some(after) = rest.strip_prefix('[') {
             let (options, after) =
