@@ -1,21 +1,19 @@
-//! Package lists: fetched by hash, verified twice, kept compressed, read for what matters.
+//! Package lists: fetched by hash, verified packed and plain, kept for what is read of them.
 
 use std::fs::{self, File};
-use std::io::{self, BufReader, Read, Write};
+use std::io::{self, BufReader, Read};
 use std::path::{Path, PathBuf};
 
-use domain::archive::OfferedPackage;
-use domain::deb822::{self, Paragraph};
-use domain::inventory::SourcePackage;
 use sha2::{Digest as _, Sha256};
 
-use super::release::{self, Listed, Release};
+use super::release::{Listed, Release};
+use super::stanzas::Extract;
 use super::store::UNFINISHED;
 use crate::decompress::Format;
 use crate::fetch::{FetchError, Fetcher, hex};
 
 /// Largest package list that is accepted, plain. Debian's main has 50 MB.
-const PLAIN_LIMIT: u64 = 512 << 20;
+pub(super) const PLAIN_LIMIT: u64 = 512 << 20;
 /// Compression of kept lists: fast to read.
 const KEPT_LEVEL: i32 = 3;
 
@@ -24,7 +22,7 @@ const KEPT_LEVEL: i32 = 3;
 pub(super) struct IndexFile {
     /// Component it belongs to.
     pub component: String,
-    /// Kept plain content, Zstandard-compressed.
+    /// What is kept of it, Zstandard-compressed.
     pub path: PathBuf,
 }
 
@@ -64,6 +62,14 @@ pub enum IndexError {
         /// What differs.
         reason: String,
     },
+    /// What is kept of it was damaged since.
+    #[error("`{path}` was damaged on this disk: {reason}")]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
     /// Our own disk failed.
     #[error("cannot keep `{path}`")]
     Disk {
@@ -78,6 +84,9 @@ impl IndexError {
     /// The way out.
     pub fn help(&self) -> Option<String> {
         let text = match self {
+            Self::Damaged { path, .. } => {
+                return Some(format!("remove `{}`; it is fetched again", path.display()));
+            }
             Self::NotListed { .. } => "check the source's components and architectures",
             Self::Fetch(error) => return error.help(),
             Self::NotCached { .. } => "run once without --offline",
@@ -99,7 +108,7 @@ pub(super) enum Network<'a> {
     Offline,
 }
 
-/// Makes sure that a list is kept; `place` tells where by the hash of its plain content.
+/// Makes sure that a list is kept; `place` tells where by the hash that names it.
 pub(super) fn ensure(
     release: &Release,
     base: &str,
@@ -109,53 +118,58 @@ pub(super) fn ensure(
     place: impl Fn(&str) -> PathBuf,
 ) -> Result<IndexFile, IndexError> {
     let path = format!("{directory}/Packages").trim_start_matches('/').to_owned();
-    let plain =
-        release.files.get(&path).ok_or_else(|| IndexError::NotListed { path: path.clone() })?;
-    let kept = place(&plain.sha256);
+    let plain = release.files.get(&path);
+    let smallest = smallest(release, &path)
+        .or_else(|| Some(Form { name: path.clone(), listed: plain?, format: Format::Plain }));
+    let Some(form) = smallest else { return Err(IndexError::NotListed { path }) };
+    // Some archives list the packed forms only; then the one that is read names it.
+    let kept = place(&plain.unwrap_or(form.listed).sha256);
     let file = IndexFile { component: component.to_owned(), path: kept.clone() };
     if kept.exists() {
         return Ok(file);
     }
     let Network::Use(fetcher) = network else { return Err(IndexError::NotCached { path }) };
-    let (name, listed, format) = smallest(release, &path, plain);
-    for (path, size) in [(&name, listed.size), (&path, plain.size)] {
-        if size > PLAIN_LIMIT {
-            return Err(IndexError::Oversize { path: path.clone(), size, limit: PLAIN_LIMIT });
+    for listed in plain.into_iter().chain([form.listed]) {
+        if listed.size > PLAIN_LIMIT {
+            let (path, size) = (form.name, listed.size);
+            return Err(IndexError::Oversize { path, size, limit: PLAIN_LIMIT });
         }
     }
     let packed = kept.with_extension("packed");
-    fetch_listed(release, base, &name, listed, fetcher, &packed)?;
-    let repacked = repack(&name, &packed, format, plain, &kept);
+    fetch_listed(release, base, &form, fetcher, &packed)?;
+    let repacked = repack(&form, &packed, plain, &kept);
     let _ = fs::remove_file(&packed);
     repacked.map(|()| file)
 }
 
-/// The smallest form in which the release offers the list.
-fn smallest<'a>(
-    release: &'a Release,
-    path: &str,
-    plain: &'a Listed,
-) -> (String, &'a Listed, Format) {
+/// A form in which a release offers a list.
+struct Form<'a> {
+    name: String,
+    listed: &'a Listed,
+    format: Format,
+}
+
+/// The smallest packed form.
+fn smallest<'a>(release: &'a Release, path: &str) -> Option<Form<'a>> {
     ["xz", "zst", "gz"]
         .into_iter()
         .filter_map(|ending| {
             let name = format!("{path}.{ending}");
             let listed = release.files.get(&name)?;
             let format = Format::of_name(&name)?;
-            Some((name, listed, format))
+            Some(Form { name, listed, format })
         })
-        .min_by_key(|(_, listed, _)| listed.size)
-        .unwrap_or((path.to_owned(), plain, Format::Plain))
+        .min_by_key(|form| form.listed.size)
 }
 
 fn fetch_listed(
     release: &Release,
     base: &str,
-    name: &str,
-    listed: &Listed,
+    form: &Form<'_>,
     fetcher: &Fetcher,
     to: &Path,
 ) -> Result<(), FetchError> {
+    let Form { name, listed, .. } = form;
     let by_name = format!("{base}/{name}");
     if release.by_hash {
         let directory = name.rfind('/').map_or("", |slash| &name[..=slash]);
@@ -169,22 +183,24 @@ fn fetch_listed(
     fetcher.verified(&by_name, listed.size, &listed.sha256, to)
 }
 
-/// Unpacks, verifies the plain content and keeps it as Zstandard.
+/// Unpacks, verifies the plain content where the release lists it, and keeps what is read of it.
 fn repack(
-    name: &str,
+    form: &Form<'_>,
     packed: &Path,
-    format: Format,
-    plain: &Listed,
+    plain: Option<&Listed>,
     kept: &Path,
 ) -> Result<(), IndexError> {
     let disk = |source: io::Error| IndexError::Disk { path: kept.to_owned(), source };
-    let content = |reason: String| IndexError::Content { path: name.to_owned(), reason };
-    let reader = BufReader::new(File::open(packed).map_err(disk)?);
+    let content = |reason: String| IndexError::Content { path: form.name.clone(), reason };
     let unreadable = |error: io::Error| content(error.to_string());
-    let mut reader = format.reader(reader).map_err(unreadable)?.take(plain.size + 1);
+    let limit = plain.map_or(PLAIN_LIMIT, |plain| plain.size);
+    let packed = BufReader::new(File::open(packed).map_err(disk)?);
+    let mut reader = form.format.reader(packed).map_err(unreadable)?.take(limit + 1);
     let directory = kept.parent().unwrap_or(Path::new("."));
     let file = tempfile::Builder::new().prefix(UNFINISHED).tempfile_in(directory).map_err(disk)?;
     let mut encoder = zstd::stream::write::Encoder::new(&file, KEPT_LEVEL).map_err(disk)?;
+    encoder.include_checksum(true).map_err(disk)?;
+    let mut extract = Extract::into(encoder);
     let mut hasher = Sha256::new();
     let mut size = 0_u64;
     let mut buffer = vec![0; 256 * 1024];
@@ -194,98 +210,22 @@ fn repack(
             break;
         }
         size += read as u64;
+        if size > limit {
+            return Err(content(format!("it has more than {limit} bytes")));
+        }
         hasher.update(&buffer[..read]);
-        encoder.write_all(&buffer[..read]).map_err(disk)?;
+        extract.write_all(&buffer[..read]).map_err(disk)?;
     }
-    if size != plain.size {
-        let more = if size > plain.size { "more" } else { "fewer" };
-        return Err(content(format!("it has {more} than {} bytes", plain.size)));
+    if let Some(plain) = plain {
+        if size != plain.size {
+            return Err(content(format!("it has fewer than {} bytes", plain.size)));
+        }
+        let hash = hex(&hasher.finalize());
+        if hash != plain.sha256 {
+            return Err(content(format!("its SHA-256 is {hash}, not {}", plain.sha256)));
+        }
     }
-    let hash = hex(&hasher.finalize());
-    if hash != plain.sha256 {
-        return Err(content(format!("its SHA-256 is {hash}, not {}", plain.sha256)));
-    }
-    encoder.finish().map_err(disk)?.sync_all().map_err(disk)?;
+    extract.finish().and_then(zstd::stream::write::Encoder::finish).map_err(disk)?;
+    file.as_file().sync_all().map_err(disk)?;
     file.persist(kept).map(drop).map_err(|error| disk(error.error))
-}
-
-trait SyncAll {
-    fn sync_all(&self) -> io::Result<()>;
-}
-
-impl SyncAll for &tempfile::NamedTempFile {
-    fn sync_all(&self) -> io::Result<()> {
-        self.as_file().sync_all()
-    }
-}
-
-/// Reads those packages of a kept list that are wanted by name and source.
-pub(super) fn read(
-    index: &IndexFile,
-    want: &dyn Fn(&str, &str) -> bool,
-) -> Result<Vec<OfferedPackage>, IndexError> {
-    let disk = |source: io::Error| IndexError::Disk { path: index.path.clone(), source };
-    let file = BufReader::new(File::open(&index.path).map_err(disk)?);
-    let mut bytes = Vec::new();
-    Format::Zstd
-        .reader(file)
-        .map_err(disk)?
-        .take(PLAIN_LIMIT)
-        .read_to_end(&mut bytes)
-        .map_err(disk)?;
-    let text = String::from_utf8(bytes)
-        .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned());
-    Ok(deb822::paragraphs(&text).filter_map(|one| package(one, &index.component, want)).collect())
-}
-
-/// One stanza, if it is wanted and complete.
-fn package(
-    stanza: Paragraph<'_>,
-    component: &str,
-    want: &dyn Fn(&str, &str) -> bool,
-) -> Option<OfferedPackage> {
-    let mut fields = Fields::default();
-    for field in stanza.fields() {
-        let slot = match field.name {
-            "Package" => &mut fields.package,
-            "Source" => &mut fields.source,
-            "Version" => &mut fields.version,
-            "Architecture" => &mut fields.architecture,
-            "Filename" => &mut fields.filename,
-            "Size" => &mut fields.size,
-            "SHA256" => &mut fields.sha256,
-            "Phased-Update-Percentage" => &mut fields.phased,
-            _ => continue,
-        };
-        *slot = Some(field.value);
-    }
-    let (name, version) = (fields.package?, fields.version?);
-    let source = SourcePackage::of_binary(name, version, fields.source);
-    if !want(name, &source.name) {
-        return None;
-    }
-    Some(OfferedPackage {
-        name: name.to_owned(),
-        architecture: fields.architecture?.to_owned(),
-        version: version.to_owned(),
-        source,
-        component: component.to_owned(),
-        filename: fields.filename.unwrap_or_default().to_owned(),
-        size: fields.size.and_then(|size| size.parse().ok()).unwrap_or(0),
-        // What is no hash vouches for nothing, and must not name a file of ours.
-        sha256: fields.sha256.and_then(release::sha256).unwrap_or_default(),
-        phased_percentage: fields.phased.and_then(|percentage| percentage.parse().ok()),
-    })
-}
-
-#[derive(Default)]
-struct Fields<'a> {
-    package: Option<&'a str>,
-    source: Option<&'a str>,
-    version: Option<&'a str>,
-    architecture: Option<&'a str>,
-    filename: Option<&'a str>,
-    size: Option<&'a str>,
-    sha256: Option<&'a str>,
-    phased: Option<&'a str>,
 }

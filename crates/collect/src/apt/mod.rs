@@ -18,6 +18,7 @@ pub mod config;
 mod deb;
 mod index;
 mod release;
+mod stanzas;
 mod store;
 mod verify;
 
@@ -401,7 +402,7 @@ impl Suite {
     ) -> Result<Vec<OfferedPackage>, IndexError> {
         let mut packages = Vec::new();
         for index in &self.indices {
-            packages.extend(index::read(index, want)?);
+            packages.extend(stanzas::read(index, want)?);
         }
         Ok(packages)
     }

@@ -1,8 +1,9 @@
 //! Good archives are used, and fetched no more than needed.
 
 use std::fs;
+use std::path::{Path, PathBuf};
 
-use collect::apt::Refusal;
+use collect::apt::{IndexError, Refusal};
 use domain::archive::Signer;
 use jiff::Timestamp;
 
@@ -178,6 +179,49 @@ fn the_same_suite_for_two_architectures_is_kept_for_both() {
         let offered = suite.packages(&|_, _| true).unwrap();
         assert_eq!(offered[0].architecture, architecture);
     }
+}
+
+#[test]
+fn an_archive_that_lists_packed_forms_only_is_read() {
+    let edition = Edition::default();
+    let world = World::new();
+    let text = world.archive.release(&edition);
+    let packed: Vec<&str> = text.lines().filter(|line| !line.ends_with("/Packages")).collect();
+    assert!(packed.len() < text.lines().count());
+    world.archive.sign(&edition, &world.key, &(packed.join("\n") + "\n"));
+
+    assert_eq!(packages(&world.refresh().unwrap()), ["tool-main 1.0-1"]);
+    assert_eq!(packages(&world.offline().unwrap()), ["tool-main 1.0-1"]);
+}
+
+#[test]
+fn a_kept_list_that_was_damaged_is_noticed() {
+    let world = World::new();
+    world.refresh().unwrap();
+    let list = kept_list(world.data.path());
+    let good = fs::read(&list).unwrap();
+    for at in 0..good.len() {
+        let mut damaged = good.clone();
+        damaged[at] ^= 0x10;
+        fs::write(&list, damaged).unwrap();
+
+        let outcome = world.offline().unwrap().packages(&|_, _| true);
+
+        let Err(error) = outcome else {
+            // A bit of the frame that means nothing.
+            assert_eq!(at, 4);
+            continue;
+        };
+        assert!(matches!(error, IndexError::Damaged { .. }), "{error}");
+        assert!(error.help().unwrap().contains(list.to_str().unwrap()));
+    }
+    fs::remove_file(&list).unwrap();
+    assert_eq!(packages(&world.refresh().unwrap()), ["tool-main 1.0-1"]);
+}
+
+fn kept_list(data: &Path) -> PathBuf {
+    let suite = fs::read_dir(data.join("archives")).unwrap().next().unwrap().unwrap().path();
+    fs::read_dir(suite.join("index")).unwrap().next().unwrap().unwrap().path()
 }
 
 #[test]
