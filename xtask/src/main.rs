@@ -1,5 +1,6 @@
 //! Developer commands: `cargo xtask COMMAND`.
 
+mod bench;
 mod fuzz;
 mod system;
 mod test;
@@ -20,6 +21,8 @@ enum Command {
     Test(test::Arguments),
     /// Format, lints, dependency policy.
     Lint,
+    /// Measure, side by side with peers.
+    Bench(bench::Arguments),
     /// Run fuzz targets for a while each.
     Fuzz(fuzz::Arguments),
 }
@@ -28,6 +31,7 @@ fn main() -> Result<()> {
     match Arguments::parse().command {
         Command::Test(arguments) => test::run_tests(&arguments),
         Command::Lint => test::lint(),
+        Command::Bench(arguments) => bench::run_benches(&arguments),
         Command::Fuzz(arguments) => fuzz::run_targets(&arguments),
     }
 }
