@@ -504,9 +504,11 @@ fn explain_finding(out: &mut String, finding: &Finding) {
     if finding.held {
         field("held", "the administrator holds this package; apt will not upgrade it".to_owned());
     }
-    field("CVEs", if finding.cves.is_empty() { "none named".to_owned() } else { String::new() });
-    for chunk in finding.cves.chunks(5) {
-        field("", plain(&chunk.join("  ")));
+    if finding.cves.is_empty() {
+        field("CVEs", "none named".to_owned());
+    }
+    for (row, chunk) in finding.cves.chunks(5).enumerate() {
+        field(if row == 0 { "CVEs" } else { "" }, plain(&chunk.join("  ")));
     }
     for advisory in &finding.advisories {
         let derived = match &advisory.provenance {
