@@ -23,6 +23,20 @@ pub enum DebError {
     /// It holds no changelog of its own: many link to another package's.
     #[error("the package file holds no changelog")]
     NoChangelog,
+    /// Its changelog is another one.
+    #[error("its changelog does not speak of version {wanted}; its newest entry is {newest}")]
+    OtherVersion {
+        /// Source version that the package was built from.
+        wanted: String,
+        /// Newest version that the changelog names.
+        newest: String,
+    },
+    /// It was fetched before and had none.
+    #[error("{reason}")]
+    Known {
+        /// What was wrong then.
+        reason: String,
+    },
     /// Its changelog unpacks to too much.
     #[error("its changelog is longer than {limit} bytes")]
     Oversize {
