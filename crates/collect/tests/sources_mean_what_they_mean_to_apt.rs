@@ -1,6 +1,8 @@
 //! Random sources, read by us and by apt: the same suites, components and architectures, and the
 //! same contradictions refused.
 
+#![allow(clippy::unwrap_used, reason = "a test stops where its world fails")]
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;

@@ -4,9 +4,10 @@ use std::fs::{self, File};
 use std::io;
 use std::path::PathBuf;
 
-use domain::advisory::{Changelog, Provenance};
+use domain::advisory::{Changelog, ChangelogEntry, Provenance};
 use domain::archive::OfferedPackage;
 use domain::changelog;
+use serde::{Deserialize, Serialize};
 
 use super::deb::{self, DebError};
 use super::store::{UNFINISHED, remove_where, write_whole};
@@ -102,14 +103,20 @@ impl Collector {
         // Signed copies carry a changelog of their own, without a word on what they fix.
         packages.sort_by_key(|package| (is_signed_copy(package), package.size, &package.filename));
         packages.dedup_by(|a, b| a.sha256 == b.sha256);
-        for package in &packages {
-            if let Some(kept) = self.kept_changelog(package)? {
-                return Ok(kept);
+        let mut last = ChangelogError::NoPackage { limit_mb: DEB_LIMIT >> 20 };
+        let mut unread = Vec::new();
+        for package in packages {
+            match self.kept(package)? {
+                Some(Kept::Changelog(kept)) => return Ok(kept),
+                Some(Kept::None { reason }) => {
+                    let source = DebError::Known { reason };
+                    last = ChangelogError::Deb { filename: package.filename.clone(), source };
+                }
+                None => unread.push(package),
             }
         }
-        let mut last = ChangelogError::NoPackage { limit_mb: DEB_LIMIT >> 20 };
         let mut budget = SOURCE_BUDGET;
-        for package in packages {
+        for package in unread {
             let Some(rest) = budget.checked_sub(package.size) else { break };
             budget = rest;
             match self.fetch_changelog(want, package) {
@@ -142,10 +149,7 @@ impl Collector {
         self.data.join("changelogs").join(format!("{}.json", package.sha256))
     }
 
-    fn kept_changelog(
-        &self,
-        package: &OfferedPackage,
-    ) -> Result<Option<Changelog>, ChangelogError> {
+    fn kept(&self, package: &OfferedPackage) -> Result<Option<Kept>, ChangelogError> {
         let path = self.changelog_path(package);
         match fs::read(&path) {
             // Damaged facts are read again from their source.
@@ -170,20 +174,54 @@ impl Collector {
         let deb = place.path().join("deb");
         let uri = want.suite.pool_uri(&package.filename);
         fetcher.verified(&uri, package.size, &package.sha256, &deb)?;
-        let text = deb::changelog(File::open(&deb).map_err(disk)?, &package.name)
-            .map_err(|source| ChangelogError::Deb { filename: package.filename.clone(), source })?;
-        let changelog = Changelog {
-            source: want.source.clone(),
-            entries: changelog::parse(&text),
-            provenance: Provenance::DerivedFromChangelog {
-                filename: package.filename.clone(),
-                sha256: package.sha256.clone(),
-            },
+        let read = deb::changelog(File::open(&deb).map_err(disk)?, &package.name)
+            .and_then(|text| entries(&text, &want.version));
+        let (kept, outcome) = match read {
+            Ok(entries) => {
+                let changelog = Changelog {
+                    source: want.source.clone(),
+                    entries,
+                    provenance: Provenance::DerivedFromChangelog {
+                        filename: package.filename.clone(),
+                        sha256: package.sha256.clone(),
+                    },
+                };
+                (Kept::Changelog(changelog.clone()), Ok(changelog))
+            }
+            Err(source) => {
+                let reason = source.to_string();
+                let filename = package.filename.clone();
+                (Kept::None { reason }, Err(ChangelogError::Deb { filename, source }))
+            }
         };
-        let json = serde_json::to_vec(&changelog).map_err(io::Error::other).map_err(disk)?;
+        let json = serde_json::to_vec(&kept).map_err(io::Error::other).map_err(disk)?;
         write_whole(&path, &json).map_err(disk)?;
-        Ok(changelog)
+        outcome
     }
+}
+
+/// What is known of a package that was fetched once.
+#[derive(Serialize, Deserialize)]
+#[serde(untagged)]
+enum Kept {
+    /// Its changelog's facts.
+    Changelog(Changelog),
+    /// It has none, so that it need not be fetched again.
+    None {
+        /// Why not.
+        reason: String,
+    },
+}
+
+/// The entries of a changelog, if it is that of the version wanted: signed copies have one of
+/// their own, and a package may carry another's.
+fn entries(text: &str, version: &str) -> Result<Vec<ChangelogEntry>, DebError> {
+    let entries = changelog::parse(text);
+    if entries.iter().any(|entry| entry.version == version) {
+        return Ok(entries);
+    }
+    let newest = entries.into_iter().next().map_or_else(|| "none".to_owned(), |it| it.version);
+    Err(DebError::OtherVersion { wanted: version.to_owned(), newest })
 }
 
 /// Neither too large nor without a hash that vouches for it.

@@ -145,6 +145,37 @@ fn a_source_whose_packages_hold_no_changelog_says_so() {
 }
 
 #[test]
+fn what_holds_no_changelog_is_fetched_once() {
+    let world = world(&[]);
+    let suite = world.refresh().unwrap();
+    let read = || changelog(&online(world.data.path(), NOW), &suite).unwrap_err().to_string();
+    let first = read();
+    world.server.take_requests();
+
+    assert_eq!(read(), first);
+
+    assert_eq!(world.server.take_requests(), Vec::<String>::new());
+}
+
+#[test]
+fn the_changelog_of_another_version_is_not_taken() {
+    let older = CHANGELOG.split_once("\n\ntool (").map(|(_, rest)| format!("tool ({rest}"));
+    let world = world(&[
+        Deb { name: "tool-copy", changelog: older.as_deref(), ballast: 0, ..WITH },
+        Deb { ballast: 1 << 20, ..WITH },
+    ]);
+    let suite = world.refresh().unwrap();
+
+    let read = changelog(&online(world.data.path(), NOW), &suite).unwrap();
+
+    assert_eq!(read.entries.len(), 2);
+    fs::remove_file(pool(&world, &WITH)).unwrap();
+    fs::remove_dir_all(world.data.path().join("changelogs")).unwrap();
+    let error = changelog(&online(world.data.path(), NOW), &suite).unwrap_err();
+    assert!(matches!(error, ChangelogError::Fetch(FetchError::Absent { .. })), "{error:?}");
+}
+
+#[test]
 fn a_changelog_that_unpacks_to_gigabytes_is_refused() {
     let huge = " \n".repeat(17 << 20);
     let world = world(&[Deb { changelog: Some(&huge), ballast: 0, ..WITH }]);
