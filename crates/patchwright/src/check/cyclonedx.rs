@@ -1,8 +1,8 @@
 //! The report as a CycloneDX 1.6 document: the inventory as components, each CVE of a missing
 //! patch as a vulnerability with its recommendation.
 //!
-//! The few parts of the format that are used are written as plain JSON; a test holds them to the
-//! published schema. (`docs/decisions/0007-libraries.md` says why no library does it.)
+//! The few parts of the format that are used are written as plain JSON;
+//! `docs/decisions/0007-libraries.md` says why no library does it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
