@@ -35,7 +35,7 @@ fn candidates_are_apts() {
     );
 }
 
-/// SplitMix64: enough randomness, the same on every machine.
+/// `SplitMix64`: enough randomness, the same on every machine.
 struct Dice(u64);
 
 impl Dice {
