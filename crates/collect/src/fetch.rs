@@ -119,7 +119,7 @@ impl FetchError {
     }
 }
 
-/// Chooses a proxy for a scheme and host.
+/// Chooses a proxy for a scheme and host; none, or `DIRECT` as apt calls it, to go without.
 pub type ProxyRule = Box<dyn Fn(&str, &str) -> Option<String> + Send + Sync>;
 
 /// Fetches over HTTP(S) and from local files.
@@ -203,7 +203,9 @@ impl Fetcher {
         let authority = rest.split('/').next().unwrap_or_default();
         let host = authority.rsplit('@').next().unwrap_or_default();
         let host = host.split(':').next().unwrap_or_default();
-        let proxy = (self.proxy)(scheme, host).and_then(|proxy| ureq::Proxy::new(&proxy).ok());
+        let proxy = (self.proxy)(scheme, host)
+            .filter(|proxy| !proxy.eq_ignore_ascii_case("DIRECT"))
+            .and_then(|proxy| ureq::Proxy::new(&proxy).ok());
         proxy.map_or_else(|| self.direct.clone(), |proxy| agent(Some(proxy)))
     }
 }

@@ -111,10 +111,7 @@ impl<'a> Iterator for Fields<'a> {
 }
 
 fn split_line(text: &str) -> (&str, &str) {
-    match text.as_bytes().iter().position(|&byte| byte == b'\n') {
-        Some(newline) => (&text[..newline], &text[newline + 1..]),
-        None => (text, ""),
-    }
+    text.split_once('\n').unwrap_or((text, ""))
 }
 
 fn is_blank(line: &str) -> bool {

@@ -9,6 +9,8 @@
 mod content;
 mod matched;
 mod report;
+#[cfg(test)]
+mod tests;
 mod unknown;
 
 pub use report::{

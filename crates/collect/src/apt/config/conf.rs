@@ -40,13 +40,14 @@ impl AptConf {
         self.values.get(&name.to_ascii_lowercase()).map(String::as_str)
     }
 
-    /// Proxy for a scheme and host: the host's own setting first; `DIRECT` means none.
+    /// Proxy for a scheme and host: the host's own setting first. `DIRECT` is a setting too: it
+    /// wants no proxy, whatever the environment says.
     pub fn proxy(&self, scheme: &str, host: &str) -> Option<&str> {
         let own = self.get(&format!("Acquire::{scheme}::Proxy::{host}"));
         let fallback = (scheme == "https").then(|| self.get("Acquire::http::Proxy")).flatten();
         own.or_else(|| self.get(&format!("Acquire::{scheme}::Proxy")))
             .or(fallback)
-            .filter(|proxy| !proxy.is_empty() && !proxy.eq_ignore_ascii_case("DIRECT"))
+            .filter(|proxy| !proxy.is_empty())
     }
 
     /// Adds a file's settings. What is not understood is skipped: none of it decides trust.
@@ -132,4 +133,59 @@ fn tokens(text: &str) -> Vec<Token> {
         }
     }
     tokens
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn conf(text: &str) -> AptConf {
+        let mut conf = AptConf::default();
+        conf.add(text);
+        conf
+    }
+
+    #[test]
+    fn settings_are_read_through_scopes_comments_and_quotes() {
+        let conf = conf(
+            r#"
+            // A comment; with "signs"
+            APT::Default-Release "stable";
+            Acquire { http { Proxy "http://proxy.example.org:3128"; /* not "this"; */ }; };
+            # Another
+            acquire::HTTP::Timeout 7;
+            List { "a"; "b"; };
+            "#,
+        );
+
+        assert_eq!(conf.get("apt::default-release"), Some("stable"));
+        assert_eq!(conf.get("Acquire::http::Timeout"), Some("7"));
+        assert_eq!(conf.proxy("http", "a.example.org"), Some("http://proxy.example.org:3128"));
+        assert_eq!(conf.proxy("https", "a.example.org"), Some("http://proxy.example.org:3128"));
+        assert_eq!(conf.get("List"), None);
+    }
+
+    #[test]
+    fn a_host_may_have_a_proxy_of_its_own_or_want_none() {
+        let conf = conf(
+            r#"Acquire::http::Proxy "http://p:1"; Acquire::http::Proxy::near "DIRECT";
+               Acquire::https::Proxy "";"#,
+        );
+
+        assert_eq!(conf.proxy("http", "far"), Some("http://p:1"));
+        assert_eq!(conf.proxy("http", "near"), Some("DIRECT"));
+        assert_eq!(conf.proxy("https", "far"), None);
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_text_is_too_odd(text in "[a-z:;{}\"/*# \n]{0,200}") {
+            conf(&text);
+        }
+
+        #[test]
+        fn scopes_without_end_are_left(depth in 0_usize..5000) {
+            conf(&"a{".repeat(depth));
+        }
+    }
 }
