@@ -18,6 +18,7 @@ pub mod archive;
 pub mod candidate;
 pub mod changelog;
 pub mod check;
+pub mod cloud;
 pub mod deb822;
 pub mod files;
 pub mod inventory;
