@@ -15,6 +15,7 @@ const NEEDED: &[(&str, &str)] = &[
     ("fdisk", "/sbin/sfdisk"),
     ("gnupg", "/usr/bin/gpg"),
     ("mmdebstrap", "/usr/bin/mmdebstrap"),
+    ("postgresql", "/usr/lib/postgresql"),
     ("python3-apt", "/usr/lib/python3/dist-packages/apt_pkg.pyi"),
     ("python3-rpm", "/usr/lib/python3/dist-packages/rpm/__init__.py"),
     ("qemu-utils", "/usr/bin/qemu-img"),

@@ -71,7 +71,7 @@ const DIGITS: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
 const LENGTH: usize = 26;
 
 fn encode(number: u128) -> String {
-    let digit = |at: usize| DIGITS[usize::from((number >> (5 * at)) as u8 & 31)] as char;
+    let digit = |at: usize| DIGITS[(number >> (5 * at) & 31) as usize] as char;
     (0..LENGTH).rev().map(digit).collect()
 }
 

@@ -5,18 +5,20 @@
 
 mod class;
 mod duty;
+mod event;
 mod id;
 mod name;
 mod role;
 
 pub use class::{Class, RelationKind};
 pub use duty::{Duty, ServiceModel, duty};
+pub use event::EventKind;
 pub use id::{
     AgentId, CiId, EventId, GroupId, Id, IdKind, InvalidId, JoinTokenId, PROVIDER, SessionId,
     TenantId, TokenId, UserId,
 };
 pub use name::{InvalidName, LabelKey, Login, Name, Slug};
-pub use role::{Role, Side};
+pub use role::{Access, Role, Side};
 
 /// Writes an enum whose values have one word each, in storage, in the API and in the CLI.
 macro_rules! words {

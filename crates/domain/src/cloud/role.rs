@@ -32,6 +32,16 @@ words! {
     }
 }
 
+words! {
+    /// What a token may be used for, within what its person may do.
+    Access {
+        /// Reading alone.
+        Read = "read",
+        /// All that its person may do.
+        Write = "write",
+    }
+}
+
 impl Role {
     /// The side that has such people.
     pub const fn side(self) -> Side {

@@ -1,0 +1,314 @@
+//! Sessions and API tokens: 32 random bytes for whoever holds them, their SHA-256 for us.
+
+use std::fmt;
+
+use domain::cloud::{Access, EventKind, Name, Role, SessionId, TenantId, TokenId, UserId};
+use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use sha2::{Digest, Sha256};
+use sqlx::AnyPool;
+use sqlx::any::AnyRow;
+
+use crate::actor::Actor;
+use crate::error::StoreError;
+use crate::event::NewEvent;
+use crate::page::{Cursor, Page, PageRequest, range};
+use crate::people::User;
+use crate::value::{parsed, parsed_or_none, time, time_or_none};
+use crate::writer::Tx;
+
+/// What a session or token is shown as: to its holder once, to nobody again.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    /// The text to hand over.
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+
+    /// Takes what a caller presents.
+    pub fn presented(text: &str) -> Self {
+        Self(text.to_owned())
+    }
+
+    fn new(prefix: &str, bytes: [u8; 32]) -> Self {
+        use fmt::Write as _;
+        let mut text = prefix.to_owned();
+        for byte in bytes {
+            // Writing into a string cannot fail.
+            let _ = write!(text, "{byte:02x}");
+        }
+        Self(text)
+    }
+
+    /// A fast hash will do: there is nothing to guess in 256 random bits.
+    fn hash(&self) -> Vec<u8> {
+        Sha256::digest(self.0.as_bytes()).to_vec()
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(…)")
+    }
+}
+
+/// An API token, without its secret.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Token {
+    /// Its id.
+    pub id: TokenId,
+    /// Of whose person.
+    pub tenant: TenantId,
+    /// For whom it acts.
+    pub user: UserId,
+    /// What it is for, in its person's words.
+    pub name: Name,
+    /// What it may be used for.
+    pub access: Access,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// Until when it is good.
+    pub expires_at: Timestamp,
+    /// Since when it is not any more.
+    pub revoked_at: Option<Timestamp>,
+}
+
+/// A token that is to be.
+#[derive(Debug, Clone)]
+pub struct NewToken {
+    /// What it is for.
+    pub name: Name,
+    /// What it may be used for.
+    pub access: Access,
+    /// How long it is good.
+    pub lifetime: SignedDuration,
+}
+
+/// Who stands behind a session or a token.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Identity {
+    /// Who acts.
+    pub actor: Actor,
+    /// Within which bounds.
+    pub access: Access,
+    /// The session, where it is one.
+    pub session: Option<SessionId>,
+}
+
+/// Longest life of a token.
+const LONGEST_TOKEN: SignedDuration = SignedDuration::from_hours(366 * 24);
+
+pub(crate) async fn open_session(
+    tx: &mut Tx<'_>,
+    user: &User,
+    lifetime: SignedDuration,
+) -> Result<(SessionId, Secret), StoreError> {
+    let id = SessionId::new(tx.now, tx.random());
+    let secret = Secret::new("pws_", tx.random());
+    sqlx::query(
+        "INSERT INTO sessions (id, tenant_id, user_id, secret_hash, created_at, expires_at)
+         VALUES ($1, $2, $3, $4, $5, $6)",
+    )
+    .bind(id.to_string())
+    .bind(user.tenant.to_string())
+    .bind(user.id.to_string())
+    .bind(secret.hash())
+    .bind(tx.now.as_microsecond())
+    .bind((tx.now + lifetime).as_microsecond())
+    .execute(&mut *tx.connection)
+    .await?;
+    tx.record(NewEvent {
+        tenant: user.tenant,
+        kind: EventKind::SessionOpened,
+        by: Actor::Person { user: user.id, tenant: user.tenant, role: user.role },
+        object: id.to_string(),
+        version: 1,
+        payload: json!({ "login": user.login }),
+    });
+    Ok((id, secret))
+}
+
+pub(crate) async fn close_session(
+    tx: &mut Tx<'_>,
+    by: &Actor,
+    id: SessionId,
+) -> Result<(), StoreError> {
+    let closed = sqlx::query("DELETE FROM sessions WHERE id = $1 AND user_id = $2")
+        .bind(id.to_string())
+        .bind(by.id())
+        .execute(&mut *tx.connection)
+        .await?
+        .rows_affected();
+    if closed == 0 {
+        return Err(StoreError::not_found("session", &id));
+    }
+    tx.record(NewEvent {
+        tenant: by.tenant(),
+        kind: EventKind::SessionClosed,
+        by: by.clone(),
+        object: id.to_string(),
+        version: 2,
+        payload: json!({}),
+    });
+    Ok(())
+}
+
+pub(crate) async fn create_token(
+    tx: &mut Tx<'_>,
+    by: &Actor,
+    new: &NewToken,
+) -> Result<(Token, Secret), StoreError> {
+    let Actor::Person { user, tenant, .. } = *by else {
+        return Err(StoreError::Refused {
+            reason: "a token acts for a person".to_owned(),
+            help: "sign in, then make the token",
+        });
+    };
+    if new.lifetime <= SignedDuration::ZERO || new.lifetime > LONGEST_TOKEN {
+        return Err(StoreError::Refused {
+            reason: format!("a token cannot live for {:#}", new.lifetime),
+            help: "give it between a moment and 366 days",
+        });
+    }
+    let secret = Secret::new("pwt_", tx.random());
+    let token = Token {
+        id: TokenId::new(tx.now, tx.random()),
+        tenant,
+        user,
+        name: new.name.clone(),
+        access: new.access,
+        created_at: tx.now,
+        expires_at: tx.now + new.lifetime,
+        revoked_at: None,
+    };
+    sqlx::query(
+        "INSERT INTO tokens
+         (id, tenant_id, user_id, name, access, secret_hash, created_at, expires_at, revoked_at)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, NULL)",
+    )
+    .bind(token.id.to_string())
+    .bind(tenant.to_string())
+    .bind(user.to_string())
+    .bind(token.name.as_str())
+    .bind(token.access.as_str())
+    .bind(secret.hash())
+    .bind(token.created_at.as_microsecond())
+    .bind(token.expires_at.as_microsecond())
+    .execute(&mut *tx.connection)
+    .await?;
+    tx.record(NewEvent {
+        tenant,
+        kind: EventKind::TokenCreated,
+        by: by.clone(),
+        object: token.id.to_string(),
+        version: 1,
+        payload: json!({
+            "name": token.name, "access": token.access, "expires_at": token.expires_at,
+        }),
+    });
+    Ok((token, secret))
+}
+
+pub(crate) async fn revoke_token(
+    tx: &mut Tx<'_>,
+    by: &Actor,
+    id: TokenId,
+) -> Result<Token, StoreError> {
+    let (low, high) = range(by.scope());
+    let row = sqlx::query(
+        "UPDATE tokens SET revoked_at = $1
+         WHERE id = $2 AND tenant_id BETWEEN $3 AND $4 AND revoked_at IS NULL
+         RETURNING id, tenant_id, user_id, name, access, created_at, expires_at, revoked_at",
+    )
+    .bind(tx.now.as_microsecond())
+    .bind(id.to_string())
+    .bind(low)
+    .bind(high)
+    .fetch_optional(&mut *tx.connection)
+    .await?;
+    let token = row.as_ref().map_or_else(|| Err(StoreError::not_found("token", &id)), read)?;
+    tx.record(NewEvent {
+        tenant: token.tenant,
+        kind: EventKind::TokenRevoked,
+        by: by.clone(),
+        object: id.to_string(),
+        version: 2,
+        payload: json!({ "name": token.name }),
+    });
+    Ok(token)
+}
+
+pub(crate) async fn tokens(
+    pool: &AnyPool,
+    scope: Option<TenantId>,
+    request: &PageRequest,
+) -> Result<Page<Token>, StoreError> {
+    let (low, high) = range(scope);
+    let (tenant, id) = request.place();
+    let rows = sqlx::query(
+        "SELECT id, tenant_id, user_id, name, access, created_at, expires_at, revoked_at
+         FROM tokens WHERE tenant_id BETWEEN $1 AND $2 AND (tenant_id, id) > ($3, $4)
+         ORDER BY tenant_id, id LIMIT $5",
+    )
+    .bind(low)
+    .bind(high)
+    .bind(tenant)
+    .bind(id)
+    .bind(request.fetched())
+    .fetch_all(pool)
+    .await?;
+    let tokens = rows.iter().map(read).collect::<Result<_, _>>()?;
+    Ok(request.cut(tokens, |token: &Token| Cursor::new(token.tenant, token.id)))
+}
+
+/// Who stands behind a secret now; `None` where it is unknown, expired, revoked, or its person is
+/// disabled.
+pub(crate) async fn identify(
+    pool: &AnyPool,
+    secret: &Secret,
+    now: Timestamp,
+) -> Result<Option<Identity>, StoreError> {
+    let row = sqlx::query(
+        "SELECT u.id AS user_id, u.tenant_id, u.role, s.id AS session_id, 'write' AS access
+         FROM sessions s JOIN users u ON u.id = s.user_id
+         WHERE s.secret_hash = $1 AND s.expires_at > $2 AND u.disabled_at IS NULL
+         UNION ALL
+         SELECT u.id, u.tenant_id, u.role, NULL, t.access
+         FROM tokens t JOIN users u ON u.id = t.user_id
+         WHERE t.secret_hash = $1 AND t.expires_at > $2 AND t.revoked_at IS NULL
+             AND u.disabled_at IS NULL",
+    )
+    .bind(secret.hash())
+    .bind(now.as_microsecond())
+    .fetch_optional(pool)
+    .await?;
+    row.map(|row| {
+        let role: Role = parsed(&row, "role")?;
+        Ok(Identity {
+            actor: Actor::Person {
+                user: parsed(&row, "user_id")?,
+                tenant: parsed(&row, "tenant_id")?,
+                role,
+            },
+            access: parsed(&row, "access")?,
+            session: parsed_or_none(&row, "session_id")?,
+        })
+    })
+    .transpose()
+}
+
+fn read(row: &AnyRow) -> Result<Token, StoreError> {
+    Ok(Token {
+        id: parsed(row, "id")?,
+        tenant: parsed(row, "tenant_id")?,
+        user: parsed(row, "user_id")?,
+        name: parsed(row, "name")?,
+        access: parsed(row, "access")?,
+        created_at: time(row, "created_at")?,
+        expires_at: time(row, "expires_at")?,
+        revoked_at: time_or_none(row, "revoked_at")?,
+    })
+}

@@ -1,0 +1,56 @@
+//! Who asks.
+
+use domain::cloud::{PROVIDER, Role, Side, TenantId, UserId};
+
+/// Who acts, for whom and as what.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Actor {
+    /// Patchwright itself.
+    System,
+    /// A person, or a token that acts for one.
+    Person {
+        /// Who.
+        user: UserId,
+        /// Of which tenant; the provider's people are of `PROVIDER`.
+        tenant: TenantId,
+        /// As what.
+        role: Role,
+    },
+}
+
+impl Actor {
+    /// Its id in records.
+    pub fn id(&self) -> String {
+        match self {
+            Self::System => "system".to_owned(),
+            Self::Person { user, .. } => user.to_string(),
+        }
+    }
+
+    /// Its role in records.
+    pub const fn role_word(&self) -> &'static str {
+        match self {
+            Self::System => "system",
+            Self::Person { role, .. } => role.as_str(),
+        }
+    }
+
+    /// Whose rows it may see: `None` for every tenant's.
+    ///
+    /// The filter stands in each query, so that no handler can forget it.
+    pub fn scope(&self) -> Option<TenantId> {
+        match self {
+            Self::System => None,
+            Self::Person { role, .. } if role.side() == Side::Provider => None,
+            Self::Person { tenant, .. } => Some(*tenant),
+        }
+    }
+
+    /// The tenant it belongs to.
+    pub const fn tenant(&self) -> TenantId {
+        match self {
+            Self::System => PROVIDER,
+            Self::Person { tenant, .. } => *tenant,
+        }
+    }
+}

@@ -1,0 +1,224 @@
+//! Where the database is, how to reach it, and the few differences between engines.
+
+use std::path::Path;
+use std::str::FromStr;
+use std::time::Duration;
+
+use sqlx::any::{AnyConnectOptions, AnyPoolOptions};
+use sqlx::{AnyConnection, AnyPool, AssertSqlSafe, Connection, Row};
+
+use crate::error::StoreError;
+
+/// The address of a database.
+#[derive(Clone)]
+pub struct Database {
+    engine: Engine,
+    url: String,
+}
+
+/// What speaks SQL.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Engine {
+    /// SQLite, embedded.
+    Sqlite,
+    /// PostgreSQL, or what speaks its protocol.
+    Postgres,
+}
+
+/// Migrations in order; the position of one, from 1, is the schema that it leads to.
+const MIGRATIONS: &[&str] = &[include_str!("../migrations/0001_cloud.sql")];
+
+impl Database {
+    /// An SQLite file, made where it is missing.
+    pub fn file(path: &Path) -> Self {
+        let mut url = "sqlite://".to_owned();
+        for c in path.to_string_lossy().chars() {
+            match c {
+                '%' => url.push_str("%25"),
+                '?' => url.push_str("%3F"),
+                '#' => url.push_str("%23"),
+                c => url.push(c),
+            }
+        }
+        url.push_str("?mode=rwc");
+        Self { engine: Engine::Sqlite, url }
+    }
+
+    /// Which engine answers there.
+    pub const fn engine(&self) -> Engine {
+        self.engine
+    }
+
+    pub(crate) async fn connect(&self, connections: u32) -> Result<AnyPool, StoreError> {
+        sqlx::any::install_default_drivers();
+        let engine = self.engine;
+        let options = AnyConnectOptions::from_str(&self.url)?;
+        let pool = AnyPoolOptions::new()
+            .max_connections(connections)
+            .acquire_timeout(Duration::from_secs(30))
+            .after_connect(move |connection, _| {
+                Box::pin(async move {
+                    for setting in engine.settings() {
+                        sqlx::raw_sql(*setting).execute(&mut *connection).await?;
+                    }
+                    Ok(())
+                })
+            })
+            .connect_with(options)
+            .await?;
+        Ok(pool)
+    }
+}
+
+impl FromStr for Database {
+    type Err = StoreError;
+
+    /// A path, or `postgres://…`.
+    fn from_str(address: &str) -> Result<Self, StoreError> {
+        if address.starts_with("postgres://") || address.starts_with("postgresql://") {
+            return Ok(Self { engine: Engine::Postgres, url: address.to_owned() });
+        }
+        if address.is_empty() || address.contains("://") {
+            let given = address.split_once('@').map_or(address, |(_, host)| host).to_owned();
+            return Err(StoreError::BadAddress { given });
+        }
+        Ok(Self::file(Path::new(address)))
+    }
+}
+
+/// Without the address, which may hold a password.
+impl std::fmt::Debug for Database {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Database").field("engine", &self.engine).finish_non_exhaustive()
+    }
+}
+
+impl Engine {
+    /// Set on each connection.
+    const fn settings(self) -> &'static [&'static str] {
+        match self {
+            // FULL: an acknowledged commit survives the loss of power, also in WAL mode.
+            Self::Sqlite => &[
+                "PRAGMA journal_mode = WAL",
+                "PRAGMA synchronous = FULL",
+                "PRAGMA foreign_keys = ON",
+                "PRAGMA trusted_schema = OFF",
+                "PRAGMA busy_timeout = 10000",
+            ],
+            Self::Postgres => &["SET TIME ZONE 'UTC'", "SET lock_timeout = '10s'"],
+        }
+    }
+
+    /// Begins a transaction that writes.
+    pub(crate) const fn begin(self) -> &'static str {
+        match self {
+            // Takes the lock at once: upgrading a read lock later could fail for good.
+            Self::Sqlite => "BEGIN IMMEDIATE",
+            Self::Postgres => "BEGIN",
+        }
+    }
+
+    /// How many may write at the same time.
+    pub(crate) const fn writers(self) -> usize {
+        match self {
+            Self::Sqlite => 1,
+            Self::Postgres => 4,
+        }
+    }
+
+    /// Schema text, written in SQLite's words, in this engine's.
+    fn schema(self, text: &str) -> String {
+        match self {
+            Self::Sqlite => text.to_owned(),
+            Self::Postgres => text
+                .replace(" INTEGER", " BIGINT")
+                .replace(" BLOB", " BYTEA")
+                .replace(") STRICT;", ");"),
+        }
+    }
+}
+
+/// Brings the schema to the one known here.
+pub(crate) async fn migrate(
+    engine: Engine,
+    connection: &mut AnyConnection,
+) -> Result<(), StoreError> {
+    sqlx::raw_sql(engine.begin()).execute(&mut *connection).await?;
+    match migrate_in_transaction(engine, connection).await {
+        Ok(()) => {
+            sqlx::raw_sql("COMMIT").execute(connection).await?;
+            Ok(())
+        }
+        Err(error) => {
+            // The first error is the one to tell; a connection that cannot roll back is dropped.
+            let _ = sqlx::raw_sql("ROLLBACK").execute(&mut *connection).await;
+            Err(error)
+        }
+    }
+}
+
+async fn migrate_in_transaction(
+    engine: Engine,
+    connection: &mut AnyConnection,
+) -> Result<(), StoreError> {
+    if engine == Engine::Postgres {
+        // Several processes may start at the same time; the number is ours alone.
+        sqlx::raw_sql("SELECT pg_advisory_xact_lock(7232643)").execute(&mut *connection).await?;
+    }
+    let versions = engine.schema(
+        "CREATE TABLE IF NOT EXISTS schema_versions (
+            version INTEGER PRIMARY KEY NOT NULL
+        ) STRICT;",
+    );
+    sqlx::raw_sql(AssertSqlSafe(versions)).execute(&mut *connection).await?;
+    let found: i64 = sqlx::query("SELECT COALESCE(MAX(version), 0) FROM schema_versions")
+        .fetch_one(&mut *connection)
+        .await?
+        .try_get(0)?;
+    let known = i64::try_from(MIGRATIONS.len()).unwrap_or(i64::MAX);
+    if found > known {
+        return Err(StoreError::TooNew { found, known });
+    }
+    for (version, migration) in (1..).zip(MIGRATIONS).filter(|&(version, _)| version > found) {
+        sqlx::raw_sql(AssertSqlSafe(engine.schema(migration))).execute(&mut *connection).await?;
+        sqlx::query("INSERT INTO schema_versions (version) VALUES ($1)")
+            .bind(version)
+            .execute(&mut *connection)
+            .await?;
+    }
+    Ok(())
+}
+
+/// Closes a connection whose state is not certain, instead of giving it back to its pool.
+pub(crate) async fn discard(connection: sqlx::pool::PoolConnection<sqlx::Any>) {
+    // Only a courtesy to the server: the connection is dropped whatever it answers.
+    let _ = connection.detach().close().await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_is_a_path_or_postgres() {
+        assert_eq!("a/b.db".parse::<Database>().unwrap().engine(), Engine::Sqlite);
+        assert_eq!("postgres://u@h/d".parse::<Database>().unwrap().engine(), Engine::Postgres);
+    }
+
+    #[test]
+    fn a_refused_address_does_not_tell_its_password() {
+        let refused = "mysql://me:secret@host/db".parse::<Database>().unwrap_err();
+
+        assert_eq!(refused.to_string(), "`host/db` is not the address of a database");
+    }
+
+    #[test]
+    fn the_schema_has_no_word_that_one_engine_lacks() {
+        for migration in MIGRATIONS {
+            let postgres = Engine::Postgres.schema(migration);
+            for word in ["INTEGER", "BLOB", "STRICT", "AUTOINCREMENT", "DATETIME"] {
+                assert!(!postgres.contains(word), "{word}");
+            }
+        }
+    }
+}

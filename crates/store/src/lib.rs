@@ -1,0 +1,440 @@
+//! What Patchwright remembers, on SQLite or PostgreSQL behind one code path.
+//!
+//! Whoever alters the cloud calls a verb of [`Store`]; it is answered after the change and the
+//! event that records it are durable, in one commit:
+//!
+//! ```text
+//! verb ─► queue ─► writer: BEGIN, each request behind a savepoint, COMMIT ─► answers
+//!                     state + event ──┘                                └─► sequence ─► ledger
+//! ```
+//!
+//! - Requests that arrive together share a commit, because a sync costs more than hundreds of them.
+//! - What an [`Actor`] may see is a range of tenants in each statement ([`Actor::scope`]).
+//! - A request with an idempotency key ([`Once`]) has its effect once, however often it is sent.
+//! - Time and randomness come through [`Environment`].
+//!
+//! # Failures
+//! A refused request leaves no trace. On a full disk requests are refused and reads go on. After a
+//! failed read or sync of the disk nothing is written any more until Patchwright starts again
+//! ([`StoreError::Failed`]): a later sync that succeeds proves nothing about what was lost before.
+
+mod access;
+mod actor;
+mod answers;
+mod cis;
+mod database;
+mod environment;
+mod error;
+mod event;
+mod lease;
+mod page;
+mod people;
+mod tenants;
+mod value;
+mod writer;
+
+use std::sync::Arc;
+
+use domain::cloud::{
+    CiId, EventId, EventKind, Login, Name, PROVIDER, SessionId, Slug, TenantId, TokenId, UserId,
+};
+use jiff::SignedDuration;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use sqlx::AnyPool;
+
+pub use access::{Identity, NewToken, Secret, Token};
+pub use actor::Actor;
+pub use answers::Once;
+pub use cis::{AgreedDuty, Ci, CiAlteration, CiFilter, ClassCounts, Labels, NewCi, Relation};
+pub use database::{Database, Engine};
+pub use environment::{Environment, System};
+pub use error::StoreError;
+pub use event::Event;
+pub use lease::Lease;
+pub use page::{Cursor, InvalidCursor, LONGEST_PAGE, Page, PageRequest};
+pub use people::{NewUser, PasswordHash, User};
+pub use tenants::{NewTenant, Tenant};
+
+use writer::{Change, Writer};
+
+/// Connections that read; SQLite readers do not wait for its writer.
+const READERS: u32 = 8;
+
+/// The memory of an installation.
+#[derive(Clone)]
+pub struct Store {
+    pool: AnyPool,
+    writer: Writer,
+    environment: Arc<dyn Environment>,
+}
+
+impl Store {
+    /// Opens a database, brings its schema up to date and starts writing for it.
+    ///
+    /// # Errors
+    /// If it cannot be reached, is damaged, or is a later Patchwright's.
+    pub async fn open(
+        database: &Database,
+        environment: Arc<dyn Environment>,
+    ) -> Result<Self, StoreError> {
+        let engine = database.engine();
+        let writers = u32::try_from(engine.writers()).unwrap_or(1);
+        let pool = database.connect(READERS + writers).await?;
+        let mut connection = pool.acquire().await?;
+        database::migrate(engine, &mut connection).await?;
+        drop(connection);
+        let writer = Writer::start(engine, &pool, &environment);
+        Ok(Self { pool, writer, environment })
+    }
+
+    /// Why no change is taken any more, if so.
+    pub fn failure(&self) -> Option<&str> {
+        self.writer.failure()
+    }
+
+    /// Whether the database answers.
+    pub async fn ping(&self) -> Result<(), StoreError> {
+        sqlx::query("SELECT 1").execute(&self.pool).await?;
+        Ok(())
+    }
+
+    /// Closes all connections; changes that wait are answered first.
+    pub async fn close(self) {
+        drop(self.writer);
+        self.pool.close().await;
+    }
+
+    async fn write<A, T>(&self, arguments: A, change: impl Change<A, T>) -> Result<T, StoreError>
+    where
+        A: Send + Sync + 'static,
+        T: Send + Sync + 'static,
+    {
+        self.writer.write(arguments, change).await
+    }
+
+    /// The same, but with the first answer given again to a request that is sent again.
+    async fn write_once<A, T>(
+        &self,
+        by: &Actor,
+        once: Option<Once>,
+        arguments: A,
+        change: impl Change<(Actor, A), T>,
+    ) -> Result<T, StoreError>
+    where
+        A: Send + Sync + 'static,
+        T: Serialize + DeserializeOwned + Send + Sync + 'static,
+    {
+        let arguments = (by.clone(), arguments);
+        let Some(once) = once else { return self.write(arguments, change).await };
+        self.write((arguments, once, change), |tx, (arguments, once, change)| {
+            Box::pin(async move {
+                let by = &arguments.0;
+                let corrupt = |error: serde_json::Error| StoreError::Corrupt {
+                    what: format!("a kept answer: {error}"),
+                };
+                if let Some(answer) = answers::given(tx, by, once).await? {
+                    return serde_json::from_str(&answer).map_err(corrupt);
+                }
+                let value = change(tx, arguments).await?;
+                let answer = serde_json::to_string(&value).map_err(corrupt)?;
+                answers::keep(tx, by, once, &answer).await?;
+                Ok(value)
+            })
+        })
+        .await
+    }
+}
+
+/// The installation and its tenants.
+impl Store {
+    /// Makes the provider and its first person, where there is none yet; says whether it did.
+    ///
+    /// # Errors
+    /// As every verb: see [`StoreError`].
+    pub async fn found(&self, provider: Name, first: NewUser) -> Result<bool, StoreError> {
+        self.write((provider, first), |tx, (provider, first)| {
+            Box::pin(async move {
+                if sqlx::query("SELECT 1 FROM tenants LIMIT 1")
+                    .fetch_optional(&mut *tx.connection)
+                    .await?
+                    .is_some()
+                {
+                    return Ok(false);
+                }
+                let new = NewTenant {
+                    slug: "provider".parse().map_err(|error: domain::cloud::InvalidName| {
+                        StoreError::Corrupt { what: error.to_string() }
+                    })?,
+                    name: provider.clone(),
+                    model: domain::cloud::ServiceModel::Iaas,
+                };
+                tenants::create(tx, &Actor::System, Some(PROVIDER), &new).await?;
+                people::create(tx, &Actor::System, first).await?;
+                Ok(true)
+            })
+        })
+        .await
+    }
+
+    /// Takes up a tenant.
+    pub async fn create_tenant(
+        &self,
+        by: &Actor,
+        once: Option<Once>,
+        new: NewTenant,
+    ) -> Result<Tenant, StoreError> {
+        self.write_once(by, once, new, |tx, (by, new)| Box::pin(tenants::create(tx, by, None, new)))
+            .await
+    }
+
+    /// The tenants that the actor may see.
+    pub async fn tenants(
+        &self,
+        by: &Actor,
+        page: &PageRequest,
+    ) -> Result<Page<Tenant>, StoreError> {
+        tenants::list(&self.pool, by.scope(), page).await
+    }
+
+    /// One tenant.
+    pub async fn tenant(&self, by: &Actor, id: TenantId) -> Result<Tenant, StoreError> {
+        tenants::get_one(&self.pool, by.scope(), id).await
+    }
+
+    /// The tenant with a short name.
+    pub async fn tenant_by_slug(&self, by: &Actor, slug: &Slug) -> Result<Tenant, StoreError> {
+        tenants::by_slug(&self.pool, by.scope(), slug).await
+    }
+}
+
+/// People and what they sign in with.
+impl Store {
+    /// Gives a person access.
+    pub async fn create_user(
+        &self,
+        by: &Actor,
+        once: Option<Once>,
+        new: NewUser,
+    ) -> Result<User, StoreError> {
+        self.write_once(by, once, new, |tx, (by, new)| Box::pin(people::create(tx, by, new))).await
+    }
+
+    /// Takes a person's access away, sessions and tokens included.
+    pub async fn disable_user(&self, by: &Actor, id: UserId) -> Result<User, StoreError> {
+        self.write((by.clone(), id), |tx, (by, id)| Box::pin(people::disable(tx, by, *id))).await
+    }
+
+    /// The people whom the actor may see.
+    pub async fn users(&self, by: &Actor, page: &PageRequest) -> Result<Page<User>, StoreError> {
+        people::list(&self.pool, by.scope(), page).await
+    }
+
+    /// One person.
+    pub async fn user(&self, by: &Actor, id: UserId) -> Result<User, StoreError> {
+        people::get_one(&self.pool, by.scope(), id).await
+    }
+
+    /// Who signs in so, for comparing the password; disabled people are not found.
+    pub async fn user_by_login(
+        &self,
+        login: &Login,
+    ) -> Result<Option<(User, Option<PasswordHash>)>, StoreError> {
+        let found = people::by_login(&self.pool, login).await?;
+        Ok(found.filter(|(user, _)| user.disabled_at.is_none()))
+    }
+
+    /// Opens a session for somebody who has proven who they are.
+    pub async fn open_session(
+        &self,
+        user: User,
+        lifetime: SignedDuration,
+    ) -> Result<(SessionId, Secret), StoreError> {
+        self.write((user, lifetime), |tx, (user, lifetime)| {
+            Box::pin(access::open_session(tx, user, *lifetime))
+        })
+        .await
+    }
+
+    /// Ends one's own session.
+    pub async fn close_session(&self, by: &Actor, id: SessionId) -> Result<(), StoreError> {
+        self.write((by.clone(), id), |tx, (by, id)| Box::pin(access::close_session(tx, by, *id)))
+            .await
+    }
+
+    /// Makes an API token that acts for the actor. Its secret is told this once.
+    pub async fn create_token(
+        &self,
+        by: &Actor,
+        new: NewToken,
+    ) -> Result<(Token, Secret), StoreError> {
+        self.write((by.clone(), new), |tx, (by, new)| Box::pin(access::create_token(tx, by, new)))
+            .await
+    }
+
+    /// Takes an API token back.
+    pub async fn revoke_token(&self, by: &Actor, id: TokenId) -> Result<Token, StoreError> {
+        self.write((by.clone(), id), |tx, (by, id)| Box::pin(access::revoke_token(tx, by, *id)))
+            .await
+    }
+
+    /// The tokens that the actor may see.
+    pub async fn tokens(&self, by: &Actor, page: &PageRequest) -> Result<Page<Token>, StoreError> {
+        access::tokens(&self.pool, by.scope(), page).await
+    }
+
+    /// Who stands behind a secret now, if anybody.
+    pub async fn identify(&self, secret: &Secret) -> Result<Option<Identity>, StoreError> {
+        access::identify(&self.pool, secret, self.environment.now()).await
+    }
+}
+
+/// Configuration items.
+impl Store {
+    /// Takes up a configuration item.
+    pub async fn create_ci(
+        &self,
+        by: &Actor,
+        once: Option<Once>,
+        new: NewCi,
+    ) -> Result<Ci, StoreError> {
+        self.write_once(by, once, new, |tx, (by, new)| Box::pin(cis::create(tx, by, new))).await
+    }
+
+    /// Takes up several configuration items, or none of them.
+    pub async fn create_cis(
+        &self,
+        by: &Actor,
+        once: Option<Once>,
+        new: Vec<NewCi>,
+    ) -> Result<Vec<Ci>, StoreError> {
+        self.write_once(by, once, new, |tx, (by, new)| {
+            Box::pin(async move {
+                let mut created = Vec::with_capacity(new.len());
+                for new in new {
+                    created.push(cis::create(tx, by, new).await?);
+                }
+                Ok(created)
+            })
+        })
+        .await
+    }
+
+    /// Alters a configuration item; with `expected`, only if it is still at that version.
+    pub async fn alter_ci(
+        &self,
+        by: &Actor,
+        id: CiId,
+        expected: Option<i64>,
+        alteration: CiAlteration,
+    ) -> Result<Ci, StoreError> {
+        self.write((by.clone(), alteration), move |tx, (by, alteration)| {
+            Box::pin(cis::alter(tx, by, id, expected, alteration))
+        })
+        .await
+    }
+
+    /// Takes a configuration item out of the cloud; with `expected`, only if it is still at that
+    /// version.
+    pub async fn retire_ci(
+        &self,
+        by: &Actor,
+        id: CiId,
+        expected: Option<i64>,
+    ) -> Result<Ci, StoreError> {
+        self.write(by.clone(), move |tx, by| Box::pin(cis::retire(tx, by, id, expected))).await
+    }
+
+    /// The configuration items that the actor may see.
+    pub async fn cis(
+        &self,
+        by: &Actor,
+        filter: &CiFilter,
+        page: &PageRequest,
+    ) -> Result<Page<Ci>, StoreError> {
+        cis::list(&self.pool, by.scope(), filter, page).await
+    }
+
+    /// One configuration item.
+    pub async fn ci(&self, by: &Actor, id: CiId) -> Result<Ci, StoreError> {
+        cis::get_one(&self.pool, by.scope(), id).await
+    }
+
+    /// How many configuration items the actor may see, by class.
+    pub async fn ci_counts(&self, by: &Actor) -> Result<ClassCounts, StoreError> {
+        cis::counts(&self.pool, by.scope()).await
+    }
+
+    /// Relates two configuration items; nothing happens where they are already.
+    pub async fn relate(&self, by: &Actor, relation: Relation) -> Result<(), StoreError> {
+        self.write((by.clone(), relation), |tx, (by, relation)| {
+            Box::pin(cis::relate(tx, by, relation))
+        })
+        .await
+    }
+
+    /// Ends a relation.
+    pub async fn unrelate(&self, by: &Actor, relation: Relation) -> Result<(), StoreError> {
+        self.write((by.clone(), relation), |tx, (by, relation)| {
+            Box::pin(cis::unrelate(tx, by, relation))
+        })
+        .await
+    }
+
+    /// The relations of a configuration item that the actor may see.
+    pub async fn relations(&self, by: &Actor, id: CiId) -> Result<Vec<Relation>, StoreError> {
+        let ci = self.ci(by, id).await?;
+        cis::relations(&self.pool, by.scope(), ci.id).await
+    }
+}
+
+/// Events and background work.
+impl Store {
+    /// Gives events that wait their places in the ledger, at most so many; says how many.
+    pub async fn sequence_events(&self, at_most: u32) -> Result<u64, StoreError> {
+        self.write((), move |tx, ()| Box::pin(event::sequence(tx, i64::from(at_most)))).await
+    }
+
+    /// The events from a place in the ledger on, at most so many.
+    pub async fn sequenced_events(
+        &self,
+        from: u64,
+        at_most: u32,
+    ) -> Result<Vec<Event>, StoreError> {
+        event::sequenced(&self.pool, from, i64::from(at_most)).await
+    }
+
+    /// The recorded events that the actor may see, after one of them, oldest first.
+    pub async fn events(
+        &self,
+        by: &Actor,
+        after: Option<EventId>,
+        at_most: u32,
+    ) -> Result<Vec<Event>, StoreError> {
+        event::after(&self.pool, by.scope(), after, i64::from(at_most)).await
+    }
+
+    /// How many events the ledger must hold, by tenant and kind.
+    pub async fn event_counts(&self) -> Result<Vec<(TenantId, EventKind, u64)>, StoreError> {
+        event::counts(&self.pool).await
+    }
+
+    /// Takes or renews the lease on a piece of background work; `None` where another process has
+    /// it.
+    pub async fn take_lease(
+        &self,
+        work: &'static str,
+        holder: &str,
+        lifetime: SignedDuration,
+    ) -> Result<Option<Lease>, StoreError> {
+        self.write(holder.to_owned(), move |tx, holder| {
+            Box::pin(lease::take(tx, work, holder, lifetime))
+        })
+        .await
+    }
+
+    /// Forgets answers whose time is over; says how many.
+    pub async fn forget_old_answers(&self) -> Result<u64, StoreError> {
+        self.write((), |tx, ()| Box::pin(answers::forget(tx))).await
+    }
+}

@@ -1,0 +1,214 @@
+//! People, and what they sign in with.
+
+use domain::cloud::{EventKind, Login, Name, Role, TenantId, UserId};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use sqlx::AnyPool;
+use sqlx::any::AnyRow;
+
+use crate::actor::Actor;
+use crate::error::StoreError;
+use crate::event::NewEvent;
+use crate::page::{Cursor, Page, PageRequest, range};
+use crate::value::{get, parsed, time, time_or_none};
+use crate::writer::Tx;
+
+/// A person with access.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct User {
+    /// Its id.
+    pub id: UserId,
+    /// Whose person it is.
+    pub tenant: TenantId,
+    /// What it signs in with.
+    pub login: Login,
+    /// For people.
+    pub name: Name,
+    /// What it may do.
+    pub role: Role,
+    /// Since when it may do nothing.
+    pub disabled_at: Option<Timestamp>,
+    /// Since when it has access.
+    pub created_at: Timestamp,
+    /// Raised by each alteration.
+    pub version: i64,
+}
+
+/// A person who is to have access.
+#[derive(Debug, Clone)]
+pub struct NewUser {
+    /// Whose person it is.
+    pub tenant: TenantId,
+    /// What it will sign in with.
+    pub login: Login,
+    /// For people.
+    pub name: Name,
+    /// What it may do; of the side that the tenant is on.
+    pub role: Role,
+    /// Hash of its password in PHC's string form; none where it signs in elsewhere.
+    pub password: Option<PasswordHash>,
+}
+
+/// The hash of a password, which never shows.
+#[derive(Clone, PartialEq, Eq)]
+pub struct PasswordHash(pub String);
+
+impl std::fmt::Debug for PasswordHash {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("PasswordHash(…)")
+    }
+}
+
+macro_rules! select {
+    ($rest:literal) => {
+        concat!(
+            "SELECT id, tenant_id, login, name, role, password, disabled_at, created_at, version
+             FROM users ",
+            $rest
+        )
+    };
+}
+
+pub(crate) async fn create(tx: &mut Tx<'_>, by: &Actor, new: &NewUser) -> Result<User, StoreError> {
+    let is_provider = new.tenant == domain::cloud::PROVIDER;
+    if is_provider != (new.role.side() == domain::cloud::Side::Provider) {
+        return Err(StoreError::Refused {
+            reason: format!("the role {} is not one of that side's", new.role),
+            help: "give the provider's people provider roles, and a tenant's people tenant roles",
+        });
+    }
+    let id = UserId::new(tx.now, tx.random());
+    sqlx::query(
+        "INSERT INTO users
+         (id, tenant_id, login, name, role, password, disabled_at, created_at, version)
+         VALUES ($1, $2, $3, $4, $5, $6, NULL, $7, 1)",
+    )
+    .bind(id.to_string())
+    .bind(new.tenant.to_string())
+    .bind(new.login.as_str())
+    .bind(new.name.as_str())
+    .bind(new.role.as_str())
+    .bind(new.password.as_ref().map(|it| it.0.clone()))
+    .bind(tx.now.as_microsecond())
+    .execute(&mut *tx.connection)
+    .await
+    .map_err(StoreError::exists("user", &new.login))?;
+    tx.record(NewEvent {
+        tenant: new.tenant,
+        kind: EventKind::UserCreated,
+        by: by.clone(),
+        object: id.to_string(),
+        version: 1,
+        payload: json!({ "login": new.login, "name": new.name, "role": new.role }),
+    });
+    Ok(User {
+        id,
+        tenant: new.tenant,
+        login: new.login.clone(),
+        name: new.name.clone(),
+        role: new.role,
+        disabled_at: None,
+        created_at: tx.now,
+        version: 1,
+    })
+}
+
+/// Takes a person's access away, and ends all that it had open.
+pub(crate) async fn disable(tx: &mut Tx<'_>, by: &Actor, id: UserId) -> Result<User, StoreError> {
+    let (low, high) = range(by.scope());
+    let row = sqlx::query(
+        "UPDATE users SET disabled_at = COALESCE(disabled_at, $1), version = version + 1
+         WHERE id = $2 AND tenant_id BETWEEN $3 AND $4
+         RETURNING id, tenant_id, login, name, role, password, disabled_at, created_at, version",
+    )
+    .bind(tx.now.as_microsecond())
+    .bind(id.to_string())
+    .bind(low)
+    .bind(high)
+    .fetch_optional(&mut *tx.connection)
+    .await?;
+    let user = row.as_ref().map_or_else(|| Err(StoreError::not_found("user", &id)), read)?;
+    for statement in [
+        "DELETE FROM sessions WHERE user_id = $1",
+        "UPDATE tokens SET revoked_at = COALESCE(revoked_at, $2) WHERE user_id = $1",
+    ] {
+        let query = sqlx::query(statement).bind(id.to_string());
+        let query =
+            if statement.contains("$2") { query.bind(tx.now.as_microsecond()) } else { query };
+        query.execute(&mut *tx.connection).await?;
+    }
+    tx.record(NewEvent {
+        tenant: user.tenant,
+        kind: EventKind::UserDisabled,
+        by: by.clone(),
+        object: id.to_string(),
+        version: user.version,
+        payload: json!({ "login": user.login }),
+    });
+    Ok(user)
+}
+
+pub(crate) async fn list(
+    pool: &AnyPool,
+    scope: Option<TenantId>,
+    request: &PageRequest,
+) -> Result<Page<User>, StoreError> {
+    let (low, high) = range(scope);
+    let (tenant, id) = request.place();
+    let rows = sqlx::query(select!(
+        "WHERE tenant_id BETWEEN $1 AND $2 AND (tenant_id, id) > ($3, $4)
+         ORDER BY tenant_id, id LIMIT $5"
+    ))
+    .bind(low)
+    .bind(high)
+    .bind(tenant)
+    .bind(id)
+    .bind(request.fetched())
+    .fetch_all(pool)
+    .await?;
+    let users = rows.iter().map(read).collect::<Result<_, _>>()?;
+    Ok(request.cut(users, |user: &User| Cursor::new(user.tenant, user.id)))
+}
+
+pub(crate) async fn get_one(
+    pool: &AnyPool,
+    scope: Option<TenantId>,
+    id: UserId,
+) -> Result<User, StoreError> {
+    let (low, high) = range(scope);
+    let row = sqlx::query(select!("WHERE id = $1 AND tenant_id BETWEEN $2 AND $3"))
+        .bind(id.to_string())
+        .bind(low)
+        .bind(high)
+        .fetch_optional(pool)
+        .await?;
+    row.as_ref().map_or_else(|| Err(StoreError::not_found("user", &id)), read)
+}
+
+/// The person who signs in so, with the hash of its password.
+pub(crate) async fn by_login(
+    pool: &AnyPool,
+    login: &Login,
+) -> Result<Option<(User, Option<PasswordHash>)>, StoreError> {
+    let row =
+        sqlx::query(select!("WHERE login = $1")).bind(login.as_str()).fetch_optional(pool).await?;
+    row.map(|row| {
+        let password: Option<String> = get(&row, "password")?;
+        Ok((read(&row)?, password.map(PasswordHash)))
+    })
+    .transpose()
+}
+
+fn read(row: &AnyRow) -> Result<User, StoreError> {
+    Ok(User {
+        id: parsed(row, "id")?,
+        tenant: parsed(row, "tenant_id")?,
+        login: parsed(row, "login")?,
+        name: parsed(row, "name")?,
+        role: parsed(row, "role")?,
+        disabled_at: time_or_none(row, "disabled_at")?,
+        created_at: time(row, "created_at")?,
+        version: get(row, "version")?,
+    })
+}

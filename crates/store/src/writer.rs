@@ -1,0 +1,293 @@
+//! Group commit: requests that arrive together share a transaction, and each is answered after
+//! it is durable.
+//!
+//! One sync of the disk costs as much as hundreds of small changes. A writer takes all that wait,
+//! runs each behind a savepoint, so that one that is refused leaves no trace, and commits them as
+//! one.
+
+use std::sync::{Arc, OnceLock};
+
+use futures_util::future::BoxFuture;
+use jiff::Timestamp;
+use sqlx::pool::PoolConnection;
+use sqlx::{Any, AnyConnection, AnyPool};
+use tokio::sync::{Mutex, mpsc, oneshot};
+
+use crate::database::{Engine, discard};
+use crate::environment::{Environment, random};
+use crate::error::StoreError;
+use crate::event::{self, EventIds, NewEvent};
+
+/// Most requests in one transaction: bounds how long the first of them waits.
+const BATCH: usize = 256;
+
+/// Most requests that wait; beyond it callers are told to come back.
+const QUEUE: usize = 4096;
+
+/// A change in the making.
+pub(crate) struct Tx<'c> {
+    pub(crate) connection: &'c mut AnyConnection,
+    /// The instant of the change.
+    pub(crate) now: Timestamp,
+    pub(crate) event_ids: &'c EventIds,
+    environment: &'c dyn Environment,
+    events: Vec<NewEvent>,
+}
+
+impl Tx<'_> {
+    /// Says what happens. Goes into the same commit as the change itself.
+    pub(crate) fn record(&mut self, event: NewEvent) {
+        self.events.push(event);
+    }
+
+    /// Random bytes.
+    pub(crate) fn random<const N: usize>(&self) -> [u8; N] {
+        random(self.environment)
+    }
+}
+
+/// What a change is made of: its arguments, and the function that makes it of them.
+pub(crate) trait Change<A, T>:
+    for<'t, 'c> Fn(&'t mut Tx<'c>, &'t A) -> BoxFuture<'t, Result<T, StoreError>>
+    + Send
+    + Sync
+    + 'static
+{
+}
+
+impl<A, T, F> Change<A, T> for F where
+    F: for<'t, 'c> Fn(&'t mut Tx<'c>, &'t A) -> BoxFuture<'t, Result<T, StoreError>>
+        + Send
+        + Sync
+        + 'static
+{
+}
+
+/// A request in the queue, whatever it answers.
+trait Request: Send + Sync {
+    fn run<'t>(&'t mut self, tx: &'t mut Tx<'_>) -> BoxFuture<'t, Result<(), StoreError>>;
+    fn answer(self: Box<Self>, outcome: Result<(), StoreError>);
+}
+
+struct Waiting<A, T, F> {
+    arguments: A,
+    change: F,
+    value: Option<T>,
+    caller: oneshot::Sender<Result<T, StoreError>>,
+}
+
+impl<A, T, F> Request for Waiting<A, T, F>
+where
+    A: Send + Sync,
+    T: Send + Sync,
+    F: Change<A, T>,
+{
+    fn run<'t>(&'t mut self, tx: &'t mut Tx<'_>) -> BoxFuture<'t, Result<(), StoreError>> {
+        Box::pin(async move {
+            self.value = Some((self.change)(tx, &self.arguments).await?);
+            Ok(())
+        })
+    }
+
+    fn answer(self: Box<Self>, outcome: Result<(), StoreError>) {
+        let answer = match (outcome, self.value) {
+            (Ok(()), Some(value)) => Ok(value),
+            (Err(error), _) => Err(error),
+            (Ok(()), None) => Err(StoreError::Corrupt { what: "a change without a value".into() }),
+        };
+        // A caller that went away does not undo what is committed.
+        let _ = self.caller.send(answer);
+    }
+}
+
+/// The way in for changes.
+#[derive(Clone)]
+pub(crate) struct Writer {
+    queue: mpsc::Sender<Box<dyn Request>>,
+    failed: Arc<OnceLock<String>>,
+}
+
+impl Writer {
+    /// Starts as many writers as the engine lets write at the same time. They end with the last
+    /// `Writer`.
+    pub(crate) fn start(
+        engine: Engine,
+        pool: &AnyPool,
+        environment: &Arc<dyn Environment>,
+    ) -> Self {
+        let (queue, requests) = mpsc::channel(QUEUE);
+        let requests = Arc::new(Mutex::new(requests));
+        let failed = Arc::new(OnceLock::new());
+        let event_ids = Arc::new(EventIds::default());
+        for _ in 0..engine.writers() {
+            let worker = Worker {
+                engine,
+                pool: pool.clone(),
+                environment: Arc::clone(environment),
+                event_ids: Arc::clone(&event_ids),
+                failed: Arc::clone(&failed),
+            };
+            tokio::spawn(worker.serve(Arc::clone(&requests)));
+        }
+        Self { queue, failed }
+    }
+
+    /// Makes a change and answers once it is durable.
+    pub(crate) async fn write<A, T>(
+        &self,
+        arguments: A,
+        change: impl Change<A, T>,
+    ) -> Result<T, StoreError>
+    where
+        A: Send + Sync + 'static,
+        T: Send + Sync + 'static,
+    {
+        if let Some(reason) = self.failed.get() {
+            return Err(StoreError::Failed { reason: reason.clone() });
+        }
+        let (caller, answer) = oneshot::channel();
+        self.queue
+            .try_send(Box::new(Waiting { arguments, change, value: None, caller }))
+            .map_err(|_| StoreError::Busy)?;
+        answer.await.unwrap_or_else(|_| {
+            let reason = self.failed.get().cloned().unwrap_or_else(|| "the writer ended".into());
+            Err(StoreError::Failed { reason })
+        })
+    }
+
+    /// Why no change is taken any more, if so.
+    pub(crate) fn failure(&self) -> Option<&str> {
+        self.failed.get().map(String::as_str)
+    }
+}
+
+struct Worker {
+    engine: Engine,
+    pool: AnyPool,
+    environment: Arc<dyn Environment>,
+    event_ids: Arc<EventIds>,
+    failed: Arc<OnceLock<String>>,
+}
+
+type Requests = Arc<Mutex<mpsc::Receiver<Box<dyn Request>>>>;
+
+impl Worker {
+    async fn serve(self, requests: Requests) {
+        let mut batch = Vec::with_capacity(BATCH);
+        loop {
+            if requests.lock().await.recv_many(&mut batch, BATCH).await == 0 {
+                return;
+            }
+            self.commit(&mut batch).await;
+        }
+    }
+
+    /// Commits a batch and answers each of its requests.
+    async fn commit(&self, batch: &mut Vec<Box<dyn Request>>) {
+        if let Some(reason) = self.failed.get() {
+            answer_all(batch.drain(..), &StoreError::Failed { reason: reason.clone() });
+            return;
+        }
+        let mut connection = match self.pool.acquire().await {
+            Ok(connection) => connection,
+            Err(error) => return answer_all(batch.drain(..), &error.into()),
+        };
+        let mut done = Vec::with_capacity(batch.len());
+        if let Err(error) = self.run(&mut connection, batch, &mut done).await {
+            // Nothing was committed: with the connection goes the transaction.
+            discard(connection).await;
+            self.note(&error);
+            answer_all(done.into_iter().chain(batch.drain(..)), &error);
+            return;
+        }
+        match sqlx::raw_sql("COMMIT").execute(&mut *connection).await {
+            Ok(_) => done.into_iter().for_each(|request| request.answer(Ok(()))),
+            Err(error) => self.refuse_commit(connection, done, error).await,
+        }
+    }
+
+    /// Runs each request behind a savepoint; those that are refused are answered at once.
+    async fn run(
+        &self,
+        connection: &mut PoolConnection<Any>,
+        batch: &mut Vec<Box<dyn Request>>,
+        done: &mut Vec<Box<dyn Request>>,
+    ) -> Result<(), StoreError> {
+        sqlx::raw_sql(self.engine.begin()).execute(&mut **connection).await?;
+        let now = self.environment.now();
+        for mut request in batch.drain(..) {
+            match self.run_one(connection, &mut *request, now).await {
+                Ok(Ok(())) => done.push(request),
+                Ok(Err(refused)) => request.answer(Err(refused)),
+                Err(broken) => {
+                    request.answer(Err(broken.clone()));
+                    return Err(broken);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Outside: whether the transaction can go on. Inside: whether the request was refused, which
+    /// leaves no trace of it.
+    async fn run_one(
+        &self,
+        connection: &mut PoolConnection<Any>,
+        request: &mut dyn Request,
+        now: Timestamp,
+    ) -> Result<Result<(), StoreError>, StoreError> {
+        sqlx::raw_sql("SAVEPOINT request").execute(&mut **connection).await?;
+        let mut tx = Tx {
+            connection: &mut *connection,
+            now,
+            event_ids: &self.event_ids,
+            environment: &*self.environment,
+            events: Vec::new(),
+        };
+        let mut outcome = request.run(&mut tx).await;
+        if outcome.is_ok() {
+            let events = std::mem::take(&mut tx.events);
+            outcome = event::insert(&mut tx, events).await;
+        }
+        if outcome.is_err() {
+            sqlx::raw_sql("ROLLBACK TO SAVEPOINT request").execute(&mut **connection).await?;
+        }
+        sqlx::raw_sql("RELEASE SAVEPOINT request").execute(&mut **connection).await?;
+        match outcome {
+            Err(error) if error.is_fatal() => Err(error),
+            outcome => Ok(outcome),
+        }
+    }
+
+    async fn refuse_commit(
+        &self,
+        connection: PoolConnection<Any>,
+        done: Vec<Box<dyn Request>>,
+        error: sqlx::Error,
+    ) {
+        discard(connection).await;
+        let error = match error {
+            sqlx::Error::Database(_) => StoreError::from(error),
+            error => StoreError::OutcomeUnknown(Arc::new(error)),
+        };
+        self.note(&error);
+        answer_all(done.into_iter(), &error);
+    }
+
+    /// Stops for good after a failure of the disk: a later sync that succeeds proves nothing
+    /// about pages that an earlier one lost.
+    fn note(&self, error: &StoreError) {
+        if error.is_fatal() {
+            let reason = match error {
+                StoreError::Database(source) => source.to_string(),
+                error => error.to_string(),
+            };
+            // The first failure is the one that counts.
+            let _ = self.failed.set(reason);
+        }
+    }
+}
+
+fn answer_all(requests: impl Iterator<Item = Box<dyn Request>>, error: &StoreError) {
+    requests.for_each(|request| request.answer(Err(error.clone())));
+}
