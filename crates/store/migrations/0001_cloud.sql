@@ -99,7 +99,7 @@ CREATE TABLE events (
     sequence INTEGER UNIQUE
 ) STRICT;
 CREATE INDEX events_waiting ON events (id) WHERE sequence IS NULL;
-CREATE INDEX events_of_tenant ON events (tenant_id, id);
+CREATE INDEX events_of_tenant ON events (tenant_id, sequence);
 CREATE INDEX events_of_object ON events (object, id);
 
 -- One row: how many events have a place.

@@ -11,6 +11,7 @@ use sqlx::{AnyPool, Row};
 
 use crate::actor::Actor;
 use crate::error::StoreError;
+use crate::page::range;
 use crate::value::{get, parsed, time};
 use crate::writer::Tx;
 
@@ -131,38 +132,22 @@ pub(crate) async fn sequence(tx: &mut Tx<'_>, at_most: i64) -> Result<u64, Store
     Ok(given)
 }
 
-/// The events from a place in the ledger on, at most so many.
-pub(crate) async fn sequenced(
+/// The events of a scope from a place in the ledger on, at most so many.
+pub(crate) async fn list(
     pool: &AnyPool,
+    scope: Option<TenantId>,
     from: u64,
     at_most: i64,
 ) -> Result<Vec<Event>, StoreError> {
+    let (low, high) = range(scope);
     let rows = sqlx::query(
         "SELECT id, tenant_id, at, kind, actor, role, object, object_version, payload, salt, sequence
-         FROM events WHERE sequence >= $1 ORDER BY sequence LIMIT $2",
+         FROM events WHERE sequence >= $1 AND tenant_id BETWEEN $2 AND $3
+         ORDER BY sequence LIMIT $4",
     )
     .bind(i64::try_from(from).unwrap_or(i64::MAX))
-    .bind(at_most)
-    .fetch_all(pool)
-    .await?;
-    rows.iter().map(read).collect()
-}
-
-/// A tenant's events after one of them, oldest first; `None` for every tenant's.
-pub(crate) async fn after(
-    pool: &AnyPool,
-    tenant: Option<TenantId>,
-    after: Option<EventId>,
-    at_most: i64,
-) -> Result<Vec<Event>, StoreError> {
-    let rows = sqlx::query(
-        "SELECT id, tenant_id, at, kind, actor, role, object, object_version, payload, salt, sequence
-         FROM events
-         WHERE ($1 = '' OR tenant_id = $1) AND id > $2 AND sequence IS NOT NULL
-         ORDER BY id LIMIT $3",
-    )
-    .bind(tenant.map(|it| it.to_string()).unwrap_or_default())
-    .bind(after.map(|it| it.to_string()).unwrap_or_default())
+    .bind(low)
+    .bind(high)
     .bind(at_most)
     .fetch_all(pool)
     .await?;

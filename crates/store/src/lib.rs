@@ -26,6 +26,7 @@ mod database;
 mod environment;
 mod error;
 mod event;
+mod keys;
 mod lease;
 mod page;
 mod people;
@@ -36,7 +37,7 @@ mod writer;
 use std::sync::Arc;
 
 use domain::cloud::{
-    CiId, EventId, EventKind, Login, Name, PROVIDER, SessionId, Slug, TenantId, TokenId, UserId,
+    CiId, EventKind, Login, Name, PROVIDER, SessionId, Slug, TenantId, TokenId, UserId,
 };
 use jiff::SignedDuration;
 use serde::Serialize;
@@ -51,6 +52,7 @@ pub use database::{Database, Engine};
 pub use environment::{Environment, System};
 pub use error::StoreError;
 pub use event::Event;
+pub use keys::{Key, MasterKey, MasterKeyError};
 pub use lease::Lease;
 pub use page::{Cursor, InvalidCursor, LONGEST_PAGE, Page, PageRequest};
 pub use people::{NewUser, PasswordHash, User};
@@ -86,6 +88,24 @@ impl Store {
         drop(connection);
         let writer = Writer::start(engine, &pool, &environment);
         Ok(Self { pool, writer, environment })
+    }
+
+    /// A key of the installation by its name, made when first asked for.
+    ///
+    /// # Errors
+    /// If it was sealed under another master key.
+    pub async fn key(
+        &self,
+        master: &Arc<MasterKey>,
+        name: &'static str,
+    ) -> Result<Key, StoreError> {
+        self.write(Arc::clone(master), move |tx, master| Box::pin(keys::key(tx, master, name)))
+            .await
+    }
+
+    /// The time and randomness that it lives by.
+    pub fn environment(&self) -> &dyn Environment {
+        &*self.environment
     }
 
     /// Why no change is taken any more, if so.
@@ -401,17 +421,17 @@ impl Store {
         from: u64,
         at_most: u32,
     ) -> Result<Vec<Event>, StoreError> {
-        event::sequenced(&self.pool, from, i64::from(at_most)).await
+        event::list(&self.pool, None, from, i64::from(at_most)).await
     }
 
-    /// The recorded events that the actor may see, after one of them, oldest first.
+    /// The recorded events that the actor may see, from a place in the ledger on, oldest first.
     pub async fn events(
         &self,
         by: &Actor,
-        after: Option<EventId>,
+        from: u64,
         at_most: u32,
     ) -> Result<Vec<Event>, StoreError> {
-        event::after(&self.pool, by.scope(), after, i64::from(at_most)).await
+        event::list(&self.pool, by.scope(), from, i64::from(at_most)).await
     }
 
     /// How many events the ledger must hold, by tenant and kind.

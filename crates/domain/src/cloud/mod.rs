@@ -21,6 +21,8 @@ pub use name::{InvalidName, LabelKey, Login, Name, Slug};
 pub use role::{Access, Role, Side};
 
 /// Writes an enum whose values have one word each, in storage, in the API and in the CLI.
+#[doc(hidden)]
+#[macro_export]
 macro_rules! words {
     ($(#[$meta:meta])* $name:ident { $($(#[$doc:meta])* $variant:ident = $word:literal,)+ }) => {
         $(#[$meta])*
@@ -53,17 +55,14 @@ macro_rules! words {
 
             fn from_str(word: &str) -> Result<Self, Self::Err> {
                 Self::ALL.iter().copied().find(|it| it.as_str() == word).ok_or_else(|| {
-                    $crate::cloud::UnknownWord {
-                        what: stringify!($name),
-                        word: word.to_owned(),
-                        known: Self::ALL.iter().map(|it| it.as_str()).collect(),
-                    }
+                    let known = Self::ALL.iter().map(|it| it.as_str()).collect();
+                    $crate::cloud::UnknownWord::new(stringify!($name), word, known)
                 })
             }
         }
     };
 }
-pub(crate) use words;
+pub use words;
 
 /// A word that is none of those known.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -75,6 +74,11 @@ pub struct UnknownWord {
 }
 
 impl UnknownWord {
+    /// Says what was meant, what was given, and what there is.
+    pub fn new(what: &'static str, word: &str, known: Vec<&'static str>) -> Self {
+        Self { what, word: word.chars().take(64).collect(), known }
+    }
+
     /// The known words.
     pub fn help(&self) -> String {
         format!("use one of {}", self.known.join(", "))

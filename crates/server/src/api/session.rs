@@ -1,0 +1,123 @@
+//! `/session`: signing in and out.
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::IntoResponse;
+use domain::cloud::{Access, Role, TenantId, UserId};
+use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
+use store::{Actor, Secret};
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::{Body, Problems};
+use crate::App;
+use crate::caller::Caller;
+use crate::gate::Action;
+use crate::problem::{Kind, Problem};
+
+/// How long a session lives.
+pub(crate) const LIFETIME: SignedDuration = SignedDuration::from_hours(12);
+
+pub(super) fn routes() -> OpenApiRouter<App> {
+    OpenApiRouter::new().routes(routes!(open, read, close))
+}
+
+/// What a person signs in with.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct SignIn {
+    #[schema(example = "anna@example.org")]
+    login: String,
+    #[schema(format = Password)]
+    password: String,
+}
+
+/// An open session.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct Session {
+    /// Send it as `Authorization: Bearer …`.
+    #[schema(example = "pws_…")]
+    secret: String,
+    #[schema(value_type = String, format = DateTime)]
+    expires_at: Timestamp,
+}
+
+/// Who one is.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct Account {
+    #[schema(value_type = String)]
+    user: UserId,
+    #[schema(value_type = String)]
+    tenant: TenantId,
+    #[schema(value_type = String, example = "operator")]
+    role: Role,
+    /// `read` or `write`.
+    #[schema(value_type = String, example = "write")]
+    access: Access,
+}
+
+/// Sign in.
+#[utoipa::path(post, path = "/session", tag = "session", request_body = SignIn, security(()),
+    responses((status = 201, body = Session), Problems))]
+async fn open(
+    State(app): State<App>,
+    Body(SignIn { login, password }): Body<SignIn>,
+) -> Result<impl IntoResponse, Problem> {
+    let (secret, expires_at) = sign_in(&app, &login, password).await?;
+    let session = Session { secret: secret.reveal().to_owned(), expires_at };
+    Ok((StatusCode::CREATED, Json(session)))
+}
+
+/// Who one is.
+#[utoipa::path(get, path = "/session", tag = "session",
+    responses((status = 200, body = Account), Problems))]
+async fn read(State(app): State<App>, caller: Caller) -> Result<Json<Account>, Problem> {
+    let access = caller.identity.access;
+    match app.gate.pass(caller, Action::AccountRead)? {
+        Actor::Person { user, tenant, role } => Ok(Json(Account { user, tenant, role, access })),
+        Actor::System => Err(Problem::unauthenticated()),
+    }
+}
+
+/// Sign out.
+#[utoipa::path(delete, path = "/session", tag = "session",
+    responses((status = 204, description = "Signed out"), Problems))]
+async fn close(State(app): State<App>, caller: Caller) -> Result<StatusCode, Problem> {
+    let session = caller.identity.session;
+    let by = app.gate.pass(caller, Action::SessionClose)?;
+    let session = session.ok_or_else(|| {
+        Problem::new(Kind::Refused, "a token is no session")
+            .help("take a token back with DELETE /api/v1/tokens/{id}")
+    })?;
+    app.store.close_session(&by, session).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Opens a session for whoever knows the password; nothing tells apart why not.
+pub(crate) async fn sign_in(
+    app: &App,
+    login: &str,
+    password: String,
+) -> Result<(Secret, Timestamp), Problem> {
+    let wrong = || {
+        Problem::new(Kind::Unauthenticated, "login or password is wrong")
+            .help("an admin can give you access anew")
+    };
+    let found = match login.parse() {
+        Ok(login) => app.store.user_by_login(&login).await?,
+        Err(_) => None,
+    };
+    let (user, hash) = found.map_or((None, None), |(user, hash)| (Some(user), hash));
+    let now = app.store.environment().now();
+    let is_right = app.passwords.verify(login, password, hash, now).await?;
+    match user {
+        Some(user) if is_right => {
+            let (_, secret) = app.store.open_session(user, LIFETIME).await?;
+            Ok((secret, now + LIFETIME))
+        }
+        _ => Err(wrong()),
+    }
+}

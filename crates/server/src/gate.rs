@@ -1,0 +1,255 @@
+//! What people may do: Cedar policies over roles, default deny.
+//!
+//! [`Gate::pass`], mostly through [`By`], is the only way from a [`Caller`] to an [`Actor`], and
+//! every verb of the store wants an actor: a handler that forgets to ask cannot do anything.
+
+use std::str::FromStr as _;
+
+use axum::extract::FromRequestParts;
+use axum::http::request::Parts;
+use cedar_policy::{
+    Authorizer, Context, Decision, Entities, Entity, EntityId, EntityTypeName, EntityUid,
+    PolicySet, Request, RestrictedExpression, Schema, ValidationMode, Validator,
+};
+use domain::cloud::{Access, words};
+use store::Actor;
+
+use crate::App;
+use crate::caller::Caller;
+use crate::problem::Problem;
+
+words! {
+    /// Something that the API lets people do; the words are the actions of the policies.
+    Action {
+        /// Reading who one is.
+        AccountRead = "account.read",
+        /// Reading tenants.
+        TenantRead = "tenant.read",
+        /// Reading people.
+        UserRead = "user.read",
+        /// Reading tokens, without their secrets.
+        TokenRead = "token.read",
+        /// Reading configuration items and relations.
+        CiRead = "ci.read",
+        /// Reading events.
+        EventRead = "event.read",
+        /// Reading the ledger.
+        LedgerRead = "ledger.read",
+        /// Signing out.
+        SessionClose = "session.close",
+        /// Making a token for oneself.
+        TokenCreate = "token.create",
+        /// Taking a token back.
+        TokenRevoke = "token.revoke",
+        /// Taking up a tenant.
+        TenantCreate = "tenant.create",
+        /// Giving a person access.
+        UserCreate = "user.create",
+        /// Taking a person's access away.
+        UserDisable = "user.disable",
+        /// Taking up configuration items.
+        CiCreate = "ci.create",
+        /// Altering a configuration item's description.
+        CiAlter = "ci.alter",
+        /// Taking a configuration item out of the cloud.
+        CiRetire = "ci.retire",
+        /// Relating configuration items.
+        RelationAlter = "relation.alter",
+    }
+}
+
+/// The policies shipped, by file name.
+const SHIPPED: &[(&str, &str)] = &[
+    ("everybody.cedar", include_str!("../policies/everybody.cedar")),
+    ("provider.cedar", include_str!("../policies/provider.cedar")),
+    ("tenant.cedar", include_str!("../policies/tenant.cedar")),
+];
+
+const SCHEMA: &str = include_str!("../policies/schema.cedarschema");
+
+/// Decides who may do what.
+pub struct Gate {
+    policies: PolicySet,
+    schema: Schema,
+    actions: Entities,
+}
+
+/// Somebody who may do the action: `By<{ Action::CiRead as usize }>`. It stands before path and
+/// body among a handler's arguments, so that nobody learns from them what they may not touch.
+pub(crate) struct By<const ACTION: usize>(pub(crate) Actor);
+
+impl<const ACTION: usize> FromRequestParts<App> for By<ACTION> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
+        const { assert!(ACTION < Action::ALL.len()) };
+        let caller = <Caller as FromRequestParts<App>>::from_request_parts(parts, app).await?;
+        app.gate.pass(caller, Action::ALL[ACTION]).map(Self)
+    }
+}
+
+/// Policies that cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[error("the policies in `{file}` cannot be used: {reason}")]
+pub struct PolicyError {
+    file: String,
+    reason: String,
+}
+
+impl PolicyError {
+    pub(crate) fn of(file: &str, problem: &Problem) -> Self {
+        Self { file: file.to_owned(), reason: problem.detail().to_owned() }
+    }
+}
+
+impl Gate {
+    /// The policies that Patchwright ships.
+    ///
+    /// # Errors
+    /// If they do not parse or break their schema.
+    pub fn shipped() -> Result<Self, PolicyError> {
+        Self::of(SHIPPED)
+    }
+
+    /// Policies by file name, validated against the schema.
+    pub(crate) fn of(files: &[(&str, &str)]) -> Result<Self, PolicyError> {
+        let wrong = |file: &str, reason: String| PolicyError { file: file.to_owned(), reason };
+        let (schema, _) = Schema::from_cedarschema_str(SCHEMA)
+            .map_err(|error| wrong("schema.cedarschema", error.to_string()))?;
+        let actions = schema
+            .action_entities()
+            .map_err(|error| wrong("schema.cedarschema", error.to_string()))?;
+        let mut policies = PolicySet::new();
+        for (file, text) in files {
+            let parsed =
+                PolicySet::from_str(text).map_err(|error| wrong(file, error.to_string()))?;
+            for policy in parsed.policies() {
+                let name = policy.annotation("id").unwrap_or(file);
+                policies
+                    .add(policy.new_id(cedar_policy::PolicyId::new(name)))
+                    .map_err(|error| wrong(file, error.to_string()))?;
+            }
+        }
+        let outcome = Validator::new(schema.clone()).validate(&policies, ValidationMode::Strict);
+        if let Some(error) = outcome.validation_errors().next() {
+            return Err(wrong("policies", error.to_string()));
+        }
+        Ok(Self { policies, schema, actions })
+    }
+
+    /// Lets a caller act, or tells why not.
+    ///
+    /// # Errors
+    /// 403 where no policy permits it.
+    pub fn pass(&self, caller: Caller, action: Action) -> Result<Actor, Problem> {
+        if self.permits(&caller, action) {
+            Ok(caller.identity.actor)
+        } else {
+            Err(Problem::forbidden(&caller, action))
+        }
+    }
+
+    /// Whether a caller may act.
+    pub fn permits(&self, caller: &Caller, action: Action) -> bool {
+        self.decide(&caller.identity.actor, caller.identity.access, action).unwrap_or(false)
+    }
+
+    /// `None` where the question itself is malformed, which permits nothing.
+    fn decide(&self, actor: &Actor, access: Access, action: Action) -> Option<bool> {
+        let Actor::Person { role, .. } = actor else { return None };
+        let uid = |kind: &str, id: &str| {
+            Some(EntityUid::from_type_name_and_id(
+                EntityTypeName::from_str(kind).ok()?,
+                EntityId::new(id),
+            ))
+        };
+        let user = uid("User", &actor.id())?;
+        let word = |text: &str| RestrictedExpression::new_string(text.to_owned());
+        let attributes = [
+            ("role".to_owned(), word(role.as_str())),
+            ("side".to_owned(), word(role.side().as_str())),
+        ];
+        let entity =
+            Entity::new(user.clone(), attributes.into(), std::collections::HashSet::new()).ok()?;
+        let entities = self.actions.clone().add_entities([entity], Some(&self.schema)).ok()?;
+        let context = Context::from_pairs([("access".to_owned(), word(access.as_str()))]).ok()?;
+        let request = Request::new(
+            user,
+            uid("Action", action.as_str())?,
+            uid("Cloud", "cloud")?,
+            context,
+            Some(&self.schema),
+        )
+        .ok()?;
+        let response = Authorizer::new().is_authorized(&request, &self.policies, &entities);
+        Some(response.decision() == Decision::Allow)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use domain::cloud::{PROVIDER, Role, UserId};
+    use std::fmt::Write as _;
+
+    fn table(access: Access) -> String {
+        let gate = Gate::shipped().unwrap();
+        let mut table = String::new();
+        for &action in Action::ALL {
+            write!(table, "{action:<15}").unwrap();
+            for &role in Role::ALL {
+                let user = UserId::new(jiff::Timestamp::UNIX_EPOCH, [0; 10]);
+                let actor = Actor::Person { user, tenant: PROVIDER, role };
+                let may = gate.decide(&actor, access, action).unwrap();
+                table.push_str(if may { " yes" } else { "  - " });
+            }
+            table.push('\n');
+        }
+        table
+    }
+
+    /// Roles in their order: operator, approver, auditor, admin; owner, approver, viewer.
+    #[test]
+    fn who_may_do_what() {
+        let expected = "\
+account.read    yes yes yes yes yes yes yes
+tenant.read     yes yes yes yes yes yes yes
+user.read       yes yes yes yes yes yes yes
+token.read      yes yes yes yes yes yes yes
+ci.read         yes yes yes yes yes yes yes
+event.read      yes yes yes yes yes yes yes
+ledger.read     yes yes yes yes yes yes yes
+session.close   yes yes yes yes yes yes yes
+token.create    yes yes yes yes yes yes yes
+token.revoke    yes yes yes yes yes yes yes
+tenant.create    -   -   -  yes  -   -   - 
+user.create      -   -   -  yes yes  -   - 
+user.disable     -   -   -  yes yes  -   - 
+ci.create       yes  -   -  yes yes  -   - 
+ci.alter        yes  -   -  yes yes  -   - 
+ci.retire       yes  -   -  yes yes  -   - 
+relation.alter  yes  -   -  yes yes  -   - 
+";
+        assert_eq!(table(Access::Write), expected);
+    }
+
+    #[test]
+    fn a_reading_token_alters_nothing_whoever_it_acts_for() {
+        let table = table(Access::Read);
+        for line in table.lines() {
+            let (action, _) = line.split_once(' ').unwrap();
+            let is_read = action.rsplit('.').next() == Some("read");
+            assert_eq!(line.contains("yes"), is_read, "{line}");
+        }
+    }
+
+    #[test]
+    fn a_policy_that_breaks_the_schema_is_refused() {
+        let unknown = "permit (principal, action, resource) when { principal.rank == \"x\" };";
+        let refused = Gate::of(&[("own.cedar", unknown)]).err().unwrap();
+        assert!(refused.to_string().contains("rank"), "{refused}");
+
+        let refused = Gate::of(&[("own.cedar", "permit (")]).err().unwrap();
+        assert!(refused.to_string().starts_with("the policies in `own.cedar`"), "{refused}");
+    }
+}

@@ -1,0 +1,154 @@
+//! Patchwright's control plane: the API, the console, and the work in the background.
+//!
+//! A request's way:
+//!
+//! ```text
+//! request ─► Caller (who?) ─► Gate (may they?) ─► Actor ─► Store (with whose rows?) ─► answer
+//!             401                403                         404, 409, 412, 422 …
+//! ```
+//!
+//! Each step's result is needed by the next one, so none can be left out: handlers get a `Caller`,
+//! only the [`Gate`] makes an `Actor` of it, and every verb of the store wants an actor and filters
+//! by its tenant. Every refusal is a [`Problem`] with a way out.
+
+mod api;
+mod caller;
+mod gate;
+mod listen;
+mod passwords;
+mod probes;
+mod problem;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::Request;
+use axum::http::{HeaderName, HeaderValue, header};
+use axum::response::{IntoResponse, Response};
+use store::{NewUser, Store};
+use tokio::sync::watch;
+use tower_http::catch_panic::CatchPanicLayer;
+use tower_http::limit::RequestBodyLimitLayer;
+use tower_http::set_header::SetResponseHeaderLayer;
+use tower_http::trace::TraceLayer;
+
+pub use caller::Caller;
+pub use gate::{Action, Gate, PolicyError};
+pub use listen::{ListenError, serve};
+pub use problem::Problem;
+
+use passwords::Passwords;
+use problem::Kind;
+
+/// Largest body taken.
+const LARGEST_BODY: usize = 2 << 20;
+
+/// All that a request needs.
+#[derive(Clone)]
+pub struct App(Arc<Parts>);
+
+/// What an [`App`] is made of.
+pub struct Parts {
+    store: Store,
+    gate: Gate,
+    passwords: Passwords,
+    /// Changes whenever events got their places in the ledger.
+    news: watch::Sender<u64>,
+}
+
+impl std::ops::Deref for App {
+    type Target = Parts;
+
+    fn deref(&self) -> &Parts {
+        &self.0
+    }
+}
+
+impl App {
+    /// A control plane over a store, with the policies that Patchwright ships.
+    ///
+    /// # Errors
+    /// If the policies are damaged.
+    pub fn new(store: Store) -> Result<Self, PolicyError> {
+        let mut salt = [0; 16];
+        store.environment().fill(&mut salt);
+        let gate = Gate::shipped()?;
+        let passwords =
+            Passwords::new(&salt).map_err(|problem| PolicyError::of("passwords", &problem))?;
+        let (news, _) = watch::channel(0);
+        Ok(Self(Arc::new(Parts { store, gate, passwords, news })))
+    }
+
+    /// A new person with a password.
+    ///
+    /// # Errors
+    /// If the password is not fit.
+    pub fn person(
+        &self,
+        tenant: domain::cloud::TenantId,
+        login: domain::cloud::Login,
+        name: domain::cloud::Name,
+        role: domain::cloud::Role,
+        password: &str,
+    ) -> Result<NewUser, Problem> {
+        let password = Some(passwords::hash_new(password, &self.random())?);
+        Ok(NewUser { tenant, login, name, role, password })
+    }
+
+    /// Every route, as one service.
+    pub fn router(&self) -> Router {
+        let (api, document) = api::routes();
+        let document = Arc::new(document);
+        let router = api
+            .merge(probes::routes())
+            .route(
+                "/api/v1/openapi.json",
+                axum::routing::get(move || async move { axum::Json(document.as_ref().clone()) }),
+            )
+            .route("/problems/{slug}", axum::routing::get(problem::page))
+            .fallback(async || Problem::not_found("page at this address"))
+            .method_not_allowed_fallback(async || {
+                Problem::new(Kind::MethodNotAllowed, "not with this method")
+            });
+        guarded(router).with_state(self.clone())
+    }
+
+    pub(crate) fn random<const N: usize>(&self) -> [u8; N] {
+        let mut bytes = [0; N];
+        self.store.environment().fill(&mut bytes);
+        bytes
+    }
+}
+
+/// The API as OpenAPI 3.1, in JSON.
+pub fn openapi() -> String {
+    let (_, document) = api::routes();
+    document.to_pretty_json().unwrap_or_default()
+}
+
+/// Bounds and headers that hold for every answer.
+fn guarded(router: Router<App>) -> Router<App> {
+    let header = |name: HeaderName, value: &'static str| {
+        SetResponseHeaderLayer::if_not_present(name, HeaderValue::from_static(value))
+    };
+    router
+        .layer(RequestBodyLimitLayer::new(LARGEST_BODY))
+        .layer(header(header::CACHE_CONTROL, "no-store"))
+        .layer(header(header::X_CONTENT_TYPE_OPTIONS, "nosniff"))
+        .layer(header(header::X_FRAME_OPTIONS, "DENY"))
+        .layer(header(header::REFERRER_POLICY, "no-referrer"))
+        .layer(header(
+            header::CONTENT_SECURITY_POLICY,
+            "default-src 'self'; object-src 'none'; base-uri 'none'; form-action 'self'; \
+             frame-ancestors 'none'",
+        ))
+        .layer(CatchPanicLayer::custom(panicked))
+        // Paths name objects; bodies, queries and headers, where secrets are, stay out of the log.
+        .layer(TraceLayer::new_for_http().make_span_with(|request: &Request| {
+            tracing::info_span!("request", method = %request.method(), path = request.uri().path())
+        }))
+}
+
+fn panicked(_: Box<dyn std::any::Any + Send + 'static>) -> Response {
+    Problem::new(Kind::Internal, "Patchwright failed; the server's log says why").into_response()
+}

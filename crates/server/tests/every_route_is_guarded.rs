@@ -1,0 +1,180 @@
+//! The route matrix, generated from the OpenAPI document: no route can be added without it.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+mod support;
+
+use std::fmt::Write as _;
+
+use domain::cloud::{Access, CiId, PROVIDER, Role};
+use serde_json::{Value, json};
+use store::NewCi;
+use support::World;
+
+/// `(method, path)` of each route, and whether it is open to anybody.
+fn routes() -> Vec<(String, String, bool)> {
+    let document: Value = serde_json::from_str(&server::openapi()).unwrap();
+    let mut routes = Vec::new();
+    for (path, operations) in document["paths"].as_object().unwrap() {
+        for (method, operation) in operations.as_object().unwrap() {
+            let is_open = operation["security"] == json!([{}]);
+            routes.push((method.to_uppercase(), path.clone(), is_open));
+        }
+    }
+    routes
+}
+
+/// A path with objects of somebody's in it.
+fn of(path: &str, ids: &[(&str, String)]) -> String {
+    let collection = path.split('/').nth(3).unwrap();
+    let id = ids.iter().find(|(name, _)| *name == collection).map_or("x", |(_, id)| id);
+    let other = ids.iter().find(|(name, _)| *name == "other").map_or("x", |(_, id)| id);
+    path.replace("{id}", id).replace("{kind}", "depends_on").replace("{to}", other)
+}
+
+fn body_of(method: &str) -> Option<Value> {
+    matches!(method, "POST" | "PATCH").then(|| json!({}))
+}
+
+#[tokio::test]
+async fn nobody_gets_in_without_a_proof() {
+    let world = World::new().await;
+    let open: Vec<_> = routes().into_iter().filter(|(.., is_open)| *is_open).collect();
+    assert_eq!(open, [("POST".to_owned(), "/api/v1/session".to_owned(), true)]);
+
+    for (method, path, _) in routes().iter().filter(|(.., is_open)| !is_open) {
+        for token in ["", "pwt_0000", "pws_0000", "x"] {
+            let path = of(path, &[]);
+            let answer = world.ask(token, method, &path, body_of(method)).await;
+            assert_eq!(answer.status, 401, "{method} {path} with {token:?}: {}", answer.text);
+            assert_eq!(answer.headers["content-type"], "application/problem+json");
+            assert_eq!(answer.headers["www-authenticate"], "Bearer");
+        }
+    }
+}
+
+/// Which roles get past the gate: `x` they do, `-` they are refused with 403.
+#[tokio::test]
+async fn every_role_meets_the_gate_at_every_route() {
+    let world = World::new().await;
+    let a = world.tenant("a").await;
+    let mut tokens = Vec::new();
+    for &role in Role::ALL {
+        let tenant = if role.side() == domain::cloud::Side::Provider { PROVIDER } else { a };
+        tokens.push(world.token(tenant, role, Access::Write).await);
+    }
+    tokens.push(world.token(PROVIDER, Role::Admin, Access::Read).await);
+    let ids = [
+        ("cis", CiId::new(jiff::Timestamp::UNIX_EPOCH, [1; 10]).to_string()),
+        ("other", CiId::new(jiff::Timestamp::UNIX_EPOCH, [2; 10]).to_string()),
+    ];
+
+    let mut table = String::new();
+    for (method, path, _) in routes() {
+        // What ends the caller's own session or takes forever to answer is tested elsewhere.
+        if path.ends_with("/stream")
+            || (method.as_str(), path.as_str()) == ("POST", "/api/v1/session")
+        {
+            continue;
+        }
+        let mut line = String::new();
+        for token in &tokens {
+            // A body that no route takes: whoever is let in gets 4xx for it, but not 403.
+            let answer = world.ask(token, &method, &of(&path, &ids), body_of(&method)).await;
+            line.push(if answer.status == 403 { '-' } else { 'x' });
+            assert!(!answer.status.is_server_error(), "{method} {path}: {}", answer.text);
+            assert_ne!(answer.status, 401, "{method} {path}");
+        }
+        writeln!(table, "{line} {method} {path}").unwrap();
+    }
+
+    // operator, approver, auditor, admin; owner, approver, viewer; an admin's reading token.
+    let expected = "\
+xxxxxxxx GET /api/v1/cis
+x--xx--- POST /api/v1/cis
+x--xx--- POST /api/v1/cis/import
+xxxxxxxx GET /api/v1/cis/{id}
+x--xx--- DELETE /api/v1/cis/{id}
+x--xx--- PATCH /api/v1/cis/{id}
+xxxxxxxx GET /api/v1/cis/{id}/relations
+x--xx--- POST /api/v1/cis/{id}/relations
+x--xx--- DELETE /api/v1/cis/{id}/relations/{kind}/{to}
+xxxxxxxx GET /api/v1/events
+xxxxxxxx GET /api/v1/session
+xxxxxxx- DELETE /api/v1/session
+xxxxxxxx GET /api/v1/tenants
+---x---- POST /api/v1/tenants
+xxxxxxxx GET /api/v1/tenants/{id}
+xxxxxxxx GET /api/v1/tokens
+xxxxxxx- POST /api/v1/tokens
+xxxxxxx- DELETE /api/v1/tokens/{id}
+xxxxxxxx GET /api/v1/users
+---xx--- POST /api/v1/users
+xxxxxxxx GET /api/v1/users/{id}
+---xx--- DELETE /api/v1/users/{id}
+";
+    assert_eq!(table, expected, "\n{table}");
+}
+
+/// Every route with every object of another tenant: as if it were not there.
+#[tokio::test]
+async fn what_is_another_tenants_is_not_there() {
+    const CANARY: &str = "canary-of-b";
+    let world = World::new().await;
+    let (a, b) = (world.tenant("a").await, world.tenant(CANARY).await);
+    let of_a = world.token(a, Role::TenantOwner, Access::Write).await;
+    let of_b = world.token(b, Role::TenantOwner, Access::Write).await;
+    let new = |name: &str| NewCi {
+        tenant: b,
+        class: domain::cloud::Class::Vm,
+        name: format!("{CANARY}-{name}").parse().unwrap(),
+        labels: [("owner".parse().unwrap(), CANARY.to_owned())].into(),
+    };
+    let ci = world.store.create_ci(&world.admin, None, new("1")).await.unwrap();
+    let other = world.store.create_ci(&world.admin, None, new("2")).await.unwrap();
+    let user = world.ask(&of_b, "GET", "/api/v1/session", None).await.json();
+    let token = world.ask(&of_b, "GET", "/api/v1/tokens", None).await.json();
+    let ids = [
+        ("cis", ci.id.to_string()),
+        ("other", other.id.to_string()),
+        ("tenants", b.to_string()),
+        ("users", user["user"].as_str().unwrap().to_owned()),
+        ("tokens", token["items"][0]["id"].as_str().unwrap().to_owned()),
+    ];
+    let valid = |path: &str| match path {
+        "/api/v1/cis" => json!({ "tenant": b, "class": "vm", "name": "x" }),
+        "/api/v1/cis/import" => json!({ "items": [{ "tenant": b, "class": "vm", "name": "x" }] }),
+        "/api/v1/cis/{id}" => json!({ "name": "x" }),
+        "/api/v1/cis/{id}/relations" => json!({ "kind": "depends_on", "to": other.id }),
+        "/api/v1/users" => json!({
+            "tenant": b, "login": "mallory", "name": "M", "role": "tenant_owner",
+            "password": support::PASSWORD,
+        }),
+        _ => json!({}),
+    };
+
+    for (method, path, is_open) in routes() {
+        if is_open || path.ends_with("/stream") {
+            continue;
+        }
+        let body = matches!(method.as_str(), "POST" | "PATCH").then(|| valid(&path));
+        let answer =
+            world.ask_with(&of_a, &method, &of(&path, &ids), body, &[("if-match", "*")]).await;
+        assert!(!answer.text.contains(CANARY), "{method} {path}: {}", answer.text);
+        let names_an_object = path.contains('{') || (method == "POST" && path != "/api/v1/tokens");
+        if names_an_object && path != "/api/v1/tenants" {
+            assert_eq!(answer.status, 404, "{method} {path}: {}", answer.text);
+        }
+        if method == "DELETE" && path == "/api/v1/session" {
+            assert_eq!(answer.status, 422);
+        }
+    }
+    for query in [format!("tenant={b}"), "name=canary".into(), format!("label=owner={CANARY}")] {
+        let answer = world.ask(&of_a, "GET", &format!("/api/v1/cis?{query}"), None).await;
+        assert_eq!(answer.json()["items"], json!([]), "{query}");
+    }
+    // Nothing of what was tried has happened.
+    let seen = world.ask(&of_b, "GET", "/api/v1/cis", None).await.json();
+    assert_eq!(seen["items"].as_array().unwrap().len(), 2);
+    assert_eq!(world.ask(&of_b, "GET", "/api/v1/session", None).await.status, 200);
+}

@@ -1,0 +1,140 @@
+//! A control plane in memory of this process, and somebody who asks it.
+
+#![allow(
+    dead_code,
+    clippy::unwrap_used,
+    reason = "helpers of tests, of which each file uses its part"
+)]
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::Body;
+use axum::http::{HeaderMap, Request, StatusCode};
+use domain::cloud::{Access, PROVIDER, Role, ServiceModel, TenantId};
+use serde_json::Value;
+use server::App;
+use store::{Actor, Database, NewTenant, NewToken, Store, System};
+use tower::ServiceExt as _;
+
+pub(crate) const PASSWORD: &str = "correct horse battery staple";
+
+pub(crate) struct World {
+    pub(crate) app: App,
+    pub(crate) store: Store,
+    pub(crate) router: Router,
+    pub(crate) admin: Actor,
+    _directory: tempfile::TempDir,
+}
+
+/// An answer, read to its end.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) text: String,
+}
+
+impl Answer {
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_str(&self.text).unwrap_or_else(|error| panic!("{error}: {}", self.text))
+    }
+}
+
+impl World {
+    pub(crate) async fn new() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let database = Database::file(&directory.path().join("patchwright.db"));
+        let store = Store::open(&database, Arc::new(System)).await.unwrap();
+        let app = App::new(store.clone()).unwrap();
+        let first = app
+            .person(
+                PROVIDER,
+                "root".parse().unwrap(),
+                "Root".parse().unwrap(),
+                Role::Admin,
+                PASSWORD,
+            )
+            .unwrap();
+        store.found("Cloud AG".parse().unwrap(), first).await.unwrap();
+        let (root, _) = store.user_by_login(&"root".parse().unwrap()).await.unwrap().unwrap();
+        let admin = Actor::Person { user: root.id, tenant: root.tenant, role: root.role };
+        let router = app.router();
+        Self { app, store, router, admin, _directory: directory }
+    }
+
+    pub(crate) async fn tenant(&self, slug: &str) -> TenantId {
+        let new = NewTenant {
+            slug: slug.parse().unwrap(),
+            name: slug.parse().unwrap(),
+            model: ServiceModel::Iaas,
+        };
+        self.store.create_tenant(&self.admin, None, new).await.unwrap().id
+    }
+
+    /// A person of a tenant with a role, and a token that acts for it.
+    pub(crate) async fn token(&self, tenant: TenantId, role: Role, access: Access) -> String {
+        let login = format!("{role}-{access}-{}", tenant.to_string().split_off(20));
+        let new = store::NewUser {
+            tenant,
+            login: login.parse().unwrap(),
+            name: login.parse().unwrap(),
+            role,
+            password: None,
+        };
+        let user = self.store.create_user(&self.admin, None, new).await.unwrap();
+        let by = Actor::Person { user: user.id, tenant, role };
+        let name = "test".parse().unwrap();
+        let lifetime = jiff::SignedDuration::from_hours(1);
+        let (_, secret) =
+            self.store.create_token(&by, NewToken { name, access, lifetime }).await.unwrap();
+        secret.reveal().to_owned()
+    }
+
+    pub(crate) async fn send(&self, request: Request<Body>) -> Answer {
+        let response = self.router.clone().oneshot(request).await.unwrap();
+        let (parts, body) = response.into_parts();
+        let bytes = axum::body::to_bytes(body, 8 << 20).await.unwrap();
+        Answer {
+            status: parts.status,
+            headers: parts.headers,
+            text: String::from_utf8(bytes.to_vec()).unwrap(),
+        }
+    }
+
+    /// Asks with a token, JSON where there is a body.
+    pub(crate) async fn ask(
+        &self,
+        token: &str,
+        method: &str,
+        path: &str,
+        body: Option<Value>,
+    ) -> Answer {
+        self.ask_with(token, method, path, body, &[]).await
+    }
+
+    pub(crate) async fn ask_with(
+        &self,
+        token: &str,
+        method: &str,
+        path: &str,
+        body: Option<Value>,
+        headers: &[(&str, &str)],
+    ) -> Answer {
+        let mut request = Request::builder().method(method).uri(path);
+        if !token.is_empty() {
+            request = request.header("authorization", format!("Bearer {token}"));
+        }
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let body = match body {
+            Some(json) => {
+                request = request.header("content-type", "application/json");
+                Body::from(json.to_string())
+            }
+            None => Body::empty(),
+        };
+        self.send(request.body(body).unwrap()).await
+    }
+}
