@@ -8,7 +8,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use jiff::{SignedDuration, Timestamp};
 use ledger::errors::{LogError, StorageError};
-use ledger::{Commitment, Envelope, Hash, KeyKind, Log, Policy, ReadStorage, Signer, Storage};
+use ledger::witness::{AddCheckpoint, Advance, Witness};
+use ledger::{
+    Commitment, Envelope, Hash, KeyKind, Log, Policy, ReadStorage, SignedCheckpoint, Signer,
+    Storage,
+};
 
 pub(crate) const ORIGIN: &str = "cloud.example/audit";
 
@@ -215,5 +219,61 @@ pub(crate) mod oracle {
         };
         proof.push(other);
         proof
+    }
+}
+
+/// A log of any bytes, made without our own [`Log`], by someone with its key. One tile long.
+pub(crate) fn forged_log(entries: &[Vec<u8>]) -> Memory {
+    use base64::prelude::{BASE64_STANDARD, Engine as _};
+    use ed25519_dalek::Signer as _;
+
+    assert!(entries.len() < 256);
+    let mut bundle = Vec::new();
+    for entry in entries {
+        bundle.extend(u16::try_from(entry.len()).unwrap().to_be_bytes());
+        bundle.extend(entry);
+    }
+    let leaves: Vec<Hash> = entries.iter().map(|entry| oracle::leaf(entry)).collect();
+    let tile = leaves.iter().flat_map(|leaf| *leaf.as_bytes()).collect();
+    let text = format!("{ORIGIN}\n{}\n{}\n", entries.len(), oracle::root(&leaves));
+    let vkey = key().verifier().to_string();
+    let id = u32::from_str_radix(vkey.split('+').nth(1).unwrap(), 16).unwrap();
+    let signature = ed25519_dalek::SigningKey::from_bytes(&[7; 32]).sign(text.as_bytes());
+    let line = BASE64_STANDARD.encode([&id.to_be_bytes()[..], &signature.to_bytes()].concat());
+    let checkpoint = format!("{text}\n— {ORIGIN} {line}\n").into_bytes();
+    Memory::of(BTreeMap::from([
+        ("checkpoint".to_owned(), checkpoint),
+        (format!("tile/0/000.p/{}", entries.len()), tile),
+        (format!("tile/entries/000.p/{}", entries.len()), bundle),
+    ]))
+}
+
+/// A witness' memory of one log.
+#[derive(Default)]
+pub(crate) struct OneMemory {
+    pub(crate) kept: Option<SignedCheckpoint>,
+    /// A request that another thread answers in between.
+    pub(crate) race: Option<AddCheckpoint>,
+}
+
+impl ledger::witness::Memory for OneMemory {
+    type Error = std::convert::Infallible;
+
+    fn latest(&self, origin: &str) -> Result<Option<SignedCheckpoint>, Self::Error> {
+        Ok(self.kept.clone().filter(|kept| kept.claimed().origin == origin))
+    }
+
+    fn advance(&mut self, from: u64, next: &SignedCheckpoint) -> Result<Advance, Self::Error> {
+        if let Some(race) = self.race.take() {
+            let other = Witness::new(witness_key(1), trust());
+            let now = "2026-03-02T00:00:00Z".parse().unwrap();
+            assert_eq!(other.add_checkpoint(self, &race.to_bytes(), now).unwrap().status, 200);
+        }
+        let size = self.kept.as_ref().map_or(0, |kept| kept.claimed().size);
+        if size != from {
+            return Ok(Advance::Raced);
+        }
+        self.kept = Some(next.clone());
+        Ok(Advance::Kept)
     }
 }
