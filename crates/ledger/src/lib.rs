@@ -65,6 +65,8 @@
 //! ```
 
 mod checkpoint;
+#[cfg(feature = "cli")]
+pub mod cli;
 mod envelope;
 mod hash;
 mod keys;

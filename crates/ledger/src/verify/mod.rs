@@ -50,9 +50,11 @@ impl<'a> Against<'a> {
 }
 
 /// Exactly what was verified.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct Verified {
+    /// The checkpoint: whoever keeps it holds the log to it from now on.
+    pub checkpoint: SignedCheckpoint,
     /// The log's identity.
     pub origin: String,
     /// Number of entries: each was read, is canonical, in its place and under the root.
@@ -97,18 +99,15 @@ pub fn checkpoint<S: ReadStorage>(
 
 /// Verifies a whole log; the first fault ends it.
 pub fn verify<S: ReadStorage>(storage: &S, against: &Against<'_>) -> Result<Verified, VerifyError> {
-    let (_, head) = checkpoint(storage, against.policy)?;
+    let (signed, head) = checkpoint(storage, against.policy)?;
     let since = against.since.map(|since| earlier(since, &head, against.policy)).transpose()?;
     let seen = walk::entries(storage, &head, against)?;
     if let Some((size, root)) = since {
-        // The walk has shown each tile to be what the entries give.
-        let now = Tree::new(storage, head.size(), head.root()).root_at(size)?;
-        if now != root {
-            return Err(VerifyError::Rewritten { size, earlier: root, now });
-        }
+        same_beginning(&Tree::new(storage, head.size(), head.root()), size, root)?;
     }
     kept_partials(storage, head.size())?;
     Ok(Verified {
+        checkpoint: signed,
         origin: head.origin().to_owned(),
         size: head.size(),
         root: head.root(),
@@ -120,6 +119,33 @@ pub fn verify<S: ReadStorage>(storage: &S, against: &Against<'_>) -> Result<Veri
         continues: since.map(|(size, _)| size),
         payloads: against.payloads.is_some().then_some(seen.payloads),
     })
+}
+
+/// Whether a tree continues an earlier checkpoint, by proof and without reading all entries.
+/// Returns the earlier size.
+pub fn continues<S: ReadStorage>(
+    tree: &Tree<S>,
+    since: &SignedCheckpoint,
+    head: &TrustedCheckpoint,
+    policy: &Policy,
+) -> Result<u64, VerifyError> {
+    let (size, root) = earlier(since, head, policy)?;
+    same_beginning(tree, size, root)?;
+    Ok(size)
+}
+
+fn same_beginning<S: ReadStorage>(
+    tree: &Tree<S>,
+    size: u64,
+    earlier: Hash,
+) -> Result<(), VerifyError> {
+    // The proof binds the earlier root to this tree's, whatever the storage says.
+    tree.consistency(size)?;
+    let now = tree.root_at(size)?;
+    if now != earlier {
+        return Err(VerifyError::Rewritten { size, earlier, now });
+    }
+    Ok(())
 }
 
 /// The earlier checkpoint's size and root, if the log is not smaller now.
