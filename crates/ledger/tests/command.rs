@@ -1,4 +1,5 @@
 //! `patchwright-verify` as people run it.
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
 #![cfg(feature = "cli")]
 
 mod world;

@@ -1,5 +1,6 @@
 //! Whoever has the log's key can sign another history, but not unnoticed by those who saw the
 //! first one (requirements T14).
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
 mod world;
 

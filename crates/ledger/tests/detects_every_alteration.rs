@@ -1,4 +1,5 @@
 //! No bit of a log can change unnoticed.
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
 mod world;
 
@@ -15,7 +16,7 @@ use world::{Memory, entries, key, open, trust, trust_with_witness, witness_key};
 const SEED: u64 = 0x9e37_79b9_7f4a_7c15;
 const FLIPS: usize = 10_000;
 
-/// SplitMix64: small, seeded, the same everywhere.
+/// `SplitMix64`: small, seeded, the same everywhere.
 struct Random(u64);
 
 impl Random {

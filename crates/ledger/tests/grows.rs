@@ -1,4 +1,5 @@
 //! A log grows the same way however its entries come, and its proofs are those of RFC 6962.
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
 mod world;
 

@@ -1,4 +1,5 @@
 //! transparency-dev/merkle's vectors, all of them.
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
 use std::fs;
 use std::path::{Path, PathBuf};

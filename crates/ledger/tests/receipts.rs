@@ -1,4 +1,5 @@
 //! A receipt proves one entry to someone who has neither the log nor a network.
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
 mod world;
 

@@ -1,4 +1,5 @@
 //! A log takes no entry that does not fit, and signs no tree that does not continue the last one.
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
 mod world;
 

@@ -1,4 +1,5 @@
 //! Whatever is cut off in the middle, what was published verifies and the log goes on.
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
 mod world;
 

@@ -1,4 +1,5 @@
 //! A witness answers as C2SP tlog-witness says.
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
 mod world;
 
