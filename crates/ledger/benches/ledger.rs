@@ -93,7 +93,7 @@ fn hash_entries(bencher: Bencher<'_, '_>) {
     let entries = &*ENTRIES;
     bencher
         .counter(ItemsCount::new(SIZE))
-        .bench(|| entries.iter().map(|entry| Hash::of_entry(entry)).last());
+        .bench(|| entries.iter().fold(0, |sum, entry| sum ^ Hash::of_entry(entry).as_bytes()[0]));
 }
 
 #[divan::bench]

@@ -191,7 +191,7 @@ fn what_is_not_understood_is_told_apart_from_what_does_not_hold() {
 }
 
 /// Serves files to as many requests as come; ends with the test.
-fn serve(storage: Memory) -> String {
+fn serve(storage: &Memory) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     let files = std::sync::Arc::new(storage.files());
@@ -226,13 +226,13 @@ fn serve(storage: Memory) -> String {
 
 #[test]
 fn a_log_is_verified_over_http() {
-    let address = serve(world::log(600));
+    let address = serve(&world::log(600));
 
     assert!(succeeds(&[&address]).contains("entries     600"));
     assert!(succeeds(&[&address, "--entry", "599"]).contains("entry 599"));
 
     let damaged = world::log(600);
     damaged.lose("tile/entries/001");
-    let error = fails(&[&serve(damaged)], 1);
+    let error = fails(&[&serve(&damaged)], 1);
     assert!(error.contains("`tile/entries/001` is missing from a log of 600 entries"), "{error}");
 }
