@@ -9,10 +9,9 @@ use std::sync::{LazyLock, Mutex};
 use divan::Bencher;
 use divan::counter::ItemsCount;
 use ledger::errors::StorageError;
-use ledger::verify::{Against, verify};
+use ledger::verify::{Against, inclusion as verify_inclusion, verify};
 use ledger::{
-    Commitment, Directory, Envelope, Hash, KeyKind, Log, Policy, ReadStorage, Signer, Storage,
-    Tree, verify_inclusion,
+    Commitment, Directory, Envelope, Hash, KeyKind, Log, Policy, ReadStorage, Signer, Storage, Tree,
 };
 
 const ORIGIN: &str = "cloud.example/audit";
@@ -188,5 +187,5 @@ fn verify_inclusion_proof(bencher: Bencher<'_, '_>) {
     let leaf = Hash::of_entry(&ENTRIES[54_321]);
     bencher
         .counter(ItemsCount::new(1_u64))
-        .bench(|| verify_inclusion(54_321, leaf, tree.size(), tree.root(), &proof));
+        .bench(|| inclusion(54_321, leaf, tree.size(), tree.root(), &proof));
 }

@@ -79,7 +79,7 @@ mod tree;
 pub mod verify;
 pub mod witness;
 
-pub use checkpoint::{Checkpoint, Cosigned, SignedCheckpoint, TrustedCheckpoint};
+pub use checkpoint::{Checkpoint, SignedCheckpoint, TrustedCheckpoint};
 pub use envelope::{Commitment, Envelope};
 pub use hash::Hash;
 pub use keys::{KeyKind, Signer, VerifierKey};
@@ -87,7 +87,7 @@ pub use log::Log;
 pub use policy::Policy;
 pub use receipt::Receipt;
 pub use storage::{Directory, ReadStorage, Storage};
-pub use tree::{Tree, verify_consistency, verify_inclusion};
+pub use tree::Tree;
 
 /// Each refusal by its name.
 pub mod errors {

@@ -122,7 +122,7 @@ impl<S: ReadStorage> Tree<S> {
 
     /// Proof that the tree continues the one of `size` entries (RFC 6962 §2.1.2).
     ///
-    /// Whether it continues a certain one is for [`verify_consistency`] to say.
+    /// Whether it continues a certain one is for [`verify::consistency`](crate::verify::consistency) to say.
     pub fn consistency(&self, size: u64) -> Result<Vec<Hash>, TreeError> {
         let earlier = self.root_at(size)?;
         if size == 0 {
@@ -169,7 +169,8 @@ impl<S: ReadStorage> Tree<S> {
     }
 }
 
-/// Whether `proof` shows that the tree of `size` and `root` holds `leaf` at `index`.
+/// Whether `proof` shows that the tree of `size` and `root` holds `leaf` at `index`
+/// (RFC 6962 §2.1.1).
 pub fn verify_inclusion(index: u64, leaf: Hash, size: u64, root: Hash, proof: &[Hash]) -> bool {
     // Deeper than any tree; also bounds the work that a hostile proof makes.
     if proof.len() > 64 {
@@ -180,7 +181,7 @@ pub fn verify_inclusion(index: u64, leaf: Hash, size: u64, root: Hash, proof: &[
 }
 
 /// Whether `proof` shows that the tree of `new_size` and `new_root` continues the one of
-/// `old_size` and `old_root`.
+/// `old_size` and `old_root` (RFC 6962 §2.1.2).
 pub fn verify_consistency(
     old_size: u64,
     old_root: Hash,

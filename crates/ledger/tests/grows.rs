@@ -5,7 +5,8 @@ mod world;
 
 use std::collections::BTreeMap;
 
-use ledger::{Hash, verify_consistency, verify_inclusion};
+use ledger::Hash;
+use ledger::verify;
 use proptest::prelude::*;
 use world::{Memory, entries, open, oracle};
 
@@ -65,8 +66,8 @@ proptest! {
         let at = usize::try_from(index).unwrap();
         let inclusion = tree.inclusion(index).unwrap();
         prop_assert_eq!(&inclusion, &oracle::path(at, &leaves));
-        prop_assert!(verify_inclusion(index, leaves[at], size, root, &inclusion));
-        prop_assert!(!verify_inclusion(index, Hash::of(b"other"), size, root, &inclusion));
+        prop_assert!(verify::inclusion(index, leaves[at], size, root, &inclusion));
+        prop_assert!(!verify::inclusion(index, Hash::of(b"other"), size, root, &inclusion));
         prop_assert_eq!(&tree.entry(index).unwrap(), &entries[at]);
 
         let before = &leaves[..usize::try_from(old).unwrap()];
@@ -74,8 +75,8 @@ proptest! {
         if old > 0 {
             prop_assert_eq!(&consistency, &oracle::proof(before.len(), &leaves));
         }
-        prop_assert!(verify_consistency(old, oracle::root(before), size, root, &consistency));
-        prop_assert!(!verify_consistency(old, Hash::of(b"other"), size, root, &consistency));
+        prop_assert!(verify::consistency(old, oracle::root(before), size, root, &consistency));
+        prop_assert!(!verify::consistency(old, Hash::of(b"other"), size, root, &consistency));
     }
 }
 

@@ -4,7 +4,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use ledger::{Hash, verify_consistency, verify_inclusion};
+use ledger::Hash;
+use ledger::verify;
 use serde::Deserialize;
 
 const INCLUSION: usize = 98;
@@ -70,7 +71,7 @@ fn inclusion_proofs_are_judged_as_the_vectors_say() {
         let holds = (|| {
             let (leaf, root) = (hash(vector.leaf_hash.as_ref())?, hash(vector.root.as_ref())?);
             let proof = proof(vector.proof.as_ref())?;
-            Some(verify_inclusion(vector.leaf_idx, leaf, vector.tree_size, root, &proof))
+            Some(verify::inclusion(vector.leaf_idx, leaf, vector.tree_size, root, &proof))
         })();
         assert_eq!(holds == Some(true), !vector.want_err, "{}", path.display());
     }
@@ -86,7 +87,7 @@ fn consistency_proofs_are_judged_as_the_vectors_say() {
         let holds = (|| {
             let (old, new) = (hash(vector.root1.as_ref())?, hash(vector.root2.as_ref())?);
             let proof = proof(vector.proof.as_ref())?;
-            Some(verify_consistency(vector.size1, old, vector.size2, new, &proof))
+            Some(verify::consistency(vector.size1, old, vector.size2, new, &proof))
         })();
         assert_eq!(holds == Some(true), !vector.want_err, "{}", path.display());
     }

@@ -3,6 +3,9 @@
 //! The order is that of trust. The checkpoint's signatures first; then whether it takes back an
 //! earlier one; then all entries and tiles, bundle by bundle in bounded memory; at the end the
 //! root, and whether it continues the earlier checkpoint.
+//!
+//! [`verify`] does all of it; [`checkpoint`], [`continues`], [`inclusion`] and [`consistency`] are its
+//! smaller siblings for who has only a proof.
 
 mod error;
 mod grown;
@@ -15,10 +18,12 @@ use std::num::NonZeroUsize;
 
 use jiff::Timestamp;
 
-use crate::checkpoint::{Cosigned, MAX_NOTE, SignedCheckpoint, TrustedCheckpoint};
+pub use crate::checkpoint::Cosigned;
+use crate::checkpoint::{MAX_NOTE, SignedCheckpoint, TrustedCheckpoint};
 use crate::layout::{CHECKPOINT, Row, WIDTH};
 use crate::storage::{ReadStorage, StorageError};
 use crate::tree::{self, Tree};
+pub use crate::tree::{verify_consistency as consistency, verify_inclusion as inclusion};
 use crate::{Hash, Policy, VerifierKey};
 
 /// Payloads outside the log, as far as the reader has them.
