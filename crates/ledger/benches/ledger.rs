@@ -9,7 +9,7 @@ use std::sync::{LazyLock, Mutex};
 use divan::Bencher;
 use divan::counter::ItemsCount;
 use ledger::errors::StorageError;
-use ledger::verify::{Against, inclusion as verify_inclusion, verify};
+use ledger::verify::{Against, inclusion, verify};
 use ledger::{
     Commitment, Directory, Envelope, Hash, KeyKind, Log, Policy, ReadStorage, Signer, Storage, Tree,
 };

@@ -49,13 +49,14 @@ pub struct VerifierKey {
 /// Randomness comes from outside: the seed is 32 bytes from the system's generator.
 ///
 /// ```
-/// use ledger::{KeyKind, Signer};
+/// use ledger::{KeyKind, Signer, VerifierKey};
 ///
 /// let signer = Signer::new(KeyKind::Log, "cloud.example/audit", &[7; 32])?;
 /// let vkey = signer.verifier().to_string();
 ///
 /// assert!(vkey.starts_with("cloud.example/audit+"));
-/// assert_eq!(Signer::parse(&signer.to_secret())?.verifier(), vkey.parse()?);
+/// let again = Signer::parse(&signer.to_secret())?;
+/// assert_eq!(*again.verifier(), vkey.parse::<VerifierKey>()?);
 /// # Ok::<(), ledger::errors::KeyError>(())
 /// ```
 #[derive(Clone)]
