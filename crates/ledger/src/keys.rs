@@ -388,6 +388,23 @@ mod tests {
     }
 
     #[test]
+    fn the_holder_of_the_key_cannot_make_a_signature_that_only_lenient_verifiers_take() {
+        let signer = Signer::new(KeyKind::Log, "log", &[3; 32]).unwrap();
+        // R is the neutral element, s = SHA-512(R || A || text) · a mod L with the secret scalar a:
+        // the equation of RFC 8032 §5.1.7 holds.
+        let crafted = [
+            bytes::<32>(LOW_ORDER[0]),
+            bytes("f434559a81c73e875cf36e174d46591b115b8cb11b3be4c52d5c39f698e5b90f"),
+        ]
+        .concat();
+
+        let lenient = signer.verifier.point;
+        let signature = Signature::from_slice(&crafted).unwrap();
+        assert!(ed25519_dalek::Verifier::verify(&lenient, b"text\n", &signature).is_ok());
+        assert!(!signer.verifier.verifies(b"text\n", &crafted));
+    }
+
+    #[test]
     fn the_published_vectors_verify() {
         // RFC 8032 §7.1, TEST 2 and TEST 3.
         for (key, message, signature) in [
