@@ -65,7 +65,7 @@ fn cookie(headers: &HeaderMap) -> Option<Secret> {
 
 /// A cookie comes along whoever made the browser ask: what alters something must come from our own
 /// pages (OWASP, cross-site request forgery: fetch metadata, with the origin as fallback).
-fn check_origin(method: &Method, headers: &HeaderMap) -> Result<(), Problem> {
+pub(crate) fn check_origin(method: &Method, headers: &HeaderMap) -> Result<(), Problem> {
     if method.is_safe() {
         return Ok(());
     }

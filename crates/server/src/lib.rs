@@ -13,11 +13,14 @@
 
 mod api;
 mod caller;
+mod console;
 mod gate;
 mod listen;
 mod passwords;
 mod probes;
 mod problem;
+mod record;
+mod recorder;
 
 use std::sync::Arc;
 
@@ -36,6 +39,7 @@ pub use caller::Caller;
 pub use gate::{Action, Gate, PolicyError};
 pub use listen::{ListenError, serve};
 pub use problem::Problem;
+pub use recorder::{Recorder, RecorderError};
 
 use passwords::Passwords;
 use problem::Kind;
@@ -52,7 +56,8 @@ pub struct Parts {
     store: Store,
     gate: Gate,
     passwords: Passwords,
-    /// Changes whenever events got their places in the ledger.
+    recorder: Arc<Recorder>,
+    /// Changes whenever events were published in the ledger.
     news: watch::Sender<u64>,
 }
 
@@ -69,14 +74,14 @@ impl App {
     ///
     /// # Errors
     /// If the policies are damaged.
-    pub fn new(store: Store) -> Result<Self, PolicyError> {
+    pub fn new(store: Store, recorder: Arc<Recorder>) -> Result<Self, PolicyError> {
         let mut salt = [0; 16];
         store.environment().fill(&mut salt);
         let gate = Gate::shipped()?;
         let passwords =
             Passwords::new(&salt).map_err(|problem| PolicyError::of("passwords", &problem))?;
-        let (news, _) = watch::channel(0);
-        Ok(Self(Arc::new(Parts { store, gate, passwords, news })))
+        let news = recorder.news();
+        Ok(Self(Arc::new(Parts { store, gate, passwords, recorder, news })))
     }
 
     /// A new person with a password.
@@ -101,11 +106,13 @@ impl App {
         let document = Arc::new(document);
         let router = api
             .merge(probes::routes())
+            .merge(console::routes())
             .route(
                 "/api/v1/openapi.json",
                 axum::routing::get(move || async move { axum::Json(document.as_ref().clone()) }),
             )
             .route("/problems/{slug}", axum::routing::get(problem::page))
+            .route("/ledger/{*path}", axum::routing::get(api::ledger_file))
             .fallback(async || Problem::not_found("page at this address"))
             .method_not_allowed_fallback(async || {
                 Problem::new(Kind::MethodNotAllowed, "not with this method")

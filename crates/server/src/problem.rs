@@ -131,6 +131,11 @@ impl Problem {
         &self.detail
     }
 
+    /// The way out, for a page.
+    pub(crate) fn way_out(&self) -> Option<&str> {
+        self.help.as_deref()
+    }
+
     pub(crate) fn status(&self) -> StatusCode {
         StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
     }

@@ -83,12 +83,29 @@ CREATE TABLE relations (
 ) STRICT;
 CREATE INDEX relations_to ON relations (to_ci);
 
+-- The last check of each configuration item. The report is `patchwright.check/1` in JSON.
+CREATE TABLE checks (
+    ci_id TEXT PRIMARY KEY NOT NULL REFERENCES cis (id),
+    tenant_id TEXT NOT NULL,
+    checked_at INTEGER NOT NULL,
+    status TEXT NOT NULL,
+    critical INTEGER NOT NULL,
+    high INTEGER NOT NULL,
+    medium INTEGER NOT NULL,
+    low INTEGER NOT NULL,
+    unknown INTEGER NOT NULL,
+    report BLOB NOT NULL
+) STRICT;
+CREATE INDEX checks_of_tenant ON checks (tenant_id, ci_id);
+
 -- Every change of state, in the transaction that made it. `sequence` is its place in the ledger,
 -- given by the sequencer; the payload is committed to there by H(salt, payload).
 CREATE TABLE events (
     id TEXT PRIMARY KEY NOT NULL,
     tenant_id TEXT NOT NULL,
     at INTEGER NOT NULL,
+    -- Which process's clock told the time.
+    clock TEXT NOT NULL,
     kind TEXT NOT NULL,
     actor TEXT NOT NULL,
     role TEXT NOT NULL,

@@ -468,7 +468,7 @@ fn contains(text: &str) -> String {
     pattern
 }
 
-async fn find(
+pub(crate) async fn find(
     connection: &mut AnyConnection,
     scope: Option<TenantId>,
     id: CiId,

@@ -35,6 +35,8 @@ pub struct Event {
     pub tenant: TenantId,
     /// When it was committed, to the microsecond.
     pub at: Timestamp,
+    /// By which process's clock.
+    pub clock: String,
     /// What happened.
     pub kind: EventKind,
     /// Who did it: a user's, token's or agent's id, or `system`.
@@ -61,12 +63,13 @@ pub(crate) async fn insert(tx: &mut Tx<'_>, events: Vec<NewEvent>) -> Result<(),
             .map_err(|error| StoreError::Corrupt { what: format!("payload of {id}: {error}") })?;
         sqlx::query(
             "INSERT INTO events
-             (id, tenant_id, at, kind, actor, role, object, object_version, payload, salt)
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
+             (id, tenant_id, at, clock, kind, actor, role, object, object_version, payload, salt)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
         )
         .bind(id.to_string())
         .bind(event.tenant.to_string())
         .bind(tx.now.as_microsecond())
+        .bind(tx.event_ids.clock.as_str())
         .bind(event.kind.as_str())
         .bind(event.by.id())
         .bind(event.by.role_word())
@@ -82,13 +85,19 @@ pub(crate) async fn insert(tx: &mut Tx<'_>, events: Vec<NewEvent>) -> Result<(),
 
 /// Ids of events, in the order in which one process makes them, also within a millisecond and when
 /// its clock steps back: an event never stands before its cause.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct EventIds {
+    /// Names this process's clock in records.
+    clock: String,
     /// The last millisecond, and how many ids it had.
     last: Mutex<(i64, u32)>,
 }
 
 impl EventIds {
+    pub(crate) fn new(process: [u8; 4]) -> Self {
+        Self { clock: format!("clk_{:08x}", u32::from_be_bytes(process)), last: Mutex::default() }
+    }
+
     fn next(&self, now: Timestamp, mut random: [u8; 10]) -> EventId {
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         let (millisecond, count) = *last;
@@ -132,6 +141,14 @@ pub(crate) async fn sequence(tx: &mut Tx<'_>, at_most: i64) -> Result<u64, Store
     Ok(given)
 }
 
+/// Whether an event waits for its place.
+pub(crate) async fn is_waiting(pool: &AnyPool) -> Result<bool, StoreError> {
+    let row = sqlx::query("SELECT id FROM events WHERE sequence IS NULL LIMIT 1")
+        .fetch_optional(pool)
+        .await?;
+    Ok(row.is_some())
+}
+
 /// The events of a scope from a place in the ledger on, at most so many.
 pub(crate) async fn list(
     pool: &AnyPool,
@@ -141,7 +158,7 @@ pub(crate) async fn list(
 ) -> Result<Vec<Event>, StoreError> {
     let (low, high) = range(scope);
     let rows = sqlx::query(
-        "SELECT id, tenant_id, at, kind, actor, role, object, object_version, payload, salt, sequence
+        "SELECT id, tenant_id, at, clock, kind, actor, role, object, object_version, payload, salt, sequence
          FROM events WHERE sequence >= $1 AND tenant_id BETWEEN $2 AND $3
          ORDER BY sequence LIMIT $4",
     )
@@ -180,6 +197,7 @@ fn read(row: &AnyRow) -> Result<Event, StoreError> {
         id,
         tenant: parsed(row, "tenant_id")?,
         at: time(row, "at")?,
+        clock: get(row, "clock")?,
         kind: parsed(row, "kind")?,
         actor: get(row, "actor")?,
         role: get(row, "role")?,
@@ -197,7 +215,7 @@ mod tests {
 
     #[test]
     fn ids_of_one_process_never_go_back() {
-        let ids = EventIds::default();
+        let ids = EventIds::new([0; 4]);
         let at = |millisecond| Timestamp::from_millisecond(millisecond).unwrap();
         let instants = [1_000, 1_000, 999, 1_001, 5, 1_002];
 
@@ -212,7 +230,7 @@ mod tests {
 
     #[test]
     fn a_millisecond_holds_millions() {
-        let ids = EventIds::default();
+        let ids = EventIds::new([0; 4]);
         let made: Vec<_> = (0..70_000).map(|_| ids.next(Timestamp::UNIX_EPOCH, [7; 10])).collect();
 
         assert!(made.is_sorted_by(|a, b| a < b));

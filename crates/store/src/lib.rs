@@ -21,6 +21,7 @@
 mod access;
 mod actor;
 mod answers;
+mod checks;
 mod cis;
 mod database;
 mod environment;
@@ -34,8 +35,10 @@ mod tenants;
 mod value;
 mod writer;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use domain::check::Report;
 use domain::cloud::{
     CiId, EventKind, Login, Name, PROVIDER, SessionId, Slug, TenantId, TokenId, UserId,
 };
@@ -47,6 +50,7 @@ use sqlx::AnyPool;
 pub use access::{Identity, NewToken, Secret, Token};
 pub use actor::Actor;
 pub use answers::Once;
+pub use checks::{Check, CheckTotals, Counts};
 pub use cis::{AgreedDuty, Ci, CiAlteration, CiFilter, ClassCounts, Labels, NewCi, Relation};
 pub use database::{Database, Engine};
 pub use environment::{Environment, System};
@@ -385,6 +389,39 @@ impl Store {
         cis::counts(&self.pool, by.scope()).await
     }
 
+    /// Keeps what a check of a configuration item found, in place of what the last one did.
+    pub async fn record_check(
+        &self,
+        by: &Actor,
+        id: CiId,
+        report: Report,
+    ) -> Result<(), StoreError> {
+        self.write((by.clone(), report), move |tx, (by, report)| {
+            Box::pin(checks::record(tx, by, id, report))
+        })
+        .await
+    }
+
+    /// The last check of a configuration item; `None` where it was never checked.
+    pub async fn check(&self, by: &Actor, id: CiId) -> Result<Option<Check>, StoreError> {
+        let ci = self.ci(by, id).await?;
+        checks::of(&self.pool, by.scope(), ci.id).await
+    }
+
+    /// The counts of the last checks of some configuration items that the actor may see.
+    pub async fn check_counts(
+        &self,
+        by: &Actor,
+        ids: &[CiId],
+    ) -> Result<BTreeMap<CiId, Counts>, StoreError> {
+        checks::counts(&self.pool, by.scope(), ids).await
+    }
+
+    /// How the configuration items stand that the actor may see, those that are gone aside.
+    pub async fn check_totals(&self, by: &Actor) -> Result<CheckTotals, StoreError> {
+        checks::totals(&self.pool, by.scope()).await
+    }
+
     /// Relates two configuration items; nothing happens where they are already.
     pub async fn relate(&self, by: &Actor, relation: Relation) -> Result<(), StoreError> {
         self.write((by.clone(), relation), |tx, (by, relation)| {
@@ -413,6 +450,11 @@ impl Store {
     /// Gives events that wait their places in the ledger, at most so many; says how many.
     pub async fn sequence_events(&self, at_most: u32) -> Result<u64, StoreError> {
         self.write((), move |tx, ()| Box::pin(event::sequence(tx, i64::from(at_most)))).await
+    }
+
+    /// Whether an event waits for its place in the ledger.
+    pub async fn has_waiting_events(&self) -> Result<bool, StoreError> {
+        event::is_waiting(&self.pool).await
     }
 
     /// The events from a place in the ledger on, at most so many.

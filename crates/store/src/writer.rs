@@ -118,7 +118,7 @@ impl Writer {
         let (queue, requests) = mpsc::channel(QUEUE);
         let requests = Arc::new(Mutex::new(requests));
         let failed = Arc::new(OnceLock::new());
-        let event_ids = Arc::new(EventIds::default());
+        let event_ids = Arc::new(EventIds::new(random(&**environment)));
         for _ in 0..engine.writers() {
             let worker = Worker {
                 engine,

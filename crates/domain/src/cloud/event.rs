@@ -29,6 +29,8 @@ words! {
         CiAltered = "ci.altered",
         /// A configuration item left the cloud.
         CiRetired = "ci.retired",
+        /// A configuration item was checked for missing patches.
+        CiChecked = "ci.checked",
         /// Two configuration items were related.
         RelationAdded = "relation.added",
         /// A relation ended.

@@ -32,6 +32,7 @@ pub(super) fn routes() -> OpenApiRouter<App> {
         .routes(routes!(list, create))
         .routes(routes!(import))
         .routes(routes!(read, alter, retire))
+        .routes(routes!(check))
         .routes(routes!(relations, relate))
         .routes(routes!(unrelate))
 }
@@ -299,6 +300,22 @@ async fn retire(
 ) -> Result<impl IntoResponse, Problem> {
     let ci = app.store.retire_ci(&by, id, expected_version(&headers)?).await?;
     Ok((etag(ci.version), Json(Ci::from(ci))))
+}
+
+/// Read what the last check of a configuration item found (`patchwright.check/1`).
+#[utoipa::path(get, path = "/cis/{id}/check", tag = "configuration items",
+    params(("id" = String, Path)), responses((status = 200, body = Object), Problems))]
+async fn check(
+    State(app): State<App>,
+    By(by): By<{ Action::CiRead as usize }>,
+    Path(id): Path<CiId>,
+) -> Result<Json<domain::check::Report>, Problem> {
+    let check = app.store.check(&by, id).await?;
+    let check = check.ok_or_else(|| {
+        Problem::not_found("check of this item yet")
+            .help("it is unknown whether it is at its latest until somebody checks it")
+    })?;
+    Ok(Json(check.report))
 }
 
 /// List a configuration item's relations.

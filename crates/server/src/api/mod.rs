@@ -2,8 +2,9 @@
 
 mod cis;
 mod events;
+mod ledger;
 mod people;
-mod session;
+pub(crate) mod session;
 mod tenants;
 mod tokens;
 
@@ -20,6 +21,8 @@ use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::openapi::{OpenApi as Document, RefOr, Response};
 use utoipa::{IntoParams, IntoResponses, Modify, OpenApi, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
+
+pub(crate) use ledger::file as ledger_file;
 
 use crate::App;
 use crate::problem::{Kind, Problem};
@@ -66,6 +69,7 @@ pub(crate) fn routes() -> (Router<App>, Document) {
         .nest("/api/v1", tokens::routes())
         .nest("/api/v1", cis::routes())
         .nest("/api/v1", events::routes())
+        .nest("/api/v1", ledger::routes())
         .split_for_parts()
 }
 

@@ -13,8 +13,8 @@ use axum::body::Body;
 use axum::http::{HeaderMap, Request, StatusCode};
 use domain::cloud::{Access, PROVIDER, Role, ServiceModel, TenantId};
 use serde_json::Value;
-use server::App;
-use store::{Actor, Database, NewTenant, NewToken, Store, System};
+use server::{App, Recorder};
+use store::{Actor, Database, MasterKey, NewTenant, NewToken, Store, System};
 use tower::ServiceExt as _;
 
 pub(crate) const PASSWORD: &str = "correct horse battery staple";
@@ -22,9 +22,10 @@ pub(crate) const PASSWORD: &str = "correct horse battery staple";
 pub(crate) struct World {
     pub(crate) app: App,
     pub(crate) store: Store,
+    pub(crate) recorder: Arc<Recorder>,
     pub(crate) router: Router,
     pub(crate) admin: Actor,
-    _directory: tempfile::TempDir,
+    pub(crate) directory: tempfile::TempDir,
 }
 
 /// An answer, read to its end.
@@ -46,7 +47,12 @@ impl World {
         let directory = tempfile::tempdir().unwrap();
         let database = Database::file(&directory.path().join("patchwright.db"));
         let store = Store::open(&database, Arc::new(System)).await.unwrap();
-        let app = App::new(store.clone()).unwrap();
+        let master = MasterKey::open(&directory.path().join("master.key"), &System).unwrap();
+        let master = Arc::new(master);
+        let recorder =
+            Recorder::open(store.clone(), &master, directory.path().join("ledger")).await.unwrap();
+        let recorder = Arc::new(recorder);
+        let app = App::new(store.clone(), Arc::clone(&recorder)).unwrap();
         let first = app
             .person(
                 PROVIDER,
@@ -60,7 +66,7 @@ impl World {
         let (root, _) = store.user_by_login(&"root".parse().unwrap()).await.unwrap().unwrap();
         let admin = Actor::Person { user: root.id, tenant: root.tenant, role: root.role };
         let router = app.router();
-        Self { app, store, router, admin, _directory: directory }
+        Self { app, store, recorder, router, admin, directory }
     }
 
     pub(crate) async fn tenant(&self, slug: &str) -> TenantId {

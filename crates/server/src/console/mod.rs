@@ -1,0 +1,187 @@
+//! The console: what people look at. Pages are made here, whole; nothing of them needs a script.
+
+mod pages;
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Redirect, Response};
+use axum::routing::get;
+use maud::{DOCTYPE, Markup, html};
+use serde::Deserialize;
+
+use crate::App;
+use crate::api::session::{LIFETIME, sign_in};
+use crate::caller::{COOKIE, Caller};
+use crate::gate::Action;
+use crate::problem::Problem;
+
+const STYLE: &str = include_str!("../../assets/console.css");
+
+pub(crate) fn routes() -> Router<App> {
+    Router::new()
+        .route("/", get(pages::overview))
+        .route("/cis", get(pages::cis))
+        .route("/cis/{id}", get(pages::ci))
+        .route("/ledger", get(pages::ledger))
+        .route("/login", get(login_page).post(login))
+        .route("/logout", axum::routing::post(logout))
+        .route("/console.css", get(style))
+}
+
+async fn style() -> impl IntoResponse {
+    ([(header::CONTENT_TYPE, "text/css; charset=utf-8")], STYLE)
+}
+
+/// A page, and which of the navigation's places it is.
+fn page(place: &str, title: &str, body: &Markup) -> Markup {
+    let places = [("/", "Overview"), ("/cis", "Configuration items"), ("/ledger", "Ledger")];
+    html! {
+        (DOCTYPE)
+        html lang="en" {
+            head {
+                meta charset="utf-8";
+                meta name="viewport" content="width=device-width, initial-scale=1";
+                title { (title) " · Patchwright" }
+                link rel="stylesheet" href="/console.css";
+            }
+            body {
+                header { div {
+                    strong { "Patchwright" }
+                    nav aria-label="Main" {
+                        @for (path, name) in places {
+                            a href=(path) aria-current=[(path == place).then_some("page")] { (name) }
+                        }
+                    }
+                    form method="post" action="/logout" { button { "Sign out" } }
+                } }
+                main { (body) }
+            }
+        }
+    }
+}
+
+/// The same page as a command and as a request.
+fn elsewhere(path: &str) -> Markup {
+    html! {
+        details {
+            summary { "This page as a request" }
+            pre { code { "curl -H \"Authorization: Bearer $TOKEN\" $PATCHWRIGHT/api/v1" (path) } }
+        }
+    }
+}
+
+/// A refusal as a page.
+struct Refusal(Problem);
+
+impl From<Problem> for Refusal {
+    fn from(problem: Problem) -> Self {
+        Self(problem)
+    }
+}
+
+impl From<store::StoreError> for Refusal {
+    fn from(error: store::StoreError) -> Self {
+        Self(error.into())
+    }
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        let status = self.0.status();
+        if status == StatusCode::UNAUTHORIZED {
+            return Redirect::to("/login").into_response();
+        }
+        let body = html! {
+            h1 { (status.canonical_reason().unwrap_or("Failed")) }
+            p.lead { (self.0.detail()) }
+            @if let Some(help) = self.0.way_out() { p { (help) } }
+        };
+        (status, page("", "Problem", &body)).into_response()
+    }
+}
+
+/// Who looks, and may they?
+fn pass(app: &App, caller: Option<Caller>, action: Action) -> Result<store::Actor, Refusal> {
+    let caller = caller.ok_or_else(Problem::unauthenticated)?;
+    Ok(app.gate.pass(caller, action)?)
+}
+
+/// What the sign-in form sends.
+#[derive(Deserialize)]
+struct Form {
+    login: String,
+    password: String,
+}
+
+async fn login_page() -> Markup {
+    login_form(None)
+}
+
+fn login_form(problem: Option<&str>) -> Markup {
+    html! {
+        (DOCTYPE)
+        html lang="en" {
+            head {
+                meta charset="utf-8";
+                meta name="viewport" content="width=device-width, initial-scale=1";
+                title { "Sign in · Patchwright" }
+                link rel="stylesheet" href="/console.css";
+            }
+            body { main {
+                form.card method="post" action="/login" {
+                    h1 { "Patchwright" }
+                    @if let Some(problem) = problem { p.problem role="alert" { (problem) } }
+                    label { "Login" input name="login" autocomplete="username" required autofocus; }
+                    label { "Password"
+                        input name="password" type="password" autocomplete="current-password" required;
+                    }
+                    button { "Sign in" }
+                }
+            } }
+        }
+    }
+}
+
+async fn login(
+    State(app): State<App>,
+    headers: HeaderMap,
+    axum::Form(form): axum::Form<Form>,
+) -> Result<Response, Response> {
+    // A strange page must not sign a browser in either, as somebody of its choice.
+    crate::caller::check_origin(&axum::http::Method::POST, &headers)
+        .map_err(|problem| Refusal(problem).into_response())?;
+    match sign_in(&app, &form.login, form.password).await {
+        Ok((secret, _)) => {
+            let value = cookie(secret.reveal(), LIFETIME.as_secs(), is_over_tls(&headers));
+            Ok(([(header::SET_COOKIE, value)], Redirect::to("/")).into_response())
+        }
+        Err(problem) => {
+            let page = login_form(Some(problem.detail()));
+            Err((problem.status(), page).into_response())
+        }
+    }
+}
+
+async fn logout(State(app): State<App>, caller: Option<Caller>) -> Result<Response, Refusal> {
+    if let Some(caller) = caller
+        && let Some(session) = caller.identity.session
+    {
+        let by = app.gate.pass(caller, Action::SessionClose)?;
+        app.store.close_session(&by, session).await?;
+    }
+    let expired = cookie("", 0, false);
+    Ok(([(header::SET_COOKIE, expired)], Redirect::to("/login")).into_response())
+}
+
+/// Whether a proxy in front says that the browser's connection is over TLS.
+fn is_over_tls(headers: &HeaderMap) -> bool {
+    headers.get("x-forwarded-proto").is_some_and(|value| value == "https")
+}
+
+fn cookie(secret: &str, seconds: i64, is_over_tls: bool) -> HeaderValue {
+    let secure = if is_over_tls { "; Secure" } else { "" };
+    let text =
+        format!("{COOKIE}={secret}; Path=/; HttpOnly; SameSite=Strict; Max-Age={seconds}{secure}");
+    HeaderValue::from_str(&text).unwrap_or_else(|_| HeaderValue::from_static(""))
+}

@@ -1,0 +1,404 @@
+//! The pages.
+
+use axum::extract::State;
+use domain::check::{Finding, Report, Status};
+use domain::cloud::{CiId, Class};
+use jiff::{SignedDuration, Timestamp};
+use ledger::{ReadStorage as _, SignedCheckpoint};
+use maud::{Markup, html};
+use serde::Deserialize;
+use store::{CiFilter, Counts, PageRequest};
+
+use super::{Refusal, elsewhere, page, pass};
+use crate::App;
+use crate::api::{Path, Query};
+use crate::caller::Caller;
+use crate::gate::Action;
+use crate::problem::{Kind, Problem};
+
+/// Items of a page of the console.
+const ROWS: u16 = 100;
+
+/// Findings shown of an item; the rest is in the report.
+const FINDINGS: usize = 200;
+
+const PRIORITIES: [&str; 4] = ["critical", "high", "medium", "low"];
+
+/// How old a check may be before it says nothing about now.
+const FRESH: SignedDuration = SignedDuration::from_hours(24);
+
+/// Is the cloud at its latest? What is not known?
+pub(super) async fn overview(
+    State(app): State<App>,
+    caller: Option<Caller>,
+) -> Result<Markup, Refusal> {
+    let by = pass(&app, caller, Action::CiRead)?;
+    let totals = app.store.check_totals(&by).await?;
+    let counts = app.store.ci_counts(&by).await?;
+    let items: u64 = counts.iter().map(|(_, count)| count).sum();
+    let not_known = totals.unknown + totals.unchecked;
+    let verdict = match (items, totals.outdated, not_known) {
+        (0, ..) => "There is nothing to look after yet.".to_owned(),
+        (_, 0, 0) => "Everything is at its latest.".to_owned(),
+        (_, 0, _) => format!("Nothing is known to be missing, but {not_known} items are unknown."),
+        (_, outdated, 0) => format!("{outdated} of {items} items miss patches."),
+        (_, outdated, _) => {
+            format!("{outdated} of {items} items miss patches, and {not_known} are unknown.")
+        }
+    };
+    Ok(page(
+        "/",
+        "Overview",
+        &html! {
+            h1 { (verdict) }
+            p.lead { "An item is at its latest only if a check of its own says so." }
+            dl.figures {
+                div { dd.latest { (totals.latest) } dt { "✓ at the latest" } }
+                div { dd.outdated { (totals.outdated) } dt { "✗ miss patches" } }
+                div { dd.unknown { (not_known) } dt { "? unknown" } }
+            }
+            @if totals.findings.iter().any(|&count| count > 0) {
+                h2 { "Missing patches by priority" }
+                dl.figures {
+                    @for (word, count) in PRIORITIES.iter().zip(totals.findings) {
+                        div { dd class=(word) { (count) } dt { (word) } }
+                    }
+                }
+            }
+            h2 { "What there is" }
+            @if counts.is_empty() {
+                p.empty { "Take up configuration items with " code { "POST /api/v1/cis" }
+                    ", or many at once with " code { "POST /api/v1/cis/import" } "." }
+            } @else {
+                table {
+                    thead { tr { th { "Class" } th.number { "Items" } } }
+                    tbody {
+                        @for (class, count) in &counts {
+                            tr {
+                                td { a href={ "/cis?class=" (class) } { (words(*class)) } }
+                                td.number { (count) }
+                            }
+                        }
+                    }
+                }
+            }
+            (elsewhere("/cis"))
+        },
+    ))
+}
+
+/// Which items are listed.
+#[derive(Debug, Default, Deserialize)]
+pub(super) struct Wanted {
+    #[serde(default)]
+    class: String,
+    #[serde(default)]
+    name: String,
+    #[serde(default)]
+    after: String,
+}
+
+/// The configuration items.
+pub(super) async fn cis(
+    State(app): State<App>,
+    caller: Option<Caller>,
+    Query(wanted): Query<Wanted>,
+) -> Result<Markup, Refusal> {
+    let by = pass(&app, caller, Action::CiRead)?;
+    let invalid = |error: String| Problem::new(Kind::Invalid, error);
+    let given = |text: &str| (!text.is_empty()).then(|| text.to_owned());
+    let filter = CiFilter {
+        class: given(&wanted.class)
+            .map(|word| word.parse::<Class>().map_err(|error| invalid(error.to_string())))
+            .transpose()?,
+        name: given(&wanted.name),
+        ..CiFilter::default()
+    };
+    let after = given(&wanted.after)
+        .map(|text| text.parse().map_err(|error: store::InvalidCursor| invalid(error.to_string())))
+        .transpose()?;
+    let list = app.store.cis(&by, &filter, &PageRequest { after, limit: ROWS }).await?;
+    let ids: Vec<CiId> = list.items.iter().map(|ci| ci.id).collect();
+    let checks = app.store.check_counts(&by, &ids).await?;
+    let now = app.store.environment().now();
+    Ok(page(
+        "/cis",
+        "Configuration items",
+        &html! {
+            h1 { "Configuration items" }
+            form.filter method="get" action="/cis" {
+                label { "Name contains" input name="name" value=(wanted.name); }
+                label { "Class" input name="class" value=(wanted.class) list="classes"; }
+                datalist id="classes" { @for class in Class::ALL { option value=(class) {} } }
+                button { "Show" }
+            }
+            @if list.items.is_empty() {
+                p.empty { "No item is like this." }
+            } @else {
+                div.wide { table {
+                    thead { tr {
+                        th { "Name" } th { "Class" } th { "Duty" } th { "State" } th { "Missing" }
+                        th { "Checked" }
+                    } }
+                    tbody {
+                        @for ci in &list.items {
+                            tr {
+                                td { a href={ "/cis/" (ci.id) } { (ci.name) } }
+                                td { (words(ci.class)) }
+                                td { (ci.duty) }
+                                @match checks.get(&ci.id) {
+                                    Some(counts) => {
+                                        td { (state(counts, now)) }
+                                        td { (missing(counts)) }
+                                        td.quiet { (age(counts.checked_at, now)) " ago" }
+                                    }
+                                    None => {
+                                        td { span.unknown { "? unknown" } }
+                                        td.quiet { "–" }
+                                        td.quiet { "never" }
+                                    }
+                                }
+                            }
+                        }
+                    }
+                } }
+            }
+            @if let Some(next) = &list.next {
+                p { a href={ "/cis?class=" (wanted.class) "&name=" (escaped(&wanted.name)) "&after=" (next) } {
+                    "More"
+                } }
+            }
+            (elsewhere("/cis"))
+        },
+    ))
+}
+
+/// One item, and what it misses.
+pub(super) async fn ci(
+    State(app): State<App>,
+    caller: Option<Caller>,
+    Path(id): Path<CiId>,
+) -> Result<Markup, Refusal> {
+    let by = pass(&app, caller, Action::CiRead)?;
+    let ci = app.store.ci(&by, id).await?;
+    let check = app.store.check(&by, id).await?;
+    let now = app.store.environment().now();
+    Ok(page(
+        "/cis",
+        ci.name.as_str(),
+        &html! {
+            h1 { (ci.name) }
+            p.lead {
+                (words(ci.class)) " · patched by the " (ci.duty)
+                @for (key, value) in &ci.labels { " · " (key) "=" (value) }
+                " · " span.mono { (ci.id) }
+            }
+            @match &check {
+                None => {
+                    p.empty { "It was never checked: whether it is at its latest is unknown." }
+                }
+                Some(check) => {
+                    p { (state(&check.counts, now)) span.quiet {
+                        " · checked " (age(check.counts.checked_at, now)) " ago · "
+                        (check.report.os.pretty_name) " · " (check.report.packages) " packages"
+                    } }
+                    (findings(&check.report))
+                    (unknown(&check.report))
+                    (sources(&check.report))
+                }
+            }
+            (elsewhere(&format!("/cis/{id}/check")))
+        },
+    ))
+}
+
+fn findings(report: &Report) -> Markup {
+    if report.findings.is_empty() {
+        return html! {};
+    }
+    html! {
+        h2 { "Missing patches" }
+        div.wide { table {
+            thead { tr {
+                th { "Priority" } th { "Package" } th { "Installed → fixed" } th { "CVEs" } th { "Why" }
+            } }
+            tbody { @for finding in report.findings.iter().take(FINDINGS) { (row(finding)) } }
+        } }
+        @if report.findings.len() > FINDINGS {
+            p.quiet { (report.findings.len() - FINDINGS) " more are in the report." }
+        }
+    }
+}
+
+fn row(finding: &Finding) -> Markup {
+    let priority = finding.decision.priority.to_string();
+    html! {
+        tr {
+            td class=(priority) { (priority) }
+            td { (finding.package) @if finding.held { span.quiet { " (held)" } } }
+            td.mono { (finding.installed) " → " (finding.candidate) }
+            td.mono {
+                @for cve in finding.cves.iter().take(3) { (cve) " " }
+                @if finding.cves.len() > 3 { span.quiet { "and " (finding.cves.len() - 3) " more" } }
+            }
+            td.quiet { (finding.decision.reason) }
+        }
+    }
+}
+
+fn unknown(report: &Report) -> Markup {
+    html! {
+        @if !report.unknown.is_empty() {
+            h2 { "Unknown" }
+            ul { @for unknown in report.unknown.iter().take(20) {
+                li { strong { (unknown.subject) } ": " (unknown.reason)
+                    @if let Some(help) = &unknown.help { span.quiet { " · " (help) } }
+                }
+            } }
+            @if report.unknown.len() > 20 { p.quiet { (report.unknown.len() - 20) " more." } }
+        }
+    }
+}
+
+fn sources(report: &Report) -> Markup {
+    html! {
+        h2 { "Checked against" }
+        div.wide { table {
+            thead { tr { th { "Suite" } th { "Origin" } th { "Of" } th { "Signed by" } } }
+            tbody { @for source in &report.sources { tr {
+                td { (source.suite.as_deref().unwrap_or(&source.uri)) }
+                td { (source.origin.as_deref().unwrap_or("–")) }
+                td { @match source.date {
+                    Some(date) => (date.strftime("%-d %b %Y")),
+                    None => "–",
+                } }
+                td.quiet { @if source.signed_by.is_empty() { "–" }
+                    @for signer in &source.signed_by { (signer.user_id) br; } }
+            } } }
+        } }
+    }
+}
+
+/// The record of all that happened.
+pub(super) async fn ledger(
+    State(app): State<App>,
+    caller: Option<Caller>,
+) -> Result<Markup, Refusal> {
+    let by = pass(&app, caller, Action::LedgerRead)?;
+    let directory = app.recorder.directory();
+    let failed = |_| Problem::new(Kind::Internal, "the ledger cannot be read");
+    let checkpoint = directory.get("checkpoint", 1 << 16).map_err(failed)?;
+    let size = checkpoint
+        .as_deref()
+        .and_then(|bytes| SignedCheckpoint::parse(bytes).ok())
+        .map_or(0, |checkpoint| checkpoint.claimed().size);
+    let mut events =
+        app.store.events(&by, size.saturating_sub(u64::from(ROWS)), ROWS.into()).await?;
+    events.reverse();
+    let key = app.recorder.key().to_string();
+    Ok(page(
+        "/ledger",
+        "Ledger",
+        &html! {
+            h1 { "Ledger" }
+            p.lead { (size) " entries. Whoever keeps a checkpoint can tell later whether anything before it \
+                was changed, removed or reordered." }
+            div.wide { table {
+                thead { tr {
+                    th.number { "Place" } th { "When" } th { "What" } th { "Object" } th { "By" } th { "Proof" }
+                } }
+                tbody { @for event in &events {
+                    tr {
+                        td.number { (event.sequence.unwrap_or_default()) }
+                        td.quiet { (event.at.strftime("%Y-%m-%d %H:%M:%S")) " UTC" }
+                        td { (event.kind) }
+                        td.mono { (event.object) }
+                        td { (event.role) " " span class="mono quiet" { (event.actor) } }
+                        td { a href={ "/api/v1/events/" (event.sequence.unwrap_or_default()) "/proof" } { "proof" } }
+                    }
+                } }
+            } }
+            h2 { "Verify it yourself" }
+            p.quiet { "With our small program, or with other people's tools: the log is C2SP tlog-tiles." }
+            pre { code { "patchwright ledger verify DATA/ledger --key '" (key) "' --keep checkpoint.kept" } }
+            @if let Some(text) = checkpoint.as_deref().map(String::from_utf8_lossy) {
+                h2 { "Checkpoint" }
+                pre { code { (text) } }
+            }
+            (elsewhere("/events"))
+        },
+    ))
+}
+
+fn state(counts: &Counts, now: Timestamp) -> Markup {
+    if now.duration_since(counts.checked_at) > FRESH {
+        return html! { span.unknown { "? unknown: the last check is too old" } };
+    }
+    html! {
+        @match counts.status {
+            Status::Latest => span.latest { "✓ latest" },
+            Status::Outdated => span.outdated { "✗ outdated" },
+            Status::Unknown => span.unknown { "? unknown" },
+        }
+    }
+}
+
+fn missing(counts: &Counts) -> Markup {
+    html! {
+        @if counts.findings == [0; 4] { span.quiet { "–" } }
+        @for (word, count) in PRIORITIES.iter().zip(counts.findings) {
+            @if count > 0 { span class=(word) { (count) " " (word) } " " }
+        }
+    }
+}
+
+/// `network_device` for people.
+fn words(class: Class) -> String {
+    match class {
+        Class::Vm => "VM".to_owned(),
+        class => class.as_str().replace('_', " "),
+    }
+}
+
+fn age(then: Timestamp, now: Timestamp) -> String {
+    let seconds = now.duration_since(then).as_secs().max(0);
+    match seconds {
+        0..60 => format!("{seconds} s"),
+        60..3600 => format!("{} min", seconds / 60),
+        3600..172_800 => format!("{} h", seconds / 3600),
+        _ => format!("{} d", seconds / 86_400),
+    }
+}
+
+/// Text as part of a query.
+fn escaped(text: &str) -> String {
+    use std::fmt::Write as _;
+    text.bytes().fold(String::new(), |mut out, byte| {
+        if byte.is_ascii_alphanumeric() {
+            out.push(char::from(byte));
+        } else {
+            // Writing into a string cannot fail.
+            let _ = write!(out, "%{byte:02X}");
+        }
+        out
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ages_are_told_in_the_unit_that_matters() {
+        let at = |seconds| Timestamp::from_second(seconds).unwrap();
+        let ages: Vec<_> =
+            [5, 119, 7200, 90_000, 200_000].iter().map(|&now| age(at(0), at(now))).collect();
+        assert_eq!(ages, ["5 s", "1 min", "2 h", "25 h", "2 d"]);
+        assert_eq!(age(at(9), at(0)), "0 s");
+    }
+
+    #[test]
+    fn a_query_carries_any_text() {
+        assert_eq!(escaped("a b&ü"), "a%20b%26%C3%BC");
+    }
+}
