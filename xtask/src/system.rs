@@ -14,6 +14,8 @@ const NEEDED: &[(&str, &str)] = &[
     ("e2fsprogs", "/sbin/mke2fs"),
     ("fdisk", "/sbin/sfdisk"),
     ("gnupg", "/usr/bin/gpg"),
+    ("golang-go", "/usr/bin/go"),
+    ("golang-golang-x-mod-dev", "/usr/share/gocode/src/golang.org/x/mod/sumdb/tlog/tlog.go"),
     ("mmdebstrap", "/usr/bin/mmdebstrap"),
     ("postgresql", "/usr/lib/postgresql"),
     ("python3-apt", "/usr/lib/python3/dist-packages/apt_pkg.pyi"),
