@@ -1,8 +1,11 @@
 //! The `patchwright` command: composition root of the rooms below it.
 
 mod check;
+mod data;
 mod failure;
+mod ledger;
 mod text;
+mod up;
 mod version;
 
 use std::io::{stdin, stdout};
@@ -22,6 +25,10 @@ struct Arguments {
 enum Command {
     /// Tell which patches a system, running or stopped, is missing.
     Check(check::CheckArgs),
+    /// Start the control plane on this machine, and check it.
+    Up(up::UpArgs),
+    /// Verify the record of all that happened.
+    Ledger(ledger::LedgerArgs),
     /// Compare versions as dpkg, rpm and apk do.
     Version(version::VersionArgs),
 }
@@ -29,6 +36,8 @@ enum Command {
 fn main() -> ExitCode {
     let outcome = match Arguments::parse().command {
         Command::Check(arguments) => check::run(&arguments),
+        Command::Up(arguments) => up::run(&arguments),
+        Command::Ledger(arguments) => ledger::run(&arguments, &mut stdout().lock()),
         Command::Version(arguments) => version::run(arguments, stdin().lock(), stdout().lock()),
     };
     outcome.unwrap_or_else(|error| failure::report(&error))

@@ -126,8 +126,8 @@ impl Problem {
         Self::new(Kind::NotFound, format!("there is no {what}"))
     }
 
-    /// Its words, for a page.
-    pub(crate) fn detail(&self) -> &str {
+    /// Its words, for a person.
+    pub fn detail(&self) -> &str {
         &self.detail
     }
 

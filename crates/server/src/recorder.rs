@@ -3,6 +3,7 @@
 //! The database is the truth about order. One process at a time holds the lease; what a late holder
 //! still writes are the same bytes at the same places, so it does no harm.
 
+use std::future::Future;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,9 +19,10 @@ use crate::record::{Pseudonyms, commitment};
 /// How often it looks. A checkpoint is public within a second of the event.
 const LOOK: Duration = Duration::from_millis(250);
 
-/// How long the lease is held, and when it is renewed.
-const LEASE: SignedDuration = SignedDuration::from_secs(30);
-const RENEW: SignedDuration = SignedDuration::from_secs(10);
+/// How long the lease is held, and after how long it is renewed. Nothing is recorded for as long
+/// after its holder was killed.
+const LEASE: SignedDuration = SignedDuration::from_secs(6);
+const RENEW: SignedDuration = SignedDuration::from_secs(2);
 
 /// After a failure.
 const PAUSE: Duration = Duration::from_secs(5);
@@ -62,6 +64,18 @@ pub enum RecorderError {
     /// The work was cut off.
     #[error("the recorder's work was cut off")]
     Cut,
+}
+
+impl RecorderError {
+    /// The way out.
+    pub fn help(&self) -> Option<String> {
+        match self {
+            Self::Store(error) => error.help().map(str::to_owned),
+            Self::Log(error) => error.help(),
+            Self::Key(error) => error.help(),
+            Self::Event { .. } | Self::Cut => None,
+        }
+    }
 }
 
 impl Recorder {
@@ -116,34 +130,52 @@ impl Recorder {
         Directory::new(&self.directory)
     }
 
-    /// Records until the end of the process.
-    pub async fn run(self: Arc<Self>) {
-        let mut log = None;
-        let mut held_until = None;
+    /// Records until `end` comes, then all that waits, and gives way to other processes.
+    ///
+    /// # Errors
+    /// Only of the last step; failures before are logged and tried again.
+    pub async fn run(self: Arc<Self>, end: impl Future<Output = ()>) -> Result<(), RecorderError> {
+        let mut end = std::pin::pin!(end);
+        let (mut log, mut held_until) = (None, None);
         loop {
-            match self.step(&mut log, &mut held_until).await {
-                Ok(true) => {}
-                Ok(false) => tokio::time::sleep(LOOK).await,
+            let pause = match self.step(&mut log, &mut held_until).await {
+                Ok(true) => Duration::ZERO,
+                Ok(false) => LOOK,
                 Err(error) => {
                     tracing::error!(
                         error = &error as &dyn std::error::Error,
                         "nothing is recorded"
                     );
                     log = None;
-                    tokio::time::sleep(PAUSE).await;
+                    PAUSE
                 }
+            };
+            // A step is never cut off: the end waits for it.
+            tokio::select! {
+                () = &mut end => break,
+                () = tokio::time::sleep(pause) => {}
             }
         }
+        drop(log);
+        self.finish().await
     }
 
-    /// Records all that waits now.
+    /// Records all that waits now, or sees another process do it, and gives way to others. Not
+    /// beside [`Recorder::run`] of the same recorder.
     ///
     /// # Errors
     /// As [`RecorderError`]; what was acknowledged stays in the store and is recorded later.
-    pub async fn record(&self) -> Result<(), RecorderError> {
+    pub async fn finish(&self) -> Result<(), RecorderError> {
         let (mut log, mut held_until) = (None, None);
-        while self.step(&mut log, &mut held_until).await? {}
-        Ok(())
+        let end = self.store.environment().now() + LEASE + RENEW;
+        loop {
+            while self.step(&mut log, &mut held_until).await? {}
+            let is_done = held_until.is_some() || !self.store.has_waiting_events().await?;
+            if is_done || self.store.environment().now() > end {
+                return Ok(self.store.give_lease_back("ledger", &self.holder).await?);
+            }
+            tokio::time::sleep(LOOK).await;
+        }
     }
 
     /// One step; says whether there may be more to do at once.

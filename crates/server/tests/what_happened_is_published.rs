@@ -49,7 +49,7 @@ async fn events_and_entries_are_the_same_in_number_tenant_by_tenant_and_kind_by_
             world.store.create_ci(&world.admin, None, new).await.unwrap();
         }
     }
-    world.recorder.record().await.unwrap();
+    world.recorder.finish().await.unwrap();
 
     let policy = Policy::of_logs([world.recorder.key().clone()]);
     let verified = verify(&published(&world), &Against::policy(&policy)).unwrap();
@@ -72,7 +72,7 @@ async fn the_ledger_tells_strangers_neither_names_nor_ids() {
     let world = World::new().await;
     let tenant = world.tenant("canary-tenant").await;
     let ci = world.store.create_ci(&world.admin, None, vm(tenant, "canary-vm")).await.unwrap();
-    world.recorder.record().await.unwrap();
+    world.recorder.finish().await.unwrap();
 
     for entry in entries(&world) {
         let text = String::from_utf8(entry.to_canonical().unwrap()).unwrap();
@@ -89,7 +89,7 @@ async fn a_tenant_proves_its_own_event_with_nothing_but_the_answer() {
     let of_a = world.token(a, Role::TenantViewer, Access::Read).await;
     world.store.create_ci(&world.admin, None, vm(b, "of-b")).await.unwrap();
     let ci = world.store.create_ci(&world.admin, None, vm(a, "web")).await.unwrap();
-    world.recorder.record().await.unwrap();
+    world.recorder.finish().await.unwrap();
     let events = world.ask(&of_a, "GET", "/api/v1/events", None).await.json();
     let event = events["items"].as_array().unwrap().last().unwrap().clone();
     assert_eq!(event["object"], ci.id.to_string());
@@ -124,7 +124,7 @@ async fn the_files_verify_over_http_like_on_disk() {
     let world = World::new().await;
     let a = world.tenant("a").await;
     let token = world.token(a, Role::TenantViewer, Access::Read).await;
-    world.recorder.record().await.unwrap();
+    world.recorder.finish().await.unwrap();
 
     for path in ["checkpoint", "tile/0/000.p/5", "tile/entries/000.p/5"] {
         let request = axum::http::Request::builder()
@@ -148,7 +148,7 @@ async fn the_files_verify_over_http_like_on_disk() {
 async fn a_lost_ledger_is_made_again_byte_by_byte() {
     let world = World::new().await;
     world.tenant("a").await;
-    world.recorder.record().await.unwrap();
+    world.recorder.finish().await.unwrap();
     let before = checkpoint(&world).to_bytes();
     let directory = world.directory.path().join("ledger");
     fs::remove_dir_all(&directory).unwrap();
@@ -157,7 +157,7 @@ async fn a_lost_ledger_is_made_again_byte_by_byte() {
     let again = Recorder::open(world.store.clone(), &Arc::new(master), directory).await.unwrap();
     // The lease is the first recorder's; it records on, from nothing.
     drop(again);
-    world.recorder.record().await.unwrap();
+    world.recorder.finish().await.unwrap();
 
     assert_eq!(checkpoint(&world).to_bytes(), before);
 }
@@ -167,7 +167,7 @@ async fn an_operator_who_edits_and_signs_anew_is_found_out() {
     let world = World::new().await;
     let a = world.tenant("a").await;
     let ci = world.store.create_ci(&world.admin, None, vm(a, "web")).await.unwrap();
-    world.recorder.record().await.unwrap();
+    world.recorder.finish().await.unwrap();
     let kept = checkpoint(&world);
 
     // With the real database and the real key, in a quiet moment.
@@ -182,7 +182,7 @@ async fn an_operator_who_edits_and_signs_anew_is_found_out() {
         .unwrap();
     assert!(edited.success());
     fs::remove_dir_all(world.directory.path().join("ledger")).unwrap();
-    world.recorder.record().await.unwrap();
+    world.recorder.finish().await.unwrap();
 
     let policy = Policy::of_logs([world.recorder.key().clone()]);
     let alone = Against::policy(&policy);

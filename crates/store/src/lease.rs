@@ -43,3 +43,13 @@ pub(crate) async fn take(
     .await?;
     row.map(|row| Ok(Lease { term: get(&row, "term")?, until: time(&row, "until")? })).transpose()
 }
+
+/// Gives a lease back before its time; nothing happens where another holds it.
+pub(crate) async fn give_back(tx: &mut Tx<'_>, work: &str, holder: &str) -> Result<(), StoreError> {
+    sqlx::query("UPDATE leases SET until = 0 WHERE work = $1 AND holder = $2")
+        .bind(work)
+        .bind(holder)
+        .execute(&mut *tx.connection)
+        .await?;
+    Ok(())
+}

@@ -495,6 +495,18 @@ impl Store {
         .await
     }
 
+    /// Gives a lease back before its time, so that another process need not wait for its end.
+    pub async fn give_lease_back(
+        &self,
+        work: &'static str,
+        holder: &str,
+    ) -> Result<(), StoreError> {
+        self.write(holder.to_owned(), move |tx, holder| {
+            Box::pin(lease::give_back(tx, work, holder))
+        })
+        .await
+    }
+
     /// Forgets answers whose time is over; says how many.
     pub async fn forget_old_answers(&self) -> Result<u64, StoreError> {
         self.write((), |tx, ()| Box::pin(answers::forget(tx))).await

@@ -187,6 +187,10 @@ async fn a_lease_has_one_holder(world: World) {
     world.environment.pass(minute);
     assert_eq!(take("two").await.unwrap().unwrap().term, 2);
     assert_eq!(take("one").await.unwrap(), None);
+    world.store.give_lease_back("sequence", "one").await.unwrap();
+    assert_eq!(take("one").await.unwrap(), None);
+    world.store.give_lease_back("sequence", "two").await.unwrap();
+    assert_eq!(take("one").await.unwrap().unwrap().term, 3);
 }
 
 async fn a_database_opens_again_with_all_that_was_acknowledged(world: World) {

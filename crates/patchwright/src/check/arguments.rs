@@ -1,8 +1,8 @@
 //! What can be asked of `patchwright check`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use clap::{Args, ValueEnum};
+use clap::{Args, Parser as _, ValueEnum};
 use domain::check::Scope;
 use domain::priority::{AssetFacts, Exposure, HumanImpact, Sourced, SystemImpact};
 use jiff::Timestamp;
@@ -119,7 +119,21 @@ enum SystemImpactWord {
     High,
 }
 
+/// [`CheckArgs`] with all defaults, as the command line gives them.
+#[derive(clap::Parser)]
+struct Defaults {
+    #[command(flatten)]
+    arguments: CheckArgs,
+}
+
 impl CheckArgs {
+    /// What `patchwright check / --data DATA` asks.
+    pub(crate) fn of_this_machine(data: &Path) -> Self {
+        let Defaults { mut arguments } = Defaults::parse_from(["check"]);
+        arguments.data = Some(data.to_owned());
+        arguments
+    }
+
     /// What the operator says about the asset.
     pub(super) fn asset_facts(&self) -> AssetFacts {
         let exposure = |word| match word {

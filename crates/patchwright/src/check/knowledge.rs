@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::env;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context as _, Result};
 use collect::apt::config::{self, ETC_APT, Source};
@@ -147,7 +147,7 @@ fn fetcher(arguments: &CheckArgs, host: &dyn FileView) -> Option<Fetcher> {
 fn collector(arguments: &CheckArgs, host: &dyn FileView, at: Timestamp) -> Result<Collector> {
     let data = match &arguments.data {
         Some(directory) => directory.clone(),
-        None => data_directory()?,
+        None => crate::data::data_directory()?,
     };
     let data = std::path::absolute(&data).context("cannot find the data directory")?;
     let freshness = arguments.max_age.map_or_else(Freshness::default, |days| {
@@ -155,17 +155,6 @@ fn collector(arguments: &CheckArgs, host: &dyn FileView, at: Timestamp) -> Resul
         Freshness { moving: limit, point: limit }
     });
     Ok(Collector::new(data, fetcher(arguments, host), freshness, at))
-}
-
-/// `$XDG_DATA_HOME/patchwright`, or its default below the home directory.
-fn data_directory() -> Result<PathBuf> {
-    let set = |name: &str| env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-    set("XDG_DATA_HOME")
-        .or_else(|| Some(set("HOME")?.join(".local/share")))
-        .map(|base| base.join("patchwright"))
-        .ok_or_else(|| {
-            helped(anyhow::anyhow!("there is no home directory to keep state in"), "use --data DIR")
-        })
 }
 
 /// The proxy that curl and apt would take from the environment.

@@ -9,6 +9,7 @@ mod progress;
 pub(crate) use arguments::CheckArgs;
 
 use std::io::{self, Write as _};
+use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result};
@@ -31,6 +32,27 @@ const UNKNOWN: u8 = 4;
 
 /// Runs the command.
 pub(crate) fn run(arguments: &CheckArgs) -> Result<ExitCode> {
+    let (report, inventory) = find(arguments)?;
+    show(arguments, &report, &inventory)?;
+    Ok(exit_code(arguments, report.status))
+}
+
+/// Checks the machine we are on; what was fetched lies below `data`.
+pub(crate) fn this_machine(data: &Path) -> Result<Report> {
+    find(&CheckArgs::of_this_machine(data)).map(|(report, _)| report)
+}
+
+/// A report as one screen.
+pub(crate) fn screen(report: &Report) -> String {
+    human::render(report, &Detail::Screen, terminal_width())
+}
+
+fn terminal_width() -> usize {
+    terminal_size::terminal_size().map_or(120, |(width, _)| width.0.into())
+}
+
+/// Opens the target, gathers what is known and asks.
+fn find(arguments: &CheckArgs) -> Result<(Report, Inventory)> {
     let at = arguments.at.unwrap_or_else(Timestamp::now);
     let policy = Policy::builtin(&arguments.policy).map_err(|error| {
         let help = error.help().unwrap_or_default();
@@ -56,8 +78,7 @@ pub(crate) fn run(arguments: &CheckArgs) -> Result<ExitCode> {
     let records = Records::gather(arguments, &inventory)?;
     watch.done();
     let report = ask(arguments, &inventory, archives.as_ref(), &records, policy, at);
-    show(arguments, &report, &inventory)?;
-    Ok(exit_code(arguments, report.status))
+    Ok((report, inventory))
 }
 
 fn name_of(arguments: &CheckArgs) -> String {
@@ -114,8 +135,7 @@ fn show(arguments: &CheckArgs, report: &Report, inventory: &Inventory) -> Result
                 (None, true) => Detail::All,
                 (None, false) => Detail::Screen,
             };
-            let width = terminal_size::terminal_size().map_or(120, |(width, _)| width.0.into());
-            out.write_all(human::render(report, &detail, width).as_bytes())
+            out.write_all(human::render(report, &detail, terminal_width()).as_bytes())
         }
         Format::Json => serde_json::to_writer_pretty(&mut out, report)
             .map_err(io::Error::from)

@@ -1,0 +1,284 @@
+//! `patchwright up`: the control plane on this machine, from nothing to a console with its true
+//! findings.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, anyhow};
+use clap::Args;
+use domain::check::Report;
+use domain::cloud::{CiId, Class, Login, PROVIDER, Role};
+use server::{App, Recorder, RecorderError};
+use store::{
+    Actor, CiFilter, Database, Labels, MasterKey, NewCi, PageRequest, Store, StoreError, System,
+};
+use tokio::sync::oneshot;
+
+use crate::check;
+use crate::data::data_directory;
+use crate::failure::{helped, report};
+use crate::text::plain;
+
+/// Who signs in first.
+const FIRST_LOGIN: &str = "admin";
+
+/// How often this machine is checked while the control plane is up.
+const CHECK_AGAIN: Duration = Duration::from_secs(6 * 3600);
+
+/// How long open requests get after the end was asked for.
+const GRACE: Duration = Duration::from_secs(3);
+
+/// Letters of passwords made here: none that look like another.
+const LETTERS: &[u8; 32] = b"abcdefghijkmnpqrstuvwxyz23456789";
+
+/// Start the control plane on this machine, and check it.
+///
+/// Makes what is missing: the data directory, keys, the database, the first person. Listens on
+/// loopback, because it speaks no TLS itself: put a proxy that does in front for others.
+#[derive(Debug, Args)]
+pub(crate) struct UpArgs {
+    /// Where all is kept: database, keys, ledger, what was fetched. By default the user's data
+    /// directory.
+    #[arg(long, value_name = "DIR", env = "PATCHWRIGHT_DATA")]
+    data: Option<PathBuf>,
+
+    /// A database elsewhere: a file, or postgres://USER@HOST/DATABASE.
+    #[arg(long, value_name = "ADDRESS", env = "PATCHWRIGHT_DATABASE", hide_env_values = true)]
+    database: Option<String>,
+
+    /// Where to listen; loopback only. Port 0 takes any that is free.
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:7878")]
+    listen: SocketAddr,
+
+    /// Do not enrol and check this machine.
+    #[arg(long)]
+    no_check: bool,
+}
+
+/// Runs the command until it is interrupted.
+pub(crate) fn run(arguments: &UpArgs) -> Result<ExitCode> {
+    let filter = tracing_subscriber::EnvFilter::try_from_env("PATCHWRIGHT_LOG")
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("cannot start threads")?;
+    runtime.block_on(up(arguments))?;
+    // A check that is still under way has nothing to lose: its next run begins anew.
+    runtime.shutdown_background();
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn up(arguments: &UpArgs) -> Result<()> {
+    let data = match &arguments.data {
+        Some(data) => std::path::absolute(data).context("cannot find the data directory")?,
+        None => data_directory()?,
+    };
+    make_private(&data)?;
+    let master = MasterKey::open(&data.join("master.key"), &System).map_err(|error| {
+        let help = error.help();
+        helped(error, help)
+    })?;
+    let store = open_store(arguments, &data).await?;
+    let recorder = Recorder::open(store.clone(), &Arc::new(master), data.join("ledger"))
+        .await
+        .map_err(recorder_failed)?;
+    let recorder = Arc::new(recorder);
+    let app = App::new(store.clone(), Arc::clone(&recorder))?;
+    let (stop, stopped) = oneshot::channel::<()>();
+    let recording = tokio::spawn(Arc::clone(&recorder).run(async {
+        // A dropped sender stops it as well.
+        let _ = stopped.await;
+    }));
+
+    let (ready, is_ready) = oneshot::channel();
+    let (end, ended) = oneshot::channel::<()>();
+    let tell = |address| {
+        // The other end waits below.
+        let _ = ready.send(address);
+    };
+    let until_ended = async {
+        // A dropped sender ends it as well.
+        let _ = ended.await;
+    };
+    let serving = tokio::spawn(server::serve(app.clone(), arguments.listen, tell, until_ended));
+    let Ok(address) = is_ready.await else {
+        return serving.await?.map_err(listen_failed);
+    };
+    // Only now: a password that is made but never shown would lock everybody out.
+    let password = found(&app, &store).await?;
+    welcome(address, password.as_deref(), recorder.key(), &data);
+    if !arguments.no_check {
+        tokio::spawn(look_after(store.clone(), data.clone()));
+    }
+    interrupted().await?;
+    drop(end);
+    if let Ok(outcome) = tokio::time::timeout(GRACE, serving).await {
+        outcome?.map_err(listen_failed)?;
+    }
+    // What was acknowledged last is published too.
+    drop(stop);
+    if let Err(error) = recording.await? {
+        tracing::warn!(error = &error as &dyn std::error::Error, "recorded at the next start");
+    }
+    eprintln!("Patchwright has ended; nothing was lost.");
+    Ok(())
+}
+
+fn make_private(data: &Path) -> Result<()> {
+    let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(data);
+    made.map_err(|error| {
+        let what = format!("cannot make the data directory `{}`", data.display());
+        helped(anyhow!(error).context(what), "name another one with --data DIR")
+    })
+}
+
+async fn open_store(arguments: &UpArgs, data: &Path) -> Result<Store> {
+    let failed = |error: StoreError| {
+        let help = error.help().unwrap_or("see what the database says, then try again");
+        helped(anyhow!(error).context("cannot open the database"), help)
+    };
+    let database = match &arguments.database {
+        Some(address) => address.parse().map_err(failed)?,
+        None => Database::file(&data.join("patchwright.db")),
+    };
+    Store::open(&database, Arc::new(System)).await.map_err(failed)
+}
+
+/// Makes the provider and its first person, where there is none; gives the password, if so.
+async fn found(app: &App, store: &Store) -> Result<Option<String>> {
+    let (password, is_ours) = match std::env::var("PATCHWRIGHT_PASSWORD") {
+        Ok(password) => (password, false),
+        Err(_) => (new_password()?, true),
+    };
+    let login: Login = FIRST_LOGIN.parse()?;
+    let first = app
+        .person(PROVIDER, login, "First administrator".parse()?, Role::Admin, &password)
+        .map_err(|problem| anyhow!("PATCHWRIGHT_PASSWORD: {}", problem.detail()))?;
+    let is_new = store.found("Provider".parse()?, first).await.map_err(store_failed)?;
+    Ok((is_new && is_ours).then_some(password))
+}
+
+/// 100 random bits in five words.
+fn new_password() -> Result<String> {
+    let mut bytes = [0; 20];
+    getrandom::fill(&mut bytes).map_err(|error| anyhow!("no random numbers: {error}"))?;
+    let letters: Vec<u8> = bytes.iter().map(|byte| LETTERS[usize::from(byte & 31)]).collect();
+    let words: Vec<_> = letters.chunks(4).map(String::from_utf8_lossy).collect();
+    Ok(words.join("-"))
+}
+
+fn welcome(address: SocketAddr, password: Option<&str>, key: &ledger::VerifierKey, data: &Path) {
+    println!("Patchwright is up\n");
+    println!("  console  http://{address}/");
+    match password {
+        Some(password) => {
+            println!("  sign in  {FIRST_LOGIN}  {password}  (shown this once: keep it)");
+        }
+        None => println!("  sign in  as before"),
+    }
+    println!("  ledger   {key}");
+    println!("  data     {}\n", plain(&data.display().to_string()));
+}
+
+/// Enrols this machine and checks it, again and again.
+async fn look_after(store: Store, data: PathBuf) {
+    let mut is_first = true;
+    loop {
+        match look(&store, &data).await {
+            Ok(found) if is_first => {
+                anstream::print!("{}\n(Ctrl-C ends it)\n", check::screen(&found))
+            }
+            Ok(_) => {}
+            Err(error) => {
+                report(&error);
+            }
+        }
+        is_first = false;
+        tokio::time::sleep(CHECK_AGAIN).await;
+    }
+}
+
+async fn look(store: &Store, data: &Path) -> Result<Report> {
+    let data = data.to_owned();
+    let name = host_name();
+    let ci = enrol(store, &name).await?;
+    let mut found = tokio::task::spawn_blocking(move || check::this_machine(&data)).await??;
+    found.target = name;
+    store.record_check(&Actor::System, ci, found.clone()).await.map_err(store_failed)?;
+    Ok(found)
+}
+
+/// This machine as a configuration item of the provider; the one there is, where there is one.
+async fn enrol(store: &Store, name: &str) -> Result<CiId> {
+    let by = Actor::System;
+    let class = if is_virtual() { Class::Vm } else { Class::Host };
+    let new = NewCi { tenant: PROVIDER, class, name: name.parse()?, labels: Labels::new() };
+    match store.create_ci(&by, None, new).await {
+        Ok(ci) => Ok(ci.id),
+        Err(StoreError::Exists { .. }) => {
+            let filter = CiFilter {
+                tenant: Some(PROVIDER),
+                name: Some(name.to_owned()),
+                retired: true,
+                ..CiFilter::default()
+            };
+            let request = PageRequest { after: None, limit: store::LONGEST_PAGE };
+            let page = store.cis(&by, &filter, &request).await.map_err(store_failed)?;
+            let own = page.items.iter().find(|ci| ci.name.as_str() == name);
+            own.map(|ci| ci.id).with_context(|| format!("`{name}` is there, but cannot be found"))
+        }
+        Err(error) => Err(store_failed(error)),
+    }
+}
+
+fn host_name() -> String {
+    let name = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let name = name.trim();
+    if name.is_empty() { "this machine".to_owned() } else { name.to_owned() }
+}
+
+/// Whether the processor says that a hypervisor runs us.
+fn is_virtual() -> bool {
+    fs::read_to_string("/proc/cpuinfo").is_ok_and(|text| {
+        text.lines()
+            .filter(|line| line.starts_with("flags"))
+            .any(|line| line.split_whitespace().any(|flag| flag == "hypervisor"))
+    })
+}
+
+async fn interrupted() -> Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut terminated = signal(SignalKind::terminate()).context("cannot wait for signals")?;
+    tokio::select! {
+        outcome = tokio::signal::ctrl_c() => outcome.context("cannot wait for signals"),
+        _ = terminated.recv() => Ok(()),
+    }
+}
+
+fn store_failed(error: StoreError) -> anyhow::Error {
+    match error.help() {
+        Some(help) => helped(error, help),
+        None => error.into(),
+    }
+}
+
+fn listen_failed(error: server::ListenError) -> anyhow::Error {
+    match error.help() {
+        Some(help) => helped(error, help),
+        None => error.into(),
+    }
+}
+
+fn recorder_failed(error: RecorderError) -> anyhow::Error {
+    match error.help() {
+        Some(help) => helped(error, help),
+        None => error.into(),
+    }
+}
