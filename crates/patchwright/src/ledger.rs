@@ -3,7 +3,6 @@
 use std::io::Write;
 use std::process::ExitCode;
 
-use anyhow::Result;
 use clap::{Args, Subcommand};
 use ledger::cli::VerifyArgs;
 
@@ -22,14 +21,14 @@ enum Command {
 }
 
 /// Runs the command.
-pub(crate) fn run(arguments: &LedgerArgs, out: &mut impl Write) -> Result<ExitCode> {
+pub(crate) fn run(arguments: &LedgerArgs, out: &mut impl Write) -> ExitCode {
     let Command::Verify(arguments) = &arguments.command;
-    Ok(match ledger::cli::run(arguments, out) {
+    match ledger::cli::run(arguments, out) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             // It is written for people already.
             eprintln!("{failure}");
             failure.exit_code()
         }
-    })
+    }
 }

@@ -37,7 +37,7 @@ fn main() -> ExitCode {
     let outcome = match Arguments::parse().command {
         Command::Check(arguments) => check::run(&arguments),
         Command::Up(arguments) => up::run(&arguments),
-        Command::Ledger(arguments) => ledger::run(&arguments, &mut stdout().lock()),
+        Command::Ledger(arguments) => Ok(ledger::run(&arguments, &mut stdout().lock())),
         Command::Version(arguments) => version::run(arguments, stdin().lock(), stdout().lock()),
     };
     outcome.unwrap_or_else(|error| failure::report(&error))

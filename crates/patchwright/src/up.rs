@@ -47,7 +47,7 @@ pub(crate) struct UpArgs {
     #[arg(long, value_name = "DIR", env = "PATCHWRIGHT_DATA")]
     data: Option<PathBuf>,
 
-    /// A database elsewhere: a file, or postgres://USER@HOST/DATABASE.
+    /// A database elsewhere: a file, or `postgres://USER@HOST/DATABASE`.
     #[arg(long, value_name = "ADDRESS", env = "PATCHWRIGHT_DATABASE", hide_env_values = true)]
     database: Option<String>,
 
@@ -193,7 +193,7 @@ async fn look_after(store: Store, data: PathBuf) {
     loop {
         match look(&store, &data).await {
             Ok(found) if is_first => {
-                anstream::print!("{}\n(Ctrl-C ends it)\n", check::screen(&found))
+                anstream::print!("{}\n(Ctrl-C ends it)\n", check::screen(&found));
             }
             Ok(_) => {}
             Err(error) => {

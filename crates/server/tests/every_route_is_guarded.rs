@@ -29,7 +29,10 @@ fn of(path: &str, ids: &[(&str, String)]) -> String {
     let collection = path.split('/').nth(3).unwrap();
     let id = ids.iter().find(|(name, _)| *name == collection).map_or("x", |(_, id)| id);
     let other = ids.iter().find(|(name, _)| *name == "other").map_or("x", |(_, id)| id);
-    path.replace("{id}", id).replace("{kind}", "depends_on").replace("{to}", other)
+    path.replace("{id}", id)
+        .replace("{kind}", "depends_on")
+        .replace("{to}", other)
+        .replace("{sequence}", "0")
 }
 
 fn body_of(method: &str) -> Option<Value> {
@@ -96,10 +99,13 @@ x--xx--- POST /api/v1/cis/import
 xxxxxxxx GET /api/v1/cis/{id}
 x--xx--- DELETE /api/v1/cis/{id}
 x--xx--- PATCH /api/v1/cis/{id}
+xxxxxxxx GET /api/v1/cis/{id}/check
 xxxxxxxx GET /api/v1/cis/{id}/relations
 x--xx--- POST /api/v1/cis/{id}/relations
 x--xx--- DELETE /api/v1/cis/{id}/relations/{kind}/{to}
 xxxxxxxx GET /api/v1/events
+xxxxxxxx GET /api/v1/events/{sequence}/proof
+xxxxxxxx GET /api/v1/ledger
 xxxxxxxx GET /api/v1/session
 xxxxxxx- DELETE /api/v1/session
 xxxxxxxx GET /api/v1/tenants

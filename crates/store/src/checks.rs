@@ -1,6 +1,6 @@
 //! What the last check of each configuration item found.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use domain::check::{Report, Status};
 use domain::cloud::{CiId, EventKind, TenantId};
@@ -48,7 +48,7 @@ pub struct CheckTotals {
     pub latest: u64,
     /// With a patch missing.
     pub outdated: u64,
-    /// Checked, but not known.
+    /// Checked, but not known, or too long ago to say anything about now.
     pub unknown: u64,
     /// Never checked, which is unknown too.
     pub unchecked: u64,
@@ -68,9 +68,12 @@ pub(crate) async fn record(
     let ci = cis::find(&mut *tx.connection, by.scope(), id).await?;
     let text = serde_json::to_vec(report)
         .map_err(|error| StoreError::Corrupt { what: format!("report of {id}: {error}") })?;
+    // A patch is for a source package: its binaries are installed together.
     let count = |priority: Priority| {
-        let found = report.findings.iter().filter(|it| it.decision.priority == priority).count();
-        i64::try_from(found).unwrap_or(i64::MAX)
+        let of_priority = report.findings.iter().filter(|it| it.decision.priority == priority);
+        let patches: BTreeSet<_> =
+            of_priority.map(|it| (&it.source, &it.candidate_source)).collect();
+        i64::try_from(patches.len()).unwrap_or(i64::MAX)
     };
     let [critical, high, medium, low] = ORDER.map(count);
     let unknown = i64::try_from(report.unknown.len()).unwrap_or(i64::MAX);
@@ -165,27 +168,32 @@ pub(crate) async fn counts(
 pub(crate) async fn totals(
     pool: &AnyPool,
     scope: Option<TenantId>,
+    fresh_since: Timestamp,
 ) -> Result<CheckTotals, StoreError> {
     let (low, high) = range(scope);
     let rows = sqlx::query(
-        "SELECT COALESCE(k.status, 'unchecked') AS status, COUNT(*) AS items,
+        "SELECT CASE WHEN k.status IS NULL THEN 'unchecked'
+                     WHEN k.status = 'latest' AND k.checked_at < $3 THEN 'unknown'
+                     ELSE k.status END AS state,
+                COUNT(*) AS items,
                 CAST(COALESCE(SUM(k.critical), 0) AS BIGINT) AS critical,
                 CAST(COALESCE(SUM(k.high), 0) AS BIGINT) AS high,
                 CAST(COALESCE(SUM(k.medium), 0) AS BIGINT) AS medium,
                 CAST(COALESCE(SUM(k.low), 0) AS BIGINT) AS low
          FROM cis c LEFT JOIN checks k ON k.ci_id = c.id
          WHERE c.tenant_id BETWEEN $1 AND $2 AND c.retired_at IS NULL
-         GROUP BY COALESCE(k.status, 'unchecked')",
+         GROUP BY 1",
     )
     .bind(low)
     .bind(high)
+    .bind(fresh_since.as_microsecond())
     .fetch_all(pool)
     .await?;
     let mut totals = CheckTotals::default();
     for row in &rows {
         let items = number(row, "items")?;
-        let status: String = get(row, "status")?;
-        match status.as_str() {
+        let state: String = get(row, "state")?;
+        match state.as_str() {
             "latest" => totals.latest += items,
             "outdated" => totals.outdated += items,
             "unknown" => totals.unknown += items,

@@ -42,7 +42,7 @@ use domain::check::Report;
 use domain::cloud::{
     CiId, EventKind, Login, Name, PROVIDER, SessionId, Slug, TenantId, TokenId, UserId,
 };
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use sqlx::AnyPool;
@@ -417,9 +417,14 @@ impl Store {
         checks::counts(&self.pool, by.scope(), ids).await
     }
 
-    /// How the configuration items stand that the actor may see, those that are gone aside.
-    pub async fn check_totals(&self, by: &Actor) -> Result<CheckTotals, StoreError> {
-        checks::totals(&self.pool, by.scope()).await
+    /// How the configuration items stand that the actor may see, those that are gone aside. Nothing
+    /// counts as latest by a check before `fresh_since`.
+    pub async fn check_totals(
+        &self,
+        by: &Actor,
+        fresh_since: Timestamp,
+    ) -> Result<CheckTotals, StoreError> {
+        checks::totals(&self.pool, by.scope(), fresh_since).await
     }
 
     /// Relates two configuration items; nothing happens where they are already.

@@ -33,17 +33,20 @@ pub(super) async fn overview(
     caller: Option<Caller>,
 ) -> Result<Markup, Refusal> {
     let by = pass(&app, caller, Action::CiRead)?;
-    let totals = app.store.check_totals(&by).await?;
+    let fresh_since = app.store.environment().now() - FRESH;
+    let totals = app.store.check_totals(&by, fresh_since).await?;
     let counts = app.store.ci_counts(&by).await?;
     let items: u64 = counts.iter().map(|(_, count)| count).sum();
     let not_known = totals.unknown + totals.unchecked;
     let verdict = match (items, totals.outdated, not_known) {
         (0, ..) => "There is nothing to look after yet.".to_owned(),
         (_, 0, 0) => "Everything is at its latest.".to_owned(),
-        (_, 0, _) => format!("Nothing is known to be missing, but {not_known} items are unknown."),
-        (_, outdated, 0) => format!("{outdated} of {items} items miss patches."),
+        (_, 0, _) => {
+            format!("Nothing is known to be missing; unknown: {not_known} of {items} items.")
+        }
+        (_, outdated, 0) => format!("Patches are missing on {outdated} of {items} items."),
         (_, outdated, _) => {
-            format!("{outdated} of {items} items miss patches, and {not_known} are unknown.")
+            format!("Patches are missing on {outdated} of {items} items; unknown: {not_known}.")
         }
     };
     Ok(page(
@@ -313,7 +316,8 @@ pub(super) async fn ledger(
                         td.quiet { (event.at.strftime("%Y-%m-%d %H:%M:%S")) " UTC" }
                         td { (event.kind) }
                         td.mono { (event.object) }
-                        td { (event.role) " " span class="mono quiet" { (event.actor) } }
+                        td { (event.role) @if event.actor != event.role {
+                        " " span class="mono quiet" { (event.actor) } } }
                         td { a href={ "/api/v1/events/" (event.sequence.unwrap_or_default()) "/proof" } { "proof" } }
                     }
                 } }
@@ -331,7 +335,7 @@ pub(super) async fn ledger(
 }
 
 fn state(counts: &Counts, now: Timestamp) -> Markup {
-    if now.duration_since(counts.checked_at) > FRESH {
+    if counts.status == Status::Latest && now.duration_since(counts.checked_at) > FRESH {
         return html! { span.unknown { "? unknown: the last check is too old" } };
     }
     html! {
