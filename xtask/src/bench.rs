@@ -21,6 +21,8 @@ enum What {
     Versions,
     /// One host, a fleet of a million, a new advisory.
     Matching,
+    /// One host beside debsecan, OpenSCAP and syft, from one feed.
+    Host,
     /// Inventory of stopped images.
     Inventory,
 }
@@ -37,8 +39,30 @@ pub(crate) fn run_benches(arguments: &Arguments) -> Result<()> {
         run("cargo", &["bench", "--package", "domain", "--bench", "matching"])?;
         run("cargo", &["run", "--release", "--package", "domain", "--example", "fleet"])?;
     }
+    if wanted(What::Host) {
+        compare_host()?;
+    }
     if wanted(What::Inventory) {
         run("cargo", &["bench", "--package", "inspect", "--bench", "inventory"])?;
+    }
+    Ok(())
+}
+
+/// The same system judged from the same facts, by the program and by those of others.
+fn compare_host() -> Result<()> {
+    let parts = ["--bin", "patchwright", "--example", "host_match"];
+    run("cargo", &[&["build", "--release", "--package", "patchwright"], &parts[..]].concat())?;
+    let target = std::env::var_os("CARGO_TARGET_DIR")
+        .map_or_else(|| root().join("target"), |directory| root().join(directory));
+    let status = Command::new("/usr/bin/python3")
+        .arg("benches/peers/host.py")
+        .arg(target.join("release/patchwright"))
+        .arg(target.join("release/examples/host_match"))
+        .arg(target.join("peers"))
+        .current_dir(root())
+        .status()?;
+    if !status.success() {
+        bail!("the peers' answers or times cannot be taken");
     }
     Ok(())
 }

@@ -1,4 +1,5 @@
-//! `cargo xtask fuzz`: each target of `fuzz/` for a while, from the corpus kept so far.
+//! `cargo xtask fuzz`: each target of `fuzz/` for a while, from real data and the corpus kept so
+//! far.
 
 use anyhow::{Result, bail};
 
@@ -24,9 +25,10 @@ pub(crate) fn run_targets(arguments: &Arguments) -> Result<()> {
     }
     let targets = if arguments.targets.is_empty() { all()? } else { arguments.targets.clone() };
     let time = format!("-max_total_time={}", arguments.seconds);
+    run("/usr/bin/python3", &["fuzz/seeds.py"])?;
     for target in &targets {
-        // Half a GiB and ten seconds an input: our parsers promise bounded memory and time.
-        let limits = ["-rss_limit_mb=512", "-timeout=10", "-max_len=65536"];
+        // Our parsers promise bounded memory and time; AddressSanitizer needs its share of both.
+        let limits = ["-rss_limit_mb=2048", "-timeout=25", "-print_final_stats=1"];
         let mut command = vec!["+nightly", "fuzz", "run", target, "--", time.as_str()];
         command.extend(limits);
         run("cargo", &command)?;

@@ -181,7 +181,7 @@ fn welcome(address: SocketAddr, password: Option<&str>, key: &ledger::VerifierKe
         Some(password) => {
             println!("  sign in  {FIRST_LOGIN}  {password}  (shown this once: keep it)");
         }
-        None => println!("  sign in  as before"),
+        None => println!("  sign in  with the password that you have"),
     }
     println!("  ledger   {key}");
     println!("  data     {}\n", plain(&data.display().to_string()));

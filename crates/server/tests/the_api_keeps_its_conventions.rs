@@ -77,7 +77,8 @@ async fn nobody_overwrites_what_they_have_not_seen() {
 async fn what_is_wrong_is_said_with_a_way_out() {
     let world = World::new().await;
     let token = world.token(PROVIDER, Role::Admin, Access::Write).await;
-    let cases: [(&str, &str, Option<Value>, u16); 9] = [
+    let cases: [(&str, &str, Option<Value>, u16); 10] = [
+        ("GET", "/api/v1/events?from=9223372036854775808", None, 400),
         ("GET", "/api/v1/cis?limit=0", None, 400),
         ("GET", "/api/v1/cis?after=x", None, 400),
         ("GET", "/api/v1/cis?class=toaster", None, 400),

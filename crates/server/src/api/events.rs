@@ -77,6 +77,7 @@ pub(crate) struct Events {
 #[into_params(parameter_in = Query)]
 pub(crate) struct From {
     /// Place in the ledger to begin at; 0 for the beginning.
+    #[param(maximum = 9_223_372_036_854_775_807_u64)]
     from: Option<u64>,
     /// Events at most, 1 to 1000.
     #[param(minimum = 1, maximum = 1000)]
@@ -114,6 +115,9 @@ async fn list(
         return Err(Problem::new(Kind::Invalid, format!("limit {limit} is not in 1..=1000")));
     }
     let from = from.unwrap_or(0);
+    if i64::try_from(from).is_err() {
+        return Err(Problem::new(Kind::Invalid, format!("from {from} is no place in a ledger")));
+    }
     let items = read(&app, &by, from, limit).await?;
     let next = items.last().map_or(from, |event| event.sequence + 1);
     Ok(Json(Events { items, next }))

@@ -1,0 +1,225 @@
+#!/usr/bin/python3
+"""Writes the inputs from which fuzzing starts to fuzz/corpus/TARGET: real data, in small pieces.
+
+A fuzzer that begins with nothing spends its time outside the parsers. What needs a tool that is
+not installed (gpg, mke2fs, qemu-img, rpm) is left out, and said so.
+"""
+import gzip
+import io
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tarfile
+import tempfile
+import zipfile
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+CRATES = HERE.parent / "crates"
+STATUS = gzip.decompress((CRATES / "inspect/tests/data/dpkg-status-bookworm-minbase.gz").read_bytes())
+
+
+def put(target, name, content):
+    directory = HERE / "corpus" / target
+    directory.mkdir(parents=True, exist_ok=True)
+    (directory / f"seed-{name}").write_bytes(content)
+
+
+def run(*command, given=None):
+    words = [str(word) for word in command]
+    done = subprocess.run(words, check=True, input=given, capture_output=True)
+    return done.stdout
+
+
+def parts(pieces):
+    """Several byte strings as the crate `arbitrary` reads them: lengths from the end backwards,
+    none for the last piece, each as wide as what is left demands."""
+    built = pieces[-1]
+    for piece in reversed(pieces[:-1]):
+        built = piece + built
+        left = len(built)
+        width = 1 if left < 256 else 2 if left < 65_536 else 4
+        used = min(width, max(1, (left.bit_length() + 7) // 8))
+        built += len(piece).to_bytes(used, "big") + bytes(width - used)
+    return built
+
+
+def version_keys():
+    versions = re.findall(rb"^Version: (\S+)$", STATUS, re.M)
+    versions += [b"1.0~rc1^git", b"2:1.4.5-3.el9_2.1", b"1.2.3_rc4-r0", b"1.36.1_git20230101-r29"]
+    for number, (a, b) in enumerate(zip(versions, versions[1:] + versions[:1])):
+        put("version_keys", number, parts([a, b]))
+
+
+def texts():
+    stanzas = STATUS.split(b"\n\n")
+    for number in range(0, len(stanzas), 9):
+        put("deb822", number, b"\n\n".join(stanzas[number:number + 2]) + b"\n")
+        put("dpkg_status", number, b"\n\n".join(stanzas[number:number + 3]) + b"\n")
+    release = (CRATES / "collect/tests/data/InRelease-bookworm-security").read_bytes()
+    put("deb822", "release", release[:3_000])
+    logs = sorted(Path("/usr/share/doc").glob("*/changelog.Debian.gz"))[:200:5]
+    for number, log in enumerate(logs):
+        text = gzip.decompress(log.read_bytes()).decode(errors="ignore")
+        put("changelog", number, text[:4_000].encode())
+    installed = b"C:Q1p78yvTLG094tHE1+dToJGbmYzQE=\nP:musl\nV:1.2.4-r2\nA:x86_64\no:musl\nF:lib\n\n"
+    put("apkdb", "musl", installed)
+
+
+def apt_sources():
+    keyring = "/usr/share/keyrings/debian-archive-keyring.gpg"
+    for name, text in {
+        "list": f"deb [arch=amd64,i386 signed-by={keyring}] http://deb.debian.org/debian bookworm main\n"
+                "# a comment\ndeb-src http://deb.debian.org/debian bookworm main contrib\n"
+                "deb cdrom:[Debian 12]/ bookworm main\ndeb file:/srv/repo ./\n",
+        "deb822": f"Types: deb deb-src\nURIs: http://deb.debian.org/debian https://u:p@example.org/d\n"
+                  f"Suites: bookworm bookworm-updates\nComponents: main\nEnabled: yes\n"
+                  f"Signed-By: {keyring}\n\nTypes: deb\nURIs: file:/srv\nSuites: ./\nTrusted: yes\n",
+        "key": "Types: deb\nURIs: http://e.org\nSuites: a\nComponents: b\nSigned-By:\n"
+               " -----BEGIN PGP PUBLIC KEY BLOCK-----\n .\n mQINBF\n -----END PGP PUBLIC KEY BLOCK-----\n",
+        "conf": 'Acquire { http { Proxy "http://proxy:3128"; Proxy::archive.example.org "DIRECT"; }; };\n'
+                '// comment\nAPT::Default-Release "bookworm";\n#clear APT::Architectures;\n'
+                'Dir::Etc::SourceList "/etc/apt/sources.list";\n/* more */ APT::Lists { "a"; "b"; };\n',
+    }.items():
+        put("apt_sources", name, text.encode())
+
+
+def records():
+    lines = (CRATES / "collect/tests/data/almalinux9.osv.jsonl").read_bytes().splitlines()
+    short = sorted(lines, key=len)[:12]
+    for number, line in enumerate(short):
+        put("osv", number, line)
+    two = b"\n".join(short[:2]) + b"\n"
+    put("osv", "lines", two)
+    put("osv", "gzip", gzip.compress(two))
+    held = io.BytesIO()
+    with zipfile.ZipFile(held, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("a.json", short[0])
+        archive.writestr("b.json", short[1])
+    put("osv", "zip", held.getvalue())
+    put("kev", "whole", (CRATES / "collect/tests/data/kev.json").read_bytes())
+    put("kev", "short", b'{"title":"t","catalogVersion":"2025.08.25","dateReleased":'
+        b'"2025-08-25T17:04:19.9796Z","count":1,"vulnerabilities":[{"cveID":"CVE-2024-1086",'
+        b'"vendorProject":"Linux","product":"Kernel","dateAdded":"2024-05-30","dueDate":'
+        b'"2024-06-20","knownRansomwareCampaignUse":"Known"}]}')
+
+
+def release_signature(place):
+    home = place / "gnupg"
+    home.mkdir(mode=0o700)
+    gpg = ["gpg", "--homedir", home, "--batch", "--quiet", "--passphrase", ""]
+    text = b"Origin: Debian\nSuite: stable\nDate: Sat, 21 Nov 2026 10:00:00 UTC\n- dashed\nSHA256:\n"
+    for number, kind in enumerate(["ed25519", "rsa2048"]):
+        run(*gpg, "--quick-generate-key", f"k{number} <k{number}@example.org>", kind, "sign", "never")
+        user = f"k{number}@example.org"
+        key = run(*gpg, "--export", user)
+        inline = run(*gpg, "-u", user, "--clearsign", given=text)
+        detached = run(*gpg, "-u", user, "--detach-sign", given=text)
+        armored = run(*gpg, "-u", user, "--armor", "--detach-sign", given=text)
+        put("release_signature", f"{kind}-inline", parts([key, inline, b""]))
+        put("release_signature", f"{kind}-detached", parts([key, text, detached]))
+        put("release_signature", f"{kind}-armored", parts([run(*gpg, "--armor", "--export", user), text, armored]))
+    run("gpgconf", "--homedir", home, "--kill", "all")
+
+
+def small_root(place):
+    root = place / "root"
+    for path, content in {
+        "etc/os-release": b'ID=debian\nVERSION_ID="12"\n',
+        "usr/lib/modules/6.1.0-1-amd64/x": b"",
+        "var/lib/dpkg/status": STATUS[:3_000],
+    }.items():
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
+        (root / path).write_bytes(content)
+    (root / "etc/link").symlink_to("os-release")
+    return root
+
+
+def disks(place):
+    root = small_root(place)
+    forms = {
+        "ext4": ["-t", "ext4", "-b", "1024", "-O", "^has_journal"],
+        "ext2": ["-t", "ext2", "-b", "1024"],
+        "inline": ["-t", "ext4", "-b", "1024", "-I", "256", "-O", "inline_data,^has_journal"],
+    }
+    for name, options in forms.items():
+        image = place / f"{name}.raw"
+        run("/sbin/mke2fs", "-q", *options, "-N", "32", "-d", root, image, "128k")
+        put("ext4_path", name, image.read_bytes())
+    # The content of a qcow2 image does not matter to its reader: little of it, compressible.
+    raw = place / "content.raw"
+    raw.write_bytes((b"text" * 1024 + bytes(4096)) * 4)
+    for name, options in {
+        "plain": "cluster_size=512",
+        "old": "cluster_size=512,compat=0.10",
+        "zstd": "cluster_size=4k,compression_type=zstd",
+        "extended": "cluster_size=16k,extended_l2=on",
+    }.items():
+        for packed in ([], ["-c"]):
+            image = place / f"{name}.qcow2"
+            run("qemu-img", "convert", "-O", "qcow2", *packed, "-o", options, raw, image)
+            put("qcow2", name + "".join(packed), image.read_bytes())
+
+
+def rpm_header(tags):
+    """A header as rpm keeps it: counts, index of (tag, type, offset, count), data."""
+    index, data = b"", b""
+    for tag, value in tags:
+        kind = 6 if isinstance(value, bytes) else 4
+        if kind == 4:
+            data += bytes(-len(data) % 4)
+        index += b"".join(n.to_bytes(4, "big") for n in (tag, kind, len(data), 1))
+        data += value + b"\0" if kind == 6 else value.to_bytes(4, "big")
+    return len(tags).to_bytes(4, "big") + len(data).to_bytes(4, "big") + index + data
+
+
+def rpm_databases(place):
+    header = rpm_header([(1000, b"bash"), (1001, b"5.1.8"), (1002, b"9.el9"), (1003, 1),
+                         (1022, b"x86_64"), (1044, b"bash-5.1.8-9.el9.src.rpm")])
+    put("rpmdb", "header", b"\0" + header)
+    import sqlite3
+    database = place / "rpmdb.sqlite"
+    with sqlite3.connect(database) as connection:
+        connection.execute("PRAGMA page_size = 512")
+        connection.execute("CREATE TABLE Packages (hnum INTEGER PRIMARY KEY, blob BLOB NOT NULL)")
+        connection.executemany("INSERT INTO Packages(blob) VALUES (?)", [(header,)] * 3)
+    put("rpmdb", "sqlite", b"\2" + database.read_bytes())
+    for backend in ("ndb", "sqlite"):
+        home = place / backend
+        run("rpm", "--initdb", "--dbpath", home, "--define", f"_db_backend {backend}")
+        for name, form in (("Packages.db", b"\1"), ("rpmdb.sqlite", b"\2")):
+            if (home / name).exists():
+                put("rpmdb", f"{backend}-empty", form + (home / name).read_bytes())
+
+
+def layers(place):
+    root = small_root(place)
+    held = io.BytesIO()
+    with tarfile.open(fileobj=held, mode="w") as archive:
+        archive.add(root, ".")
+    put("oci", "layer", b"\0" + held.getvalue())
+
+
+def main():
+    version_keys()
+    texts()
+    apt_sources()
+    records()
+    for make in (release_signature, disks, rpm_databases, layers):
+        place = Path(tempfile.mkdtemp())
+        try:
+            make(place)
+        except (OSError, subprocess.CalledProcessError) as error:
+            said = getattr(error, "stderr", b"") or b""
+            print(f"warning: no seeds of {make.__name__}: {error} {said.decode(errors='replace')}", file=sys.stderr)
+        finally:
+            shutil.rmtree(place, ignore_errors=True)
+    for target in sorted(os.listdir(HERE / "corpus")):
+        seeds = list((HERE / "corpus" / target).glob("seed-*"))
+        print(f"{target}: {len(seeds)} seeds, {sum(seed.stat().st_size for seed in seeds)} bytes")
+
+
+if __name__ == "__main__":
+    main()
