@@ -70,7 +70,8 @@ async fn measure(
     for task in tasks {
         waits.extend(task.await?);
     }
-    let rate = made.load(Ordering::Relaxed) as f64 / begin.elapsed().as_secs_f64();
+    let made = u32::try_from(made.load(Ordering::Relaxed))?;
+    let rate = f64::from(made) / begin.elapsed().as_secs_f64();
     waits.sort_unstable();
     let p99 = waits.get(waits.len() * 99 / 100).copied().unwrap_or_default();
     Ok((rate, p99))
