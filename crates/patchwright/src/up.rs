@@ -30,6 +30,9 @@ const FIRST_LOGIN: &str = "admin";
 /// How often this machine is checked while the control plane is up.
 const CHECK_AGAIN: Duration = Duration::from_secs(6 * 3600);
 
+/// How often what has expired is forgotten.
+const TIDY: Duration = Duration::from_secs(3600);
+
 /// How long open requests get after the end was asked for.
 const GRACE: Duration = Duration::from_secs(3);
 
@@ -114,6 +117,7 @@ async fn up(arguments: &UpArgs) -> Result<()> {
     // Only now: a password that is made but never shown would lock everybody out.
     let password = found(&app, &store).await?;
     welcome(address, password.as_deref(), recorder.key(), &data);
+    tokio::spawn(tidy(store.clone()));
     if !arguments.no_check {
         tokio::spawn(look_after(store.clone(), data.clone()));
     }
@@ -185,6 +189,16 @@ fn welcome(address: SocketAddr, password: Option<&str>, key: &ledger::VerifierKe
     }
     println!("  ledger   {key}");
     println!("  data     {}\n", plain(&data.display().to_string()));
+}
+
+/// Forgets what has expired.
+async fn tidy(store: Store) {
+    loop {
+        if let Err(error) = store.forget_expired().await {
+            tracing::warn!(error = &error as &dyn std::error::Error, "nothing was tidied up");
+        }
+        tokio::time::sleep(TIDY).await;
+    }
 }
 
 /// Enrols this machine and checks it, again and again.

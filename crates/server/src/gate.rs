@@ -39,8 +39,10 @@ words! {
         SessionClose = "session.close",
         /// Making a token for oneself.
         TokenCreate = "token.create",
-        /// Taking a token back.
+        /// Taking one's own token back.
         TokenRevoke = "token.revoke",
+        /// Taking back anybody's whom one may see.
+        TokenRevokeAny = "token.revoke.any",
         /// Taking up a tenant.
         TenantCreate = "tenant.create",
         /// Giving a person access.
@@ -196,7 +198,7 @@ mod tests {
         let gate = Gate::shipped().unwrap();
         let mut table = String::new();
         for &action in Action::ALL {
-            write!(table, "{action:<15}").unwrap();
+            write!(table, "{action:<16}").unwrap();
             for &role in Role::ALL {
                 let user = UserId::new(jiff::Timestamp::UNIX_EPOCH, [0; 10]);
                 let actor = Actor::Person { user, tenant: PROVIDER, role };
@@ -212,23 +214,24 @@ mod tests {
     #[test]
     fn who_may_do_what() {
         let expected = "\
-account.read    yes yes yes yes yes yes yes
-tenant.read     yes yes yes yes yes yes yes
-user.read       yes yes yes yes yes yes yes
-token.read      yes yes yes yes yes yes yes
-ci.read         yes yes yes yes yes yes yes
-event.read      yes yes yes yes yes yes yes
-ledger.read     yes yes yes yes yes yes yes
-session.close   yes yes yes yes yes yes yes
-token.create    yes yes yes yes yes yes yes
-token.revoke    yes yes yes yes yes yes yes
-tenant.create    -   -   -  yes  -   -   - 
-user.create      -   -   -  yes yes  -   - 
-user.disable     -   -   -  yes yes  -   - 
-ci.create       yes  -   -  yes yes  -   - 
-ci.alter        yes  -   -  yes yes  -   - 
-ci.retire       yes  -   -  yes yes  -   - 
-relation.alter  yes  -   -  yes yes  -   - 
+account.read     yes yes yes yes yes yes yes
+tenant.read      yes yes yes yes yes yes yes
+user.read        yes yes yes yes yes yes yes
+token.read       yes yes yes yes yes yes yes
+ci.read          yes yes yes yes yes yes yes
+event.read       yes yes yes yes yes yes yes
+ledger.read      yes yes yes yes yes yes yes
+session.close    yes yes yes yes yes yes yes
+token.create     yes yes yes yes yes yes yes
+token.revoke     yes yes yes yes yes yes yes
+token.revoke.any  -   -   -  yes yes  -   - 
+tenant.create     -   -   -  yes  -   -   - 
+user.create       -   -   -  yes yes  -   - 
+user.disable      -   -   -  yes yes  -   - 
+ci.create        yes  -   -  yes yes  -   - 
+ci.alter         yes  -   -  yes yes  -   - 
+ci.retire        yes  -   -  yes yes  -   - 
+relation.alter   yes  -   -  yes yes  -   - 
 ";
         assert_eq!(table(Access::Write), expected);
     }

@@ -17,6 +17,9 @@ pub(crate) const SHORTEST: usize = 15;
 /// Longest password taken: hashing cost grows with it.
 const LONGEST: usize = 1024;
 
+/// What of a login is remembered; longer ones exist nowhere.
+const LONGEST_LOGIN: usize = 128;
+
 /// Wrong passwords of one login that are answered at once.
 const FREE_ATTEMPTS: u32 = 5;
 
@@ -49,7 +52,8 @@ impl Passwords {
         expected: Option<PasswordHash>,
         now: Timestamp,
     ) -> Result<bool, Problem> {
-        self.check_attempts(login, now)?;
+        let login: String = login.chars().take(LONGEST_LOGIN).collect();
+        self.check_attempts(&login, now)?;
         let _permit = self.at_once.acquire().await.map_err(|_| busy())?;
         let is_known = expected.is_some();
         let expected = expected.unwrap_or_else(|| self.decoy.clone());
@@ -61,7 +65,7 @@ impl Passwords {
         .await
         .map_err(|_| busy())?;
         let is_right = matches && is_known;
-        self.remember(login, is_right, now);
+        self.remember(&login, is_right, now);
         Ok(is_right)
     }
 

@@ -16,7 +16,7 @@ fn the_document_is_that_of_the_routes() {
 
     assert!(
         kept == now,
-        "docs/openapi.json is not what the routes say; the file's head tells how to update it"
+        "docs/openapi.json is not what the routes say; the head of this test tells how to update it"
     );
 }
 

@@ -87,6 +87,15 @@ pub struct NewToken {
     pub lifetime: SignedDuration,
 }
 
+/// Whose things a verb may touch, within the actor's scope.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Whose {
+    /// The actor's own.
+    Own,
+    /// Those of everybody whom it may see.
+    Anybodys,
+}
+
 /// Who stands behind a session or a token.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Identity {
@@ -212,21 +221,51 @@ pub(crate) async fn create_token(
     Ok((token, secret))
 }
 
+/// Ends all sessions and tokens of a person.
+pub(crate) async fn end_all(tx: &mut Tx<'_>, user: UserId) -> Result<(), StoreError> {
+    sqlx::query("DELETE FROM sessions WHERE user_id = $1")
+        .bind(user.to_string())
+        .execute(&mut *tx.connection)
+        .await?;
+    sqlx::query("UPDATE tokens SET revoked_at = COALESCE(revoked_at, $1) WHERE user_id = $2")
+        .bind(tx.now.as_microsecond())
+        .bind(user.to_string())
+        .execute(&mut *tx.connection)
+        .await?;
+    Ok(())
+}
+
+/// Forgets sessions that have ended by themselves; says how many.
+pub(crate) async fn forget_sessions(tx: &mut Tx<'_>) -> Result<u64, StoreError> {
+    let forgotten = sqlx::query("DELETE FROM sessions WHERE expires_at <= $1")
+        .bind(tx.now.as_microsecond())
+        .execute(&mut *tx.connection)
+        .await?
+        .rows_affected();
+    Ok(forgotten)
+}
+
 pub(crate) async fn revoke_token(
     tx: &mut Tx<'_>,
     by: &Actor,
+    whose: Whose,
     id: TokenId,
 ) -> Result<Token, StoreError> {
     let (low, high) = range(by.scope());
     let row = sqlx::query(
         "UPDATE tokens SET revoked_at = $1
-         WHERE id = $2 AND tenant_id BETWEEN $3 AND $4 AND revoked_at IS NULL
+         WHERE id = $2 AND tenant_id BETWEEN $3 AND $4 AND ($5 = '' OR user_id = $5)
+             AND revoked_at IS NULL
          RETURNING id, tenant_id, user_id, name, access, created_at, expires_at, revoked_at",
     )
     .bind(tx.now.as_microsecond())
     .bind(id.to_string())
     .bind(low)
     .bind(high)
+    .bind(match whose {
+        Whose::Own => by.id(),
+        Whose::Anybodys => String::new(),
+    })
     .fetch_optional(&mut *tx.connection)
     .await?;
     let token = row.as_ref().map_or_else(|| Err(StoreError::not_found("token", &id)), read)?;

@@ -47,7 +47,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use sqlx::AnyPool;
 
-pub use access::{Identity, NewToken, Secret, Token};
+pub use access::{Identity, NewToken, Secret, Token, Whose};
 pub use actor::Actor;
 pub use answers::Once;
 pub use checks::{Check, CheckTotals, Counts};
@@ -177,28 +177,34 @@ impl Store {
     /// # Errors
     /// As every verb: see [`StoreError`].
     pub async fn found(&self, provider: Name, first: NewUser) -> Result<bool, StoreError> {
-        self.write((provider, first), |tx, (provider, first)| {
-            Box::pin(async move {
-                if sqlx::query("SELECT 1 FROM tenants LIMIT 1")
-                    .fetch_optional(&mut *tx.connection)
-                    .await?
-                    .is_some()
-                {
-                    return Ok(false);
-                }
-                let new = NewTenant {
-                    slug: "provider".parse().map_err(|error: domain::cloud::InvalidName| {
-                        StoreError::Corrupt { what: error.to_string() }
-                    })?,
-                    name: provider.clone(),
-                    model: domain::cloud::ServiceModel::Iaas,
-                };
-                tenants::create(tx, &Actor::System, Some(PROVIDER), &new).await?;
-                people::create(tx, &Actor::System, first).await?;
-                Ok(true)
+        let founded = self
+            .write((provider, first), |tx, (provider, first)| {
+                Box::pin(async move {
+                    if sqlx::query("SELECT 1 FROM tenants LIMIT 1")
+                        .fetch_optional(&mut *tx.connection)
+                        .await?
+                        .is_some()
+                    {
+                        return Ok(false);
+                    }
+                    let new = NewTenant {
+                        slug: "provider".parse().map_err(|error: domain::cloud::InvalidName| {
+                            StoreError::Corrupt { what: error.to_string() }
+                        })?,
+                        name: provider.clone(),
+                        model: domain::cloud::ServiceModel::Iaas,
+                    };
+                    tenants::create(tx, &Actor::System, Some(PROVIDER), &new).await?;
+                    people::create(tx, &Actor::System, first).await?;
+                    Ok(true)
+                })
             })
-        })
-        .await
+            .await;
+        match founded {
+            // Another process was faster.
+            Err(StoreError::Exists { .. }) => Ok(false),
+            founded => founded,
+        }
     }
 
     /// Takes up a tenant.
@@ -297,8 +303,13 @@ impl Store {
     }
 
     /// Takes an API token back.
-    pub async fn revoke_token(&self, by: &Actor, id: TokenId) -> Result<Token, StoreError> {
-        self.write((by.clone(), id), |tx, (by, id)| Box::pin(access::revoke_token(tx, by, *id)))
+    pub async fn revoke_token(
+        &self,
+        by: &Actor,
+        whose: Whose,
+        id: TokenId,
+    ) -> Result<Token, StoreError> {
+        self.write(by.clone(), move |tx, by| Box::pin(access::revoke_token(tx, by, whose, id)))
             .await
     }
 
@@ -512,8 +523,13 @@ impl Store {
         .await
     }
 
-    /// Forgets answers whose time is over; says how many.
-    pub async fn forget_old_answers(&self) -> Result<u64, StoreError> {
-        self.write((), |tx, ()| Box::pin(answers::forget(tx))).await
+    /// Forgets sessions and answers whose time is over; says how many.
+    pub async fn forget_expired(&self) -> Result<u64, StoreError> {
+        self.write((), |tx, ()| {
+            Box::pin(
+                async move { Ok(answers::forget(tx).await? + access::forget_sessions(tx).await?) },
+            )
+        })
+        .await
     }
 }

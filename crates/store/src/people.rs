@@ -7,10 +7,12 @@ use serde_json::json;
 use sqlx::AnyPool;
 use sqlx::any::AnyRow;
 
+use crate::access;
 use crate::actor::Actor;
 use crate::error::StoreError;
 use crate::event::NewEvent;
 use crate::page::{Cursor, Page, PageRequest, range};
+use crate::tenants;
 use crate::value::{get, parsed, time, time_or_none};
 use crate::writer::Tx;
 
@@ -78,6 +80,7 @@ pub(crate) async fn create(tx: &mut Tx<'_>, by: &Actor, new: &NewUser) -> Result
             help: "give the provider's people provider roles, and a tenant's people tenant roles",
         });
     }
+    tenants::must_exist(tx, by, new.tenant).await?;
     let id = UserId::new(tx.now, tx.random());
     sqlx::query(
         "INSERT INTO users
@@ -116,6 +119,12 @@ pub(crate) async fn create(tx: &mut Tx<'_>, by: &Actor, new: &NewUser) -> Result
 
 /// Takes a person's access away, and ends all that it had open.
 pub(crate) async fn disable(tx: &mut Tx<'_>, by: &Actor, id: UserId) -> Result<User, StoreError> {
+    if by.id() == id.to_string() {
+        return Err(StoreError::Refused {
+            reason: "nobody takes their own access away".to_owned(),
+            help: "ask another administrator or owner: there is one left then",
+        });
+    }
     let (low, high) = range(by.scope());
     let row = sqlx::query(
         "UPDATE users SET disabled_at = COALESCE(disabled_at, $1), version = version + 1
@@ -129,15 +138,7 @@ pub(crate) async fn disable(tx: &mut Tx<'_>, by: &Actor, id: UserId) -> Result<U
     .fetch_optional(&mut *tx.connection)
     .await?;
     let user = row.as_ref().map_or_else(|| Err(StoreError::not_found("user", &id)), read)?;
-    for statement in [
-        "DELETE FROM sessions WHERE user_id = $1",
-        "UPDATE tokens SET revoked_at = COALESCE(revoked_at, $2) WHERE user_id = $1",
-    ] {
-        let query = sqlx::query(statement).bind(id.to_string());
-        let query =
-            if statement.contains("$2") { query.bind(tx.now.as_microsecond()) } else { query };
-        query.execute(&mut *tx.connection).await?;
-    }
+    access::end_all(tx, id).await?;
     tx.record(NewEvent {
         tenant: user.tenant,
         kind: EventKind::UserDisabled,

@@ -102,6 +102,22 @@ pub(crate) async fn list(
     Ok(request.cut(tenants, |tenant: &Tenant| Cursor::new(tenant.id, tenant.id)))
 }
 
+/// Refuses where there is no such tenant, or the actor may not act for it.
+pub(crate) async fn must_exist(
+    tx: &mut Tx<'_>,
+    by: &Actor,
+    id: TenantId,
+) -> Result<(), StoreError> {
+    let (low, high) = range(by.scope());
+    let found = sqlx::query("SELECT id FROM tenants WHERE id = $1 AND id BETWEEN $2 AND $3")
+        .bind(id.to_string())
+        .bind(low)
+        .bind(high)
+        .fetch_optional(&mut *tx.connection)
+        .await?;
+    found.map_or_else(|| Err(StoreError::not_found("tenant", &id)), |_| Ok(()))
+}
+
 pub(crate) async fn get_one(
     pool: &AnyPool,
     scope: Option<TenantId>,

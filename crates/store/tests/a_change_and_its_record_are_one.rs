@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use domain::cloud::{Access, Class, EventKind};
 use jiff::SignedDuration;
-use store::{CiAlteration, NewToken, Once, PageRequest, StoreError};
+use store::{CiAlteration, NewToken, Once, PageRequest, StoreError, Whose};
 use support::{World, vm};
 
 on_both_engines! {
@@ -82,7 +82,7 @@ async fn a_request_sent_again_has_no_second_effect(world: World) {
     assert!(matches!(refused, StoreError::KeyReused { .. }), "{refused}");
 
     world.environment.pass(SignedDuration::from_hours(49));
-    assert_eq!(world.store.forget_old_answers().await.unwrap(), 1);
+    assert_eq!(world.store.forget_expired().await.unwrap(), 1);
 }
 
 async fn somebody_elses_alteration_is_not_overwritten(world: World) {
@@ -162,7 +162,7 @@ async fn what_opens_a_door_ends_in_time(world: World) {
 
     world.store.close_session(&world.admin, session).await.unwrap();
     assert_eq!(world.store.identify(&secret).await.unwrap(), None);
-    world.store.revoke_token(&world.admin, token.id).await.unwrap();
+    world.store.revoke_token(&world.admin, Whose::Own, token.id).await.unwrap();
     assert_eq!(world.store.identify(&of_token).await.unwrap(), None);
 
     let (_, secret) = world.store.open_session(root.clone(), hour).await.unwrap();
@@ -170,7 +170,9 @@ async fn what_opens_a_door_ends_in_time(world: World) {
     assert_eq!(world.store.identify(&secret).await.unwrap(), None);
 
     let (_, secret) = world.store.open_session(root.clone(), hour).await.unwrap();
-    world.store.disable_user(&world.admin, root.id).await.unwrap();
+    let refused = world.store.disable_user(&world.admin, root.id).await.unwrap_err();
+    assert!(matches!(refused, StoreError::Refused { .. }), "{refused}");
+    world.store.disable_user(&store::Actor::System, root.id).await.unwrap();
     assert_eq!(world.store.identify(&secret).await.unwrap(), None);
     assert_eq!(world.store.user_by_login(&root.login).await.unwrap(), None);
     let tokens = world.store.tokens(&world.admin, &PageRequest { after: None, limit: 9 }).await;

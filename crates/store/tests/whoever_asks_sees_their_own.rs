@@ -6,13 +6,14 @@ mod support;
 
 use std::collections::BTreeSet;
 
-use domain::cloud::{Class, RelationKind, Role};
-use store::{CiAlteration, CiFilter, NewCi, PageRequest, Relation, StoreError};
-use support::{World, person, vm};
+use domain::cloud::{Access, Class, RelationKind, Role};
+use store::{CiAlteration, CiFilter, NewCi, NewToken, PageRequest, Relation, StoreError, Whose};
+use support::{World, actor, person, vm};
 
 on_both_engines! {
     a_tenant_sees_and_alters_its_own_alone
     nobody_acts_for_another_tenant
+    a_token_is_taken_back_by_its_person_or_by_whoever_may
     relations_stay_within_a_tenant_or_lead_to_the_provider
     lists_come_in_pages_without_gap_or_double
     filters_find_what_they_say
@@ -59,6 +60,9 @@ async fn nobody_acts_for_another_tenant(world: World) {
 
     let refused = world.store.create_ci(&anna, None, vm(b.id, "web")).await.unwrap_err();
 
+    assert!(matches!(refused, StoreError::NotFound { what: "tenant", .. }), "{refused}");
+    let strangers = person(b.id, "eve", Role::TenantViewer);
+    let refused = world.store.create_user(&anna, None, strangers).await.unwrap_err();
     assert!(matches!(refused, StoreError::NotFound { what: "tenant", .. }), "{refused}");
     let wrong_side = person(b.id, "mallory", Role::Operator);
     let refused = world.store.create_user(&world.admin, None, wrong_side).await.unwrap_err();
@@ -141,4 +145,20 @@ async fn filters_find_what_they_say(world: World) {
     let label = |value: &str| Some(("env".parse().unwrap(), value.to_owned()));
     assert_eq!(names(CiFilter { label: label("prod"), ..none() }).await, [web.id]);
     assert_eq!(names(CiFilter { label: label("test"), ..none() }).await, []);
+}
+
+async fn a_token_is_taken_back_by_its_person_or_by_whoever_may(world: World) {
+    let a = world.tenant("a").await;
+    let anna = world.owner(&a).await;
+    let viewer = person(a.id, "victor", Role::TenantViewer);
+    let victor = actor(&world.store.create_user(&anna, None, viewer).await.unwrap());
+    let hour = jiff::SignedDuration::from_hours(1);
+    let new = || NewToken { name: "x".parse().unwrap(), access: Access::Write, lifetime: hour };
+    let (of_anna, _) = world.store.create_token(&anna, new()).await.unwrap();
+    let (of_victor, _) = world.store.create_token(&victor, new()).await.unwrap();
+
+    let refused = world.store.revoke_token(&victor, Whose::Own, of_anna.id).await.unwrap_err();
+    assert!(matches!(refused, StoreError::NotFound { .. }), "{refused}");
+    world.store.revoke_token(&anna, Whose::Anybodys, of_victor.id).await.unwrap();
+    world.store.revoke_token(&anna, Whose::Own, of_anna.id).await.unwrap();
 }

@@ -7,13 +7,14 @@ use axum::response::IntoResponse;
 use domain::cloud::{Access, Name, TenantId, TokenId, UserId};
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
-use store::NewToken;
+use store::{NewToken, Whose};
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::{Body, Listed, Paging, Path, Problems, Query};
 use crate::App;
+use crate::caller::Caller;
 use crate::gate::{Action, By};
 use crate::problem::Problem;
 
@@ -100,13 +101,16 @@ async fn create(
     Ok((StatusCode::CREATED, Json(answer)))
 }
 
-/// Take a token back.
+/// Take a token back: one's own, or anybody's where one keeps the people.
 #[utoipa::path(delete, path = "/tokens/{id}", tag = "tokens", params(("id" = String, Path)),
     responses((status = 200, body = Token), Problems))]
 async fn revoke(
     State(app): State<App>,
+    caller: Caller,
     By(by): By<{ Action::TokenRevoke as usize }>,
     Path(id): Path<TokenId>,
 ) -> Result<Json<Token>, Problem> {
-    Ok(Json(app.store.revoke_token(&by, id).await?.into()))
+    let may_all = app.gate.permits(&caller, Action::TokenRevokeAny);
+    let whose = if may_all { Whose::Anybodys } else { Whose::Own };
+    Ok(Json(app.store.revoke_token(&by, whose, id).await?.into()))
 }
