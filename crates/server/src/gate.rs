@@ -16,7 +16,7 @@ use store::Actor;
 
 use crate::App;
 use crate::caller::Caller;
-use crate::problem::Problem;
+use crate::problem::{Kind, Problem};
 
 words! {
     /// Something that the API lets people do; the words are the actions of the policies.
@@ -145,10 +145,12 @@ impl Gate {
     /// 403 where no policy permits it.
     pub fn pass(&self, caller: Caller, action: Action) -> Result<Actor, Problem> {
         if self.permits(&caller, action) {
-            Ok(caller.identity.actor)
-        } else {
-            Err(Problem::forbidden(&caller, action))
+            return Ok(caller.identity.actor);
         }
+        let (role, access) = (caller.identity.actor.role_word(), caller.identity.access);
+        let detail = format!("`{action}` is not for the role {role} with {access} access");
+        Err(Problem::new(Kind::Forbidden, detail)
+            .help("ask somebody who may, or use a token with write access"))
     }
 
     /// Whether a caller may act.

@@ -7,9 +7,6 @@ use serde::Serialize;
 use store::StoreError;
 use utoipa::ToSchema;
 
-use crate::caller::Caller;
-use crate::gate::Action;
-
 /// What went wrong, and what to do then (RFC 9457).
 #[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct Problem {
@@ -110,16 +107,6 @@ impl Problem {
     pub(crate) fn unauthenticated() -> Self {
         Self::new(Kind::Unauthenticated, "sign in first")
             .help("send `Authorization: Bearer TOKEN`, or sign in at /login")
-    }
-
-    pub(crate) fn forbidden(caller: &Caller, action: Action) -> Self {
-        let role = caller.identity.actor.role_word();
-        let access = caller.identity.access;
-        Self::new(
-            Kind::Forbidden,
-            format!("`{action}` is not for the role {role} with {access} access"),
-        )
-        .help("ask somebody who may, or use a token with write access")
     }
 
     pub(crate) fn not_found(what: &str) -> Self {

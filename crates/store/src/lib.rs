@@ -31,6 +31,7 @@ mod keys;
 mod lease;
 mod page;
 mod people;
+mod relations;
 mod tenants;
 mod value;
 mod writer;
@@ -51,7 +52,7 @@ pub use access::{Identity, NewToken, Secret, Token, Whose};
 pub use actor::Actor;
 pub use answers::Once;
 pub use checks::{Check, CheckTotals, Counts};
-pub use cis::{AgreedDuty, Ci, CiAlteration, CiFilter, ClassCounts, Labels, NewCi, Relation};
+pub use cis::{AgreedDuty, Ci, CiAlteration, CiFilter, ClassCounts, Labels, NewCi};
 pub use database::{Database, Engine};
 pub use environment::{Environment, System};
 pub use error::StoreError;
@@ -60,6 +61,7 @@ pub use keys::{Key, MasterKey, MasterKeyError};
 pub use lease::Lease;
 pub use page::{Cursor, InvalidCursor, LONGEST_PAGE, Page, PageRequest};
 pub use people::{NewUser, PasswordHash, User};
+pub use relations::Relation;
 pub use tenants::{NewTenant, Tenant};
 
 use writer::{Change, Writer};
@@ -252,7 +254,14 @@ impl Store {
 
     /// Takes a person's access away, sessions and tokens included.
     pub async fn disable_user(&self, by: &Actor, id: UserId) -> Result<User, StoreError> {
-        self.write((by.clone(), id), |tx, (by, id)| Box::pin(people::disable(tx, by, *id))).await
+        self.write((by.clone(), id), |tx, (by, id)| {
+            Box::pin(async move {
+                let user = people::disable(tx, by, *id).await?;
+                access::end_all(tx, *id).await?;
+                Ok(user)
+            })
+        })
+        .await
     }
 
     /// The people whom the actor may see.
@@ -441,7 +450,7 @@ impl Store {
     /// Relates two configuration items; nothing happens where they are already.
     pub async fn relate(&self, by: &Actor, relation: Relation) -> Result<(), StoreError> {
         self.write((by.clone(), relation), |tx, (by, relation)| {
-            Box::pin(cis::relate(tx, by, relation))
+            Box::pin(relations::relate(tx, by, relation))
         })
         .await
     }
@@ -449,7 +458,7 @@ impl Store {
     /// Ends a relation.
     pub async fn unrelate(&self, by: &Actor, relation: Relation) -> Result<(), StoreError> {
         self.write((by.clone(), relation), |tx, (by, relation)| {
-            Box::pin(cis::unrelate(tx, by, relation))
+            Box::pin(relations::unrelate(tx, by, relation))
         })
         .await
     }
@@ -457,7 +466,7 @@ impl Store {
     /// The relations of a configuration item that the actor may see.
     pub async fn relations(&self, by: &Actor, id: CiId) -> Result<Vec<Relation>, StoreError> {
         let ci = self.ci(by, id).await?;
-        cis::relations(&self.pool, by.scope(), ci.id).await
+        relations::of(&self.pool, by.scope(), ci.id).await
     }
 }
 

@@ -7,7 +7,6 @@ use serde_json::json;
 use sqlx::AnyPool;
 use sqlx::any::AnyRow;
 
-use crate::access;
 use crate::actor::Actor;
 use crate::error::StoreError;
 use crate::event::NewEvent;
@@ -117,7 +116,7 @@ pub(crate) async fn create(tx: &mut Tx<'_>, by: &Actor, new: &NewUser) -> Result
     })
 }
 
-/// Takes a person's access away, and ends all that it had open.
+/// Takes a person's access away.
 pub(crate) async fn disable(tx: &mut Tx<'_>, by: &Actor, id: UserId) -> Result<User, StoreError> {
     if by.id() == id.to_string() {
         return Err(StoreError::Refused {
@@ -138,7 +137,6 @@ pub(crate) async fn disable(tx: &mut Tx<'_>, by: &Actor, id: UserId) -> Result<U
     .fetch_optional(&mut *tx.connection)
     .await?;
     let user = row.as_ref().map_or_else(|| Err(StoreError::not_found("user", &id)), read)?;
-    access::end_all(tx, id).await?;
     tx.record(NewEvent {
         tenant: user.tenant,
         kind: EventKind::UserDisabled,

@@ -1,0 +1,144 @@
+//! How configuration items hang together.
+
+use domain::cloud::{CiId, EventKind, PROVIDER, RelationKind, TenantId};
+use serde_json::json;
+use sqlx::AnyPool;
+
+use crate::actor::Actor;
+use crate::cis::{self, Ci};
+use crate::error::StoreError;
+use crate::event::NewEvent;
+use crate::page::range;
+use crate::value::parsed;
+use crate::writer::Tx;
+
+/// How one configuration item hangs together with another.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Relation {
+    /// From which.
+    pub from: CiId,
+    /// How.
+    pub kind: RelationKind,
+    /// To which.
+    pub to: CiId,
+}
+
+/// Relates two configuration items of one tenant, or a tenant's to one of the provider's.
+pub(crate) async fn relate(
+    tx: &mut Tx<'_>,
+    by: &Actor,
+    relation: &Relation,
+) -> Result<(), StoreError> {
+    let from = cis::find(&mut *tx.connection, by.scope(), relation.from).await?;
+    let to = cis::find(&mut *tx.connection, by.scope(), relation.to).await?;
+    if to.tenant != from.tenant && to.tenant != PROVIDER {
+        return Err(StoreError::Refused {
+            reason: "the two belong to different tenants".to_owned(),
+            help: "relate items of one tenant, or a tenant's to one of the provider's",
+        });
+    }
+    if relation.kind.is_acyclic() && reaches(tx, relation).await? {
+        return Err(StoreError::Refused {
+            reason: format!("`{}` {} `{}` would close a circle", from.name, relation.kind, to.name),
+            help: "remove the relation that points back first",
+        });
+    }
+    let added = sqlx::query(
+        "INSERT INTO relations (tenant_id, from_ci, kind, to_ci, created_at)
+         VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING",
+    )
+    .bind(from.tenant.to_string())
+    .bind(from.id.to_string())
+    .bind(relation.kind.as_str())
+    .bind(to.id.to_string())
+    .bind(tx.now.as_microsecond())
+    .execute(&mut *tx.connection)
+    .await?
+    .rows_affected();
+    if added > 0 {
+        tx.record(relation_event(by, &from, relation, EventKind::RelationAdded));
+    }
+    Ok(())
+}
+
+/// Ends a relation.
+pub(crate) async fn unrelate(
+    tx: &mut Tx<'_>,
+    by: &Actor,
+    relation: &Relation,
+) -> Result<(), StoreError> {
+    let from = cis::find(&mut *tx.connection, by.scope(), relation.from).await?;
+    let removed =
+        sqlx::query("DELETE FROM relations WHERE from_ci = $1 AND kind = $2 AND to_ci = $3")
+            .bind(relation.from.to_string())
+            .bind(relation.kind.as_str())
+            .bind(relation.to.to_string())
+            .execute(&mut *tx.connection)
+            .await?
+            .rows_affected();
+    if removed == 0 {
+        return Err(StoreError::not_found(
+            "relation",
+            &format!("{} {}", relation.kind, relation.to),
+        ));
+    }
+    tx.record(relation_event(by, &from, relation, EventKind::RelationRemoved));
+    Ok(())
+}
+
+fn relation_event(by: &Actor, from: &Ci, relation: &Relation, kind: EventKind) -> NewEvent {
+    NewEvent {
+        tenant: from.tenant,
+        kind,
+        by: by.clone(),
+        object: from.id.to_string(),
+        version: from.version,
+        payload: json!({ "kind": relation.kind, "to": relation.to }),
+    }
+}
+
+/// Whether the relation's end already leads to its beginning.
+async fn reaches(tx: &mut Tx<'_>, relation: &Relation) -> Result<bool, StoreError> {
+    let found = sqlx::query(
+        "WITH RECURSIVE onward (ci) AS (
+             SELECT $1
+             UNION
+             SELECT r.to_ci FROM relations r JOIN onward ON r.from_ci = onward.ci WHERE r.kind = $2
+         )
+         SELECT ci FROM onward WHERE ci = $3",
+    )
+    .bind(relation.to.to_string())
+    .bind(relation.kind.as_str())
+    .bind(relation.from.to_string())
+    .fetch_optional(&mut *tx.connection)
+    .await?;
+    Ok(found.is_some())
+}
+
+/// The relations of a configuration item, out of it and into it, as far as the scope goes.
+pub(crate) async fn of(
+    pool: &AnyPool,
+    scope: Option<TenantId>,
+    id: CiId,
+) -> Result<Vec<Relation>, StoreError> {
+    let (low, high) = range(scope);
+    let rows = sqlx::query(
+        "SELECT from_ci, kind, to_ci FROM relations
+         WHERE (from_ci = $1 OR to_ci = $1) AND tenant_id BETWEEN $2 AND $3
+         ORDER BY from_ci, kind, to_ci",
+    )
+    .bind(id.to_string())
+    .bind(low)
+    .bind(high)
+    .fetch_all(pool)
+    .await?;
+    rows.iter()
+        .map(|row| {
+            Ok(Relation {
+                from: parsed(row, "from_ci")?,
+                kind: parsed(row, "kind")?,
+                to: parsed(row, "to_ci")?,
+            })
+        })
+        .collect()
+}
