@@ -137,6 +137,9 @@ macro_rules! on_both_engines {
     )+};
 }
 
+/// How the directories of temporary servers are called, before the number of their process.
+const PREFIX: &str = "patchwright-pg-";
+
 /// A temporary PostgreSQL on a Unix socket, for the life of the test process.
 pub(crate) struct Postgres {
     directory: PathBuf,
@@ -168,7 +171,9 @@ impl Postgres {
     }
 
     fn start() -> Self {
-        let directory = tempfile::Builder::new().prefix("pg").tempdir().unwrap().keep();
+        remove_leftovers();
+        let prefix = format!("{PREFIX}{}-", std::process::id());
+        let directory = tempfile::Builder::new().prefix(&prefix).tempdir().unwrap().keep();
         let data = directory.join("data");
         if is_root() {
             assert!(
@@ -210,6 +215,18 @@ impl Postgres {
         });
         assert!(ready, "PostgreSQL did not start in 30 s");
         Self { directory, databases: AtomicU64::new(0) }
+    }
+}
+
+/// A test process ends without a last word, so the next one clears up after it.
+fn remove_leftovers() {
+    for entry in std::fs::read_dir(std::env::temp_dir()).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let process = name.to_str().and_then(|name| name.strip_prefix(PREFIX)?.split('-').next());
+        if process.is_some_and(|process| !Path::new("/proc").join(process).exists()) {
+            // Another process may do the same at this moment.
+            let _ = std::fs::remove_dir_all(entry.path());
+        }
     }
 }
 
