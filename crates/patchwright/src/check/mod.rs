@@ -117,8 +117,10 @@ fn show(arguments: &CheckArgs, report: &Report, inventory: &Inventory) -> Result
             let width = terminal_size::terminal_size().map_or(120, |(width, _)| width.0.into());
             out.write_all(human::render(report, &detail, width).as_bytes())
         }
-        Format::Json => serde_json::to_writer_pretty(&mut out, report)
+        // Whole: standard output would be asked for every token.
+        Format::Json => serde_json::to_vec_pretty(report)
             .map_err(io::Error::from)
+            .and_then(|document| out.write_all(&document))
             .and_then(|()| writeln!(out)),
         Format::Cyclonedx => {
             let mut document = Vec::new();
