@@ -3,7 +3,7 @@
 
 use anyhow::{Result, bail};
 
-use crate::system::{has, root, run};
+use crate::system::{has, root, run, run_with};
 
 /// Options of `cargo xtask fuzz`.
 #[derive(clap::Args)]
@@ -31,7 +31,8 @@ pub(crate) fn run_targets(arguments: &Arguments) -> Result<()> {
         let limits = ["-rss_limit_mb=2048", "-timeout=25", "-print_final_stats=1"];
         let mut command = vec!["+nightly", "fuzz", "run", target, "--", time.as_str()];
         command.extend(limits);
-        run("cargo", &command)?;
+        // Errors that keep a backtrace would spend a fuzzer's time on symbols.
+        run_with("cargo", &command, &[("RUST_BACKTRACE", "0")])?;
     }
     Ok(())
 }

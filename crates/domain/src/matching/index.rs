@@ -180,6 +180,18 @@ impl Index {
         lane
     }
 
+    /// The lanes of these names, new ones where there are none.
+    pub(super) fn lanes<'a>(
+        &mut self,
+        names: impl Iterator<Item = LaneName<'a>> + Clone,
+    ) -> Vec<LaneId> {
+        let mut lookup = self.directory.lookup();
+        // Most are known: looking them up together is cheaper than one by one.
+        let known: Vec<Option<LaneId>> = names.clone().map(|name| lookup.find(name)).collect();
+        let found = known.into_iter().zip(names);
+        found.map(|(known, name)| known.unwrap_or_else(|| self.lane(name))).collect()
+    }
+
     fn begin_advisory(&mut self) -> u32 {
         let next = number(self.lanes_spoken_of.len());
         self.spans.push(next..next);

@@ -26,7 +26,7 @@ pub(super) struct Lane {
 #[derive(Debug, Clone, Copy)]
 struct Fix {
     /// The key's first bytes, which decide nearly every comparison.
-    prefix: u128,
+    prefix: Prefix,
     advisory: u32,
     key: Span,
     text: Span,
@@ -151,15 +151,23 @@ impl Lane {
     }
 }
 
-fn order(keys: &[u8], fix: &Fix, start: u128, version: &[u8]) -> Ordering {
+fn order(keys: &[u8], fix: &Fix, start: Prefix, version: &[u8]) -> Ordering {
     fix.prefix.cmp(&start).then_with(|| keys[fix.key.range()].cmp(version))
 }
 
-/// The first sixteen bytes as a number that orders as they do; a shorter key is filled up with
-/// zeros, so equal prefixes decide nothing.
-fn prefix(key: &[u8]) -> u128 {
-    let mut first = [0; 16];
+/// A key's first bytes as numbers that order as they do.
+pub(super) type Prefix = [u64; 4];
+
+/// The first 32 bytes of a key; a shorter one is filled up with zeros, so equal prefixes decide
+/// nothing. What stable updates append to a version (`+deb12u3`) begins to differ after the
+/// sixteenth.
+pub(super) fn prefix(key: &[u8]) -> Prefix {
+    let mut first = [0; 32];
     let length = key.len().min(first.len());
     first[..length].copy_from_slice(&key[..length]);
-    u128::from_be_bytes(first)
+    let mut words = Prefix::default();
+    for (word, bytes) in words.iter_mut().zip(first.as_chunks().0) {
+        *word = u64::from_be_bytes(*bytes);
+    }
+    words
 }

@@ -90,7 +90,7 @@ impl PackageSet {
         self.kind
     }
 
-    pub(super) fn packages(&self) -> impl Iterator<Item = (PackageScope, &str, &str)> {
+    pub(super) fn packages(&self) -> impl Iterator<Item = (PackageScope, &str, &str)> + Clone {
         self.packages.iter().map(|(scope, name, version)| (*scope, &**name, &**version))
     }
 }

@@ -137,8 +137,10 @@ fn show(arguments: &CheckArgs, report: &Report, inventory: &Inventory) -> Result
             };
             out.write_all(human::render(report, &detail, terminal_width()).as_bytes())
         }
-        Format::Json => serde_json::to_writer_pretty(&mut out, report)
+        // Whole: standard output would be asked for every token.
+        Format::Json => serde_json::to_vec_pretty(report)
             .map_err(io::Error::from)
+            .and_then(|document| out.write_all(&document))
             .and_then(|()| writeln!(out)),
         Format::Cyclonedx => {
             let mut document = Vec::new();

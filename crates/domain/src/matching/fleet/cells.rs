@@ -1,5 +1,6 @@
 //! Cells: one version in one lane, shared by all sets that hold it.
 
+use std::cmp::Ordering;
 use std::num::NonZeroUsize;
 use std::thread;
 
@@ -9,7 +10,7 @@ use super::{AdvisoryId, SetId};
 use crate::matching::index::Index;
 use crate::matching::lane::{LaneId, number};
 use crate::matching::missing::Missing;
-use crate::matching::rows::Said;
+use crate::matching::rows::{Prefix, Said, prefix};
 use crate::version::VersionKey;
 
 /// Position of a cell; reused once no set holds it.
@@ -29,7 +30,7 @@ pub(super) struct Cells {
     /// Beside the cells, because totals read nothing else.
     missing: Vec<Missing>,
     /// By position of the lane, ascending by version.
-    of_lane: Vec<Vec<CellId>>,
+    of_lane: Vec<Vec<Placed>>,
     free: Vec<CellId>,
 }
 
@@ -39,6 +40,14 @@ struct Cell {
     version: VersionKey,
     /// The sets that hold it.
     sets: RoaringBitmap,
+}
+
+/// A cell among those of its lane, with its version's first bytes: they decide nearly every
+/// comparison, and the cells themselves lie far apart.
+#[derive(Debug, Clone, Copy)]
+struct Placed {
+    prefix: Prefix,
+    cell: CellId,
 }
 
 impl Cells {
@@ -54,10 +63,9 @@ impl Cells {
         }
         let Self { all, of_lane, missing, free } = self;
         let of_lane = &mut of_lane[lane.position()];
-        let place =
-            of_lane.binary_search_by(|cell| all[cell.position()].version.as_bytes().cmp(version));
-        match place {
-            Ok(place) => of_lane[place],
+        let prefix = prefix(version);
+        match of_lane.binary_search_by(|placed| order(all, placed, prefix, version)) {
+            Ok(place) => of_lane[place].cell,
             Err(place) => {
                 let cell = Cell { lane, version: version.into(), sets: RoaringBitmap::new() };
                 let lacking = index.at(lane).count(version);
@@ -69,7 +77,7 @@ impl Cells {
                     all.push(cell);
                     missing.push(lacking);
                 }
-                of_lane.insert(place, id);
+                of_lane.insert(place, Placed { prefix, cell: id });
                 id
             }
         }
@@ -84,7 +92,7 @@ impl Cells {
         let cell = &mut self.all[id.position()];
         cell.sets.remove(set.0);
         if cell.sets.is_empty() {
-            self.of_lane[cell.lane.position()].retain(|other| *other != id);
+            self.of_lane[cell.lane.position()].retain(|other| other.cell != id);
             self.missing[id.position()] = Missing::default();
             self.free.push(id);
         }
@@ -111,16 +119,20 @@ impl Cells {
         let mut affected = Vec::new();
         for (lane, said) in index.said_by(advisory.0) {
             let Some(cells) = self.of_lane.get(lane.position()) else { continue };
-            let version = |cell: &CellId| self.all[cell.position()].version.as_bytes();
             match said {
                 Said::FixedBy(fixed) => {
-                    let before = cells.partition_point(|cell| version(cell) < fixed.key);
+                    let start = prefix(fixed.key);
+                    let before = cells.partition_point(|placed| {
+                        order(&self.all, placed, start, fixed.key).is_lt()
+                    });
                     let one = Missing { fixable: 1, unfixed: 0 };
-                    affected.extend(cells[..before].iter().map(|&cell| (cell, one)));
+                    affected.extend(cells[..before].iter().map(|placed| (placed.cell, one)));
                 }
                 Said::Ranges(ranges) => {
-                    let judged =
-                        cells.iter().map(|cell| (*cell, Missing::of(ranges.judge(version(cell)))));
+                    let judged = cells.iter().map(|placed| {
+                        let version = self.all[placed.cell.position()].version.as_bytes();
+                        (placed.cell, Missing::of(ranges.judge(version)))
+                    });
                     affected.extend(judged.filter(|(_, missing)| *missing != Missing::default()));
                 }
             }
@@ -146,4 +158,9 @@ impl Cells {
             }
         });
     }
+}
+
+fn order(all: &[Cell], placed: &Placed, start: Prefix, version: &[u8]) -> Ordering {
+    let whole = || all[placed.cell.position()].version.as_bytes().cmp(version);
+    placed.prefix.cmp(&start).then_with(whole)
 }

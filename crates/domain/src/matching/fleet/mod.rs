@@ -223,9 +223,13 @@ impl Fleet {
         let mut key = Vec::new();
         if let Some(ecosystem) = packages.release() {
             let kind = packages.kind();
-            for (scope, name, version) in packages.packages() {
+            let names = packages.packages().map(|(scope, name, version)| {
                 let stream = Stream::of(kind, version);
-                let lane = self.index.lane(LaneName { ecosystem, name, kind, scope, stream });
+                LaneName { ecosystem, name, kind, scope, stream }
+            });
+            let lanes = self.index.lanes(names);
+            cells.reserve_exact(lanes.len());
+            for (lane, (_, _, version)) in lanes.into_iter().zip(packages.packages()) {
                 key.clear();
                 kind.write_key(version, &mut key);
                 cells.push(self.cells.find_or_add(lane, &key, &self.index));
