@@ -1,0 +1,115 @@
+//! The console's pages: for whoever is signed in, with their own rows, and with nothing in them that
+//! a browser would take for a command.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+mod support;
+
+use axum::body::Body;
+use axum::http::Request;
+use domain::cloud::{Access, Class, Role};
+use store::NewCi;
+use support::{Answer, PASSWORD, World};
+
+async fn look(world: &World, cookie: &str, path: &str) -> Answer {
+    let request =
+        Request::builder().uri(path).header("cookie", cookie).body(Body::empty()).unwrap();
+    world.send(request).await
+}
+
+async fn sign_in(world: &World, password: &str, site: &str) -> Answer {
+    let form = format!("login=root&password={}", password.replace(' ', "+"));
+    let request = Request::builder()
+        .method("POST")
+        .uri("/login")
+        .header("content-type", "application/x-www-form-urlencoded")
+        .header("sec-fetch-site", site)
+        .body(Body::from(form))
+        .unwrap();
+    world.send(request).await
+}
+
+#[tokio::test]
+async fn a_person_signs_in_looks_around_and_signs_out() {
+    let world = World::new().await;
+    assert_eq!(look(&world, "", "/").await.headers["location"], "/login");
+    assert_eq!(sign_in(&world, "wrong", "same-origin").await.status, 401);
+    assert_eq!(sign_in(&world, PASSWORD, "cross-site").await.status, 403);
+
+    let signed_in = sign_in(&world, PASSWORD, "same-origin").await;
+    let cookie = signed_in.headers["set-cookie"].to_str().unwrap();
+    assert!(cookie.contains("HttpOnly") && cookie.contains("SameSite=Strict"), "{cookie}");
+    let cookie = cookie.split(';').next().unwrap().to_owned();
+
+    for (path, title) in [
+        ("/", "There is nothing to look after yet."),
+        ("/cis", "Configuration items"),
+        ("/ledger", "Whoever keeps a checkpoint"),
+        ("/login", "Sign in"),
+    ] {
+        let page = look(&world, &cookie, path).await;
+        assert_eq!(page.status, 200, "{path}");
+        assert!(page.text.contains(title), "{path}: {}", page.text);
+        assert!(!page.text.contains("<script"), "{path}");
+    }
+    let sign_out = Request::builder()
+        .method("POST")
+        .uri("/logout")
+        .header("cookie", &cookie)
+        .header("sec-fetch-site", "same-origin")
+        .body(Body::empty())
+        .unwrap();
+    assert_eq!(world.send(sign_out).await.headers["location"], "/login");
+    assert_eq!(look(&world, &cookie, "/").await.headers["location"], "/login");
+}
+
+#[tokio::test]
+async fn names_are_text_and_never_markup() {
+    const HOSTILE: &str = "<img src=x onerror=alert(1)>\"'";
+    let world = World::new().await;
+    let tenant = world.tenant("a").await;
+    let token = world.token(tenant, Role::TenantViewer, Access::Read).await;
+    let new = NewCi {
+        tenant,
+        class: Class::Vm,
+        name: HOSTILE.parse().unwrap(),
+        labels: [("x".parse().unwrap(), HOSTILE.to_owned())].into(),
+    };
+    let ci = world.store.create_ci(&world.admin, None, new).await.unwrap();
+
+    for path in ["/cis".to_owned(), format!("/cis/{}", ci.id), "/cis?name=%3Cimg".to_owned()] {
+        let page = world.ask(&token, "GET", &path, None).await;
+        assert_eq!(page.status, 200, "{path}");
+        assert!(page.text.contains("&lt;img"), "{path}");
+        assert!(!page.text.contains("<img"), "{path}");
+    }
+    let page = world.ask(&token, "GET", &format!("/cis/{}", ci.id), None).await;
+    assert!(page.text.contains("whether it is at its latest is unknown"), "{}", page.text);
+}
+
+#[tokio::test]
+async fn a_tenants_pages_hold_nothing_of_anothers() {
+    const CANARY: &str = "canary-of-b";
+    let world = World::new().await;
+    let (a, b) = (world.tenant("a").await, world.tenant(CANARY).await);
+    let token = world.token(a, Role::TenantOwner, Access::Read).await;
+    let new = NewCi {
+        tenant: b,
+        class: Class::Vm,
+        name: CANARY.parse().unwrap(),
+        labels: store::Labels::new(),
+    };
+    let ci = world.store.create_ci(&world.admin, None, new).await.unwrap();
+    world.recorder.finish().await.unwrap();
+
+    for path in ["/", "/cis", "/ledger"] {
+        let page = world.ask(&token, "GET", path, None).await;
+        assert_eq!(page.status, 200, "{path}");
+        for foreign in [CANARY, &b.to_string(), &ci.id.to_string()] {
+            assert!(!page.text.contains(foreign), "{path}");
+        }
+    }
+    let page = world.ask(&token, "GET", &format!("/cis/{}", ci.id), None).await;
+    assert_eq!(page.status, 404);
+    assert!(!page.text.contains(CANARY), "{}", page.text);
+}
