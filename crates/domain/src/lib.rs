@@ -14,6 +14,7 @@
 //! Terms are those of the glossary in `ARCHITECTURE.md`.
 
 pub mod advisory;
+pub mod apt_conf;
 pub mod archive;
 pub mod candidate;
 pub mod changelog;
@@ -21,6 +22,7 @@ pub mod check;
 pub mod cloud;
 pub mod deb822;
 pub mod files;
+pub mod fleet;
 pub mod inventory;
 pub mod matching;
 pub mod priority;

@@ -23,7 +23,7 @@ mod store;
 mod verify;
 
 pub use changelogs::{ChangelogError, ChangelogWant};
-pub use config::{AptConf, ConfigError, Source, Trust};
+pub use config::{ConfigError, Source, Trust};
 pub use deb::DebError;
 pub use index::IndexError;
 pub use release::{Freshness, ReleaseError};

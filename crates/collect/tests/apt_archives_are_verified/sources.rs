@@ -15,7 +15,7 @@ fn files(entries: &[(&str, &str)]) -> Files {
 }
 
 fn read(entries: &[(&str, &str)]) -> Result<Vec<Source>, ConfigError> {
-    read_sources(&files(entries), config::ETC_APT)
+    read_sources(&files(entries), domain::apt_conf::ETC_APT)
 }
 
 /// `uri suite components [architectures]` of each.

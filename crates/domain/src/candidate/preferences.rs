@@ -82,12 +82,18 @@ pub enum PreferencesError {
         /// What is wrong.
         reason: String,
     },
+    /// `APT::Default-Release` is not understood.
+    #[error("`APT::Default-Release`: {reason}")]
+    DefaultRelease {
+        /// What is wrong.
+        reason: String,
+    },
 }
 
 impl PreferencesError {
     /// The way out.
     pub fn help(&self) -> &'static str {
-        "correct the record as described in apt_preferences(5); apt itself refuses it too"
+        "correct it as described in apt_preferences(5); apt itself refuses it too"
     }
 }
 
@@ -95,21 +101,29 @@ impl Preferences {
     /// Reads `preferences` and `preferences.d/*` below `root` (`/etc/apt`).
     pub fn read(files: &dyn FileView, root: &str) -> Result<Self, PreferencesError> {
         let mut all = Self::default();
-        let main = format!("{root}/preferences");
-        if let Some(bytes) = files.read(&main, FILE_LIMIT)? {
-            all.add(&main, &String::from_utf8_lossy(&bytes))?;
-        }
-        let directory = format!("{root}/preferences.d");
-        for entry in files.list(&directory)? {
-            if !is_preferences_name(&entry.name) {
-                continue;
-            }
-            let path = format!("{directory}/{}", entry.name);
-            if let Some(bytes) = files.read(&path, FILE_LIMIT)? {
-                all.add(&path, &String::from_utf8_lossy(&bytes))?;
-            }
+        for (path, text) in Self::files(files, root)? {
+            all.add(&path, &text)?;
         }
         Ok(all)
+    }
+
+    /// The files that [`Self::read`] reads, with their texts, in its order.
+    ///
+    /// # Errors
+    /// If one cannot be read.
+    pub fn files(files: &dyn FileView, root: &str) -> Result<Vec<(String, String)>, FileError> {
+        let directory = format!("{root}/preferences.d");
+        let parts = files.list(&directory)?;
+        let parts = parts.iter().filter(|entry| is_preferences_name(&entry.name));
+        let paths = std::iter::once(format!("{root}/preferences"))
+            .chain(parts.map(|entry| format!("{directory}/{}", entry.name)));
+        let mut found = Vec::new();
+        for path in paths {
+            if let Some(bytes) = files.read(&path, FILE_LIMIT)? {
+                found.push((path, String::from_utf8_lossy(&bytes).into_owned()));
+            }
+        }
+        Ok(found)
     }
 
     /// Puts `APT::Default-Release` before all other general pins, at priority 990.

@@ -5,17 +5,19 @@ use std::env;
 use std::path::Path;
 
 use anyhow::{Context as _, Result};
-use collect::apt::config::{self, ETC_APT, Source};
-use collect::apt::{AptConf, ChangelogWant, Collector, Freshness, Progress, Refusal, Suite};
+use collect::apt::config::{self, Source};
+use collect::apt::{ChangelogWant, Collector, Freshness, Progress, Refusal, Suite};
 use collect::fetch::Fetcher;
 use collect::osv::{OsvLoad, Wanted};
 use collect::{kev, osv};
 use domain::advisory::Changelog;
+use domain::apt_conf::{AptConf, ETC_APT};
 use domain::candidate::Preferences;
 use domain::check::{
     OfferedSuite, SourceKind, SourceReport, SourceState, Unknown, UnknownAbout, Upgrade, upgrades,
 };
 use domain::files::FileView;
+use domain::fleet::VersionChoice;
 use domain::inventory::Inventory;
 use domain::matching::ecosystems_of;
 use jiff::{SignedDuration, Timestamp};
@@ -116,20 +118,11 @@ fn architectures(inventory: &Inventory) -> Vec<String> {
 
 /// The target's own pins and default release: they decide what apt would install there.
 fn preferences(files: &dyn FileView) -> Result<Preferences> {
-    let read = Preferences::read(files, ETC_APT).map_err(|error| {
+    let choice = VersionChoice::read(files).context("cannot read apt's configuration")?;
+    choice.preferences().map_err(|error| {
         let help = error.help();
         helped(error, help)
-    })?;
-    let conf = AptConf::read(files, ETC_APT).map_err(|error| {
-        let help = error.help().unwrap_or_default();
-        helped(error, help)
-    })?;
-    match conf.get("APT::Default-Release") {
-        Some(release) if !release.is_empty() => {
-            read.with_default_release(release).context("cannot use `APT::Default-Release`")
-        }
-        _ => Ok(read),
-    }
+    })
 }
 
 /// How bytes get here; `None` where they may not.

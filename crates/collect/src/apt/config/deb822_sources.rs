@@ -59,5 +59,5 @@ fn words(paragraph: Paragraph<'_>, name: &str) -> Vec<String> {
 }
 
 fn flag(paragraph: Paragraph<'_>, name: &str) -> Option<bool> {
-    super::conf::parse_bool(paragraph.get(name)?)
+    domain::apt_conf::parse_bool(paragraph.get(name)?)
 }

@@ -1,14 +1,11 @@
 //! apt's own configuration: which archives a system trusts and uses.
 //!
-//! Both formats of `sources.list(5)` are read, the trust anchors beside them, and those settings
-//! of `apt.conf(5)` that decide which versions apt would install or how it reaches archives.
+//! Both formats of `sources.list(5)` are read, the trust anchors beside them, and their
+//! agreement about each suite.
 
 mod belief;
-mod conf;
 mod deb822_sources;
 mod one_line;
-
-pub use conf::AptConf;
 
 use std::collections::BTreeMap;
 
@@ -19,9 +16,6 @@ use belief::Belief;
 
 /// Size limit of one configuration or keyring file. Real ones have some kilobytes.
 const FILE_LIMIT: u64 = 4 << 20;
-
-/// Where apt keeps its configuration inside a system.
-pub const ETC_APT: &str = "/etc/apt";
 
 /// One suite of one archive, as configured.
 #[derive(Debug, Clone)]

@@ -50,8 +50,8 @@ fn read_options(options: &str, source: &mut Written) -> Result<(), String> {
             "arch+" => source.architectures.added = names(value),
             "arch-" => source.architectures.removed = names(value),
             "signed-by" => belief.signed_by = Some(value.to_owned()),
-            "trusted" => belief.trusted = super::conf::parse_bool(value),
-            "check-valid-until" => belief.check_valid_until = super::conf::parse_bool(value),
+            "trusted" => belief.trusted = domain::apt_conf::parse_bool(value),
+            "check-valid-until" => belief.check_valid_until = domain::apt_conf::parse_bool(value),
             _ => {} // Options that change neither trust nor content.
         }
     }

@@ -2,9 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use domain::files::{EntryKind, FileView};
+use crate::files::{EntryKind, FileError, FileView};
 
-use super::{ConfigError, FILE_LIMIT};
+/// Where apt keeps its configuration inside a system.
+pub const ETC_APT: &str = "/etc/apt";
+
+/// Size limit of one configuration file. Real ones have some kilobytes.
+const FILE_LIMIT: u64 = 4 << 20;
 
 /// Deepest nesting of scopes that is followed; real files have three.
 const DEPTH_LIMIT: usize = 32;
@@ -17,7 +21,7 @@ pub struct AptConf {
 
 impl AptConf {
     /// Reads `apt.conf.d/*`, then `apt.conf`, below `root` (`/etc/apt`), as apt does.
-    pub fn read(files: &dyn FileView, root: &str) -> Result<Self, ConfigError> {
+    pub fn read(files: &dyn FileView, root: &str) -> Result<Self, FileError> {
         let mut conf = Self::default();
         let parts = format!("{root}/apt.conf.d");
         let mut paths: Vec<String> = files
@@ -89,7 +93,7 @@ fn full_name(scopes: &[String], name: &str) -> String {
 }
 
 /// apt's words for yes and no (`apt.conf(5)`).
-pub(super) fn parse_bool(word: &str) -> Option<bool> {
+pub fn parse_bool(word: &str) -> Option<bool> {
     match word.trim().to_ascii_lowercase().as_str() {
         "yes" | "true" | "with" | "on" | "enable" | "1" => Some(true),
         "no" | "false" | "without" | "off" | "disable" | "0" => Some(false),

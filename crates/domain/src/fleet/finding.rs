@@ -1,0 +1,316 @@
+//! Findings over time: opened, fixed, opened again.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+
+use crate::check::{Report, Status};
+use crate::cloud::words;
+use crate::inventory::{InstalledPackage, Inventory, PackageFamily};
+use crate::priority::Priority;
+use crate::version::VersionKind;
+
+words! {
+    /// Where a finding stands. Whether its risk is accepted, or its item silent, is told beside it:
+    /// neither closes it.
+    FindingState {
+        /// The patch is missing.
+        Open = "open",
+        /// The patch, or a later one, is installed, or the package is gone.
+        Fixed = "fixed",
+        /// The sources offer the patch no more.
+        Withdrawn = "withdrawn",
+    }
+}
+
+/// A patch that a system lacks: one source package, whose binaries are installed together.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MissingPatch {
+    /// Source package.
+    pub source: String,
+    /// The oldest source version installed.
+    pub installed: String,
+    /// Source version with the patch.
+    pub candidate: String,
+    /// How urgent it is.
+    pub priority: Priority,
+    /// Why.
+    pub reason: String,
+    /// CVE ids that it fixes here, sorted.
+    pub cves: Vec<String>,
+    /// Advisories that speak of it, sorted.
+    pub advisories: Vec<String>,
+    /// Whether it closes a vulnerability.
+    pub security: bool,
+    /// Whether the administrator holds a package of it at its version.
+    pub held: bool,
+}
+
+/// A finding that is known already.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KnownFinding {
+    /// Where it stands.
+    pub state: FindingState,
+    /// The patch as it was when last looked at.
+    pub patch: MissingPatch,
+}
+
+/// What a check means for one finding.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Step {
+    /// Missing, and never seen before.
+    Open(MissingPatch),
+    /// Missing again.
+    Reopen(MissingPatch),
+    /// Missing as before, but something about it is new (a later candidate, another priority).
+    Alter(MissingPatch),
+    /// Installed, or the package is gone.
+    Fix {
+        /// Source package.
+        source: String,
+    },
+    /// Not installed, and not offered any more.
+    Withdraw {
+        /// Source package.
+        source: String,
+    },
+}
+
+/// The patches that a report calls missing, by source package.
+pub fn missing_patches(report: &Report, family: PackageFamily) -> Vec<MissingPatch> {
+    let kind = family.version_kind();
+    let mut patches: BTreeMap<&str, MissingPatch> = BTreeMap::new();
+    for finding in &report.findings {
+        let new = MissingPatch {
+            source: finding.source.clone(),
+            installed: finding.installed_source.clone(),
+            candidate: finding.candidate_source.clone(),
+            priority: finding.decision.priority,
+            reason: finding.decision.reason.clone(),
+            cves: finding.cves.clone(),
+            advisories: sorted(finding.advisories.iter().map(|it| it.id.clone())),
+            security: finding.security,
+            held: finding.held,
+        };
+        match patches.get_mut(finding.source.as_str()) {
+            None => drop(patches.insert(&finding.source, new)),
+            Some(patch) => join(patch, new, kind),
+        }
+    }
+    patches.into_values().collect()
+}
+
+/// Two binaries of one source: the older one installed, the later one wanted, all that it fixes.
+fn join(patch: &mut MissingPatch, new: MissingPatch, kind: VersionKind) {
+    if kind.compare(&new.installed, &patch.installed).is_lt() {
+        patch.installed = new.installed;
+    }
+    if kind.compare(&new.candidate, &patch.candidate).is_gt() {
+        patch.candidate = new.candidate;
+    }
+    if new.priority > patch.priority {
+        (patch.priority, patch.reason) = (new.priority, new.reason);
+    }
+    patch.cves = sorted(patch.cves.drain(..).chain(new.cves));
+    patch.advisories = sorted(patch.advisories.drain(..).chain(new.advisories));
+    patch.security |= new.security;
+    patch.held |= new.held;
+}
+
+fn sorted(texts: impl Iterator<Item = String>) -> Vec<String> {
+    texts.collect::<BTreeSet<_>>().into_iter().collect()
+}
+
+/// What a report about a system means for the findings known of it; an unchanged one has no step.
+///
+/// A finding is fixed only by what is installed. That a check says nothing of it any more proves
+/// nothing where the check could not tell everything; then it stays as it is.
+pub fn reconcile(known: &[KnownFinding], inventory: &Inventory, report: &Report) -> Vec<Step> {
+    let mut missing: BTreeMap<String, MissingPatch> = missing_patches(report, inventory.family)
+        .into_iter()
+        .map(|patch| (patch.source.clone(), patch))
+        .collect();
+    let mut steps = Vec::new();
+    for finding in known {
+        let source = &finding.patch.source;
+        match (finding.state, missing.remove(source)) {
+            (FindingState::Open, Some(patch)) if patch == finding.patch => {}
+            (FindingState::Open, Some(patch)) => steps.push(Step::Alter(patch)),
+            (FindingState::Open, None) => steps.extend(closed(finding, inventory, report)),
+            (FindingState::Fixed | FindingState::Withdrawn, Some(patch)) => {
+                steps.push(Step::Reopen(patch));
+            }
+            (FindingState::Fixed | FindingState::Withdrawn, None) => {}
+        }
+    }
+    steps.extend(missing.into_values().map(Step::Open));
+    steps
+}
+
+/// How an open finding ended that is no longer missing; `None` where that cannot be told.
+fn closed(finding: &KnownFinding, inventory: &Inventory, report: &Report) -> Option<Step> {
+    let patch = &finding.patch;
+    let kind = inventory.family.version_kind();
+    let source = patch.source.clone();
+    // Some publishers fix source versions, some those of binaries.
+    let has_patch = |package: &InstalledPackage| {
+        kind.compare(&package.source.version, &patch.candidate).is_ge()
+            || kind.compare(&package.version, &patch.candidate).is_ge()
+    };
+    let mut installed = inventory.packages.iter().filter(|it| it.source.name == source);
+    if inventory.problems.is_empty() && installed.all(has_patch) {
+        return Some(Step::Fix { source });
+    }
+    let knows_everything = report.status != Status::Unknown && report.unknown.is_empty();
+    knows_everything.then_some(Step::Withdraw { source })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::inventory::{OsRelease, PackageState, SourcePackage};
+    use serde_json::json;
+
+    fn system(packages: &[(&str, &str, &str)]) -> Inventory {
+        let packages = packages.iter().map(|&(name, source, version)| InstalledPackage {
+            name: name.into(),
+            architecture: "amd64".into(),
+            version: version.into(),
+            source: SourcePackage { name: source.into(), version: version.into() },
+            state: PackageState::Installed,
+            held: false,
+        });
+        Inventory {
+            os: OsRelease { id: "debian".into(), ..OsRelease::default() },
+            family: PackageFamily::Dpkg,
+            architecture: "amd64".into(),
+            foreign_architectures: Vec::new(),
+            packages: packages.collect(),
+            installed_kernels: Vec::new(),
+            runtime: None,
+            problems: Vec::new(),
+        }
+    }
+
+    /// `(package, source, installed, candidate, priority)`.
+    fn report(missing: &[(&str, &str, &str, &str, &str)], unknown: &[&str]) -> Report {
+        let findings: Vec<_> = missing
+            .iter()
+            .map(|(package, source, installed, candidate, priority)| {
+                json!({
+                    "package": package, "architecture": "amd64", "source": source,
+                    "installed": installed, "installed_source": installed,
+                    "candidate": candidate, "candidate_source": candidate,
+                    "offered_by": { "kind": "advisory" },
+                    "priority": priority, "reason": priority, "inputs": {},
+                    "policy": { "name": "default", "version": "1", "sha256": "" },
+                    "unscored": false, "outcome": priority, "cves": [format!("CVE-{package}")],
+                    "advisories": [], "security": true, "held": false,
+                })
+            })
+            .collect();
+        let unknown: Vec<_> = unknown
+            .iter()
+            .map(|subject| json!({ "about": "source", "subject": subject, "reason": "refused" }))
+            .collect();
+        let status = match (findings.is_empty(), unknown.is_empty()) {
+            (false, _) => "outdated",
+            (true, true) => "latest",
+            (true, false) => "unknown",
+        };
+        serde_json::from_value(json!({
+            "schema": crate::check::SCHEMA, "target": "t", "checked_at": "2026-01-01T00:00:00Z",
+            "os": OsRelease::default(), "architecture": "amd64", "packages": 1, "sources": [],
+            "policy": { "name": "default", "version": "1", "sha256": "" }, "status": status,
+            "findings": findings, "unfixed": [], "unknown": unknown,
+        }))
+        .unwrap()
+    }
+
+    const OLD: (&str, &str, &str, &str, &str) = ("libssl3", "openssl", "1-1", "1-2", "high");
+
+    fn known(state: FindingState) -> KnownFinding {
+        let mut patches = missing_patches(&report(&[OLD], &[]), PackageFamily::Dpkg);
+        KnownFinding { state, patch: patches.remove(0) }
+    }
+
+    #[test]
+    fn binaries_of_one_source_are_one_patch() {
+        let both = report(&[OLD, ("openssl", "openssl", "1-0", "1-3", "critical")], &[]);
+
+        let patches = missing_patches(&both, PackageFamily::Dpkg);
+
+        let [patch] = patches.as_slice() else { panic!("{patches:?}") };
+        assert_eq!((&*patch.installed, &*patch.candidate), ("1-0", "1-3"));
+        assert_eq!(patch.priority, Priority::Critical);
+        assert_eq!(patch.cves, ["CVE-libssl3", "CVE-openssl"]);
+    }
+
+    #[test]
+    fn what_is_missing_opens_once_and_opens_again() {
+        let system = system(&[("libssl3", "openssl", "1-1")]);
+        let found = report(&[OLD], &[]);
+        let patch = known(FindingState::Open).patch;
+
+        assert_eq!(reconcile(&[], &system, &found), [Step::Open(patch.clone())]);
+        assert_eq!(reconcile(&[known(FindingState::Open)], &system, &found), []);
+        for ended in [FindingState::Fixed, FindingState::Withdrawn] {
+            assert_eq!(reconcile(&[known(ended)], &system, &found), [Step::Reopen(patch.clone())]);
+        }
+    }
+
+    #[test]
+    fn a_later_candidate_alters_it() {
+        let system = system(&[("libssl3", "openssl", "1-1")]);
+        let found = report(&[("libssl3", "openssl", "1-1", "1-3", "high")], &[]);
+
+        let steps = reconcile(&[known(FindingState::Open)], &system, &found);
+
+        assert!(matches!(&*steps, [Step::Alter(patch)] if patch.candidate == "1-3"), "{steps:?}");
+    }
+
+    #[test]
+    fn it_is_fixed_by_what_is_installed() {
+        let fixed = [Step::Fix { source: "openssl".to_owned() }];
+        let open = [known(FindingState::Open)];
+
+        for version in ["1-2", "1-4"] {
+            let system = system(&[("libssl3", "openssl", version)]);
+            assert_eq!(reconcile(&open, &system, &report(&[], &[])), fixed);
+            // Also where the check could not reach a source: the version speaks for itself.
+            assert_eq!(reconcile(&open, &system, &report(&[], &["security"])), fixed);
+        }
+        assert_eq!(reconcile(&open, &system(&[]), &report(&[], &[])), fixed, "package removed");
+    }
+
+    #[test]
+    fn silence_of_an_incomplete_check_closes_nothing() {
+        let system = system(&[("libssl3", "openssl", "1-1")]);
+        let open = [known(FindingState::Open)];
+
+        assert_eq!(reconcile(&open, &system, &report(&[], &["security"])), []);
+        assert_eq!(
+            reconcile(&open, &system, &report(&[], &[])),
+            [Step::Withdraw { source: "openssl".to_owned() }]
+        );
+    }
+
+    #[test]
+    fn one_old_binary_keeps_it_open_to_the_end() {
+        let system = system(&[("libssl3", "openssl", "1-2"), ("openssl", "openssl", "1-1")]);
+
+        let steps = reconcile(&[known(FindingState::Open)], &system, &report(&[], &["x"]));
+
+        assert_eq!(steps, []);
+    }
+
+    #[test]
+    fn a_database_that_was_not_understood_proves_no_removal() {
+        let mut system = system(&[]);
+        system.problems.push("half of it is missing".to_owned());
+
+        let steps = reconcile(&[known(FindingState::Open)], &system, &report(&[], &["inventory"]));
+
+        assert_eq!(steps, []);
+    }
+}
