@@ -18,7 +18,7 @@ const NEEDED: &[(&str, &str)] = &[
     ("golang-golang-x-mod-dev", "/usr/share/gocode/src/golang.org/x/mod/sumdb/tlog/tlog.go"),
     ("mmdebstrap", "/usr/bin/mmdebstrap"),
     ("postgresql", "/usr/lib/postgresql"),
-    ("python3-apt", "/usr/lib/python3/dist-packages/apt_pkg.pyi"),
+    ("python3-apt", "/usr/lib/python3/dist-packages/apt/__init__.py"),
     ("python3-rpm", "/usr/lib/python3/dist-packages/rpm/__init__.py"),
     ("qemu-utils", "/usr/bin/qemu-img"),
     ("rpm", "/usr/bin/rpm"),

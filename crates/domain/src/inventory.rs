@@ -20,6 +20,14 @@ pub struct OsRelease {
     pub pretty_name: String,
 }
 
+impl OsRelease {
+    /// The distribution's release in one word: `debian:12`, `alpine:3.20.1`, `arch:rolling`.
+    pub fn release(&self) -> String {
+        let release = self.version_id.as_deref().or(self.codename.as_deref());
+        format!("{}:{}", self.id, release.unwrap_or("rolling"))
+    }
+}
+
 /// Which package manager's database and version order a system uses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

@@ -13,13 +13,13 @@ use anyhow::{Context as _, Result, anyhow};
 use clap::Args;
 use domain::check::Report;
 use domain::cloud::{CiId, Class, Login, PROVIDER, Role};
-use server::{App, Recorder, RecorderError};
+use server::{App, Fleet, Recorder, RecorderError};
 use store::{
     Actor, CiFilter, Database, Labels, MasterKey, NewCi, PageRequest, Store, StoreError, System,
 };
 use tokio::sync::oneshot;
 
-use crate::check;
+use crate::check::{self, OfficialSources};
 use crate::data::data_directory;
 use crate::failure::{helped, report};
 use crate::text::plain;
@@ -27,8 +27,8 @@ use crate::text::plain;
 /// Who signs in first.
 const FIRST_LOGIN: &str = "admin";
 
-/// How often this machine is checked while the control plane is up.
-const CHECK_AGAIN: Duration = Duration::from_secs(6 * 3600);
+/// How often is looked what this machine has installed.
+const LOOK_AGAIN: Duration = Duration::from_secs(300);
 
 /// How often what has expired is forgotten.
 const TIDY: Duration = Duration::from_secs(3600);
@@ -61,6 +61,15 @@ pub(crate) struct UpArgs {
     /// Do not enrol and check this machine.
     #[arg(long)]
     no_check: bool,
+
+    /// Advisory records for distributions without signed archives that we read, in OSV format: a
+    /// directory, .json, .jsonl, .jsonl.gz or .zip, or the URL of such a file.
+    #[arg(long, value_name = "PATH|URL")]
+    osv: Option<String>,
+
+    /// CISA's catalogue of known exploited vulnerabilities, as JSON, or its URL.
+    #[arg(long, value_name = "PATH|URL")]
+    kev: Option<String>,
 }
 
 /// Runs the command until it is interrupted.
@@ -73,7 +82,6 @@ pub(crate) fn run(arguments: &UpArgs) -> Result<ExitCode> {
         .build()
         .context("cannot start threads")?;
     runtime.block_on(up(arguments))?;
-    // A check that is still under way has nothing to lose: its next run begins anew.
     runtime.shutdown_background();
     Ok(ExitCode::SUCCESS)
 }
@@ -93,7 +101,9 @@ async fn up(arguments: &UpArgs) -> Result<()> {
         .await
         .map_err(recorder_failed)?;
     let recorder = Arc::new(recorder);
-    let app = App::new(store.clone(), Arc::clone(&recorder))?;
+    let sources = OfficialSources::new(&data, arguments.osv.clone(), arguments.kev.clone())?;
+    let fleet = Arc::new(Fleet::new(store.clone(), Arc::new(sources)));
+    let app = App::new(store.clone(), Arc::clone(&recorder), Arc::clone(&fleet))?;
     let (stop, stopped) = oneshot::channel::<()>();
     let recording = tokio::spawn(Arc::clone(&recorder).run(async {
         // A dropped sender stops it as well.
@@ -118,14 +128,22 @@ async fn up(arguments: &UpArgs) -> Result<()> {
     let password = found(&app, &store).await?;
     welcome(address, password.as_deref(), recorder.key(), &data);
     tokio::spawn(tidy(store.clone()));
+    let (rest, resting) = oneshot::channel::<()>();
+    let checking = tokio::spawn(Arc::clone(&fleet).run(async {
+        // A dropped sender stops it as well.
+        let _ = resting.await;
+    }));
     if !arguments.no_check {
-        tokio::spawn(look_after(store.clone(), data.clone()));
+        tokio::spawn(look_after(store.clone(), Arc::clone(&fleet)));
     }
     interrupted().await?;
     drop(end);
     if let Ok(outcome) = tokio::time::timeout(GRACE, serving).await {
         outcome?.map_err(listen_failed)?;
     }
+    drop(rest);
+    // A check that is still under way has nothing to lose: its next run begins anew.
+    let _ = tokio::time::timeout(GRACE, checking).await;
     // What was acknowledged last is published too.
     drop(stop);
     if let Err(error) = recording.await? {
@@ -201,32 +219,40 @@ async fn tidy(store: Store) {
     }
 }
 
-/// Enrols this machine and checks it, again and again.
-async fn look_after(store: Store, data: PathBuf) {
+/// Enrols this machine and tells what it has installed, again and again.
+async fn look_after(store: Store, fleet: Arc<Fleet>) {
     let mut is_first = true;
     loop {
-        match look(&store, &data).await {
-            Ok(found) if is_first => {
+        match look(&store, &fleet, is_first).await {
+            Ok(Some(found)) => {
                 anstream::print!("{}\n(Ctrl-C ends it)\n", check::screen(&found));
             }
-            Ok(_) => {}
+            Ok(None) => {}
             Err(error) => {
                 report(&error);
             }
         }
         is_first = false;
-        tokio::time::sleep(CHECK_AGAIN).await;
+        tokio::time::sleep(LOOK_AGAIN).await;
     }
 }
 
-async fn look(store: &Store, data: &Path) -> Result<Report> {
-    let data = data.to_owned();
-    let name = host_name();
-    let ci = enrol(store, &name).await?;
-    let mut found = tokio::task::spawn_blocking(move || check::this_machine(&data)).await??;
-    found.target = name;
-    store.record_check(&Actor::System, ci, found.clone()).await.map_err(store_failed)?;
-    Ok(found)
+/// Observes this machine; the first time, waits for what the fleet check says of it.
+async fn look(store: &Store, fleet: &Fleet, is_first: bool) -> Result<Option<Report>> {
+    let by = Actor::System;
+    let ci = enrol(store, &host_name()).await?;
+    let set = tokio::task::spawn_blocking(check::this_machine).await??;
+    let digest = store.add_package_set(&by, PROVIDER, set).await.map_err(store_failed)?;
+    let now = store.environment().now();
+    store.observe(&by, ci, digest, now).await.map_err(store_failed)?;
+    fleet.wake();
+    while is_first {
+        if let Some(check) = store.check(&by, ci).await.map_err(store_failed)? {
+            return Ok(Some(check.report));
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    Ok(None)
 }
 
 /// This machine as a configuration item of the provider; the one there is, where there is one.

@@ -14,6 +14,7 @@
 mod api;
 mod caller;
 mod console;
+mod fleet;
 mod gate;
 mod listen;
 mod passwords;
@@ -36,6 +37,7 @@ use tower_http::set_header::SetResponseHeaderLayer;
 use tower_http::trace::TraceLayer;
 
 pub use caller::Caller;
+pub use fleet::{Case, Fleet, Judge};
 pub use gate::{Action, Gate, PolicyError};
 pub use listen::{ListenError, serve};
 pub use problem::Problem;
@@ -57,6 +59,7 @@ pub struct Parts {
     gate: Gate,
     passwords: Passwords,
     recorder: Arc<Recorder>,
+    fleet: Arc<Fleet>,
     /// Changes whenever events were published in the ledger.
     news: watch::Sender<u64>,
 }
@@ -74,14 +77,18 @@ impl App {
     ///
     /// # Errors
     /// If the policies are damaged.
-    pub fn new(store: Store, recorder: Arc<Recorder>) -> Result<Self, PolicyError> {
+    pub fn new(
+        store: Store,
+        recorder: Arc<Recorder>,
+        fleet: Arc<Fleet>,
+    ) -> Result<Self, PolicyError> {
         let mut salt = [0; 16];
         store.environment().fill(&mut salt);
         let gate = Gate::shipped()?;
         let passwords =
             Passwords::new(&salt).map_err(|problem| PolicyError::of("passwords", &problem))?;
         let news = recorder.news();
-        Ok(Self(Arc::new(Parts { store, gate, passwords, recorder, news })))
+        Ok(Self(Arc::new(Parts { store, gate, passwords, recorder, fleet, news })))
     }
 
     /// A new person with a password.

@@ -14,6 +14,7 @@ use sqlx::{AnyConnection, AnyPool};
 use crate::actor::Actor;
 use crate::error::StoreError;
 use crate::event::NewEvent;
+use crate::fleet::{findings, systems};
 use crate::page::{Cursor, Page, PageRequest, range};
 use crate::value::{get, parsed, parsed_or_none, time, time_or_none};
 use crate::writer::Tx;
@@ -240,6 +241,8 @@ pub(crate) async fn retire(
     if retired == 0 {
         return Err(stale(&ci, before));
     }
+    systems::forget(tx, id).await?;
+    findings::retire(tx, id).await?;
     tx.record(NewEvent {
         tenant: ci.tenant,
         kind: EventKind::CiRetired,

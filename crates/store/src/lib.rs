@@ -21,12 +21,12 @@
 mod access;
 mod actor;
 mod answers;
-mod checks;
 mod cis;
 mod database;
 mod environment;
 mod error;
 mod event;
+mod fleet;
 mod keys;
 mod lease;
 mod page;
@@ -36,14 +36,12 @@ mod tenants;
 mod value;
 mod writer;
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use domain::check::Report;
 use domain::cloud::{
     CiId, EventKind, Login, Name, PROVIDER, SessionId, Slug, TenantId, TokenId, UserId,
 };
-use jiff::{SignedDuration, Timestamp};
+use jiff::SignedDuration;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use sqlx::AnyPool;
@@ -51,12 +49,15 @@ use sqlx::AnyPool;
 pub use access::{Identity, NewToken, Secret, Token, Whose};
 pub use actor::Actor;
 pub use answers::Once;
-pub use checks::{Check, CheckTotals, Counts};
 pub use cis::{AgreedDuty, Ci, CiAlteration, CiFilter, ClassCounts, Labels, NewCi};
 pub use database::{Database, Engine};
 pub use environment::{Environment, System};
 pub use error::StoreError;
 pub use event::Event;
+pub use fleet::{
+    Acceptance, Advisory, AdvisoryDecision, AdvisoryState, Check, CheckTotals, Counts, Finding,
+    FindingFilter, NewAcceptance, NewAdvisory, Observation, ObservedSystem, Patch, SetToCheck,
+};
 pub use keys::{Key, MasterKey, MasterKeyError};
 pub use lease::Lease;
 pub use page::{Cursor, InvalidCursor, LONGEST_PAGE, Page, PageRequest};
@@ -407,44 +408,6 @@ impl Store {
     /// How many configuration items the actor may see, by class.
     pub async fn ci_counts(&self, by: &Actor) -> Result<ClassCounts, StoreError> {
         cis::counts(&self.pool, by.scope()).await
-    }
-
-    /// Keeps what a check of a configuration item found, in place of what the last one did.
-    pub async fn record_check(
-        &self,
-        by: &Actor,
-        id: CiId,
-        report: Report,
-    ) -> Result<(), StoreError> {
-        self.write((by.clone(), report), move |tx, (by, report)| {
-            Box::pin(checks::record(tx, by, id, report))
-        })
-        .await
-    }
-
-    /// The last check of a configuration item; `None` where it was never checked.
-    pub async fn check(&self, by: &Actor, id: CiId) -> Result<Option<Check>, StoreError> {
-        let ci = self.ci(by, id).await?;
-        checks::of(&self.pool, by.scope(), ci.id).await
-    }
-
-    /// The counts of the last checks of some configuration items that the actor may see.
-    pub async fn check_counts(
-        &self,
-        by: &Actor,
-        ids: &[CiId],
-    ) -> Result<BTreeMap<CiId, Counts>, StoreError> {
-        checks::counts(&self.pool, by.scope(), ids).await
-    }
-
-    /// How the configuration items stand that the actor may see, those that are gone aside. Nothing
-    /// counts as latest by a check before `fresh_since`.
-    pub async fn check_totals(
-        &self,
-        by: &Actor,
-        fresh_since: Timestamp,
-    ) -> Result<CheckTotals, StoreError> {
-        checks::totals(&self.pool, by.scope(), fresh_since).await
     }
 
     /// Relates two configuration items; nothing happens where they are already.

@@ -6,7 +6,7 @@ mod support;
 
 use domain::check::{Report, Status};
 use jiff::SignedDuration;
-use support::{World, vm};
+use support::{World, package_set, vm};
 
 on_both_engines! {
     an_item_is_latest_by_its_own_fresh_check_alone
@@ -43,13 +43,14 @@ async fn an_item_is_latest_by_its_own_fresh_check_alone(world: World) {
     let ci = world.store.create_ci(&world.admin, None, vm(a.id, "web")).await.unwrap();
     world.store.create_ci(&world.admin, None, vm(a.id, "db")).await.unwrap();
     let found = report(at, "latest", &serde_json::json!([]));
-    world.store.record_check(&world.admin, ci.id, found.clone()).await.unwrap();
+    world.observe(&ci, package_set(&[("web", "2")])).await;
+    world.checked(&ci, found.clone()).await;
 
     let fresh = world.store.check_totals(&world.admin, at).await.unwrap();
-    assert_eq!((fresh.latest, fresh.unknown, fresh.unchecked), (1, 0, 1));
+    assert_eq!((fresh.latest, fresh.silent, fresh.unchecked), (1, 0, 1));
     let later = at + SignedDuration::from_hours(1);
     let stale = world.store.check_totals(&world.admin, later).await.unwrap();
-    assert_eq!((stale.latest, stale.unknown, stale.unchecked), (0, 1, 1));
+    assert_eq!((stale.latest, stale.silent, stale.unchecked), (0, 1, 1));
 
     let check = world.store.check(&world.admin, ci.id).await.unwrap().unwrap();
     assert_eq!((check.report, check.counts.status), (found, Status::Latest));
@@ -65,7 +66,8 @@ async fn a_patch_of_several_packages_counts_once(world: World) {
     let at = store::Environment::now(&*world.environment);
     let ci = world.store.create_ci(&world.admin, None, vm(a.id, "web")).await.unwrap();
     let findings = serde_json::json!([finding("web"), finding("web-doc")]);
-    world.store.record_check(&world.admin, ci.id, report(at, "outdated", &findings)).await.unwrap();
+    world.observe(&ci, package_set(&[("web", "1")])).await;
+    world.checked(&ci, report(at, "outdated", &findings)).await;
 
     let totals = world.store.check_totals(&world.admin, at).await.unwrap();
     assert_eq!((totals.outdated, totals.findings), (1, [0, 1, 0, 0]));

@@ -29,8 +29,20 @@ words! {
         CiAltered = "ci.altered",
         /// A configuration item left the cloud.
         CiRetired = "ci.retired",
-        /// A configuration item was checked for missing patches.
+        /// A configuration item has other packages than before.
+        CiObserved = "ci.observed",
+        /// A package set was checked for missing patches.
+        PackageSetChecked = "package_set.checked",
+        /// What a check means for a configuration item: patches found missing, fixed, missing again.
         CiChecked = "ci.checked",
+        /// Somebody bears the risk of a finding for a while.
+        FindingAccepted = "finding.accepted",
+        /// Nobody does any more.
+        FindingAcceptanceEnded = "finding.acceptance_ended",
+        /// Somebody brought an advisory.
+        AdvisorySubmitted = "advisory.submitted",
+        /// It was accepted, rejected or withdrawn.
+        AdvisoryDecided = "advisory.decided",
         /// Two configuration items were related.
         RelationAdded = "relation.added",
         /// A relation ended.

@@ -33,6 +33,11 @@ impl<K: IdKind> Id<K> {
         Self::of(uuid::Builder::from_unix_timestamp_millis(millis, &random).into_uuid())
     }
 
+    /// An identifier that follows from what it names: the first bytes of a hash of it.
+    pub const fn of_content(hash: [u8; 16]) -> Self {
+        Self::of(uuid::Builder::from_custom_bytes(hash).into_uuid())
+    }
+
     const fn of(uuid: Uuid) -> Self {
         Self { uuid, kind: PhantomData }
     }
@@ -173,6 +178,12 @@ kinds! {
     AgentId = Agent, "agt";
     /// A one-time permission to join.
     JoinTokenId = JoinToken, "jnt";
+    /// A patch, for all items alike.
+    PatchId = Patch, "pat";
+    /// A patch that an item lacks.
+    FindingId = Finding, "fnd";
+    /// An advisory that somebody brought.
+    AdvisoryId = Advisory, "adv";
     /// A recorded event.
     EventId = Event, "evt";
 }

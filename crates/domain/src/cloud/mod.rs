@@ -14,8 +14,8 @@ pub use class::{Class, RelationKind};
 pub use duty::{Duty, ServiceModel, duty};
 pub use event::EventKind;
 pub use id::{
-    AgentId, CiId, EventId, GroupId, Id, IdKind, InvalidId, JoinTokenId, PROVIDER, SessionId,
-    TenantId, TokenId, UserId,
+    AdvisoryId, AgentId, CiId, EventId, FindingId, GroupId, Id, IdKind, InvalidId, JoinTokenId,
+    PROVIDER, PatchId, SessionId, TenantId, TokenId, UserId,
 };
 pub use name::{InvalidName, LabelKey, Login, Name, Slug};
 pub use role::{Access, Role, Side};

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use crate::check::{Report, Status};
-use crate::cloud::words;
+use crate::cloud::{PatchId, words};
 use crate::inventory::{InstalledPackage, Inventory, PackageFamily};
 use crate::priority::Priority;
 use crate::version::VersionKind;
@@ -20,6 +20,8 @@ words! {
         Fixed = "fixed",
         /// The sources offer the patch no more.
         Withdrawn = "withdrawn",
+        /// The item left the cloud.
+        Retired = "retired",
     }
 }
 
@@ -44,6 +46,21 @@ pub struct MissingPatch {
     pub security: bool,
     /// Whether the administrator holds a package of it at its version.
     pub held: bool,
+}
+
+impl MissingPatch {
+    /// The patch's id, the same wherever it is missing: from the distribution's release
+    /// (`debian:12`), the source package and the version with the patch.
+    pub fn id(&self, release: &str) -> PatchId {
+        let mut hasher = blake3::Hasher::new();
+        for text in [release, &self.source, &self.candidate] {
+            hasher.update(&(text.len() as u64).to_le_bytes());
+            hasher.update(text.as_bytes());
+        }
+        let mut first = [0; 16];
+        first.copy_from_slice(&hasher.finalize().as_bytes()[..16]);
+        PatchId::of_content(first)
+    }
 }
 
 /// A finding that is known already.
@@ -137,10 +154,8 @@ pub fn reconcile(known: &[KnownFinding], inventory: &Inventory, report: &Report)
             (FindingState::Open, Some(patch)) if patch == finding.patch => {}
             (FindingState::Open, Some(patch)) => steps.push(Step::Alter(patch)),
             (FindingState::Open, None) => steps.extend(closed(finding, inventory, report)),
-            (FindingState::Fixed | FindingState::Withdrawn, Some(patch)) => {
-                steps.push(Step::Reopen(patch));
-            }
-            (FindingState::Fixed | FindingState::Withdrawn, None) => {}
+            (_, Some(patch)) => steps.push(Step::Reopen(patch)),
+            (_, None) => {}
         }
     }
     steps.extend(missing.into_values().map(Step::Open));

@@ -127,10 +127,11 @@ struct Defaults {
 }
 
 impl CheckArgs {
-    /// What `patchwright check / --data DATA` asks.
-    pub(crate) fn of_this_machine(data: &Path) -> Self {
+    /// What `patchwright check --data DATA --osv OSV --kev KEV` asks.
+    pub(super) fn of_a_fleet(data: &Path, osv: Option<String>, kev: Option<String>) -> Self {
         let Defaults { mut arguments } = Defaults::parse_from(["check"]);
         arguments.data = Some(data.to_owned());
+        (arguments.osv, arguments.kev) = (osv, kev);
         arguments
     }
 

@@ -28,10 +28,22 @@ use crate::failure::helped;
 
 /// What the target's archives say.
 pub(super) struct Archives {
-    pub(super) suites: Vec<OfferedSuite>,
-    pub(super) sources: Vec<SourceReport>,
+    pub(super) shelf: Shelf,
     pub(super) preferences: Preferences,
-    pub(super) changelogs: BTreeMap<(String, String), Result<Changelog, String>>,
+    pub(super) changelogs: Changelogs,
+}
+
+/// Changelogs by source package and version, or why one could not be had.
+pub(super) type Changelogs = BTreeMap<(String, String), Result<Changelog, String>>;
+
+/// What a system's archives offer.
+pub(super) struct Shelf {
+    collector: Collector,
+    suites: Vec<Suite>,
+    /// What they offer of the packages asked for.
+    pub(super) offered: Vec<OfferedSuite>,
+    /// How each source fared.
+    pub(super) sources: Vec<SourceReport>,
 }
 
 impl Archives {
@@ -51,29 +63,50 @@ impl Archives {
             return Ok(None);
         }
         let collector = collector(arguments, host.files(), at)?;
-        let outcomes = collector.refresh(&sources, &architectures(inventory), watch);
+        let names = inventory.packages.iter().map(|package| package.name.as_str()).collect();
+        let shelf = Shelf::fill(collector, &sources, &architectures(inventory), &names, watch);
         let preferences = preferences(files)?;
+        let missing = upgrades(inventory, &shelf.offered, &preferences);
+        let changelogs = shelf.changelogs(&missing, watch);
+        Ok(Some(Self { shelf, preferences, changelogs }))
+    }
+}
 
-        let mut suites = Vec::new();
-        let mut offered = Vec::new();
-        let mut reports = Vec::new();
+impl Shelf {
+    /// Refreshes sources and reads what they offer of the packages with these names.
+    pub(super) fn fill(
+        collector: Collector,
+        sources: &[Source],
+        architectures: &[String],
+        names: &HashSet<&str>,
+        progress: &dyn Progress,
+    ) -> Self {
+        let outcomes = collector.refresh(sources, architectures, progress);
+        let (mut suites, mut offered, mut reports) = (Vec::new(), Vec::new(), Vec::new());
         for (source, outcome) in sources.iter().zip(outcomes) {
             let outcome = outcome.and_then(|suite| {
-                let offers = offers(&suite, inventory)?;
-                Ok((suite, offers))
+                let packages = suite.packages(&|name, _| names.contains(name))?;
+                Ok((packages, suite))
             });
             match outcome {
-                Ok((suite, offers)) => {
+                Ok((packages, suite)) => {
                     reports.push(verified(&suite));
-                    offered.push(offers);
+                    offered.push(OfferedSuite { facts: suite.facts.clone(), packages });
                     suites.push(suite);
                 }
                 Err(refusal) => reports.push(refused(source, &refusal)),
             }
         }
-        let missing = upgrades(inventory, &offered, &preferences);
-        let changelogs = changelogs(&collector, &suites, &missing, watch);
-        Ok(Some(Self { suites: offered, sources: reports, preferences, changelogs }))
+        Self { collector, suites, offered, sources: reports }
+    }
+
+    /// The changelogs of what is missing.
+    pub(super) fn changelogs(
+        &self,
+        missing: &[Upgrade<'_>],
+        progress: &dyn Progress,
+    ) -> Changelogs {
+        changelogs(&self.collector, &self.suites, missing, progress)
     }
 }
 
@@ -110,7 +143,7 @@ fn sources(
     Ok(sources)
 }
 
-fn architectures(inventory: &Inventory) -> Vec<String> {
+pub(super) fn architectures(inventory: &Inventory) -> Vec<String> {
     let mut all = vec![inventory.architecture.clone()];
     all.extend(inventory.foreign_architectures.iter().cloned());
     all
@@ -137,7 +170,11 @@ fn fetcher(arguments: &CheckArgs, host: &dyn FileView) -> Option<Fetcher> {
     })))
 }
 
-fn collector(arguments: &CheckArgs, host: &dyn FileView, at: Timestamp) -> Result<Collector> {
+pub(super) fn collector(
+    arguments: &CheckArgs,
+    host: &dyn FileView,
+    at: Timestamp,
+) -> Result<Collector> {
     let data = match &arguments.data {
         Some(directory) => directory.clone(),
         None => crate::data::data_directory()?,
@@ -164,20 +201,12 @@ fn proxy_of_environment(scheme: &str, host: &str) -> Option<String> {
     variable(&format!("{scheme}_proxy")).or_else(|| variable("all_proxy"))
 }
 
-/// What a suite offers of the installed packages and of their sources.
-fn offers(suite: &Suite, inventory: &Inventory) -> Result<OfferedSuite, Refusal> {
-    let names: HashSet<&str> =
-        inventory.packages.iter().map(|package| package.name.as_str()).collect();
-    let packages = suite.packages(&|name, _| names.contains(name))?;
-    Ok(OfferedSuite { facts: suite.facts.clone(), packages })
-}
-
 fn changelogs(
     collector: &Collector,
     suites: &[Suite],
     missing: &[Upgrade<'_>],
     progress: &dyn Progress,
-) -> BTreeMap<(String, String), Result<Changelog, String>> {
+) -> Changelogs {
     let mut wants: Vec<ChangelogWant<'_>> = Vec::new();
     for suite in suites {
         let mut sources: BTreeSet<(&str, &str)> = BTreeSet::new();

@@ -2,19 +2,24 @@
 
 mod arguments;
 mod cyclonedx;
+mod fleet;
 mod human;
 mod knowledge;
 mod progress;
 
 pub(crate) use arguments::CheckArgs;
+pub(crate) use fleet::OfficialSources;
 
+use std::collections::BTreeMap;
 use std::io::{self, Write as _};
 use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result};
+use domain::candidate::Preferences;
 use domain::check::{self, AdvisoryKnowledge, ArchiveKnowledge, ExploitedCatalogue, Question};
-use domain::check::{Report, Status};
+use domain::check::{Report, Status, Unknown};
+use domain::fleet::{PackageSet, VersionChoice};
 use domain::inventory::{Inventory, PackageFamily};
 use domain::matching::Index;
 use domain::priority::Policy;
@@ -23,7 +28,7 @@ use jiff::Timestamp;
 use crate::failure::helped;
 use arguments::Format;
 use human::Detail;
-use knowledge::{Archives, Records};
+use knowledge::{Archives, Changelogs, Records, Shelf};
 
 /// Exit status with `--exit-code` when patches are missing.
 const OUTDATED: u8 = 3;
@@ -37,9 +42,12 @@ pub(crate) fn run(arguments: &CheckArgs) -> Result<ExitCode> {
     Ok(exit_code(arguments, report.status))
 }
 
-/// Checks the machine we are on; what was fetched lies below `data`.
-pub(crate) fn this_machine(data: &Path) -> Result<Report> {
-    find(&CheckArgs::of_this_machine(data)).map(|(report, _)| report)
+/// What the machine we are on has installed.
+pub(crate) fn this_machine() -> Result<PackageSet> {
+    let target = inspect::open(Path::new("/"), None).context("cannot read this machine's files")?;
+    let inventory = target.inventory().context("cannot read what this machine has installed")?;
+    let choice = VersionChoice::read(target.files()).context("cannot read apt's configuration")?;
+    Ok(PackageSet::new(inventory, choice))
 }
 
 /// A report as one screen.
@@ -94,36 +102,69 @@ fn ask(
     policy: &Policy,
     at: Timestamp,
 ) -> Report {
-    let upgrades = archives
-        .map(|archives| check::upgrades(inventory, &archives.suites, &archives.preferences))
-        .unwrap_or_default();
     let index = records.osv.as_ref().map(|osv| Index::new(&osv.advisories));
-    let mut sources = archives.map(|archives| archives.sources.clone()).unwrap_or_default();
-    sources.extend(records.sources.iter().cloned());
-    check::check(&Question {
-        target: &name_of(arguments),
-        at,
-        inventory,
-        sources: &sources,
-        gaps: &records.gaps,
-        archive: archives.map(|archives| ArchiveKnowledge {
-            suites: &archives.suites,
-            upgrades: &upgrades,
-            changelogs: &archives.changelogs,
-        }),
+    Facts {
+        shelf: archives.map(|archives| &archives.shelf),
+        preferences: archives.map_or(&Preferences::default(), |archives| &archives.preferences),
+        changelogs: archives.map_or(&BTreeMap::new(), |archives| &archives.changelogs),
         advisories: records
             .osv
             .as_ref()
             .zip(index.as_ref())
             .map(|(osv, index)| AdvisoryKnowledge { advisories: &osv.advisories, index }),
-        exploited: records
-            .exploited
-            .as_ref()
-            .map(|(name, cves)| ExploitedCatalogue { name: name.as_str(), cves }),
-        policy,
-        asset: &arguments.asset_facts(),
-        scope: arguments.scope(),
-    })
+        records,
+        gaps: &records.gaps,
+    }
+    .judge(arguments, &name_of(arguments), inventory, policy, at)
+}
+
+/// All that is known when a system is judged.
+struct Facts<'a> {
+    shelf: Option<&'a Shelf>,
+    preferences: &'a Preferences,
+    changelogs: &'a Changelogs,
+    advisories: Option<AdvisoryKnowledge<'a>>,
+    records: &'a Records,
+    gaps: &'a [Unknown],
+}
+
+impl Facts<'_> {
+    fn judge(
+        &self,
+        arguments: &CheckArgs,
+        target: &str,
+        inventory: &Inventory,
+        policy: &Policy,
+        at: Timestamp,
+    ) -> Report {
+        let upgrades = self
+            .shelf
+            .map(|shelf| check::upgrades(inventory, &shelf.offered, self.preferences))
+            .unwrap_or_default();
+        let mut sources = self.shelf.map(|shelf| shelf.sources.clone()).unwrap_or_default();
+        sources.extend(self.records.sources.iter().cloned());
+        check::check(&Question {
+            target,
+            at,
+            inventory,
+            sources: &sources,
+            gaps: self.gaps,
+            archive: self.shelf.map(|shelf| ArchiveKnowledge {
+                suites: &shelf.offered,
+                upgrades: &upgrades,
+                changelogs: self.changelogs,
+            }),
+            advisories: self.advisories,
+            exploited: self
+                .records
+                .exploited
+                .as_ref()
+                .map(|(name, cves)| ExploitedCatalogue { name: name.as_str(), cves }),
+            policy,
+            asset: &arguments.asset_facts(),
+            scope: arguments.scope(),
+        })
+    }
 }
 
 fn show(arguments: &CheckArgs, report: &Report, inventory: &Inventory) -> Result<()> {

@@ -37,7 +37,7 @@ pub(super) async fn overview(
     let totals = app.store.check_totals(&by, fresh_since).await?;
     let counts = app.store.ci_counts(&by).await?;
     let items: u64 = counts.iter().map(|(_, count)| count).sum();
-    let not_known = totals.unknown + totals.unchecked;
+    let not_known = totals.unknown + totals.silent + totals.unchecked;
     let verdict = match (items, totals.outdated, not_known) {
         (0, ..) => "There is nothing to look after yet.".to_owned(),
         (_, 0, 0) => "Everything is at its latest.".to_owned(),
@@ -335,7 +335,10 @@ pub(super) async fn ledger(
 }
 
 fn state(counts: &Counts, now: Timestamp) -> Markup {
-    if counts.status == Status::Latest && now.duration_since(counts.checked_at) > FRESH {
+    if now.duration_since(counts.seen_at) > FRESH {
+        return html! { span.unknown { "? unknown: not heard of for " (age(counts.seen_at, now)) } };
+    }
+    if now.duration_since(counts.checked_at) > FRESH {
         return html! { span.unknown { "? unknown: the last check is too old" } };
     }
     html! {

@@ -11,9 +11,12 @@ use std::sync::Arc;
 use axum::Router;
 use axum::body::Body;
 use axum::http::{HeaderMap, Request, StatusCode};
+use domain::check::{AdvisoryKnowledge, Question, Report, Scope};
 use domain::cloud::{Access, PROVIDER, Role, ServiceModel, TenantId};
+use domain::matching::Index;
+use domain::priority::{AssetFacts, Policy};
 use serde_json::Value;
-use server::{App, Recorder};
+use server::{App, Case, Fleet, Judge, Recorder};
 use store::{Actor, Database, MasterKey, NewTenant, NewToken, Store, System};
 use tower::ServiceExt as _;
 
@@ -23,9 +26,35 @@ pub(crate) struct World {
     pub(crate) app: App,
     pub(crate) store: Store,
     pub(crate) recorder: Arc<Recorder>,
+    pub(crate) fleet: Arc<Fleet>,
     pub(crate) router: Router,
     pub(crate) admin: Actor,
     pub(crate) directory: tempfile::TempDir,
+}
+
+/// Judges by what people brought alone.
+struct ByAdvisories;
+
+impl Judge for ByAdvisories {
+    fn judge(&self, cases: &[Case], at: jiff::Timestamp) -> Vec<Report> {
+        let judge = |case: &Case| {
+            let (advisories, index) = (&*case.advisories, Index::new(&case.advisories));
+            domain::check::check(&Question {
+                target: "",
+                at,
+                inventory: case.set.inventory(),
+                sources: &[],
+                gaps: &[],
+                archive: None,
+                advisories: Some(AdvisoryKnowledge { advisories, index: &index }),
+                exploited: None,
+                policy: Policy::builtin("default").unwrap(),
+                asset: &AssetFacts::default(),
+                scope: Scope::Everything,
+            })
+        };
+        cases.iter().map(judge).collect()
+    }
 }
 
 /// An answer, read to its end.
@@ -52,7 +81,8 @@ impl World {
         let recorder =
             Recorder::open(store.clone(), &master, directory.path().join("ledger")).await.unwrap();
         let recorder = Arc::new(recorder);
-        let app = App::new(store.clone(), Arc::clone(&recorder)).unwrap();
+        let fleet = Arc::new(Fleet::new(store.clone(), Arc::new(ByAdvisories)));
+        let app = App::new(store.clone(), Arc::clone(&recorder), Arc::clone(&fleet)).unwrap();
         let first = app
             .person(
                 PROVIDER,
@@ -66,7 +96,7 @@ impl World {
         let (root, _) = store.user_by_login(&"root".parse().unwrap()).await.unwrap().unwrap();
         let admin = Actor::Person { user: root.id, tenant: root.tenant, role: root.role };
         let router = app.router();
-        Self { app, store, recorder, router, admin, directory }
+        Self { app, store, recorder, fleet, router, admin, directory }
     }
 
     pub(crate) async fn tenant(&self, slug: &str) -> TenantId {

@@ -13,8 +13,15 @@ use std::sync::{Arc, OnceLock, mpsc};
 use std::thread;
 use std::time::Duration;
 
+use domain::check::Report;
+use domain::fleet::{PackageSet, VersionChoice};
+use domain::inventory::{
+    InstalledPackage, Inventory, OsRelease, PackageFamily, PackageState, SourcePackage,
+};
 use jiff::Timestamp;
-use store::{Actor, Database, Environment, Labels, NewCi, NewTenant, NewUser, Store, Tenant, User};
+use store::{
+    Actor, Ci, Database, Environment, Labels, NewCi, NewTenant, NewUser, Store, Tenant, User,
+};
 
 /// A clock that moves a millisecond each time somebody looks, and numbers that only look random.
 pub(crate) struct Simulated {
@@ -77,6 +84,21 @@ impl World {
         let (root, _) = store.user_by_login(&"root".parse().unwrap()).await.unwrap().unwrap();
         let admin = actor(&root);
         Self { store, database, environment, admin, _directory: directory }
+    }
+
+    /// Tells that an item has a package set.
+    pub(crate) async fn observe(&self, ci: &Ci, set: PackageSet) {
+        let (by, now) = (Actor::System, self.environment.now());
+        let digest = self.store.add_package_set(&by, ci.tenant, set).await.unwrap();
+        assert!(self.store.observe(&by, ci.id, digest, now).await.unwrap());
+    }
+
+    /// Tells what a check of the package set of an item found, and carries it over.
+    pub(crate) async fn checked(&self, ci: &Ci, report: Report) {
+        let systems = self.store.systems(None, 1000).await.unwrap();
+        let system = systems.iter().find(|system| system.ci == ci.id).unwrap();
+        self.store.record_set_check(ci.tenant, system.digest, report).await.unwrap();
+        while self.store.apply_checks(100).await.unwrap() > 0 {}
     }
 
     pub(crate) async fn tenant(&self, slug: &str) -> Tenant {
@@ -256,4 +278,33 @@ fn binaries() -> PathBuf {
             "PostgreSQL is installed: `cargo xtask test` sees to it, or apt install postgresql",
         );
     Path::new("/usr/lib/postgresql").join(newest.to_string()).join("bin")
+}
+
+/// A Debian system with these source packages, each with one binary of its name.
+pub(crate) fn package_set(packages: &[(&str, &str)]) -> PackageSet {
+    let packages = packages.iter().map(|&(name, version)| InstalledPackage {
+        name: name.into(),
+        architecture: "amd64".into(),
+        version: version.into(),
+        source: SourcePackage { name: name.into(), version: version.into() },
+        state: PackageState::Installed,
+        held: false,
+    });
+    let os = OsRelease {
+        id: "debian".into(),
+        version_id: Some("12".into()),
+        codename: Some("bookworm".into()),
+        ..OsRelease::default()
+    };
+    let inventory = Inventory {
+        os,
+        family: PackageFamily::Dpkg,
+        architecture: "amd64".into(),
+        foreign_architectures: Vec::new(),
+        packages: packages.collect(),
+        installed_kernels: Vec::new(),
+        runtime: None,
+        problems: Vec::new(),
+    };
+    PackageSet::new(inventory, VersionChoice::default())
 }
