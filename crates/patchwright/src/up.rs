@@ -241,14 +241,14 @@ async fn look_after(store: Store, fleet: Arc<Fleet>) {
 async fn look(store: &Store, fleet: &Fleet, is_first: bool) -> Result<Option<Report>> {
     let by = Actor::System;
     let ci = enrol(store, &host_name()).await?;
-    let set = tokio::task::spawn_blocking(check::this_machine).await??;
+    let (set, runtime) = tokio::task::spawn_blocking(check::this_machine).await??;
     let digest = store.add_package_set(&by, PROVIDER, set).await.map_err(store_failed)?;
     let now = store.environment().now();
     store.observe(&by, ci, digest, now).await.map_err(store_failed)?;
     fleet.wake();
     while is_first {
         if let Some(check) = store.check(&by, ci).await.map_err(store_failed)? {
-            return Ok(Some(check.report));
+            return Ok(Some(Report { runtime, ..check.report }));
         }
         tokio::time::sleep(Duration::from_millis(100)).await;
     }

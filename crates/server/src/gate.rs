@@ -31,6 +31,10 @@ words! {
         TokenRead = "token.read",
         /// Reading configuration items and relations.
         CiRead = "ci.read",
+        /// Reading findings and patches.
+        FindingRead = "finding.read",
+        /// Reading advisories that people brought.
+        AdvisoryRead = "advisory.read",
         /// Reading events.
         EventRead = "event.read",
         /// Reading the ledger.
@@ -57,6 +61,12 @@ words! {
         CiRetire = "ci.retire",
         /// Relating configuration items.
         RelationAlter = "relation.alter",
+        /// Accepting the risk of a finding.
+        FindingAccept = "finding.accept",
+        /// Bringing an advisory.
+        AdvisorySubmit = "advisory.submit",
+        /// Accepting, rejecting or withdrawing an advisory.
+        AdvisoryDecide = "advisory.decide",
     }
 }
 
@@ -221,6 +231,8 @@ tenant.read      yes yes yes yes yes yes yes
 user.read        yes yes yes yes yes yes yes
 token.read       yes yes yes yes yes yes yes
 ci.read          yes yes yes yes yes yes yes
+finding.read     yes yes yes yes yes yes yes
+advisory.read    yes yes yes yes yes yes yes
 event.read       yes yes yes yes yes yes yes
 ledger.read      yes yes yes yes yes yes yes
 session.close    yes yes yes yes yes yes yes
@@ -234,6 +246,9 @@ ci.create        yes  -   -  yes yes  -   -
 ci.alter         yes  -   -  yes yes  -   - 
 ci.retire        yes  -   -  yes yes  -   - 
 relation.alter   yes  -   -  yes yes  -   - 
+finding.accept    -  yes  -  yes yes yes  - 
+advisory.submit  yes yes yes yes yes yes  - 
+advisory.decide  yes  -   -  yes yes yes  - 
 ";
         assert_eq!(table(Access::Write), expected);
     }

@@ -6,7 +6,7 @@ mod support;
 
 use std::fmt::Write as _;
 
-use domain::cloud::{Access, CiId, PROVIDER, Role};
+use domain::cloud::{Access, AdvisoryId, CiId, FindingId, PROVIDER, PatchId, Role};
 use serde_json::{Value, json};
 use store::NewCi;
 use support::World;
@@ -36,7 +36,7 @@ fn of(path: &str, ids: &[(&str, String)]) -> String {
 }
 
 fn body_of(method: &str) -> Option<Value> {
-    matches!(method, "POST" | "PATCH").then(|| json!({}))
+    matches!(method, "POST" | "PATCH" | "PUT").then(|| json!({}))
 }
 
 #[tokio::test]
@@ -70,6 +70,9 @@ async fn every_role_meets_the_gate_at_every_route() {
     let ids = [
         ("cis", CiId::new(jiff::Timestamp::UNIX_EPOCH, [1; 10]).to_string()),
         ("other", CiId::new(jiff::Timestamp::UNIX_EPOCH, [2; 10]).to_string()),
+        ("findings", FindingId::new(jiff::Timestamp::UNIX_EPOCH, [3; 10]).to_string()),
+        ("patches", PatchId::of_content([4; 16]).to_string()),
+        ("advisories", AdvisoryId::new(jiff::Timestamp::UNIX_EPOCH, [5; 10]).to_string()),
     ];
 
     let mut table = String::new();
@@ -93,6 +96,10 @@ async fn every_role_meets_the_gate_at_every_route() {
 
     // operator, approver, auditor, admin; owner, approver, viewer; an admin's reading token.
     let expected = "\
+xxxxxxxx GET /api/v1/advisories
+xxxxxx-- POST /api/v1/advisories
+xxxxxxxx GET /api/v1/advisories/{id}
+x--xxx-- PUT /api/v1/advisories/{id}/decision
 xxxxxxxx GET /api/v1/cis
 x--xx--- POST /api/v1/cis
 x--xx--- POST /api/v1/cis/import
@@ -105,7 +112,13 @@ x--xx--- POST /api/v1/cis/{id}/relations
 x--xx--- DELETE /api/v1/cis/{id}/relations/{kind}/{to}
 xxxxxxxx GET /api/v1/events
 xxxxxxxx GET /api/v1/events/{sequence}/proof
+xxxxxxxx GET /api/v1/findings
+xxxxxxxx GET /api/v1/findings/{id}
+-x-xxx-- PUT /api/v1/findings/{id}/acceptance
+-x-xxx-- DELETE /api/v1/findings/{id}/acceptance
 xxxxxxxx GET /api/v1/ledger
+xxxxxxxx GET /api/v1/patches
+xxxxxxxx GET /api/v1/patches/{id}
 xxxxxxxx GET /api/v1/session
 xxxxxxx- DELETE /api/v1/session
 xxxxxxxx GET /api/v1/tenants
@@ -138,6 +151,13 @@ async fn what_is_another_tenants_is_not_there() {
     };
     let ci = world.store.create_ci(&world.admin, None, new("1")).await.unwrap();
     let other = world.store.create_ci(&world.admin, None, new("2")).await.unwrap();
+    let osv = support::osv(CANARY, "web", "2");
+    let advisory = json!({ "osv": osv, "note": CANARY });
+    let advisory = world.ask(&of_b, "POST", "/api/v1/advisories", Some(advisory)).await.json();
+    world.observe(ci.id, b, &[("web", "1")]).await;
+    world.check_fleet().await;
+    let found = world.ask(&of_b, "GET", "/api/v1/findings", None).await.json();
+    let finding = &found["items"][0];
     let user = world.ask(&of_b, "GET", "/api/v1/session", None).await.json();
     let token = world.ask(&of_b, "GET", "/api/v1/tokens", None).await.json();
     let ids = [
@@ -146,6 +166,9 @@ async fn what_is_another_tenants_is_not_there() {
         ("tenants", b.to_string()),
         ("users", user["user"].as_str().unwrap().to_owned()),
         ("tokens", token["items"][0]["id"].as_str().unwrap().to_owned()),
+        ("findings", finding["id"].as_str().unwrap().to_owned()),
+        ("patches", finding["patch"].as_str().unwrap().to_owned()),
+        ("advisories", advisory["id"].as_str().unwrap().to_owned()),
     ];
     let valid = |path: &str| match path {
         "/api/v1/cis" => json!({ "tenant": b, "class": "vm", "name": "x" }),
@@ -156,6 +179,10 @@ async fn what_is_another_tenants_is_not_there() {
             "tenant": b, "login": "mallory", "name": "M", "role": "tenant_owner",
             "password": support::PASSWORD,
         }),
+        "/api/v1/findings/{id}/acceptance" => json!({
+            "reason": "x", "risk_owner": "x", "until": jiff::Timestamp::now() + jiff::SignedDuration::from_hours(1),
+        }),
+        "/api/v1/advisories/{id}/decision" => json!({ "state": "withdrawn", "reason": "x" }),
         _ => json!({}),
     };
 
@@ -163,11 +190,13 @@ async fn what_is_another_tenants_is_not_there() {
         if is_open || path.ends_with("/stream") {
             continue;
         }
-        let body = matches!(method.as_str(), "POST" | "PATCH").then(|| valid(&path));
+        let body = matches!(method.as_str(), "POST" | "PATCH" | "PUT").then(|| valid(&path));
         let answer =
             world.ask_with(&of_a, &method, &of(&path, &ids), body, &[("if-match", "*")]).await;
         assert!(!answer.text.contains(CANARY), "{method} {path}: {}", answer.text);
-        let names_an_object = path.contains('{') || (method == "POST" && path != "/api/v1/tokens");
+        let own = ["/api/v1/tokens", "/api/v1/advisories"];
+        let names_an_object =
+            path.contains('{') || (method == "POST" && !own.contains(&path.as_str()));
         if names_an_object && path != "/api/v1/tenants" {
             assert_eq!(answer.status, 404, "{method} {path}: {}", answer.text);
         }
@@ -182,5 +211,7 @@ async fn what_is_another_tenants_is_not_there() {
     // Nothing of what was tried has happened.
     let seen = world.ask(&of_b, "GET", "/api/v1/cis", None).await.json();
     assert_eq!(seen["items"].as_array().unwrap().len(), 2);
+    let still = world.ask(&of_b, "GET", "/api/v1/findings", None).await.json();
+    assert_eq!(still, found);
     assert_eq!(world.ask(&of_b, "GET", "/api/v1/session", None).await.status, 200);
 }

@@ -160,14 +160,17 @@ impl Alike {
         };
         let records = Records::gather(&official.arguments, inventory)?;
         let mut gaps = records.gaps.clone();
+        let watch = Watch::new(true);
         let shelf = match inventory.family {
-            PackageFamily::Dpkg => fill(official, cases, inventory, at)?,
+            PackageFamily::Dpkg => fill(official, cases, inventory, at, &watch)?,
             PackageFamily::Rpm | PackageFamily::Apk => None,
         };
         if shelf.is_none() && records.osv.is_none() {
             gaps.push(official.no_archive(&inventory.os));
         }
-        let changelogs = shelf.as_ref().map(|shelf| changelogs(shelf, cases)).unwrap_or_default();
+        let changelogs =
+            shelf.as_ref().map(|shelf| changelogs(shelf, cases, &watch)).unwrap_or_default();
+        watch.done();
         let mut advisories = BTreeMap::new();
         for case in cases {
             advisories.entry(key(&case.advisories)).or_insert_with(|| {
@@ -211,6 +214,7 @@ fn fill(
     cases: &[&Case],
     inventory: &Inventory,
     at: Timestamp,
+    watch: &Watch,
 ) -> Result<Option<Shelf>> {
     let host = inspect::open(Path::new("/"), None).context("cannot read this machine's files")?;
     let host_os = host.inventory().map(|inventory| inventory.os).unwrap_or_default();
@@ -221,18 +225,17 @@ fn fill(
     let collector = collector(&official.arguments, host.files(), at)?;
     let packages = cases.iter().flat_map(|case| &case.set.inventory().packages);
     let names: HashSet<&str> = packages.map(|package| package.name.as_str()).collect();
-    let watch = Watch::new(false);
-    Ok(Some(Shelf::fill(collector, &sources, &architectures(inventory), &names, &watch)))
+    Ok(Some(Shelf::fill(collector, &sources, &architectures(inventory), &names, watch)))
 }
 
 /// The changelogs of all that any of the systems lacks.
-fn changelogs(shelf: &Shelf, cases: &[&Case]) -> Changelogs {
+fn changelogs(shelf: &Shelf, cases: &[&Case], watch: &Watch) -> Changelogs {
     let mut missing = Vec::new();
     for case in cases {
         let preferences = case.set.choice().preferences().unwrap_or_default();
         missing.extend(upgrades(case.set.inventory(), &shelf.offered, &preferences));
     }
-    shelf.changelogs(&missing, &Watch::new(false))
+    shelf.changelogs(&missing, watch)
 }
 
 /// Cases of one tenant share one list.

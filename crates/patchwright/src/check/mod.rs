@@ -20,7 +20,7 @@ use domain::candidate::Preferences;
 use domain::check::{self, AdvisoryKnowledge, ArchiveKnowledge, ExploitedCatalogue, Question};
 use domain::check::{Report, Status, Unknown};
 use domain::fleet::{PackageSet, VersionChoice};
-use domain::inventory::{Inventory, PackageFamily};
+use domain::inventory::{Inventory, PackageFamily, Runtime};
 use domain::matching::Index;
 use domain::priority::Policy;
 use jiff::Timestamp;
@@ -42,12 +42,13 @@ pub(crate) fn run(arguments: &CheckArgs) -> Result<ExitCode> {
     Ok(exit_code(arguments, report.status))
 }
 
-/// What the machine we are on has installed.
-pub(crate) fn this_machine() -> Result<PackageSet> {
+/// What the machine we are on has installed, and what it runs.
+pub(crate) fn this_machine() -> Result<(PackageSet, Option<Runtime>)> {
     let target = inspect::open(Path::new("/"), None).context("cannot read this machine's files")?;
     let inventory = target.inventory().context("cannot read what this machine has installed")?;
     let choice = VersionChoice::read(target.files()).context("cannot read apt's configuration")?;
-    Ok(PackageSet::new(inventory, choice))
+    let runtime = inventory.runtime.clone();
+    Ok((PackageSet::new(inventory, choice), runtime))
 }
 
 /// A report as one screen.

@@ -1,7 +1,9 @@
 //! The API: what programs, the CLI and the console's pages ask for.
 
+mod advisories;
 mod cis;
 mod events;
+mod findings;
 mod ledger;
 mod people;
 pub(crate) mod session;
@@ -68,6 +70,8 @@ pub(crate) fn routes() -> (Router<App>, Document) {
         .nest("/api/v1", people::routes())
         .nest("/api/v1", tokens::routes())
         .nest("/api/v1", cis::routes())
+        .nest("/api/v1", findings::routes())
+        .nest("/api/v1", advisories::routes())
         .nest("/api/v1", events::routes())
         .nest("/api/v1", ledger::routes())
         .split_for_parts()
@@ -288,4 +292,21 @@ where
     T: std::str::FromStr<Err: std::fmt::Display>,
 {
     text.parse().map_err(|error| Problem::new(Kind::Invalid, format!("{name}: {error}")))
+}
+
+/// A text of a length in bytes, without control characters other than line breaks.
+pub(crate) fn checked_text(
+    name: &str,
+    text: String,
+    length: std::ops::RangeInclusive<usize>,
+) -> Result<String, Problem> {
+    let is_odd = text.chars().any(|c| c.is_control() && c != '\n');
+    if length.contains(&text.trim().len()) && text.len() <= *length.end() && !is_odd {
+        return Ok(text);
+    }
+    Err(Problem::new(Kind::Invalid, format!("`{name}` cannot be used")).help(format!(
+        "use {} to {} bytes, without control characters",
+        length.start(),
+        length.end()
+    )))
 }

@@ -1,5 +1,6 @@
 //! The console: what people look at. Pages are made here, whole; nothing of them needs a script.
 
+mod fleet;
 mod pages;
 
 use axum::Router;
@@ -23,6 +24,8 @@ pub(crate) fn routes() -> Router<App> {
         .route("/", get(pages::overview))
         .route("/cis", get(pages::cis))
         .route("/cis/{id}", get(pages::ci))
+        .route("/patches", get(fleet::patches))
+        .route("/patches/{id}", get(fleet::patch))
         .route("/ledger", get(pages::ledger))
         .route("/login", get(login_page).post(login))
         .route("/logout", axum::routing::post(logout))
@@ -35,7 +38,12 @@ async fn style() -> impl IntoResponse {
 
 /// A page, and which of the navigation's places it is.
 fn page(place: &str, title: &str, body: &Markup) -> Markup {
-    let places = [("/", "Overview"), ("/cis", "Configuration items"), ("/ledger", "Ledger")];
+    let places = [
+        ("/", "Overview"),
+        ("/cis", "Configuration items"),
+        ("/patches", "Patches"),
+        ("/ledger", "Ledger"),
+    ];
     html! {
         (DOCTYPE)
         html lang="en" {

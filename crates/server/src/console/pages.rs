@@ -1,13 +1,14 @@
 //! The pages.
 
 use axum::extract::State;
-use domain::check::{Finding, Report, Status};
+use domain::check::{Report, Status};
 use domain::cloud::{CiId, Class};
+use domain::fleet::FindingState;
 use jiff::{SignedDuration, Timestamp};
 use ledger::{ReadStorage as _, SignedCheckpoint};
 use maud::{Markup, html};
 use serde::Deserialize;
-use store::{CiFilter, Counts, PageRequest};
+use store::{CiFilter, Counts, Finding, FindingFilter, PageRequest};
 
 use super::{Refusal, elsewhere, page, pass};
 use crate::App;
@@ -17,9 +18,9 @@ use crate::gate::Action;
 use crate::problem::{Kind, Problem};
 
 /// Items of a page of the console.
-const ROWS: u16 = 100;
+pub(super) const ROWS: u16 = 100;
 
-/// Findings shown of an item; the rest is in the report.
+/// Findings shown of an item.
 const FINDINGS: usize = 200;
 
 const PRIORITIES: [&str; 4] = ["critical", "high", "medium", "low"];
@@ -60,6 +61,10 @@ pub(super) async fn overview(
                 div { dd.outdated { (totals.outdated) } dt { "✗ miss patches" } }
                 div { dd.unknown { (not_known) } dt { "? unknown" } }
             }
+            @if totals.silent > 0 {
+                p { span.unknown { "? " (totals.silent) } " of the unknown were not heard of, or not \
+                    checked, for a day." }
+            }
             @if totals.findings.iter().any(|&count| count > 0) {
                 h2 { "Missing patches by priority" }
                 dl.figures {
@@ -67,6 +72,9 @@ pub(super) async fn overview(
                         div { dd class=(word) { (count) } dt { (word) } }
                     }
                 }
+                @let accepted: u64 = totals.accepted.iter().sum();
+                @if accepted > 0 { p.quiet { "The risk of " (accepted) " of them is accepted." } }
+                p { a href="/patches" { "Which patches" } }
             }
             h2 { "What there is" }
             @if counts.is_empty() {
@@ -185,6 +193,9 @@ pub(super) async fn ci(
     let by = pass(&app, caller, Action::CiRead)?;
     let ci = app.store.ci(&by, id).await?;
     let check = app.store.check(&by, id).await?;
+    let filter = FindingFilter { ci: Some(id), ..FindingFilter::default() };
+    let request = PageRequest { after: None, limit: store::LONGEST_PAGE };
+    let known = app.store.findings(&by, &filter, &request).await?.items;
     let now = app.store.environment().now();
     Ok(page(
         "/cis",
@@ -202,11 +213,12 @@ pub(super) async fn ci(
                 }
                 Some(check) => {
                     p { (state(&check.counts, now)) span.quiet {
-                        " · checked " (age(check.counts.checked_at, now)) " ago · "
-                        (check.report.os.pretty_name) " · " (check.report.packages) " packages"
+                        " · checked " (age(check.counts.checked_at, now)) " ago · heard of "
+                        (age(check.counts.seen_at, now)) " ago · " (check.report.os.pretty_name) " · " (check.report.packages) " packages"
                     } }
-                    (findings(&check.report))
+                    (missing_patches(&known, now))
                     (unknown(&check.report))
+                    (ended(&known, now))
                     (sources(&check.report))
                 }
             }
@@ -215,36 +227,70 @@ pub(super) async fn ci(
     ))
 }
 
-fn findings(report: &Report) -> Markup {
-    if report.findings.is_empty() {
-        return html! {};
-    }
+/// What the item lacks, the most urgent first.
+fn missing_patches(known: &[Finding], now: Timestamp) -> Markup {
+    let mut open: Vec<_> = known.iter().filter(|it| it.state == FindingState::Open).collect();
+    open.sort_by_key(|it| (std::cmp::Reverse(it.patch.priority), it.first_seen_at));
     html! {
-        h2 { "Missing patches" }
-        div.wide { table {
-            thead { tr {
-                th { "Priority" } th { "Package" } th { "Installed → fixed" } th { "CVEs" } th { "Why" }
+        @if !open.is_empty() {
+            h2 { "Missing patches" }
+            div.wide { table {
+                thead { tr {
+                    th { "Priority" } th { "Source" } th { "Installed → fixed" } th { "CVEs" }
+                    th { "Why" } th { "Missing for" }
+                } }
+                tbody { @for finding in open.iter().take(FINDINGS) { (row(finding, now)) } }
             } }
-            tbody { @for finding in report.findings.iter().take(FINDINGS) { (row(finding)) } }
-        } }
-        @if report.findings.len() > FINDINGS {
-            p.quiet { (report.findings.len() - FINDINGS) " more are in the report." }
+            @if open.len() > FINDINGS {
+                p.quiet { (open.len() - FINDINGS) " more: see the request below." }
+            }
         }
     }
 }
 
-fn row(finding: &Finding) -> Markup {
-    let priority = finding.decision.priority.to_string();
+fn row(finding: &Finding, now: Timestamp) -> Markup {
+    let patch = &finding.patch;
+    let priority = patch.priority.to_string();
     html! {
         tr {
             td class=(priority) { (priority) }
-            td { (finding.package) @if finding.held { span.quiet { " (held)" } } }
-            td.mono { (finding.installed) " → " (finding.candidate) }
-            td.mono {
-                @for cve in finding.cves.iter().take(3) { (cve) " " }
-                @if finding.cves.len() > 3 { span.quiet { "and " (finding.cves.len() - 3) " more" } }
+            td {
+                a href={ "/patches/" (finding.patch_id) } { (patch.source) }
+                @if patch.held { span.quiet { " (held)" } }
             }
-            td.quiet { (finding.decision.reason) }
+            td.mono { (patch.installed) " → " (patch.candidate) }
+            td.mono {
+                @for cve in patch.cves.iter().take(3) { (cve) " " }
+                @if patch.cves.len() > 3 { span.quiet { "and " (patch.cves.len() - 3) " more" } }
+            }
+            td.quiet {
+                (patch.reason)
+                @if let Some(acceptance) = &finding.acceptance {
+                    br; "risk of " (acceptance.risk_owner) " until "
+                    (acceptance.until.strftime("%-d %b %Y")) ": " (acceptance.reason)
+                }
+            }
+            td.quiet {
+                (age(finding.first_seen_at, now))
+                @if finding.reopened > 0 { " · came back " (finding.reopened) "×" }
+            }
+        }
+    }
+}
+
+/// What it lacked before.
+fn ended(known: &[Finding], now: Timestamp) -> Markup {
+    let mut ended: Vec<_> = known.iter().filter(|it| it.closed_at.is_some()).collect();
+    ended.sort_by_key(|it| std::cmp::Reverse(it.closed_at));
+    html! {
+        @if !ended.is_empty() {
+            h2 { "No longer missing" }
+            ul { @for finding in ended.iter().take(20) { li {
+                (finding.patch.source) " " span.mono { (finding.patch.candidate) } span.quiet {
+                    " · " (finding.state) " " (age(finding.closed_at.unwrap_or(now), now))
+                    " ago, after " (age(finding.opened_at, finding.closed_at.unwrap_or(now)))
+                }
+            } } }
         }
     }
 }
@@ -367,7 +413,7 @@ fn words(class: Class) -> String {
     }
 }
 
-fn age(then: Timestamp, now: Timestamp) -> String {
+pub(super) fn age(then: Timestamp, now: Timestamp) -> String {
     let seconds = now.duration_since(then).as_secs().max(0);
     match seconds {
         0..60 => format!("{seconds} s"),

@@ -12,7 +12,11 @@ use axum::Router;
 use axum::body::Body;
 use axum::http::{HeaderMap, Request, StatusCode};
 use domain::check::{AdvisoryKnowledge, Question, Report, Scope};
-use domain::cloud::{Access, PROVIDER, Role, ServiceModel, TenantId};
+use domain::cloud::{Access, CiId, PROVIDER, Role, ServiceModel, TenantId};
+use domain::fleet::{PackageSet, VersionChoice};
+use domain::inventory::{
+    InstalledPackage, Inventory, OsRelease, PackageFamily, PackageState, SourcePackage,
+};
 use domain::matching::Index;
 use domain::priority::{AssetFacts, Policy};
 use serde_json::Value;
@@ -99,6 +103,19 @@ impl World {
         Self { app, store, recorder, fleet, router, admin, directory }
     }
 
+    /// Tells that an item is a Debian 12 system with these source packages.
+    pub(crate) async fn observe(&self, ci: CiId, tenant: TenantId, packages: &[(&str, &str)]) {
+        let (by, now) = (Actor::System, jiff::Timestamp::now());
+        let set = package_set(packages);
+        let digest = self.store.add_package_set(&by, tenant, set).await.unwrap();
+        assert!(self.store.observe(&by, ci, digest, now).await.unwrap());
+    }
+
+    /// Checks until there is nothing left to check.
+    pub(crate) async fn check_fleet(&self) {
+        while self.fleet.step().await.unwrap() {}
+    }
+
     pub(crate) async fn tenant(&self, slug: &str) -> TenantId {
         let new = NewTenant {
             slug: slug.parse().unwrap(),
@@ -173,4 +190,44 @@ impl World {
         };
         self.send(request.body(body).unwrap()).await
     }
+}
+
+/// A Debian 12 system with these source packages, each with one binary of its name.
+pub(crate) fn package_set(packages: &[(&str, &str)]) -> PackageSet {
+    let packages = packages.iter().map(|&(name, version)| InstalledPackage {
+        name: name.into(),
+        architecture: "amd64".into(),
+        version: version.into(),
+        source: SourcePackage { name: name.into(), version: version.into() },
+        state: PackageState::Installed,
+        held: false,
+    });
+    let os = OsRelease {
+        id: "debian".into(),
+        version_id: Some("12".into()),
+        codename: Some("bookworm".into()),
+        ..OsRelease::default()
+    };
+    let inventory = Inventory {
+        os,
+        family: PackageFamily::Dpkg,
+        architecture: "amd64".into(),
+        foreign_architectures: Vec::new(),
+        packages: packages.collect(),
+        installed_kernels: Vec::new(),
+        runtime: None,
+        problems: Vec::new(),
+    };
+    PackageSet::new(inventory, VersionChoice::default())
+}
+
+/// An OSV record: a Debian 12 source package before a version is affected.
+pub(crate) fn osv(id: &str, package: &str, fixed: &str) -> Value {
+    serde_json::json!({
+        "schema_version": "1.7.0", "id": id, "modified": "2026-01-02T03:04:05Z",
+        "affected": [{
+            "package": { "ecosystem": "Debian:12", "name": package },
+            "ranges": [{ "type": "ECOSYSTEM", "events": [{ "introduced": "0" }, { "fixed": fixed }] }],
+        }],
+    })
 }
