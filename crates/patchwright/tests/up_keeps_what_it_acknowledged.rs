@@ -3,121 +3,16 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
-use std::collections::BTreeMap;
-use std::io::{BufRead as _, BufReader};
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
+#[path = "support/up.rs"]
+mod up;
+
+use std::process::Command;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-
-const PASSWORD: &str = "a password of many words";
-
-/// A running `patchwright up`; killed where it is dropped.
-struct Up {
-    process: Child,
-    console: String,
-    key: String,
-}
-
-impl Up {
-    fn start(data: &Path) -> Self {
-        let mut process = Command::new(env!("CARGO_BIN_EXE_patchwright"))
-            .args(["up", "--no-check", "--listen", "127.0.0.1:0", "--data"])
-            .arg(data)
-            .env("PATCHWRIGHT_PASSWORD", PASSWORD)
-            .env_remove("PATCHWRIGHT_DATABASE")
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut found = BTreeMap::new();
-        for line in BufReader::new(process.stdout.take().unwrap()).lines() {
-            let line = line.unwrap();
-            if let Some((name, value)) = line.trim().split_once("  ") {
-                found.insert(name.to_owned(), value.trim().to_owned());
-            }
-            if found.contains_key("data") {
-                break;
-            }
-        }
-        let console = found["console"].trim_end_matches('/').to_owned();
-        Self { process, console, key: found["ledger"].clone() }
-    }
-
-    /// `None` where the server went away before it answered.
-    fn ask(
-        &self,
-        token: &str,
-        method: &str,
-        path: &str,
-        body: &Value,
-        key: &str,
-    ) -> Option<(u16, Value)> {
-        let agent = ureq::Agent::new_with_config(
-            ureq::Agent::config_builder()
-                .http_status_as_error(false)
-                .timeout_global(Some(Duration::from_secs(60)))
-                .build(),
-        );
-        let address = format!("{}/api/v1{path}", self.console);
-        let authorization = format!("Bearer {token}");
-        let mut response = if method == "GET" {
-            agent.get(address).header("authorization", authorization).call().ok()?
-        } else {
-            agent
-                .post(address)
-                .header("authorization", authorization)
-                .header("content-type", "application/json")
-                .header("idempotency-key", key)
-                .send(body.to_string())
-                .ok()?
-        };
-        let text = response.body_mut().read_to_string().ok()?;
-        Some((response.status().as_u16(), serde_json::from_str(&text).ok()?))
-    }
-
-    fn sign_in(&self) -> String {
-        let body = json!({ "login": "admin", "password": PASSWORD });
-        let (status, session) = self.ask("", "POST", "/session", &body, "sign-in").unwrap();
-        assert_eq!(status, 201, "{session}");
-        session["secret"].as_str().unwrap().to_owned()
-    }
-
-    fn all_names(&self, token: &str) -> Vec<String> {
-        let mut names = Vec::new();
-        let mut after = String::new();
-        loop {
-            let path = format!("/cis?limit=1000{after}");
-            let (_, page) = self.ask(token, "GET", &path, &Value::Null, "").unwrap();
-            let items = page["items"].as_array().unwrap();
-            names.extend(items.iter().map(|ci| ci["name"].as_str().unwrap().to_owned()));
-            match page["next"].as_str() {
-                Some(next) => after = format!("&after={next}"),
-                None => return names,
-            }
-        }
-    }
-}
-
-impl Drop for Up {
-    fn drop(&mut self) {
-        // Already gone is fine.
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
-
-fn verify(data: &Path, key: &str, kept: &Path, since: bool) {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_patchwright"));
-    command.args(["ledger", "verify"]).arg(data.join("ledger")).args(["--key", key]);
-    if since {
-        command.arg("--since").arg(kept);
-    }
-    let output = command.arg("--keep").arg(kept).output().unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-}
+use up::{Up, verify};
 
 #[test]
 fn a_killed_control_plane_loses_nothing_and_doubles_nothing() {
@@ -192,11 +87,9 @@ fn a_killed_control_plane_loses_nothing_and_doubles_nothing() {
     assert!(strange.is_empty(), "nobody asked for {strange:?}");
 
     // An orderly end publishes the rest: then as many entries say `ci.created` as there are items.
-    let pid = up.process.id().to_string();
-    let mut up = up;
-    assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
-    assert!(up.process.wait().unwrap().success());
-    verify(&data, &up.key, &kept, false);
+    let key = up.key.clone();
+    assert!(up.end("-TERM"));
+    verify(&data, &key, &kept, false);
     let up = Up::start(&data);
     let token = up.sign_in();
     let (mut created, mut from) = (0, 0);

@@ -220,7 +220,7 @@ impl Worker {
                 Ok(Ok(())) => done.push(request),
                 Ok(Err(refused)) => request.answer(Err(refused)),
                 Err(broken) => {
-                    request.answer(Err(broken.clone()));
+                    request.answer(Err(told(&broken)));
                     return Err(broken);
                 }
             }
@@ -277,17 +277,23 @@ impl Worker {
     /// Stops for good after a failure of the disk: a later sync that succeeds proves nothing
     /// about pages that an earlier one lost.
     fn note(&self, error: &StoreError) {
-        if error.is_fatal() {
-            let reason = match error {
-                StoreError::Database(source) => source.to_string(),
-                error => error.to_string(),
-            };
+        if let StoreError::Failed { reason } = told(error) {
             // The first failure is the one that counts.
             let _ = self.failed.set(reason);
         }
     }
 }
 
+/// What callers hear of an error: after a failure of the disk, that nothing is written any more.
+fn told(error: &StoreError) -> StoreError {
+    match error {
+        StoreError::Database(source) if error.is_fatal() => {
+            StoreError::Failed { reason: source.to_string() }
+        }
+        error => error.clone(),
+    }
+}
+
 fn answer_all(requests: impl Iterator<Item = Box<dyn Request>>, error: &StoreError) {
-    requests.for_each(|request| request.answer(Err(error.clone())));
+    requests.for_each(|request| request.answer(Err(told(error))));
 }
