@@ -24,7 +24,7 @@ pub(crate) struct Exposure {
     tenants: BTreeMap<TenantId, matching::TenantId>,
     systems: HashMap<CiId, (VmId, SetDigest)>,
     /// What matching knows of a set that at least one system had.
-    sets: HashMap<(TenantId, SetDigest), matching::PackageSet>,
+    sets: HashMap<SetDigest, matching::PackageSet>,
     advisories: HashMap<AdvisoryId, matching::AdvisoryId>,
     /// Up to when changes are here; none before everything was read once.
     read_until: Option<Timestamp>,
@@ -40,7 +40,7 @@ pub(super) struct Missing {
 pub(super) struct News {
     until: Timestamp,
     systems: Vec<ObservedSystem>,
-    sets: HashMap<(TenantId, SetDigest), matching::PackageSet>,
+    sets: HashMap<SetDigest, matching::PackageSet>,
     retired: Vec<CiId>,
 }
 
@@ -93,7 +93,7 @@ impl Exposure {
         if self.systems.get(&ci).is_some_and(|(_, known)| *known == digest) {
             return;
         }
-        let Some(set) = self.sets.get(&(tenant, digest)) else { return };
+        let Some(set) = self.sets.get(&digest) else { return };
         let vm = match self.systems.get(&ci) {
             Some(&(vm, _)) => vm,
             None => {
@@ -106,7 +106,7 @@ impl Exposure {
         self.systems.insert(ci, (vm, digest));
     }
 
-    pub(super) fn knows(&self, key: &(TenantId, SetDigest)) -> bool {
+    pub(super) fn knows(&self, key: &SetDigest) -> bool {
         self.sets.contains_key(key)
     }
 }
@@ -116,7 +116,7 @@ impl Missing {
     pub(super) async fn load(
         self,
         store: &Store,
-        is_known: impl Fn(&(TenantId, SetDigest)) -> bool,
+        is_known: impl Fn(&SetDigest) -> bool,
     ) -> Result<News, StoreError> {
         let mut news = News {
             until: self.now,
@@ -143,7 +143,7 @@ impl Missing {
             }
         }
         for system in &news.systems {
-            let key = (system.tenant, system.digest);
+            let key = system.digest;
             if is_known(&key) || news.sets.contains_key(&key) {
                 continue;
             }

@@ -157,7 +157,10 @@ impl Fleet {
     }
 
     /// Brings the fleet in memory to what the store says.
-    async fn follow(&self) -> Result<(), StoreError> {
+    ///
+    /// # Errors
+    /// If the store cannot be read.
+    pub async fn follow(&self) -> Result<(), StoreError> {
         let missing = self.exposure().missing_from(&self.store);
         let news = missing.load(&self.store, |set| self.exposure().knows(set)).await?;
         self.exposure().take(news);
