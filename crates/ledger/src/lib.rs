@@ -86,7 +86,7 @@ pub use keys::{KeyKind, Signer, VerifierKey};
 pub use log::Log;
 pub use policy::Policy;
 pub use receipt::Receipt;
-pub use storage::{Directory, ReadStorage, Storage};
+pub use storage::{Directory, DirectoryLock, ReadStorage, Storage};
 pub use tree::Tree;
 
 /// Each refusal by its name.

@@ -61,6 +61,9 @@ pub enum RecorderError {
         /// Why.
         reason: String,
     },
+    /// Its directory cannot be kept for ourselves.
+    #[error("the ledger's directory cannot be locked")]
+    Lock(#[source] std::io::Error),
     /// The work was cut off.
     #[error("the recorder's work was cut off")]
     Cut,
@@ -73,6 +76,7 @@ impl RecorderError {
             Self::Store(error) => error.help().map(str::to_owned),
             Self::Log(error) => error.help(),
             Self::Key(error) => error.help(),
+            Self::Lock(_) => Some("check who may write in the ledger's directory".to_owned()),
             Self::Event { .. } | Self::Cut => None,
         }
     }
@@ -209,11 +213,14 @@ impl Recorder {
         }
         let entries =
             events.iter().map(|event| self.entry(event)).collect::<Result<Vec<_>, _>>()?;
+        let directory = self.directory();
         let (open, size) = tokio::task::spawn_blocking(move || {
+            // Another process may have thought that its lease was over, or this one is late.
+            let _alone = directory.lock().map_err(RecorderError::Lock)?;
             open.integrate(first, &entries)?;
             open.publish()?;
             let size = open.published_size();
-            Ok::<_, LogError>((open, size))
+            Ok::<_, RecorderError>((open, size))
         })
         .await
         .map_err(|_| RecorderError::Cut)??;

@@ -6,6 +6,16 @@ use std::path::{Component, Path, PathBuf};
 
 use super::{ReadStorage, Storage, StorageError};
 
+/// Name of the lock's file; no resource of a log begins with a dot.
+const LOCK: &str = ".lock";
+
+/// Nobody else writes in a log's directory while this lives.
+#[derive(Debug)]
+pub struct DirectoryLock {
+    /// The lock goes with it, also when the process is killed.
+    _file: File,
+}
+
 /// A log in a directory.
 #[derive(Debug, Clone)]
 pub struct Directory {
@@ -16,6 +26,18 @@ impl Directory {
     /// The log in this directory; writing makes it where it is missing.
     pub fn new(root: impl Into<PathBuf>) -> Self {
         Self { root: root.into() }
+    }
+
+    /// Keeps other writers of this directory away for as long as the answer lives; waits for those
+    /// before. Several processes may believe that it is their turn; only one is in at a time.
+    ///
+    /// # Errors
+    /// If the lock's file cannot be made or locked.
+    pub fn lock(&self) -> io::Result<DirectoryLock> {
+        make_folder(&self.root)?;
+        let file = File::create(self.root.join(LOCK))?;
+        file.lock()?;
+        Ok(DirectoryLock { _file: file })
     }
 
     /// A path below the root, never beside it.
@@ -169,6 +191,18 @@ mod tests {
         assert!(log.get("checkpoint", 5).unwrap().is_some());
         let refused = log.get("checkpoint", 4).unwrap_err();
         assert_eq!(refused.source.kind(), io::ErrorKind::FileTooLarge);
+    }
+
+    #[test]
+    fn one_writer_waits_for_another() {
+        let root = tempfile::tempdir().unwrap();
+        let log = Directory::new(root.path().join("log"));
+        let held = log.lock().unwrap();
+
+        let other = File::open(root.path().join("log").join(LOCK)).unwrap();
+        assert!(matches!(other.try_lock(), Err(fs::TryLockError::WouldBlock)));
+        drop(held);
+        assert!(other.try_lock().is_ok());
     }
 
     #[test]

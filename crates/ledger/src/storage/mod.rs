@@ -2,7 +2,7 @@
 
 mod directory;
 
-pub use directory::Directory;
+pub use directory::{Directory, DirectoryLock};
 
 use std::io;
 
