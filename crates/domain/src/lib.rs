@@ -14,6 +14,7 @@
 //! Terms are those of the glossary in `ARCHITECTURE.md`.
 
 pub mod advisory;
+pub mod agent;
 pub mod apt_conf;
 pub mod archive;
 pub mod candidate;

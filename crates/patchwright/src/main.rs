@@ -27,6 +27,8 @@ enum Command {
     Check(check::CheckArgs),
     /// Start the control plane on this machine, and check it.
     Up(up::UpArgs),
+    /// Join a control plane, and tell it what this host has installed.
+    Agent(agent::AgentArgs),
     /// Verify the record of all that happened.
     Ledger(ledger::LedgerArgs),
     /// Compare versions as dpkg, rpm and apk do.
@@ -37,6 +39,7 @@ fn main() -> ExitCode {
     let outcome = match Arguments::parse().command {
         Command::Check(arguments) => check::run(&arguments),
         Command::Up(arguments) => up::run(&arguments),
+        Command::Agent(arguments) => Ok(agent::main(&arguments)),
         Command::Ledger(arguments) => Ok(ledger::run(&arguments, &mut stdout().lock())),
         Command::Version(arguments) => version::run(arguments, stdin().lock(), stdout().lock()),
     };

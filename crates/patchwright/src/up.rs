@@ -13,7 +13,7 @@ use anyhow::{Context as _, Result, anyhow};
 use clap::Args;
 use domain::check::Report;
 use domain::cloud::{CiId, Class, Login, PROVIDER, Role};
-use server::{App, Fleet, Recorder, RecorderError};
+use server::{Agents, App, Fleet, Recorder, RecorderError};
 use store::{
     Actor, CiFilter, Database, Labels, MasterKey, NewCi, PageRequest, Store, StoreError, System,
 };
@@ -58,6 +58,20 @@ pub(crate) struct UpArgs {
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:7878")]
     listen: SocketAddr,
 
+    /// Where agents connect, over mutual TLS. Port 0 takes any that is free.
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:7879")]
+    agents: SocketAddr,
+
+    /// A name or address under which agents reach it; may be given several times. This machine's
+    /// own name and loopback are known anyway.
+    #[arg(long, value_name = "NAME")]
+    agents_name: Vec<String>,
+
+    /// Where a proxy on this machine, which ends the agents' TLS, passes them on; loopback only. It
+    /// names each agent's key in `x-patchwright-agent-key`, and is believed.
+    #[arg(long, value_name = "ADDRESS")]
+    agents_behind_proxy: Option<SocketAddr>,
+
     /// Do not enrol and check this machine.
     #[arg(long)]
     no_check: bool,
@@ -97,13 +111,17 @@ async fn up(arguments: &UpArgs) -> Result<()> {
         helped(error, help)
     })?;
     let store = open_store(arguments, &data).await?;
-    let recorder = Recorder::open(store.clone(), &Arc::new(master), data.join("ledger"))
+    let master = Arc::new(master);
+    let recorder = Recorder::open(store.clone(), &master, data.join("ledger"))
         .await
         .map_err(recorder_failed)?;
     let recorder = Arc::new(recorder);
     let sources = OfficialSources::new(&data, arguments.osv.clone(), arguments.kev.clone())?;
     let fleet = Arc::new(Fleet::new(store.clone(), Arc::new(sources)));
-    let app = App::new(store.clone(), Arc::clone(&recorder), Arc::clone(&fleet))?;
+    let agents = Agents::open(store.clone(), &master, Arc::clone(&fleet)).await?;
+    let agents = Arc::new(agents);
+    let app =
+        App::new(store.clone(), Arc::clone(&recorder), Arc::clone(&fleet), Arc::clone(&agents))?;
     let (stop, stopped) = oneshot::channel::<()>();
     let recording = tokio::spawn(Arc::clone(&recorder).run(async {
         // A dropped sender stops it as well.
@@ -124,9 +142,10 @@ async fn up(arguments: &UpArgs) -> Result<()> {
     let Ok(address) = is_ready.await else {
         return serving.await?.map_err(listen_failed);
     };
+    let doors = open_doors(arguments, &agents).await?;
     // Only now: a password that is made but never shown would lock everybody out.
     let password = found(&app, &store).await?;
-    welcome(address, password.as_deref(), recorder.key(), &data);
+    welcome(address, &doors, password.as_deref(), recorder.key(), &data);
     tokio::spawn(tidy(store.clone()));
     let (rest, resting) = oneshot::channel::<()>();
     let checking = tokio::spawn(Arc::clone(&fleet).run(async {
@@ -141,6 +160,7 @@ async fn up(arguments: &UpArgs) -> Result<()> {
     if let Ok(outcome) = tokio::time::timeout(GRACE, serving).await {
         outcome?.map_err(listen_failed)?;
     }
+    doors.close().await;
     drop(rest);
     // A check that is still under way has nothing to lose: its next run begins anew.
     let _ = tokio::time::timeout(GRACE, checking).await;
@@ -151,6 +171,77 @@ async fn up(arguments: &UpArgs) -> Result<()> {
     }
     eprintln!("Patchwright has ended; nothing was lost.");
     Ok(())
+}
+
+/// Where agents come in.
+struct Doors {
+    address: SocketAddr,
+    behind_proxy: Option<SocketAddr>,
+    ends: Vec<oneshot::Sender<()>>,
+    noting: tokio::task::JoinHandle<()>,
+}
+
+/// Lets agents in.
+async fn open_doors(arguments: &UpArgs, agents: &Arc<Agents>) -> Result<Doors> {
+    let mut ends = Vec::new();
+    let mut end = || {
+        let (end, ended) = oneshot::channel::<()>();
+        ends.push(end);
+        async {
+            // A dropped sender ends it as well.
+            let _ = ended.await;
+        }
+    };
+    let (ready, is_ready) = oneshot::channel();
+    let tell = |address| {
+        // The other end waits below.
+        let _ = ready.send(address);
+    };
+    let mut names = vec!["localhost".to_owned(), "127.0.0.1".to_owned(), "::1".to_owned()];
+    names.push(arguments.agents.ip().to_string());
+    names.push(host_name());
+    names.extend(arguments.agents_name.iter().cloned());
+    names.dedup();
+    let serving = tokio::spawn(server::serve_agents(
+        Arc::clone(agents),
+        arguments.agents,
+        names,
+        tell,
+        end(),
+    ));
+    let Ok(address) = is_ready.await else {
+        serving.await?.map_err(agents_failed)?;
+        anyhow::bail!("the agents' listener ended");
+    };
+    let behind_proxy = match arguments.agents_behind_proxy {
+        Some(address) => {
+            let (ready, is_ready) = oneshot::channel();
+            let tell = |address| {
+                // The other end waits below.
+                let _ = ready.send(address);
+            };
+            let agents = Arc::clone(agents);
+            let serving = tokio::spawn(server::serve_proxied_agents(agents, address, tell, end()));
+            let Ok(address) = is_ready.await else {
+                serving.await?.map_err(agents_failed)?;
+                anyhow::bail!("the proxy's listener ended");
+            };
+            Some(address)
+        }
+        None => None,
+    };
+    let noting = tokio::spawn(Arc::clone(agents).run(end()));
+    Ok(Doors { address, behind_proxy, ends, noting })
+}
+
+impl Doors {
+    /// Lets nobody in any more, and makes durable what agents said.
+    async fn close(self) {
+        drop(self.ends);
+        if tokio::time::timeout(GRACE, self.noting).await.is_err() {
+            tracing::warn!("agents will be known by earlier numbers");
+        }
+    }
 }
 
 fn make_private(data: &Path) -> Result<()> {
@@ -196,9 +287,19 @@ fn new_password() -> Result<String> {
     Ok(words.join("-"))
 }
 
-fn welcome(address: SocketAddr, password: Option<&str>, key: &ledger::VerifierKey, data: &Path) {
+fn welcome(
+    address: SocketAddr,
+    doors: &Doors,
+    password: Option<&str>,
+    key: &ledger::VerifierKey,
+    data: &Path,
+) {
     println!("Patchwright is up\n");
     println!("  console  http://{address}/");
+    println!("  agents   https://{}", doors.address);
+    if let Some(address) = doors.behind_proxy {
+        println!("  proxy    http://{address}");
+    }
     match password {
         Some(password) => {
             println!("  sign in  {FIRST_LOGIN}  {password}  (shown this once: keep it)");
@@ -313,6 +414,15 @@ fn listen_failed(error: server::ListenError) -> anyhow::Error {
     match error.help() {
         Some(help) => helped(error, help),
         None => error.into(),
+    }
+}
+
+fn agents_failed(error: server::ListenError) -> anyhow::Error {
+    match &error {
+        server::ListenError::Bind { .. } => {
+            helped(error, "choose another address with --agents, or port 0 for any")
+        }
+        _ => listen_failed(error),
     }
 }
 

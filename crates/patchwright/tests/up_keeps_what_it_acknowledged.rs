@@ -112,7 +112,7 @@ fn a_killed_control_plane_loses_nothing_and_doubles_nothing() {
 fn up_refuses_to_be_reached_from_elsewhere_without_tls() {
     let directory = tempfile::tempdir().unwrap();
     let output = Command::new(env!("CARGO_BIN_EXE_patchwright"))
-        .args(["up", "--no-check", "--listen", "0.0.0.0:0", "--data"])
+        .args(["up", "--no-check", "--listen", "0.0.0.0:0", "--agents", "127.0.0.1:0", "--data"])
         .arg(directory.path().join("data"))
         .output()
         .unwrap();

@@ -25,7 +25,7 @@ use domain::matching::Index;
 use domain::priority::{AssetFacts, Policy};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
-use server::{App, Case, Fleet, Judge, Recorder};
+use server::{Agents, App, Case, Fleet, Judge, Recorder};
 use store::{Actor, Database, MasterKey, NewTenant, NewToken, NewUser, Store, System};
 use synthetic::{Cloud, SEED, TENANTS};
 use tower::ServiceExt as _;
@@ -66,7 +66,8 @@ async fn main() -> Result<(), Failure> {
     let master = Arc::new(MasterKey::open(&directory.join("master.key"), &System)?);
     let recorder = Recorder::open(store.clone(), &master, directory.join("ledger")).await?;
     let fleet = Arc::new(Fleet::new(store.clone(), Arc::new(ByAdvisories)));
-    let app = App::new(store.clone(), Arc::new(recorder), Arc::clone(&fleet))?;
+    let agents = Agents::open(store.clone(), &master, Arc::clone(&fleet)).await?;
+    let app = App::new(store.clone(), Arc::new(recorder), Arc::clone(&fleet), Arc::new(agents))?;
     let begin = Instant::now();
     fleet.follow().await?;
     println!("{systems} systems, {sets} sets, {TENANTS} tenants");

@@ -35,6 +35,8 @@ words! {
         FindingRead = "finding.read",
         /// Reading advisories that people brought.
         AdvisoryRead = "advisory.read",
+        /// Reading agents.
+        AgentRead = "agent.read",
         /// Reading events.
         EventRead = "event.read",
         /// Reading the ledger.
@@ -63,6 +65,10 @@ words! {
         RelationAlter = "relation.alter",
         /// Accepting the risk of a finding.
         FindingAccept = "finding.accept",
+        /// Making a token with which hosts join.
+        AgentEnrol = "agent.enrol",
+        /// Ending an agent.
+        AgentRevoke = "agent.revoke",
         /// Bringing an advisory.
         AdvisorySubmit = "advisory.submit",
         /// Accepting, rejecting or withdrawing an advisory.
@@ -233,6 +239,7 @@ token.read       yes yes yes yes yes yes yes
 ci.read          yes yes yes yes yes yes yes
 finding.read     yes yes yes yes yes yes yes
 advisory.read    yes yes yes yes yes yes yes
+agent.read       yes yes yes yes yes yes yes
 event.read       yes yes yes yes yes yes yes
 ledger.read      yes yes yes yes yes yes yes
 session.close    yes yes yes yes yes yes yes
@@ -247,6 +254,8 @@ ci.alter         yes  -   -  yes yes  -   -
 ci.retire        yes  -   -  yes yes  -   - 
 relation.alter   yes  -   -  yes yes  -   - 
 finding.accept    -  yes  -  yes yes yes  - 
+agent.enrol      yes  -   -  yes yes  -   - 
+agent.revoke     yes  -   -  yes yes  -   - 
 advisory.submit  yes yes yes yes yes yes  - 
 advisory.decide  yes  -   -  yes yes yes  - 
 ";

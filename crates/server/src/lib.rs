@@ -11,6 +11,7 @@
 //! only the [`Gate`] makes an `Actor` of it, and every verb of the store wants an actor and filters
 //! by its tenant. Every refusal is a [`Problem`] with a way out.
 
+mod agents;
 mod api;
 mod caller;
 mod console;
@@ -36,6 +37,7 @@ use tower_http::limit::RequestBodyLimitLayer;
 use tower_http::set_header::SetResponseHeaderLayer;
 use tower_http::trace::TraceLayer;
 
+pub use agents::{Agents, AgentsError, AuthorityError, serve_agents, serve_proxied_agents};
 pub use caller::Caller;
 pub use fleet::{Case, Fleet, Judge};
 pub use gate::{Action, Gate, PolicyError};
@@ -60,6 +62,7 @@ pub struct Parts {
     passwords: Passwords,
     recorder: Arc<Recorder>,
     fleet: Arc<Fleet>,
+    agents: Arc<Agents>,
     /// Changes whenever events were published in the ledger.
     news: watch::Sender<u64>,
 }
@@ -81,6 +84,7 @@ impl App {
         store: Store,
         recorder: Arc<Recorder>,
         fleet: Arc<Fleet>,
+        agents: Arc<Agents>,
     ) -> Result<Self, PolicyError> {
         let mut salt = [0; 16];
         store.environment().fill(&mut salt);
@@ -88,7 +92,7 @@ impl App {
         let passwords =
             Passwords::new(&salt).map_err(|problem| PolicyError::of("passwords", &problem))?;
         let news = recorder.news();
-        Ok(Self(Arc::new(Parts { store, gate, passwords, recorder, fleet, news })))
+        Ok(Self(Arc::new(Parts { store, gate, passwords, recorder, fleet, agents, news })))
     }
 
     /// A new person with a password.

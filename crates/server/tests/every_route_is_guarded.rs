@@ -6,7 +6,7 @@ mod support;
 
 use std::fmt::Write as _;
 
-use domain::cloud::{Access, AdvisoryId, CiId, FindingId, PROVIDER, PatchId, Role};
+use domain::cloud::{Access, AdvisoryId, AgentId, CiId, FindingId, PROVIDER, PatchId, Role};
 use serde_json::{Value, json};
 use store::NewCi;
 use support::World;
@@ -70,6 +70,7 @@ async fn every_role_meets_the_gate_at_every_route() {
     let ids = [
         ("cis", CiId::new(jiff::Timestamp::UNIX_EPOCH, [1; 10]).to_string()),
         ("other", CiId::new(jiff::Timestamp::UNIX_EPOCH, [2; 10]).to_string()),
+        ("agents", AgentId::new(jiff::Timestamp::UNIX_EPOCH, [6; 10]).to_string()),
         ("findings", FindingId::new(jiff::Timestamp::UNIX_EPOCH, [3; 10]).to_string()),
         ("patches", PatchId::of_content([4; 16]).to_string()),
         ("advisories", AdvisoryId::new(jiff::Timestamp::UNIX_EPOCH, [5; 10]).to_string()),
@@ -100,6 +101,10 @@ xxxxxxxx GET /api/v1/advisories
 xxxxxx-- POST /api/v1/advisories
 xxxxxxxx GET /api/v1/advisories/{id}
 x--xxx-- PUT /api/v1/advisories/{id}/decision
+x--xx--- POST /api/v1/agent-tokens
+xxxxxxxx GET /api/v1/agents
+xxxxxxxx GET /api/v1/agents/{id}
+x--xx--- DELETE /api/v1/agents/{id}
 xxxxxxxx GET /api/v1/cis
 x--xx--- POST /api/v1/cis
 x--xx--- POST /api/v1/cis/import
@@ -107,6 +112,7 @@ xxxxxxxx GET /api/v1/cis/{id}
 x--xx--- DELETE /api/v1/cis/{id}
 x--xx--- PATCH /api/v1/cis/{id}
 xxxxxxxx GET /api/v1/cis/{id}/check
+xxxxxxxx GET /api/v1/cis/{id}/facts
 xxxxxxxx GET /api/v1/cis/{id}/relations
 x--xx--- POST /api/v1/cis/{id}/relations
 x--xx--- DELETE /api/v1/cis/{id}/relations/{kind}/{to}
@@ -151,6 +157,7 @@ async fn what_is_another_tenants_is_not_there() {
     };
     let ci = world.store.create_ci(&world.admin, None, new("1")).await.unwrap();
     let other = world.store.create_ci(&world.admin, None, new("2")).await.unwrap();
+    let agent = world.agent(ci.id, b).await;
     let osv = support::osv(CANARY, "web", "2");
     let advisory = json!({ "osv": osv, "note": CANARY });
     let advisory = world.ask(&of_b, "POST", "/api/v1/advisories", Some(advisory)).await.json();
@@ -168,9 +175,11 @@ async fn what_is_another_tenants_is_not_there() {
         ("tokens", token["items"][0]["id"].as_str().unwrap().to_owned()),
         ("findings", finding["id"].as_str().unwrap().to_owned()),
         ("patches", finding["patch"].as_str().unwrap().to_owned()),
+        ("agents", agent.id.to_string()),
         ("advisories", advisory["id"].as_str().unwrap().to_owned()),
     ];
     let valid = |path: &str| match path {
+        "/api/v1/agent-tokens" => json!({ "tenant": b }),
         "/api/v1/cis" => json!({ "tenant": b, "class": "vm", "name": "x" }),
         "/api/v1/cis/import" => json!({ "items": [{ "tenant": b, "class": "vm", "name": "x" }] }),
         "/api/v1/cis/{id}" => json!({ "name": "x" }),

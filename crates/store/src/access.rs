@@ -33,7 +33,7 @@ impl Secret {
         Self(text.to_owned())
     }
 
-    fn new(prefix: &str, bytes: [u8; 32]) -> Self {
+    pub(crate) fn new(prefix: &str, bytes: [u8; 32]) -> Self {
         use fmt::Write as _;
         let mut text = prefix.to_owned();
         for byte in bytes {
@@ -44,7 +44,7 @@ impl Secret {
     }
 
     /// A fast hash will do: there is nothing to guess in 256 random bits.
-    fn hash(&self) -> Vec<u8> {
+    pub(crate) fn hash(&self) -> Vec<u8> {
         Sha256::digest(self.0.as_bytes()).to_vec()
     }
 }

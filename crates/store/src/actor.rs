@@ -1,6 +1,6 @@
 //! Who asks.
 
-use domain::cloud::{PROVIDER, Role, Side, TenantId, UserId};
+use domain::cloud::{AgentId, CiId, PROVIDER, Role, Side, TenantId, UserId};
 
 /// Who acts, for whom and as what.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,6 +16,15 @@ pub enum Actor {
         /// As what.
         role: Role,
     },
+    /// An agent, which speaks for one configuration item.
+    Agent {
+        /// Which agent.
+        agent: AgentId,
+        /// Whose item.
+        tenant: TenantId,
+        /// Which item.
+        ci: CiId,
+    },
 }
 
 impl Actor {
@@ -24,6 +33,7 @@ impl Actor {
         match self {
             Self::System => "system".to_owned(),
             Self::Person { user, .. } => user.to_string(),
+            Self::Agent { agent, .. } => agent.to_string(),
         }
     }
 
@@ -32,6 +42,7 @@ impl Actor {
         match self {
             Self::System => "system",
             Self::Person { role, .. } => role.as_str(),
+            Self::Agent { .. } => "agent",
         }
     }
 
@@ -42,7 +53,15 @@ impl Actor {
         match self {
             Self::System => None,
             Self::Person { role, .. } if role.side() == Side::Provider => None,
-            Self::Person { tenant, .. } => Some(*tenant),
+            Self::Person { tenant, .. } | Self::Agent { tenant, .. } => Some(*tenant),
+        }
+    }
+
+    /// Whether it may speak of an item: an agent speaks of its own alone.
+    pub(crate) fn speaks_of(&self, item: CiId) -> bool {
+        match self {
+            Self::Agent { ci, .. } => *ci == item,
+            Self::System | Self::Person { .. } => true,
         }
     }
 
@@ -50,7 +69,7 @@ impl Actor {
     pub const fn tenant(&self) -> TenantId {
         match self {
             Self::System => PROVIDER,
-            Self::Person { tenant, .. } => *tenant,
+            Self::Person { tenant, .. } | Self::Agent { tenant, .. } => *tenant,
         }
     }
 }

@@ -26,8 +26,11 @@ pub enum Engine {
 }
 
 /// Migrations in order; the position of one, from 1, is the schema that it leads to.
-const MIGRATIONS: &[&str] =
-    &[include_str!("../migrations/0001_cloud.sql"), include_str!("../migrations/0002_fleet.sql")];
+const MIGRATIONS: &[&str] = &[
+    include_str!("../migrations/0001_cloud.sql"),
+    include_str!("../migrations/0002_fleet.sql"),
+    include_str!("../migrations/0003_agents.sql"),
+];
 
 impl Database {
     /// An SQLite file, made where it is missing.

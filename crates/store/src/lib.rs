@@ -20,6 +20,7 @@
 
 mod access;
 mod actor;
+mod agents;
 mod answers;
 mod cis;
 mod database;
@@ -48,6 +49,9 @@ use sqlx::AnyPool;
 
 pub use access::{Identity, NewToken, Secret, Token, Whose};
 pub use actor::Actor;
+pub use agents::{
+    Agent, AgentSeen, AgentState, JoinToken, Joining, KeyHash, KnownAgent, NewJoinToken,
+};
 pub use answers::Once;
 pub use cis::{AgreedDuty, Ci, CiAlteration, CiFilter, ClassCounts, Labels, NewCi};
 pub use database::{Database, Engine};

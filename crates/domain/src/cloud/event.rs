@@ -39,6 +39,16 @@ words! {
         FindingAccepted = "finding.accepted",
         /// Nobody does any more.
         FindingAcceptanceEnded = "finding.acceptance_ended",
+        /// A token for joining was made.
+        JoinTokenCreated = "join_token.created",
+        /// An agent joined for a configuration item.
+        AgentJoined = "agent.joined",
+        /// An agent has a new certificate.
+        AgentRenewed = "agent.renewed",
+        /// Two hosts speak as one agent: neither is believed any more.
+        AgentConflict = "agent.conflict",
+        /// An agent is not let in any more.
+        AgentRevoked = "agent.revoked",
         /// Somebody brought an advisory.
         AdvisorySubmitted = "advisory.submitted",
         /// It was accepted, rejected or withdrawn.

@@ -8,8 +8,10 @@
 //! Systems with the same packages and the same preferences share one [`PackageSet`] and so one
 //! check: work grows with what differs, not with what exists.
 
+mod delta;
 mod finding;
 mod set;
 
+pub use delta::{BrokenDelta, SetDelta};
 pub use finding::{FindingState, KnownFinding, MissingPatch, Step, missing_patches, reconcile};
 pub use set::{InvalidDigest, PackageSet, SetDigest, VersionChoice};

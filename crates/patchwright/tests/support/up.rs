@@ -21,6 +21,8 @@ pub(crate) struct Up {
     pub(crate) process: Child,
     pub(crate) console: String,
     pub(crate) key: String,
+    pub(crate) agents: String,
+    pub(crate) proxy: Option<String>,
 }
 
 impl Up {
@@ -35,7 +37,8 @@ impl Up {
         variables: &[(&str, &str)],
     ) -> Option<Self> {
         let mut process = Command::new(env!("CARGO_BIN_EXE_patchwright"))
-            .args(["up", "--no-check", "--listen", "127.0.0.1:0", "--data"])
+            .args(["up", "--no-check", "--listen", "127.0.0.1:0", "--agents", "127.0.0.1:0"])
+            .arg("--data")
             .arg(data)
             .args(arguments)
             .env_remove("PATCHWRIGHT_DATABASE")
@@ -59,7 +62,13 @@ impl Up {
             return None;
         }
         let console = found["console"].trim_end_matches('/').to_owned();
-        Some(Self { process, console, key: found["ledger"].clone() })
+        Some(Self {
+            process,
+            console,
+            key: found["ledger"].clone(),
+            agents: found["agents"].clone(),
+            proxy: found.get("proxy").cloned(),
+        })
     }
 
     /// `None` where the server went away before it answered.

@@ -198,7 +198,7 @@ impl CiRequest {
     }
 }
 
-fn check_labels(labels: &Labels) -> Result<(), Problem> {
+pub(super) fn check_labels(labels: &Labels) -> Result<(), Problem> {
     if labels.len() > MOST_LABELS {
         return Err(Problem::new(Kind::Invalid, format!("{} labels are too many", labels.len()))
             .help(format!("use at most {MOST_LABELS}")));

@@ -1,6 +1,7 @@
 //! The API: what programs, the CLI and the console's pages ask for.
 
 mod advisories;
+mod agents;
 mod cis;
 mod events;
 mod findings;
@@ -24,6 +25,7 @@ use utoipa::openapi::{OpenApi as Document, RefOr, Response};
 use utoipa::{IntoParams, IntoResponses, Modify, OpenApi, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 
+use cis::check_labels;
 pub(crate) use ledger::file as ledger_file;
 
 use crate::App;
@@ -72,6 +74,7 @@ pub(crate) fn routes() -> (Router<App>, Document) {
         .nest("/api/v1", cis::routes())
         .nest("/api/v1", findings::routes())
         .nest("/api/v1", advisories::routes())
+        .nest("/api/v1", agents::routes())
         .nest("/api/v1", events::routes())
         .nest("/api/v1", ledger::routes())
         .split_for_parts()

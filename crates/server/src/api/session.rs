@@ -78,7 +78,7 @@ async fn read(State(app): State<App>, caller: Caller) -> Result<Json<Account>, P
     let access = caller.identity.access;
     match app.gate.pass(caller, Action::AccountRead)? {
         Actor::Person { user, tenant, role } => Ok(Json(Account { user, tenant, role, access })),
-        Actor::System => Err(Problem::unauthenticated()),
+        Actor::System | Actor::Agent { .. } => Err(Problem::unauthenticated()),
     }
 }
 

@@ -20,7 +20,7 @@ use domain::inventory::{
 use domain::matching::Index;
 use domain::priority::{AssetFacts, Policy};
 use serde_json::Value;
-use server::{App, Case, Fleet, Judge, Recorder};
+use server::{Agents, App, Case, Fleet, Judge, Recorder};
 use store::{Actor, Database, MasterKey, NewTenant, NewToken, Store, System};
 use tower::ServiceExt as _;
 
@@ -31,6 +31,7 @@ pub(crate) struct World {
     pub(crate) store: Store,
     pub(crate) recorder: Arc<Recorder>,
     pub(crate) fleet: Arc<Fleet>,
+    pub(crate) agents: Arc<Agents>,
     pub(crate) router: Router,
     pub(crate) admin: Actor,
     pub(crate) directory: tempfile::TempDir,
@@ -86,7 +87,11 @@ impl World {
             Recorder::open(store.clone(), &master, directory.path().join("ledger")).await.unwrap();
         let recorder = Arc::new(recorder);
         let fleet = Arc::new(Fleet::new(store.clone(), Arc::new(ByAdvisories)));
-        let app = App::new(store.clone(), Arc::clone(&recorder), Arc::clone(&fleet)).unwrap();
+        let agents = Agents::open(store.clone(), &master, Arc::clone(&fleet)).await.unwrap();
+        let agents = Arc::new(agents);
+        let app =
+            App::new(store.clone(), Arc::clone(&recorder), Arc::clone(&fleet), Arc::clone(&agents))
+                .unwrap();
         let first = app
             .person(
                 PROVIDER,
@@ -100,7 +105,20 @@ impl World {
         let (root, _) = store.user_by_login(&"root".parse().unwrap()).await.unwrap().unwrap();
         let admin = Actor::Person { user: root.id, tenant: root.tenant, role: root.role };
         let router = app.router();
-        Self { app, store, recorder, fleet, router, admin, directory }
+        Self { app, store, recorder, fleet, agents, router, admin, directory }
+    }
+
+    /// An agent that joined for an item.
+    pub(crate) async fn agent(&self, ci: CiId, tenant: TenantId) -> store::Agent {
+        let lifetime = jiff::SignedDuration::from_hours(1);
+        let class = domain::cloud::Class::Vm;
+        let labels = store::Labels::new();
+        let new = store::NewJoinToken { tenant, ci: Some(ci), class, labels, uses: 1, lifetime };
+        let (_, token) = self.store.create_join_token(&self.admin, new).await.unwrap();
+        let key = store::KeyHash::from([9; 32]);
+        let expires_at = jiff::Timestamp::now() + lifetime;
+        let joining = store::Joining { token, name: "x".parse().unwrap(), key, expires_at };
+        self.store.join(joining).await.unwrap().0
     }
 
     /// Tells that an item is a Debian 12 system with these source packages.

@@ -411,6 +411,7 @@ async fn owned(tx: &mut Tx<'_>, by: &Actor, id: FindingId) -> Result<Finding, St
         (_, Actor::System) => true,
         (Duty::Provider, Actor::Person { role, .. }) => role.side() == Side::Provider,
         (Duty::Tenant, Actor::Person { role, .. }) => role.side() == Side::Tenant,
+        (_, Actor::Agent { .. }) => false,
     };
     if is_theirs {
         return Ok(finding);

@@ -276,6 +276,9 @@ async fn alive(
     by: &Actor,
     id: CiId,
 ) -> Result<cis::Ci, StoreError> {
+    if !by.speaks_of(id) {
+        return Err(StoreError::not_found("configuration item", &id));
+    }
     let ci = cis::find(&mut *tx.connection, by.scope(), id).await?;
     match ci.retired_at {
         None => Ok(ci),

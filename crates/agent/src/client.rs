@@ -1,0 +1,357 @@
+//! Talks to the control plane.
+
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use domain::agent::{Enrolled, JoinRequest, Need, RenewRequest, Report, ReportAnswer};
+use domain::fleet::{PackageSet, SetDelta};
+use jiff::{SignedDuration, Timestamp};
+use rcgen::{CertificateParams, KeyPair};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use ureq::tls::{Certificate, ClientCert, PrivateKey, RootCerts, TlsConfig};
+
+use crate::look::look;
+use crate::state::{Identity, State};
+
+/// A certificate is renewed when it is good for less than this.
+const RENEW: SignedDuration = SignedDuration::from_hours(10 * 24);
+
+/// Waits after failures: doubled each time, up to the longest.
+const FIRST_WAIT: Duration = Duration::from_secs(5);
+const LONGEST_WAIT: Duration = Duration::from_secs(15 * 60);
+
+/// How long a request may take.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Largest answer read.
+const LARGEST_ANSWER: u64 = 1 << 20;
+
+/// Why the agent cannot do its work.
+#[derive(Debug, thiserror::Error)]
+pub enum AgentError {
+    /// The token is not one of ours.
+    #[error("this is no token for joining")]
+    Token,
+    /// The agent did not join yet.
+    #[error("this host has not joined a control plane")]
+    NotJoined,
+    /// Its state cannot be read or written.
+    #[error("cannot use the agent's state in `{directory}`")]
+    State {
+        /// Where it is.
+        directory: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// The host cannot be looked at.
+    #[error("cannot look at this host: {reason}")]
+    Look {
+        /// Why.
+        reason: String,
+    },
+    /// A key or request cannot be made.
+    #[error("cannot make a key")]
+    Key(#[from] rcgen::Error),
+    /// The control plane cannot be reached, or is not who it should be.
+    #[error("cannot talk to `{url}`: {reason}")]
+    Unreachable {
+        /// Its address.
+        url: String,
+        /// Why.
+        reason: String,
+    },
+    /// The control plane refused.
+    #[error("the control plane refused: {detail}")]
+    Refused {
+        /// HTTP status.
+        status: u16,
+        /// In its words.
+        detail: String,
+        /// The way out, in its words.
+        help: String,
+    },
+}
+
+impl AgentError {
+    /// The way out.
+    pub fn help(&self) -> String {
+        match self {
+            Self::Token => "copy the whole token, as POST /api/v1/agent-tokens answered it".into(),
+            Self::NotJoined => "run `patchwright agent join URL --token TOKEN` first".into(),
+            Self::State { .. } => {
+                "name a directory of its own with --state, as the same user".into()
+            }
+            Self::Look { .. } => "run it as root, so that it can read what is installed".into(),
+            Self::Key(_) => "this is a mistake of ours: please report it".into(),
+            Self::Unreachable { .. } => {
+                "check the address (https://HOST:7879), the network, and this host's clock".into()
+            }
+            Self::Refused { help, .. } => help.clone(),
+        }
+    }
+}
+
+/// Joins a control plane with a token: makes a key here, and has it certified there.
+///
+/// # Errors
+/// If the token is no good, or the control plane cannot be reached or is not the token's.
+pub fn join(url: &str, token: &str, name: &str, state: &State) -> Result<Identity, AgentError> {
+    let kept = |source| state_error(state, source);
+    let authority = token.split_once('.').map(|(_, authority)| authority.to_owned());
+    let authority = authority.filter(|it| decode(it).is_some()).ok_or(AgentError::Token)?;
+    let key = KeyPair::generate()?;
+    let csr = signing_request(&key)?;
+    let url = url.trim_end_matches('/').to_owned();
+    let client = Client::new(&url, &authority, None)?;
+    let request = JoinRequest { token: token.to_owned(), name: name.to_owned(), csr };
+    let enrolled: Enrolled = client.send("POST", "join", &request)?;
+    state.keep_key(&key.serialize_pem()).map_err(kept)?;
+    state.forget_count().map_err(kept)?;
+    let identity = Identity {
+        url,
+        agent: enrolled.agent,
+        ci: enrolled.ci,
+        authority,
+        certificate: enrolled.certificate,
+        expires_at: enrolled.expires_at,
+    };
+    state.keep_identity(&identity).map_err(kept)?;
+    Ok(identity)
+}
+
+/// Reports what the system below `root` has, for ever, or once.
+///
+/// # Errors
+/// Once: whatever goes wrong. For ever: only if the agent never joined; the rest is tried again.
+pub fn run(state: &State, root: &Path, once: bool) -> Result<(), AgentError> {
+    let mut failures = 0;
+    loop {
+        let outcome = report(state, root);
+        let wait = match outcome {
+            Ok(_) if once => return Ok(()),
+            Ok(interval) => {
+                failures = 0;
+                // A tenth earlier or later, so that a fleet does not come all at once.
+                jitter(interval, 10)
+            }
+            Err(error) if once || matches!(error, AgentError::NotJoined) => return Err(error),
+            Err(error) => {
+                eprintln!("warning: {error}\nhelp: {}", error.help());
+                let wait = FIRST_WAIT.saturating_mul(1 << u32::min(failures, 16)).min(LONGEST_WAIT);
+                failures += 1;
+                jitter(wait, 2)
+            }
+        };
+        thread::sleep(wait);
+    }
+}
+
+/// One report, and what is asked for then; says when the next one is due.
+fn report(state: &State, root: &Path) -> Result<Duration, AgentError> {
+    let kept = |source| state_error(state, source);
+    let mut identity = state.identity().map_err(kept)?.ok_or(AgentError::NotJoined)?;
+    let key = state.key().map_err(kept)?;
+    let now = Timestamp::now();
+    if identity.expires_at.duration_since(now) < RENEW {
+        identity = renew(state, identity, &key)?;
+    }
+    let client = Client::new(&identity.url, &identity.authority, Some((&identity, &key)))?;
+    let (set, facts) = look(root)?;
+    let report = Report {
+        counter: state.count().map_err(kept)?,
+        package_set: set.digest(),
+        facts: facts.digest(),
+        observed_at: Timestamp::now(),
+    };
+    let answer: ReportAnswer = match client.send("POST", "report", &report) {
+        // The answer was lost, perhaps: the same report again has the same effect.
+        Err(AgentError::Unreachable { .. }) => client.send("POST", "report", &report)?,
+        answer => answer?,
+    };
+    for need in answer.need {
+        match need {
+            Need::PackageSet => send_set(&client, state, &set)?,
+            Need::Facts => client.put("facts", &facts)?,
+        }
+    }
+    Ok(Duration::from_secs(answer.interval.into()))
+}
+
+/// Sends a difference where the control plane has something to begin with, else all of it.
+fn send_set(client: &Client, state: &State, set: &PackageSet) -> Result<(), AgentError> {
+    let delta = state.acknowledged().and_then(|base| SetDelta::between(&base, set));
+    let is_taken = match delta {
+        Some(delta) => match client.post_nothing("package-set/delta", &delta) {
+            Ok(()) => true,
+            Err(AgentError::Refused { status: 409, .. }) => false,
+            Err(error) => return Err(error),
+        },
+        None => false,
+    };
+    if !is_taken {
+        client.put("package-set", set)?;
+    }
+    state.acknowledge(set).map_err(|source| state_error(state, source))
+}
+
+fn renew(state: &State, identity: Identity, key: &str) -> Result<Identity, AgentError> {
+    let csr = signing_request(&KeyPair::from_pem(key)?)?;
+    let client = Client::new(&identity.url, &identity.authority, Some((&identity, key)))?;
+    let enrolled: Enrolled = client.send("POST", "renew", &RenewRequest { csr })?;
+    let identity =
+        Identity { certificate: enrolled.certificate, expires_at: enrolled.expires_at, ..identity };
+    state.keep_identity(&identity).map_err(|source| state_error(state, source))?;
+    Ok(identity)
+}
+
+fn signing_request(key: &KeyPair) -> Result<String, AgentError> {
+    let request = CertificateParams::default().serialize_request(key)?;
+    Ok(request.pem()?)
+}
+
+fn state_error(state: &State, source: io::Error) -> AgentError {
+    AgentError::State { directory: state.directory().display().to_string(), source }
+}
+
+fn decode(authority: &str) -> Option<Vec<u8>> {
+    BASE64_URL_SAFE_NO_PAD.decode(authority).ok()
+}
+
+/// A time, up to a part of it shorter or longer.
+fn jitter(time: Duration, part: u32) -> Duration {
+    let mut bytes = [0; 4];
+    // Without randomness there is no jitter, and nothing else is wrong.
+    let _ = getrandom::fill(&mut bytes);
+    let share = f64::from(u32::from_le_bytes(bytes)) / f64::from(u32::MAX);
+    time.mul_f64(1.0 + (2.0 * share - 1.0) / f64::from(part))
+}
+
+/// A connection to the control plane.
+struct Client {
+    agent: ureq::Agent,
+    url: String,
+}
+
+impl Client {
+    fn new(url: &str, authority: &str, own: Option<(&Identity, &str)>) -> Result<Self, AgentError> {
+        let authority = decode(authority).ok_or(AgentError::Token)?;
+        let root = Certificate::from_der(&authority).to_owned();
+        let unusable = |error: ureq::Error| AgentError::Unreachable {
+            url: url.to_owned(),
+            reason: format!("the agent's own certificate: {error}"),
+        };
+        let client = match own {
+            Some((identity, key)) => {
+                let certificate =
+                    Certificate::from_pem(identity.certificate.as_bytes()).map_err(unusable)?;
+                let key = PrivateKey::from_pem(key.as_bytes()).map_err(unusable)?;
+                Some(ClientCert::new_with_certs(&[certificate], key))
+            }
+            None => None,
+        };
+        let tls = TlsConfig::builder()
+            .root_certs(RootCerts::Specific(Arc::new(vec![root])))
+            .client_cert(client)
+            .build();
+        let config = ureq::Agent::config_builder()
+            .https_only(true)
+            .http_status_as_error(false)
+            .max_redirects(0)
+            .proxy(None)
+            .timeout_global(Some(PATIENCE))
+            .tls_config(tls)
+            .build();
+        Ok(Self { agent: ureq::Agent::new_with_config(config), url: url.to_owned() })
+    }
+
+    fn send<T: DeserializeOwned>(
+        &self,
+        method: &str,
+        path: &str,
+        body: &impl Serialize,
+    ) -> Result<T, AgentError> {
+        let bytes = self.exchange(method, path, body)?;
+        serde_json::from_slice(&bytes).map_err(|error| self.unreachable(&error.to_string()))
+    }
+
+    fn put(&self, path: &str, body: &impl Serialize) -> Result<(), AgentError> {
+        self.exchange("PUT", path, body).map(drop)
+    }
+
+    fn post_nothing(&self, path: &str, body: &impl Serialize) -> Result<(), AgentError> {
+        self.exchange("POST", path, body).map(drop)
+    }
+
+    fn exchange(
+        &self,
+        method: &str,
+        path: &str,
+        body: &impl Serialize,
+    ) -> Result<Vec<u8>, AgentError> {
+        let address = format!("{}/agent/v1/{path}", self.url);
+        let request = match method {
+            "PUT" => self.agent.put(address),
+            _ => self.agent.post(address),
+        };
+        let json =
+            serde_json::to_vec(body).map_err(|error| self.unreachable(&error.to_string()))?;
+        let mut response = request
+            .header("content-type", "application/json")
+            .send(&json)
+            .map_err(|error| self.unreachable(&error.to_string()))?;
+        let bytes = response
+            .body_mut()
+            .with_config()
+            .limit(LARGEST_ANSWER)
+            .read_to_vec()
+            .map_err(|error| self.unreachable(&error.to_string()))?;
+        let status = response.status().as_u16();
+        if (200..300).contains(&status) {
+            return Ok(bytes);
+        }
+        let problem: serde_json::Value = serde_json::from_slice(&bytes).unwrap_or_default();
+        let text = |field: &str| problem[field].as_str().unwrap_or_default().to_owned();
+        let detail = match text("detail") {
+            detail if detail.is_empty() => format!("status {status}"),
+            detail => detail,
+        };
+        Err(AgentError::Refused { status, detail, help: text("help") })
+    }
+
+    fn unreachable(&self, reason: &str) -> AgentError {
+        AgentError::Unreachable { url: self.url.clone(), reason: reason.to_owned() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn jitter_stays_within_its_part() {
+        for _ in 0..1000 {
+            let time = jitter(Duration::from_secs(60), 10);
+            assert!((54.0..=66.0).contains(&time.as_secs_f64()), "{time:?}");
+        }
+    }
+
+    #[test]
+    fn a_text_that_is_no_token_goes_nowhere() {
+        let directory = tempfile::tempdir().unwrap();
+        let state = State::new(directory.path());
+
+        for token in ["", "pwj_00", "pwj_00.", "pwj_00.!!", "x.y z"] {
+            let outcome = join("https://127.0.0.1:1", token, "web", &state);
+            let is_refused =
+                matches!(outcome, Err(AgentError::Token | AgentError::Unreachable { .. }));
+            assert!(is_refused, "{token:?}: {outcome:?}");
+        }
+        assert!(!directory.path().join("key.pem").exists());
+    }
+}

@@ -1,0 +1,17 @@
+//! `patchwright-agent`: the agent as a program of its own, small enough for every host.
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+/// Tells the control plane what this host has installed.
+#[derive(clap::Parser)]
+#[command(name = "patchwright-agent", version, max_term_width = 100)]
+struct Arguments {
+    #[command(flatten)]
+    agent: agent::AgentArgs,
+}
+
+fn main() -> ExitCode {
+    agent::main(&Arguments::parse().agent)
+}

@@ -1,0 +1,99 @@
+//! What an agent and its control plane say to each other (`docs/agents.md`).
+//!
+//! Everything travels as JSON inside mutual TLS. A report names its place in the agent's own count,
+//! so that one sent again, or sent by a copy of the agent, is told from a new one.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::cloud::{AgentId, CiId};
+use crate::fleet::SetDigest;
+use crate::inventory::Runtime;
+
+/// Asks to become an agent. Goes to `POST /agent/v1/join`, the one route without a certificate.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct JoinRequest {
+    /// The one-time token.
+    pub token: String,
+    /// What the item is to be called where the token names none.
+    pub name: String,
+    /// A certificate signing request (PKCS #10, PEM) under the key that the agent made.
+    pub csr: String,
+}
+
+/// The agent's certificate. Also the answer to `POST /agent/v1/renew`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Enrolled {
+    /// Who it is now.
+    pub agent: AgentId,
+    /// Which configuration item it speaks for.
+    pub ci: CiId,
+    /// Its certificate, PEM.
+    pub certificate: String,
+    /// Until when that is good.
+    pub expires_at: Timestamp,
+}
+
+/// Asks for a new certificate under the same key.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RenewRequest {
+    /// A certificate signing request (PKCS #10, PEM) under the agent's key.
+    pub csr: String,
+}
+
+/// A report: what the host has, by digests. Goes to `POST /agent/v1/report`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Report {
+    /// Rises with each report that the agent makes; the same report sent again has the same.
+    pub counter: u64,
+    /// What is installed.
+    pub package_set: SetDigest,
+    /// What runs: BLAKE3 over the JSON of [`Facts`].
+    pub facts: SetDigest,
+    /// When the host looked, by its own clock.
+    pub observed_at: Timestamp,
+}
+
+/// What the control plane wants next.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReportAnswer {
+    /// What it does not have yet: to be sent with `PUT /agent/v1/package-set` or `…/facts`.
+    pub need: Vec<Need>,
+    /// Seconds until the next report; the agent adds jitter.
+    pub interval: u32,
+    /// The control plane's time.
+    pub now: Timestamp,
+}
+
+/// Something that the control plane does not have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Need {
+    /// The package set of the last report.
+    PackageSet,
+    /// The facts of the last report.
+    Facts,
+}
+
+/// What a host runs, beside what it has installed.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Facts {
+    /// Its name.
+    pub host_name: String,
+    /// The agent's version.
+    pub agent: String,
+    /// Running kernel, processes that map replaced files, a reboot that is asked for.
+    pub runtime: Option<Runtime>,
+}
+
+impl Facts {
+    /// Their content address.
+    pub fn digest(&self) -> SetDigest {
+        // Texts and lists always have a JSON form.
+        let json = serde_json::to_vec(self).unwrap_or_default();
+        SetDigest::from(*blake3::hash(&json).as_bytes())
+    }
+}

@@ -1,0 +1,459 @@
+//! Agents: how they join, what they report, and how a copy of one is found out.
+//!
+//! Who an agent is, is its key. A report that brings nothing new costs no durable write: how far an
+//! agent has come, and when it was heard of, is kept in memory and made durable little by little.
+//!
+//! Each report has a number that rises. The same report may come again (its answer was lost); any
+//! other that does not rise was made by another holder of the key, or by an earlier state of the
+//! host: then neither is believed until somebody lets the agent join again. After a crash the
+//! server knows an earlier number, so an honest agent, whose numbers only rise, is never taken for
+//! a copy of itself (`docs/agents.md`).
+
+mod authority;
+mod listen;
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use axum::extract::{DefaultBodyLimit, FromRequestParts, State};
+use axum::http::StatusCode;
+use axum::http::request::Parts;
+use axum::routing::{post, put};
+use axum::{Json, Router};
+use domain::agent::{Enrolled, Facts, JoinRequest, Need, RenewRequest, Report, ReportAnswer};
+use domain::cloud::Name;
+use domain::fleet::{PackageSet, SetDelta, SetDigest};
+use jiff::{SignedDuration, Timestamp};
+use store::{
+    Actor, Agent, AgentSeen, AgentState, Joining, KeyHash, KnownAgent, MasterKey, Secret, Store,
+    StoreError,
+};
+
+pub use authority::AuthorityError;
+pub use listen::{serve_agents, serve_proxied_agents};
+
+use crate::fleet::Fleet;
+use crate::problem::{Kind, Problem};
+use authority::Authority;
+
+/// How often an agent reports, in seconds.
+const INTERVAL: u32 = 60;
+
+/// How far an agent's clock may be off.
+const SKEW: SignedDuration = SignedDuration::from_hours(1);
+
+/// How old what is durable of an agent may become.
+const LAG: SignedDuration = SignedDuration::from_mins(5);
+
+/// Agents made durable in one commit.
+const CHUNK: usize = 200;
+
+/// How often is looked for agents whose state is to be made durable or was altered.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// How far back is looked again: another process's clock and commits may be so much behind.
+const OVERLAP: SignedDuration = SignedDuration::from_secs(30);
+
+/// Largest package set taken, in bytes of JSON.
+const LARGEST_SET: usize = 16 << 20;
+
+/// The agents of a process.
+pub struct Agents {
+    store: Store,
+    fleet: Arc<Fleet>,
+    authority: Authority,
+    known: Mutex<HashMap<KeyHash, Known>>,
+}
+
+/// An agent in memory.
+struct Known {
+    agent: Agent,
+    package_set: Option<SetDigest>,
+    facts: Option<SetDigest>,
+    /// The last report, and its answer once there is one.
+    last: Option<(Report, Option<ReportAnswer>)>,
+    seen_at: Timestamp,
+    /// When what stands here was last made durable.
+    noted_at: Timestamp,
+}
+
+/// Whose certificate the connection has shown.
+#[derive(Debug, Clone, Copy)]
+struct Peer(Option<KeyHash>);
+
+/// An agent that is believed.
+struct Believed {
+    key: KeyHash,
+    agent: Agent,
+}
+
+/// Why the agents' side cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum AgentsError {
+    /// The store refused.
+    #[error("the store refused")]
+    Store(#[from] StoreError),
+    /// The certificate authority cannot be used.
+    #[error("the certificate authority cannot be used")]
+    Authority(#[from] AuthorityError),
+}
+
+impl Agents {
+    /// The agents of a store, under an authority whose key it keeps sealed.
+    ///
+    /// # Errors
+    /// If the key does not open.
+    pub async fn open(
+        store: Store,
+        master: &Arc<MasterKey>,
+        fleet: Arc<Fleet>,
+    ) -> Result<Self, AgentsError> {
+        let seed = store.key(master, "agents.authority").await?;
+        let authority = Authority::new(&seed)?;
+        Ok(Self { store, fleet, authority, known: Mutex::default() })
+    }
+
+    /// The text that lets a host join: a token's secret, and whom to believe.
+    pub(crate) fn token_text(&self, secret: &Secret) -> String {
+        self.authority.token_text(secret.reveal())
+    }
+
+    /// Makes durable what is in memory, and learns what other processes altered, until `end` comes.
+    pub async fn run(self: Arc<Self>, end: impl Future<Output = ()>) {
+        let mut end = std::pin::pin!(end);
+        let mut followed = self.store.environment().now();
+        loop {
+            let now = self.store.environment().now();
+            let outcome = async {
+                for agent in self.store.agents_altered_since(followed - OVERLAP).await? {
+                    self.learn(&agent);
+                }
+                self.note(now - LAG, CHUNK).await
+            };
+            match outcome.await {
+                Ok(_) => followed = now,
+                Err(error) => tracing::error!(
+                    error = &error as &dyn std::error::Error,
+                    "what agents reported is not durable yet"
+                ),
+            }
+            tokio::select! {
+                () = &mut end => break,
+                () = tokio::time::sleep(LOOK) => {}
+            }
+        }
+        // All of it, so that the next process knows the latest numbers.
+        loop {
+            match self.note(Timestamp::MAX, CHUNK).await {
+                Ok(0) => return,
+                Ok(_) => {}
+                Err(error) => {
+                    tracing::warn!(
+                        error = &error as &dyn std::error::Error,
+                        "agents will be known by earlier numbers"
+                    );
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Makes durable what was last made so before an instant; says for how many agents.
+    async fn note(&self, before: Timestamp, at_most: usize) -> Result<usize, StoreError> {
+        let now = self.store.environment().now();
+        let due: Vec<(KeyHash, AgentSeen)> = self
+            .known()
+            .iter()
+            .filter(|(_, it)| it.seen_at > it.noted_at && it.noted_at < before)
+            .take(at_most)
+            .map(|(key, it)| {
+                let Agent { id, ci, counter, .. } = it.agent;
+                (*key, AgentSeen { agent: id, ci, counter, at: it.seen_at })
+            })
+            .collect();
+        if due.is_empty() {
+            return Ok(0);
+        }
+        self.store.note_agents(due.iter().map(|(_, seen)| *seen).collect()).await?;
+        let mut known = self.known();
+        for (key, seen) in &due {
+            if let Some(it) = known.get_mut(key) {
+                it.noted_at = now.max(seen.at);
+            }
+        }
+        Ok(due.len())
+    }
+
+    /// An agent's state as somebody altered it.
+    pub(crate) fn learn(&self, agent: &Agent) {
+        if let Some(known) = self.known().get_mut(&agent.key) {
+            let counter = known.agent.counter.max(agent.counter);
+            known.agent = Agent { counter, ..agent.clone() };
+        }
+    }
+
+    fn known(&self) -> MutexGuard<'_, HashMap<KeyHash, Known>> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn tls(&self, names: &[String]) -> Result<rustls::ServerConfig, AuthorityError> {
+        self.authority.listener(names, self.store.environment().now(), self.random())
+    }
+
+    fn random<const N: usize>(&self) -> [u8; N] {
+        let mut bytes = [0; N];
+        self.store.environment().fill(&mut bytes);
+        bytes
+    }
+
+    /// The agent behind a key, where it is believed.
+    async fn believe(&self, key: KeyHash) -> Result<Agent, Problem> {
+        let found = self.known().get(&key).map(|known| known.agent.clone());
+        let agent = match found {
+            Some(agent) => agent,
+            None => {
+                let known = self.store.agent_by_key(key).await?.ok_or_else(stranger)?;
+                self.remember(known)
+            }
+        };
+        if agent.expires_at <= self.store.environment().now() {
+            return Err(stranger());
+        }
+        match agent.state {
+            AgentState::Active => Ok(agent),
+            AgentState::Quarantined => Err(quarantined()),
+            AgentState::Revoked | AgentState::Replaced => Err(stranger()),
+        }
+    }
+
+    fn remember(&self, known: KnownAgent) -> Agent {
+        let KnownAgent { agent, package_set, facts } = known;
+        let (seen_at, key) = (agent.seen_at, agent.key);
+        let new = Known { agent, package_set, facts, last: None, seen_at, noted_at: seen_at };
+        self.known().entry(key).or_insert(new).agent.clone()
+    }
+
+    /// Gives a report its place, or finds out that it has none. The answer of before, where it is
+    /// the same report again.
+    fn place(&self, key: KeyHash, report: &Report) -> Result<Option<ReportAnswer>, Copied> {
+        let mut known = self.known();
+        let Some(it) = known.get_mut(&key) else { return Ok(None) };
+        let is_same = it.last.as_ref().is_some_and(|(last, _)| last == report);
+        if is_same {
+            return Ok(it.last.as_ref().and_then(|(_, answer)| answer.clone()));
+        }
+        if report.counter <= it.agent.counter {
+            return Err(Copied);
+        }
+        it.agent.counter = report.counter;
+        it.seen_at = self.store.environment().now();
+        it.last = Some((report.clone(), None));
+        Ok(None)
+    }
+
+    async fn report(&self, by: &Believed, report: Report) -> Result<ReportAnswer, Problem> {
+        let now = self.store.environment().now();
+        if now.duration_since(report.observed_at).abs() > SKEW {
+            let detail = format!("the host's clock says {}, ours {now}", report.observed_at);
+            return Err(Problem::new(Kind::Conflict, detail).help("set the host's clock"));
+        }
+        match self.place(by.key, &report) {
+            Ok(Some(answer)) => return Ok(answer),
+            Ok(None) => {}
+            Err(Copied) => {
+                let reason = "a report did not follow the one before";
+                let ended = self.store.quarantine_agent(by.agent.id, reason).await?;
+                self.learn(&ended);
+                return Err(quarantined());
+            }
+        }
+        let (set, facts) = {
+            let known = self.known();
+            let it = known.get(&by.key);
+            (it.and_then(|it| it.package_set), it.and_then(|it| it.facts))
+        };
+        let mut need = Vec::new();
+        if set != Some(report.package_set) {
+            let is_here = self
+                .store
+                .observe(&by.actor(), by.agent.ci, report.package_set, report.observed_at)
+                .await?;
+            if is_here {
+                self.has(by.key, report.package_set);
+            } else {
+                need.push(Need::PackageSet);
+            }
+        }
+        if facts != Some(report.facts) {
+            need.push(Need::Facts);
+        }
+        let answer = ReportAnswer { need, interval: INTERVAL, now };
+        if let Some(it) = self.known().get_mut(&by.key)
+            && let Some((last, kept)) = &mut it.last
+            && *last == report
+        {
+            *kept = Some(answer.clone());
+        }
+        Ok(answer)
+    }
+
+    /// Takes a package set that was asked for.
+    async fn take_set(&self, by: &Believed, set: PackageSet) -> Result<(), Problem> {
+        let digest = self.store.add_package_set(&by.actor(), by.agent.tenant, set).await?;
+        let now = self.store.environment().now();
+        self.store.observe(&by.actor(), by.agent.ci, digest, now).await?;
+        self.has(by.key, digest);
+        Ok(())
+    }
+
+    fn has(&self, key: KeyHash, set: SetDigest) {
+        if let Some(it) = self.known().get_mut(&key) {
+            it.package_set = Some(set);
+        }
+        self.fleet.wake();
+    }
+}
+
+/// Somebody else speaks with this key.
+struct Copied;
+
+impl Believed {
+    const fn actor(&self) -> Actor {
+        Actor::Agent { agent: self.agent.id, tenant: self.agent.tenant, ci: self.agent.ci }
+    }
+}
+
+impl FromRequestParts<Arc<Agents>> for Believed {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, agents: &Arc<Agents>) -> Result<Self, Problem> {
+        let peer = parts.extensions.get::<Peer>().copied();
+        let key = peer.and_then(|Peer(key)| key).ok_or_else(stranger)?;
+        Ok(Self { key, agent: agents.believe(key).await? })
+    }
+}
+
+fn stranger() -> Problem {
+    Problem::new(Kind::Unauthenticated, "no agent that is believed has this key")
+        .help("let the host join: `patchwright agent join`, with a new token")
+}
+
+fn quarantined() -> Problem {
+    Problem::new(Kind::Conflict, "two hosts speak as this agent: neither is believed")
+        .help("find the copy (a cloned disk, a restored snapshot), then let the host join again")
+}
+
+/// The routes that agents use.
+fn routes() -> Router<Arc<Agents>> {
+    Router::new()
+        .route("/agent/v1/join", post(join))
+        .route("/agent/v1/renew", post(renew))
+        .route("/agent/v1/report", post(report))
+        .route("/agent/v1/package-set", put(package_set).layer(DefaultBodyLimit::max(LARGEST_SET)))
+        .route("/agent/v1/package-set/delta", post(delta))
+        .route("/agent/v1/facts", put(facts))
+        .fallback(async || Problem::not_found("page at this address"))
+}
+
+/// JSON, or a problem that says what is wrong with it.
+struct Body<T>(T);
+
+impl<T: serde::de::DeserializeOwned> axum::extract::FromRequest<Arc<Agents>> for Body<T> {
+    type Rejection = Problem;
+
+    async fn from_request(
+        request: axum::extract::Request,
+        agents: &Arc<Agents>,
+    ) -> Result<Self, Problem> {
+        let Json(value) = Json::from_request(request, agents).await.map_err(|rejection| {
+            let kind =
+                if rejection.status().as_u16() == 413 { Kind::TooLarge } else { Kind::Invalid };
+            Problem::new(kind, rejection.body_text())
+        })?;
+        Ok(Self(value))
+    }
+}
+
+async fn join(
+    State(agents): State<Arc<Agents>>,
+    Body(request): Body<JoinRequest>,
+) -> Result<(StatusCode, Json<Enrolled>), Problem> {
+    let wrong = |detail: String| Problem::new(Kind::Invalid, detail);
+    let name: Name = request.name.parse().map_err(|error| wrong(format!("name: {error}")))?;
+    let now = agents.store.environment().now();
+    let (certificate, key, expires_at) = agents
+        .authority
+        .sign(&request.csr, now, agents.random())
+        .map_err(|error| wrong(format!("csr: {error}")))?;
+    let secret = request.token.split('.').next().unwrap_or_default();
+    let joining = Joining { token: Secret::presented(secret), name, key, expires_at };
+    let (agent, replaced) = agents.store.join(joining).await?;
+    replaced.iter().for_each(|agent| agents.learn(agent));
+    let Agent { id, ci, .. } = agent;
+    Ok((StatusCode::CREATED, Json(Enrolled { agent: id, ci, certificate, expires_at })))
+}
+
+async fn renew(
+    State(agents): State<Arc<Agents>>,
+    by: Believed,
+    Body(request): Body<RenewRequest>,
+) -> Result<Json<Enrolled>, Problem> {
+    let now = agents.store.environment().now();
+    let (certificate, key, expires_at) = agents
+        .authority
+        .sign(&request.csr, now, agents.random())
+        .map_err(|error| Problem::new(Kind::Invalid, format!("csr: {error}")))?;
+    if key != by.key {
+        return Err(Problem::new(Kind::Conflict, "the request is under another key")
+            .help("renew under the same key; a new key joins with a new token"));
+    }
+    let agent = agents.store.renew_agent(&by.actor(), by.agent.id, expires_at).await?;
+    agents.learn(&agent);
+    Ok(Json(Enrolled { agent: agent.id, ci: agent.ci, certificate, expires_at }))
+}
+
+async fn report(
+    State(agents): State<Arc<Agents>>,
+    by: Believed,
+    Body(report): Body<Report>,
+) -> Result<Json<ReportAnswer>, Problem> {
+    agents.report(&by, report).await.map(Json)
+}
+
+async fn package_set(
+    State(agents): State<Arc<Agents>>,
+    by: Believed,
+    Body(set): Body<PackageSet>,
+) -> Result<StatusCode, Problem> {
+    agents.take_set(&by, set).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+async fn delta(
+    State(agents): State<Arc<Agents>>,
+    by: Believed,
+    Body(delta): Body<SetDelta>,
+) -> Result<StatusCode, Problem> {
+    let whole = || {
+        Problem::new(Kind::Conflict, "the difference begins or ends elsewhere")
+            .help("send the whole package set")
+    };
+    let base = agents.store.package_set(&by.actor(), by.agent.tenant, delta.base).await?;
+    let set = delta.apply(&base.ok_or_else(whole)?).map_err(|_| whole())?;
+    agents.take_set(&by, set).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+async fn facts(
+    State(agents): State<Arc<Agents>>,
+    by: Believed,
+    Body(facts): Body<Facts>,
+) -> Result<StatusCode, Problem> {
+    let digest = facts.digest();
+    agents.store.record_facts(&by.actor(), by.agent.ci, facts).await?;
+    if let Some(it) = agents.known().get_mut(&by.key) {
+        it.facts = Some(digest);
+    }
+    Ok(StatusCode::NO_CONTENT)
+}
