@@ -3,6 +3,7 @@
 mod check;
 mod data;
 mod failure;
+mod fleet_sim;
 mod ledger;
 mod text;
 mod up;
@@ -29,6 +30,8 @@ enum Command {
     Up(up::UpArgs),
     /// Join a control plane, and tell it what this host has installed.
     Agent(agent::AgentArgs),
+    /// Make load like that of many agents.
+    FleetSim(fleet_sim::FleetSimArgs),
     /// Verify the record of all that happened.
     Ledger(ledger::LedgerArgs),
     /// Compare versions as dpkg, rpm and apk do.
@@ -40,6 +43,7 @@ fn main() -> ExitCode {
         Command::Check(arguments) => check::run(&arguments),
         Command::Up(arguments) => up::run(&arguments),
         Command::Agent(arguments) => Ok(agent::main(&arguments)),
+        Command::FleetSim(arguments) => fleet_sim::run(&arguments),
         Command::Ledger(arguments) => Ok(ledger::run(&arguments, &mut stdout().lock())),
         Command::Version(arguments) => version::run(arguments, stdin().lock(), stdout().lock()),
     };
