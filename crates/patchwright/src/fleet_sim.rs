@@ -407,7 +407,7 @@ fn usage(pid: u32) -> Result<Usage> {
     Ok(Usage { cpu, resident: field(24).unwrap_or(0) * page })
 }
 
-/// SplitMix64: the same load from the same seed.
+/// `SplitMix64`: the same load from the same seed.
 struct Random(u64);
 
 impl Random {

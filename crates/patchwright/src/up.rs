@@ -347,13 +347,15 @@ async fn look(store: &Store, fleet: &Fleet, is_first: bool) -> Result<Option<Rep
     let now = store.environment().now();
     store.observe(&by, ci, digest, now).await.map_err(store_failed)?;
     fleet.wake();
-    while is_first {
+    if !is_first {
+        return Ok(None);
+    }
+    loop {
         if let Some(check) = store.check(&by, ci).await.map_err(store_failed)? {
             return Ok(Some(Report { runtime, ..check.report }));
         }
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
-    Ok(None)
 }
 
 /// This machine as a configuration item of the provider; the one there is, where there is one.

@@ -11,6 +11,7 @@
 #[allow(dead_code, reason = "its benches use more of it")]
 mod synthetic;
 
+use std::fmt::Write as _;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
@@ -161,9 +162,9 @@ async fn fill(
             let (ci, owner) = (CiId::new(now, random), tenants[(set * 8 + tenant % 8) % TENANTS]);
             let at = now.as_microsecond();
             let comma = if cis.is_empty() { "" } else { "," };
-            cis += &format!("{comma}('{ci}','{owner}','vm','vm-{number}',{at},1)");
+            write!(cis, "{comma}('{ci}','{owner}','vm','vm-{number}',{at},1)")?;
             let digest = digests[set];
-            observed += &format!("{comma}('{ci}','{owner}','{digest}',{at},{at},0)");
+            write!(observed, "{comma}('{ci}','{owner}','{digest}',{at},{at},0)")?;
         }
         let mut tx = pool.begin().await?;
         for statement in [

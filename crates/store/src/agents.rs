@@ -375,16 +375,15 @@ async fn join(tx: &mut Tx<'_>, joining: &Joining) -> Result<(Agent, Vec<Agent>),
     let row = row.ok_or_else(unknown)?;
     let token: JoinTokenId = parsed(&row, "id")?;
     let tenant: TenantId = parsed(&row, "tenant_id")?;
-    let ci = match parsed_or_none::<CiId>(&row, "ci_id")? {
-        Some(id) => cis::find(&mut *tx.connection, Some(tenant), id).await?.id,
-        None => {
-            let labels: String = get(&row, "labels")?;
-            let labels = serde_json::from_str(&labels)
-                .map_err(|error| StoreError::Corrupt { what: format!("labels: {error}") })?;
-            let (class, name) = (parsed(&row, "class")?, joining.name.clone());
-            let new = NewCi { tenant, class, name, labels };
-            cis::create(tx, &Actor::System, &new).await?.id
-        }
+    let ci = if let Some(id) = parsed_or_none::<CiId>(&row, "ci_id")? {
+        cis::find(&mut *tx.connection, Some(tenant), id).await?.id
+    } else {
+        let labels: String = get(&row, "labels")?;
+        let labels = serde_json::from_str(&labels)
+            .map_err(|error| StoreError::Corrupt { what: format!("labels: {error}") })?;
+        let (class, name) = (parsed(&row, "class")?, joining.name.clone());
+        let new = NewCi { tenant, class, name, labels };
+        cis::create(tx, &Actor::System, &new).await?.id
     };
     let before =
         sqlx::query(select!("WHERE ci_id = $1 AND state <> 'revoked' AND state <> 'replaced'"))

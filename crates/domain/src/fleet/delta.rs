@@ -30,12 +30,12 @@ impl SetDelta {
     /// What makes `new` of `base`; `None` where they differ in more than packages and kernels.
     pub fn between(base: &PackageSet, new: &PackageSet) -> Option<Self> {
         let (old, fresh) = (base.inventory(), new.inventory());
-        let bare = |inventory: &Inventory| Inventory {
+        let without = |inventory: &Inventory| Inventory {
             packages: Vec::new(),
             installed_kernels: Vec::new(),
             ..inventory.clone()
         };
-        if base.choice() != new.choice() || bare(old) != bare(fresh) {
+        if base.choice() != new.choice() || without(old) != without(fresh) {
             return None;
         }
         // Both are sorted: a package that is not in the other is removed or added.

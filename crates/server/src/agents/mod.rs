@@ -210,12 +210,11 @@ impl Agents {
     /// The agent behind a key, where it is believed.
     async fn believe(&self, key: KeyHash) -> Result<Agent, Problem> {
         let found = self.known().get(&key).map(|known| known.agent.clone());
-        let agent = match found {
-            Some(agent) => agent,
-            None => {
-                let known = self.store.agent_by_key(key).await?.ok_or_else(stranger)?;
-                self.remember(known)
-            }
+        let agent = if let Some(agent) = found {
+            agent
+        } else {
+            let known = self.store.agent_by_key(key).await?.ok_or_else(stranger)?;
+            self.remember(known)
         };
         if agent.expires_at <= self.store.environment().now() {
             return Err(stranger());
@@ -389,7 +388,9 @@ async fn join(
     let secret = request.token.split('.').next().unwrap_or_default();
     let joining = Joining { token: Secret::presented(secret), name, key, expires_at };
     let (agent, replaced) = agents.store.join(joining).await?;
-    replaced.iter().for_each(|agent| agents.learn(agent));
+    for agent in &replaced {
+        agents.learn(agent);
+    }
     let Agent { id, ci, .. } = agent;
     Ok((StatusCode::CREATED, Json(Enrolled { agent: id, ci, certificate, expires_at })))
 }

@@ -77,7 +77,7 @@ impl Exposure {
 
     pub(super) fn take(&mut self, news: News) {
         self.sets.extend(news.sets);
-        for system in news.systems {
+        for system in &news.systems {
             self.observe(system);
         }
         for ci in news.retired {
@@ -88,19 +88,18 @@ impl Exposure {
         self.read_until = Some(news.until);
     }
 
-    fn observe(&mut self, system: ObservedSystem) {
-        let ObservedSystem { ci, tenant, digest } = system;
+    fn observe(&mut self, system: &ObservedSystem) {
+        let ObservedSystem { ci, tenant, digest } = *system;
         if self.systems.get(&ci).is_some_and(|(_, known)| *known == digest) {
             return;
         }
         let Some(set) = self.sets.get(&digest) else { return };
-        let vm = match self.systems.get(&ci) {
-            Some(&(vm, _)) => vm,
-            None => {
-                let fleet = &mut self.fleet;
-                let owner = *self.tenants.entry(tenant).or_insert_with(|| fleet.add_tenant());
-                self.fleet.enrol(owner)
-            }
+        let vm = if let Some(&(vm, _)) = self.systems.get(&ci) {
+            vm
+        } else {
+            let fleet = &mut self.fleet;
+            let owner = *self.tenants.entry(tenant).or_insert_with(|| fleet.add_tenant());
+            self.fleet.enrol(owner)
         };
         self.fleet.observe(vm, set);
         self.systems.insert(ci, (vm, digest));
@@ -124,23 +123,11 @@ impl Missing {
             sets: HashMap::new(),
             retired: Vec::new(),
         };
-        match self.since {
-            Some(since) => {
-                news.systems = store.systems_observed_since(since).await?;
-                news.retired = store.cis_retired_since(since).await?;
-            }
-            None => {
-                let mut after = None;
-                loop {
-                    let chunk = store.systems(after, CHUNK).await?;
-                    after = chunk.last().map(|system| system.ci);
-                    let is_last = chunk.len() < CHUNK as usize;
-                    news.systems.extend(chunk);
-                    if is_last {
-                        break;
-                    }
-                }
-            }
+        if let Some(since) = self.since {
+            news.systems = store.systems_observed_since(since).await?;
+            news.retired = store.cis_retired_since(since).await?;
+        } else {
+            news.systems = all_systems(store).await?;
         }
         for system in &news.systems {
             let key = system.digest;
@@ -153,5 +140,18 @@ impl Missing {
             }
         }
         Ok(news)
+    }
+}
+
+async fn all_systems(store: &Store) -> Result<Vec<ObservedSystem>, StoreError> {
+    let (mut all, mut after) = (Vec::new(), None);
+    loop {
+        let chunk = store.systems(after, CHUNK).await?;
+        after = chunk.last().map(|system| system.ci);
+        let is_last = chunk.len() < CHUNK as usize;
+        all.extend(chunk);
+        if is_last {
+            return Ok(all);
+        }
     }
 }

@@ -1,6 +1,7 @@
 //! What package sets lack, and how the systems that have them stand.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 use domain::check::{Report, Status};
 use domain::cloud::{CiId, EventKind, TenantId};
@@ -253,12 +254,11 @@ pub(crate) async fn apply(tx: &mut Tx<'_>, at_most: u16) -> Result<u64, StoreErr
     for row in &rows {
         let ci: CiId = parsed(row, "ci_id")?;
         let key = (parsed(row, "tenant_id")?, parsed(row, "digest")?);
-        if !checks.contains_key(&key) {
-            checks.insert(key, load(tx, key.0, key.1).await?);
-        }
-        if let Some(checked) = checks.get(&key) {
-            findings::apply(tx, ci, get(row, "version")?, checked).await?;
-        }
+        let checked = match checks.entry(key) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(new) => new.insert(load(tx, key.0, key.1).await?),
+        };
+        findings::apply(tx, ci, get(row, "version")?, checked).await?;
         // Raised again since: then it stays, and is looked at again.
         let pending: i64 = get(row, "pending")?;
         sqlx::query("UPDATE systems SET pending = pending - $1 WHERE ci_id = $2")
