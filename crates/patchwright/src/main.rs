@@ -7,6 +7,7 @@ mod fleet_sim;
 mod ledger;
 mod text;
 mod up;
+mod user;
 mod version;
 
 use std::io::{stdin, stdout};
@@ -34,6 +35,8 @@ enum Command {
     FleetSim(fleet_sim::FleetSimArgs),
     /// Verify the record of all that happened.
     Ledger(ledger::LedgerArgs),
+    /// Keep people from the machine itself, for when nobody can sign in.
+    User(user::UserArgs),
     /// Compare versions as dpkg, rpm and apk do.
     Version(version::VersionArgs),
 }
@@ -45,6 +48,7 @@ fn main() -> ExitCode {
         Command::Agent(arguments) => Ok(agent::main(&arguments)),
         Command::FleetSim(arguments) => fleet_sim::run(&arguments),
         Command::Ledger(arguments) => Ok(ledger::run(&arguments, &mut stdout().lock())),
+        Command::User(arguments) => user::run(&arguments),
         Command::Version(arguments) => version::run(arguments, stdin().lock(), stdout().lock()),
     };
     outcome.unwrap_or_else(|error| failure::report(&error))

@@ -110,7 +110,7 @@ async fn up(arguments: &UpArgs) -> Result<()> {
         let help = error.help();
         helped(error, help)
     })?;
-    let store = open_store(arguments, &data).await?;
+    let store = open_store(arguments.database.as_deref(), &data).await?;
     let master = Arc::new(master);
     let recorder = Recorder::open(store.clone(), &master, data.join("ledger"))
         .await
@@ -252,12 +252,12 @@ fn make_private(data: &Path) -> Result<()> {
     })
 }
 
-async fn open_store(arguments: &UpArgs, data: &Path) -> Result<Store> {
+pub(crate) async fn open_store(database: Option<&str>, data: &Path) -> Result<Store> {
     let failed = |error: StoreError| {
         let help = error.help().unwrap_or("see what the database says, then try again");
         helped(anyhow!(error).context("cannot open the database"), help)
     };
-    let database = match &arguments.database {
+    let database = match database {
         Some(address) => address.parse().map_err(failed)?,
         None => Database::file(&data.join("patchwright.db")),
     };
@@ -279,7 +279,7 @@ async fn found(app: &App, store: &Store) -> Result<Option<String>> {
 }
 
 /// 100 random bits in five words.
-fn new_password() -> Result<String> {
+pub(crate) fn new_password() -> Result<String> {
     let mut bytes = [0; 20];
     getrandom::fill(&mut bytes).map_err(|error| anyhow!("no random numbers: {error}"))?;
     let letters: Vec<u8> = bytes.iter().map(|byte| LETTERS[usize::from(byte & 31)]).collect();
@@ -405,7 +405,7 @@ async fn interrupted() -> Result<()> {
     }
 }
 
-fn store_failed(error: StoreError) -> anyhow::Error {
+pub(crate) fn store_failed(error: StoreError) -> anyhow::Error {
     match error.help() {
         Some(help) => helped(error, help),
         None => error.into(),

@@ -138,3 +138,32 @@ fn what_up_makes_is_for_its_owner_alone() {
         );
     }
 }
+
+#[test]
+fn a_lost_password_is_replaced_from_the_machine_itself() {
+    let directory = tempfile::tempdir().unwrap();
+    let data = directory.path().join("data");
+    let reset = |login: &str, data: &std::path::Path| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_patchwright"));
+        command.args(["user", "reset", login, "--data"]).arg(data).output().unwrap()
+    };
+    let early = reset("admin", &data);
+    assert!(String::from_utf8_lossy(&early.stderr).contains("there is no control plane"));
+    let up = Up::start(&data);
+    let token = up.sign_in();
+
+    let done = reset("admin", &data);
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    let told = String::from_utf8(done.stdout).unwrap();
+    let password = told.split_whitespace().nth(3).unwrap();
+
+    let sign_in = |password: &str| {
+        let body = json!({ "login": "admin", "password": password });
+        up.ask("", "POST", "/session", &body, "").unwrap().0
+    };
+    assert_eq!([sign_in(up::PASSWORD), sign_in(password)], [401, 201]);
+    let (status, _) = up.ask(&token, "GET", "/cis", &Value::Null, "").unwrap();
+    assert_eq!(status, 401, "sessions of before have ended");
+    let nobody = reset("nobody", &data);
+    assert!(String::from_utf8_lossy(&nobody.stderr).contains("there is no user `nobody`"));
+}

@@ -138,6 +138,16 @@ impl App {
     }
 }
 
+/// The hash of a new password.
+///
+/// # Errors
+/// If the password is not fit.
+pub fn hash_password(store: &Store, password: &str) -> Result<store::PasswordHash, Problem> {
+    let mut salt = [0; 16];
+    store.environment().fill(&mut salt);
+    passwords::hash_new(password, &salt)
+}
+
 /// The API as OpenAPI 3.1, in JSON.
 pub fn openapi() -> String {
     let (_, document) = api::routes();

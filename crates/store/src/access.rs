@@ -96,6 +96,16 @@ pub enum Whose {
     Anybodys,
 }
 
+impl Whose {
+    /// The one user meant, or none for anybody.
+    fn user(self, by: &Actor) -> String {
+        match self {
+            Self::Own => by.id(),
+            Self::Anybodys => String::new(),
+        }
+    }
+}
+
 /// Who stands behind a session or a token.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Identity {
@@ -221,12 +231,18 @@ pub(crate) async fn create_token(
     Ok((token, secret))
 }
 
-/// Ends all sessions and tokens of a person.
-pub(crate) async fn end_all(tx: &mut Tx<'_>, user: UserId) -> Result<(), StoreError> {
+/// Ends all sessions of a person.
+pub(crate) async fn end_sessions(tx: &mut Tx<'_>, user: UserId) -> Result<(), StoreError> {
     sqlx::query("DELETE FROM sessions WHERE user_id = $1")
         .bind(user.to_string())
         .execute(&mut *tx.connection)
         .await?;
+    Ok(())
+}
+
+/// Ends all sessions and tokens of a person.
+pub(crate) async fn end_all(tx: &mut Tx<'_>, user: UserId) -> Result<(), StoreError> {
+    end_sessions(tx, user).await?;
     sqlx::query("UPDATE tokens SET revoked_at = COALESCE(revoked_at, $1) WHERE user_id = $2")
         .bind(tx.now.as_microsecond())
         .bind(user.to_string())
@@ -262,10 +278,7 @@ pub(crate) async fn revoke_token(
     .bind(id.to_string())
     .bind(low)
     .bind(high)
-    .bind(match whose {
-        Whose::Own => by.id(),
-        Whose::Anybodys => String::new(),
-    })
+    .bind(whose.user(by))
     .fetch_optional(&mut *tx.connection)
     .await?;
     let token = row.as_ref().map_or_else(|| Err(StoreError::not_found("token", &id)), read)?;
@@ -282,20 +295,23 @@ pub(crate) async fn revoke_token(
 
 pub(crate) async fn tokens(
     pool: &AnyPool,
-    scope: Option<TenantId>,
+    by: &Actor,
+    whose: Whose,
     request: &PageRequest,
 ) -> Result<Page<Token>, StoreError> {
-    let (low, high) = range(scope);
+    let (low, high) = range(by.scope());
     let (tenant, id) = request.place();
     let rows = sqlx::query(
         "SELECT id, tenant_id, user_id, name, access, created_at, expires_at, revoked_at
          FROM tokens WHERE tenant_id BETWEEN $1 AND $2 AND (tenant_id, id) > ($3, $4)
-         ORDER BY tenant_id, id LIMIT $5",
+             AND ($5 = '' OR user_id = $5)
+         ORDER BY tenant_id, id LIMIT $6",
     )
     .bind(low)
     .bind(high)
     .bind(tenant)
     .bind(id)
+    .bind(whose.user(by))
     .bind(request.fetched())
     .fetch_all(pool)
     .await?;

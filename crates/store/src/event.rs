@@ -1,13 +1,14 @@
 //! Events: what happened, kept in the commit in which it happened, then given a place in the
 //! ledger.
 
+use std::fmt::Write as _;
 use std::sync::{Mutex, PoisonError};
 
 use domain::cloud::{EventId, EventKind, Id, TenantId};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use sqlx::any::AnyRow;
-use sqlx::{AnyPool, Row};
+use sqlx::{AnyPool, AssertSqlSafe, Row};
 
 use crate::actor::Actor;
 use crate::error::StoreError;
@@ -55,32 +56,64 @@ pub struct Event {
     pub sequence: Option<u64>,
 }
 
+/// Rows of one statement, the most first: few different statements serve any number of events.
+const ROWS: [usize; 3] = [64, 8, 1];
+
+/// Columns of a row.
+const COLUMNS: usize = 11;
+
+/// Keeps events in their order.
 pub(crate) async fn insert(tx: &mut Tx<'_>, events: Vec<NewEvent>) -> Result<(), StoreError> {
+    let mut left = events.as_slice();
+    for rows in ROWS {
+        while left.len() >= rows {
+            let (now, later) = left.split_at(rows);
+            insert_rows(tx, now).await?;
+            left = later;
+        }
+    }
+    Ok(())
+}
+
+async fn insert_rows(tx: &mut Tx<'_>, events: &[NewEvent]) -> Result<(), StoreError> {
+    let mut query = sqlx::query(AssertSqlSafe(insert_text(events.len())));
     for event in events {
         let id = tx.event_ids.next(tx.now, tx.random());
         let salt: [u8; 32] = tx.random();
         let payload = serde_json::to_vec(&event.payload)
             .map_err(|error| StoreError::Corrupt { what: format!("payload of {id}: {error}") })?;
-        sqlx::query(
-            "INSERT INTO events
-             (id, tenant_id, at, clock, kind, actor, role, object, object_version, payload, salt)
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
-        )
-        .bind(id.to_string())
-        .bind(event.tenant.to_string())
-        .bind(tx.now.as_microsecond())
-        .bind(tx.event_ids.clock.as_str())
-        .bind(event.kind.as_str())
-        .bind(event.by.id())
-        .bind(event.by.role_word())
-        .bind(event.object)
-        .bind(event.version)
-        .bind(payload)
-        .bind(salt.to_vec())
-        .execute(&mut *tx.connection)
-        .await?;
+        query = query
+            .bind(id.to_string())
+            .bind(event.tenant.to_string())
+            .bind(tx.now.as_microsecond())
+            .bind(tx.event_ids.clock.as_str())
+            .bind(event.kind.as_str())
+            .bind(event.by.id())
+            .bind(event.by.role_word())
+            .bind(event.object.as_str())
+            .bind(event.version)
+            .bind(payload)
+            .bind(salt.to_vec());
     }
+    query.execute(&mut *tx.connection).await?;
     Ok(())
+}
+
+/// The statement for so many rows.
+fn insert_text(rows: usize) -> String {
+    let mut text = "INSERT INTO events
+        (id, tenant_id, at, clock, kind, actor, role, object, object_version, payload, salt) VALUES "
+        .to_owned();
+    for row in 0..rows {
+        text.push_str(if row == 0 { "(" } else { ", (" });
+        for column in 0..COLUMNS {
+            let comma = if column == 0 { "" } else { ", " };
+            // Writing into a string cannot fail.
+            let _ = write!(text, "{comma}${}", row * COLUMNS + column + 1);
+        }
+        text.push(')');
+    }
+    text
 }
 
 /// Ids of events, in the order in which one process makes them, also within a millisecond and when

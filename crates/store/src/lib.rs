@@ -327,9 +327,31 @@ impl Store {
             .await
     }
 
-    /// The tokens that the actor may see.
-    pub async fn tokens(&self, by: &Actor, page: &PageRequest) -> Result<Page<Token>, StoreError> {
-        access::tokens(&self.pool, by.scope(), page).await
+    /// The actor's tokens, or those of everybody whom it may see.
+    pub async fn tokens(
+        &self,
+        by: &Actor,
+        whose: Whose,
+        page: &PageRequest,
+    ) -> Result<Page<Token>, StoreError> {
+        access::tokens(&self.pool, by, whose, page).await
+    }
+
+    /// Gives a person another password and ends its sessions; its tokens stay.
+    pub async fn set_password(
+        &self,
+        by: &Actor,
+        login: &Login,
+        password: PasswordHash,
+    ) -> Result<User, StoreError> {
+        self.write((by.clone(), login.clone(), password), |tx, (by, login, password)| {
+            Box::pin(async move {
+                let user = people::set_password(tx, by, login, password).await?;
+                access::end_sessions(tx, user.id).await?;
+                Ok(user)
+            })
+        })
+        .await
     }
 
     /// Who stands behind a secret now, if anybody.

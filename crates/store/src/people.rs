@@ -148,6 +148,37 @@ pub(crate) async fn disable(tx: &mut Tx<'_>, by: &Actor, id: UserId) -> Result<U
     Ok(user)
 }
 
+/// Gives a person another password.
+pub(crate) async fn set_password(
+    tx: &mut Tx<'_>,
+    by: &Actor,
+    login: &Login,
+    password: &PasswordHash,
+) -> Result<User, StoreError> {
+    let (low, high) = range(by.scope());
+    let row = sqlx::query(
+        "UPDATE users SET password = $1, version = version + 1
+         WHERE login = $2 AND tenant_id BETWEEN $3 AND $4 AND disabled_at IS NULL
+         RETURNING id, tenant_id, login, name, role, password, disabled_at, created_at, version",
+    )
+    .bind(password.0.as_str())
+    .bind(login.as_str())
+    .bind(low)
+    .bind(high)
+    .fetch_optional(&mut *tx.connection)
+    .await?;
+    let user = row.as_ref().map_or_else(|| Err(StoreError::not_found("user", login)), read)?;
+    tx.record(NewEvent {
+        tenant: user.tenant,
+        kind: EventKind::UserAltered,
+        by: by.clone(),
+        object: user.id.to_string(),
+        version: user.version,
+        payload: json!({ "login": user.login, "password": "replaced" }),
+    });
+    Ok(user)
+}
+
 pub(crate) async fn list(
     pool: &AnyPool,
     scope: Option<TenantId>,

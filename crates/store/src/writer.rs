@@ -206,7 +206,8 @@ impl Worker {
         }
     }
 
-    /// Runs each request behind a savepoint; those that are refused are answered at once.
+    /// Runs each request behind a savepoint; those that are refused are answered at once. Then keeps
+    /// what the others recorded, all of it together.
     async fn run(
         &self,
         connection: &mut PoolConnection<Any>,
@@ -215,47 +216,54 @@ impl Worker {
     ) -> Result<(), StoreError> {
         sqlx::raw_sql(self.engine.begin()).execute(&mut **connection).await?;
         let now = self.environment.now();
+        let mut events = Vec::new();
+        let mut savepoint = "SAVEPOINT request";
         for mut request in batch.drain(..) {
-            match self.run_one(connection, &mut *request, now).await {
-                Ok(Ok(())) => done.push(request),
+            match self.run_one(connection, &mut *request, now, savepoint).await {
+                Ok(Ok(recorded)) => {
+                    events.extend(recorded);
+                    done.push(request);
+                }
                 Ok(Err(refused)) => request.answer(Err(refused)),
                 Err(broken) => {
                     request.answer(Err(told(&broken)));
                     return Err(broken);
                 }
             }
+            // One way to the database instead of two.
+            savepoint = "RELEASE SAVEPOINT request; SAVEPOINT request";
         }
-        Ok(())
+        let mut tx = self.transaction(connection, now);
+        event::insert(&mut tx, events).await
     }
 
-    /// Outside: whether the transaction can go on. Inside: whether the request was refused, which
-    /// leaves no trace of it.
+    fn transaction<'c>(&'c self, connection: &'c mut AnyConnection, now: Timestamp) -> Tx<'c> {
+        Tx {
+            connection,
+            now,
+            event_ids: &self.event_ids,
+            environment: &*self.environment,
+            events: Vec::new(),
+        }
+    }
+
+    /// Outside: whether the transaction can go on. Inside: what was recorded, or why the request was
+    /// refused, which leaves no trace of it. The savepoint is left as it is.
     async fn run_one(
         &self,
         connection: &mut PoolConnection<Any>,
         request: &mut dyn Request,
         now: Timestamp,
-    ) -> Result<Result<(), StoreError>, StoreError> {
-        sqlx::raw_sql("SAVEPOINT request").execute(&mut **connection).await?;
-        let mut tx = Tx {
-            connection: &mut *connection,
-            now,
-            event_ids: &self.event_ids,
-            environment: &*self.environment,
-            events: Vec::new(),
-        };
-        let mut outcome = request.run(&mut tx).await;
-        if outcome.is_ok() {
-            let events = std::mem::take(&mut tx.events);
-            outcome = event::insert(&mut tx, events).await;
-        }
-        if outcome.is_err() {
-            sqlx::raw_sql("ROLLBACK TO SAVEPOINT request").execute(&mut **connection).await?;
-        }
-        sqlx::raw_sql("RELEASE SAVEPOINT request").execute(&mut **connection).await?;
-        match outcome {
-            Err(error) if error.is_fatal() => Err(error),
-            outcome => Ok(outcome),
+        savepoint: &'static str,
+    ) -> Result<Result<Vec<NewEvent>, StoreError>, StoreError> {
+        sqlx::raw_sql(savepoint).execute(&mut **connection).await?;
+        let mut tx = self.transaction(&mut *connection, now);
+        match request.run(&mut tx).await {
+            Ok(()) => Ok(Ok(std::mem::take(&mut tx.events))),
+            Err(error) => {
+                sqlx::raw_sql("ROLLBACK TO SAVEPOINT request").execute(&mut **connection).await?;
+                if error.is_fatal() { Err(error) } else { Ok(Err(error)) }
+            }
         }
     }
 

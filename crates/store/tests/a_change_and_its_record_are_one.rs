@@ -175,7 +175,8 @@ async fn what_opens_a_door_ends_in_time(world: World) {
     world.store.disable_user(&store::Actor::System, root.id).await.unwrap();
     assert_eq!(world.store.identify(&secret).await.unwrap(), None);
     assert_eq!(world.store.user_by_login(&root.login).await.unwrap(), None);
-    let tokens = world.store.tokens(&world.admin, &PageRequest { after: None, limit: 9 }).await;
+    let all = PageRequest { after: None, limit: 9 };
+    let tokens = world.store.tokens(&world.admin, Whose::Anybodys, &all).await;
     assert!(!format!("{tokens:?}").contains(of_token.reveal()));
 }
 

@@ -75,15 +75,23 @@ impl From<store::Token> for Token {
     }
 }
 
-/// List the tokens that one may see.
+/// List one's own tokens, or everybody's where one keeps the people.
 #[utoipa::path(get, path = "/tokens", tag = "tokens", params(Paging),
     responses((status = 200, body = Listed<Token>), Problems))]
 async fn list(
     State(app): State<App>,
+    caller: Caller,
     By(by): By<{ Action::TokenRead as usize }>,
     Query(paging): Query<Paging>,
 ) -> Result<Json<Listed<Token>>, Problem> {
-    Ok(Json(Listed::of(app.store.tokens(&by, &paging.request()?).await?)))
+    let whose = whose(&app, &caller);
+    Ok(Json(Listed::of(app.store.tokens(&by, whose, &paging.request()?).await?)))
+}
+
+/// Whose tokens somebody may see and take back.
+fn whose(app: &App, caller: &Caller) -> Whose {
+    let may_all = app.gate.permits(caller, Action::TokenRevokeAny);
+    if may_all { Whose::Anybodys } else { Whose::Own }
 }
 
 /// Make a token for oneself.
@@ -110,7 +118,6 @@ async fn revoke(
     By(by): By<{ Action::TokenRevoke as usize }>,
     Path(id): Path<TokenId>,
 ) -> Result<Json<Token>, Problem> {
-    let may_all = app.gate.permits(&caller, Action::TokenRevokeAny);
-    let whose = if may_all { Whose::Anybodys } else { Whose::Own };
+    let whose = whose(&app, &caller);
     Ok(Json(app.store.revoke_token(&by, whose, id).await?.into()))
 }
