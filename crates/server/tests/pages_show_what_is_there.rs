@@ -85,6 +85,21 @@ async fn names_are_text_and_never_markup() {
     }
     let page = world.ask(&token, "GET", &format!("/cis/{}", ci.id), None).await;
     assert!(page.text.contains("whether it is at its latest is unknown"), "{}", page.text);
+
+    // What a system says it has installed is no more trustworthy than a name.
+    let owner = world.token(tenant, Role::TenantOwner, Access::Write).await;
+    let body = serde_json::json!({ "osv": support::osv("<b>X", HOSTILE, "2"), "note": HOSTILE });
+    let brought = world.ask(&owner, "POST", "/api/v1/advisories", Some(body)).await;
+    assert_eq!(brought.status, 201, "{}", brought.text);
+    world.observe(ci.id, tenant, &[(HOSTILE, "1")]).await;
+    world.check_fleet().await;
+    let patches = world.ask(&token, "GET", "/api/v1/patches", None).await.json();
+    let patch = format!("/patches/{}", patches["items"][0]["id"].as_str().unwrap());
+    for path in ["/patches".to_owned(), patch, format!("/cis/{}", ci.id)] {
+        let page = world.ask(&token, "GET", &path, None).await;
+        assert_eq!(page.status, 200, "{path}: {}", page.text);
+        assert!(page.text.contains("&lt;img") && !page.text.contains("<img"), "{path}");
+    }
 }
 
 #[tokio::test]
@@ -100,9 +115,18 @@ async fn a_tenants_pages_hold_nothing_of_anothers() {
         labels: store::Labels::new(),
     };
     let ci = world.store.create_ci(&world.admin, None, new).await.unwrap();
+    let of_b = world.token(b, Role::TenantOwner, Access::Write).await;
+    let body = serde_json::json!({ "osv": support::osv(CANARY, CANARY, "2") });
+    world.ask(&of_b, "POST", "/api/v1/advisories", Some(body)).await;
+    world.observe(ci.id, b, &[(CANARY, "1")]).await;
+    world.check_fleet().await;
+    let patches = world.ask(&of_b, "GET", "/api/v1/patches", None).await.json();
+    let patch = patches["items"][0]["id"].as_str().unwrap();
+    let page = world.ask(&token, "GET", &format!("/patches/{patch}"), None).await;
+    assert_eq!(page.status, 404, "{}", page.text);
     world.recorder.finish().await.unwrap();
 
-    for path in ["/", "/cis", "/ledger"] {
+    for path in ["/", "/cis", "/patches", "/ledger"] {
         let page = world.ask(&token, "GET", path, None).await;
         assert_eq!(page.status, 200, "{path}");
         for foreign in [CANARY, &b.to_string(), &ci.id.to_string()] {

@@ -1,7 +1,7 @@
 //! The pages about patches: which are missing, and where.
 
 use std::cmp::Reverse;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use axum::extract::State;
 use domain::cloud::PatchId;
@@ -10,13 +10,16 @@ use maud::{Markup, html};
 use serde::Deserialize;
 use store::{FindingFilter, PageRequest};
 
-use super::pages::{ROWS, age};
+use super::pages::{ROWS, age, cves};
 use super::{Refusal, elsewhere, page, pass};
 use crate::App;
 use crate::api::{Path, Query};
 use crate::caller::Caller;
 use crate::gate::Action;
 use crate::problem::{Kind, Problem};
+
+/// CVE ids shown of a patch; kernels fix thousands.
+const CVES: usize = 60;
 
 /// Which part of a list.
 #[derive(Debug, Default, Deserialize)]
@@ -45,7 +48,10 @@ pub(super) async fn patches(
     let by = pass(&app, caller, Action::FindingRead)?;
     let list = app.store.patches(&by, &part.request(store::LONGEST_PAGE)?).await?;
     let mut patches = list.items;
-    patches.sort_by_key(|patch| (Reverse(patch.priority), Reverse(patch.items)));
+    patches.sort_by(|a, b| {
+        let rank = |it: &store::Patch| (Reverse(it.priority), Reverse(it.items));
+        rank(a).cmp(&rank(b)).then_with(|| a.source.cmp(&b.source))
+    });
     Ok(page(
         "/patches",
         "Patches",
@@ -96,7 +102,7 @@ pub(super) async fn patch(
     for finding in &list.items {
         names.insert(finding.ci, app.store.ci(&by, finding.ci).await?.name);
     }
-    let cves: std::collections::BTreeSet<&str> =
+    let fixes: BTreeSet<&str> =
         list.items.iter().flat_map(|it| &it.patch.cves).map(String::as_str).collect();
     let now = app.store.environment().now();
     Ok(page(
@@ -106,9 +112,9 @@ pub(super) async fn patch(
             h1 { (patch.source) " " span.mono { (patch.candidate) } }
             p.lead { span class=(patch.priority) { (patch.priority) } " · " (patch.release) " · missing on "
                 (patch.items) @if patch.items == 1 { " item" } @else { " items" } }
-            @if !cves.is_empty() {
+            @if !fixes.is_empty() {
                 h2 { "It fixes" }
-                p.mono { @for cve in &cves { (cve) " " } }
+                p { (cves(fixes.iter().copied(), CVES)) }
             }
             h2 { "Missing on" }
             div.wide { table {

@@ -1,5 +1,7 @@
 //! The pages.
 
+use std::cmp::Reverse;
+
 use axum::extract::State;
 use domain::check::{Report, Status};
 use domain::cloud::{CiId, Class};
@@ -230,7 +232,7 @@ pub(super) async fn ci(
 /// What the item lacks, the most urgent first.
 fn missing_patches(known: &[Finding], now: Timestamp) -> Markup {
     let mut open: Vec<_> = known.iter().filter(|it| it.state == FindingState::Open).collect();
-    open.sort_by_key(|it| (std::cmp::Reverse(it.patch.priority), it.first_seen_at));
+    open.sort_by_key(|it| (Reverse(it.patch.priority), it.first_seen_at, &it.patch.source));
     html! {
         @if !open.is_empty() {
             h2 { "Missing patches" }
@@ -259,10 +261,7 @@ fn row(finding: &Finding, now: Timestamp) -> Markup {
                 @if patch.held { span.quiet { " (held)" } }
             }
             td.mono { (patch.installed) " → " (patch.candidate) }
-            td.mono {
-                @for cve in patch.cves.iter().take(3) { (cve) " " }
-                @if patch.cves.len() > 3 { span.quiet { "and " (patch.cves.len() - 3) " more" } }
-            }
+            td { (cves(patch.cves.iter().map(String::as_str), 3)) }
             td.quiet {
                 (patch.reason)
                 @if let Some(acceptance) = &finding.acceptance {
@@ -278,10 +277,19 @@ fn row(finding: &Finding, now: Timestamp) -> Markup {
     }
 }
 
+/// The first of some ids, and how many more there are.
+pub(super) fn cves<'a>(all: impl ExactSizeIterator<Item = &'a str>, shown: usize) -> Markup {
+    let more = all.len().saturating_sub(shown);
+    html! {
+        @for cve in all.take(shown) { span class="mono whole" { (cve) } " " }
+        @if more > 0 { span.quiet { "and " (more) " more" } }
+    }
+}
+
 /// What it lacked before.
 fn ended(known: &[Finding], now: Timestamp) -> Markup {
     let mut ended: Vec<_> = known.iter().filter(|it| it.closed_at.is_some()).collect();
-    ended.sort_by_key(|it| std::cmp::Reverse(it.closed_at));
+    ended.sort_by_key(|it| Reverse(it.closed_at));
     html! {
         @if !ended.is_empty() {
             h2 { "No longer missing" }
