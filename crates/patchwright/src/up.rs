@@ -13,7 +13,7 @@ use anyhow::{Context as _, Result, anyhow};
 use clap::Args;
 use domain::check::Report;
 use domain::cloud::{CiId, Class, Login, PROVIDER, Role};
-use server::{Agents, App, Fleet, Recorder, RecorderError};
+use server::{Agents, App, Fleet, Recorder, RecorderError, Tls};
 use store::{
     Actor, CiFilter, Database, Labels, MasterKey, NewCi, PageRequest, Store, StoreError, System,
 };
@@ -42,7 +42,7 @@ const LETTERS: &[u8; 32] = b"abcdefghijkmnpqrstuvwxyz23456789";
 /// Start the control plane on this machine, and check it.
 ///
 /// Makes what is missing: the data directory, keys, the database, the first person. Listens on
-/// loopback, because it speaks no TLS itself: put a proxy that does in front for others.
+/// loopback, unless it is given a certificate.
 #[derive(Debug, Args)]
 pub(crate) struct UpArgs {
     /// Where all is kept: database, keys, ledger, what was fetched. By default the user's data
@@ -54,9 +54,17 @@ pub(crate) struct UpArgs {
     #[arg(long, value_name = "ADDRESS", env = "PATCHWRIGHT_DATABASE", hide_env_values = true)]
     database: Option<String>,
 
-    /// Where to listen; loopback only. Port 0 takes any that is free.
+    /// Where to listen; without a certificate, loopback only. Port 0 takes any that is free.
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:7878")]
     listen: SocketAddr,
+
+    /// Speak TLS with the certificate in this file (PEM, with those above it).
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    tls_cert: Option<PathBuf>,
+
+    /// The certificate's key (PEM).
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    tls_key: Option<PathBuf>,
 
     /// Where agents connect, over mutual TLS. Port 0 takes any that is free.
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:7879")]
@@ -105,6 +113,7 @@ async fn up(arguments: &UpArgs) -> Result<()> {
         Some(data) => std::path::absolute(data).context("cannot find the data directory")?,
         None => data_directory()?,
     };
+    let tls = tls(arguments)?;
     make_private(&data)?;
     let master = MasterKey::open(&data.join("master.key"), &System).map_err(|error| {
         let help = error.help();
@@ -138,14 +147,17 @@ async fn up(arguments: &UpArgs) -> Result<()> {
         // A dropped sender ends it as well.
         let _ = ended.await;
     };
-    let serving = tokio::spawn(server::serve(app.clone(), arguments.listen, tell, until_ended));
+    let scheme = if tls.is_some() { "https" } else { "http" };
+    let serving =
+        tokio::spawn(server::serve(app.clone(), arguments.listen, tls, tell, until_ended));
     let Ok(address) = is_ready.await else {
         return serving.await?.map_err(listen_failed);
     };
     let doors = open_doors(arguments, &agents).await?;
     // Only now: a password that is made but never shown would lock everybody out.
     let password = found(&app, &store).await?;
-    welcome(address, &doors, password.as_deref(), recorder.key(), &data);
+    let console = format!("{scheme}://{address}/");
+    welcome(&console, &doors, password.as_deref(), recorder.key(), &data);
     tokio::spawn(tidy(store.clone()));
     let (rest, resting) = oneshot::channel::<()>();
     let checking = tokio::spawn(Arc::clone(&fleet).run(async {
@@ -171,6 +183,18 @@ async fn up(arguments: &UpArgs) -> Result<()> {
     }
     eprintln!("Patchwright has ended; nothing was lost.");
     Ok(())
+}
+
+/// The certificate to listen with, if any. Read first: nothing is made where it is no good.
+fn tls(arguments: &UpArgs) -> Result<Option<Tls>> {
+    let (Some(certificate), Some(key)) = (&arguments.tls_cert, &arguments.tls_key) else {
+        return Ok(None);
+    };
+    let tls = Tls::read(certificate, key).map_err(|error| {
+        let help = error.help();
+        helped(error, help)
+    })?;
+    Ok(Some(tls))
 }
 
 /// Where agents come in.
@@ -288,14 +312,14 @@ pub(crate) fn new_password() -> Result<String> {
 }
 
 fn welcome(
-    address: SocketAddr,
+    console: &str,
     doors: &Doors,
     password: Option<&str>,
     key: &ledger::VerifierKey,
     data: &Path,
 ) {
     println!("Patchwright is up\n");
-    println!("  console  http://{address}/");
+    println!("  console  {console}");
     println!("  agents   https://{}", doors.address);
     if let Some(address) = doors.behind_proxy {
         println!("  proxy    http://{address}");

@@ -23,6 +23,7 @@ mod probes;
 mod problem;
 mod record;
 mod recorder;
+mod tls;
 
 use std::sync::Arc;
 
@@ -44,6 +45,7 @@ pub use gate::{Action, Gate, PolicyError};
 pub use listen::{ListenError, serve};
 pub use problem::Problem;
 pub use recorder::{Recorder, RecorderError};
+pub use tls::{Tls, TlsError};
 
 use passwords::Passwords;
 use problem::Kind;

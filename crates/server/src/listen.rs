@@ -4,9 +4,12 @@ use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 
+use axum::http::{HeaderName, HeaderValue};
 use tokio::net::TcpListener;
+use tower_http::set_header::SetRequestHeaderLayer;
 
 use crate::App;
+use crate::tls::{Tls, TlsListener};
 
 /// Why the server cannot listen.
 #[derive(Debug, thiserror::Error)]
@@ -36,7 +39,7 @@ impl ListenError {
     pub const fn help(&self) -> Option<&'static str> {
         match self {
             Self::NotLoopback { .. } => {
-                Some("listen on 127.0.0.1 or [::1], and put a proxy that speaks TLS in front")
+                Some("give --tls-cert and --tls-key, or listen on 127.0.0.1 or [::1]")
             }
             Self::Bind { .. } => Some("choose another address with --listen, or port 0 for any"),
             Self::Serve(_) => None,
@@ -45,20 +48,35 @@ impl ListenError {
 }
 
 /// Serves until `end` comes, then finishes what is under way. Calls `ready` with the address.
+/// Without TLS it listens on loopback alone.
+///
+/// # Errors
+/// If the address cannot be had, or is not loopback and there is no TLS.
 pub async fn serve(
     app: App,
     address: SocketAddr,
+    tls: Option<Tls>,
     ready: impl FnOnce(SocketAddr),
     end: impl Future<Output = ()> + Send + 'static,
 ) -> Result<(), ListenError> {
-    if !address.ip().is_loopback() {
+    if tls.is_none() && !address.ip().is_loopback() {
         return Err(ListenError::NotLoopback { address });
     }
     let bind = |source| ListenError::Bind { address, source };
     let listener = TcpListener::bind(address).await.map_err(bind)?;
     ready(listener.local_addr().map_err(bind)?);
-    axum::serve(listener, app.router())
-        .with_graceful_shutdown(end)
-        .await
-        .map_err(ListenError::Serve)
+    let served = match tls {
+        None => axum::serve(listener, app.router()).with_graceful_shutdown(end).await,
+        Some(tls) => {
+            let listener = TlsListener::start(listener, tls).map_err(bind)?;
+            // As a proxy in front would say it, so that cookies are for TLS alone.
+            let over_tls = SetRequestHeaderLayer::overriding(
+                HeaderName::from_static("x-forwarded-proto"),
+                HeaderValue::from_static("https"),
+            );
+            let router = app.router().layer(over_tls);
+            axum::serve(listener, router).with_graceful_shutdown(end).await
+        }
+    };
+    served.map_err(ListenError::Serve)
 }

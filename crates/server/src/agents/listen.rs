@@ -19,6 +19,7 @@ use tokio_rustls::TlsAcceptor;
 use super::authority::key_of;
 use super::{Agents, Peer};
 use crate::listen::ListenError;
+use crate::tls::Patient;
 
 /// Header in which a proxy names the key whose certificate it has verified: SHA-256 over its
 /// `SubjectPublicKeyInfo` in hexadecimal digits.
@@ -82,7 +83,7 @@ async fn converse(stream: TcpStream, acceptor: &TlsAcceptor, router: Router) -> 
     let key = certificates.and_then(|all| all.first()).and_then(key_of);
     let service = TowerToHyperService::new(router.layer(axum::Extension(Peer(key))));
     Builder::new(TokioExecutor::new())
-        .serve_connection(TokioIo::new(stream), service)
+        .serve_connection(TokioIo::new(Patient::new(stream)), service)
         .await
         .map_err(io::Error::other)
 }
