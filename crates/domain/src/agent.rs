@@ -57,6 +57,13 @@ pub struct Report {
     pub observed_at: Timestamp,
 }
 
+impl Report {
+    /// Its content address, to tell it from another with the same number.
+    pub fn digest(&self) -> SetDigest {
+        digest_of(self)
+    }
+}
+
 /// What the control plane wants next.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReportAnswer {
@@ -92,8 +99,12 @@ pub struct Facts {
 impl Facts {
     /// Their content address.
     pub fn digest(&self) -> SetDigest {
-        // Texts and lists always have a JSON form.
-        let json = serde_json::to_vec(self).unwrap_or_default();
-        SetDigest::from(*blake3::hash(&json).as_bytes())
+        digest_of(self)
     }
+}
+
+fn digest_of(value: &impl Serialize) -> SetDigest {
+    // Texts, numbers and lists always have a JSON form.
+    let json = serde_json::to_vec(value).unwrap_or_default();
+    SetDigest::from(*blake3::hash(&json).as_bytes())
 }

@@ -52,7 +52,8 @@ fn start(data: &Path, certificate: &Path, key: &Path) -> (Running, u16) {
     let mut process = up(data, certificate, key).stdout(Stdio::piped()).spawn().unwrap();
     let lines = BufReader::new(process.stdout.take().unwrap()).lines();
     let running = Running(process);
-    let console = lines.map(Result::unwrap).find(|line| line.trim().starts_with("console")).unwrap();
+    let console =
+        lines.map(Result::unwrap).find(|line| line.trim().starts_with("console")).unwrap();
     assert!(console.contains("https://"), "{console}");
     let port = console.trim_end_matches('/').rsplit(':').next().unwrap().parse().unwrap();
     (running, port)
@@ -81,7 +82,10 @@ fn with_a_certificate_it_may_be_reached_from_elsewhere_and_only_over_tls() {
 
     let healthy = client_of_ours.get(address("/healthz")).call().unwrap();
     assert_eq!(healthy.status(), 200);
-    assert!(client(Vec::new()).get(address("/healthz")).call().is_err(), "strangers do not believe");
+    assert!(
+        client(Vec::new()).get(address("/healthz")).call().is_err(),
+        "strangers do not believe"
+    );
 
     // The cookie is for TLS alone, whatever the caller says about the connection.
     let signed_in = client_of_ours

@@ -88,8 +88,8 @@ impl Tls {
         if chain.is_empty() {
             return Err(missing("certificate", certificate));
         }
-        let own = PrivateKeyDer::from_pem_slice(&read(key)?)
-            .map_err(|_| missing("private key", key))?;
+        let own =
+            PrivateKeyDer::from_pem_slice(&read(key)?).map_err(|_| missing("private key", key))?;
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let mut config = ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()

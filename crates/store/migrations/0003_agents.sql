@@ -24,6 +24,8 @@ CREATE TABLE agents (
     key_hash TEXT NOT NULL UNIQUE,
     state TEXT NOT NULL,
     counter INTEGER NOT NULL,
+    -- Which report had that number: the same may come again, because its answer was lost.
+    last_report TEXT,
     joined_at INTEGER NOT NULL,
     seen_at INTEGER NOT NULL,
     expires_at INTEGER NOT NULL,

@@ -93,6 +93,8 @@ pub struct KnownAgent {
     pub package_set: Option<SetDigest>,
     /// What its item runs.
     pub facts: Option<SetDigest>,
+    /// The report that had the number at which it is known to be.
+    pub last_report: Option<SetDigest>,
 }
 
 /// A token for joining, without its secret.
@@ -147,8 +149,10 @@ pub struct AgentSeen {
     pub agent: AgentId,
     /// Its item.
     pub ci: CiId,
-    /// Its last report.
+    /// The number of its last report.
     pub counter: u64,
+    /// That report.
+    pub report: Option<SetDigest>,
     /// When that came.
     pub at: Timestamp,
 }
@@ -201,7 +205,8 @@ impl Store {
     pub async fn agent_by_key(&self, key: KeyHash) -> Result<Option<KnownAgent>, StoreError> {
         let row = sqlx::query(
             "SELECT a.id, a.tenant_id, a.ci_id, a.key_hash, a.state, a.counter, a.joined_at,
-                    a.seen_at, a.expires_at, a.version, s.digest AS package_set, f.digest AS facts
+                    a.seen_at, a.expires_at, a.version, a.last_report,
+                    s.digest AS package_set, f.digest AS facts
              FROM agents a
              LEFT JOIN systems s ON s.ci_id = a.ci_id
              LEFT JOIN ci_facts f ON f.ci_id = a.ci_id
@@ -215,6 +220,7 @@ impl Store {
                 agent: read(&row)?,
                 package_set: parsed_or_none(&row, "package_set")?,
                 facts: parsed_or_none(&row, "facts")?,
+                last_report: parsed_or_none(&row, "last_report")?,
             })
         })
         .transpose()
@@ -512,6 +518,7 @@ async fn note(tx: &mut Tx<'_>, seen: &[AgentSeen]) -> Result<(), StoreError> {
         let counter = i64::try_from(seen.counter).unwrap_or(i64::MAX);
         sqlx::query(
             "UPDATE agents SET
+                 last_report = CASE WHEN counter < $1 THEN $4 ELSE last_report END,
                  counter = CASE WHEN counter < $1 THEN $1 ELSE counter END,
                  seen_at = CASE WHEN seen_at < $2 THEN $2 ELSE seen_at END
              WHERE id = $3",
@@ -519,6 +526,7 @@ async fn note(tx: &mut Tx<'_>, seen: &[AgentSeen]) -> Result<(), StoreError> {
         .bind(counter)
         .bind(seen.at.as_microsecond())
         .bind(seen.agent.to_string())
+        .bind(seen.report.map(|report| report.to_string()))
         .execute(&mut *tx.connection)
         .await?;
         sqlx::query(

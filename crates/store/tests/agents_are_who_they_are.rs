@@ -6,6 +6,7 @@ mod support;
 
 use domain::agent::Facts;
 use domain::cloud::{Class, EventKind};
+use domain::fleet::SetDigest;
 use jiff::SignedDuration;
 use store::{
     Actor, AgentSeen, AgentState, Joining, KeyHash, Labels, NewJoinToken, PageRequest, Secret,
@@ -117,6 +118,7 @@ async fn numbers_and_times_only_rise(world: World) {
         agent: agent.id,
         ci: agent.ci,
         counter,
+        report: Some(SetDigest::from([u8::try_from(counter).unwrap(); 32])),
         at: agent.joined_at + SignedDuration::from_hours(hours),
     };
     // Two processes make durable what they know, the one that knows less last.
@@ -125,6 +127,8 @@ async fn numbers_and_times_only_rise(world: World) {
 
     let after = world.store.agent(&anna, agent.id).await.unwrap();
     assert_eq!((after.counter, after.seen_at), (7, seen(7, 2).at));
+    let known = world.store.agent_by_key(agent.key).await.unwrap().unwrap();
+    assert_eq!(known.last_report, seen(7, 2).report);
 }
 
 async fn a_conflict_is_recorded_once_and_makes_the_item_unknown(world: World) {
@@ -140,7 +144,7 @@ async fn a_conflict_is_recorded_once_and_makes_the_item_unknown(world: World) {
     }
     // What it is heard to say now does not make it known again.
     let late = agent.joined_at + SignedDuration::from_hours(1);
-    let seen = AgentSeen { agent: agent.id, ci: agent.ci, counter: 9, at: late };
+    let seen = AgentSeen { agent: agent.id, ci: agent.ci, counter: 9, report: None, at: late };
     world.store.note_agents(vec![seen]).await.unwrap();
     let report = serde_json::from_value(serde_json::json!({
         "schema": "patchwright.check/1", "target": "", "checked_at": late,

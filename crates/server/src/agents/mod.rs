@@ -71,6 +71,8 @@ struct Known {
     agent: Agent,
     package_set: Option<SetDigest>,
     facts: Option<SetDigest>,
+    /// The report that the store knows as the last one.
+    last_report: Option<SetDigest>,
     /// The last report, and its answer once there is one.
     last: Option<(Report, Option<ReportAnswer>)>,
     seen_at: Timestamp,
@@ -169,7 +171,8 @@ impl Agents {
             .take(at_most)
             .map(|(key, it)| {
                 let Agent { id, ci, counter, .. } = it.agent;
-                (*key, AgentSeen { agent: id, ci, counter, at: it.seen_at })
+                let report = it.last.as_ref().map(|(report, _)| report.digest());
+                (*key, AgentSeen { agent: id, ci, counter, report, at: it.seen_at })
             })
             .collect();
         if due.is_empty() {
@@ -227,28 +230,45 @@ impl Agents {
     }
 
     fn remember(&self, known: KnownAgent) -> Agent {
-        let KnownAgent { agent, package_set, facts } = known;
+        let KnownAgent { agent, package_set, facts, last_report } = known;
         let (seen_at, key) = (agent.seen_at, agent.key);
-        let new = Known { agent, package_set, facts, last: None, seen_at, noted_at: seen_at };
+        let (last, noted_at) = (None, seen_at);
+        let new = Known { agent, package_set, facts, last_report, last, seen_at, noted_at };
         self.known().entry(key).or_insert(new).agent.clone()
     }
 
-    /// Gives a report its place, or finds out that it has none. The answer of before, where it is
-    /// the same report again.
-    fn place(&self, key: KeyHash, report: &Report) -> Result<Option<ReportAnswer>, Copied> {
+    /// Gives a report its place, or finds out that it has none.
+    fn place(&self, key: KeyHash, report: &Report) -> Result<Place, Copied> {
         let mut known = self.known();
-        let Some(it) = known.get_mut(&key) else { return Ok(None) };
-        let is_same = it.last.as_ref().is_some_and(|(last, _)| last == report);
-        if is_same {
-            return Ok(it.last.as_ref().and_then(|(_, answer)| answer.clone()));
+        let Some(it) = known.get_mut(&key) else { return Ok(Place::Far) };
+        let is_again = match &it.last {
+            Some((last, _)) => last == report,
+            // It was taken by another process, or by this one before it ended; whether its answer
+            // arrived, nobody knows.
+            None => report.counter == it.agent.counter && it.last_report == Some(report.digest()),
+        };
+        if is_again {
+            let (_, answer) = it.last.get_or_insert_with(|| (report.clone(), None));
+            return Ok(answer.clone().map_or(Place::Far, Place::Again));
         }
         if report.counter <= it.agent.counter {
             return Err(Copied);
         }
+        let is_next = report.counter == it.agent.counter + 1;
         it.agent.counter = report.counter;
         it.seen_at = self.store.environment().now();
         it.last = Some((report.clone(), None));
-        Ok(None)
+        Ok(if is_next { Place::Next } else { Place::Far })
+    }
+
+    /// What the store knows of an agent's item, in place of what was so when we heard of it last.
+    async fn look_again(&self, key: KeyHash) -> Result<(), StoreError> {
+        if let Some(stored) = self.store.agent_by_key(key).await?
+            && let Some(it) = self.known().get_mut(&key)
+        {
+            (it.package_set, it.facts) = (stored.package_set, stored.facts);
+        }
+        Ok(())
     }
 
     async fn report(&self, by: &Believed, report: Report) -> Result<ReportAnswer, Problem> {
@@ -258,8 +278,10 @@ impl Agents {
             return Err(Problem::new(Kind::Conflict, detail).help("set the host's clock"));
         }
         match self.place(by.key, &report) {
-            Ok(Some(answer)) => return Ok(answer),
-            Ok(None) => {}
+            Ok(Place::Again(answer)) => return Ok(answer),
+            Ok(Place::Next) => {}
+            // Others may have been told something in between.
+            Ok(Place::Far) => self.look_again(by.key).await?,
             Err(Copied) => {
                 let reason = "a report did not follow the one before";
                 let ended = self.store.quarantine_agent(by.agent.id, reason).await?;
@@ -312,6 +334,16 @@ impl Agents {
         }
         self.fleet.wake();
     }
+}
+
+/// A report's place among those of its agent.
+enum Place {
+    /// The same as before, which was answered so.
+    Again(ReportAnswer),
+    /// It follows the one that we took last.
+    Next,
+    /// It comes later, or we do not know what it follows.
+    Far,
 }
 
 /// Somebody else speaks with this key.
@@ -457,4 +489,140 @@ async fn facts(
         it.facts = Some(digest);
     }
     Ok(StatusCode::NO_CONTENT)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use domain::check::Report as CheckReport;
+    use domain::cloud::{Class, PROVIDER, Role};
+    use domain::fleet::VersionChoice;
+    use domain::inventory::{Inventory, OsRelease, PackageFamily};
+    use store::{Database, Labels, NewJoinToken, NewUser, System};
+
+    use crate::fleet::{Case, Judge};
+
+    struct Silent;
+
+    impl Judge for Silent {
+        fn judge(&self, _: &[Case], _: Timestamp) -> Vec<CheckReport> {
+            Vec::new()
+        }
+    }
+
+    /// One store, an agent that joined, and processes that are let in to.
+    struct World {
+        store: Store,
+        master: Arc<MasterKey>,
+        key: KeyHash,
+        _directory: tempfile::TempDir,
+    }
+
+    impl World {
+        async fn new() -> Self {
+            let directory = tempfile::tempdir().unwrap();
+            let database = Database::file(&directory.path().join("patchwright.db"));
+            let store = Store::open(&database, Arc::new(System)).await.unwrap();
+            let first = NewUser {
+                tenant: PROVIDER,
+                login: "root".parse().unwrap(),
+                name: "Root".parse().unwrap(),
+                role: Role::Admin,
+                password: None,
+            };
+            store.found("Cloud AG".parse().unwrap(), first).await.unwrap();
+            let master = MasterKey::open(&directory.path().join("master.key"), &System).unwrap();
+            let new = NewJoinToken {
+                tenant: PROVIDER,
+                ci: None,
+                class: Class::Vm,
+                labels: Labels::new(),
+                uses: 1,
+                lifetime: SignedDuration::from_hours(1),
+            };
+            let (_, token) = store.create_join_token(&Actor::System, new).await.unwrap();
+            let key: KeyHash = "7".repeat(64).parse().unwrap();
+            let expires_at = Timestamp::now() + SignedDuration::from_hours(1);
+            let name = "web".parse().unwrap();
+            store.join(Joining { token, name, key, expires_at }).await.unwrap();
+            Self { store, master: Arc::new(master), key, _directory: directory }
+        }
+
+        async fn process(&self) -> Agents {
+            let fleet = Arc::new(Fleet::new(self.store.clone(), Arc::new(Silent)));
+            Agents::open(self.store.clone(), &self.master, fleet).await.unwrap()
+        }
+
+        async fn send(&self, to: &Agents, report: &Report) -> Result<ReportAnswer, Problem> {
+            let agent = to.believe(self.key).await?;
+            to.report(&Believed { key: self.key, agent }, report.clone()).await
+        }
+
+        async fn bring(&self, to: &Agents, set: PackageSet) {
+            let agent = to.believe(self.key).await.unwrap();
+            to.take_set(&Believed { key: self.key, agent }, set).await.unwrap();
+        }
+
+        async fn stored(&self) -> Option<SetDigest> {
+            self.store.agent_by_key(self.key).await.unwrap().unwrap().package_set
+        }
+    }
+
+    fn set(kernel: &str) -> PackageSet {
+        let inventory = Inventory {
+            os: OsRelease { id: "debian".into(), ..OsRelease::default() },
+            family: PackageFamily::Dpkg,
+            architecture: "amd64".into(),
+            foreign_architectures: Vec::new(),
+            packages: Vec::new(),
+            installed_kernels: vec![kernel.into()],
+            runtime: None,
+            problems: Vec::new(),
+        };
+        PackageSet::new(inventory, VersionChoice::default())
+    }
+
+    fn report(counter: u64, set: &PackageSet) -> Report {
+        let (package_set, facts) = (set.digest(), Facts::default().digest());
+        Report { counter, package_set, facts, observed_at: Timestamp::now() }
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_was_lost_with_its_process_makes_nobody_a_copy() {
+        let world = World::new().await;
+        let sent = report(1, &set("a"));
+        let first = world.process().await;
+        assert!(world.send(&first, &sent).await.is_ok());
+        // An orderly end makes the number durable; the connection breaks before the answer is out.
+        first.note(Timestamp::MAX, CHUNK).await.unwrap();
+        drop(first);
+
+        let next = world.process().await;
+        let answer = world.send(&next, &sent).await.unwrap();
+        assert_eq!(answer.need, [Need::PackageSet, Need::Facts]);
+        assert!(world.send(&next, &report(2, &set("a"))).await.is_ok());
+
+        next.note(Timestamp::MAX, CHUNK).await.unwrap();
+        // Another report with that number is still another's.
+        let third = world.process().await;
+        let refused = world.send(&third, &report(2, &set("b"))).await.unwrap_err();
+        assert_eq!(refused.status(), StatusCode::CONFLICT);
+    }
+
+    #[tokio::test]
+    async fn what_another_process_was_told_meanwhile_is_not_overlooked() {
+        let world = World::new().await;
+        let (a, b) = (set("a"), set("b"));
+        let (one, other) = (world.process().await, world.process().await);
+        world.send(&one, &report(1, &a)).await.unwrap();
+        world.bring(&one, a.clone()).await;
+        world.send(&other, &report(2, &b)).await.unwrap();
+        world.bring(&other, b.clone()).await;
+        assert_eq!(world.stored().await, Some(b.digest()));
+
+        // Back to where it was: the first process must not think that nothing happened.
+        world.send(&one, &report(3, &a)).await.unwrap();
+
+        assert_eq!(world.stored().await, Some(a.digest()));
+    }
 }
