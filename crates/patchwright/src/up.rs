@@ -36,6 +36,9 @@ const TIDY: Duration = Duration::from_secs(3600);
 /// How long open requests get after the end was asked for.
 const GRACE: Duration = Duration::from_secs(3);
 
+/// How long making durable what agents said may take at the end: seconds for a hundred thousand.
+const NOTING: Duration = Duration::from_secs(30);
+
 /// Letters of passwords made here: none that look like another.
 const LETTERS: &[u8; 32] = b"abcdefghijkmnpqrstuvwxyz23456789";
 
@@ -262,7 +265,7 @@ impl Doors {
     /// Lets nobody in any more, and makes durable what agents said.
     async fn close(self) {
         drop(self.ends);
-        if tokio::time::timeout(GRACE, self.noting).await.is_err() {
+        if tokio::time::timeout(NOTING, self.noting).await.is_err() {
             tracing::warn!("agents will be known by earlier numbers");
         }
     }
