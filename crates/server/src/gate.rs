@@ -63,6 +63,8 @@ words! {
         CiRetire = "ci.retire",
         /// Relating configuration items.
         RelationAlter = "relation.alter",
+        /// Making, altering and dissolving groups of configuration items.
+        GroupAlter = "group.alter",
         /// Accepting the risk of a finding.
         FindingAccept = "finding.accept",
         /// Making a token with which hosts join.
@@ -253,6 +255,7 @@ ci.create        yes  -   -  yes yes  -   -
 ci.alter         yes  -   -  yes yes  -   - 
 ci.retire        yes  -   -  yes yes  -   - 
 relation.alter   yes  -   -  yes yes  -   - 
+group.alter      yes  -   -  yes yes  -   - 
 finding.accept    -  yes  -  yes yes yes  - 
 agent.enrol      yes  -   -  yes yes  -   - 
 agent.revoke     yes  -   -  yes yes  -   - 

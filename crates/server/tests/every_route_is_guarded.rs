@@ -122,11 +122,17 @@ xxxxxxxx GET /api/v1/findings
 xxxxxxxx GET /api/v1/findings/{id}
 -x-xxx-- PUT /api/v1/findings/{id}/acceptance
 -x-xxx-- DELETE /api/v1/findings/{id}/acceptance
+xxxxxxxx GET /api/v1/groups
+x--xx--- POST /api/v1/groups
+xxxxxxxx GET /api/v1/groups/{id}
+x--xx--- DELETE /api/v1/groups/{id}
+x--xx--- PATCH /api/v1/groups/{id}
 xxxxxxxx GET /api/v1/ledger
 xxxxxxxx GET /api/v1/patches
 xxxxxxxx GET /api/v1/patches/{id}
 xxxxxxxx GET /api/v1/session
 xxxxxxx- DELETE /api/v1/session
+xxxxxxxx GET /api/v1/status
 xxxxxxxx GET /api/v1/tenants
 ---x---- POST /api/v1/tenants
 xxxxxxxx GET /api/v1/tenants/{id}
@@ -158,6 +164,10 @@ async fn what_is_another_tenants_is_not_there() {
     let ci = world.store.create_ci(&world.admin, None, new("1")).await.unwrap();
     let other = world.store.create_ci(&world.admin, None, new("2")).await.unwrap();
     let agent = world.agent(ci.id, b).await;
+    let selector = store::Selector::default();
+    let description = CANARY.to_owned();
+    let group = store::NewGroup { tenant: b, name: CANARY.parse().unwrap(), description, selector };
+    let group = world.store.create_group(&world.admin, None, group).await.unwrap();
     let osv = support::osv(CANARY, "web", "2");
     let advisory = json!({ "osv": osv, "note": CANARY });
     let advisory = world.ask(&of_b, "POST", "/api/v1/advisories", Some(advisory)).await.json();
@@ -176,6 +186,7 @@ async fn what_is_another_tenants_is_not_there() {
         ("findings", finding["id"].as_str().unwrap().to_owned()),
         ("patches", finding["patch"].as_str().unwrap().to_owned()),
         ("agents", agent.id.to_string()),
+        ("groups", group.id.to_string()),
         ("advisories", advisory["id"].as_str().unwrap().to_owned()),
     ];
     let valid = |path: &str| match path {
@@ -183,6 +194,8 @@ async fn what_is_another_tenants_is_not_there() {
         "/api/v1/cis" => json!({ "tenant": b, "class": "vm", "name": "x" }),
         "/api/v1/cis/import" => json!({ "items": [{ "tenant": b, "class": "vm", "name": "x" }] }),
         "/api/v1/cis/{id}" => json!({ "name": "x" }),
+        "/api/v1/groups" => json!({ "tenant": b, "name": "x" }),
+        "/api/v1/groups/{id}" => json!({ "name": "x" }),
         "/api/v1/cis/{id}/relations" => json!({ "kind": "depends_on", "to": other.id }),
         "/api/v1/users" => json!({
             "tenant": b, "login": "mallory", "name": "M", "role": "tenant_owner",
@@ -213,9 +226,21 @@ async fn what_is_another_tenants_is_not_there() {
             assert_eq!(answer.status, 422);
         }
     }
-    for query in [format!("tenant={b}"), "name=canary".into(), format!("label=owner={CANARY}")] {
+    let queries = [
+        format!("tenant={b}"),
+        format!("group={}", group.id),
+        "name=canary".into(),
+        format!("label=owner={CANARY}"),
+    ];
+    for query in queries {
         let answer = world.ask(&of_a, "GET", &format!("/api/v1/cis?{query}"), None).await;
         assert_eq!(answer.json()["items"], json!([]), "{query}");
+    }
+    for query in [format!("tenant={b}"), format!("group={}", group.id)] {
+        let answer = world.ask(&of_a, "GET", &format!("/api/v1/findings?{query}"), None).await;
+        assert_eq!(answer.json()["items"], json!([]), "{query}");
+        let answer = world.ask(&of_a, "GET", &format!("/api/v1/status?{query}"), None).await;
+        assert_eq!(answer.status, 404, "{query}: {}", answer.text);
     }
     // Nothing of what was tried has happened.
     let seen = world.ask(&of_b, "GET", "/api/v1/cis", None).await.json();

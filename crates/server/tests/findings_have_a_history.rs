@@ -176,3 +176,60 @@ async fn what_is_no_advisory_is_refused_with_a_way_out() {
     assert_eq!(bring(&world, &admin, osv("X-1", "web", "2")).await.status, 201);
     assert_eq!(bring(&world, &admin, osv("X-1", "web", "2")).await.status, 409);
 }
+
+/// A group is whoever has its class and labels at the moment; lists and counts follow.
+#[tokio::test]
+async fn a_group_stands_as_its_items_do() {
+    let world = World::new().await;
+    let a = world.tenant("a").await;
+    let token = world.token(a, Role::TenantOwner, Access::Write).await;
+    let osv = json!({ "osv": support::osv("X-1", "web", "2"), "note": "" });
+    assert_eq!(world.ask(&token, "POST", "/api/v1/advisories", Some(osv)).await.status, 201);
+    for (name, tier, version) in [("w1", "front", "1"), ("w2", "front", "2"), ("d1", "back", "1")] {
+        let body = json!({ "tenant": a, "class": "vm", "name": name, "labels": { "tier": tier } });
+        let ci = world.ask(&token, "POST", "/api/v1/cis", Some(body)).await.json();
+        let id = ci["id"].as_str().unwrap().parse().unwrap();
+        world.observe(id, a, &[("web", version)]).await;
+    }
+    world.check_fleet().await;
+    let body = json!({
+        "tenant": a, "name": "fronts", "selector": { "class": "vm", "labels": { "tier": "front" } },
+    });
+    let group = world.ask(&token, "POST", "/api/v1/groups", Some(body)).await;
+    assert_eq!(group.status, 201, "{}", group.text);
+    let path = format!("/api/v1/groups/{}", group.json()["id"].as_str().unwrap());
+    let id = group.json()["id"].as_str().unwrap().to_owned();
+    let read = async |what: &str| {
+        world.ask(&token, "GET", &format!("/api/v1/{what}?group={id}"), None).await.json()
+    };
+    let names = |list: &Value| -> Vec<String> {
+        let items = list["items"].as_array().unwrap();
+        items.iter().map(|item| item["name"].as_str().unwrap().to_owned()).collect()
+    };
+
+    assert_eq!(names(&read("cis").await), ["w1", "w2"]);
+    assert_eq!(read("findings").await["items"].as_array().unwrap().len(), 1);
+    let status = read("status").await;
+    let counts = ["items", "latest", "outdated", "unknown", "silent", "unchecked"]
+        .map(|word| status[word].as_u64().unwrap());
+    assert_eq!(counts[0], 2, "{status}");
+    assert_eq!(counts[2], 1, "{status}");
+    assert_eq!(status["missing"]["medium"], 1, "{status}");
+    assert_eq!(status["tenants"][0]["tenant"], a.to_string());
+
+    let etag = group.headers["etag"].to_str().unwrap();
+    let back = json!({ "selector": { "labels": { "tier": "back" } } });
+    let altered =
+        world.ask_with(&token, "PATCH", &path, Some(back.clone()), &[("if-match", etag)]).await;
+    assert_eq!(altered.status, 200, "{}", altered.text);
+    let blind = world.ask_with(&token, "PATCH", &path, Some(back), &[("if-match", etag)]).await;
+    assert_eq!(blind.status, 412);
+    assert_eq!(names(&read("cis").await), ["d1"]);
+
+    let gone = world.ask_with(&token, "DELETE", &path, None, &[("if-match", "*")]).await;
+    assert_eq!(gone.status, 204);
+    assert_eq!(world.ask(&token, "GET", &path, None).await.status, 404);
+    assert_eq!(read("cis").await["items"], json!([]));
+    let kinds = world.ask(&token, "GET", "/api/v1/cis", None).await.json();
+    assert_eq!(kinds["items"].as_array().unwrap().len(), 3, "its items stay");
+}

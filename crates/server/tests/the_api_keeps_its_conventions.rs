@@ -73,6 +73,43 @@ async fn nobody_overwrites_what_they_have_not_seen() {
     assert_eq!(world.ask(&token, "GET", &path, None).await.json()["name"], "one");
 }
 
+/// Everything is checked and answered, and nothing is done.
+#[tokio::test]
+async fn a_rehearsal_leaves_no_trace() {
+    let world = World::new().await;
+    let a = world.tenant("a").await;
+    let token = world.token(PROVIDER, Role::Admin, Access::Write).await;
+    let body = |name: &str| Some(json!({ "tenant": a, "class": "vm", "name": name }));
+    let rehearsed = "/api/v1/cis?dry_run=true";
+    let events = async || world.store.event_counts().await.unwrap();
+    let before = events().await;
+
+    let key = [("idempotency-key", "one")];
+    let answer = world.ask_with(&token, "POST", rehearsed, body("web"), &key).await;
+    assert_eq!(answer.status, 201);
+    assert_eq!(answer.headers["patchwright-dry-run"], "true");
+    assert_eq!(answer.json()["name"], "web");
+    let path = format!("/api/v1/cis/{}", answer.json()["id"].as_str().unwrap());
+    assert_eq!(world.ask(&token, "GET", &path, None).await.status, 404);
+    assert_eq!(events().await, before);
+
+    // The key is still free, and so is the name.
+    let real = world.ask_with(&token, "POST", "/api/v1/cis", body("web"), &key).await;
+    assert_eq!(real.status, 201);
+    assert!(!real.headers.contains_key("patchwright-dry-run"));
+    let refused = world.ask(&token, "POST", rehearsed, body("web")).await;
+    assert_eq!(refused.status, 409, "a rehearsal is refused like the thing itself");
+
+    let id = real.json()["id"].as_str().unwrap().parse().unwrap();
+    let agent = world.agent(id, a).await;
+    let path = format!("/api/v1/agents/{}", agent.id);
+    let answer = world.ask(&token, "DELETE", &format!("{path}?dry_run=true"), None).await;
+    assert_eq!((answer.status.as_u16(), &answer.json()["state"]), (200, &json!("revoked")));
+    assert_eq!(world.ask(&token, "GET", &path, None).await.json()["state"], "active");
+    let odd = world.ask(&token, "POST", "/api/v1/cis?dry_run=perhaps", body("x")).await;
+    assert_eq!(odd.status, 400);
+}
+
 #[tokio::test]
 async fn what_is_wrong_is_said_with_a_way_out() {
     let world = World::new().await;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use domain::cloud::{
-    CiId, Class, Duty, EventKind, LabelKey, Name, PROVIDER, ServiceModel, TenantId, duty,
+    CiId, Class, Duty, EventKind, GroupId, LabelKey, Name, PROVIDER, ServiceModel, TenantId, duty,
 };
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -15,6 +15,7 @@ use crate::actor::Actor;
 use crate::error::StoreError;
 use crate::event::NewEvent;
 use crate::fleet::{findings, systems};
+use crate::groups::member;
 use crate::page::{Cursor, Page, PageRequest, range};
 use crate::value::{get, parsed, parsed_or_none, time, time_or_none};
 use crate::writer::Tx;
@@ -91,6 +92,8 @@ pub struct CiFilter {
     pub name: Option<String>,
     /// With this label.
     pub label: Option<(LabelKey, String)>,
+    /// Of one group.
+    pub group: Option<GroupId>,
     /// Also those that are gone.
     pub retired: bool,
 }
@@ -276,16 +279,19 @@ pub(crate) async fn list(
         .label
         .clone()
         .map_or((String::new(), String::new()), |(key, value)| (key.to_string(), value));
-    let rows = sqlx::query(select!(
-        "WHERE c.tenant_id BETWEEN $1 AND $2 AND c.tenant_id BETWEEN $3 AND $4
-             AND (c.tenant_id, c.id) > ($5, $6)
-             AND ($7 = '' OR c.class = $7)
-             AND ($8 = '' OR LOWER(c.name) LIKE $8 ESCAPE '!')
-             AND ($9 = '' OR EXISTS (
-                 SELECT 1 FROM ci_labels l
-                 WHERE l.ci_id = c.id AND l.key = $9 AND l.value = $10))
-             AND ($11 = 1 OR c.retired_at IS NULL)
-         ORDER BY c.tenant_id, c.id LIMIT $12"
+    let rows = sqlx::query(concat!(
+        select!(
+            "WHERE c.tenant_id BETWEEN $1 AND $2 AND c.tenant_id BETWEEN $3 AND $4
+                 AND (c.tenant_id, c.id) > ($5, $6)
+                 AND ($7 = '' OR c.class = $7)
+                 AND ($8 = '' OR LOWER(c.name) LIKE $8 ESCAPE '!')
+                 AND ($9 = '' OR EXISTS (
+                     SELECT 1 FROM ci_labels l
+                     WHERE l.ci_id = c.id AND l.key = $9 AND l.value = $10))
+                 AND ($11 = 1 OR c.retired_at IS NULL) AND "
+        ),
+        member!("$13"),
+        " ORDER BY c.tenant_id, c.id LIMIT $12"
     ))
     .bind(low)
     .bind(high)
@@ -299,6 +305,7 @@ pub(crate) async fn list(
     .bind(value)
     .bind(i64::from(filter.retired))
     .bind(request.fetched())
+    .bind(filter.group.map(|id| id.to_string()).unwrap_or_default())
     .fetch_all(pool)
     .await?;
     let cis = rows.iter().map(read).collect::<Result<Vec<_>, _>>()?;

@@ -30,6 +30,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../migrations/0001_cloud.sql"),
     include_str!("../migrations/0002_fleet.sql"),
     include_str!("../migrations/0003_agents.sql"),
+    include_str!("../migrations/0004_groups.sql"),
 ];
 
 impl Database {

@@ -28,6 +28,7 @@ mod environment;
 mod error;
 mod event;
 mod fleet;
+mod groups;
 mod keys;
 mod lease;
 mod page;
@@ -40,7 +41,7 @@ mod writer;
 use std::sync::Arc;
 
 use domain::cloud::{
-    CiId, EventKind, Login, Name, PROVIDER, SessionId, Slug, TenantId, TokenId, UserId,
+    CiId, EventKind, GroupId, Login, Name, PROVIDER, SessionId, Slug, TenantId, TokenId, UserId,
 };
 use jiff::SignedDuration;
 use serde::Serialize;
@@ -62,12 +63,14 @@ pub use fleet::{
     Acceptance, Advisory, AdvisoryDecision, AdvisoryState, Check, CheckTotals, Counts, Finding,
     FindingFilter, NewAcceptance, NewAdvisory, Observation, ObservedSystem, Patch, SetToCheck,
 };
+pub use groups::{Group, GroupAlteration, NewGroup, Selector};
 pub use keys::{Key, MasterKey, MasterKeyError};
 pub use lease::Lease;
 pub use page::{Cursor, InvalidCursor, LONGEST_PAGE, Page, PageRequest};
 pub use people::{NewUser, PasswordHash, User};
 pub use relations::Relation;
 pub use tenants::{NewTenant, Tenant};
+pub use writer::{is_rehearsal, rehearse};
 
 use writer::{Change, Writer};
 
@@ -434,6 +437,50 @@ impl Store {
     /// How many configuration items the actor may see, by class.
     pub async fn ci_counts(&self, by: &Actor) -> Result<ClassCounts, StoreError> {
         cis::counts(&self.pool, by.scope()).await
+    }
+
+    /// Makes a group of configuration items.
+    pub async fn create_group(
+        &self,
+        by: &Actor,
+        once: Option<Once>,
+        new: NewGroup,
+    ) -> Result<Group, StoreError> {
+        self.write_once(by, once, new, |tx, (by, new)| Box::pin(groups::create(tx, by, new))).await
+    }
+
+    /// Alters a group; with `expected`, only if it is still at that version.
+    pub async fn alter_group(
+        &self,
+        by: &Actor,
+        id: GroupId,
+        expected: Option<i64>,
+        alteration: GroupAlteration,
+    ) -> Result<Group, StoreError> {
+        self.write((by.clone(), alteration), move |tx, (by, alteration)| {
+            Box::pin(groups::alter(tx, by, id, expected, alteration))
+        })
+        .await
+    }
+
+    /// Dissolves a group, its items stay; with `expected`, only if it is still at that version.
+    pub async fn dissolve_group(
+        &self,
+        by: &Actor,
+        id: GroupId,
+        expected: Option<i64>,
+    ) -> Result<(), StoreError> {
+        self.write(by.clone(), move |tx, by| Box::pin(groups::delete(tx, by, id, expected))).await
+    }
+
+    /// The groups that the actor may see.
+    pub async fn groups(&self, by: &Actor, page: &PageRequest) -> Result<Page<Group>, StoreError> {
+        groups::list(&self.pool, by.scope(), page).await
+    }
+
+    /// One group.
+    pub async fn group(&self, by: &Actor, id: GroupId) -> Result<Group, StoreError> {
+        groups::get_one(&self.pool, by.scope(), id).await
     }
 
     /// Relates two configuration items; nothing happens where they are already.

@@ -5,6 +5,7 @@
 //! runs each behind a savepoint, so that one that is refused leaves no trace, and commits them as
 //! one.
 
+use std::future::Future;
 use std::sync::{Arc, OnceLock};
 
 use futures_util::future::BoxFuture;
@@ -23,6 +24,21 @@ const BATCH: usize = 256;
 
 /// Most requests that wait; beyond it callers are told to come back.
 const QUEUE: usize = 4096;
+
+tokio::task_local! {
+    static REHEARSAL: ();
+}
+
+/// Runs verbs of the store as a rehearsal: each is made, answered as if it were for good, and taken
+/// back.
+pub fn rehearse<F: Future>(verbs: F) -> impl Future<Output = F::Output> {
+    REHEARSAL.scope((), verbs)
+}
+
+/// Whether this is a rehearsal.
+pub fn is_rehearsal() -> bool {
+    REHEARSAL.try_with(|()| ()).is_ok()
+}
 
 /// A change in the making.
 pub(crate) struct Tx<'c> {
@@ -65,6 +81,7 @@ impl<A, T, F> Change<A, T> for F where
 
 /// A request in the queue, whatever it answers.
 trait Request: Send + Sync {
+    fn is_rehearsal(&self) -> bool;
     fn run<'t>(&'t mut self, tx: &'t mut Tx<'_>) -> BoxFuture<'t, Result<(), StoreError>>;
     fn answer(self: Box<Self>, outcome: Result<(), StoreError>);
 }
@@ -73,6 +90,7 @@ struct Waiting<A, T, F> {
     arguments: A,
     change: F,
     value: Option<T>,
+    is_rehearsal: bool,
     caller: oneshot::Sender<Result<T, StoreError>>,
 }
 
@@ -82,6 +100,10 @@ where
     T: Send + Sync,
     F: Change<A, T>,
 {
+    fn is_rehearsal(&self) -> bool {
+        self.is_rehearsal
+    }
+
     fn run<'t>(&'t mut self, tx: &'t mut Tx<'_>) -> BoxFuture<'t, Result<(), StoreError>> {
         Box::pin(async move {
             self.value = Some((self.change)(tx, &self.arguments).await?);
@@ -146,9 +168,9 @@ impl Writer {
             return Err(StoreError::Failed { reason: reason.clone() });
         }
         let (caller, answer) = oneshot::channel();
-        self.queue
-            .try_send(Box::new(Waiting { arguments, change, value: None, caller }))
-            .map_err(|_| StoreError::Busy)?;
+        let is_rehearsal = is_rehearsal();
+        let waiting = Waiting { arguments, change, value: None, is_rehearsal, caller };
+        self.queue.try_send(Box::new(waiting)).map_err(|_| StoreError::Busy)?;
         answer.await.unwrap_or_else(|_| {
             let reason = self.failed.get().cloned().unwrap_or_else(|| "the writer ended".into());
             Err(StoreError::Failed { reason })
@@ -258,12 +280,17 @@ impl Worker {
     ) -> Result<Result<Vec<NewEvent>, StoreError>, StoreError> {
         sqlx::raw_sql(savepoint).execute(&mut **connection).await?;
         let mut tx = self.transaction(&mut *connection, now);
-        match request.run(&mut tx).await {
-            Ok(()) => Ok(Ok(std::mem::take(&mut tx.events))),
-            Err(error) => {
-                sqlx::raw_sql("ROLLBACK TO SAVEPOINT request").execute(&mut **connection).await?;
-                if error.is_fatal() { Err(error) } else { Ok(Err(error)) }
-            }
+        let outcome = request.run(&mut tx).await;
+        let events = std::mem::take(&mut tx.events);
+        let is_rehearsal = request.is_rehearsal();
+        if outcome.is_err() || is_rehearsal {
+            sqlx::raw_sql("ROLLBACK TO SAVEPOINT request").execute(&mut **connection).await?;
+        }
+        match outcome {
+            Ok(()) if is_rehearsal => Ok(Ok(Vec::new())),
+            Ok(()) => Ok(Ok(events)),
+            Err(error) if error.is_fatal() => Err(error),
+            Err(error) => Ok(Err(error)),
         }
     }
 

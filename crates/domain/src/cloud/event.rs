@@ -53,6 +53,12 @@ words! {
         AdvisorySubmitted = "advisory.submitted",
         /// It was accepted, rejected or withdrawn.
         AdvisoryDecided = "advisory.decided",
+        /// A group of configuration items was made.
+        GroupCreated = "group.created",
+        /// Its description, or who belongs to it, was altered.
+        GroupAltered = "group.altered",
+        /// It was dissolved; its items stay.
+        GroupDissolved = "group.dissolved",
         /// Two configuration items were related.
         RelationAdded = "relation.added",
         /// A relation ended.

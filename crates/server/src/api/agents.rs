@@ -186,7 +186,9 @@ async fn revoke(
     Path(id): Path<AgentId>,
 ) -> Result<impl IntoResponse, Problem> {
     let agent = app.store.revoke_agent(&by, id).await?;
-    app.agents.learn(&agent);
+    if !store::is_rehearsal() {
+        app.agents.learn(&agent);
+    }
     Ok((etag(agent.version), Json(Agent::from(agent))))
 }
 

@@ -147,6 +147,8 @@ pub(crate) struct Wanted {
     name: Option<String>,
     /// With this label: `key=value`.
     label: Option<String>,
+    /// Of one group.
+    group: Option<String>,
     /// Also those that are gone.
     #[serde(default)]
     retired: bool,
@@ -168,6 +170,7 @@ impl Wanted {
             class: self.class.as_deref().map(|it| given("class", it)).transpose()?,
             name: self.name.clone().filter(|name| !name.is_empty()),
             label,
+            group: self.group.as_deref().map(|it| given("group", it)).transpose()?,
             retired: self.retired,
         })
     }

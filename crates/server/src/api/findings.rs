@@ -144,6 +144,8 @@ pub(crate) struct Patch {
 pub(crate) struct Wanted {
     /// Of one tenant.
     tenant: Option<String>,
+    /// Of one group of items.
+    group: Option<String>,
     /// Of one item.
     ci: Option<String>,
     /// Of one patch.
@@ -160,6 +162,7 @@ impl Wanted {
     fn filter(&self) -> Result<FindingFilter, Problem> {
         Ok(FindingFilter {
             tenant: self.tenant.as_deref().map(|it| given("tenant", it)).transpose()?,
+            group: self.group.as_deref().map(|it| given("group", it)).transpose()?,
             ci: self.ci.as_deref().map(|it| given("ci", it)).transpose()?,
             patch: self.patch.as_deref().map(|it| given("patch", it)).transpose()?,
             state: self.state.as_deref().map(|it| given("state", it)).transpose()?,

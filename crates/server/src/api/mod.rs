@@ -5,9 +5,11 @@ mod agents;
 mod cis;
 mod events;
 mod findings;
+mod groups;
 mod ledger;
 mod people;
 pub(crate) mod session;
+mod status;
 mod tenants;
 mod tokens;
 
@@ -16,12 +18,16 @@ use std::collections::BTreeMap;
 use axum::Router;
 use axum::extract::{FromRequest, FromRequestParts, Request};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, HeaderName, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
+use axum::middleware::Next;
+use axum::response::Response as Answer;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use store::{Cursor, Once, Page, PageRequest};
+use utoipa::openapi::path::{ParameterBuilder, ParameterIn};
+use utoipa::openapi::schema::{ObjectBuilder, Type};
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
-use utoipa::openapi::{OpenApi as Document, RefOr, Response};
+use utoipa::openapi::{OpenApi as Document, RefOr, Required, Response};
 use utoipa::{IntoParams, IntoResponses, Modify, OpenApi, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 
@@ -64,20 +70,66 @@ impl Modify for Access {
     }
 }
 
+/// Says of every request that alters something that it can be rehearsed.
+fn describe_rehearsal(document: &mut Document) {
+    let parameter = ParameterBuilder::new()
+        .name("dry_run")
+        .parameter_in(ParameterIn::Query)
+        .required(Required::False)
+        .description(Some(
+            "With `true`, everything is checked and answered as if it were done, and nothing is: \
+             the answer has the header `Patchwright-Dry-Run: true`. A secret in it opens nothing.",
+        ))
+        .schema(Some(ObjectBuilder::new().schema_type(Type::Boolean)))
+        .build();
+    for item in document.paths.paths.values_mut() {
+        let operations = [&mut item.post, &mut item.put, &mut item.patch, &mut item.delete];
+        for operation in operations.into_iter().flatten() {
+            operation.parameters.get_or_insert_default().push(RefOr::T(parameter.clone()));
+        }
+    }
+}
+
+#[derive(Deserialize)]
+struct Rehearsed {
+    #[serde(default)]
+    dry_run: bool,
+}
+
+/// Makes a request a rehearsal where it asks for that.
+async fn rehearsed(request: Request, next: Next) -> Result<Answer, Problem> {
+    if request.method().is_safe() {
+        return Ok(next.run(request).await);
+    }
+    let asked = axum::extract::Query::<Rehearsed>::try_from_uri(request.uri())
+        .map_err(|rejection| Problem::new(Kind::Invalid, rejection.body_text()))?;
+    if !asked.dry_run {
+        return Ok(next.run(request).await);
+    }
+    let mut answer = store::rehearse(next.run(request)).await;
+    let header = HeaderName::from_static("patchwright-dry-run");
+    answer.headers_mut().insert(header, HeaderValue::from_static("true"));
+    Ok(answer)
+}
+
 /// The routes below `/api/v1`, and the document that describes them.
 pub(crate) fn routes() -> (Router<App>, Document) {
-    OpenApiRouter::with_openapi(Base::openapi())
+    let (router, mut document) = OpenApiRouter::with_openapi(Base::openapi())
         .nest("/api/v1", session::routes())
         .nest("/api/v1", tenants::routes())
         .nest("/api/v1", people::routes())
         .nest("/api/v1", tokens::routes())
         .nest("/api/v1", cis::routes())
+        .nest("/api/v1", groups::routes())
+        .nest("/api/v1", status::routes())
         .nest("/api/v1", findings::routes())
         .nest("/api/v1", advisories::routes())
         .nest("/api/v1", agents::routes())
         .nest("/api/v1", events::routes())
         .nest("/api/v1", ledger::routes())
-        .split_for_parts()
+        .split_for_parts();
+    describe_rehearsal(&mut document);
+    (router.layer(axum::middleware::from_fn(rehearsed)), document)
 }
 
 /// The refusals that any route may answer with.

@@ -6,7 +6,7 @@ use axum::extract::State;
 use domain::check::{Report, Status};
 use domain::cloud::{CiId, Class};
 use domain::fleet::FindingState;
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use ledger::{ReadStorage as _, SignedCheckpoint};
 use maud::{Markup, html};
 use serde::Deserialize;
@@ -16,6 +16,7 @@ use super::{Refusal, elsewhere, page, pass};
 use crate::App;
 use crate::api::{Path, Query};
 use crate::caller::Caller;
+use crate::fleet::FRESH;
 use crate::gate::Action;
 use crate::problem::{Kind, Problem};
 
@@ -27,9 +28,6 @@ const FINDINGS: usize = 200;
 
 const PRIORITIES: [&str; 4] = ["critical", "high", "medium", "low"];
 
-/// How old a check may be before it says nothing about now.
-const FRESH: SignedDuration = SignedDuration::from_hours(24);
-
 /// Is the cloud at its latest? What is not known?
 pub(super) async fn overview(
     State(app): State<App>,
@@ -40,7 +38,7 @@ pub(super) async fn overview(
     let totals = app.store.check_totals(&by, fresh_since).await?;
     let counts = app.store.ci_counts(&by).await?;
     let items: u64 = counts.iter().map(|(_, count)| count).sum();
-    let not_known = totals.unknown + totals.silent + totals.unchecked;
+    let not_known = totals.not_known();
     let verdict = match (items, totals.outdated, not_known) {
         (0, ..) => "There is nothing to look after yet.".to_owned(),
         (_, 0, 0) => "Everything is at its latest.".to_owned(),

@@ -21,6 +21,9 @@ use tokio::sync::Notify;
 
 pub(crate) use exposure::Exposure;
 
+/// How old a check may be before it says nothing about now.
+pub(crate) const FRESH: SignedDuration = SignedDuration::from_hours(24);
+
 /// How often a package set is checked again; archives publish several times a day.
 const EVERY: SignedDuration = SignedDuration::from_hours(6);
 

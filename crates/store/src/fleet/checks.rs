@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 
 use domain::check::{Report, Status};
-use domain::cloud::{CiId, EventKind, TenantId};
+use domain::cloud::{CiId, EventKind, GroupId, TenantId};
 use domain::fleet::{MissingPatch, PackageSet, SetDigest, missing_patches};
 use domain::inventory::PackageFamily;
 use domain::priority::Priority;
@@ -18,6 +18,7 @@ use crate::actor::Actor;
 use crate::cis::Ci;
 use crate::error::StoreError;
 use crate::event::NewEvent;
+use crate::groups::member;
 use crate::page::range;
 use crate::value::{get, parsed, time};
 use crate::writer::Tx;
@@ -66,6 +67,35 @@ pub struct CheckTotals {
     pub findings: [u64; 4],
     /// Of these, those whose risk is accepted.
     pub accepted: [u64; 4],
+}
+
+impl CheckTotals {
+    /// How many items there are.
+    pub const fn items(&self) -> u64 {
+        self.latest + self.outdated + self.not_known()
+    }
+
+    /// Those of which it cannot be said whether they are at their latest.
+    pub const fn not_known(&self) -> u64 {
+        self.unknown + self.silent + self.unchecked
+    }
+}
+
+impl std::iter::Sum for CheckTotals {
+    fn sum<I: Iterator<Item = Self>>(totals: I) -> Self {
+        totals.fold(Self::default(), |mut all, one| {
+            all.latest += one.latest;
+            all.outdated += one.outdated;
+            all.unknown += one.unknown;
+            all.silent += one.silent;
+            all.unchecked += one.unchecked;
+            for at in 0..ORDER.len() {
+                all.findings[at] += one.findings[at];
+                all.accepted[at] += one.accepted[at];
+            }
+            all
+        })
+    }
 }
 
 /// A package set whose turn it is.
@@ -299,6 +329,21 @@ macro_rules! counted {
     };
 }
 
+/// The statement that counts systems by what their set's check says.
+macro_rules! standing {
+    ($($systems:expr),+) => {
+        concat!(
+            "SELECT n.tenant_id, n.items, n.silent, k.status, k.critical, k.high, k.medium, k.low,
+                    CASE WHEN k.checked_at < $3 THEN 1 ELSE 0 END AS is_old
+             FROM (SELECT s.tenant_id, s.digest, COUNT(*) AS items,
+                          CAST(SUM(CASE WHEN s.seen_at < $3 THEN 1 ELSE 0 END) AS BIGINT) AS silent ",
+            $($systems,)+
+            " GROUP BY s.tenant_id, s.digest) n
+             JOIN set_checks k ON k.tenant_id = n.tenant_id AND k.digest = n.digest"
+        )
+    };
+}
+
 /// The last check of an item that the caller was let see.
 pub(crate) async fn of(pool: &AnyPool, ci: &Ci) -> Result<Option<Check>, StoreError> {
     let row = sqlx::query(counted!("WHERE s.ci_id = $1"))
@@ -336,62 +381,48 @@ pub(crate) async fn counts(
     Ok(counts)
 }
 
+/// How the items of each tenant in the scope stand; of one group, where one is named. Work grows
+/// with the sets, not with the systems: these are counted in one index, unless a group asks for each.
 pub(crate) async fn totals(
     pool: &AnyPool,
     scope: Option<TenantId>,
-    fresh_since: Timestamp,
-    now: Timestamp,
-) -> Result<CheckTotals, StoreError> {
-    let by_tenant = totals_by_tenant(pool, scope, fresh_since, now).await?;
-    let mut all = CheckTotals::default();
-    for (_, one) in by_tenant {
-        all.latest += one.latest;
-        all.outdated += one.outdated;
-        all.unknown += one.unknown;
-        all.silent += one.silent;
-        all.unchecked += one.unchecked;
-        for at in 0..ORDER.len() {
-            all.findings[at] += one.findings[at];
-            all.accepted[at] += one.accepted[at];
-        }
-    }
-    Ok(all)
-}
-
-/// Work grows with the sets, not with the systems: these are counted in one index.
-pub(crate) async fn totals_by_tenant(
-    pool: &AnyPool,
-    scope: Option<TenantId>,
+    group: Option<GroupId>,
     fresh_since: Timestamp,
     now: Timestamp,
 ) -> Result<Vec<(TenantId, CheckTotals)>, StoreError> {
     let (low, high) = range(scope);
+    let of_group = group.map(|id| id.to_string()).unwrap_or_default();
     let mut totals: BTreeMap<TenantId, CheckTotals> = BTreeMap::new();
-    let alive = sqlx::query(
-        "SELECT tenant_id, COUNT(*) AS items FROM cis
-         WHERE tenant_id BETWEEN $1 AND $2 AND retired_at IS NULL GROUP BY tenant_id",
-    )
+    let alive = sqlx::query(concat!(
+        "SELECT c.tenant_id, COUNT(*) AS items FROM cis c
+         WHERE c.tenant_id BETWEEN $1 AND $2 AND c.retired_at IS NULL AND ",
+        member!("$3"),
+        " GROUP BY c.tenant_id",
+    ))
     .bind(low.as_str())
     .bind(high.as_str())
+    .bind(of_group.as_str())
     .fetch_all(pool)
     .await?;
     for row in &alive {
         totals.entry(parsed(row, "tenant_id")?).or_default().unchecked = number(row, "items")?;
     }
-    let rows = sqlx::query(
-        "SELECT n.tenant_id, n.items, n.silent, k.status, k.critical, k.high, k.medium, k.low,
-                CASE WHEN k.checked_at < $3 THEN 1 ELSE 0 END AS is_old
-         FROM (SELECT tenant_id, digest, COUNT(*) AS items,
-                      CAST(SUM(CASE WHEN seen_at < $3 THEN 1 ELSE 0 END) AS BIGINT) AS silent
-               FROM systems WHERE tenant_id BETWEEN $1 AND $2
-               GROUP BY tenant_id, digest) n
-         JOIN set_checks k ON k.tenant_id = n.tenant_id AND k.digest = n.digest",
-    )
-    .bind(low.as_str())
-    .bind(high.as_str())
-    .bind(fresh_since.as_microsecond())
-    .fetch_all(pool)
-    .await?;
+    let statement = if group.is_some() {
+        standing!(
+            "FROM systems s JOIN cis c ON c.id = s.ci_id
+             WHERE s.tenant_id BETWEEN $1 AND $2 AND ",
+            member!("$4")
+        )
+    } else {
+        standing!("FROM systems s WHERE s.tenant_id BETWEEN $1 AND $2 AND $4 = ''")
+    };
+    let rows = sqlx::query(statement)
+        .bind(low.as_str())
+        .bind(high.as_str())
+        .bind(fresh_since.as_microsecond())
+        .bind(of_group)
+        .fetch_all(pool)
+        .await?;
     for row in &rows {
         let of_tenant = totals.entry(parsed(row, "tenant_id")?).or_default();
         let (items, silent) = (number(row, "items")?, number(row, "silent")?);
@@ -409,7 +440,7 @@ pub(crate) async fn totals_by_tenant(
             *total += found * items;
         }
     }
-    for (tenant, priority, items) in findings::accepted(pool, scope, now).await? {
+    for (tenant, priority, items) in findings::accepted(pool, scope, group, now).await? {
         if let Some(at) = ORDER.iter().position(|&it| it == priority) {
             totals.entry(tenant).or_default().accepted[at] += items;
         }

@@ -1,7 +1,7 @@
 //! Findings: which item lacks which patch, since when, and who bears the risk.
 
 use domain::check::Report;
-use domain::cloud::{CiId, Duty, EventKind, FindingId, PatchId, Side, TenantId};
+use domain::cloud::{CiId, Duty, EventKind, FindingId, GroupId, PatchId, Side, TenantId};
 use domain::fleet::{
     FindingState, KnownFinding, MissingPatch, PackageSet, SetDigest, Step, reconcile,
 };
@@ -16,6 +16,7 @@ use crate::actor::Actor;
 use crate::cis;
 use crate::error::StoreError;
 use crate::event::NewEvent;
+use crate::groups::member;
 use crate::page::{Cursor, Page, PageRequest, range};
 use crate::value::{get, parsed, time, time_or_none};
 use crate::writer::Tx;
@@ -84,6 +85,8 @@ pub struct NewAcceptance {
 pub struct FindingFilter {
     /// Of one tenant.
     pub tenant: Option<TenantId>,
+    /// Of one group of items.
+    pub group: Option<GroupId>,
     /// Of one item.
     pub ci: Option<CiId>,
     /// Of one patch.
@@ -447,15 +450,20 @@ pub(crate) async fn list(
     let (asked_low, asked_high) = range(filter.tenant);
     let (tenant, id) = request.place();
     let text = |id: Option<String>| id.unwrap_or_default();
-    let rows = sqlx::query(select!(
-        "WHERE tenant_id BETWEEN $1 AND $2 AND tenant_id BETWEEN $3 AND $4
-             AND (tenant_id, id) > ($5, $6)
-             AND ($7 = '' OR ci_id = $7)
-             AND ($8 = '' OR patch_id = $8)
-             AND ($9 = '' OR state = $9)
-             AND ($10 < 0 OR priority = $10)
-             AND ($11 = '' OR source = $11)
-         ORDER BY tenant_id, id LIMIT $12"
+    let rows = sqlx::query(concat!(
+        select!(
+            "WHERE tenant_id BETWEEN $1 AND $2 AND tenant_id BETWEEN $3 AND $4
+                 AND (tenant_id, id) > ($5, $6)
+                 AND ($7 = '' OR ci_id = $7)
+                 AND ($8 = '' OR patch_id = $8)
+                 AND ($9 = '' OR state = $9)
+                 AND ($10 < 0 OR priority = $10)
+                 AND ($11 = '' OR source = $11)
+                 AND ($13 = '' OR EXISTS (
+                     SELECT 1 FROM cis c WHERE c.id = findings.ci_id AND "
+        ),
+        member!("$13"),
+        ")) ORDER BY tenant_id, id LIMIT $12"
     ))
     .bind(low)
     .bind(high)
@@ -469,27 +477,32 @@ pub(crate) async fn list(
     .bind(filter.priority.map_or(-1, rank))
     .bind(filter.source.as_deref().unwrap_or_default())
     .bind(request.fetched())
+    .bind(text(filter.group.map(|id| id.to_string())))
     .fetch_all(pool)
     .await?;
     let findings = rows.iter().map(read).collect::<Result<_, _>>()?;
     Ok(request.cut(findings, |finding: &Finding| Cursor::new(finding.tenant, finding.id)))
 }
 
-/// Open findings whose risk is accepted, by tenant and priority.
+/// Open findings whose risk is accepted, by tenant and priority; of one group, where one is named.
 pub(crate) async fn accepted(
     pool: &AnyPool,
     scope: Option<TenantId>,
+    group: Option<GroupId>,
     now: Timestamp,
 ) -> Result<Vec<(TenantId, Priority, u64)>, StoreError> {
     let (low, high) = range(scope);
-    let rows = sqlx::query(
-        "SELECT tenant_id, priority, COUNT(*) AS items FROM findings
-         WHERE accepted_until > $3 AND state = 'open' AND tenant_id BETWEEN $1 AND $2
-         GROUP BY tenant_id, priority",
-    )
+    let rows = sqlx::query(concat!(
+        "SELECT f.tenant_id, f.priority, COUNT(*) AS items
+         FROM findings f JOIN cis c ON c.id = f.ci_id
+         WHERE f.accepted_until > $3 AND f.state = 'open' AND f.tenant_id BETWEEN $1 AND $2 AND ",
+        member!("$4"),
+        " GROUP BY f.tenant_id, f.priority",
+    ))
     .bind(low)
     .bind(high)
     .bind(now.as_microsecond())
+    .bind(group.map(|id| id.to_string()).unwrap_or_default())
     .fetch_all(pool)
     .await?;
     rows.iter()

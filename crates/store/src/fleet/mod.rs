@@ -14,7 +14,7 @@ pub(crate) mod systems;
 use std::collections::BTreeMap;
 
 use domain::check::Report;
-use domain::cloud::{AdvisoryId, CiId, FindingId, PatchId, TenantId};
+use domain::cloud::{AdvisoryId, CiId, FindingId, GroupId, PatchId, TenantId};
 use domain::fleet::{PackageSet, SetDigest};
 use jiff::Timestamp;
 
@@ -160,16 +160,18 @@ impl Store {
         by: &Actor,
         fresh_since: Timestamp,
     ) -> Result<CheckTotals, StoreError> {
-        checks::totals(&self.pool, by.scope(), fresh_since, self.environment.now()).await
+        let totals = self.check_totals_by_tenant(by, None, fresh_since).await?;
+        Ok(totals.into_iter().map(|(_, totals)| totals).sum())
     }
 
-    /// The same for each tenant that the actor may see.
+    /// The same for each tenant that the actor may see; of one group, where one is named.
     pub async fn check_totals_by_tenant(
         &self,
         by: &Actor,
+        group: Option<GroupId>,
         fresh_since: Timestamp,
     ) -> Result<Vec<(TenantId, CheckTotals)>, StoreError> {
-        checks::totals_by_tenant(&self.pool, by.scope(), fresh_since, self.environment.now()).await
+        checks::totals(&self.pool, by.scope(), group, fresh_since, self.environment.now()).await
     }
 }
 
