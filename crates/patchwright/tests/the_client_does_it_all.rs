@@ -390,7 +390,10 @@ fn a_missing_patch_is_told_accepted_and_described() {
     );
     insta::assert_snapshot!("missing_patches", steady(&world.ok(&["get", "patches"])));
     insta::assert_snapshot!("missing_agents", steady(&world.ok(&["get", "agents"])));
-    assert_eq!(world.run(&["status", "--exit-code"]).code, 3);
+    let said = world.run(&["status", "--exit-code"]);
+    assert_eq!(said.code, 3, "what is missing wins over what is unknown");
+    let screen = steady(&said.out);
+    insta::assert_snapshot!("missing_status", screen.split("\nLedger").next().unwrap());
 
     // Rehearsed, then accepted; whoever watches sees it.
     let accept = [
@@ -546,6 +549,45 @@ fn another_tenants_people_see_nothing_of_others() {
     assert!(!events.contains(&acme) && !events.contains("olga"), "{events}");
     let status = world.json(&["status", "-o", "json"]);
     assert_eq!(status["status"]["items"], 0);
+}
+
+#[test]
+fn a_private_ca_is_believed_where_it_was_named_and_nobody_else_there() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = |name: &str, text: &str| {
+        let path = directory.path().join(name);
+        fs::write(&path, text).unwrap();
+        path.display().to_string()
+    };
+    let own = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+    let other = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+    let certificate = file("own.crt", &own.cert.pem());
+    let key = file("own.key", &own.signing_key.serialize_pem());
+    let stranger = file("other.crt", &other.cert.pem());
+    let up = Up::start_with(
+        &directory.path().join("data"),
+        &["--tls-cert", &certificate, "--tls-key", &key],
+        &[],
+    )
+    .unwrap();
+    let port = up.console.rsplit(':').next().unwrap().to_owned();
+    let world = World { up, home: tempfile::tempdir().unwrap(), data: directory };
+    let url = format!("https://localhost:{port}");
+    let login = |more: &[&str]| {
+        world.typed(&[&["login", &url, "--login", "admin"], more].concat(), PASSWORD)
+    };
+
+    for more in [&[][..], &["--ca", &stranger], &["--ca", &key]] {
+        let said = login(more);
+        assert_eq!(said.code, 1, "{}", said.out);
+        assert!(said.err.contains("help:"), "{}", said.err);
+    }
+    let said = login(&["--ca", &certificate]);
+    assert_eq!(said.code, 0, "{}", said.err);
+    // It is kept: the file is not needed any more.
+    fs::remove_file(&certificate).unwrap();
+    assert!(world.ok(&["get", "tenants"]).contains("provider"));
+    assert_eq!(login(&[]).code, 0, "nor to sign in again");
 }
 
 #[test]

@@ -81,6 +81,9 @@ impl Page<'_> {
         for (name, value) in own.filter(|(name, _)| !elsewhere.contains(&name.as_str())) {
             fields.add(&name.replace('_', " "), self.told(name, value));
         }
+        if kind == Kind::Patch {
+            self.why(object, &mut fields)?;
+        }
         self.out.push_str(&fields.text(2));
         match kind {
             Kind::Ci => self.ci(object)?,
@@ -92,7 +95,8 @@ impl Page<'_> {
             Kind::Event => self.payload(object),
             _ => {}
         }
-        if kind != Kind::Event {
+        // Patches have no events of their own: items have.
+        if !matches!(kind, Kind::Event | Kind::Patch) {
             self.events(object)?;
         }
         Ok(self.out)
@@ -322,19 +326,21 @@ impl Page<'_> {
         Ok(())
     }
 
-    fn patch(&mut self, patch: &Value) -> Result<()> {
-        let id = text(&patch["id"]);
-        let query = format!("patch={}", encoded(&id));
-        let first = self.connection.items("/findings", &query, 1).next().transpose()?;
-        if let Some(finding) = first {
-            let mut fields = Fields::default();
+    /// What the findings of a patch say about it.
+    fn why(&self, patch: &Value, fields: &mut Fields) -> Result<()> {
+        let query = format!("patch={}", encoded(&text(&patch["id"])));
+        if let Some(finding) = self.connection.items("/findings", &query, 1).next().transpose()? {
             fields
                 .add("why", Cell::from(text(&finding["reason"])))
                 .add("cves", Cell::from(list(&finding["cves"])))
                 .add("advisories", Cell::from(list(&finding["advisories"])));
-            self.out.push_str(&fields.text(2));
         }
-        self.findings(&query, &format!("--patch {id}"), true)
+        Ok(())
+    }
+
+    fn patch(&mut self, patch: &Value) -> Result<()> {
+        let id = text(&patch["id"]);
+        self.findings(&format!("patch={}", encoded(&id)), &format!("--patch {id}"), true)
     }
 
     fn advisory(&mut self, advisory: &Value) {

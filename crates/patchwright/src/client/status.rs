@@ -22,6 +22,10 @@ use crate::text::count;
 /// How many patches, tenants and agents are shown before it says how to see the rest.
 const ROWS: usize = 10;
 
+/// How far back in the ledger is looked for what was found missing lately, and how much is shown.
+const EVENTS_BACK: u64 = 1000;
+const LATELY: usize = 5;
+
 /// A patch is missing.
 const OUTDATED: u8 = 3;
 /// Something could not be told.
@@ -66,6 +70,8 @@ struct Picture {
     patches: Vec<Value>,
     /// How many are missing in all.
     patches_missing: usize,
+    /// What was found missing last, from the end of the ledger.
+    lately: Vec<Value>,
     /// Agents that were not heard of for long.
     silent: Vec<Value>,
     agents: usize,
@@ -139,18 +145,26 @@ impl Picture {
             }
         }
         let rank = |it: &Value| PRIORITIES.iter().position(|word| it["priority"] == *word);
-        // Newest first among the equally urgent: ids sort by age.
-        patches.sort_by_cached_key(|it| (rank(it), std::cmp::Reverse(text(&it["id"]))));
+        patches.sort_by_cached_key(|it| (rank(it), std::cmp::Reverse(it["items"].as_u64())));
         let patches_missing = patches.len();
         patches.truncate(ROWS);
         let ledger = connection.get("/ledger")?;
-        Ok(Self { status, patches, patches_missing, silent, agents, ledger, is_whole })
+        let end = size_of(ledger["checkpoint"].as_str().unwrap_or_default());
+        let mut recent = Vec::new();
+        if is_whole {
+            let from = end.saturating_sub(EVENTS_BACK);
+            let mut page = connection.get(&format!("/events?from={from}&limit=1000"))?;
+            recent = page["items"].as_array_mut().map(std::mem::take).unwrap_or_default();
+        }
+        let lately = found_lately(&recent);
+        Ok(Self { status, patches, patches_missing, lately, silent, agents, ledger, is_whole })
     }
 
     fn data(&self) -> Value {
         let mut data = json!({ "status": self.status, "ledger": self.ledger });
         if self.is_whole {
             data["patches"] = json!(self.patches);
+            data["found_lately"] = json!(self.lately);
             data["agents"] = json!({ "active": self.agents, "silent": self.silent });
         }
         data
@@ -190,7 +204,8 @@ impl Picture {
         self.missing(&mut out);
         self.unknown(&mut out);
         if self.is_whole {
-            self.newest(&mut out);
+            self.patches(&mut out);
+            self.lately(&mut out);
         }
         self.tenants(&mut out, names);
         if self.is_whole {
@@ -249,11 +264,29 @@ impl Picture {
         }
     }
 
-    fn newest(&self, out: &mut String) {
+    fn lately(&self, out: &mut String) {
+        if self.lately.is_empty() {
+            return;
+        }
+        let _ = writeln!(out, "\n{BOLD}Found missing lately{BOLD:#}");
+        let mut table = Table::new(&["AT", "PRIORITY", "SOURCE", "FIXED"]).indented(2);
+        for patch in &self.lately {
+            let word = text(&patch["priority"]);
+            table.row(vec![
+                Cell::from(moment(&patch["at"])),
+                Cell::from(&word).styled(style_of(&word)),
+                Cell::from(text(&patch["source"])),
+                Cell::from(text(&patch["candidate"])),
+            ]);
+        }
+        out.push_str(&table.take());
+    }
+
+    fn patches(&self, out: &mut String) {
         if self.patches.is_empty() {
             return;
         }
-        let _ = writeln!(out, "\n{BOLD}Most urgent patches, newest first{BOLD:#}");
+        let _ = writeln!(out, "\n{BOLD}Most urgent patches{BOLD:#}");
         let mut table =
             Table::new(&["PRIORITY", "SOURCE", "FIXED", "RELEASE", "ITEMS"]).indented(2);
         for patch in &self.patches {
@@ -332,6 +365,28 @@ impl Picture {
     }
 }
 
+/// The patches that these events found missing, the latest first, each once.
+fn found_lately(events: &[Value]) -> Vec<Value> {
+    let mut found: Vec<Value> = Vec::new();
+    for event in events.iter().rev().filter(|event| event["kind"] == "ci.checked") {
+        let changed = &event["payload"]["findings"];
+        let opened = changed["opened"].as_array().into_iter().flatten();
+        // A known finding with a later candidate is a new patch as well.
+        for patch in opened.chain(changed["altered"].as_array().into_iter().flatten()) {
+            let same = |it: &Value| {
+                it["source"] == patch["source"] && it["candidate"] == patch["candidate"]
+            };
+            if found.len() < LATELY && !found.iter().any(same) {
+                found.push(json!({
+                    "at": event["at"], "priority": patch["priority"], "source": patch["source"],
+                    "candidate": patch["candidate"],
+                }));
+            }
+        }
+    }
+    found
+}
+
 fn of(number: u64, word: &str) -> String {
     count(usize::try_from(number).unwrap_or(usize::MAX), word, &format!("{word}s"))
 }
@@ -356,6 +411,11 @@ mod tests {
         assert_eq!(verdict(&json!({})), UNKNOWN);
     }
 
+    fn checked(at: &str, source: &str, candidate: &str) -> Value {
+        let patch = json!({ "source": source, "candidate": candidate, "priority": "critical" });
+        json!({ "kind": "ci.checked", "at": at, "payload": { "findings": { "opened": [patch] } } })
+    }
+
     #[test]
     fn a_screen_tells_all_and_no_deadlines() {
         let connection = Connection::new("http://127.0.0.1:1", None, None).unwrap();
@@ -378,6 +438,12 @@ mod tests {
                 "items": 2,
             })],
             patches_missing: 3,
+            lately: found_lately(&[
+                checked("2026-11-24T01:00:00Z", "openssl", "3.0-2"),
+                checked("2026-11-24T01:30:00Z", "web", "2.0"),
+                checked("2026-11-24T01:59:00Z", "openssl", "3.0-2"),
+                json!({ "kind": "ci.created", "payload": {} }),
+            ]),
             silent: Vec::new(),
             agents: 4,
             ledger: json!({ "key": "patchwright/1+abc", "checkpoint": "patchwright/1\n42\nroot=\n" }),
@@ -401,10 +467,15 @@ mod tests {
           unknown: 1  checked, but something could not be told
           silent:  1  not checked or heard of for too long
 
-        Most urgent patches, newest first
+        Most urgent patches
           PRIORITY  SOURCE   FIXED  RELEASE    ITEMS
           critical  openssl  3.0-2  debian:12  2
           … 2 more: patchwright get patches
+
+        Found missing lately
+          AT                 PRIORITY  SOURCE   FIXED
+          2026-11-24 01:59Z  critical  openssl  3.0-2
+          2026-11-24 01:30Z  critical  web      2.0
 
         Tenants
           TENANT    ITEMS  LATEST  OUTDATED  UNKNOWN  CRITICAL  HIGH  MEDIUM  LOW
