@@ -323,8 +323,8 @@ mod tests {
     fn aliases_cannot_make_much_of_little() {
         let mut bomb = "a0: &a0 [x,x,x,x,x,x,x,x,x,x]\n".to_owned();
         for at in 1..12 {
-            let below = format!("*a{}", at - 1);
-            bomb.push_str(&format!("a{at}: &a{at} [{}]\n", vec![below.as_str(); 10].join(",")));
+            let below = format!("*a{},", at - 1).repeat(10);
+            bomb = format!("{bomb}a{at}: &a{at} [{below}]\n");
         }
         assert!(
             drafts(&format!("kind: advisory\nosv:\n  {}", bomb.replace('\n', "\n  "))).is_err()

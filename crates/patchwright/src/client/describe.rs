@@ -438,6 +438,12 @@ impl Page<'_> {
     /// cloud is old.
     fn events(&mut self, object: &Value) -> Result<()> {
         let id = &object["id"];
+        // What opens and closes a finding is the check of its item.
+        let is_of_item = |event: &Value| {
+            Kind::Finding.is_id(&text(id))
+                && event["object"] == object["ci"]
+                && event["kind"] == "ci.checked"
+        };
         let end = place(self.connection)?;
         let from = end.saturating_sub(EVENTS_BACK);
         let page = self.connection.get(&format!("/events?from={from}&limit=1000"))?;
@@ -446,7 +452,7 @@ impl Page<'_> {
             .into_iter()
             .flatten()
             .rev()
-            .filter(|event| event["object"] == *id)
+            .filter(|event| event["object"] == *id || is_of_item(event))
             .take(EVENTS_SHOWN)
             .collect();
         self.section("latest events");
