@@ -18,11 +18,38 @@ const HELP: Style = AnsiColor::Cyan.on_default().bold();
 pub(crate) struct Helped {
     source: anyhow::Error,
     help: String,
+    is_usage: bool,
 }
 
 /// Attaches the next step to an error.
 pub(crate) fn helped(source: impl Into<anyhow::Error>, help: impl Into<String>) -> anyhow::Error {
-    anyhow::Error::new(Helped { source: source.into(), help: help.into() })
+    anyhow::Error::new(Helped { source: source.into(), help: help.into(), is_usage: false })
+}
+
+/// The command line asks for something that there is not: exit status 2, as for any other mistake in it.
+pub(crate) fn usage(message: impl Into<String>, help: impl Into<String>) -> anyhow::Error {
+    let source = anyhow::anyhow!(message.into());
+    anyhow::Error::new(Helped { source, help: help.into(), is_usage: true })
+}
+
+/// The same error with what was attempted in front of it; the next step stays.
+pub(crate) fn during(error: anyhow::Error, attempt: impl Into<String>) -> anyhow::Error {
+    match error.downcast::<Helped>() {
+        Ok(helped) => {
+            anyhow::Error::new(Helped { source: helped.source.context(attempt.into()), ..helped })
+        }
+        Err(error) => error.context(attempt.into()),
+    }
+}
+
+/// The cause of this type, if there is one.
+pub(crate) fn find<T: std::error::Error + Send + Sync + 'static>(
+    error: &anyhow::Error,
+) -> Option<&T> {
+    match error.downcast_ref::<Helped>() {
+        Some(helped) => helped.source.downcast_ref(),
+        None => error.downcast_ref(),
+    }
 }
 
 /// Prints `error:`, `caused by:` and `help:` lines and gives the exit status of a failure.
@@ -35,7 +62,10 @@ pub(crate) fn report(error: &anyhow::Error) -> ExitCode {
     if !broken_pipe {
         anstream::eprint!("{}", describe(error));
     }
-    ExitCode::FAILURE
+    match error.downcast_ref::<Helped>() {
+        Some(Helped { is_usage: true, .. }) => ExitCode::from(2),
+        _ => ExitCode::FAILURE,
+    }
 }
 
 fn describe(error: &anyhow::Error) -> String {
@@ -77,5 +107,15 @@ mod tests {
             anstream::adapter::strip_str(&text).to_string(),
             "error: cannot read `a.json`\n  caused by: no such file\n  help: name a file that exists\n"
         );
+    }
+
+    #[test]
+    fn what_was_attempted_goes_in_front_and_the_way_out_stays() {
+        let error = during(helped(io::Error::other("full"), "make room"), "document 2");
+
+        let text = anstream::adapter::strip_str(&describe(&error)).to_string();
+
+        assert_eq!(text, "error: document 2\n  caused by: full\n  help: make room\n");
+        assert!(find::<io::Error>(&error).is_some());
     }
 }

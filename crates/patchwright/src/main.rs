@@ -1,10 +1,12 @@
 //! The `patchwright` command: composition root of the rooms below it.
 
 mod check;
+mod client;
 mod data;
 mod failure;
 mod fleet_sim;
 mod ledger;
+mod shell;
 mod text;
 mod up;
 mod user;
@@ -13,7 +15,7 @@ mod version;
 use std::io::{stdin, stdout};
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
 
 /// Tells which patches a cloud is missing, and proves it.
 #[derive(Parser)]
@@ -39,6 +41,12 @@ enum Command {
     User(user::UserArgs),
     /// Compare versions as dpkg, rpm and apk do.
     Version(version::VersionArgs),
+    #[command(flatten)]
+    Client(client::Command),
+    /// Print completions of this command for a shell.
+    Completions(shell::CompletionsArgs),
+    /// Print the manual, or write a page for each command.
+    Man(shell::ManArgs),
 }
 
 fn main() -> ExitCode {
@@ -50,6 +58,9 @@ fn main() -> ExitCode {
         Command::Ledger(arguments) => Ok(ledger::run(&arguments, &mut stdout().lock())),
         Command::User(arguments) => user::run(&arguments),
         Command::Version(arguments) => version::run(arguments, stdin().lock(), stdout().lock()),
+        Command::Client(command) => client::run(&command),
+        Command::Completions(arguments) => shell::completions(&arguments, Arguments::command()),
+        Command::Man(arguments) => shell::manual(&arguments, Arguments::command()),
     };
     outcome.unwrap_or_else(|error| failure::report(&error))
 }

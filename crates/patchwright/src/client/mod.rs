@@ -1,0 +1,66 @@
+//! The client: what people and scripts do with a control plane from a command line.
+//!
+//! [`Connection`] speaks to it, [`contexts`] keeps which one and as whom, [`kind::Kind`] knows what each
+//! kind of objects looks like; the commands are made of these.
+
+mod accept;
+mod apply;
+mod connection;
+mod contexts;
+mod create;
+mod delete;
+mod describe;
+mod draft;
+mod get;
+mod kind;
+mod login;
+mod names;
+mod output;
+mod secret;
+mod status;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::Subcommand;
+
+/// The commands of the client.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Sign in to a control plane, and keep it as a context.
+    Login(login::LoginArgs),
+    /// Sign out, and forget the secret.
+    Logout(login::LogoutArgs),
+    /// Keep several control planes apart.
+    Context(login::ContextArgs),
+    /// Tell whether the cloud is at its latest, and what is not.
+    Status(status::StatusArgs),
+    /// List objects, or read some.
+    Get(get::GetArgs),
+    /// Tell everything about one object.
+    Describe(describe::DescribeArgs),
+    /// Create an object.
+    Create(create::CreateArgs),
+    /// Make the cloud's description what a file says: create what is missing, alter what differs.
+    Apply(apply::ApplyArgs),
+    /// Retire an item, end an agent or relation, take a token or somebody's access back.
+    Delete(delete::DeleteArgs),
+    /// Accept the risk of a finding for a while.
+    Accept(accept::AcceptArgs),
+}
+
+/// Runs a command of the client.
+pub(crate) fn run(command: &Command) -> Result<ExitCode> {
+    match command {
+        Command::Login(arguments) => login::login(arguments),
+        Command::Logout(arguments) => login::logout(arguments),
+        Command::Context(arguments) => login::context(arguments),
+        Command::Status(arguments) => status::run(arguments),
+        Command::Get(arguments) => get::run(arguments),
+        Command::Describe(arguments) => describe::run(arguments),
+        Command::Create(arguments) => create::run(arguments),
+        Command::Apply(arguments) => apply::run(arguments),
+        Command::Delete(arguments) => delete::run(arguments),
+        Command::Accept(arguments) => accept::run(arguments),
+    }
+}
