@@ -13,9 +13,10 @@ use anyhow::{Context as _, Result, anyhow};
 use clap::Args;
 use domain::check::Report;
 use domain::cloud::{CiId, Class, Login, PROVIDER, Role};
-use server::{Agents, App, Fleet, Recorder, RecorderError, Tls};
+use server::{Agents, App, Fleet, Recorder, RecorderError, Settings, Tls};
 use store::{
     Actor, CiFilter, Database, Labels, MasterKey, NewCi, PageRequest, Store, StoreError, System,
+    Vault,
 };
 use tokio::sync::oneshot;
 
@@ -68,6 +69,15 @@ pub(crate) struct UpArgs {
     /// The certificate's key (PEM).
     #[arg(long, value_name = "FILE", requires = "tls_cert")]
     tls_key: Option<PathBuf>,
+
+    /// The address at which browsers reach the console, `https://NAME[:PORT]`; passkeys are bound to
+    /// it. By default this machine's own, `localhost`.
+    #[arg(long, value_name = "URL")]
+    url: Option<String>,
+
+    /// Let the provider's people do nothing before they have proven more than a password.
+    #[arg(long, env = "PATCHWRIGHT_REQUIRE_MFA")]
+    require_mfa: bool,
 
     /// Where agents connect, over mutual TLS. Port 0 takes any that is free.
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:7879")]
@@ -132,8 +142,14 @@ async fn up(arguments: &UpArgs) -> Result<()> {
     let fleet = Arc::new(Fleet::new(store.clone(), Arc::new(sources)));
     let agents = Agents::open(store.clone(), &master, Arc::clone(&fleet)).await?;
     let agents = Arc::new(agents);
-    let app =
-        App::new(store.clone(), Arc::clone(&recorder), Arc::clone(&fleet), Arc::clone(&agents))?;
+    let settings = settings(arguments, &store, &master).await?;
+    let app = App::new(
+        store.clone(),
+        Arc::clone(&recorder),
+        Arc::clone(&fleet),
+        Arc::clone(&agents),
+        settings,
+    )?;
     let (stop, stopped) = oneshot::channel::<()>();
     let recording = tokio::spawn(Arc::clone(&recorder).run(async {
         // A dropped sender stops it as well.
@@ -186,6 +202,18 @@ async fn up(arguments: &UpArgs) -> Result<()> {
     }
     eprintln!("Patchwright has ended; nothing was lost.");
     Ok(())
+}
+
+/// How people sign in.
+async fn settings(arguments: &UpArgs, store: &Store, master: &Arc<MasterKey>) -> Result<Settings> {
+    let key = store.key(master, "factors").await.map_err(store_failed)?;
+    let url = match (&arguments.url, arguments.listen.port()) {
+        (Some(url), _) => url.clone(),
+        (None, 0) => "http://localhost".to_owned(),
+        (None, port) if arguments.tls_cert.is_some() => format!("https://localhost:{port}"),
+        (None, port) => format!("http://localhost:{port}"),
+    };
+    Ok(Settings { vault: Vault::new(&key), url, requires_mfa: arguments.require_mfa })
 }
 
 /// The certificate to listen with, if any. Read first: nothing is made where it is no good.

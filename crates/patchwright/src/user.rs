@@ -21,7 +21,7 @@ pub(crate) struct UserArgs {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Give a person a new password, and end its sessions.
+    /// Give a person a new password; end its sessions, tokens, codes and passkeys.
     ///
     /// Whoever can read the data directory may do so: it is for the day on which no administrator can
     /// sign in. It stands in the ledger like any other change. The control plane may run or rest.
@@ -57,7 +57,11 @@ pub(crate) fn run(arguments: &UserArgs) -> Result<ExitCode> {
         let password = new_password()?;
         let hash = server::hash_password(&store, &password)
             .map_err(|problem| anyhow!("{}", problem.detail()))?;
-        let user = store.set_password(&Actor::System, login, hash).await.map_err(store_failed)?;
+        let found = store.user_by_login(login).await.map_err(store_failed)?;
+        let (user, _) = found.ok_or_else(|| {
+            helped(anyhow!("nobody signs in as `{login}`"), "`patchwright get users` lists them")
+        })?;
+        let user = store.reset_user(&Actor::System, user.id, hash).await.map_err(store_failed)?;
         store.close().await;
         println!("sign in  {}  {password}  (shown this once: keep it)", user.login);
         Ok(ExitCode::SUCCESS)

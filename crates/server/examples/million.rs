@@ -68,14 +68,22 @@ async fn main() -> Result<(), Failure> {
     let recorder = Recorder::open(store.clone(), &master, directory.join("ledger")).await?;
     let fleet = Arc::new(Fleet::new(store.clone(), Arc::new(ByAdvisories)));
     let agents = Agents::open(store.clone(), &master, Arc::clone(&fleet)).await?;
-    let app = App::new(store.clone(), Arc::new(recorder), Arc::clone(&fleet), Arc::new(agents))?;
+    let vault = store::Vault::new(&store.key(&master, "factors").await?);
+    let app = App::new(
+        store.clone(),
+        Arc::new(recorder),
+        Arc::clone(&fleet),
+        Arc::new(agents),
+        server::Settings { vault, url: "http://localhost".to_owned(), requires_mfa: false },
+    )?;
     let begin = Instant::now();
     fleet.follow().await?;
     println!("{systems} systems, {sets} sets, {TENANTS} tenants");
     println!("read into memory         {:>10.1?}   {} MB resident", begin.elapsed(), resident());
 
     let lifetime = SignedDuration::from_hours(1);
-    let new = NewToken { name: "bench".parse()?, access: Access::Write, lifetime };
+    let new =
+        NewToken { name: "bench".parse()?, access: Access::Write, lifetime, is_strong: false };
     let (_, secret) = store.create_token(&by, new).await?;
     let router = app.router();
     let ask = async |method: &str, path: &str, body: Option<Value>| -> Result<Value, Failure> {

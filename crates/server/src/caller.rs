@@ -18,6 +18,15 @@ pub struct Caller {
     pub(crate) identity: Identity,
 }
 
+impl Caller {
+    /// The same, had it proven more than a password.
+    pub(crate) fn strengthened(&self) -> Self {
+        let mut identity = self.identity.clone();
+        identity.is_strong = true;
+        Self { identity }
+    }
+}
+
 impl FromRequestParts<App> for Caller {
     type Rejection = Problem;
 

@@ -11,8 +11,8 @@ use cedar_policy::{
     Authorizer, Context, Decision, Entities, Entity, EntityId, EntityTypeName, EntityUid,
     PolicySet, Request, RestrictedExpression, Schema, ValidationMode, Validator,
 };
-use domain::cloud::{Access, words};
-use store::Actor;
+use domain::cloud::words;
+use store::{Actor, Identity};
 
 use crate::App;
 use crate::caller::Caller;
@@ -43,6 +43,8 @@ words! {
         LedgerRead = "ledger.read",
         /// Signing out.
         SessionClose = "session.close",
+        /// Seeing to what one signs in with.
+        AccountSecure = "account.secure",
         /// Making a token for oneself.
         TokenCreate = "token.create",
         /// Taking one's own token back.
@@ -55,6 +57,8 @@ words! {
         UserCreate = "user.create",
         /// Taking a person's access away.
         UserDisable = "user.disable",
+        /// Giving a person another password in place of all it had.
+        UserReset = "user.reset",
         /// Taking up configuration items.
         CiCreate = "ci.create",
         /// Altering a configuration item's description.
@@ -84,6 +88,9 @@ const SHIPPED: &[(&str, &str)] = &[
     ("provider.cedar", include_str!("../policies/provider.cedar")),
     ("tenant.cedar", include_str!("../policies/tenant.cedar")),
 ];
+
+/// In force where it is asked for.
+const MFA: (&str, &str) = ("mfa.cedar", include_str!("../policies/mfa.cedar"));
 
 const SCHEMA: &str = include_str!("../policies/schema.cedarschema");
 
@@ -123,12 +130,17 @@ impl PolicyError {
 }
 
 impl Gate {
-    /// The policies that Patchwright ships.
+    /// The policies that Patchwright ships; with the one that the provider's people must prove more
+    /// than a password, where that is wanted.
     ///
     /// # Errors
     /// If they do not parse or break their schema.
-    pub fn shipped() -> Result<Self, PolicyError> {
-        Self::of(SHIPPED)
+    pub fn shipped(requires_mfa: bool) -> Result<Self, PolicyError> {
+        let mut files = SHIPPED.to_vec();
+        if requires_mfa {
+            files.push(MFA);
+        }
+        Self::of(&files)
     }
 
     /// Policies by file name, validated against the schema.
@@ -165,6 +177,13 @@ impl Gate {
         if self.permits(&caller, action) {
             return Ok(caller.identity.actor);
         }
+        if !caller.identity.is_strong && self.permits(&caller.strengthened(), action) {
+            return Err(Problem::new(
+                Kind::Forbidden,
+                format!("`{action}` asks for a second factor"),
+            )
+            .help("set up codes or a passkey at /account, then sign in with it"));
+        }
         let (role, access) = (caller.identity.actor.role_word(), caller.identity.access);
         let detail = format!("`{action}` is not for the role {role} with {access} access");
         Err(Problem::new(Kind::Forbidden, detail)
@@ -173,11 +192,12 @@ impl Gate {
 
     /// Whether a caller may act.
     pub fn permits(&self, caller: &Caller, action: Action) -> bool {
-        self.decide(&caller.identity.actor, caller.identity.access, action).unwrap_or(false)
+        self.decide(&caller.identity, action).unwrap_or(false)
     }
 
     /// `None` where the question itself is malformed, which permits nothing.
-    fn decide(&self, actor: &Actor, access: Access, action: Action) -> Option<bool> {
+    fn decide(&self, identity: &Identity, action: Action) -> Option<bool> {
+        let Identity { actor, access, is_strong, .. } = identity;
         let Actor::Person { role, .. } = actor else { return None };
         let uid = |kind: &str, id: &str| {
             Some(EntityUid::from_type_name_and_id(
@@ -194,7 +214,11 @@ impl Gate {
         let entity =
             Entity::new(user.clone(), attributes.into(), std::collections::HashSet::new()).ok()?;
         let entities = self.actions.clone().add_entities([entity], Some(&self.schema)).ok()?;
-        let context = Context::from_pairs([("access".to_owned(), word(access.as_str()))]).ok()?;
+        let context = Context::from_pairs([
+            ("access".to_owned(), word(access.as_str())),
+            ("mfa".to_owned(), RestrictedExpression::new_bool(*is_strong)),
+        ])
+        .ok()?;
         let request = Request::new(
             user,
             uid("Action", action.as_str())?,
@@ -211,18 +235,18 @@ impl Gate {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use domain::cloud::{PROVIDER, Role, UserId};
+    use domain::cloud::{Access, PROVIDER, Role, UserId};
     use std::fmt::Write as _;
 
-    fn table(access: Access) -> String {
-        let gate = Gate::shipped().unwrap();
+    fn table(gate: &Gate, access: Access, is_strong: bool) -> String {
         let mut table = String::new();
         for &action in Action::ALL {
             write!(table, "{action:<16}").unwrap();
             for &role in Role::ALL {
                 let user = UserId::new(jiff::Timestamp::UNIX_EPOCH, [0; 10]);
                 let actor = Actor::Person { user, tenant: PROVIDER, role };
-                let may = gate.decide(&actor, access, action).unwrap();
+                let identity = Identity { actor, access, is_strong, session: None };
+                let may = gate.decide(&identity, action).unwrap();
                 table.push_str(if may { " yes" } else { "  - " });
             }
             table.push('\n');
@@ -245,12 +269,14 @@ agent.read       yes yes yes yes yes yes yes
 event.read       yes yes yes yes yes yes yes
 ledger.read      yes yes yes yes yes yes yes
 session.close    yes yes yes yes yes yes yes
+account.secure   yes yes yes yes yes yes yes
 token.create     yes yes yes yes yes yes yes
 token.revoke     yes yes yes yes yes yes yes
 token.revoke.any  -   -   -  yes yes  -   - 
 tenant.create     -   -   -  yes  -   -   - 
 user.create       -   -   -  yes yes  -   - 
 user.disable      -   -   -  yes yes  -   - 
+user.reset        -   -   -  yes yes  -   - 
 ci.create        yes  -   -  yes yes  -   - 
 ci.alter         yes  -   -  yes yes  -   - 
 ci.retire        yes  -   -  yes yes  -   - 
@@ -262,12 +288,27 @@ agent.revoke     yes  -   -  yes yes  -   -
 advisory.submit  yes yes yes yes yes yes  - 
 advisory.decide  yes  -   -  yes yes yes  - 
 ";
-        assert_eq!(table(Access::Write), expected);
+        let gate = Gate::shipped(false).unwrap();
+        assert_eq!(table(&gate, Access::Write, false), expected);
+        let strict = Gate::shipped(true).unwrap();
+        assert_eq!(table(&strict, Access::Write, true), expected);
+    }
+
+    /// Until they prove more, the provider's people see who they are and set up what they lack.
+    #[test]
+    fn where_it_is_required_a_password_alone_opens_little() {
+        let strict = Gate::shipped(true).unwrap();
+        for line in table(&strict, Access::Write, false).lines() {
+            let (action, _) = line.split_once(' ').unwrap();
+            let is_free = ["account.read", "account.secure", "session.close"].contains(&action);
+            let provider = &line[16..16 + 4 * 4];
+            assert_eq!(provider.contains("yes"), is_free, "{line}");
+        }
     }
 
     #[test]
     fn a_reading_token_alters_nothing_whoever_it_acts_for() {
-        let table = table(Access::Read);
+        let table = table(&Gate::shipped(false).unwrap(), Access::Read, true);
         for line in table.lines() {
             let (action, _) = line.split_once(' ').unwrap();
             let is_read = action.rsplit('.').next() == Some("read");

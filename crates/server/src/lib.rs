@@ -14,10 +14,12 @@
 mod agents;
 mod api;
 mod caller;
+mod codes;
 mod console;
 mod fleet;
 mod gate;
 mod listen;
+mod passkeys;
 mod passwords;
 mod probes;
 mod problem;
@@ -31,7 +33,7 @@ use axum::Router;
 use axum::extract::Request;
 use axum::http::{HeaderName, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
-use store::{NewUser, Store};
+use store::{NewUser, Store, Vault};
 use tokio::sync::watch;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::limit::RequestBodyLimitLayer;
@@ -47,6 +49,7 @@ pub use problem::Problem;
 pub use recorder::{Recorder, RecorderError};
 pub use tls::{Tls, TlsError};
 
+use passkeys::RelyingParty;
 use passwords::Passwords;
 use problem::Kind;
 
@@ -65,8 +68,21 @@ pub struct Parts {
     recorder: Arc<Recorder>,
     fleet: Arc<Fleet>,
     agents: Arc<Agents>,
+    vault: Vault,
+    relying_party: RelyingParty,
     /// Changes whenever events were published in the ledger.
     news: watch::Sender<u64>,
+}
+
+/// How people sign in.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Seals what people prove with.
+    pub vault: Vault,
+    /// The address at which browsers reach the console; passkeys are bound to it.
+    pub url: String,
+    /// Whether the provider's people must prove more than a password.
+    pub requires_mfa: bool,
 }
 
 impl std::ops::Deref for App {
@@ -87,14 +103,28 @@ impl App {
         recorder: Arc<Recorder>,
         fleet: Arc<Fleet>,
         agents: Arc<Agents>,
+        settings: Settings,
     ) -> Result<Self, PolicyError> {
         let mut salt = [0; 16];
         store.environment().fill(&mut salt);
-        let gate = Gate::shipped()?;
+        let Settings { vault, url, requires_mfa } = settings;
+        let gate = Gate::shipped(requires_mfa)?;
+        let relying_party = RelyingParty::of(&url)
+            .map_err(|reason| PolicyError::of("--url", &Problem::new(Kind::Invalid, reason)))?;
         let passwords =
             Passwords::new(&salt).map_err(|problem| PolicyError::of("passwords", &problem))?;
         let news = recorder.news();
-        Ok(Self(Arc::new(Parts { store, gate, passwords, recorder, fleet, agents, news })))
+        Ok(Self(Arc::new(Parts {
+            store,
+            gate,
+            passwords,
+            recorder,
+            fleet,
+            agents,
+            vault,
+            relying_party,
+            news,
+        })))
     }
 
     /// A new person with a password.

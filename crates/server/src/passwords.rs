@@ -44,7 +44,8 @@ impl Passwords {
         Ok(Self { at_once: Semaphore::new(2), failures: Mutex::default(), decoy })
     }
 
-    /// Whether the password is that person's. `None`: there is no such person, or it has none.
+    /// Whether the password is that person's. `None`: there is no such person, or it has none. Wrong
+    /// ones are remembered until [`Self::remember`] is told that somebody got in.
     pub(crate) async fn verify(
         &self,
         login: &str,
@@ -65,11 +66,15 @@ impl Passwords {
         .await
         .map_err(|_| busy())?;
         let is_right = matches && is_known;
-        self.remember(&login, is_right, now);
+        if !is_right {
+            self.remember(&login, false, now);
+        }
         Ok(is_right)
     }
 
-    fn check_attempts(&self, login: &str, now: Timestamp) -> Result<(), Problem> {
+    /// # Errors
+    /// 429 after too many failures.
+    pub(crate) fn check_attempts(&self, login: &str, now: Timestamp) -> Result<(), Problem> {
         let failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
         match failures.get(login) {
             Some(&(count, last)) if count >= FREE_ATTEMPTS && now < last + PENALTY => {
@@ -80,16 +85,18 @@ impl Passwords {
         }
     }
 
-    fn remember(&self, login: &str, is_right: bool, now: Timestamp) {
+    /// Remembers that somebody got in, or failed to.
+    pub(crate) fn remember(&self, login: &str, is_right: bool, now: Timestamp) {
+        let login: String = login.chars().take(LONGEST_LOGIN).collect();
         let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
         if is_right {
-            failures.remove(login);
+            failures.remove(&login);
             return;
         }
         if failures.len() >= REMEMBERED {
             failures.retain(|_, (_, last)| now < *last + PENALTY);
         }
-        let (count, last) = failures.entry(login.to_owned()).or_insert((0, now));
+        let (count, last) = failures.entry(login).or_insert((0, now));
         if now >= *last + PENALTY {
             *count = 0;
         }

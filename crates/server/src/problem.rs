@@ -64,6 +64,8 @@ kinds! {
         "Something in the request is not as the OpenAPI document describes it. The detail names it.";
     Unauthenticated = 401, "unauthenticated", "Not signed in",
         "The request carries no session and no token, or one that has expired or was taken back.";
+    SecondFactor = 401, "second-factor", "Second factor asked for",
+        "The password is right, and this person has set up codes: send one with it.";
     Forbidden = 403, "forbidden", "Not permitted",
         "The policies do not let this role do that.";
     NotFound = 404, "not-found", "Not found",

@@ -18,3 +18,5 @@ CREATE TABLE group_labels (
     value TEXT NOT NULL,
     PRIMARY KEY (group_id, key)
 ) STRICT;
+
+CREATE INDEX relations_of_tenant ON relations (tenant_id, from_ci, to_ci, kind);

@@ -13,9 +13,10 @@ use sqlx::any::AnyRow;
 use crate::actor::Actor;
 use crate::error::StoreError;
 use crate::event::NewEvent;
+use crate::factors::{self, Proof};
 use crate::page::{Cursor, Page, PageRequest, range};
 use crate::people::User;
-use crate::value::{parsed, parsed_or_none, time, time_or_none};
+use crate::value::{get, parsed, parsed_or_none, time, time_or_none};
 use crate::writer::Tx;
 
 /// What a session or token is shown as: to its holder once, to nobody again.
@@ -85,6 +86,8 @@ pub struct NewToken {
     pub access: Access,
     /// How long it is good.
     pub lifetime: SignedDuration,
+    /// Whether whoever makes it proved more than a password; then so does the token.
+    pub is_strong: bool,
 }
 
 /// Whose things a verb may touch, within the actor's scope.
@@ -113,6 +116,8 @@ pub struct Identity {
     pub actor: Actor,
     /// Within which bounds.
     pub access: Access,
+    /// Whether more than a password stands behind it.
+    pub is_strong: bool,
     /// The session, where it is one.
     pub session: Option<SessionId>,
 }
@@ -123,13 +128,16 @@ const LONGEST_TOKEN: SignedDuration = SignedDuration::from_hours(366 * 24);
 pub(crate) async fn open_session(
     tx: &mut Tx<'_>,
     user: &User,
+    proof: &Proof,
     lifetime: SignedDuration,
 ) -> Result<(SessionId, Secret), StoreError> {
+    factors::spend(tx, user, proof).await?;
     let id = SessionId::new(tx.now, tx.random());
     let secret = Secret::new("pws_", tx.random());
     sqlx::query(
-        "INSERT INTO sessions (id, tenant_id, user_id, secret_hash, created_at, expires_at)
-         VALUES ($1, $2, $3, $4, $5, $6)",
+        "INSERT INTO sessions
+         (id, tenant_id, user_id, secret_hash, created_at, expires_at, is_strong)
+         VALUES ($1, $2, $3, $4, $5, $6, $7)",
     )
     .bind(id.to_string())
     .bind(user.tenant.to_string())
@@ -137,6 +145,7 @@ pub(crate) async fn open_session(
     .bind(secret.hash())
     .bind(tx.now.as_microsecond())
     .bind((tx.now + lifetime).as_microsecond())
+    .bind(i64::from(proof.is_strong()))
     .execute(&mut *tx.connection)
     .await?;
     tx.record(NewEvent {
@@ -145,7 +154,7 @@ pub(crate) async fn open_session(
         by: Actor::Person { user: user.id, tenant: user.tenant, role: user.role },
         object: id.to_string(),
         version: 1,
-        payload: json!({ "login": user.login }),
+        payload: json!({ "login": user.login, "proof": factors::word(proof) }),
     });
     Ok((id, secret))
 }
@@ -205,8 +214,9 @@ pub(crate) async fn create_token(
     };
     sqlx::query(
         "INSERT INTO tokens
-         (id, tenant_id, user_id, name, access, secret_hash, created_at, expires_at, revoked_at)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, NULL)",
+         (id, tenant_id, user_id, name, access, secret_hash, created_at, expires_at, revoked_at,
+          is_strong)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, NULL, $9)",
     )
     .bind(token.id.to_string())
     .bind(tenant.to_string())
@@ -216,6 +226,7 @@ pub(crate) async fn create_token(
     .bind(secret.hash())
     .bind(token.created_at.as_microsecond())
     .bind(token.expires_at.as_microsecond())
+    .bind(i64::from(new.is_strong))
     .execute(&mut *tx.connection)
     .await?;
     tx.record(NewEvent {
@@ -235,6 +246,20 @@ pub(crate) async fn create_token(
 pub(crate) async fn end_sessions(tx: &mut Tx<'_>, user: UserId) -> Result<(), StoreError> {
     sqlx::query("DELETE FROM sessions WHERE user_id = $1")
         .bind(user.to_string())
+        .execute(&mut *tx.connection)
+        .await?;
+    Ok(())
+}
+
+/// Ends the sessions of a person other than the one that it acts in.
+pub(crate) async fn end_other_sessions(
+    tx: &mut Tx<'_>,
+    by: &Actor,
+    session: SessionId,
+) -> Result<(), StoreError> {
+    sqlx::query("DELETE FROM sessions WHERE user_id = $1 AND id <> $2")
+        .bind(by.id())
+        .bind(session.to_string())
         .execute(&mut *tx.connection)
         .await?;
     Ok(())
@@ -327,11 +352,12 @@ pub(crate) async fn identify(
     now: Timestamp,
 ) -> Result<Option<Identity>, StoreError> {
     let row = sqlx::query(
-        "SELECT u.id AS user_id, u.tenant_id, u.role, s.id AS session_id, 'write' AS access
+        "SELECT u.id AS user_id, u.tenant_id, u.role, s.id AS session_id, 'write' AS access,
+                s.is_strong
          FROM sessions s JOIN users u ON u.id = s.user_id
          WHERE s.secret_hash = $1 AND s.expires_at > $2 AND u.disabled_at IS NULL
          UNION ALL
-         SELECT u.id, u.tenant_id, u.role, NULL, t.access
+         SELECT u.id, u.tenant_id, u.role, NULL, t.access, t.is_strong
          FROM tokens t JOIN users u ON u.id = t.user_id
          WHERE t.secret_hash = $1 AND t.expires_at > $2 AND t.revoked_at IS NULL
              AND u.disabled_at IS NULL",
@@ -349,6 +375,7 @@ pub(crate) async fn identify(
                 role,
             },
             access: parsed(&row, "access")?,
+            is_strong: get::<i64>(&row, "is_strong")? == 1,
             session: parsed_or_none(&row, "session_id")?,
         })
     })

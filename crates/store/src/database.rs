@@ -31,6 +31,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../migrations/0002_fleet.sql"),
     include_str!("../migrations/0003_agents.sql"),
     include_str!("../migrations/0004_groups.sql"),
+    include_str!("../migrations/0005_identity.sql"),
 ];
 
 impl Database {

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use chacha20poly1305::aead::{Aead as _, Payload};
 use chacha20poly1305::{Key as CipherKey, KeyInit as _, XChaCha20Poly1305, XNonce};
 use sqlx::Row as _;
-use zeroize::{Zeroize as _, Zeroizing};
+use zeroize::Zeroizing;
 
 use crate::environment::{Environment, random};
 use crate::error::StoreError;
@@ -85,30 +85,51 @@ impl MasterKey {
         }
     }
 
-    fn cipher(&self) -> XChaCha20Poly1305 {
-        XChaCha20Poly1305::new(CipherKey::from_slice(&*self.0))
-    }
-
-    /// Nonce, then ciphertext; bound to the key's name.
+    /// Bound to the key's name.
     fn seal(&self, name: &str, key: &[u8; 32], nonce: [u8; 24]) -> Option<Vec<u8>> {
-        let payload = Payload { msg: key, aad: name.as_bytes() };
-        let sealed = self.cipher().encrypt(XNonce::from_slice(&nonce), payload).ok()?;
-        Some([&nonce[..], &sealed].concat())
+        Vault::new(&self.0).seal(name, key, nonce)
     }
 
     fn unseal(&self, name: &str, sealed: &[u8]) -> Option<Key> {
-        let (nonce, sealed) = sealed.split_at_checked(24)?;
-        let payload = Payload { msg: sealed, aad: name.as_bytes() };
-        let mut opened = self.cipher().decrypt(XNonce::from_slice(nonce), payload).ok()?;
-        let key = opened.as_slice().try_into().ok().map(Zeroizing::new);
-        opened.zeroize();
-        key
+        let opened = Vault::new(&self.0).open(name, sealed)?;
+        opened.as_slice().try_into().ok().map(Zeroizing::new)
     }
 }
 
 impl std::fmt::Debug for MasterKey {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("MasterKey(…)")
+    }
+}
+
+/// Seals small secrets in rows of the database: what it sealed for one place opens at no other.
+#[derive(Clone)]
+pub struct Vault(XChaCha20Poly1305);
+
+impl Vault {
+    /// A vault under a key of the installation.
+    pub fn new(key: &Key) -> Self {
+        Self(XChaCha20Poly1305::new(CipherKey::from_slice(&**key)))
+    }
+
+    /// Nonce, then ciphertext, bound to a place; `None` never happens for secrets of sane length.
+    pub fn seal(&self, place: &str, secret: &[u8], nonce: [u8; 24]) -> Option<Vec<u8>> {
+        let payload = Payload { msg: secret, aad: place.as_bytes() };
+        let sealed = self.0.encrypt(XNonce::from_slice(&nonce), payload).ok()?;
+        Some([&nonce[..], &sealed].concat())
+    }
+
+    /// The secret; `None` where it was sealed elsewhere, for another place, or altered.
+    pub fn open(&self, place: &str, sealed: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
+        let (nonce, sealed) = sealed.split_at_checked(24)?;
+        let payload = Payload { msg: sealed, aad: place.as_bytes() };
+        self.0.decrypt(XNonce::from_slice(nonce), payload).ok().map(Zeroizing::new)
+    }
+}
+
+impl std::fmt::Debug for Vault {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Vault(…)")
     }
 }
 

@@ -27,6 +27,7 @@ mod database;
 mod environment;
 mod error;
 mod event;
+mod factors;
 mod fleet;
 mod groups;
 mod keys;
@@ -41,7 +42,8 @@ mod writer;
 use std::sync::Arc;
 
 use domain::cloud::{
-    CiId, EventKind, GroupId, Login, Name, PROVIDER, SessionId, Slug, TenantId, TokenId, UserId,
+    CeremonyId, CiId, EventKind, GroupId, Login, Name, PROVIDER, PasskeyId, SessionId, Slug,
+    TenantId, TokenId, UserId,
 };
 use jiff::SignedDuration;
 use serde::Serialize;
@@ -59,12 +61,13 @@ pub use database::{Database, Engine};
 pub use environment::{Environment, System};
 pub use error::StoreError;
 pub use event::Event;
+pub use factors::{Ceremony, Factors, NewPasskey, Passkey, Proof, Totp};
 pub use fleet::{
     Acceptance, Advisory, AdvisoryDecision, AdvisoryState, Check, CheckTotals, Counts, Finding,
     FindingFilter, NewAcceptance, NewAdvisory, Observation, ObservedSystem, Patch, SetToCheck,
 };
 pub use groups::{Group, GroupAlteration, NewGroup, Selector};
-pub use keys::{Key, MasterKey, MasterKeyError};
+pub use keys::{Key, MasterKey, MasterKeyError, Vault};
 pub use lease::Lease;
 pub use page::{Cursor, InvalidCursor, LONGEST_PAGE, Page, PageRequest};
 pub use people::{NewUser, PasswordHash, User};
@@ -295,10 +298,107 @@ impl Store {
     pub async fn open_session(
         &self,
         user: User,
+        proof: Proof,
         lifetime: SignedDuration,
     ) -> Result<(SessionId, Secret), StoreError> {
-        self.write((user, lifetime), |tx, (user, lifetime)| {
-            Box::pin(access::open_session(tx, user, *lifetime))
+        self.write((user, proof), move |tx, (user, proof)| {
+            Box::pin(access::open_session(tx, user, proof, lifetime))
+        })
+        .await
+    }
+
+    /// What a person can prove with.
+    pub async fn factors(&self, user: UserId) -> Result<Factors, StoreError> {
+        factors::of(&self.pool, user).await
+    }
+
+    /// Keeps the sealed secret of codes for oneself; none are asked for before one was shown.
+    pub async fn begin_totp(&self, by: &Actor, sealed: Vec<u8>) -> Result<(), StoreError> {
+        self.write((by.clone(), sealed), |tx, (by, sealed)| {
+            Box::pin(factors::begin_totp(tx, by, sealed))
+        })
+        .await
+    }
+
+    /// From now on codes are asked for at sign-in. `recovery` are hashes of recovery codes.
+    pub async fn confirm_totp(
+        &self,
+        by: &Actor,
+        session: SessionId,
+        step: i64,
+        recovery: Vec<Vec<u8>>,
+    ) -> Result<(), StoreError> {
+        self.write((by.clone(), recovery), move |tx, (by, recovery)| {
+            Box::pin(factors::confirm_totp(tx, by, session, step, recovery))
+        })
+        .await
+    }
+
+    /// Gives up one's codes, recovery codes too.
+    pub async fn remove_totp(&self, by: &Actor) -> Result<(), StoreError> {
+        self.write(by.clone(), |tx, by| Box::pin(factors::remove_totp(tx, by))).await
+    }
+
+    /// Adds a passkey of one's own.
+    pub async fn add_passkey(
+        &self,
+        by: &Actor,
+        session: SessionId,
+        new: NewPasskey,
+    ) -> Result<Passkey, StoreError> {
+        self.write((by.clone(), new), move |tx, (by, new)| {
+            Box::pin(factors::add_passkey(tx, by, session, new))
+        })
+        .await
+    }
+
+    /// Gives up a passkey of one's own.
+    pub async fn remove_passkey(&self, by: &Actor, id: PasskeyId) -> Result<(), StoreError> {
+        self.write(by.clone(), move |tx, by| Box::pin(factors::remove_passkey(tx, by, id))).await
+    }
+
+    /// The passkey that an authenticator names, with its person; disabled people are not found.
+    pub async fn passkey(&self, credential: &[u8]) -> Result<Option<(Passkey, User)>, StoreError> {
+        factors::passkey(&self.pool, credential).await
+    }
+
+    /// Remembers the first half of a ceremony for five minutes.
+    pub async fn begin_ceremony(&self, ceremony: Ceremony) -> Result<CeremonyId, StoreError> {
+        self.write(ceremony, |tx, ceremony| Box::pin(factors::begin(tx, ceremony))).await
+    }
+
+    /// Takes what was remembered of a ceremony; nobody can a second time.
+    pub async fn take_ceremony(
+        &self,
+        id: CeremonyId,
+        kind: &'static str,
+        user: Option<UserId>,
+    ) -> Result<Vec<u8>, StoreError> {
+        self.write((), move |tx, ()| Box::pin(factors::take(tx, id, kind, user))).await
+    }
+
+    /// Gives oneself another password; all other sessions end.
+    pub async fn set_own_password(
+        &self,
+        by: &Actor,
+        session: SessionId,
+        password: PasswordHash,
+    ) -> Result<(), StoreError> {
+        self.write((by.clone(), password), move |tx, (by, password)| {
+            Box::pin(factors::set_own_password(tx, by, session, password))
+        })
+        .await
+    }
+
+    /// Gives somebody another password and takes all their factors, sessions and tokens.
+    pub async fn reset_user(
+        &self,
+        by: &Actor,
+        id: UserId,
+        password: PasswordHash,
+    ) -> Result<User, StoreError> {
+        self.write((by.clone(), password), move |tx, (by, password)| {
+            Box::pin(factors::reset(tx, by, id, password))
         })
         .await
     }
@@ -338,23 +438,6 @@ impl Store {
         page: &PageRequest,
     ) -> Result<Page<Token>, StoreError> {
         access::tokens(&self.pool, by, whose, page).await
-    }
-
-    /// Gives a person another password and ends its sessions; its tokens stay.
-    pub async fn set_password(
-        &self,
-        by: &Actor,
-        login: &Login,
-        password: PasswordHash,
-    ) -> Result<User, StoreError> {
-        self.write((by.clone(), login.clone(), password), |tx, (by, login, password)| {
-            Box::pin(async move {
-                let user = people::set_password(tx, by, login, password).await?;
-                access::end_sessions(tx, user.id).await?;
-                Ok(user)
-            })
-        })
-        .await
     }
 
     /// Who stands behind a secret now, if anybody.
@@ -497,6 +580,15 @@ impl Store {
             Box::pin(relations::unrelate(tx, by, relation))
         })
         .await
+    }
+
+    /// All relations that the actor may see.
+    pub async fn all_relations(
+        &self,
+        by: &Actor,
+        page: &PageRequest,
+    ) -> Result<Page<Relation>, StoreError> {
+        relations::list(&self.pool, by.scope(), page).await
     }
 
     /// The relations of a configuration item that the actor may see.

@@ -61,7 +61,7 @@ impl FromStr for Cursor {
     fn from_str(text: &str) -> Result<Self, InvalidCursor> {
         let is_word = |text: &str| {
             !text.is_empty()
-                && text.len() <= 64
+                && text.len() <= 96
                 && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
         };
         match text.split_once('.') {

@@ -148,26 +148,26 @@ pub(crate) async fn disable(tx: &mut Tx<'_>, by: &Actor, id: UserId) -> Result<U
     Ok(user)
 }
 
-/// Gives a person another password.
-pub(crate) async fn set_password(
+/// Gives the person with a login, or with an id, another password.
+pub(crate) async fn replace_password(
     tx: &mut Tx<'_>,
     by: &Actor,
-    login: &Login,
+    who: &str,
     password: &PasswordHash,
 ) -> Result<User, StoreError> {
     let (low, high) = range(by.scope());
     let row = sqlx::query(
         "UPDATE users SET password = $1, version = version + 1
-         WHERE login = $2 AND tenant_id BETWEEN $3 AND $4 AND disabled_at IS NULL
+         WHERE (login = $2 OR id = $2) AND tenant_id BETWEEN $3 AND $4 AND disabled_at IS NULL
          RETURNING id, tenant_id, login, name, role, password, disabled_at, created_at, version",
     )
     .bind(password.0.as_str())
-    .bind(login.as_str())
+    .bind(who)
     .bind(low)
     .bind(high)
     .fetch_optional(&mut *tx.connection)
     .await?;
-    let user = row.as_ref().map_or_else(|| Err(StoreError::not_found("user", login)), read)?;
+    let user = row.as_ref().map_or_else(|| Err(StoreError::not_found("user", &who)), read)?;
     tx.record(NewEvent {
         tenant: user.tenant,
         kind: EventKind::UserAltered,

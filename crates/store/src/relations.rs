@@ -3,12 +3,13 @@
 use domain::cloud::{CiId, EventKind, PROVIDER, RelationKind, TenantId};
 use serde_json::json;
 use sqlx::AnyPool;
+use sqlx::any::AnyRow;
 
 use crate::actor::Actor;
 use crate::cis::{self, Ci};
 use crate::error::StoreError;
 use crate::event::NewEvent;
-use crate::page::range;
+use crate::page::{Cursor, Page, PageRequest, range};
 use crate::value::parsed;
 use crate::writer::Tx;
 
@@ -132,13 +133,52 @@ pub(crate) async fn of(
     .bind(high)
     .fetch_all(pool)
     .await?;
-    rows.iter()
-        .map(|row| {
-            Ok(Relation {
-                from: parsed(row, "from_ci")?,
-                kind: parsed(row, "kind")?,
-                to: parsed(row, "to_ci")?,
-            })
-        })
-        .collect()
+    rows.iter().map(read).collect()
+}
+
+/// All relations in the scope. A place in this list is both items' ids, which are equally long, and
+/// the kind.
+pub(crate) async fn list(
+    pool: &AnyPool,
+    scope: Option<TenantId>,
+    request: &PageRequest,
+) -> Result<Page<Relation>, StoreError> {
+    let (low, high) = range(scope);
+    let (tenant, place) = request.place();
+    let part = |from: usize, to: usize| place.get(from..to).unwrap_or_default();
+    let rows = sqlx::query(
+        "SELECT tenant_id, from_ci, kind, to_ci FROM relations
+         WHERE tenant_id BETWEEN $1 AND $2
+             AND (tenant_id, from_ci, to_ci, kind) > ($3, $4, $5, $6)
+         ORDER BY tenant_id, from_ci, to_ci, kind LIMIT $7",
+    )
+    .bind(low)
+    .bind(high)
+    .bind(tenant)
+    .bind(part(0, ID_LENGTH))
+    .bind(part(ID_LENGTH, 2 * ID_LENGTH))
+    .bind(part(2 * ID_LENGTH, place.len()))
+    .bind(request.fetched())
+    .fetch_all(pool)
+    .await?;
+    let found = rows
+        .iter()
+        .map(|row| Ok((parsed(row, "tenant_id")?, read(row)?)))
+        .collect::<Result<Vec<(TenantId, Relation)>, StoreError>>()?;
+    let page = request.cut(found, |(tenant, Relation { from, kind, to })| {
+        Cursor::new(*tenant, format!("{from}{to}{kind}"))
+    });
+    let items = page.items.into_iter().map(|(_, relation)| relation).collect();
+    Ok(Page { items, next: page.next })
+}
+
+/// Length of an item's id.
+const ID_LENGTH: usize = 29;
+
+fn read(row: &AnyRow) -> Result<Relation, StoreError> {
+    Ok(Relation {
+        from: parsed(row, "from_ci")?,
+        kind: parsed(row, "kind")?,
+        to: parsed(row, "to_ci")?,
+    })
 }

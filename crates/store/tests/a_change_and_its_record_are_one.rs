@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use domain::cloud::{Access, Class, EventKind};
 use jiff::SignedDuration;
-use store::{CiAlteration, NewToken, Once, PageRequest, StoreError, Whose};
+use store::{CiAlteration, NewToken, Once, PageRequest, Proof, StoreError, Whose};
 use support::{World, vm};
 
 on_both_engines! {
@@ -149,8 +149,14 @@ async fn concurrent_changes_are_sequenced_without_gap(world: World) {
 async fn what_opens_a_door_ends_in_time(world: World) {
     let (root, _) = world.store.user_by_login(&"root".parse().unwrap()).await.unwrap().unwrap();
     let hour = SignedDuration::from_hours(1);
-    let (session, secret) = world.store.open_session(root.clone(), hour).await.unwrap();
-    let new = NewToken { name: "ci".parse().unwrap(), access: Access::Read, lifetime: hour };
+    let (session, secret) =
+        world.store.open_session(root.clone(), Proof::Password, hour).await.unwrap();
+    let new = NewToken {
+        name: "ci".parse().unwrap(),
+        access: Access::Read,
+        lifetime: hour,
+        is_strong: false,
+    };
     let (token, of_token) = world.store.create_token(&world.admin, new).await.unwrap();
 
     let identity = world.store.identify(&secret).await.unwrap().unwrap();
@@ -165,11 +171,11 @@ async fn what_opens_a_door_ends_in_time(world: World) {
     world.store.revoke_token(&world.admin, Whose::Own, token.id).await.unwrap();
     assert_eq!(world.store.identify(&of_token).await.unwrap(), None);
 
-    let (_, secret) = world.store.open_session(root.clone(), hour).await.unwrap();
+    let (_, secret) = world.store.open_session(root.clone(), Proof::Password, hour).await.unwrap();
     world.environment.pass(hour);
     assert_eq!(world.store.identify(&secret).await.unwrap(), None);
 
-    let (_, secret) = world.store.open_session(root.clone(), hour).await.unwrap();
+    let (_, secret) = world.store.open_session(root.clone(), Proof::Password, hour).await.unwrap();
     let refused = world.store.disable_user(&world.admin, root.id).await.unwrap_err();
     assert!(matches!(refused, StoreError::Refused { .. }), "{refused}");
     world.store.disable_user(&store::Actor::System, root.id).await.unwrap();

@@ -88,7 +88,22 @@ async fn relations_stay_within_a_tenant_or_lead_to_the_provider(world: World) {
     assert!(refused.to_string().contains("circle"), "{refused}");
     relate(db.id, RelationKind::ConnectsTo, web.id).await.unwrap();
     relate(web.id, RelationKind::ConnectsTo, db.id).await.unwrap();
-    assert_eq!(world.store.relations(&world.admin, web.id).await.unwrap().len(), 4);
+    let of_web = world.store.relations(&world.admin, web.id).await.unwrap();
+    assert_eq!(of_web.len(), 4);
+
+    let (mut listed, mut request) = (Vec::new(), PageRequest { after: None, limit: 1 });
+    loop {
+        let page = world.store.all_relations(&world.admin, &request).await.unwrap();
+        listed.extend(page.items);
+        match page.next {
+            Some(next) => request.after = Some(next),
+            None => break,
+        }
+    }
+    assert_eq!(listed.len(), of_web.len());
+    assert!(of_web.iter().all(|relation| listed.contains(relation)));
+    let bert = world.owner(&b).await;
+    assert_eq!(world.store.all_relations(&bert, &request).await.unwrap().items, []);
 }
 
 async fn lists_come_in_pages_without_gap_or_double(world: World) {
@@ -153,7 +168,12 @@ async fn a_token_is_taken_back_by_its_person_or_by_whoever_may(world: World) {
     let viewer = person(a.id, "victor", Role::TenantViewer);
     let victor = actor(&world.store.create_user(&anna, None, viewer).await.unwrap());
     let hour = jiff::SignedDuration::from_hours(1);
-    let new = || NewToken { name: "x".parse().unwrap(), access: Access::Write, lifetime: hour };
+    let new = || NewToken {
+        name: "x".parse().unwrap(),
+        access: Access::Write,
+        lifetime: hour,
+        is_strong: false,
+    };
     let (of_anna, _) = world.store.create_token(&anna, new()).await.unwrap();
     let (of_victor, _) = world.store.create_token(&victor, new()).await.unwrap();
 

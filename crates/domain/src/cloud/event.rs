@@ -15,6 +15,10 @@ words! {
         UserAltered = "user.altered",
         /// A person's access was taken away.
         UserDisabled = "user.disabled",
+        /// A person can prove who they are with something more.
+        FactorAdded = "factor.added",
+        /// A person gave up something to prove with.
+        FactorRemoved = "factor.removed",
         /// A person signed in.
         SessionOpened = "session.opened",
         /// A person signed out, or was signed out.

@@ -38,6 +38,11 @@ impl<K: IdKind> Id<K> {
         Self::of(uuid::Builder::from_custom_bytes(hash).into_uuid())
     }
 
+    /// Its 128 bits.
+    pub const fn as_bytes(&self) -> [u8; 16] {
+        *self.uuid.as_bytes()
+    }
+
     const fn of(uuid: Uuid) -> Self {
         Self { uuid, kind: PhantomData }
     }
@@ -168,6 +173,10 @@ kinds! {
     UserId = User, "usr";
     /// A signed-in browser or terminal.
     SessionId = Session, "ses";
+    /// A passkey.
+    PasskeyId = Passkey, "pky";
+    /// The first half of a sign-in that waits for the other.
+    CeremonyId = Ceremony, "cer";
     /// An API token.
     TokenId = Token, "tok";
     /// A configuration item.

@@ -35,6 +35,7 @@ pub(super) fn routes() -> OpenApiRouter<App> {
         .routes(routes!(check))
         .routes(routes!(relations, relate))
         .routes(routes!(unrelate))
+        .routes(routes!(all_relations))
 }
 
 /// A configuration item.
@@ -193,6 +194,12 @@ impl From<store::Ci> for Ci {
     }
 }
 
+impl From<store::Relation> for Relation {
+    fn from(store::Relation { from, kind, to }: store::Relation) -> Self {
+        Self { from, kind, to }
+    }
+}
+
 impl CiRequest {
     fn checked(self) -> Result<NewCi, Problem> {
         check_labels(&self.labels)?;
@@ -330,11 +337,18 @@ async fn relations(
     Path(id): Path<CiId>,
 ) -> Result<Json<Relations>, Problem> {
     let relations = app.store.relations(&by, id).await?;
-    let items = relations
-        .into_iter()
-        .map(|store::Relation { from, kind, to }| Relation { from, kind, to })
-        .collect();
-    Ok(Json(Relations { items }))
+    Ok(Json(Relations { items: relations.into_iter().map(Relation::from).collect() }))
+}
+
+/// List all relations that one may see.
+#[utoipa::path(get, path = "/relations", tag = "configuration items", params(Paging),
+    responses((status = 200, body = Listed<Relation>), Problems))]
+async fn all_relations(
+    State(app): State<App>,
+    By(by): By<{ Action::CiRead as usize }>,
+    Query(paging): Query<Paging>,
+) -> Result<Json<Listed<Relation>>, Problem> {
+    Ok(Json(Listed::of(app.store.all_relations(&by, &paging.request()?).await?)))
 }
 
 /// Relate a configuration item to another.

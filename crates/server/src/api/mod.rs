@@ -1,5 +1,6 @@
 //! The API: what programs, the CLI and the console's pages ask for.
 
+pub(crate) mod account;
 mod advisories;
 mod agents;
 mod cis;
@@ -116,6 +117,7 @@ async fn rehearsed(request: Request, next: Next) -> Result<Answer, Problem> {
 pub(crate) fn routes() -> (Router<App>, Document) {
     let (router, mut document) = OpenApiRouter::with_openapi(Base::openapi())
         .nest("/api/v1", session::routes())
+        .nest("/api/v1", account::routes())
         .nest("/api/v1", tenants::routes())
         .nest("/api/v1", people::routes())
         .nest("/api/v1", tokens::routes())

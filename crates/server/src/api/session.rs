@@ -12,7 +12,7 @@ use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::{Body, Problems};
+use super::{Body, Problems, account};
 use crate::App;
 use crate::caller::Caller;
 use crate::gate::Action;
@@ -33,6 +33,9 @@ pub(crate) struct SignIn {
     login: String,
     #[schema(format = Password)]
     password: String,
+    /// The code that an app shows, or a recovery code; for those who have set that up.
+    #[serde(default)]
+    code: Option<String>,
 }
 
 /// An open session.
@@ -43,6 +46,16 @@ pub(crate) struct Session {
     secret: String,
     #[schema(value_type = String, format = DateTime)]
     expires_at: Timestamp,
+}
+
+impl Session {
+    pub(crate) fn new(secret: &Secret, expires_at: Timestamp) -> Self {
+        Self { secret: secret.reveal().to_owned(), expires_at }
+    }
+
+    pub(crate) fn secret(&self) -> &str {
+        &self.secret
+    }
 }
 
 /// Who one is.
@@ -57,6 +70,8 @@ pub(crate) struct Account {
     /// `read` or `write`.
     #[schema(value_type = String, example = "write")]
     access: Access,
+    /// Whether more than a password stands behind it.
+    mfa: bool,
 }
 
 /// Sign in.
@@ -64,10 +79,9 @@ pub(crate) struct Account {
     responses((status = 201, body = Session), Problems))]
 async fn open(
     State(app): State<App>,
-    Body(SignIn { login, password }): Body<SignIn>,
+    Body(SignIn { login, password, code }): Body<SignIn>,
 ) -> Result<impl IntoResponse, Problem> {
-    let (secret, expires_at) = sign_in(&app, &login, password).await?;
-    let session = Session { secret: secret.reveal().to_owned(), expires_at };
+    let session = sign_in(&app, &login, password, code.as_deref()).await?;
     Ok((StatusCode::CREATED, Json(session)))
 }
 
@@ -75,9 +89,11 @@ async fn open(
 #[utoipa::path(get, path = "/session", tag = "session",
     responses((status = 200, body = Account), Problems))]
 async fn read(State(app): State<App>, caller: Caller) -> Result<Json<Account>, Problem> {
-    let access = caller.identity.access;
+    let (access, mfa) = (caller.identity.access, caller.identity.is_strong);
     match app.gate.pass(caller, Action::AccountRead)? {
-        Actor::Person { user, tenant, role } => Ok(Json(Account { user, tenant, role, access })),
+        Actor::Person { user, tenant, role } => {
+            Ok(Json(Account { user, tenant, role, access, mfa }))
+        }
         Actor::System | Actor::Agent { .. } => Err(Problem::unauthenticated()),
     }
 }
@@ -96,12 +112,14 @@ async fn close(State(app): State<App>, caller: Caller) -> Result<StatusCode, Pro
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Opens a session for whoever knows the password; nothing tells apart why not.
+/// Opens a session for whoever knows the password, and shows a code where one is asked for. Without
+/// the password, nothing tells apart why not.
 pub(crate) async fn sign_in(
     app: &App,
     login: &str,
     password: String,
-) -> Result<(Secret, Timestamp), Problem> {
+    code: Option<&str>,
+) -> Result<Session, Problem> {
     let wrong = || {
         Problem::new(Kind::Unauthenticated, "login or password is wrong")
             .help("an admin can give you access anew")
@@ -113,11 +131,17 @@ pub(crate) async fn sign_in(
     let (user, hash) = found.map_or((None, None), |(user, hash)| (Some(user), hash));
     let now = app.store.environment().now();
     let is_right = app.passwords.verify(login, password, hash, now).await?;
-    match user {
-        Some(user) if is_right => {
-            let (_, secret) = app.store.open_session(user, LIFETIME).await?;
-            Ok((secret, now + LIFETIME))
+    let user = user.filter(|_| is_right).ok_or_else(wrong)?;
+    let proof = account::proof(app, &user, code).await?;
+    match app.store.open_session(user, proof, LIFETIME).await {
+        Ok((_, secret)) => {
+            app.passwords.remember(login, true, now);
+            Ok(Session::new(&secret, now + LIFETIME))
         }
-        _ => Err(wrong()),
+        Err(store::StoreError::Refused { reason, help }) => {
+            app.passwords.remember(login, false, now);
+            Err(Problem::new(Kind::SecondFactor, reason).help(help))
+        }
+        Err(error) => Err(error.into()),
     }
 }

@@ -99,11 +99,13 @@ fn whose(app: &App, caller: &Caller) -> Whose {
     responses((status = 201, body = NewTokenAnswer), Problems))]
 async fn create(
     State(app): State<App>,
+    caller: Caller,
     By(by): By<{ Action::TokenCreate as usize }>,
     Body(asked): Body<TokenRequest>,
 ) -> Result<impl IntoResponse, Problem> {
     let lifetime = SignedDuration::from_hours(i64::from(asked.days) * 24);
-    let new = NewToken { name: asked.name, access: asked.access, lifetime };
+    let is_strong = caller.identity.is_strong;
+    let new = NewToken { name: asked.name, access: asked.access, lifetime, is_strong };
     let (token, secret) = app.store.create_token(&by, new).await?;
     let answer = NewTokenAnswer { token: token.into(), secret: secret.reveal().to_owned() };
     Ok((StatusCode::CREATED, Json(answer)))

@@ -1,21 +1,24 @@
-//! The console: what people look at. Pages are made here, whole; nothing of them needs a script.
+//! The console: what people look at. Pages are made here, whole; nothing but passkeys needs a script.
 
+mod account;
 mod fleet;
 mod pages;
 
 use axum::Router;
 use axum::extract::State;
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Redirect, Response};
-use axum::routing::get;
+use axum::routing::{get, post};
 use maud::{DOCTYPE, Markup, html};
 use serde::Deserialize;
 
 use crate::App;
-use crate::api::session::{LIFETIME, sign_in};
+use crate::api::session::{LIFETIME, Session, sign_in};
 use crate::caller::{COOKIE, Caller};
 use crate::gate::Action;
 use crate::problem::Problem;
+
+const SCRIPT: &str = include_str!("../../assets/console.js");
 
 const STYLE: &str = include_str!("../../assets/console.css");
 
@@ -28,8 +31,20 @@ pub(crate) fn routes() -> Router<App> {
         .route("/patches/{id}", get(fleet::patch))
         .route("/ledger", get(pages::ledger))
         .route("/login", get(login_page).post(login))
-        .route("/logout", axum::routing::post(logout))
+        .route("/logout", post(logout))
+        .route("/login/passkey", post(account::sign_in))
+        .route("/account", get(account::show))
+        .route("/account/password", post(account::password))
+        .route("/account/codes/begin", post(account::begin))
+        .route("/account/codes/confirm", post(account::confirm))
+        .route("/account/codes/remove", post(account::remove_codes))
+        .route("/account/passkeys/remove", post(account::remove_passkey))
         .route("/console.css", get(style))
+        .route("/console.js", get(script))
+}
+
+async fn script() -> impl IntoResponse {
+    ([(header::CONTENT_TYPE, "text/javascript; charset=utf-8")], SCRIPT)
 }
 
 async fn style() -> impl IntoResponse {
@@ -43,6 +58,7 @@ fn page(place: &str, title: &str, body: &Markup) -> Markup {
         ("/cis", "Configuration items"),
         ("/patches", "Patches"),
         ("/ledger", "Ledger"),
+        ("/account", "Account"),
     ];
     html! {
         (DOCTYPE)
@@ -120,13 +136,15 @@ fn pass(app: &App, caller: Option<Caller>, action: Action) -> Result<store::Acto
 struct Form {
     login: String,
     password: String,
+    #[serde(default)]
+    code: String,
 }
 
-async fn login_page() -> Markup {
-    login_form(None)
+async fn login_page(State(app): State<App>) -> Markup {
+    login_form(&app, None)
 }
 
-fn login_form(problem: Option<&str>) -> Markup {
+fn login_form(app: &App, problem: Option<&str>) -> Markup {
     html! {
         (DOCTYPE)
         html lang="en" {
@@ -136,16 +154,26 @@ fn login_form(problem: Option<&str>) -> Markup {
                 title { "Sign in · Patchwright" }
                 link rel="stylesheet" href="/console.css";
             }
-            body { main {
-                form.card method="post" action="/login" {
+            body { main.card {
+                form method="post" action="/login" {
                     h1 { "Patchwright" }
                     @if let Some(problem) = problem { p.problem role="alert" { (problem) } }
                     label { "Login" input name="login" autocomplete="username" required autofocus; }
                     label { "Password"
                         input name="password" type="password" autocomplete="current-password" required;
                     }
+                    label { "Code, if you have set that up"
+                        input name="code" autocomplete="one-time-code" maxlength="32";
+                    }
                     button { "Sign in" }
                 }
+                @if app.relying_party.has_passkeys() {
+                    form data-passkey="sign-in" hidden {
+                        button.quiet { "Use a passkey" }
+                        p.problem role="alert" {}
+                    }
+                }
+                script src="/console.js" {}
             } }
         }
     }
@@ -159,13 +187,10 @@ async fn login(
     // A strange page must not sign a browser in either, as somebody of its choice.
     crate::caller::check_origin(&axum::http::Method::POST, &headers)
         .map_err(|problem| Refusal(problem).into_response())?;
-    match sign_in(&app, &form.login, form.password).await {
-        Ok((secret, _)) => {
-            let value = cookie(secret.reveal(), LIFETIME.as_secs(), is_over_tls(&headers));
-            Ok(([(header::SET_COOKIE, value)], Redirect::to("/")).into_response())
-        }
+    match sign_in(&app, &form.login, form.password, Some(&form.code)).await {
+        Ok(session) => Ok((session_cookie(&session, &headers), Redirect::to("/")).into_response()),
         Err(problem) => {
-            let page = login_form(Some(problem.detail()));
+            let page = login_form(&app, Some(problem.detail()));
             Err((problem.status(), page).into_response())
         }
     }
@@ -185,6 +210,12 @@ async fn logout(State(app): State<App>, caller: Option<Caller>) -> Result<Respon
 /// Whether a proxy in front says that the browser's connection is over TLS.
 fn is_over_tls(headers: &HeaderMap) -> bool {
     headers.get("x-forwarded-proto").is_some_and(|value| value == "https")
+}
+
+/// The cookie that a browser keeps its session in.
+fn session_cookie(session: &Session, headers: &HeaderMap) -> [(HeaderName, HeaderValue); 1] {
+    let value = cookie(session.secret(), LIFETIME.as_secs(), is_over_tls(headers));
+    [(header::SET_COOKIE, value)]
 }
 
 fn cookie(secret: &str, seconds: i64, is_over_tls: bool) -> HeaderValue {

@@ -78,6 +78,15 @@ impl Answer {
 
 impl World {
     pub(crate) async fn new() -> Self {
+        Self::with(false).await
+    }
+
+    /// One in which the provider's people must prove more than a password.
+    pub(crate) async fn strict() -> Self {
+        Self::with(true).await
+    }
+
+    async fn with(requires_mfa: bool) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let database = Database::file(&directory.path().join("patchwright.db"));
         let store = Store::open(&database, Arc::new(System)).await.unwrap();
@@ -89,9 +98,16 @@ impl World {
         let fleet = Arc::new(Fleet::new(store.clone(), Arc::new(ByAdvisories)));
         let agents = Agents::open(store.clone(), &master, Arc::clone(&fleet)).await.unwrap();
         let agents = Arc::new(agents);
-        let app =
-            App::new(store.clone(), Arc::clone(&recorder), Arc::clone(&fleet), Arc::clone(&agents))
-                .unwrap();
+        let vault = store::Vault::new(&store.key(&master, "factors").await.unwrap());
+        let url = "http://localhost".to_owned();
+        let app = App::new(
+            store.clone(),
+            Arc::clone(&recorder),
+            Arc::clone(&fleet),
+            Arc::clone(&agents),
+            server::Settings { vault, url, requires_mfa },
+        )
+        .unwrap();
         let first = app
             .person(
                 PROVIDER,
@@ -157,8 +173,11 @@ impl World {
         let by = Actor::Person { user: user.id, tenant, role };
         let name = "test".parse().unwrap();
         let lifetime = jiff::SignedDuration::from_hours(1);
-        let (_, secret) =
-            self.store.create_token(&by, NewToken { name, access, lifetime }).await.unwrap();
+        let (_, secret) = self
+            .store
+            .create_token(&by, NewToken { name, access, lifetime, is_strong: false })
+            .await
+            .unwrap();
         secret.reveal().to_owned()
     }
 
