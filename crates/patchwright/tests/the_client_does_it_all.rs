@@ -10,6 +10,7 @@ use std::io::{BufRead as _, BufReader, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -522,6 +523,41 @@ fn said_ok(command: Command) -> String {
     let said = said(command, "");
     assert_eq!(said.code, 0, "{}", said.err);
     said.out
+}
+
+#[test]
+fn a_code_is_asked_for_where_somebody_set_that_up() {
+    let world = World::new();
+    let session = world.up.sign_in();
+    let (status, setup) =
+        world.up.ask(&session, "POST", "/session/codes", &Value::Null, "").unwrap();
+    assert_eq!(status, 201, "{setup}");
+    let secret = totp_rs::Secret::try_from_base32(setup["secret"].as_str().unwrap()).unwrap();
+    let totp = totp_rs::Builder::new().with_secret(secret).build_noncompliant();
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+    // Each code is good once, and this one is for setting up.
+    let body = json!({ "code": totp.generate(now).to_string() });
+    let mut confirmed = ureq::put(format!("{}/api/v1/session/codes", world.up.console))
+        .header("authorization", format!("Bearer {session}"))
+        .header("content-type", "application/json")
+        .send(body.to_string())
+        .unwrap();
+    let recovery: Value =
+        serde_json::from_str(&confirmed.body_mut().read_to_string().unwrap()).unwrap();
+    let recovery = recovery["recovery_codes"][0].as_str().unwrap();
+
+    let login = ["login", &world.up.console, "--login", "admin"];
+    let without = world.typed(&login, PASSWORD);
+    assert_eq!(without.code, 1);
+    assert_eq!(
+        without.err,
+        "error: a code is asked for as well\n  help: send the code that your app shows, or a recovery \
+         code\n"
+    );
+    let said = world.typed(&login, &format!("{PASSWORD}\n{recovery}\n"));
+    assert_eq!(said.code, 0, "{}", said.err);
+    assert!(world.ok(&["get", "tenants"]).contains("provider"));
+    assert_eq!(world.typed(&login, &format!("{PASSWORD}\n{recovery}\n")).code, 1, "it is spent");
 }
 
 #[test]

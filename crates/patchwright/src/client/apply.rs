@@ -66,7 +66,11 @@ pub(crate) fn run(arguments: &ApplyArgs) -> Result<ExitCode> {
     let text = read_all(&arguments.file, LARGEST)?;
     // A file that cannot be read as a whole alters nothing.
     let drafts = drafts(&text).map_err(|error| {
-        during(error, format!("`{}` cannot be read, and nothing was done", arguments.file))
+        let name = match arguments.file.as_str() {
+            "-" => "standard input".to_owned(),
+            file => format!("`{file}`"),
+        };
+        during(error, format!("{name} cannot be read, and nothing was done"))
     })?;
     let connection = connect(&arguments.access)?;
     let names = Names::new(&connection);
@@ -212,14 +216,9 @@ impl Work<'_> {
             || is_dreamt(Kind::Ci, &draft.to)
     }
 
+    /// Whether there is no such thing. Where that cannot be told, asking for it will say why.
     fn is_absent(&self, kind: Kind, name: &str) -> bool {
-        match self.names.find(kind, name) {
-            Ok(_) => false,
-            Err(error) => {
-                is_missing(&error)
-                    || crate::failure::find::<super::connection::Refused>(&error).is_none()
-            }
-        }
+        self.names.find(kind, name).is_err_and(|error| is_missing(&error))
     }
 }
 
@@ -255,7 +254,6 @@ fn drafts(text: &str) -> Result<Vec<Draft>> {
 }
 
 fn yaml_drafts(text: &str) -> Result<Vec<Draft>> {
-    // Aliases could make much of little.
     let all: Vec<Option<Draft>> = serde_saphyr::from_multiple(text).map_err(|error| {
         helped(
             anyhow!("{}", first_line(&error.to_string())),
@@ -267,9 +265,8 @@ fn yaml_drafts(text: &str) -> Result<Vec<Draft>> {
 
 /// What is wrong, without the picture of it.
 fn first_line(text: &str) -> String {
-    let lines: Vec<&str> =
-        text.lines().map(str::trim).filter(|line| !line.is_empty()).take(2).collect();
-    lines.first().map_or_else(String::new, |line| (*line).trim_start_matches("error: ").to_owned())
+    let line = text.lines().map(str::trim).find(|line| !line.is_empty());
+    line.unwrap_or_default().trim_start_matches("error: ").to_owned()
 }
 
 fn unreadable(number: usize, why: &str) -> anyhow::Error {

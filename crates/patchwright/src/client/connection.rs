@@ -43,12 +43,32 @@ const LONGEST_WAIT: Duration = Duration::from_secs(30);
 pub(crate) struct Refused {
     /// HTTP status.
     pub(crate) status: u16,
+    /// The page that explains problems of this kind.
+    kind: String,
     words: String,
 }
 
-/// Whether an error says that there is no such thing.
+impl Refused {
+    /// Whether the password is right, and a code is asked for as well.
+    pub(crate) fn asks_for_a_code(&self) -> bool {
+        self.status == 401 && self.kind.ends_with("/second-factor")
+    }
+}
+
+/// Nothing of this name is in a list.
+#[derive(Debug, thiserror::Error)]
+#[error("there is no {kind} `{wanted}`")]
+pub(crate) struct Missing {
+    /// The word for one of what was looked for.
+    pub(crate) kind: &'static str,
+    /// Its name.
+    pub(crate) wanted: String,
+}
+
+/// Whether an error says that there is no such thing; not that it could not be told.
 pub(crate) fn is_missing(error: &anyhow::Error) -> bool {
-    find::<Refused>(error).is_some_and(|refused| refused.status == 404)
+    find::<Missing>(error).is_some()
+        || find::<Refused>(error).is_some_and(|refused| refused.status == 404)
 }
 
 /// A connection to a control plane, as somebody.
@@ -260,7 +280,8 @@ impl Connection {
             (Some(title), None) => title.to_owned(),
             (None, None) => format!("`{}` answered with status {status}", self.url),
         };
-        let refused = Refused { status, words };
+        let kind = text("type").unwrap_or_default().to_owned();
+        let refused = Refused { status, kind, words };
         match (status, text("help")) {
             (401, _) if self.secret.is_some() => {
                 helped(refused, format!("sign in again: `patchwright login {}`", self.url))

@@ -340,18 +340,20 @@ impl<'a> Printer<'a> {
     /// All of them at once; as the API has them, one by itself or several as a list.
     fn all(&mut self, mut objects: Vec<Value>, is_one: bool) -> Result<()> {
         let out = &mut io::stdout().lock();
-        let is_data = matches!(self.format, Format::Json | Format::Yaml);
-        if matches!(self.format, Format::Table | Format::Wide) && objects.is_empty() {
-            writeln!(out, "no {} that you may see", plural(self.kind))?;
-            return Ok(());
-        }
-        if !is_data {
-            return self.some(&objects);
-        }
-        let whole = if is_one { objects.remove(0) } else { json!({ "items": objects }) };
+        let mut whole = || {
+            if is_one {
+                objects.remove(0)
+            } else {
+                json!({ "items": std::mem::take(&mut objects) })
+            }
+        };
         match self.format {
-            Format::Yaml => write!(out, "{}", yaml(&whole))?,
-            _ => writeln!(out, "{}", to_json(&whole, true))?,
+            Format::Json => writeln!(out, "{}", to_json(&whole(), true))?,
+            Format::Yaml => write!(out, "{}", yaml(&whole()))?,
+            Format::Table | Format::Wide if objects.is_empty() => {
+                writeln!(out, "no {} that you may see", plural(self.kind))?;
+            }
+            _ => self.some(&objects)?,
         }
         Ok(())
     }

@@ -97,9 +97,7 @@ pub(crate) fn login(arguments: &LoginArgs) -> Result<ExitCode> {
         (Secret::new(line_of_stdin("token")?), None)
     } else {
         let (login, password) = ask(arguments.login.as_deref())?;
-        let body = json!({ "login": login, "password": password.reveal() });
-        let change = Change { body: Some(&body), ..Change::of("POST", "/session") };
-        let answer = anybody.change(&change)?.body;
+        let answer = sign_in(&anybody, &login, &password)?;
         let secret = answer["secret"].as_str().ok_or_else(|| anyhow!("no session was answered"))?;
         (Secret::new(secret), Some((login, answer["expires_at"].clone())))
     };
@@ -127,6 +125,29 @@ pub(crate) fn login(arguments: &LoginArgs) -> Result<ExitCode> {
     }
     println!("context    {name}");
     Ok(ExitCode::SUCCESS)
+}
+
+/// Opens a session, with a code where that is asked for.
+fn sign_in(anybody: &Connection, login: &str, password: &Secret) -> Result<Value> {
+    let open = |code: Option<&str>| {
+        let mut body = json!({ "login": login, "password": password.reveal() });
+        if let Some(code) = code {
+            body["code"] = json!(code);
+        }
+        let change = Change { body: Some(&body), ..Change::of("POST", "/session") };
+        anybody.change(&change).map(|answer| answer.body)
+    };
+    let error = match open(None) {
+        Err(error) if find::<Refused>(&error).is_some_and(Refused::asks_for_a_code) => error,
+        outcome => return outcome,
+    };
+    if io::stdin().is_terminal() {
+        eprint!("code that your app shows, or a recovery code: ");
+        io::stderr().flush()?;
+    }
+    // Nobody gave one: what is missing is told in the server's words.
+    let Some(code) = next_line(&mut io::stdin().lock())? else { return Err(error) };
+    open(Some(code.trim()))
 }
 
 /// Signs out.

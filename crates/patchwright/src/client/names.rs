@@ -7,7 +7,7 @@ use anyhow::{Result, anyhow};
 use domain::cloud::PROVIDER;
 use serde_json::{Value, json};
 
-use super::connection::{Connection, encoded, is_missing};
+use super::connection::{Connection, Missing, encoded, is_missing};
 use super::kind::Kind;
 use super::output::text;
 use crate::failure::helped;
@@ -245,7 +245,7 @@ impl<'a> Names<'a> {
 /// There is no such thing.
 fn missing(kind: Kind, wanted: &str) -> anyhow::Error {
     helped(
-        anyhow!("there is no {} `{wanted}`", kind.word()),
+        Missing { kind: kind.word(), wanted: wanted.to_owned() },
         format!("see `patchwright get {}`", plural(kind)),
     )
 }
