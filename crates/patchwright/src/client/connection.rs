@@ -43,6 +43,8 @@ const LONGEST_WAIT: Duration = Duration::from_secs(30);
 pub(crate) struct Refused {
     /// HTTP status.
     pub(crate) status: u16,
+    /// The problem's type, where there is one.
+    pub(crate) kind: String,
     words: String,
 }
 
@@ -260,7 +262,8 @@ impl Connection {
             (Some(title), None) => title.to_owned(),
             (None, None) => format!("`{}` answered with status {status}", self.url),
         };
-        let refused = Refused { status, words };
+        let kind = text("type").unwrap_or_default().to_owned();
+        let refused = Refused { status, kind, words };
         match (status, text("help")) {
             (401, _) if self.secret.is_some() => {
                 helped(refused, format!("sign in again: `patchwright login {}`", self.url))
