@@ -260,9 +260,13 @@ fn a_cloud_is_described_looked_at_and_taken_apart() {
     assert_eq!(said.code, 2, "{}", said.err);
     assert!(said.err.contains("--yes"), "{}", said.err);
     assert_eq!(world.ok(&["delete", "ci", "db-1", "--dry-run"]), "ci/db-1 retired (dry run)\n");
+    assert_eq!(names(&["--tenant", "acme"]), ["web-1", "db-1"], "it was a rehearsal");
     assert_eq!(world.ok(&["delete", "ci", "db-1", "--yes"]), "ci/db-1 retired\n");
     assert_eq!(names(&["--tenant", "acme"]), ["web-1"]);
     assert_eq!(names(&["--tenant", "acme", "--retired"]), ["web-1", "db-1"]);
+    // Where several had the name, what bears it now is meant.
+    world.ok(&["create", "ci", "db-1", "--class", "database_server"]);
+    assert_eq!(world.json(&["get", "ci", "db-1", "-o", "json"])["class"], "database_server");
     let ended = world.ok(&["delete", "relation", "web-1", "runs_on", "host-1", "-y"]);
     assert_eq!(ended, "relation/web-1 runs_on host-1 ended\n");
     assert_eq!(world.ok(&["delete", "group", "production", "-y"]), "group/production dissolved\n");

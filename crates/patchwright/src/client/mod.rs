@@ -5,16 +5,16 @@
 
 mod accept;
 mod apply;
-mod connection;
-mod contexts;
+pub(crate) mod connection;
+pub(crate) mod contexts;
 mod create;
 mod delete;
 mod describe;
 mod draft;
 mod get;
-mod kind;
+pub(crate) mod kind;
 mod login;
-mod names;
+pub(crate) mod names;
 mod output;
 mod secret;
 mod status;
