@@ -100,21 +100,14 @@ pub(crate) fn import(arguments: &ImportArgs) -> Result<ExitCode> {
         Some(tenant) => names.tenant_id(tenant)?,
         None => names.own_tenant()?,
     };
-    let mut tenants = BTreeMap::new();
-    let mut of = Vec::with_capacity(items.len());
-    for item in &items {
-        of.push(match &item.tenant {
-            None => own.clone(),
-            Some(named) => match tenants.get(named) {
-                Some(id) => String::clone(id),
-                None => {
-                    let id = names.tenant_id(named)?;
-                    tenants.insert(named.clone(), id.clone());
-                    id
-                }
-            },
-        });
+    let mut asked: BTreeMap<&str, String> = BTreeMap::new();
+    for tenant in items.iter().filter_map(|item| item.tenant.as_deref()) {
+        if !asked.contains_key(tenant) {
+            asked.insert(tenant, names.tenant_id(tenant)?);
+        }
     }
+    let whose = |item: &Item| item.tenant.as_deref().map_or(&own, |tenant| &asked[tenant]).clone();
+    let of: Vec<String> = items.iter().map(whose).collect();
     let mut import = Import {
         connection: &connection,
         dry_run: arguments.dry_run,

@@ -41,7 +41,7 @@ pub(crate) struct Item {
 
 /// Lines that cannot be read.
 #[derive(Debug, thiserror::Error)]
-#[error("{} cannot be used:{}", lines(*.total), .told.iter().map(|line| format!("\n  {line}")).collect::<String>())]
+#[error("{} cannot be used:\n  {}", lines(*.total), .told.join("\n  "))]
 pub(crate) struct WrongLines {
     told: Vec<String>,
     total: usize,
