@@ -16,6 +16,7 @@ const NEEDED: &[(&str, &str)] = &[
     ("gnupg", "/usr/bin/gpg"),
     ("golang-go", "/usr/bin/go"),
     ("golang-golang-x-mod-dev", "/usr/share/gocode/src/golang.org/x/mod/sumdb/tlog/tlog.go"),
+    ("libvirt-clients", "/usr/bin/virsh"),
     ("mmdebstrap", "/usr/bin/mmdebstrap"),
     ("postgresql", "/usr/lib/postgresql"),
     ("python3-apt", "/usr/lib/python3/dist-packages/apt/__init__.py"),

@@ -110,12 +110,12 @@ impl RelyingParty {
         holder: &Holder<'_>,
         known: &[Passkey],
     ) -> Result<Begun, Problem> {
-        let odd = |_| Problem::new(Kind::Refused, "this login or name cannot be told to a passkey");
+        let odd = || Problem::new(Kind::Refused, "this login or name cannot be told to a passkey");
         let Ok(handle) = UserHandle16::decode(holder.handle);
         let user = PublicKeyCredentialUserEntity {
-            name: holder.login.try_into().map_err(|_| odd(()))?,
+            name: holder.login.try_into().map_err(|_| odd())?,
             id: &handle,
-            display_name: Some(holder.name.try_into().map_err(|_| odd(()))?),
+            display_name: Some(holder.name.try_into().map_err(|_| odd())?),
         };
         let known = known.iter().filter_map(|passkey| {
             let id = CredentialId::<Vec<u8>>::decode(passkey.credential.clone()).ok()?;
@@ -171,15 +171,15 @@ impl RelyingParty {
         passkey: &Passkey,
         handle: [u8; 16],
     ) -> Result<Vec<u8>, Problem> {
-        let damaged = |_| Problem::new(Kind::Internal, "a kept passkey is damaged");
+        let damaged = || Problem::new(Kind::Internal, "a kept passkey is damaged");
         let state = DiscoverableAuthenticationServerState::decode(state).map_err(|_| failed())?;
         let Ok(handle) = UserHandle16::decode(handle);
-        let id = CredentialId::<&[u8]>::decode(&passkey.credential).map_err(|_| damaged(()))?;
-        let static_state = StaticState::decode(&passkey.static_state).map_err(|_| damaged(()))?;
-        let dynamic = passkey.dynamic_state.as_slice().try_into().map_err(|_| damaged(()))?;
-        let dynamic = DynamicState::decode(dynamic).map_err(|_| damaged(()))?;
+        let id = CredentialId::<&[u8]>::decode(&passkey.credential).map_err(|_| damaged())?;
+        let static_state = StaticState::decode(&passkey.static_state).map_err(|_| damaged())?;
+        let dynamic = passkey.dynamic_state.as_slice().try_into().map_err(|_| damaged())?;
+        let dynamic = DynamicState::decode(dynamic).map_err(|_| damaged())?;
         let mut credential = AuthenticatedCredential::new(id, &handle, static_state, dynamic)
-            .map_err(|_| damaged(()))?;
+            .map_err(|_| damaged())?;
         let origin = self.origin();
         let options = AuthenticationVerificationOptions::<DomainOrigin<'_, '_>, &str> {
             allowed_origins: std::slice::from_ref(&origin),

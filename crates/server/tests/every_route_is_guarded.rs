@@ -213,9 +213,8 @@ async fn what_is_another_tenants_is_not_there() {
         "/api/v1/agent-tokens" => json!({ "tenant": b }),
         "/api/v1/cis" => json!({ "tenant": b, "class": "vm", "name": "x" }),
         "/api/v1/cis/import" => json!({ "items": [{ "tenant": b, "class": "vm", "name": "x" }] }),
-        "/api/v1/cis/{id}" => json!({ "name": "x" }),
+        "/api/v1/cis/{id}" | "/api/v1/groups/{id}" => json!({ "name": "x" }),
         "/api/v1/groups" => json!({ "tenant": b, "name": "x" }),
-        "/api/v1/groups/{id}" => json!({ "name": "x" }),
         "/api/v1/cis/{id}/relations" => json!({ "kind": "depends_on", "to": other.id }),
         "/api/v1/users" => json!({
             "tenant": b, "login": "mallory", "name": "M", "role": "tenant_owner",

@@ -43,16 +43,9 @@ const LONGEST_WAIT: Duration = Duration::from_secs(30);
 pub(crate) struct Refused {
     /// HTTP status.
     pub(crate) status: u16,
-    /// The page that explains problems of this kind.
-    kind: String,
+    /// The problem's type, where there is one.
+    pub(crate) kind: String,
     words: String,
-}
-
-impl Refused {
-    /// Whether the password is right, and a code is asked for as well.
-    pub(crate) fn asks_for_a_code(&self) -> bool {
-        self.status == 401 && self.kind.ends_with("/second-factor")
-    }
 }
 
 /// Nothing of this name is in a list.

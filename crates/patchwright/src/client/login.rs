@@ -97,7 +97,15 @@ pub(crate) fn login(arguments: &LoginArgs) -> Result<ExitCode> {
         (Secret::new(line_of_stdin("token")?), None)
     } else {
         let (login, password) = ask(arguments.login.as_deref())?;
-        let answer = sign_in(&anybody, &login, &password)?;
+        let sign_in = |code: Option<&str>| {
+            let body = json!({ "login": login, "password": password.reveal(), "code": code });
+            let change = Change { body: Some(&body), ..Change::of("POST", "/session") };
+            anybody.change(&change).map(|answer| answer.body)
+        };
+        let answer = match sign_in(None) {
+            Err(error) if asks_for_a_code(&error) => sign_in(Some(&typed_code()?))?,
+            outcome => outcome?,
+        };
         let secret = answer["secret"].as_str().ok_or_else(|| anyhow!("no session was answered"))?;
         (Secret::new(secret), Some((login, answer["expires_at"].clone())))
     };
@@ -127,27 +135,9 @@ pub(crate) fn login(arguments: &LoginArgs) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Opens a session, with a code where that is asked for.
-fn sign_in(anybody: &Connection, login: &str, password: &Secret) -> Result<Value> {
-    let open = |code: Option<&str>| {
-        let mut body = json!({ "login": login, "password": password.reveal() });
-        if let Some(code) = code {
-            body["code"] = json!(code);
-        }
-        let change = Change { body: Some(&body), ..Change::of("POST", "/session") };
-        anybody.change(&change).map(|answer| answer.body)
-    };
-    let error = match open(None) {
-        Err(error) if find::<Refused>(&error).is_some_and(Refused::asks_for_a_code) => error,
-        outcome => return outcome,
-    };
-    if io::stdin().is_terminal() {
-        eprint!("code that your app shows, or a recovery code: ");
-        io::stderr().flush()?;
-    }
-    // Nobody gave one: what is missing is told in the server's words.
-    let Some(code) = next_line(&mut io::stdin().lock())? else { return Err(error) };
-    open(Some(code.trim()))
+/// Whether the password was right, and a second factor is asked for.
+fn asks_for_a_code(error: &anyhow::Error) -> bool {
+    find::<Refused>(error).is_some_and(|refused| refused.kind == "/problems/second-factor")
 }
 
 /// Signs out.
@@ -270,6 +260,15 @@ fn ask(login: Option<&str>) -> Result<(String, Secret)> {
         line_of_stdin("login")?
     };
     Ok((login, typed_password("password: ")?))
+}
+
+/// The code of a second factor; it is good for a moment, and may be seen.
+fn typed_code() -> Result<String> {
+    if io::stdin().is_terminal() {
+        eprint!("code: ");
+        io::stderr().flush()?;
+    }
+    line_of_stdin("code")
 }
 
 /// A password that whoever types it does not see.

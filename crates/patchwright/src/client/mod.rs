@@ -18,6 +18,7 @@ pub(crate) mod names;
 mod output;
 mod secret;
 mod status;
+mod transfer;
 
 use std::process::ExitCode;
 
@@ -43,6 +44,10 @@ pub(crate) enum Command {
     Create(create::CreateArgs),
     /// Make the cloud's description what a file says: create what is missing, alter what differs.
     Apply(apply::ApplyArgs),
+    /// Take up many items: from CSV, JSON lines, or the domains of a libvirt host.
+    Import(transfer::ImportArgs),
+    /// Write all items down, as `import` reads them.
+    Export(transfer::ExportArgs),
     /// Retire an item, end an agent or relation, take a token or somebody's access back.
     Delete(delete::DeleteArgs),
     /// Accept the risk of a finding for a while.
@@ -60,6 +65,8 @@ pub(crate) fn run(command: &Command) -> Result<ExitCode> {
         Command::Describe(arguments) => describe::run(arguments),
         Command::Create(arguments) => create::run(arguments),
         Command::Apply(arguments) => apply::run(arguments),
+        Command::Import(arguments) => transfer::import(arguments),
+        Command::Export(arguments) => transfer::export(arguments),
         Command::Delete(arguments) => delete::run(arguments),
         Command::Accept(arguments) => accept::run(arguments),
     }
