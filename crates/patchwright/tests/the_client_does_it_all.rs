@@ -77,12 +77,17 @@ impl World {
         serde_json::from_str(&self.ok(arguments)).unwrap()
     }
 
-    /// What `describe` says, once the ledger has all of these events: it is told of them within a second.
-    fn described(&self, kind: &str, name: &str, events: usize) -> String {
+    /// Waits until so many events are recorded; the ledger is told of them within a second.
+    fn recorded(&self, events: usize) {
         let mut watching =
             Watching(self.command(&["get", "events", "-w", "-o", "name"]).spawn().unwrap());
         let lines = BufReader::new(watching.0.stdout.take().unwrap()).lines();
         assert_eq!(lines.take(events).count(), events);
+    }
+
+    /// What `describe` says, once the ledger has so many events.
+    fn described(&self, kind: &str, name: &str, events: usize) -> String {
+        self.recorded(events);
         let mut is_event = false;
         let mut out = String::new();
         for line in steady(&self.ok(&["describe", kind, name])).lines() {
@@ -395,6 +400,8 @@ fn a_missing_patch_is_told_accepted_and_described() {
     );
     insta::assert_snapshot!("missing_patches", steady(&world.ok(&["get", "patches"])));
     insta::assert_snapshot!("missing_agents", steady(&world.ok(&["get", "agents"])));
+    // The finding may be there a moment before the check that brought it is recorded.
+    world.recorded(10);
     let said = world.run(&["status", "--exit-code"]);
     assert_eq!(said.code, 3, "what is missing wins over what is unknown");
     let screen = steady(&said.out);
