@@ -255,6 +255,21 @@ impl SignedCheckpoint {
         Self { signatures: lines.collect(), ..self.clone() }
     }
 
+    /// This checkpoint with the signatures that another copy of it carries; those of another one say
+    /// nothing about it.
+    pub(crate) fn and_signatures_of(mut self, other: &Self) -> Self {
+        if other.text == self.text {
+            for line in &other.signatures {
+                let is_new =
+                    |have: &Signature| (have.name(), have.id()) != (line.name(), line.id());
+                if self.signatures.iter().all(is_new) {
+                    self.signatures.push(line.clone());
+                }
+            }
+        }
+        self
+    }
+
     /// This checkpoint with a witness' cosignature beside its signatures.
     pub(crate) fn cosigned(mut self, line: Signature) -> Self {
         self.signatures.retain(|have| (have.name(), have.id()) != (line.name(), line.id()));

@@ -15,6 +15,10 @@ pub(crate) const MAX_TILE: usize = 256 * 32;
 /// The log's head.
 pub(crate) const CHECKPOINT: &str = "checkpoint";
 
+/// The latest checkpoint that witnesses cosigned. They are asked after it was published, so that a busy
+/// log is always ahead of them; who asks for them verifies this one.
+pub(crate) const WITNESSED: &str = "checkpoint.witnessed";
+
 /// What a file holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum Row {

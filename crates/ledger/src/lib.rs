@@ -83,7 +83,7 @@ pub use checkpoint::{Checkpoint, SignedCheckpoint, TrustedCheckpoint};
 pub use envelope::{Commitment, Envelope};
 pub use hash::Hash;
 pub use keys::{KeyKind, Signer, VerifierKey};
-pub use log::Log;
+pub use log::{Log, keep_answers};
 pub use policy::Policy;
 pub use receipt::Receipt;
 pub use storage::{Directory, DirectoryLock, ReadStorage, Storage};

@@ -31,6 +31,8 @@ use crate::{KeyKind, VerifierKey};
 pub struct Policy {
     logs: Vec<VerifierKey>,
     witnesses: Vec<VerifierKey>,
+    /// Where the witness at the same place is asked, if its line says.
+    addresses: Vec<Option<String>>,
     /// Witnesses and groups in the order of their lines; members stand before their group.
     nodes: Vec<Node>,
     quorum: Quorum,
@@ -144,7 +146,8 @@ impl Policy {
     /// Trusts these keys of logs, and asks no witness.
     pub fn of_logs(logs: impl IntoIterator<Item = VerifierKey>) -> Self {
         let logs = logs.into_iter().collect();
-        Self { logs, witnesses: Vec::new(), nodes: Vec::new(), quorum: Quorum::None }
+        let (witnesses, addresses, nodes) = (Vec::new(), Vec::new(), Vec::new());
+        Self { logs, witnesses, addresses, nodes, quorum: Quorum::None }
     }
 
     /// The same policy, trusting these keys of logs too.
@@ -180,6 +183,17 @@ impl Policy {
     /// The witnesses' keys.
     pub fn witnesses(&self) -> impl Iterator<Item = &VerifierKey> {
         self.witnesses.iter()
+    }
+
+    /// The witnesses whose lines say where they are asked: name in the policy, key, address.
+    pub fn addresses(&self) -> impl Iterator<Item = (&str, &VerifierKey, &str)> {
+        self.nodes.iter().filter_map(|node| match node.rule {
+            Rule::Witness(witness) => {
+                let address = self.addresses[witness].as_deref()?;
+                Some((node.name.as_str(), &self.witnesses[witness], address))
+            }
+            Rule::Group { .. } => None,
+        })
     }
 
     /// The keys that it trusts for this log.
@@ -260,7 +274,8 @@ impl Reading {
             [] => Ok(()),
             [comment, ..] if comment.starts_with(b"#") => Ok(()),
             [b"log", key] | [b"log", key, _] => self.log(key),
-            [b"witness", name, key] | [b"witness", name, key, _] => self.witness(name, key),
+            [b"witness", name, key] => self.witness(name, key, None),
+            [b"witness", name, key, address] => self.witness(name, key, Some(text(address))),
             [b"group", name, threshold, members @ ..] if !members.is_empty() => {
                 self.group(name, threshold, members)
             }
@@ -278,13 +293,19 @@ impl Reading {
         Ok(())
     }
 
-    fn witness(&mut self, name: &[u8], key: &[u8]) -> Result<(), PolicyProblem> {
+    fn witness(
+        &mut self,
+        name: &[u8],
+        key: &[u8],
+        address: Option<String>,
+    ) -> Result<(), PolicyProblem> {
         let key = key_of(key, KeyKind::Witness)?;
         if self.policy.witnesses.iter().any(|have| have.same_point(&key)) {
             return Err(PolicyProblem::Twice(key.to_string()));
         }
         self.define(name, Rule::Witness(self.policy.witnesses.len()))?;
         self.policy.witnesses.push(key);
+        self.policy.addresses.push(address);
         Ok(())
     }
 
@@ -409,6 +430,9 @@ mod tests {
     fn a_shortfall_names_who_is_missing() {
         let shortfall = two_levels().quorum([witness(1), witness(4)].iter()).unwrap_err();
 
+        let asked: Vec<_> =
+            two_levels().addresses().map(|(name, _, at)| format!("{name} {at}")).collect();
+        assert_eq!(asked, ["X2 https://x2.example"]);
         assert_eq!(shortfall.quorum, "X-and-Y");
         assert_eq!(shortfall.cosigned, ["X1", "Y1"]);
         assert_eq!(shortfall.missing, ["X2", "X3", "Y2", "Y3"]);

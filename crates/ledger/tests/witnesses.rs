@@ -5,8 +5,9 @@ mod world;
 
 use jiff::Timestamp;
 use ledger::errors::LogError;
+use ledger::verify::{Against, verify};
 use ledger::witness::{AddCheckpoint, Reply, Witness};
-use ledger::{Hash, KeyKind, Policy, SignedCheckpoint, Signer};
+use ledger::{Hash, KeyKind, Policy, SignedCheckpoint, Signer, keep_answers};
 use world::{Memory, ORIGIN, OneMemory, entries, open, trust, trust_with_witness, witness_key};
 
 fn now() -> Timestamp {
@@ -194,4 +195,57 @@ fn an_answer_by_strangers_adds_nothing_and_a_false_one_is_refused() {
     assert_eq!(storage.file("checkpoint"), before);
     log.cosign(&answer, &wanted).unwrap();
     assert_ne!(storage.file("checkpoint"), before);
+}
+
+/// A busy log is ahead of its witnesses: who asks for them verifies what they have seen, and learns how
+/// much is waiting.
+#[test]
+fn a_log_ahead_of_its_witnesses_is_verified_as_far_as_they_saw() {
+    let mut world = World::new();
+    let wanted = trust_with_witness(&witness_key(1));
+    let storage = world::log(100);
+    let mut log = open(&storage).unwrap();
+    let seen = log.published().unwrap().clone();
+    let answer = world.ask(&AddCheckpoint::new(0, Vec::new(), seen.clone()).to_bytes()).body;
+    log.integrate(100, &entries(100..130)).unwrap();
+    log.publish().unwrap();
+    assert!(verify(&storage, &Against::policy(&wanted)).is_err(), "nobody has cosigned anything");
+
+    let kept = keep_answers(&storage, &seen, &[answer], &wanted).unwrap();
+
+    assert_eq!(kept.claimed().size, 100);
+    assert_eq!(open(&storage).unwrap().published_size(), 130, "the current one stays");
+    let verified = verify(&storage, &Against::policy(&wanted)).unwrap();
+    assert_eq!((verified.size, verified.awaiting), (100, 30));
+    assert_eq!(verified.cosigned.len(), 1);
+    let verified = verify(&storage, &Against::policy(&trust())).unwrap();
+    assert_eq!((verified.size, verified.awaiting), (130, 0), "who asks for none verifies all");
+
+    // What the witnesses saw is later taken back, with the real key.
+    let mut other = entries(0..130);
+    let mut event = world::event(50);
+    event.kind = "ci.retired".to_owned();
+    other[50] = event.to_canonical().unwrap();
+    let mut files = world::forged_log(&other).files();
+    files.insert("checkpoint.witnessed".to_owned(), storage.file("checkpoint.witnessed"));
+    assert!(verify(&Memory::of(files), &Against::policy(&wanted)).is_err());
+}
+
+#[test]
+fn an_answer_that_comes_late_replaces_nothing() {
+    let wanted = trust_with_witness(&witness_key(1));
+    let storage = world::log(130);
+    let answer = |old: u64, size: u64| World::new().ask(&request(old, size).to_bytes()).body;
+    let checkpoint = |size: u64| open(&world::log(size)).unwrap().published().unwrap().clone();
+
+    keep_answers(&storage, &checkpoint(120), &[answer(0, 120)], &wanted).unwrap();
+    let kept = storage.file("checkpoint.witnessed");
+    keep_answers(&storage, &checkpoint(100), &[answer(0, 100)], &wanted).unwrap();
+    assert_eq!(storage.file("checkpoint.witnessed"), kept);
+
+    // The current one gets the cosignature beside the log's own.
+    keep_answers(&storage, &checkpoint(130), &[answer(0, 130)], &wanted).unwrap();
+    assert_eq!(storage.file("checkpoint.witnessed"), storage.file("checkpoint"));
+    let verified = verify(&storage, &Against::policy(&wanted)).unwrap();
+    assert_eq!((verified.size, verified.awaiting), (130, 0));
 }

@@ -52,6 +52,10 @@ pub(super) fn human(verified: &Verified, witnesses_asked: bool) -> String {
         let (name, at) = (cosigned.witness.name(), seconds(cosigned.at));
         lines.line("cosigned by", &format!("{name}, {at}"));
     }
+    if verified.awaiting > 0 {
+        let told = format!("{} later entries, not cosigned yet and not read", verified.awaiting);
+        lines.line("waiting", &told);
+    }
     if !witnesses_asked {
         lines.line("witnesses", "none asked for");
     }
@@ -86,6 +90,7 @@ pub(super) fn json(verified: &Verified) -> String {
         "root": verified.root.to_string(),
         "signed_by": signed_by,
         "cosigned": cosigned,
+        "awaiting": verified.awaiting,
         "tiles": verified.tiles,
         "bytes": verified.bytes,
         "first_at": verified.span.map(|(first, _)| first),

@@ -7,7 +7,7 @@ use edge::Edge;
 pub use error::LogError;
 
 use crate::checkpoint::{MAX_NOTE, SignedCheckpoint};
-use crate::layout::{CHECKPOINT, Row, Tile, WIDTH, place};
+use crate::layout::{CHECKPOINT, Row, Tile, WIDTH, WITNESSED, place};
 use crate::storage::Storage;
 use crate::tree::{self, Tree, TreeError, verify_consistency};
 use crate::{Checkpoint, Envelope, Hash, Policy, Receipt, Signer, VerifierKey};
@@ -155,8 +155,8 @@ impl<S: Storage> Log<S> {
         if there.claimed() != ours {
             return Err(LogError::Behind { stored: there.claimed().size, ours: ours.size });
         }
-        self.storage.put(CHECKPOINT, &cosigned.to_bytes())?;
-        Ok(self.published.insert(cosigned))
+        let kept = keep_cosigned(&self.storage, cosigned)?;
+        Ok(self.published.insert(kept))
     }
 
     /// The published tree, to read entries and proofs from.
@@ -242,6 +242,51 @@ impl<S: Storage> Log<S> {
         }
         Ok(())
     }
+}
+
+/// Keeps a checkpoint with the answers of witnesses to it: beside the log's own signature where it is
+/// the current one, and as the latest that was witnessed. One process at a time.
+///
+/// # Errors
+/// If an answer holds a false signature by a known witness, or the storage fails.
+pub fn keep_answers<S: Storage>(
+    storage: &S,
+    checkpoint: &SignedCheckpoint,
+    answers: &[Vec<u8>],
+    witnesses: &Policy,
+) -> Result<SignedCheckpoint, LogError> {
+    let mut cosigned = checkpoint.clone();
+    for answer in answers {
+        cosigned = cosigned.with_answer(answer, witnesses)?;
+    }
+    keep_cosigned(storage, cosigned)
+}
+
+fn keep_cosigned<S: Storage>(
+    storage: &S,
+    mut cosigned: SignedCheckpoint,
+) -> Result<SignedCheckpoint, LogError> {
+    let there = |path| -> Result<Option<SignedCheckpoint>, LogError> {
+        let bytes = storage.get(path, MAX_NOTE)?;
+        Ok(bytes.and_then(|bytes| SignedCheckpoint::parse(&bytes).ok()))
+    };
+    let current = there(CHECKPOINT)?;
+    if current.as_ref() == Some(&cosigned) {
+        return Ok(cosigned); // Nobody known has answered.
+    }
+    let witnessed = there(WITNESSED)?;
+    if let Some(witnessed) = &witnessed {
+        // Another witness may have answered before.
+        cosigned = cosigned.and_signatures_of(witnessed);
+    }
+    let is_later = |it: SignedCheckpoint| it.claimed().size > cosigned.claimed().size;
+    if !witnessed.is_some_and(is_later) {
+        storage.put(WITNESSED, &cosigned.to_bytes())?;
+    }
+    if current.is_some_and(|current| current.claimed() == cosigned.claimed()) {
+        storage.put(CHECKPOINT, &cosigned.to_bytes())?;
+    }
+    Ok(cosigned)
 }
 
 /// The tile with the hash of an entry that is there.

@@ -19,8 +19,8 @@ use std::num::NonZeroUsize;
 use jiff::Timestamp;
 
 pub use crate::checkpoint::Cosigned;
-use crate::checkpoint::{MAX_NOTE, SignedCheckpoint, TrustedCheckpoint};
-use crate::layout::{CHECKPOINT, Row, WIDTH};
+use crate::checkpoint::{CheckpointError, MAX_NOTE, SignedCheckpoint, TrustedCheckpoint};
+use crate::layout::{CHECKPOINT, Row, WIDTH, WITNESSED};
 use crate::storage::{ReadStorage, StorageError};
 use crate::tree::{self, Tree};
 pub use crate::tree::{verify_consistency as consistency, verify_inclusion as inclusion};
@@ -78,6 +78,9 @@ pub struct Verified {
     pub span: Option<(Timestamp, Timestamp)>,
     /// The size of the earlier checkpoint that it continues, if one was given.
     pub continues: Option<u64>,
+    /// Later entries, which the witnesses asked for have not seen yet. They continue what was
+    /// verified; they were not read.
+    pub awaiting: u64,
     /// Payloads, if they were asked for.
     pub payloads: Option<PayloadCount>,
 }
@@ -96,19 +99,69 @@ pub fn checkpoint<S: ReadStorage>(
     storage: &S,
     policy: &Policy,
 ) -> Result<(SignedCheckpoint, TrustedCheckpoint), VerifyError> {
+    let head = head(storage, policy)?;
+    Ok((head.signed, head.trusted))
+}
+
+/// The checkpoint that a log is verified by.
+struct Head {
+    signed: SignedCheckpoint,
+    trusted: TrustedCheckpoint,
+    /// The size of the current one, where the witnesses asked for have not seen that yet.
+    ahead: Option<(u64, Hash)>,
+}
+
+/// The current checkpoint; the latest witnessed one where the policy asks for witnesses that have not
+/// cosigned the current one yet.
+fn head<S: ReadStorage>(storage: &S, policy: &Policy) -> Result<Head, VerifyError> {
     let bytes = storage.get(CHECKPOINT, MAX_NOTE)?.ok_or(VerifyError::NoCheckpoint)?;
     let signed = SignedCheckpoint::parse(&bytes)?;
-    let trusted = signed.verify(policy)?;
-    Ok((signed, trusted))
+    let current = signed.verify(policy);
+    let Some(bytes) = storage.get(WITNESSED, MAX_NOTE)? else {
+        return Ok(Head { trusted: current?, signed, ahead: None });
+    };
+    let witnessed = SignedCheckpoint::parse(&bytes)?;
+    let (now, then) = (signed.claimed().size, witnessed.claimed().size);
+    match current {
+        Ok(trusted) if now > then => {
+            // Not needed, but part of the log.
+            witnessed.verify_log(&policy.logs_of(trusted.origin())?)?;
+            same_beginning(
+                &Tree::new(storage, now, trusted.root()),
+                then,
+                witnessed.claimed().root,
+            )?;
+            Ok(Head { signed, trusted, ahead: None })
+        }
+        Err(CheckpointError::Quorum(_)) if now > then => {
+            let trusted = witnessed.verify(policy)?;
+            Ok(Head { trusted, ahead: Some((now, signed.claimed().root)), signed: witnessed })
+        }
+        // The log went on between the two reads.
+        Ok(_) | Err(CheckpointError::Quorum(_)) if now < then => {
+            Ok(Head { trusted: witnessed.verify(policy)?, signed: witnessed, ahead: None })
+        }
+        current => {
+            let trusted = current?;
+            if witnessed.verify(policy)?.root() != trusted.root() {
+                let (size, earlier, now) = (then, witnessed.claimed().root, trusted.root());
+                return Err(VerifyError::Rewritten { size, earlier, now });
+            }
+            Ok(Head { signed, trusted, ahead: None })
+        }
+    }
 }
 
 /// Verifies a whole log; the first fault ends it.
 pub fn verify<S: ReadStorage>(storage: &S, against: &Against<'_>) -> Result<Verified, VerifyError> {
-    let (signed, head) = checkpoint(storage, against.policy)?;
+    let Head { signed, trusted: head, ahead } = head(storage, against.policy)?;
     let since = against.since.map(|since| earlier(since, &head, against.policy)).transpose()?;
     let seen = walk::entries(storage, &head, against)?;
     if let Some((size, root)) = since {
         same_beginning(&Tree::new(storage, head.size(), head.root()), size, root)?;
+    }
+    if let Some((size, root)) = ahead {
+        same_beginning(&Tree::new(storage, size, root), head.size(), head.root())?;
     }
     kept_partials(storage, head.size())?;
     Ok(Verified {
@@ -122,6 +175,7 @@ pub fn verify<S: ReadStorage>(storage: &S, against: &Against<'_>) -> Result<Veri
         bytes: seen.bytes,
         span: seen.first.zip(seen.last),
         continues: since.map(|(size, _)| size),
+        awaiting: ahead.map_or(0, |(size, _)| size - head.size()),
         payloads: against.payloads.is_some().then_some(seen.payloads),
     })
 }

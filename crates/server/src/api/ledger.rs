@@ -115,8 +115,11 @@ pub(crate) async fn file(
         return Err(missing());
     }
     let directory = app.recorder.directory();
-    let kind =
-        if path == "checkpoint" { "text/plain; charset=utf-8" } else { "application/octet-stream" };
+    let kind = if path.starts_with("checkpoint") {
+        "text/plain; charset=utf-8"
+    } else {
+        "application/octet-stream"
+    };
     let bytes = tokio::task::spawn_blocking(move || directory.get(&path, LARGEST_FILE))
         .await
         .map_err(|_| Problem::new(Kind::Internal, "reading was cut off"))?
@@ -125,7 +128,7 @@ pub(crate) async fn file(
     Ok(([(header::CONTENT_TYPE, kind)], bytes))
 }
 
-/// `checkpoint`, or `tile/` with levels, numbers and partial widths: nothing that leads elsewhere.
+/// `checkpoint`, the latest that witnesses cosigned, or `tile/` with levels, numbers and partial widths: nothing that leads elsewhere.
 fn is_of_log(path: &str) -> bool {
     let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     let is_part = |part: &str| {
@@ -136,7 +139,7 @@ fn is_of_log(path: &str) -> bool {
                 .unwrap_or_else(|| part.strip_prefix('x').unwrap_or(part)),
         )
     };
-    if path == "checkpoint" {
+    if matches!(path, "checkpoint" | "checkpoint.witnessed") {
         return true;
     }
     path.strip_prefix("tile/").is_some_and(|rest| {
