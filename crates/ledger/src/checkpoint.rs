@@ -220,6 +220,11 @@ impl SignedCheckpoint {
         Ok(signed_by)
     }
 
+    /// Whether a witness cosigned it.
+    pub fn is_cosigned_by(&self, witness: &VerifierKey) -> bool {
+        self.verify_witnesses([witness].into_iter()).is_ok_and(|cosigned| !cosigned.is_empty())
+    }
+
     /// Which of these witnesses cosigned it, and when.
     fn verify_witnesses<'k>(
         &self,

@@ -11,6 +11,7 @@ mod text;
 mod up;
 mod user;
 mod version;
+mod witness;
 
 use std::io::{stdin, stdout};
 use std::process::ExitCode;
@@ -39,6 +40,8 @@ enum Command {
     Ledger(ledger::LedgerArgs),
     /// Keep people from the machine itself, for when nobody can sign in.
     User(user::UserArgs),
+    /// Hold somebody else's log to its word.
+    Witness(witness::WitnessArgs),
     /// Compare versions as dpkg, rpm and apk do.
     Version(version::VersionArgs),
     #[command(flatten)]
@@ -57,6 +60,7 @@ fn main() -> ExitCode {
         Command::FleetSim(arguments) => fleet_sim::run(&arguments),
         Command::Ledger(arguments) => Ok(ledger::run(&arguments, &mut stdout().lock())),
         Command::User(arguments) => user::run(&arguments),
+        Command::Witness(arguments) => witness::run(&arguments),
         Command::Version(arguments) => version::run(arguments, stdin().lock(), stdout().lock()),
         Command::Client(command) => client::run(&command),
         Command::Completions(arguments) => shell::completions(&arguments, Arguments::command()),

@@ -13,7 +13,7 @@ use anyhow::{Context as _, Result, anyhow};
 use clap::Args;
 use domain::check::Report;
 use domain::cloud::{CiId, Class, Login, PROVIDER, Role};
-use server::{Agents, App, Fleet, Recorder, RecorderError, Settings, Tls};
+use server::{Agents, App, Fleet, Recorder, RecorderError, Settings, Tls, Witnesses};
 use store::{
     Actor, CiFilter, Database, Labels, MasterKey, NewCi, PageRequest, Store, StoreError, System,
     Vault,
@@ -79,6 +79,10 @@ pub(crate) struct UpArgs {
     #[arg(long, env = "PATCHWRIGHT_REQUIRE_MFA")]
     require_mfa: bool,
 
+    /// Ask the witnesses of this policy (C2SP tlog-policy, with their addresses) to cosign the ledger.
+    #[arg(long, value_name = "FILE")]
+    witnesses: Option<PathBuf>,
+
     /// Where agents connect, over mutual TLS. Port 0 takes any that is free.
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:7879")]
     agents: SocketAddr,
@@ -142,7 +146,8 @@ async fn up(arguments: &UpArgs) -> Result<()> {
     let fleet = Arc::new(Fleet::new(store.clone(), Arc::new(sources)));
     let agents = Agents::open(store.clone(), &master, Arc::clone(&fleet)).await?;
     let agents = Arc::new(agents);
-    let settings = settings(arguments, &store, &master).await?;
+    let witnesses = witnesses(arguments, &recorder, &store)?;
+    let settings = settings(arguments, &store, &master, witnesses.clone()).await?;
     let app = App::new(
         store.clone(),
         Arc::clone(&recorder),
@@ -178,6 +183,10 @@ async fn up(arguments: &UpArgs) -> Result<()> {
     let console = format!("{scheme}://{address}/");
     welcome(&console, &doors, password.as_deref(), recorder.key(), &data);
     tokio::spawn(tidy(store.clone()));
+    if let Some(witnesses) = witnesses {
+        // Cut off at the end: a cosignature that is missed is asked for again.
+        tokio::spawn(witnesses.run(std::future::pending()));
+    }
     let (rest, resting) = oneshot::channel::<()>();
     let checking = tokio::spawn(Arc::clone(&fleet).run(async {
         // A dropped sender stops it as well.
@@ -205,7 +214,12 @@ async fn up(arguments: &UpArgs) -> Result<()> {
 }
 
 /// How people sign in.
-async fn settings(arguments: &UpArgs, store: &Store, master: &Arc<MasterKey>) -> Result<Settings> {
+async fn settings(
+    arguments: &UpArgs,
+    store: &Store,
+    master: &Arc<MasterKey>,
+    witnesses: Option<Arc<Witnesses>>,
+) -> Result<Settings> {
     let key = store.key(master, "factors").await.map_err(store_failed)?;
     let url = match (&arguments.url, arguments.listen.port()) {
         (Some(url), _) => url.clone(),
@@ -213,7 +227,28 @@ async fn settings(arguments: &UpArgs, store: &Store, master: &Arc<MasterKey>) ->
         (None, port) if arguments.tls_cert.is_some() => format!("https://localhost:{port}"),
         (None, port) => format!("http://localhost:{port}"),
     };
-    Ok(Settings { vault: Vault::new(&key), url, requires_mfa: arguments.require_mfa })
+    let requires_mfa = arguments.require_mfa;
+    Ok(Settings { vault: Vault::new(&key), url, requires_mfa, witnesses })
+}
+
+/// Who cosigns the ledger, if anybody is to.
+fn witnesses(
+    arguments: &UpArgs,
+    recorder: &Arc<Recorder>,
+    store: &Store,
+) -> Result<Option<Arc<Witnesses>>> {
+    let Some(file) = &arguments.witnesses else { return Ok(None) };
+    let unusable = || format!("cannot use the witnesses' policy `{}`", file.display());
+    let bytes = fs::read(file).with_context(unusable)?;
+    let policy = ledger::Policy::parse(&bytes).map_err(|error| {
+        let help = error.help().unwrap_or_else(|| "see C2SP tlog-policy".to_owned());
+        helped(anyhow!(error).context(unusable()), help)
+    })?;
+    if policy.addresses().next().is_none() {
+        let error = anyhow!("no witness in it has an address").context(unusable());
+        return Err(helped(error, "write `witness NAME VKEY https://ADDRESS`"));
+    }
+    Ok(Some(Arc::new(Witnesses::new(policy, Arc::clone(recorder), store.clone()))))
 }
 
 /// The certificate to listen with, if any. Read first: nothing is made where it is no good.
@@ -451,7 +486,7 @@ fn is_virtual() -> bool {
     })
 }
 
-async fn interrupted() -> Result<()> {
+pub(crate) async fn interrupted() -> Result<()> {
     use tokio::signal::unix::{SignalKind, signal};
     let mut terminated = signal(SignalKind::terminate()).context("cannot wait for signals")?;
     tokio::select! {

@@ -165,5 +165,5 @@ fn a_lost_password_is_replaced_from_the_machine_itself() {
     let (status, _) = up.ask(&token, "GET", "/cis", &Value::Null, "").unwrap();
     assert_eq!(status, 401, "sessions of before have ended");
     let nobody = reset("nobody", &data);
-    assert!(String::from_utf8_lossy(&nobody.stderr).contains("there is no user `nobody`"));
+    assert!(String::from_utf8_lossy(&nobody.stderr).contains("nobody signs in as `nobody`"));
 }

@@ -74,7 +74,12 @@ async fn main() -> Result<(), Failure> {
         Arc::new(recorder),
         Arc::clone(&fleet),
         Arc::new(agents),
-        server::Settings { vault, url: "http://localhost".to_owned(), requires_mfa: false },
+        server::Settings {
+            vault,
+            url: "http://localhost".to_owned(),
+            requires_mfa: false,
+            witnesses: None,
+        },
     )?;
     let begin = Instant::now();
     fleet.follow().await?;

@@ -26,6 +26,8 @@ mod problem;
 mod record;
 mod recorder;
 mod tls;
+mod witness;
+mod witnesses;
 
 use std::sync::Arc;
 
@@ -48,6 +50,8 @@ pub use listen::{ListenError, serve};
 pub use problem::Problem;
 pub use recorder::{Recorder, RecorderError};
 pub use tls::{Tls, TlsError};
+pub use witness::{WitnessMemory, WitnessMemoryError, serve_witness, witness_router};
+pub use witnesses::Witnesses;
 
 use passkeys::RelyingParty;
 use passwords::Passwords;
@@ -70,12 +74,13 @@ pub struct Parts {
     agents: Arc<Agents>,
     vault: Vault,
     relying_party: RelyingParty,
+    witnesses: Option<Arc<Witnesses>>,
     /// Changes whenever events were published in the ledger.
     news: watch::Sender<u64>,
 }
 
-/// How people sign in.
-#[derive(Debug, Clone)]
+/// How people sign in, and who watches.
+#[derive(Clone)]
 pub struct Settings {
     /// Seals what people prove with.
     pub vault: Vault,
@@ -83,6 +88,8 @@ pub struct Settings {
     pub url: String,
     /// Whether the provider's people must prove more than a password.
     pub requires_mfa: bool,
+    /// Who cosigns the ledger.
+    pub witnesses: Option<Arc<Witnesses>>,
 }
 
 impl std::ops::Deref for App {
@@ -107,7 +114,7 @@ impl App {
     ) -> Result<Self, PolicyError> {
         let mut salt = [0; 16];
         store.environment().fill(&mut salt);
-        let Settings { vault, url, requires_mfa } = settings;
+        let Settings { vault, url, requires_mfa, witnesses } = settings;
         let gate = Gate::shipped(requires_mfa)?;
         let relying_party = RelyingParty::of(&url)
             .map_err(|reason| PolicyError::of("--url", &Problem::new(Kind::Invalid, reason)))?;
@@ -123,6 +130,7 @@ impl App {
             agents,
             vault,
             relying_party,
+            witnesses,
             news,
         })))
     }

@@ -4,6 +4,7 @@ use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 
+use axum::Router;
 use axum::http::{HeaderName, HeaderValue};
 use tokio::net::TcpListener;
 use tower_http::set_header::SetRequestHeaderLayer;
@@ -59,6 +60,17 @@ pub async fn serve(
     ready: impl FnOnce(SocketAddr),
     end: impl Future<Output = ()> + Send + 'static,
 ) -> Result<(), ListenError> {
+    serve_router(app.router(), address, tls, ready, end).await
+}
+
+/// The same for any routes.
+pub(crate) async fn serve_router(
+    router: Router,
+    address: SocketAddr,
+    tls: Option<Tls>,
+    ready: impl FnOnce(SocketAddr),
+    end: impl Future<Output = ()> + Send + 'static,
+) -> Result<(), ListenError> {
     if tls.is_none() && !address.ip().is_loopback() {
         return Err(ListenError::NotLoopback { address });
     }
@@ -66,7 +78,7 @@ pub async fn serve(
     let listener = TcpListener::bind(address).await.map_err(bind)?;
     ready(listener.local_addr().map_err(bind)?);
     let served = match tls {
-        None => axum::serve(listener, app.router()).with_graceful_shutdown(end).await,
+        None => axum::serve(listener, router).with_graceful_shutdown(end).await,
         Some(tls) => {
             let listener = TlsListener::start(listener, tls).map_err(bind)?;
             // As a proxy in front would say it, so that cookies are for TLS alone.
@@ -74,7 +86,7 @@ pub async fn serve(
                 HeaderName::from_static("x-forwarded-proto"),
                 HeaderValue::from_static("https"),
             );
-            let router = app.router().layer(over_tls);
+            let router = router.layer(over_tls);
             axum::serve(listener, router).with_graceful_shutdown(end).await
         }
     };

@@ -56,6 +56,19 @@ async fn metrics(State(app): State<App>) -> Result<impl IntoResponse, Problem> {
          # TYPE patchwright_events_total counter\n\
          patchwright_events_total {events}\n"
     );
+    if let Some(witnesses) = &app.witnesses {
+        let published = *app.recorder.published().borrow();
+        text.push_str(
+            "# HELP patchwright_witness_behind_entries Published entries that a witness has not \
+             cosigned.\n# TYPE patchwright_witness_behind_entries gauge\n",
+        );
+        for (name, standing) in witnesses.standing() {
+            let name = name.replace(['\\', '"'], "_");
+            let behind = published.saturating_sub(standing.size);
+            let _ =
+                writeln!(text, "patchwright_witness_behind_entries{{witness=\"{name}\"}} {behind}");
+        }
+    }
     let kind = [(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")];
     Ok((StatusCode::OK, kind, text))
 }

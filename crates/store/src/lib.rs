@@ -61,6 +61,7 @@ pub use database::{Database, Engine};
 pub use environment::{Environment, System};
 pub use error::StoreError;
 pub use event::Event;
+use event::NewEvent;
 pub use factors::{Ceremony, Factors, NewPasskey, Passkey, Proof, Totp};
 pub use fleet::{
     Acceptance, Advisory, AdvisoryDecision, AdvisoryState, Check, CheckTotals, Counts, Finding,
@@ -632,6 +633,30 @@ impl Store {
     /// How many events the ledger must hold, by tenant and kind.
     pub async fn event_counts(&self) -> Result<Vec<(TenantId, EventKind, u64)>, StoreError> {
         event::counts(&self.pool).await
+    }
+
+    /// Records that a witness has seen another history of the ledger.
+    pub async fn record_witness_refusal(
+        &self,
+        by: &Actor,
+        witness: &str,
+        reason: &str,
+    ) -> Result<(), StoreError> {
+        let arguments = (by.clone(), witness.to_owned(), reason.to_owned());
+        self.write(arguments, |tx, (by, witness, reason)| {
+            Box::pin(async move {
+                tx.record(NewEvent {
+                    tenant: PROVIDER,
+                    kind: EventKind::WitnessRefused,
+                    by: by.clone(),
+                    object: witness.clone(),
+                    version: 1,
+                    payload: serde_json::json!({ "reason": reason }),
+                });
+                Ok(())
+            })
+        })
+        .await
     }
 
     /// Takes or renews the lease on a piece of background work; `None` where another process has

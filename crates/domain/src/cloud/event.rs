@@ -63,6 +63,8 @@ words! {
         GroupAltered = "group.altered",
         /// It was dissolved; its items stay.
         GroupDissolved = "group.dissolved",
+        /// A witness has seen another history of the ledger than the one it was shown.
+        WitnessRefused = "witness.refused",
         /// Two configuration items were related.
         RelationAdded = "relation.added",
         /// A relation ended.

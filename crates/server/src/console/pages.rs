@@ -374,6 +374,25 @@ pub(super) async fn ledger(
                     }
                 } }
             } }
+            @if let Some(witnesses) = &app.witnesses {
+                h2 { "Witnesses" }
+                p.quiet { "Each cosigns only what continues all that it saw before." }
+                table {
+                    thead { tr { th { "Witness" } th.number { "Has cosigned" } th { "When" } th { "State" } } }
+                    tbody { @for (name, standing) in witnesses.standing() { tr {
+                        td { (name) }
+                        td.number { (standing.size) }
+                        td.quiet { @match standing.at {
+                            Some(at) => (at.strftime("%Y-%m-%d %H:%M:%S UTC")), None => "–",
+                        } }
+                        td { @match &standing.problem {
+                            Some(problem) => span.outdated { "✗ " (problem) },
+                            None if standing.at.is_some() => span.latest { "✓ sees the same" },
+                            None => span.unknown { "? not asked yet" },
+                        } }
+                    } } }
+                }
+            }
             h2 { "Verify it yourself" }
             p.quiet { "With our small program, or with other people's tools: the log is C2SP tlog-tiles." }
             pre { code { "patchwright ledger verify DATA/ledger --key '" (key) "' --keep checkpoint.kept" } }

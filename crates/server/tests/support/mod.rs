@@ -105,7 +105,7 @@ impl World {
             Arc::clone(&recorder),
             Arc::clone(&fleet),
             Arc::clone(&agents),
-            server::Settings { vault, url, requires_mfa },
+            server::Settings { vault, url, requires_mfa, witnesses: None },
         )
         .unwrap();
         let first = app
