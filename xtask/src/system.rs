@@ -71,11 +71,15 @@ pub(crate) fn has(program: &str, probe: &[&str]) -> bool {
 
 /// Installs what is missing through apt, saying so; does nothing where all is there.
 pub(crate) fn ensure_packages() -> Result<()> {
-    let missing: Vec<&str> = NEEDED
+    let mut missing: Vec<&str> = NEEDED
         .iter()
         .filter(|(_, witness)| !present(witness))
         .map(|(package, _)| *package)
         .collect();
+    // Where its files lie depends on the version of Python.
+    if !has("python3", &["-c", "import ensurepip, venv"]) {
+        missing.push("python3-venv");
+    }
     if missing.is_empty() {
         return Ok(());
     }
@@ -94,6 +98,33 @@ pub(crate) fn ensure_packages() -> Result<()> {
     let mut arguments = vec!["install", "--yes", "--no-install-recommends"];
     arguments.extend(&missing);
     apt(&arguments)
+}
+
+/// What drives the API in its test, pinned with hashes.
+const SCHEMATHESIS: &str = "crates/patchwright/tests/peers/schemathesis.txt";
+
+/// Installs schemathesis into `target/schemathesis`, if what is pinned is not there yet. Where it cannot
+/// be had the test that uses it says so and is skipped.
+pub(crate) fn ensure_schemathesis() {
+    if let Err(error) = install_schemathesis() {
+        eprintln!("warning: schemathesis cannot be installed, its test will be skipped: {error:#}");
+    }
+}
+
+fn install_schemathesis() -> Result<()> {
+    let place = root().join("target/schemathesis");
+    let pinned = std::fs::read(root().join(SCHEMATHESIS)).context("cannot read what is pinned")?;
+    // Written last: an installation that was cut off does not count.
+    let installed = place.join("installed.txt");
+    if std::fs::read(&installed).is_ok_and(|installed| installed == pinned) {
+        return Ok(());
+    }
+    eprintln!("Installing schemathesis into target/schemathesis");
+    let directory = place.display().to_string();
+    run("python3", &["-m", "venv", "--clear", &directory])?;
+    let pip = format!("{directory}/bin/pip");
+    run(&pip, &["install", "--quiet", "--require-hashes", "--requirement", SCHEMATHESIS])?;
+    std::fs::write(&installed, pinned).context("cannot note that it is installed")
 }
 
 fn present(witness: &str) -> bool {

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 
-use crate::system::{ensure_packages, has, run};
+use crate::system::{ensure_packages, ensure_schemathesis, has, run};
 
 /// Options of `cargo xtask test`.
 #[derive(clap::Args)]
@@ -15,6 +15,7 @@ pub(crate) struct Arguments {
 /// Installs the peers that the tests compare us with, then runs the tests.
 pub(crate) fn run_tests(given: &Arguments) -> Result<()> {
     ensure_packages()?;
+    ensure_schemathesis();
     let mut arguments = vec!["test", "--locked"];
     if given.cargo.is_empty() {
         arguments.push("--workspace");

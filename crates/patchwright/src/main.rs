@@ -36,7 +36,7 @@ enum Command {
     Agent(agent::AgentArgs),
     /// Make load like that of many agents.
     FleetSim(fleet_sim::FleetSimArgs),
-    /// Verify the record of all that happened.
+    /// Verify the record of all that happened, or take it along.
     Ledger(ledger::LedgerArgs),
     /// Keep people from the machine itself, for when nobody can sign in.
     User(user::UserArgs),
@@ -58,7 +58,7 @@ fn main() -> ExitCode {
         Command::Up(arguments) => up::run(&arguments),
         Command::Agent(arguments) => Ok(agent::main(&arguments)),
         Command::FleetSim(arguments) => fleet_sim::run(&arguments),
-        Command::Ledger(arguments) => Ok(ledger::run(&arguments, &mut stdout().lock())),
+        Command::Ledger(arguments) => ledger::run(&arguments, &mut stdout().lock()),
         Command::User(arguments) => user::run(&arguments),
         Command::Witness(arguments) => witness::run(&arguments),
         Command::Version(arguments) => version::run(arguments, stdin().lock(), stdout().lock()),

@@ -25,6 +25,7 @@ mod probes;
 mod problem;
 mod record;
 mod recorder;
+mod refusals;
 mod tls;
 mod witness;
 mod witnesses;
@@ -56,6 +57,7 @@ pub use witnesses::Witnesses;
 use passkeys::RelyingParty;
 use passwords::Passwords;
 use problem::Kind;
+use refusals::Refusals;
 
 /// Largest body taken.
 const LARGEST_BODY: usize = 2 << 20;
@@ -69,6 +71,7 @@ pub struct Parts {
     store: Store,
     gate: Gate,
     passwords: Passwords,
+    refusals: Refusals,
     recorder: Arc<Recorder>,
     fleet: Arc<Fleet>,
     agents: Arc<Agents>,
@@ -125,6 +128,7 @@ impl App {
             store,
             gate,
             passwords,
+            refusals: Refusals::default(),
             recorder,
             fleet,
             agents,

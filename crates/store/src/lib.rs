@@ -35,6 +35,7 @@ mod lease;
 mod page;
 mod people;
 mod relations;
+mod retrieval;
 mod tenants;
 mod value;
 mod writer;
@@ -73,6 +74,7 @@ pub use lease::Lease;
 pub use page::{Cursor, InvalidCursor, LONGEST_PAGE, Page, PageRequest};
 pub use people::{NewUser, PasswordHash, User};
 pub use relations::Relation;
+pub use retrieval::Retrieval;
 pub use tenants::{NewTenant, Tenant};
 pub use writer::{is_rehearsal, rehearse};
 
@@ -304,6 +306,22 @@ impl Store {
     ) -> Result<(SessionId, Secret), StoreError> {
         self.write((user, proof), move |tx, (user, proof)| {
             Box::pin(access::open_session(tx, user, proof, lifetime))
+        })
+        .await
+    }
+
+    /// Records that somebody was not let in: of the person whose login was given, or of nobody where
+    /// there is none. What was typed is not kept: it may be a password.
+    pub async fn record_refused_session(
+        &self,
+        user: Option<User>,
+        reason: &'static str,
+    ) -> Result<(), StoreError> {
+        self.write(user, move |tx, user| {
+            Box::pin(async move {
+                access::refuse_session(tx, user.as_ref(), reason);
+                Ok(())
+            })
         })
         .await
     }
@@ -620,14 +638,54 @@ impl Store {
         event::list(&self.pool, None, from, i64::from(at_most)).await
     }
 
-    /// The recorded events that the actor may see, from a place in the ledger on, oldest first.
+    /// The recorded events that the actor may see, from a place in the ledger on, oldest first. That
+    /// they are read is recorded before they are given, where the rules of [`Retrieval`] ask for it.
     pub async fn events(
         &self,
         by: &Actor,
+        retrieval: Retrieval,
         from: u64,
         at_most: u32,
     ) -> Result<Vec<Event>, StoreError> {
-        event::list(&self.pool, by.scope(), from, i64::from(at_most)).await
+        let events = event::list(&self.pool, by.scope(), from, i64::from(at_most)).await?;
+        self.tell(by, retrieval, &events).await?;
+        Ok(events)
+    }
+
+    /// The event at a place in the ledger, if the actor may see it. That it is read is recorded first.
+    pub async fn event(&self, by: &Actor, place: u64) -> Result<Option<Event>, StoreError> {
+        let mut events = event::list(&self.pool, by.scope(), place, 1).await?;
+        events.retain(|event| event.sequence == Some(place));
+        self.tell(by, Retrieval::Proof, &events).await?;
+        Ok(events.pop())
+    }
+
+    /// Records that these are read, unless that stands there already.
+    async fn tell(
+        &self,
+        by: &Actor,
+        retrieval: Retrieval,
+        events: &[Event],
+    ) -> Result<(), StoreError> {
+        let since = self.environment.now() - retrieval::TOLD_ONCE;
+        let mut untold = Vec::new();
+        for (tenant, first) in retrieval::concerned(by, retrieval, events) {
+            if !retrieval::is_told(&self.pool, by, retrieval, tenant, first, since).await? {
+                untold.push(retrieval::reach(&self.pool, tenant, first).await?);
+            }
+        }
+        if untold.is_empty() {
+            return Ok(());
+        }
+        self.write((by.clone(), untold), move |tx, (by, untold)| {
+            Box::pin(async move {
+                for reach in untold {
+                    tx.record(retrieval::told(by, retrieval, reach, tx.now));
+                }
+                Ok(())
+            })
+        })
+        .await
     }
 
     /// How many events the ledger must hold, by tenant and kind.

@@ -22,6 +22,7 @@ use crate::gate::{Action, By};
 use crate::passkeys::{Assertion, Holder};
 use crate::passwords;
 use crate::problem::{Kind, Problem};
+use crate::refusals::{self, Refused};
 
 /// Kinds of ceremonies; the halves of one do not fit the other.
 const REGISTRATION: &str = "passkey.registration";
@@ -418,6 +419,7 @@ pub(crate) async fn passkey_session(app: &App, sent: PasskeySignIn) -> Result<Se
     let state = app.store.take_ceremony(ceremony, SIGN_IN, None).await?;
     let found = app.store.passkey(&assertion.credential()).await?;
     let (passkey, user) = found.ok_or_else(|| {
+        refusals::tell(app, None, Refused::Passkey);
         Problem::new(Kind::Unauthenticated, "this passkey is not known here")
             .help("sign in another way, then add it on the page of your account")
     })?;
@@ -426,6 +428,7 @@ pub(crate) async fn passkey_session(app: &App, sent: PasskeySignIn) -> Result<Se
         .end_sign_in(&state, &assertion, &passkey, user.id.as_bytes())
         .map_err(|problem| {
             tracing::warn!(passkey = %passkey.id, reason = problem.detail(), "passkey refused");
+            refusals::tell(app, Some(&user), Refused::Passkey);
             Problem::new(Kind::Unauthenticated, problem.detail())
         })?;
     let proof = Proof::Passkey { id: passkey.id, dynamic_state };

@@ -17,6 +17,7 @@ use crate::App;
 use crate::caller::Caller;
 use crate::gate::Action;
 use crate::problem::{Kind, Problem};
+use crate::refusals::{self, Refused};
 
 /// How long a session lives.
 pub(crate) const LIFETIME: SignedDuration = SignedDuration::from_hours(12);
@@ -130,16 +131,40 @@ pub(crate) async fn sign_in(
     };
     let (user, hash) = found.map_or((None, None), |(user, hash)| (Some(user), hash));
     let now = app.store.environment().now();
-    let is_right = app.passwords.verify(login, password, hash, now).await?;
+    let is_right = match app.passwords.verify(login, password, hash, now).await {
+        Ok(is_right) => is_right,
+        Err(problem) => {
+            if problem.status() == StatusCode::TOO_MANY_REQUESTS {
+                refusals::tell(app, user.as_ref(), Refused::Stopped);
+            }
+            return Err(problem);
+        }
+    };
+    if !is_right {
+        refusals::tell(app, user.as_ref(), Refused::Password);
+    }
     let user = user.filter(|_| is_right).ok_or_else(wrong)?;
-    let proof = account::proof(app, &user, code).await?;
-    match app.store.open_session(user, proof, LIFETIME).await {
+    let proof = account::proof(app, &user, code).await.inspect_err(|problem| {
+        let has_code = code.is_some_and(|code| !code.trim().is_empty());
+        match problem.status() {
+            StatusCode::TOO_MANY_REQUESTS => {
+                refusals::tell(app, Some(&user), Refused::Stopped);
+            }
+            // Who is only asked for the code has not failed.
+            StatusCode::UNAUTHORIZED if has_code => {
+                refusals::tell(app, Some(&user), Refused::Code);
+            }
+            _ => {}
+        }
+    })?;
+    match app.store.open_session(user.clone(), proof, LIFETIME).await {
         Ok((_, secret)) => {
             app.passwords.remember(login, true, now);
             Ok(Session::new(&secret, now + LIFETIME))
         }
         Err(store::StoreError::Refused { reason, help }) => {
             app.passwords.remember(login, false, now);
+            refusals::tell(app, Some(&user), Refused::Code);
             Err(Problem::new(Kind::SecondFactor, reason).help(help))
         }
         Err(error) => Err(error.into()),
