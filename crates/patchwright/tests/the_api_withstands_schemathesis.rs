@@ -40,8 +40,8 @@ const LEFT_OUT: [(&str, &str); 3] = [
 
 #[test]
 fn no_request_brings_an_answer_that_the_document_does_not_know() {
-    let program = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("../../target/schemathesis/bin/schemathesis");
+    let program =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/schemathesis/bin/schemathesis");
     if !program.exists() {
         eprintln!(
             "SKIPPED: there is no schemathesis at {}; `cargo xtask test` installs it",

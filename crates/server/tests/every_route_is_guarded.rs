@@ -136,6 +136,7 @@ xxxxxxxx GET /api/v1/groups/{id}
 x--xx--- DELETE /api/v1/groups/{id}
 x--xx--- PATCH /api/v1/groups/{id}
 xxxxxxxx GET /api/v1/ledger
+xxxxxxxx GET /api/v1/ledger/records
 xxxxxxxx GET /api/v1/patches
 xxxxxxxx GET /api/v1/patches/{id}
 xxxxxxxx GET /api/v1/relations

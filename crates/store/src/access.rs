@@ -2,7 +2,9 @@
 
 use std::fmt;
 
-use domain::cloud::{Access, EventKind, Name, PROVIDER, Role, SessionId, TenantId, TokenId, UserId};
+use domain::cloud::{
+    Access, EventKind, Name, PROVIDER, Role, SessionId, TenantId, TokenId, UserId,
+};
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::json;

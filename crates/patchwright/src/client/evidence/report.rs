@@ -22,8 +22,18 @@ use crate::client::transfer::table::guarded;
 use crate::text::plain;
 
 const COLUMNS: [&str; 12] = [
-    "sequence", "at", "kind", "tenant", "actor", "role", "object", "version", "payload", "tenant_id",
-    "actor_id", "sha256",
+    "sequence",
+    "at",
+    "kind",
+    "tenant",
+    "actor",
+    "role",
+    "object",
+    "version",
+    "payload",
+    "tenant_id",
+    "actor_id",
+    "sha256",
 ];
 
 /// The reports in the making; beside their places until the export is sound.
@@ -137,7 +147,9 @@ fn readme(taken: &Taken, tally: &Tally, names: &Names<'_>, account: &Value) -> S
     }
     let _ = write!(page, "{ABOUT}```console\n$ {}\n```\n", verify_command(&taken.key, "."));
     page.push_str(WHAT_IT_PROVES);
-    page.push_str("\n## What happened\n\n| tenant | kind | entries | records |\n|---|---|--:|--:|\n");
+    page.push_str(
+        "\n## What happened\n\n| tenant | kind | entries | records |\n|---|---|--:|--:|\n",
+    );
     for (tenant, kind, count) in tally.rows() {
         let (tenant, records) = match tenant {
             "" => ("others".to_owned(), "–".to_owned()),
@@ -145,7 +157,9 @@ fn readme(taken: &Taken, tally: &Tally, names: &Names<'_>, account: &Value) -> S
         };
         let _ = writeln!(page, "| {tenant} | {} | {} | {records} |", cell(kind), count.entries);
     }
-    page.push_str("\nEntries and records are the same in number for each tenant whose records are here.\n");
+    page.push_str(
+        "\nEntries and records are the same in number for each tenant whose records are here.\n",
+    );
     page
 }
 
