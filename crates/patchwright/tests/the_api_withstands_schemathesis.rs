@@ -30,6 +30,9 @@ const CHECKS: &str = "not_a_server_error,status_code_conformance,content_type_co
     response_headers_conformance,response_schema_conformance,negative_data_rejection,\
     missing_required_header,unsupported_method,allow_header_conformance,ignored_auth";
 
+/// Operations that at least one request must use as they are meant; else all of this is about refusals.
+const MET: usize = 30;
+
 /// Operations that are not tried: the first never ends its answer, and the others would take away what the
 /// requests are made with, where it hits upon the administrator's own id.
 const LEFT_OUT: [(&str, &str); 3] = [
@@ -51,17 +54,22 @@ fn no_request_brings_an_answer_that_the_document_does_not_know() {
     }
     let data = tempfile::tempdir().unwrap();
     let up = Up::start(data.path());
-    let token = admin_with_a_cloud(&up);
+    let (token, ids) = admin_with_a_cloud(&up);
     let examples = env::var("PATCHWRIGHT_SCHEMATHESIS_EXAMPLES").unwrap_or(EXAMPLES.to_owned());
 
     let mut run = Command::new(&program);
+    let peers = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/peers");
     run.current_dir(data.path())
+        .env("PYTHONPATH", &peers)
+        .env("PYTHONDONTWRITEBYTECODE", "1")
+        .env("SCHEMATHESIS_HOOKS", "schemathesis_hooks")
+        .env("PATCHWRIGHT_IDS", ids.to_string())
         .arg("run")
         .arg(format!("{}/api/v1/openapi.json", up.console))
         .args(["--header", &format!("Authorization: Bearer {token}")])
-        .args(["--phases", "examples,coverage,fuzzing"])
+        .args(["--phases", "examples,coverage,fuzzing,stateful"])
         .args(["--checks", CHECKS, "--seed", SEED, "--max-examples", &examples])
-        .args(["--workers", "2", "--request-timeout", "20", "--continue-on-failure"])
+        .args(["--workers", "1", "--request-timeout", "20", "--continue-on-failure"])
         .args(["--generation-database", "none", "--suppress-health-check", "all"])
         .args(["--warnings", "off", "--no-color", "--report", "json"])
         .args(["--report-json-path", "report.json"]);
@@ -75,24 +83,56 @@ fn no_request_brings_an_answer_that_the_document_does_not_know() {
         + &String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{told}");
     let report = fs::read_to_string(data.path().join("report.json")).unwrap();
-    let _report: Value = serde_json::from_str(&report).unwrap();
-    println!("{told}");
+    let report: Value = serde_json::from_str(&report).unwrap();
+    println!("{}", told.split_once("= SUMMARY =").map_or(told.as_str(), |(_, summary)| summary));
+    let (operations, cases) = (&report["operations"], &report["test_cases"]);
+    assert_eq!(operations["tested"], operations["selected"], "{operations}");
+    assert_eq!(operations["total"], operations["selected"].as_u64().unwrap() + LEFT_OUT.len() as u64);
+    assert_eq!((&cases["with_failures"], &cases["errored"]), (&0.into(), &0.into()));
+    // Right requests were among them, that found what they are about.
+    let accepted = |operation: &&Value| {
+        let phases = operation.as_object().unwrap().values();
+        phases.filter_map(|phase| phase["accepted"].as_u64()).sum::<u64>() > 0
+    };
+    let met = report["valid_rates"].as_object().unwrap().values().filter(accepted).count();
+    println!("{met} operations did what they were asked for");
+    assert!(met >= MET, "only {met} operations were ever used rightly");
     // It stood, and let the administrator in to the end.
     let (status, _) = up.ask(&token, "GET", "/session", &Value::Null, "").unwrap();
     assert_eq!(status, 200);
 }
 
-/// Something of each kind for the requests to meet; the token of somebody who may do everything.
-fn admin_with_a_cloud(up: &Up) -> String {
+/// Something of each kind for the requests to meet: the token of somebody who may do everything, and ids.
+fn admin_with_a_cloud(up: &Up) -> (String, Value) {
     let session = up.sign_in();
     let made = |path: &str, body: Value| {
-        let (status, made) = up.ask(&session, "POST", path, &body, path).unwrap();
+        let key = format!("{path}{body}").replace(' ', "");
+        let (status, made) = up.ask(&session, "POST", path, &body, &key).unwrap();
         assert!(status < 300, "{path}: {made}");
         made
     };
     let tenant = made("/tenants", json!({ "slug": "acme", "name": "Acme", "model": "iaas" }));
-    made("/cis", json!({ "tenant": tenant["id"], "class": "vm", "name": "web" }));
-    made("/groups", json!({ "tenant": tenant["id"], "name": "all" }));
+    let tenant = &tenant["id"];
+    let ci = |name: &str| {
+        let ci = json!({ "tenant": tenant, "class": "vm", "name": name });
+        made("/cis", ci)["id"].clone()
+    };
+    let cis = [ci("web"), ci("db"), ci("cache")];
+    let group = made("/groups", json!({ "tenant": tenant, "name": "all" }));
+    let user = json!({
+        "tenant": tenant, "login": "owner", "name": "Owner", "role": "tenant_owner",
+        "password": up::PASSWORD,
+    });
+    let user = made("/users", user);
+    let osv = json!({ "schema_version": "1.7.0", "id": "ACME-1", "modified": "2026-01-02T03:04:05Z" });
+    let advisory = made("/advisories", json!({ "osv": osv }));
     let token = made("/tokens", json!({ "name": "test", "access": "write", "days": 1 }));
-    token["secret"].as_str().unwrap().to_owned()
+    let ids = json!({
+        "tenant": [tenant], "tenants": [tenant],
+        "cis": cis, "ci": cis, "to": cis,
+        "group": [group["id"]], "groups": [group["id"]],
+        "users": [user["id"]], "advisories": [advisory["id"]],
+        "sequence": [0, 1, 2], "kind": ["depends_on"],
+    });
+    (token["secret"].as_str().unwrap().to_owned(), ids)
 }
