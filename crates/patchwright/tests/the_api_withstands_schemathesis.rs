@@ -64,6 +64,8 @@ fn no_request_brings_an_answer_that_the_document_does_not_know() {
         .env("PYTHONDONTWRITEBYTECODE", "1")
         .env("SCHEMATHESIS_HOOKS", "schemathesis_hooks")
         .env("PATCHWRIGHT_IDS", ids.to_string())
+        .arg("--config-file")
+        .arg(peers.join("schemathesis.toml"))
         .arg("run")
         .arg(format!("{}/api/v1/openapi.json", up.console))
         .args(["--header", &format!("Authorization: Bearer {token}")])
@@ -124,7 +126,13 @@ fn admin_with_a_cloud(up: &Up) -> (String, Value) {
         "password": up::PASSWORD,
     });
     let user = made("/users", user);
-    let osv = json!({ "schema_version": "1.7.0", "id": "ACME-1", "modified": "2026-01-02T03:04:05Z" });
+    let osv = json!({
+        "schema_version": "1.7.0", "id": "ACME-1", "modified": "2026-01-02T03:04:05Z",
+        "affected": [{
+            "package": { "ecosystem": "Debian:12", "name": "web" },
+            "ranges": [{ "type": "ECOSYSTEM", "events": [{ "introduced": "0" }, { "fixed": "2" }] }],
+        }],
+    });
     let advisory = made("/advisories", json!({ "osv": osv }));
     let token = made("/tokens", json!({ "name": "test", "access": "write", "days": 1 }));
     let ids = json!({
