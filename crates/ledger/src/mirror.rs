@@ -91,15 +91,16 @@ impl<'a, S: ReadStorage> Mirror<'a, S> {
         let fixed = Fixed { inner: &log, checkpoint: &checkpoint, witnessed: witnessed.as_deref() };
         let (_, head) = verify::checkpoint(&fixed, policy)?;
         let tree = Tree::new(&fixed, head.size(), head.root());
-        let mut held = 0;
+        let mut known = 0;
         if let Some(kept) = copy.get(CHECKPOINT, MAX_NOTE)? {
             let kept = SignedCheckpoint::parse(&kept).map_err(MirrorError::Copy)?;
-            held = verify::continues(&tree, &kept, &head, policy)?;
+            known = verify::continues(&tree, &kept, &head, policy)?;
         }
         if let Some(since) = since {
             verify::continues(&tree, since, &head, policy)?;
         }
-        Ok(Self { log, copy, policy, checkpoint, witnessed, head, held, written: Vec::new() })
+        let written = Vec::new();
+        Ok(Self { log, copy, policy, checkpoint, witnessed, head, held: known, written })
     }
 
     /// Entries of the log, all of which the copy will have.

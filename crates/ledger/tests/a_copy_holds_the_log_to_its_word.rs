@@ -112,10 +112,7 @@ fn a_rewritten_log_is_refused_and_the_copy_stays() {
 
     assert!(matches!(refused, MirrorError::Log(VerifyError::Rewritten { size: 100, .. })));
     let refused = copy(&log(99), &directory).unwrap_err();
-    assert!(matches!(
-        refused,
-        MirrorError::Log(VerifyError::RolledBack { earlier: 100, now: 99 })
-    ));
+    assert!(matches!(refused, MirrorError::Log(VerifyError::RolledBack { earlier: 100, now: 99 })));
     assert_eq!(files(root.path()), before);
 }
 

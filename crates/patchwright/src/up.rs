@@ -178,6 +178,8 @@ async fn up(arguments: &UpArgs) -> Result<()> {
         return serving.await?.map_err(listen_failed);
     };
     let doors = open_doors(arguments, &agents).await?;
+    // Whoever reads that it is up may end it.
+    let interrupted = interrupted()?;
     // Only now: a password that is made but never shown would lock everybody out.
     let password = found(&app, &store).await?;
     let console = format!("{scheme}://{address}/");
@@ -195,7 +197,7 @@ async fn up(arguments: &UpArgs) -> Result<()> {
     if !arguments.no_check {
         tokio::spawn(look_after(store.clone(), Arc::clone(&fleet)));
     }
-    interrupted().await?;
+    interrupted.await;
     drop(end);
     if let Ok(outcome) = tokio::time::timeout(GRACE, serving).await {
         outcome?.map_err(listen_failed)?;
@@ -486,13 +488,18 @@ fn is_virtual() -> bool {
     })
 }
 
-pub(crate) async fn interrupted() -> Result<()> {
+/// Waits for a signal to end. It is listened for from this call on, so that one which comes before
+/// anybody waits counts as well.
+pub(crate) fn interrupted() -> Result<impl Future<Output = ()>> {
     use tokio::signal::unix::{SignalKind, signal};
     let mut terminated = signal(SignalKind::terminate()).context("cannot wait for signals")?;
-    tokio::select! {
-        outcome = tokio::signal::ctrl_c() => outcome.context("cannot wait for signals"),
-        _ = terminated.recv() => Ok(()),
-    }
+    let mut interrupted = signal(SignalKind::interrupt()).context("cannot wait for signals")?;
+    Ok(async move {
+        tokio::select! {
+            _ = interrupted.recv() => {}
+            _ = terminated.recv() => {}
+        }
+    })
 }
 
 pub(crate) fn store_failed(error: StoreError) -> anyhow::Error {

@@ -142,15 +142,15 @@ fn serve(data: &Path, listen: SocketAddr, logs: &[String], tls: Option<Tls>) -> 
         .build()
         .context("cannot start threads")?;
     runtime.block_on(async {
+        let interrupted = interrupted()?;
         let (end, ended) = oneshot::channel::<()>();
         let ready = |address: SocketAddr| {
             println!("Witness {}\n\n  address  {scheme}://{address}", key.name());
             println!("  key      {key}\n  watches  {}", names.join(", "));
         };
         let serving = tokio::spawn(async move {
-            interrupted().await?;
+            interrupted.await;
             drop(end);
-            anyhow::Ok(())
         });
         serve_witness(router, listen, tls, ready, async {
             // A dropped sender ends it as well.
@@ -161,7 +161,7 @@ fn serve(data: &Path, listen: SocketAddr, logs: &[String], tls: Option<Tls>) -> 
             Some(help) => helped(error, help),
             None => anyhow!(error),
         })?;
-        serving.await?
+        anyhow::Ok(serving.await?)
     })?;
     Ok(ExitCode::SUCCESS)
 }

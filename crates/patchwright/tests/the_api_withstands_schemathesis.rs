@@ -89,7 +89,10 @@ fn no_request_brings_an_answer_that_the_document_does_not_know() {
     println!("{}", told.split_once("= SUMMARY =").map_or(told.as_str(), |(_, summary)| summary));
     let (operations, cases) = (&report["operations"], &report["test_cases"]);
     assert_eq!(operations["tested"], operations["selected"], "{operations}");
-    assert_eq!(operations["total"], operations["selected"].as_u64().unwrap() + LEFT_OUT.len() as u64);
+    assert_eq!(
+        operations["total"],
+        operations["selected"].as_u64().unwrap() + LEFT_OUT.len() as u64
+    );
     assert_eq!((&cases["with_failures"], &cases["errored"]), (&0.into(), &0.into()));
     // Right requests were among them, that found what they are about.
     let accepted = |operation: &&Value| {

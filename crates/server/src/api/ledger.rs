@@ -40,6 +40,7 @@ pub(crate) struct Head {
 
 /// What an entry of the ledger commits to.
 #[derive(Debug, Serialize, ToSchema)]
+#[allow(clippy::struct_field_names, reason = "the names are the API's")]
 pub(crate) struct Record {
     /// Place in the ledger.
     sequence: u64,
