@@ -64,6 +64,7 @@
 //! # }
 //! ```
 
+pub mod attestation;
 mod checkpoint;
 #[cfg(feature = "cli")]
 pub mod cli;
