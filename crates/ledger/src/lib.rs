@@ -66,6 +66,7 @@
 //! # }
 //! ```
 
+pub mod attestation;
 mod checkpoint;
 #[cfg(feature = "cli")]
 pub mod cli;

@@ -126,11 +126,13 @@ pub(crate) fn run(arguments: &UpArgs) -> Result<ExitCode> {
 }
 
 async fn up(arguments: &UpArgs) -> Result<()> {
+    let interruption = interruption()?;
     let data = match &arguments.data {
         Some(data) => std::path::absolute(data).context("cannot find the data directory")?,
         None => data_directory()?,
     };
     let tls = tls(arguments)?;
+    let watched = witness_policy(arguments)?;
     make_private(&data)?;
     let master = MasterKey::open(&data.join("master.key"), &System).map_err(|error| {
         let help = error.help();
@@ -146,7 +148,8 @@ async fn up(arguments: &UpArgs) -> Result<()> {
     let fleet = Arc::new(Fleet::new(store.clone(), Arc::new(sources)));
     let agents = Agents::open(store.clone(), &master, Arc::clone(&fleet)).await?;
     let agents = Arc::new(agents);
-    let witnesses = witnesses(arguments, &recorder, &store)?;
+    let witnesses = watched
+        .map(|policy| Arc::new(Witnesses::new(policy, Arc::clone(&recorder), store.clone())));
     let settings = settings(arguments, &store, &master, witnesses.clone()).await?;
     let app = App::new(
         store.clone(),
@@ -178,8 +181,6 @@ async fn up(arguments: &UpArgs) -> Result<()> {
         return serving.await?.map_err(listen_failed);
     };
     let doors = open_doors(arguments, &agents).await?;
-    // Whoever reads that it is up may end it.
-    let interrupted = interrupted()?;
     // Only now: a password that is made but never shown would lock everybody out.
     let password = found(&app, &store).await?;
     let console = format!("{scheme}://{address}/");
@@ -197,7 +198,7 @@ async fn up(arguments: &UpArgs) -> Result<()> {
     if !arguments.no_check {
         tokio::spawn(look_after(store.clone(), Arc::clone(&fleet)));
     }
-    interrupted.await;
+    interruption.await;
     drop(end);
     if let Ok(outcome) = tokio::time::timeout(GRACE, serving).await {
         outcome?.map_err(listen_failed)?;
@@ -233,12 +234,8 @@ async fn settings(
     Ok(Settings { vault: Vault::new(&key), url, requires_mfa, witnesses })
 }
 
-/// Who cosigns the ledger, if anybody is to.
-fn witnesses(
-    arguments: &UpArgs,
-    recorder: &Arc<Recorder>,
-    store: &Store,
-) -> Result<Option<Arc<Witnesses>>> {
+/// Who cosigns the ledger, if anybody is to. Read first, as the certificate is.
+fn witness_policy(arguments: &UpArgs) -> Result<Option<ledger::Policy>> {
     let Some(file) = &arguments.witnesses else { return Ok(None) };
     let unusable = || format!("cannot use the witnesses' policy `{}`", file.display());
     let bytes = fs::read(file).with_context(unusable)?;
@@ -250,7 +247,7 @@ fn witnesses(
         let error = anyhow!("no witness in it has an address").context(unusable());
         return Err(helped(error, "write `witness NAME VKEY https://ADDRESS`"));
     }
-    Ok(Some(Arc::new(Witnesses::new(policy, Arc::clone(recorder), store.clone()))))
+    Ok(Some(policy))
 }
 
 /// The certificate to listen with, if any. Read first: nothing is made where it is no good.
@@ -488,12 +485,13 @@ fn is_virtual() -> bool {
     })
 }
 
-/// Waits for a signal to end. It is listened for from this call on, so that one which comes before
-/// anybody waits counts as well.
-pub(crate) fn interrupted() -> Result<impl Future<Output = ()>> {
+/// Somebody asks for the end. From this call on: a signal that comes before it is waited for counts
+/// too, where the system would otherwise end the process at once.
+pub(crate) fn interruption() -> Result<impl Future<Output = ()>> {
     use tokio::signal::unix::{SignalKind, signal};
-    let mut terminated = signal(SignalKind::terminate()).context("cannot wait for signals")?;
-    let mut interrupted = signal(SignalKind::interrupt()).context("cannot wait for signals")?;
+    let listen = |kind| signal(kind).context("cannot wait for signals");
+    let mut interrupted = listen(SignalKind::interrupt())?;
+    let mut terminated = listen(SignalKind::terminate())?;
     Ok(async move {
         tokio::select! {
             _ = interrupted.recv() => {}

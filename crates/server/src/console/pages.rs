@@ -365,7 +365,7 @@ pub(super) async fn ledger(
                 tbody { @for event in &events {
                     tr {
                         td.number { (event.sequence.unwrap_or_default()) }
-                        td.quiet { (event.at.strftime("%Y-%m-%d %H:%M:%S")) " UTC" }
+                        td.quiet.when { (event.at.strftime("%Y-%m-%d %H:%M:%S")) " UTC" }
                         td { (event.kind) }
                         td.mono { (event.object) }
                         td { (event.role) @if event.actor != event.role {
@@ -382,7 +382,7 @@ pub(super) async fn ledger(
                     tbody { @for (name, standing) in witnesses.standing() { tr {
                         td { (name) }
                         td.number { (standing.size) }
-                        td.quiet { @match standing.at {
+                        td.quiet.when { @match standing.at {
                             Some(at) => (at.strftime("%Y-%m-%d %H:%M:%S UTC")), None => "–",
                         } }
                         td { @match &standing.problem {
