@@ -42,9 +42,9 @@ impl World {
         Self { up, data, place: tempfile::tempdir().unwrap(), admin }
     }
 
-    fn post(&self, token: &str, path: &str, body: Value) -> Value {
+    fn post(&self, token: &str, path: &str, body: &Value) -> Value {
         let key = format!("{path}{body}").replace(' ', "");
-        let (status, made) = self.up.ask(token, "POST", path, &body, &key).unwrap();
+        let (status, made) = self.up.ask(token, "POST", path, body, &key).unwrap();
         assert!(status < 300, "{path}: {made}");
         made
     }
@@ -52,23 +52,23 @@ impl World {
     /// A tenant with an item: the session of its owner, and its id.
     fn tenant(&self, slug: &str, ci: &str) -> (String, Value) {
         let tenant = json!({ "slug": slug, "name": slug, "model": "iaas" });
-        let id = self.post(&self.admin, "/tenants", tenant)["id"].clone();
+        let id = self.post(&self.admin, "/tenants", &tenant)["id"].clone();
         let login = format!("owner-{slug}");
         let owner = json!({
             "tenant": id, "login": login, "name": slug, "role": "tenant_owner", "password": PASSWORD,
         });
-        self.post(&self.admin, "/users", owner);
+        self.post(&self.admin, "/users", &owner);
         let body = json!({ "login": login, "password": PASSWORD });
         let (_, session) = self.up.ask("", "POST", "/session", &body, "").unwrap();
         let session = session["secret"].as_str().unwrap().to_owned();
-        self.post(&session, "/cis", json!({ "tenant": id, "class": "vm", "name": ci }));
+        self.post(&session, "/cis", &json!({ "tenant": id, "class": "vm", "name": ci }));
         (session, id)
     }
 
     fn groups(&self, (owner, tenant): &(String, Value), number: u32) {
         for number in 0..number {
             let name = format!("group-{number}");
-            self.post(owner, "/groups", json!({ "tenant": tenant, "name": name }));
+            self.post(owner, "/groups", &json!({ "tenant": tenant, "name": name }));
         }
     }
 

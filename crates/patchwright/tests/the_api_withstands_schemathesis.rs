@@ -110,25 +110,25 @@ fn no_request_brings_an_answer_that_the_document_does_not_know() {
 /// Something of each kind for the requests to meet: the token of somebody who may do everything, and ids.
 fn admin_with_a_cloud(up: &Up) -> (String, Value) {
     let session = up.sign_in();
-    let made = |path: &str, body: Value| {
+    let made = |path: &str, body: &Value| {
         let key = format!("{path}{body}").replace(' ', "");
-        let (status, made) = up.ask(&session, "POST", path, &body, &key).unwrap();
+        let (status, made) = up.ask(&session, "POST", path, body, &key).unwrap();
         assert!(status < 300, "{path}: {made}");
         made
     };
-    let tenant = made("/tenants", json!({ "slug": "acme", "name": "Acme", "model": "iaas" }));
+    let tenant = made("/tenants", &json!({ "slug": "acme", "name": "Acme", "model": "iaas" }));
     let tenant = &tenant["id"];
     let ci = |name: &str| {
         let ci = json!({ "tenant": tenant, "class": "vm", "name": name });
-        made("/cis", ci)["id"].clone()
+        made("/cis", &ci)["id"].clone()
     };
     let cis = [ci("web"), ci("db"), ci("cache")];
-    let group = made("/groups", json!({ "tenant": tenant, "name": "all" }));
+    let group = made("/groups", &json!({ "tenant": tenant, "name": "all" }));
     let user = json!({
         "tenant": tenant, "login": "owner", "name": "Owner", "role": "tenant_owner",
         "password": up::PASSWORD,
     });
-    let user = made("/users", user);
+    let user = made("/users", &user);
     let osv = json!({
         "schema_version": "1.7.0", "id": "ACME-1", "modified": "2026-01-02T03:04:05Z",
         "affected": [{
@@ -136,8 +136,8 @@ fn admin_with_a_cloud(up: &Up) -> (String, Value) {
             "ranges": [{ "type": "ECOSYSTEM", "events": [{ "introduced": "0" }, { "fixed": "2" }] }],
         }],
     });
-    let advisory = made("/advisories", json!({ "osv": osv }));
-    let token = made("/tokens", json!({ "name": "test", "access": "write", "days": 1 }));
+    let advisory = made("/advisories", &json!({ "osv": osv }));
+    let token = made("/tokens", &json!({ "name": "test", "access": "write", "days": 1 }));
     let ids = json!({
         "tenant": [tenant], "tenants": [tenant],
         "cis": cis, "ci": cis, "to": cis,
