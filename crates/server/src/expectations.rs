@@ -202,8 +202,8 @@ impl Expectations {
     /// # Errors
     /// If they are not TOML, or hold a word that is none.
     pub fn parse(text: &str) -> Result<Self, ExpectationsError> {
-        let file: File = toml::from_str(text)
-            .map_err(|error| ExpectationsError::Malformed(Box::new(error)))?;
+        let file: File =
+            toml::from_str(text).map_err(|error| ExpectationsError::Malformed(Box::new(error)))?;
         file.case.into_iter().map(Case::of).collect::<Result<_, _>>().map(Self)
     }
 
@@ -324,7 +324,9 @@ mod tests {
         assert_eq!(other, 6, "two accesses, three ways to have proven enough");
         let all: usize = differences("action = \"anything\"\nexpect = \"deny\"");
         assert_eq!(all, 6 * Action::ALL.len());
-        for odd in ["action = \"ci.crate\"\nexpect = \"deny\"", "action = \"read\"\nexpect = \"maybe\""] {
+        for odd in
+            ["action = \"ci.crate\"\nexpect = \"deny\"", "action = \"read\"\nexpect = \"maybe\""]
+        {
             assert!(expectations(odd).is_err(), "{odd}");
         }
         write("permit (principal, action, resource) when { principal.rank == 1 };");

@@ -166,10 +166,8 @@ impl Gate {
     /// # Errors
     /// If they cannot be read, do not parse or break the schema.
     pub fn read(directory: &Path, requires_mfa: bool) -> Result<Self, PolicyError> {
-        let unreadable = |path: &Path, reason: String| PolicyError {
-            file: path.display().to_string(),
-            reason,
-        };
+        let unreadable =
+            |path: &Path, reason: String| PolicyError { file: path.display().to_string(), reason };
         let mut paths: Vec<_> = fs::read_dir(directory)
             .and_then(|entries| entries.map(|it| Ok(it?.path())).collect::<Result<_, _>>())
             .map_err(|error| unreadable(directory, error.to_string()))?;

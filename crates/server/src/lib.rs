@@ -46,8 +46,10 @@ use tower_http::trace::TraceLayer;
 
 pub use agents::{Agents, AgentsError, AuthorityError, serve_agents, serve_proxied_agents};
 pub use caller::Caller;
+pub use expectations::{
+    Case as PolicyCase, Difference, Expectations, ExpectationsError, Outcome, Policies, Situation,
+};
 pub use fleet::{Case, Fleet, Judge};
-pub use expectations::{Case as PolicyCase, Difference, Expectations, ExpectationsError, Outcome, Policies, Situation};
 pub use gate::{Action, Gate, PolicyError, Ruling};
 pub use listen::{ListenError, serve};
 pub use oidc::{Providers, ProvidersError};

@@ -169,14 +169,13 @@ pub(crate) async fn link(
     tenant: Option<TenantId>,
     name: &ExternalName,
 ) -> Result<ExternalIdentity, StoreError> {
-    let asked = sqlx::query(
-        "SELECT id FROM sessions WHERE id = $1 AND user_id = $2 AND expires_at > $3",
-    )
-    .bind(session.to_string())
-    .bind(user.to_string())
-    .bind(tx.now.as_microsecond())
-    .fetch_optional(&mut *tx.connection)
-    .await?;
+    let asked =
+        sqlx::query("SELECT id FROM sessions WHERE id = $1 AND user_id = $2 AND expires_at > $3")
+            .bind(session.to_string())
+            .bind(user.to_string())
+            .bind(tx.now.as_microsecond())
+            .fetch_optional(&mut *tx.connection)
+            .await?;
     let user = people::within(tx, user).await?;
     if asked.is_none() || user.disabled_at.is_some() {
         return Err(StoreError::Refused {
@@ -202,10 +201,11 @@ async fn add(
     name: &ExternalName,
     is_managed: bool,
 ) -> Result<ExternalIdentity, StoreError> {
-    let row = sqlx::query("SELECT COUNT(*) AS identities FROM external_identities WHERE user_id = $1")
-        .bind(user.id.to_string())
-        .fetch_one(&mut *tx.connection)
-        .await?;
+    let row =
+        sqlx::query("SELECT COUNT(*) AS identities FROM external_identities WHERE user_id = $1")
+            .bind(user.id.to_string())
+            .fetch_one(&mut *tx.connection)
+            .await?;
     let known = usize::try_from(get::<i64>(&row, "identities")?).unwrap_or(usize::MAX);
     if known >= MOST_IDENTITIES {
         return Err(StoreError::Refused {

@@ -182,12 +182,14 @@ pub(crate) async fn spend(tx: &mut Tx<'_>, user: &User, proof: &Proof) -> Result
         .execute(&mut *tx.connection)
         .await?,
         Proof::External { id: identity, .. } => {
-            sqlx::query("UPDATE external_identities SET used_at = $1 WHERE id = $2 AND user_id = $3")
-                .bind(tx.now.as_microsecond())
-                .bind(identity.to_string())
-                .bind(id)
-                .execute(&mut *tx.connection)
-                .await?
+            sqlx::query(
+                "UPDATE external_identities SET used_at = $1 WHERE id = $2 AND user_id = $3",
+            )
+            .bind(tx.now.as_microsecond())
+            .bind(identity.to_string())
+            .bind(id)
+            .execute(&mut *tx.connection)
+            .await?
         }
     };
     if spent.rows_affected() == 0 {

@@ -397,10 +397,8 @@ impl Store {
         tenant: Option<TenantId>,
         name: ExternalName,
     ) -> Result<ExternalIdentity, StoreError> {
-        self.write(name, move |tx, name| {
-            Box::pin(external::link(tx, user, session, tenant, name))
-        })
-        .await
+        self.write(name, move |tx, name| Box::pin(external::link(tx, user, session, tenant, name)))
+            .await
     }
 
     /// Gives up an identity of one's own elsewhere.

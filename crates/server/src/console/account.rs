@@ -292,8 +292,12 @@ pub(super) async fn unlink(
     let own = own.strong(&app).await?;
     let id = sent.id.parse().map_err(|_| Problem::not_found("such identity"))?;
     let done = app.store.unlink_identity(&own.by, id).await.map_err(Problem::from);
-    told(&app, &own, done.map(|()| News::Said("It is unlinked; you do not sign in there any more.")))
-        .await
+    told(
+        &app,
+        &own,
+        done.map(|()| News::Said("It is unlinked; you do not sign in there any more.")),
+    )
+    .await
 }
 
 /// Signs in with a passkey: the script's way to the cookie, which it never sees.

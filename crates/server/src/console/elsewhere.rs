@@ -128,7 +128,8 @@ fn cookies<const N: usize>(
 
 fn browser_cookie(secret: &str, seconds: u32, headers: &HeaderMap) -> HeaderValue {
     let secure = if is_over_tls(headers) { "; Secure" } else { "" };
-    let text =
-        format!("{COOKIE}={secret}; Path={PATH}; HttpOnly; SameSite=Lax; Max-Age={seconds}{secure}");
+    let text = format!(
+        "{COOKIE}={secret}; Path={PATH}; HttpOnly; SameSite=Lax; Max-Age={seconds}{secure}"
+    );
     HeaderValue::from_str(&text).unwrap_or_else(|_| HeaderValue::from_static(""))
 }

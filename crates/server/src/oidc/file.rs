@@ -200,7 +200,8 @@ fn describe(entry: Entry, beside: &Path) -> Result<Described, ProvidersError> {
     let roots = entry.ca_file.as_deref().map(|path| authorities(name, &beside.join(path)));
     let transport = Transport::new(issuer.url(), roots.transpose()?);
     let client_secret = secret(&entry, beside)?;
-    let called = || entry.name.as_str().parse().map_err(|_| wrong(name, "has no title", "give one"));
+    let called =
+        || entry.name.as_str().parse().map_err(|_| wrong(name, "has no title", "give one"));
     Ok(Described {
         title: entry.title.clone().map_or_else(called, Ok)?,
         issuer,

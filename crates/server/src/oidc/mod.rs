@@ -191,7 +191,8 @@ impl Provider {
         match app.store.tenant_by_slug(&Actor::System, slug).await {
             Ok(tenant) => Ok(Some(tenant.id)),
             Err(store::StoreError::NotFound { .. }) => {
-                let detail = format!("{} is for the tenant `{slug}`, which is not here", self.title());
+                let detail =
+                    format!("{} is for the tenant `{slug}`, which is not here", self.title());
                 Err(Problem::new(Kind::Refused, detail).help("an administrator can take it up"))
             }
             Err(error) => Err(error.into()),
@@ -208,8 +209,8 @@ impl Provider {
         }
         let Described { issuer, transport, .. } = &self.described;
         // Refuses a document that names another issuer (OpenID Connect Discovery 1.0, 4.3).
-        let metadata = CoreProviderMetadata::discover(issuer, transport)
-            .map_err(|error| self.away(&error))?;
+        let metadata =
+            CoreProviderMetadata::discover(issuer, transport).map_err(|error| self.away(&error))?;
         let endpoints = [
             Some(metadata.authorization_endpoint().url()),
             metadata.token_endpoint().map(|it| it.url()),
@@ -385,10 +386,8 @@ pub(crate) async fn finish(
     let asked = Arc::clone(&provider);
     let vouched = aside(app, move || asked.vouch(now, redirect, code, kept)).await?;
     let tenant = provider.tenant(app).await?;
-    let named = ExternalName {
-        issuer: provider.issuer().to_owned(),
-        subject: vouched.subject.clone(),
-    };
+    let named =
+        ExternalName { issuer: provider.issuer().to_owned(), subject: vouched.subject.clone() };
     match purpose {
         Purpose::Link { user, session } => {
             app.store.link_identity(user, session, tenant, named).await?;

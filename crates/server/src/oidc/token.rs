@@ -226,7 +226,8 @@ mod tests {
         for amr in [&["mfa"][..], &["hwk", "pin"], &["pwd", "otp"], &["swk", "fpt"]] {
             assert!(is_strong(amr), "{amr:?}");
         }
-        for amr in [&[][..], &["pwd"], &["hwk"], &["pwd", "pin"], &["otp", "swk"], &["pwd", "sms"]] {
+        for amr in [&[][..], &["pwd"], &["hwk"], &["pwd", "pin"], &["otp", "swk"], &["pwd", "sms"]]
+        {
             assert!(!is_strong(amr), "{amr:?}");
         }
         assert!(!vouched(json!({})).is_strong(None));
@@ -254,7 +255,8 @@ mod tests {
         assert_eq!(of(json!({ "groups": ["staff", "admins"] }), &flat), Some(Role::Admin));
         assert_eq!(of(json!({ "groups": "staff" }), &flat), Some(Role::Auditor));
         assert_eq!(of(json!({ "realm": { "roles": ["staff"] } }), &deep), Some(Role::Auditor));
-        for none in [json!({}), json!({ "groups": ["x", 1] }), json!({ "groups": { "admins": 1 } })] {
+        for none in [json!({}), json!({ "groups": ["x", 1] }), json!({ "groups": { "admins": 1 } })]
+        {
             assert_eq!(of(none, &flat), None);
         }
         assert_eq!(of(json!({ "realm": "roles" }), &deep), None);
