@@ -8,7 +8,7 @@ mod support;
 use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdout, Command, Stdio};
 
 use axum::body::Body;
 use axum::http::Request;
@@ -19,6 +19,8 @@ const INSTALLED: &str = "../../target/oidc-provider";
 /// The provider's process; ends with its standard input.
 struct Provider {
     process: Child,
+    /// What it goes on to say; it would end if nobody could hear it.
+    _said: BufReader<ChildStdout>,
     issuer: String,
 }
 
@@ -37,8 +39,9 @@ impl Provider {
             .spawn()
             .ok()?;
         let mut issuer = String::new();
-        BufReader::new(process.stdout.take().unwrap()).read_line(&mut issuer).unwrap();
-        Some(Self { process, issuer: issuer.trim().to_owned() })
+        let mut said = BufReader::new(process.stdout.take().unwrap());
+        said.read_line(&mut issuer).unwrap();
+        Some(Self { process, _said: said, issuer: issuer.trim().to_owned() })
     }
 }
 
