@@ -144,7 +144,7 @@ fn tell(outcome: &Outcome<'_>, out: &mut impl Write) -> std::io::Result<()> {
             by => format!("by {}", plain(&by.join(", "))),
         };
         let Situation { role, access, action, .. } = situation;
-        let proof = proof(situation);
+        let proof = proof(*situation);
         writeln!(
             out,
             "      {role}, {access} access, {proof}: {action} is {decision} {DIM}({by}){DIM:#}"
@@ -156,7 +156,7 @@ fn tell(outcome: &Outcome<'_>, out: &mut impl Write) -> std::io::Result<()> {
     Ok(())
 }
 
-fn proof(situation: &Situation) -> &'static str {
+fn proof(situation: Situation) -> &'static str {
     match (situation.requires_mfa, situation.mfa) {
         (false, false) => "a password",
         (false, true) => "two factors",

@@ -183,7 +183,7 @@ impl Situation {
     }
 
     /// Whether the person has proven what is asked of it.
-    fn has_proven(&self) -> bool {
+    fn has_proven(self) -> bool {
         self.mfa || !self.requires_mfa || self.role.side() == Side::Tenant
     }
 }

@@ -10,7 +10,7 @@ use std::str::FromStr as _;
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use cedar_policy::{
-    Authorizer, Context, Decision, Entities, Entity, EntityId, EntityTypeName, EntityUid,
+    Authorizer, Context, Decision, Entities, Entity, EntityId, EntityTypeName, EntityUid, PolicyId,
     PolicySet, Request, RestrictedExpression, Schema, ValidationMode, Validator,
 };
 use domain::cloud::{Access, Role, words};
@@ -87,7 +87,7 @@ words! {
 impl Action {
     /// Whether it alters nothing; the schema puts these into its group `read`.
     pub fn only_reads(self) -> bool {
-        self.as_str().ends_with(".read")
+        self.as_str().rsplit_once('.').is_some_and(|(_, verb)| verb == "read")
     }
 }
 
@@ -205,7 +205,7 @@ impl Gate {
             for policy in parsed.policies() {
                 let name = policy.annotation("id").unwrap_or(file);
                 policies
-                    .add(policy.new_id(cedar_policy::PolicyId::new(name)))
+                    .add(policy.new_id(PolicyId::new(name)))
                     .map_err(|error| wrong(file, error.to_string()))?;
             }
         }
@@ -293,7 +293,8 @@ impl Gate {
         )
         .ok()?;
         let response = Authorizer::new().is_authorized(&request, &self.policies, &entities);
-        let mut by: Vec<_> = response.diagnostics().reason().map(ToString::to_string).collect();
+        let name = |id: &PolicyId| AsRef::<str>::as_ref(id).to_owned();
+        let mut by: Vec<_> = response.diagnostics().reason().map(name).collect();
         by.sort();
         Some(Ruling { is_permitted: response.decision() == Decision::Allow, by })
     }

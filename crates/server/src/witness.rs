@@ -1,5 +1,6 @@
 //! A witness as a service (C2SP tlog-witness): for whoever wants to hold another's log to its word.
 
+use std::fmt::Write as _;
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
@@ -60,7 +61,11 @@ impl WitnessMemory {
     /// A log's name may hold anything; a file's name is made of its hash.
     fn path(origin: &str) -> String {
         let hash = Sha256::digest(origin.as_bytes());
-        let name: String = hash.iter().map(|byte| format!("{byte:02x}")).collect();
+        let name = hash.iter().fold(String::new(), |mut name, byte| {
+            // Writing into a string cannot fail.
+            let _ = write!(name, "{byte:02x}");
+            name
+        });
         format!("logs/{name}")
     }
 }

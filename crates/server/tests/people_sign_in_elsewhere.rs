@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use axum::body::Body;
 use axum::http::Request;
 use domain::cloud::{Access, PROVIDER, Role, TenantId};
-use provider::{CLIENT, Provider, SECRET};
+use provider::{CLIENT, Provider, SECRET, Spoil};
 use serde_json::{Value, json};
 use support::{Answer, PASSWORD, World};
 
@@ -21,6 +21,9 @@ const ACCOUNTS: &str = r#"
     claim = "groups"
     roles = [{ value = "admins", role = "admin" }, { value = "staff", role = "auditor" }]
 "#;
+
+/// Makes a provider's discovery lead elsewhere.
+type Misled = Box<dyn Fn(&Provider)>;
 
 /// A world in which people may sign in at this provider, described further by `more`.
 async fn world(provider: &Provider, more: &str) -> World {
@@ -243,12 +246,11 @@ async fn the_provider_gives_accounts_and_roles_and_takes_them() {
     let refused = Browser::default().sign_in(&world, &provider, anna(&["guests"])).await;
     assert_eq!(refused.status, 403);
     assert!(refused.text.contains("no role here any more"), "{}", refused.text);
-    let secret = token.json()["secret"].as_str().map(str::to_owned);
-    for open in [Some(browser.session()), Some(second.session()), secret.as_deref()] {
-        if let Some(open) = open {
-            let answer = world.ask(open, "GET", "/api/v1/session", None).await;
-            assert_eq!(answer.status, 401);
-        }
+    assert_eq!(token.status, 201, "{}", token.text);
+    let token = token.json()["secret"].as_str().unwrap().to_owned();
+    for open in [browser.session(), second.session(), &token] {
+        let answer = world.ask(open, "GET", "/api/v1/session", None).await;
+        assert_eq!(answer.status, 401);
     }
     browser.sign_in(&world, &provider, anna(&["staff"])).await;
     assert_eq!(account(&world, &browser).await["role"], "auditor");
@@ -394,7 +396,7 @@ async fn keys_rotate_and_a_withdrawn_key_signs_nobody_in() {
 #[tokio::test]
 async fn a_spoilt_token_opens_nothing() {
     let now = jiff::Timestamp::now().as_second();
-    let spoilt: Vec<(&str, Box<dyn Fn(&mut Value, &mut Value) + Send>)> = vec![
+    let spoilt: Vec<(&str, Spoil)> = vec![
         ("a nonce of another sign-in", Box::new(|_, claims| claims["nonce"] = json!("other"))),
         ("no nonce", Box::new(|_, claims| drop(claims.as_object_mut().unwrap().remove("nonce")))),
         ("for another client", Box::new(|_, claims| claims["aud"] = json!("other"))),
@@ -518,7 +520,7 @@ async fn a_sign_in_belongs_to_one_browser_one_provider_and_counts_once() {
 async fn discovery_leads_nowhere_else() {
     const DOCUMENT: &str = "/.well-known/openid-configuration";
     let huge = " ".repeat(2 << 20);
-    let odd: Vec<(&str, Box<dyn Fn(&Provider)>)> = vec![
+    let odd: Vec<(&str, Misled)> = vec![
         ("another issuer", Box::new(|it| it.tell("issuer", "https://evil.example"))),
         ("keys in the clear", Box::new(|it| it.tell("jwks_uri", "http://evil.example/jwks"))),
         (

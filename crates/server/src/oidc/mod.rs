@@ -31,7 +31,7 @@ use openidconnect::url::Url;
 use openidconnect::{
     AuthType, AuthorizationCode, CsrfToken, EndpointMaybeSet, EndpointNotSet, EndpointSet, Nonce,
     OAuth2TokenResponse as _, PkceCodeChallenge, PkceCodeVerifier, RedirectUrl, Scope,
-    TokenResponse as _,
+    TokenResponse as _, TokenUrl,
 };
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
@@ -213,7 +213,7 @@ impl Provider {
             CoreProviderMetadata::discover(issuer, transport).map_err(|error| self.away(&error))?;
         let endpoints = [
             Some(metadata.authorization_endpoint().url()),
-            metadata.token_endpoint().map(|it| it.url()),
+            metadata.token_endpoint().map(TokenUrl::url),
             Some(metadata.jwks_uri().url()),
         ];
         for url in endpoints.into_iter().flatten() {

@@ -18,7 +18,10 @@ pub(crate) const CLIENT: &str = "patchwright";
 pub(crate) const SECRET: &str = "a secret of the client";
 
 /// How a token is spoilt before it is signed: its header, its claims.
-type Spoil = Box<dyn Fn(&mut Value, &mut Value) + Send>;
+pub(crate) type Spoil = Box<dyn Fn(&mut Value, &mut Value) + Send>;
+
+/// An answer in place of a document: status, headers, body.
+type Instead = (StatusCode, Vec<(String, String)>, String);
 
 /// A provider that runs.
 #[derive(Clone)]
@@ -33,7 +36,7 @@ struct Inner {
     published: Vec<u8>,
     metadata: Value,
     /// What is answered in place of a document, by path.
-    instead: HashMap<String, (StatusCode, Vec<(String, String)>, String)>,
+    instead: HashMap<String, Instead>,
     codes: HashMap<String, (HashMap<String, String>, Value)>,
     spoil: Option<Spoil>,
     issued: u32,
