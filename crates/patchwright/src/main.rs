@@ -6,6 +6,7 @@ mod data;
 mod failure;
 mod fleet_sim;
 mod ledger;
+mod policy;
 mod shell;
 mod text;
 mod up;
@@ -38,6 +39,8 @@ enum Command {
     FleetSim(fleet_sim::FleetSimArgs),
     /// Verify the record of all that happened, or take it along.
     Ledger(ledger::LedgerArgs),
+    /// Tell who may do what, and check that it is what was meant.
+    Policy(policy::PolicyArgs),
     /// Keep people from the machine itself, for when nobody can sign in.
     User(user::UserArgs),
     /// Hold somebody else's log to its word.
@@ -59,6 +62,7 @@ fn main() -> ExitCode {
         Command::Agent(arguments) => Ok(agent::main(&arguments)),
         Command::FleetSim(arguments) => fleet_sim::run(&arguments),
         Command::Ledger(arguments) => ledger::run(&arguments, &mut stdout().lock()),
+        Command::Policy(arguments) => policy::run(&arguments, &mut anstream::stdout().lock()),
         Command::User(arguments) => user::run(&arguments),
         Command::Witness(arguments) => witness::run(&arguments),
         Command::Version(arguments) => version::run(arguments, stdin().lock(), stdout().lock()),

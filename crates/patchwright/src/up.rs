@@ -13,7 +13,7 @@ use anyhow::{Context as _, Result, anyhow};
 use clap::Args;
 use domain::check::Report;
 use domain::cloud::{CiId, Class, Login, PROVIDER, Role};
-use server::{Agents, App, Fleet, Recorder, RecorderError, Settings, Tls, Witnesses};
+use server::{Agents, App, Fleet, Providers, Recorder, RecorderError, Settings, Tls, Witnesses};
 use store::{
     Actor, CiFilter, Database, Labels, MasterKey, NewCi, PageRequest, Store, StoreError, System,
     Vault,
@@ -22,7 +22,7 @@ use tokio::sync::oneshot;
 
 use crate::check::{self, OfficialSources};
 use crate::data::data_directory;
-use crate::failure::{helped, report};
+use crate::failure::{helped, report, usage};
 use crate::text::plain;
 
 /// Who signs in first.
@@ -79,6 +79,10 @@ pub(crate) struct UpArgs {
     #[arg(long, env = "PATCHWRIGHT_REQUIRE_MFA")]
     require_mfa: bool,
 
+    /// Let people sign in at the OpenID Connect providers of this file (TOML) as well.
+    #[arg(long, value_name = "FILE", env = "PATCHWRIGHT_OIDC")]
+    oidc: Option<PathBuf>,
+
     /// Ask the witnesses of this policy (C2SP tlog-policy, with their addresses) to cosign the ledger.
     #[arg(long, value_name = "FILE")]
     witnesses: Option<PathBuf>,
@@ -133,6 +137,7 @@ async fn up(arguments: &UpArgs) -> Result<()> {
     };
     let tls = tls(arguments)?;
     let watched = witness_policy(arguments)?;
+    let providers = providers(arguments)?;
     make_private(&data)?;
     let master = MasterKey::open(&data.join("master.key"), &System).map_err(|error| {
         let help = error.help();
@@ -150,7 +155,7 @@ async fn up(arguments: &UpArgs) -> Result<()> {
     let agents = Arc::new(agents);
     let witnesses = watched
         .map(|policy| Arc::new(Witnesses::new(policy, Arc::clone(&recorder), store.clone())));
-    let settings = settings(arguments, &store, &master, witnesses.clone()).await?;
+    let settings = settings(arguments, &store, &master, providers, witnesses.clone()).await?;
     let app = App::new(
         store.clone(),
         Arc::clone(&recorder),
@@ -221,6 +226,7 @@ async fn settings(
     arguments: &UpArgs,
     store: &Store,
     master: &Arc<MasterKey>,
+    providers: Providers,
     witnesses: Option<Arc<Witnesses>>,
 ) -> Result<Settings> {
     let key = store.key(master, "factors").await.map_err(store_failed)?;
@@ -231,7 +237,23 @@ async fn settings(
         (None, port) => format!("http://localhost:{port}"),
     };
     let requires_mfa = arguments.require_mfa;
-    Ok(Settings { vault: Vault::new(&key), url, requires_mfa, witnesses })
+    Ok(Settings { vault: Vault::new(&key), url, requires_mfa, providers, witnesses })
+}
+
+/// Where else people may sign in. Read first, as the certificate is.
+fn providers(arguments: &UpArgs) -> Result<Providers> {
+    let Some(file) = &arguments.oidc else { return Ok(Providers::none()) };
+    let providers = Providers::read(file).map_err(|error| {
+        let help = error.help();
+        helped(error, help)
+    })?;
+    if arguments.url.is_none() && arguments.listen.port() == 0 {
+        return Err(usage(
+            "providers must know where to send people back to",
+            "give the console's address with --url, or a port to listen at",
+        ));
+    }
+    Ok(providers)
 }
 
 /// Who cosigns the ledger, if anybody is to. Read first, as the certificate is.

@@ -156,7 +156,7 @@ pub(crate) async fn open_session(
         by: Actor::Person { user: user.id, tenant: user.tenant, role: user.role },
         object: id.to_string(),
         version: 1,
-        payload: json!({ "login": user.login, "proof": factors::word(proof) }),
+        payload: factors::told(user, proof),
     });
     Ok((id, secret))
 }

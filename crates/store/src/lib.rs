@@ -27,6 +27,7 @@ mod database;
 mod environment;
 mod error;
 mod event;
+mod external;
 mod factors;
 mod fleet;
 mod groups;
@@ -43,8 +44,8 @@ mod writer;
 use std::sync::Arc;
 
 use domain::cloud::{
-    CeremonyId, CiId, EventKind, GroupId, Login, Name, PROVIDER, PasskeyId, SessionId, Slug,
-    TenantId, TokenId, UserId,
+    CeremonyId, CiId, EventKind, ExternalIdentityId, GroupId, Login, Name, PROVIDER, PasskeyId,
+    SessionId, Slug, TenantId, TokenId, UserId,
 };
 use jiff::SignedDuration;
 use serde::Serialize;
@@ -63,6 +64,7 @@ pub use environment::{Environment, System};
 pub use error::StoreError;
 pub use event::Event;
 use event::NewEvent;
+pub use external::{Admission, Arrival, ExternalIdentity, ExternalName, Grant, Standing};
 pub use factors::{Ceremony, Factors, NewPasskey, Passkey, Proof, Totp};
 pub use fleet::{
     Acceptance, Advisory, AdvisoryDecision, AdvisoryState, Check, CheckTotals, Counts, Finding,
@@ -379,6 +381,56 @@ impl Store {
     /// The passkey that an authenticator names, with its person; disabled people are not found.
     pub async fn passkey(&self, credential: &[u8]) -> Result<Option<(Passkey, User)>, StoreError> {
         factors::passkey(&self.pool, credential).await
+    }
+
+    /// Gives access to a person who signs in elsewhere, by an identity there.
+    pub async fn create_external_user(
+        &self,
+        by: &Actor,
+        once: Option<Once>,
+        new: NewUser,
+        name: ExternalName,
+    ) -> Result<User, StoreError> {
+        self.write_once(by, once, (new, name), |tx, (by, (new, name))| {
+            Box::pin(external::create_user(tx, by, new, name))
+        })
+        .await
+    }
+
+    /// Lets somebody in whom a provider vouches for, or says why not.
+    pub async fn admit(
+        &self,
+        arrival: Arrival,
+        lifetime: SignedDuration,
+    ) -> Result<Admission, StoreError> {
+        self.write(arrival, move |tx, arrival| Box::pin(external::admit(tx, arrival, lifetime)))
+            .await
+    }
+
+    /// Links an identity elsewhere to the person of a session that is still open.
+    pub async fn link_identity(
+        &self,
+        user: UserId,
+        session: SessionId,
+        tenant: Option<TenantId>,
+        name: ExternalName,
+    ) -> Result<ExternalIdentity, StoreError> {
+        self.write(name, move |tx, name| Box::pin(external::link(tx, user, session, tenant, name)))
+            .await
+    }
+
+    /// Gives up an identity of one's own elsewhere.
+    pub async fn unlink_identity(
+        &self,
+        by: &Actor,
+        id: ExternalIdentityId,
+    ) -> Result<(), StoreError> {
+        self.write(by.clone(), move |tx, by| Box::pin(external::unlink(tx, by, id))).await
+    }
+
+    /// Who a person is elsewhere, the oldest first.
+    pub async fn identities(&self, user: UserId) -> Result<Vec<ExternalIdentity>, StoreError> {
+        external::of(&self.pool, user).await
     }
 
     /// Remembers the first half of a ceremony for five minutes.

@@ -23,7 +23,7 @@ use crate::refusals::{self, Refused};
 pub(crate) const LIFETIME: SignedDuration = SignedDuration::from_hours(12);
 
 pub(super) fn routes() -> OpenApiRouter<App> {
-    OpenApiRouter::new().routes(routes!(open, read, close))
+    OpenApiRouter::new().routes(routes!(open, read, close)).routes(routes!(providers))
 }
 
 /// What a person signs in with.
@@ -111,6 +111,31 @@ async fn close(State(app): State<App>, caller: Caller) -> Result<StatusCode, Pro
     })?;
     app.store.close_session(&by, session).await?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+/// Somewhere else where people may sign in.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Provider {
+    /// In addresses.
+    #[schema(example = "corp")]
+    name: String,
+    /// For people.
+    #[schema(example = "Example Corp")]
+    title: String,
+    #[schema(example = "https://login.example.org")]
+    issuer: String,
+}
+
+/// List where else people may sign in, with a browser (OpenID Connect).
+#[utoipa::path(get, path = "/session/providers", tag = "session", security(()),
+    responses((status = 200, body = Vec<Provider>), Problems))]
+async fn providers(State(app): State<App>) -> Json<Vec<Provider>> {
+    let told = app.providers.all().map(|provider| Provider {
+        name: provider.name().to_owned(),
+        title: provider.title().to_owned(),
+        issuer: provider.issuer().to_owned(),
+    });
+    Json(told.collect())
 }
 
 /// Opens a session for whoever knows the password, and shows a code where one is asked for. Without
