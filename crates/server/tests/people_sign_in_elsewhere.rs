@@ -130,7 +130,7 @@ async fn account(world: &World, browser: &Browser) -> Value {
 /// The payloads of events of a kind.
 async fn events(world: &World, kind: &str) -> Vec<Value> {
     world.recorder.finish().await.unwrap();
-    let events = world.store.events(&world.admin, 0, 1000).await.unwrap();
+    let events = world.store.events(&world.admin, store::Retrieval::Events, 0, 1000).await.unwrap();
     let of_kind = events.iter().filter(|event| event.kind.as_str() == kind);
     of_kind.map(|event| serde_json::from_slice(&event.payload).unwrap()).collect()
 }

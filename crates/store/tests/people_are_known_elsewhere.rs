@@ -94,7 +94,7 @@ async fn a_managed_account_follows_its_provider(world: World) {
         assert!(world.store.identify(&secret).await.unwrap().is_none());
     }
 
-    let events = world.store.events(&world.admin, 0, 1000).await.unwrap();
+    let events = world.store.events(&world.admin, store::Retrieval::Events, 0, 1000).await.unwrap();
     assert!(events.iter().all(|event| event.tenant == a.id || event.tenant == PROVIDER));
     let wrong_side = granted(a.id, "corp+berta", Role::Admin);
     let refused = world.store.admit(arrival("2", wrong_side), HOUR).await;
