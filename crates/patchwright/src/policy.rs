@@ -183,7 +183,9 @@ fn show(
         for &role in Role::ALL {
             let ruling = policies.rule(Situation { requires_mfa, role, access, mfa, action });
             let (word, style) = if ruling.is_permitted { ("yes", GOOD) } else { ("-", DIM) };
-            let pad = role.as_str().len() - word.len();
+            // Nothing stands after the last word of a line.
+            let is_last = Role::ALL.last() == Some(&role);
+            let pad = if is_last { 0 } else { role.as_str().len() - word.len() };
             write!(out, "  {style}{word}{style:#}{:pad$}", "")?;
         }
         writeln!(out)?;
