@@ -7,6 +7,7 @@ mod up;
 
 use std::fs;
 use std::io::{BufRead as _, BufReader};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -221,7 +222,6 @@ fn a_witness_keeps_its_key_to_itself_and_watches_logs_alone() {
     let told = String::from_utf8_lossy(&wrong.stderr).into_owned();
     assert!(!wrong.status.success() && told.contains("is a witness' key"), "{told}");
 
-    use std::os::unix::fs::PermissionsExt as _;
     fs::set_permissions(data.join("witness.key"), fs::Permissions::from_mode(0o644)).unwrap();
     let log = "example.com/log+00000000+AA";
     let open = patchwright(&["witness", "serve", "--data", text(&data), "--log", log]);

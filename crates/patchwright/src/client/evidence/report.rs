@@ -91,7 +91,7 @@ impl Report {
         names: &Names<'_>,
         account: &Value,
     ) -> Result<()> {
-        let csv = self.csv.into_inner().map_err(|error| error.into_error())?;
+        let csv = self.csv.into_inner().map_err(csv::IntoInnerError::into_error)?;
         let lines = self.lines.into_inner().map_err(std::io::IntoInnerError::into_error)?;
         let mut page = beside(&self.directory)?;
         page.write_all(readme(taken, tally, names, account).as_bytes())?;
