@@ -33,6 +33,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../migrations/0004_groups.sql"),
     include_str!("../migrations/0005_identity.sql"),
     include_str!("../migrations/0006_external_identities.sql"),
+    include_str!("../migrations/0007_images.sql"),
 ];
 
 impl Database {

@@ -31,6 +31,8 @@ mod external;
 mod factors;
 mod fleet;
 mod groups;
+mod images;
+mod jobs;
 mod keys;
 mod lease;
 mod page;
@@ -71,6 +73,8 @@ pub use fleet::{
     FindingFilter, NewAcceptance, NewAdvisory, Observation, ObservedSystem, Patch, SetToCheck,
 };
 pub use groups::{Group, GroupAlteration, NewGroup, Selector};
+pub use images::{Attestation, Image, ImageContent, ImageFilter, NewImage};
+pub use jobs::{Job, JobEnd, JobKind, JobState, NewJob};
 pub use keys::{Key, MasterKey, MasterKeyError, Vault};
 pub use lease::Lease;
 pub use page::{Cursor, InvalidCursor, LONGEST_PAGE, Page, PageRequest};

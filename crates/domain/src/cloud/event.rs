@@ -69,6 +69,20 @@ words! {
         GroupDissolved = "group.dissolved",
         /// A witness has seen another history of the ledger than the one it was shown.
         WitnessRefused = "witness.refused",
+        /// A version of an image was taken up.
+        ImageCreated = "image.created",
+        /// A version of an image stands otherwise than before: tested, current, retired.
+        ImageAltered = "image.altered",
+        /// Something was attested about a version of an image.
+        ImageAttested = "image.attested",
+        /// The lab was asked to do something.
+        JobQueued = "job.queued",
+        /// The lab began to.
+        JobStarted = "job.started",
+        /// It came to an end, with a result or without.
+        JobEnded = "job.ended",
+        /// Somebody called it off.
+        JobCancelled = "job.cancelled",
         /// Two configuration items were related.
         RelationAdded = "relation.added",
         /// A relation ended.

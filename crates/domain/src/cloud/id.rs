@@ -195,6 +195,10 @@ kinds! {
     FindingId = Finding, "fnd";
     /// An advisory that somebody brought.
     AdvisoryId = Advisory, "adv";
+    /// A version of an image.
+    ImageId = Image, "img";
+    /// Something that the lab is asked to do.
+    JobId = Job, "job";
     /// A recorded event.
     EventId = Event, "evt";
 }

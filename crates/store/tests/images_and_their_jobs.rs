@@ -1,0 +1,179 @@
+//! Versions of images and the lab's jobs on both engines.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+mod support;
+
+use domain::cloud::{Class, EventKind, ImageId, PROVIDER, TenantId};
+use domain::image::{Health, Standing, Step};
+use jiff::SignedDuration;
+use serde_json::json;
+use store::{
+    CiFilter, Image, ImageContent, ImageFilter, JobEnd, JobKind, JobState, NewImage, NewJob,
+    PageRequest, StoreError,
+};
+use support::World;
+
+on_both_engines! {
+    a_series_has_one_current_version_and_its_predecessor_a_cut_off
+    a_version_is_a_configuration_item_with_its_lineage
+    what_is_attested_is_kept_once
+    another_tenants_images_and_jobs_are_not_there
+    a_job_is_done_by_one_and_taken_over_when_that_one_is_gone
+    a_job_that_never_ends_is_given_up
+    a_job_that_was_called_off_ends_for_its_holder
+}
+
+const ALL: PageRequest = PageRequest { after: None, limit: 1000 };
+const DAY: SignedDuration = SignedDuration::from_hours(24);
+const LEASE: SignedDuration = SignedDuration::from_mins(1);
+
+async fn image(world: &World, tenant: TenantId, parent: Option<ImageId>) -> Image {
+    let content = ImageContent {
+        sha256: "ab".repeat(32),
+        format: "qcow2".to_owned(),
+        size: 1 << 30,
+        release: "debian:12".to_owned(),
+        architecture: "amd64".to_owned(),
+    };
+    let new = NewImage { tenant, name: "web".parse().unwrap(), parent, content };
+    world.store.create_image(&world.admin, None, new).await.unwrap()
+}
+
+async fn step(world: &World, image: &Image, step: Step) -> Result<Image, StoreError> {
+    world.store.step_image(&world.admin, image.id, None, step, DAY).await
+}
+
+async fn a_series_has_one_current_version_and_its_predecessor_a_cut_off(world: World) {
+    let first = image(&world, PROVIDER, None).await;
+    let second = image(&world, PROVIDER, Some(first.id)).await;
+    assert_eq!((first.number, second.number), (1, 2));
+    assert!(matches!(
+        step(&world, &first, Step::Publish).await,
+        Err(StoreError::Refused { reason, .. }) if reason.contains("scanned clean")
+    ));
+    for version in [&first, &second] {
+        step(&world, version, Step::Passed).await.unwrap();
+    }
+    step(&world, &first, Step::Publish).await.unwrap();
+
+    let current = step(&world, &second, Step::Publish).await.unwrap();
+
+    assert!(matches!(current.standing, Standing::Current { .. }));
+    let old = world.store.image(&world.admin, first.id).await.unwrap();
+    let Standing::Superseded { refused_from } = old.standing else { panic!("{old:?}") };
+    assert!(old.standing.admits(Health::Usable, refused_from).is_err());
+    world.store.sequence_events(1000).await.unwrap();
+    let counts = world.store.event_counts().await.unwrap();
+    let altered: u64 =
+        counts.iter().filter(|it| it.1 == EventKind::ImageAltered).map(|it| it.2).sum();
+    assert_eq!(altered, 5, "two passed, two became current, one was superseded");
+
+    // A stale reader alters nothing.
+    let stale = world.store.step_image(&world.admin, second.id, Some(1), Step::Retire, DAY).await;
+    assert!(matches!(stale, Err(StoreError::Stale { .. })), "{stale:?}");
+}
+
+async fn a_version_is_a_configuration_item_with_its_lineage(world: World) {
+    let first = image(&world, PROVIDER, None).await;
+    let second = image(&world, PROVIDER, Some(first.id)).await;
+    let filter = CiFilter { class: Some(Class::Image), ..CiFilter::default() };
+    let items = world.store.cis(&world.admin, &filter, &ALL).await.unwrap().items;
+    let names: Vec<_> = items.iter().map(|ci| ci.name.as_str()).collect();
+    assert_eq!(names, ["web v1", "web v2"]);
+    let relations = world.store.relations(&world.admin, second.ci).await.unwrap();
+    assert!(relations.iter().any(|it| it.from == second.ci && it.to == first.ci));
+
+    step(&world, &second, Step::Failed).await.unwrap();
+
+    let items = world.store.cis(&world.admin, &filter, &ALL).await.unwrap().items;
+    assert_eq!(items.len(), 1, "what is rejected leaves the cloud, its record stays");
+    let named = ImageFilter { name: Some("web".to_owned()), ..ImageFilter::default() };
+    assert_eq!(world.store.images(&world.admin, &named, &ALL).await.unwrap().items.len(), 2);
+}
+
+async fn what_is_attested_is_kept_once(world: World) {
+    let image = image(&world, PROVIDER, None).await;
+    for envelope in ["{1}", "{2}", "{1}"] {
+        let kind = "https://example.com/proof/v1".to_owned();
+        world.store.attest_image(&world.admin, image.id, kind, envelope.to_owned()).await.unwrap();
+    }
+
+    let kept = world.store.attestations(&world.admin, image.id).await.unwrap();
+
+    assert_eq!(kept.iter().map(|it| it.envelope.as_str()).collect::<Vec<_>>(), ["{1}", "{2}"]);
+}
+
+async fn another_tenants_images_and_jobs_are_not_there(world: World) {
+    let owner = world.owner(&world.tenant("acme").await).await;
+    let theirs = image(&world, PROVIDER, None).await;
+    let new = NewJob { kind: JobKind::Test, image: theirs.id, request: json!({}) };
+    let job = world.store.queue_job(&world.admin, None, new.clone()).await.unwrap();
+
+    let missing = |error: StoreError| assert!(matches!(error, StoreError::NotFound { .. }));
+    missing(world.store.image(&owner, theirs.id).await.unwrap_err());
+    missing(world.store.attestations(&owner, theirs.id).await.unwrap_err());
+    missing(world.store.job(&owner, job.id).await.unwrap_err());
+    missing(world.store.cancel_job(&owner, job.id).await.unwrap_err());
+    missing(world.store.queue_job(&owner, None, new).await.unwrap_err());
+    missing(world.store.step_image(&owner, theirs.id, None, Step::Retire, DAY).await.unwrap_err());
+    let filter = ImageFilter { tenant: Some(PROVIDER), ..ImageFilter::default() };
+    assert!(world.store.images(&owner, &filter, &ALL).await.unwrap().items.is_empty());
+    assert!(world.store.jobs(&owner, None, &ALL).await.unwrap().items.is_empty());
+}
+
+async fn queued(world: &World) -> store::Job {
+    let image = image(world, PROVIDER, None).await;
+    let new = NewJob { kind: JobKind::Prove, image: image.id, request: json!({ "patches": [] }) };
+    world.store.queue_job(&world.admin, None, new).await.unwrap()
+}
+
+async fn a_job_is_done_by_one_and_taken_over_when_that_one_is_gone(world: World) {
+    let job = queued(&world).await;
+    let claimed = world.store.claim_job("one", LEASE).await.unwrap().unwrap();
+    assert_eq!((claimed.id, claimed.state), (job.id, JobState::Running));
+    assert_eq!(world.store.claim_job("two", LEASE).await.unwrap(), None);
+    assert!(world.store.renew_job(job.id, "one", "boot", LEASE).await.unwrap());
+    assert!(!world.store.renew_job(job.id, "two", "boot", LEASE).await.unwrap());
+
+    world.environment.pass(LEASE + LEASE);
+    let again = world.store.claim_job("two", LEASE).await.unwrap().unwrap();
+    assert_eq!((again.id, again.attempts), (job.id, 2));
+
+    // The first one wakes up: what it has to say counts no more.
+    let done = JobEnd::Done { result: json!({ "verdict": "proven" }), made: None };
+    assert!(!world.store.finish_job(job.id, "one", done.clone()).await.unwrap());
+    assert!(world.store.finish_job(job.id, "two", done.clone()).await.unwrap());
+    assert!(!world.store.finish_job(job.id, "two", done).await.unwrap(), "once");
+    let ended = world.store.job(&world.admin, job.id).await.unwrap();
+    assert_eq!(
+        (ended.state, ended.result.unwrap()["verdict"].as_str()),
+        (JobState::Done, Some("proven"))
+    );
+}
+
+async fn a_job_that_never_ends_is_given_up(world: World) {
+    let job = queued(&world).await;
+    for _ in 0..3 {
+        assert!(world.store.claim_job("one", LEASE).await.unwrap().is_some());
+        world.environment.pass(LEASE + LEASE);
+    }
+
+    assert_eq!(world.store.claim_job("one", LEASE).await.unwrap(), None);
+
+    let given_up = world.store.job(&world.admin, job.id).await.unwrap();
+    assert_eq!(given_up.state, JobState::Failed);
+    assert!(given_up.error.unwrap().contains("3 times"));
+}
+
+async fn a_job_that_was_called_off_ends_for_its_holder(world: World) {
+    let job = queued(&world).await;
+    world.store.claim_job("one", LEASE).await.unwrap().unwrap();
+
+    let cancelled = world.store.cancel_job(&world.admin, job.id).await.unwrap();
+
+    assert_eq!(cancelled.state, JobState::Cancelled);
+    assert!(!world.store.renew_job(job.id, "one", "boot", LEASE).await.unwrap());
+    assert!(world.store.cancel_job(&world.admin, job.id).await.is_err());
+    assert_eq!(world.store.claim_job("two", LEASE).await.unwrap(), None);
+}
