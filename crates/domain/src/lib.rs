@@ -27,4 +27,5 @@ pub mod fleet;
 pub mod inventory;
 pub mod matching;
 pub mod priority;
+pub mod proof;
 pub mod version;

@@ -89,7 +89,8 @@ impl MountedDisk {
         fs::create_dir_all(&path).map_err(|error| error.to_string())?;
         fs::create_dir_all(Path::new(HOME).join("lists/partial"))
             .map_err(|error| error.to_string())?;
-        let flags = MountFlags::RDONLY | MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
+        let flags =
+            MountFlags::RDONLY | MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
         mount(&device, &path, "ext4", flags, c"noload")
             .map_err(|error| format!("cannot mount the package disk: {error}"))?;
         Ok(Self { path })

@@ -241,6 +241,8 @@ pub struct RawPicture {
     pub journal_errors: String,
     /// What systemd logged of units that start, stop and fail in this boot, JSON lines.
     pub unit_journal: String,
+    /// `/run/reboot-required.pkgs`, where something asked for a restart.
+    pub reboot_required: Option<String>,
     /// Results of the probes, in their order.
     pub probes: Vec<ProbeResult>,
     /// Parts that could not be gathered, in words.

@@ -17,6 +17,8 @@ const COMMAND_LIMIT: Duration = Duration::from_secs(60);
 const UNIT_PROPERTIES: &str = "--property=Id,LoadState,ActiveState,SubState,UnitFileState,Type,\
                                Result,NRestarts,TriggeredBy,ActiveEnterTimestampMonotonic,\
                                ActiveExitTimestampMonotonic,InvocationID";
+/// Devices and slices are many, and say nothing about what works.
+const UNIT_KINDS: [&str; 5] = ["*.service", "*.socket", "*.timer", "*.mount", "*.path"];
 const MANAGER_PROPERTIES: &str = "--property=Version,SystemState,NFailedUnits,NJobs,\
                                   UserspaceTimestampMonotonic,FinishTimestampMonotonic";
 
@@ -67,7 +69,12 @@ pub(crate) fn take(request: &PictureRequest) -> RawPicture {
     for name in ["tcp", "tcp6", "udp", "udp6"] {
         picture.sockets.insert(name.to_owned(), text(&format!("/proc/net/{name}")));
     }
-    picture.units = told(&mut picture.problems, &["systemctl", "show", UNIT_PROPERTIES, "*"]);
+    let mut units = vec!["systemctl", "show", UNIT_PROPERTIES];
+    units.extend(UNIT_KINDS);
+    picture.units = told(&mut picture.problems, &units);
+    if Path::new("/run/reboot-required").exists() {
+        picture.reboot_required = Some(text("/run/reboot-required.pkgs"));
+    }
     picture.manager = told(&mut picture.problems, &["systemctl", "show", MANAGER_PROPERTIES]);
     picture.journal_errors = told(
         &mut picture.problems,
@@ -185,7 +192,8 @@ fn configuration(problems: &mut Vec<String>) -> BTreeMap<String, String> {
 
 fn digest(path: &Path) -> String {
     let mut content = Vec::new();
-    let read = fs::File::open(path).and_then(|file| file.take(MAX_HASHED).read_to_end(&mut content));
+    let read =
+        fs::File::open(path).and_then(|file| file.take(MAX_HASHED).read_to_end(&mut content));
     match read {
         Ok(length) if (length as u64) < MAX_HASHED => hex(&Sha256::digest(&content)),
         Ok(_) => {

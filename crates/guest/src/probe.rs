@@ -50,7 +50,8 @@ fn connect(port: u16) -> Result<TcpStream, String> {
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
     let stream = TcpStream::connect_timeout(&address, ONE_TRY)
         .map_err(|error| format!("port {port}: {error}"))?;
-    let limits = stream.set_read_timeout(Some(ONE_TRY)).and(stream.set_write_timeout(Some(ONE_TRY)));
+    let limits =
+        stream.set_read_timeout(Some(ONE_TRY)).and(stream.set_write_timeout(Some(ONE_TRY)));
     limits.map_err(|error| error.to_string())?;
     Ok(stream)
 }

@@ -47,7 +47,9 @@ pub(crate) fn filesystems(picture: &mut RawPicture) -> Vec<PathBuf> {
 pub(crate) fn walk(roots: &[PathBuf], touched_since: Option<i64>, picture: &mut RawPicture) {
     let mut surplus = 0_usize;
     for root in roots {
-        let Ok(device) = fs::symlink_metadata(root).map(|metadata| metadata.dev()) else { continue };
+        let Ok(device) = fs::symlink_metadata(root).map(|metadata| metadata.dev()) else {
+            continue;
+        };
         let mut waiting = vec![root.clone()];
         while let Some(directory) = waiting.pop() {
             let Ok(entries) = fs::read_dir(&directory) else { continue };
@@ -57,7 +59,8 @@ pub(crate) fn walk(roots: &[PathBuf], touched_since: Option<i64>, picture: &mut 
                 if metadata.dev() != device {
                     continue;
                 }
-                if metadata.is_dir() && !LEFT_OUT.iter().any(|left_out| path == Path::new(left_out)) {
+                if metadata.is_dir() && !LEFT_OUT.iter().any(|left_out| path == Path::new(left_out))
+                {
                     waiting.push(path.clone());
                 }
                 let full = picture.special_files.len() >= MAX_SPECIAL;

@@ -55,8 +55,7 @@ impl WorkArea {
     /// Opens the area, making it where it is not there, and removes what dead processes left.
     pub fn open(directory: &Path) -> Result<(Self, Leftovers), WorkError> {
         fs::create_dir_all(directory).map_err(|error| io_error(directory, error))?;
-        let directory =
-            directory.canonicalize().map_err(|error| io_error(directory, error))?;
+        let directory = directory.canonicalize().map_err(|error| io_error(directory, error))?;
         let area = Self { directory };
         let leftovers = area.sweep()?;
         Ok((area, leftovers))
@@ -70,7 +69,8 @@ impl WorkArea {
                 .suffix(LOCK_SUFFIX)
                 .tempfile_in(&self.directory)
                 .map_err(|error| io_error(&self.directory, error))?;
-            let (file, path) = lock.keep().map_err(|error| io_error(&self.directory, error.error))?;
+            let (file, path) =
+                lock.keep().map_err(|error| io_error(&self.directory, error.error))?;
             flock(&file, FlockOperation::LockExclusive)
                 .map_err(|error| io_error(&path, error.into()))?;
             // A sweep may have taken the file for a dead one before it was locked.

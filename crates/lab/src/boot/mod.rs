@@ -99,9 +99,7 @@ pub(crate) fn prepare(image: &Path, job: &JobDirectory) -> Result<BootFiles, Boo
     let files = target.files();
     let choice = choose(files)?;
     let read = |path: &str| {
-        files
-            .read(path, MAX_BOOT_FILE)?
-            .ok_or_else(|| BootError::Missing { path: path.to_owned() })
+        files.read(path, MAX_BOOT_FILE)?.ok_or_else(|| BootError::Missing { path: path.to_owned() })
     };
     let mut initrd = read(&choice.initrd)?;
     // Each archive begins at a multiple of four.
@@ -206,7 +204,10 @@ mod tests {
     #[test]
     fn the_boot_loaders_default_is_taken() {
         let files = image(&[
-            ("/boot/grub/grub.cfg", "menuentry 'Debian' {\n\tlinux /boot/vmlinuz-6.1.0-9 root=UUID=1 ro quiet\n\tinitrd /boot/initrd.img-6.1.0-9\n}"),
+            (
+                "/boot/grub/grub.cfg",
+                "menuentry 'Debian' {\n\tlinux /boot/vmlinuz-6.1.0-9 root=UUID=1 ro quiet\n\tinitrd /boot/initrd.img-6.1.0-9\n}",
+            ),
             ("/boot/vmlinuz-6.1.0-9", "k"),
             ("/boot/initrd.img-6.1.0-9", "i"),
             ("/boot/vmlinuz-6.1.0-32", "k"),
@@ -222,7 +223,10 @@ mod tests {
     #[test]
     fn paths_may_be_relative_to_a_boot_filesystem() {
         let files = image(&[
-            ("/boot/grub/grub.cfg", "menuentry 'x' {\nlinux /vmlinuz-1 root=UUID=1\ninitrd /initrd.img-1\n}"),
+            (
+                "/boot/grub/grub.cfg",
+                "menuentry 'x' {\nlinux /vmlinuz-1 root=UUID=1\ninitrd /initrd.img-1\n}",
+            ),
             ("/boot/vmlinuz-1", "k"),
             ("/boot/initrd.img-1", "i"),
         ]);
@@ -232,7 +236,10 @@ mod tests {
     #[test]
     fn a_kernel_that_the_boot_loader_would_not_find_is_no_kernel() {
         let files = image(&[
-            ("/boot/grub/grub.cfg", "menuentry 'x' {\nlinux /boot/gone root=UUID=1\ninitrd /boot/gone\n}"),
+            (
+                "/boot/grub/grub.cfg",
+                "menuentry 'x' {\nlinux /boot/gone root=UUID=1\ninitrd /boot/gone\n}",
+            ),
             ("/boot/vmlinuz-1", "k"),
             ("/boot/initrd.img-1", "i"),
             ("/etc/fstab", "UUID=1 / ext4 defaults 0 1"),
@@ -247,7 +254,10 @@ mod tests {
             ("/boot/initrd.img-6.1.0-9", "i"),
             ("/boot/vmlinuz-6.1.0-32", "k"),
             ("/boot/initrd.img-6.1.0-32", "i"),
-            ("/etc/fstab", "# a comment\nUUID=2 /boot ext4 defaults 0 2\nLABEL=root\t/ ext4 defaults 0 1"),
+            (
+                "/etc/fstab",
+                "# a comment\nUUID=2 /boot ext4 defaults 0 2\nLABEL=root\t/ ext4 defaults 0 1",
+            ),
         ]);
 
         let choice = choose(&files).unwrap();

@@ -227,7 +227,8 @@ impl Machine {
                 Err(error) if Instant::now() > deadline => return Err(silent(error)),
                 Err(_) => {}
             }
-            if let Some(Event::Ended(status)) = self.next(Instant::now() + Duration::from_millis(20))
+            if let Some(Event::Ended(status)) =
+                self.next(Instant::now() + Duration::from_millis(20))
             {
                 thread::sleep(Duration::from_millis(100));
                 return Err(MachineError::Ended { status, message: self.errors.tail() });

@@ -78,7 +78,9 @@ mod tests {
     #[test]
     fn only_a_write_that_failed_stops_the_machine() {
         let line = |action: &str| {
-            format!(r#"{{"event":"BLOCK_IO_ERROR","data":{{"action":"{action}","reason":"File too large"}}}}"#)
+            format!(
+                r#"{{"event":"BLOCK_IO_ERROR","data":{{"action":"{action}","reason":"File too large"}}}}"#
+            )
         };
         assert!(matches!(event(line("stop").as_bytes()), Some(Event::DiskFailed { .. })));
         assert!(event(line("report").as_bytes()).is_none());
