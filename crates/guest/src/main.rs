@@ -43,7 +43,8 @@ fn serve() -> Result<(), String> {
         boot_id: picture::boot_id(),
         uptime_ms: picture::uptime_ms(),
     }))?;
-    while let Some(request) = port.hear()? {
+    loop {
+        let request = port.hear()?;
         let (answer, leave) = match request {
             Request::Settle { seconds } => (Message::Settled(settle(seconds)), None),
             Request::Picture(request) => {
@@ -63,7 +64,6 @@ fn serve() -> Result<(), String> {
             command::run(&["systemctl", "--no-block", verb], Duration::from_secs(60))?;
         }
     }
-    Ok(())
 }
 
 /// Waits until nothing is left to start.

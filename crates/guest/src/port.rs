@@ -38,14 +38,18 @@ impl Port {
         self.writer.write_all(&line).map_err(|error| format!("cannot write: {error}"))
     }
 
-    /// The next request; `None` where the lab has closed the port.
-    pub(crate) fn hear(&mut self) -> Result<Option<Request>, String> {
-        let mut line = String::new();
-        self.reader.read_line(&mut line).map_err(|error| format!("cannot read: {error}"))?;
-        if line.is_empty() {
-            return Ok(None);
+    /// The next request. While nobody listens on the host, a read ends at once with nothing; so
+    /// it is after a copy of a machine was made and before the lab has connected to it.
+    pub(crate) fn hear(&mut self) -> Result<Request, String> {
+        loop {
+            let mut line = String::new();
+            let read = self.reader.read_line(&mut line);
+            read.map_err(|error| format!("cannot read: {error}"))?;
+            if !line.is_empty() {
+                return serde_json::from_str(&line).map_err(|error| error.to_string());
+            }
+            std::thread::sleep(Duration::from_millis(20));
         }
-        serde_json::from_str(&line).map(Some).map_err(|error| error.to_string())
     }
 }
 

@@ -146,7 +146,8 @@ fn copy(package: &PackageFile, number: usize, directory: &Path) -> Result<u64, P
 
 /// Debian Policy 5.6.1.
 fn is_name(name: &str) -> bool {
-    let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"+-.".contains(&byte);
+    let allowed =
+        |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"+-.".contains(&byte);
     name.starts_with(|first: char| first.is_ascii_alphanumeric()) && name.bytes().all(allowed)
 }
 

@@ -31,7 +31,7 @@ use rustix::process::{
 };
 
 pub(crate) use command_line::{Access, Boot, Disk, Hardware, QEMU};
-pub use serial::Serial;
+pub(crate) use serial::Serial;
 
 use crate::observer::Observer;
 use crate::work::JobDirectory;

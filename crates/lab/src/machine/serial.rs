@@ -14,7 +14,7 @@ const MAX_TAIL: usize = 8 << 10;
 
 /// The console of a machine, also of one that is gone.
 #[derive(Debug, Clone)]
-pub struct Serial {
+pub(crate) struct Serial {
     log: PathBuf,
     tail: Arc<Mutex<Vec<u8>>>,
 }
@@ -46,7 +46,7 @@ impl Serial {
     }
 
     /// The last 8 KiB.
-    pub fn tail(&self) -> String {
+    pub(crate) fn tail(&self) -> String {
         let tail = self.tail.lock().unwrap_or_else(PoisonError::into_inner);
         String::from_utf8_lossy(&tail).into_owned()
     }

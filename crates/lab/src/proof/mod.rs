@@ -89,8 +89,7 @@ impl Proof {
             Duration::from_millis(known.sum()).as_secs_f64()
         };
         let bare = time(&[Stage::Boot, Stage::Install, Stage::Reboot]);
-        let extra =
-            [Stage::Prepare, Stage::Before, Stage::After, Stage::AfterReboot, Stage::Judge];
+        let extra = [Stage::Prepare, Stage::Before, Stage::After, Stage::AfterReboot, Stage::Judge];
         (bare + time(&extra)) / bare.max(0.001)
     }
 }
@@ -380,9 +379,7 @@ impl Course<'_> {
         // Until the restart, it stands for itself.
         evidence.after_reboot = None;
         let (verdict, _) = judge(&evidence);
-        let to_come = |reason: &&Reason| {
-            !matches!(reason, Reason::Unseen { stage, .. } if stage == Stage::AfterReboot.name())
-        };
+        let to_come = |reason: &&Reason| !matches!(reason, Reason::Unseen { stage, .. } if stage == Stage::AfterReboot.name());
         verdict.reasons().any(|reason| to_come(&reason))
     }
 

@@ -6,8 +6,8 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 
 use domain::inventory::StaleProcess;
 use domain::proof::{
-    Filesystem, Listener, Picture, ProbeOutcome, Protocol, SpecialPath, SpecialWhy, Unit, UnitEvent,
-    UnitStep,
+    Filesystem, Listener, Picture, ProbeOutcome, Protocol, SpecialPath, SpecialWhy, Unit,
+    UnitEvent, UnitStep,
 };
 use guest::{RawPicture, Special};
 use serde::Deserialize;
