@@ -38,8 +38,7 @@ impl Port {
         self.writer.write_all(&line).map_err(|error| format!("cannot write: {error}"))
     }
 
-    /// The next request. While nobody listens on the host, a read ends at once with nothing; so
-    /// it is after a copy of a machine was made and before the lab has connected to it.
+    /// The next request. While nobody listens on the host, a read ends at once with nothing.
     pub(crate) fn hear(&mut self) -> Result<Request, String> {
         loop {
             let mut line = String::new();

@@ -290,11 +290,14 @@ impl Course<'_> {
         Ok(())
     }
 
-    /// Packages that are there after and were not before, as apt names them.
+    /// Packages that are there after and were not before, as apt names them. The kernel that runs
+    /// stays: its package refuses to be removed.
     fn brought(&self) -> Vec<String> {
         let before = &self.found.before;
-        let after = self.found.after_reboot.iter().flat_map(|picture| &picture.packages);
-        after
+        let Some(after) = &self.found.after_reboot else { return Vec::new() };
+        let running = format!("linux-image-{}", after.kernel_release);
+        let packages = after.packages.iter().filter(|it| it.name != running);
+        packages
             .filter(|it| before.package(&it.name, &it.architecture).is_none())
             .map(|it| match it.architecture.as_str() {
                 "all" => it.name.clone(),

@@ -6,7 +6,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use lab::{
@@ -81,7 +81,7 @@ impl World {
         };
         let profile = Profile::parse(
             "[[probe]]\nname = \"home page\"\n\
-             http = { port = 80, path = \"/\", status = 200, contains = \"nginx\" }\n\
+             http = { port = 80, path = \"/\", status = 200, contains = \"nginx\" }\nwithin_seconds = 10\n\
              [[probe]]\nname = \"no network\"\n\
              command = { argv = [\"/bin/sh\", \"-c\", \"test $(ls /sys/class/net) = lo\"] }\n",
         )
@@ -212,6 +212,86 @@ pub fn described(file: &Path) -> PackageFile {
         version: fields[2].to_owned(),
         source: source.name,
     }
+}
+
+/// What a patched package is said to fix: everything before its source's version.
+pub fn claim(file: &Path) -> domain::proof::Claim {
+    let control = run(Command::new("dpkg-deb")
+        .args(["--show", "--showformat=${source:Package}\n${source:Version}"])
+        .arg(file));
+    let (source, version) = control.split_once('\n').unwrap();
+    let source = domain::inventory::SourcePackage::resolve_signed(source, version);
+    domain::proof::Claim {
+        source: source.name,
+        version: source.version,
+        ids: vec!["all that its changelog names".to_owned()],
+    }
+}
+
+/// The patches that apt would install on an image, fetched from the mirror of this machine's apt.
+pub fn pending(image: &BaseImage, release: &str) -> Vec<PackageFile> {
+    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+    let _one = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    let place = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{release}-pending"));
+    for directory in ["lists/partial", "cache/archives/partial", "sources"] {
+        fs::create_dir_all(place.join(directory)).unwrap();
+    }
+    let target = inspect::open(image.path(), None).unwrap();
+    let status = target.files().read("/var/lib/dpkg/status", 64 << 20).unwrap().unwrap();
+    fs::write(place.join("status"), status).unwrap();
+    fs::write(place.join("sources/all.sources"), sources(release)).unwrap();
+    let apt = |arguments: &[&str]| {
+        let option = |name: &str, value: &str| format!("-o{name}={}", place.join(value).display());
+        run(Command::new("apt-get")
+            .args(["-oDir::Etc::SourceList=/dev/null", "-oAcquire::Languages=none"])
+            .args(["-oAPT::Sandbox::User=root", "-oDebug::NoLocking=1", "-qq", "--yes"])
+            .arg(option("Dir::Etc::SourceParts", "sources/"))
+            .arg(option("Dir::State::Lists", "lists"))
+            .arg(option("Dir::State::status", "status"))
+            .arg(option("Dir::Cache", "cache"))
+            .args(arguments))
+    };
+    apt(&["update"]);
+    // What an earlier run has fetched may be of another day.
+    apt(&["autoclean"]);
+    let simulated = apt(&["--simulate", "dist-upgrade"]);
+    apt(&["--download-only", "dist-upgrade"]);
+    let wanted = simulated.lines().filter_map(|line| {
+        let mut words = line.strip_prefix("Inst ")?.split_whitespace();
+        let name = words.next()?;
+        let version = words.find_map(|word| word.strip_prefix('('))?;
+        Some((name.to_owned(), version.to_owned()))
+    });
+    let packages = wanted.map(|(name, version)| {
+        let prefix = format!("{name}_{}_", version.replace(':', "%3a"));
+        let found = fs::read_dir(place.join("cache/archives"))
+            .unwrap()
+            .flatten()
+            .find(|entry| entry.file_name().to_string_lossy().starts_with(&prefix));
+        described(&found.unwrap_or_else(|| panic!("apt did not fetch {prefix}")).path())
+    });
+    packages.collect()
+}
+
+fn sources(release: &str) -> String {
+    let targets = run(Command::new("apt-get").args([
+        "indextargets",
+        "--format",
+        "$(REPO_URI) $(RELEASE)",
+        "Created-By: Packages",
+    ]));
+    let uri = |wanted: fn(&str) -> bool| {
+        let mut targets = targets.lines().filter_map(|line| line.split_once(' '));
+        targets.find(|(_, suite)| wanted(suite)).expect("apt's sources name Debian's archives").0
+    };
+    let keyring = "/usr/share/keyrings/debian-archive-keyring.gpg";
+    format!(
+        "Types: deb\nURIs: {}\nSuites: {release}\nComponents: main\nSigned-By: {keyring}\n\n\
+         Types: deb\nURIs: {}\nSuites: {release}-security\nComponents: main\n\
+         Signed-By: {keyring}\n",
+        uri(|suite| !suite.contains('-') && suite.starts_with(['b', 't', 'f'])),
+        uri(|suite| suite.ends_with("-security")),
+    )
 }
 
 /// The archive of the packages that an image was made of.
