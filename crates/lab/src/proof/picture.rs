@@ -30,8 +30,13 @@ pub(super) fn read(raw: &RawPicture) -> Picture {
         .filter_map(|name| name.strip_prefix("vmlinuz-").map(str::to_owned))
         .collect();
     let mut listeners = BTreeSet::new();
-    for (name, table) in &raw.sockets {
+    for name in ["tcp", "tcp6", "udp", "udp6"] {
+        let table = raw.sockets.get(name).map_or("", String::as_str);
         listeners.extend(listeners_of(name, table, &mut problems));
+    }
+    let unit_events = unit_events(&raw.unit_journal);
+    if unit_events.is_empty() {
+        problems.push("the journal tells nothing of units".to_owned());
     }
     let reboot_required_by = raw.reboot_required.as_ref().map(|packages| {
         let names: BTreeSet<&str> = packages.split_whitespace().collect();
@@ -44,7 +49,7 @@ pub(super) fn read(raw: &RawPicture) -> Picture {
         newest_kernel: inspect::newest_kernel(&kernels),
         packages: listing.packages,
         units,
-        unit_events: unit_events(&raw.unit_journal),
+        unit_events,
         listeners,
         stale_processes: stale_processes(raw),
         reboot_required_by,

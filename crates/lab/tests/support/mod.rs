@@ -243,7 +243,11 @@ pub fn pending(image: &BaseImage, release: &str) -> Vec<PackageFile> {
     let apt = |arguments: &[&str]| {
         let option = |name: &str, value: &str| format!("-o{name}={}", place.join(value).display());
         run(Command::new("apt-get")
-            .args(["-oDir::Etc::SourceList=/dev/null", "-oAcquire::Languages=none"])
+            .args([
+                "-oDir::Etc::SourceList=/dev/null",
+                "-oAcquire::Languages=none",
+                "-oAPT::Install-Recommends=0",
+            ])
             .args(["-oAPT::Sandbox::User=root", "-oDebug::NoLocking=1", "-qq", "--yes"])
             .arg(option("Dir::Etc::SourceParts", "sources/"))
             .arg(option("Dir::State::Lists", "lists"))
