@@ -199,12 +199,18 @@ fn packages(evidence: &Evidence<'_>, after: &Picture, reasons: &mut Reasons) {
 }
 
 fn claims(evidence: &Evidence<'_>, last: &Picture, reasons: &mut Reasons) {
-    let running = format!("linux-image-{}", last.kernel_release);
+    // Until the restart, what will run is the newest.
+    let release = match evidence.after_reboot {
+        Some(rebooted) => Some(&rebooted.kernel_release),
+        None => last.newest_kernel.as_ref(),
+    };
+    let running = release.map(|release| format!("linux-image-{release}"));
     for claim in &evidence.expectation.claims {
         for package in last.packages.iter().filter(|it| it.source.name == claim.source) {
             // Kernels kept as a fallback are not what runs; that the right one runs is a rule of
             // its own.
-            let fallback = package.name.starts_with("linux-image-") && package.name != running;
+            let is_kernel = package.name.starts_with("linux-image-");
+            let fallback = is_kernel && Some(&package.name) != running.as_ref();
             if !fallback && older(&package.source.version, &claim.version) {
                 reasons.add(Reason::NotFixed {
                     package: package.name.clone(),

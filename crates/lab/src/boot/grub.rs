@@ -28,9 +28,8 @@ pub(super) fn default_entry(configuration: &str) -> Option<Entry> {
                     .and_then(|value| value.trim_matches(['"', '\'']).parse().ok())
                     .unwrap_or(default);
             }
-            Some("submenu") => in_submenu += 1,
             Some("menuentry") if in_submenu == 0 => current = Some(Default::default()),
-            Some("menuentry") => in_submenu += 1,
+            Some("submenu" | "menuentry") => in_submenu += 1,
             Some("linux" | "linuxefi" | "linux16") => {
                 if let Some((linux, _, command_line)) = &mut current {
                     *linux = words.next().map(str::to_owned);

@@ -207,10 +207,10 @@ impl Course<'_> {
         vm.attach(disk);
         self.clock.enter(Stage::Boot);
         let booted = vm.boot();
-        self.fit(Stage::Boot, booted, vm)?;
+        fit(Stage::Boot, booted, vm)?;
         self.clock.enter(Stage::Before);
         let before = vm.picture(self.picture_request(None));
-        let before = self.fit(Stage::Before, before, vm)?;
+        let before = fit(Stage::Before, before, vm)?;
         self.keep_json("picture before", &before)?;
         self.found.before = picture::read(&before);
         if let Some(probe) = before.probes.into_iter().find(|probe| probe.failure.is_some()) {
@@ -348,16 +348,6 @@ impl Course<'_> {
         }
     }
 
-    /// Before the patch, a misstep means that the image is unfit.
-    fn fit<T>(&self, stage: Stage, done: Result<T, VmError>, vm: &Vm) -> Result<T, ProveError> {
-        done.map_err(|error| match error {
-            VmError::Guest(misstep) => {
-                ProveError::Unfit { stage, misstep, console: vm.serial_tail() }
-            }
-            other => ProveError::Vm(other),
-        })
-    }
-
     /// After the patch, a misstep is a reason against it; so is a kernel that is gone.
     fn held<T>(&mut self, stage: Stage, done: Result<T, VmError>, vm: &Vm) -> Result<T, Stop> {
         let what = match done {
@@ -440,6 +430,14 @@ impl Course<'_> {
             .map_err(|error| ProveError::Evidence { path, error: error.into() })?;
         self.keep(name, &content)
     }
+}
+
+/// Before the patch, a misstep means that the image is unfit.
+fn fit<T>(stage: Stage, done: Result<T, VmError>, vm: &Vm) -> Result<T, ProveError> {
+    done.map_err(|error| match error {
+        VmError::Guest(misstep) => ProveError::Unfit { stage, misstep, console: vm.serial_tail() },
+        other => ProveError::Vm(other),
+    })
 }
 
 /// Why a proof goes no further.

@@ -149,13 +149,17 @@ fn nothing_may_go_back_or_away() {
     let downgraded = reason(|picture| picture.packages[1].version = "1.21-9".into());
     assert!(matches!(downgraded, Reason::Downgraded { package, .. } if package == "nginx"));
 
-    let removed = reason(|picture| drop(picture.packages.pop()));
+    let removed = reason(|picture| {
+        picture.packages.pop();
+    });
     assert!(matches!(removed, Reason::Removed { package, .. } if package == "nginx"));
 }
 
 #[test]
 fn nothing_may_be_opened() {
-    let found = reason(|picture| drop(picture.listeners.insert(listener(4444))));
+    let found = reason(|picture| {
+        picture.listeners.insert(listener(4444));
+    });
     assert_eq!(found, Reason::NewListener { listener: listener(4444) });
 
     let path = SpecialPath {
@@ -163,7 +167,9 @@ fn nothing_may_be_opened() {
         why: SpecialWhy::SetId,
         rights: "4755 0:0".into(),
     };
-    let found = reason(|picture| drop(picture.special_paths.insert(path.clone())));
+    let found = reason(|picture| {
+        picture.special_paths.insert(path.clone());
+    });
     assert_eq!(found, Reason::NewSpecialPath { path });
 }
 
@@ -249,8 +255,43 @@ fn the_new_kernel_must_run_and_not_only_be_there() {
 }
 
 #[test]
+fn a_kernel_kept_as_a_fallback_may_be_old() {
+    let mut expectation = expectation();
+    expectation.claims.push(Claim {
+        source: "linux".into(),
+        version: "6.1.9-2".into(),
+        ids: vec![],
+    });
+    let mut picture = after();
+    picture.packages.push(package("linux-image-6.1.0-9-amd64", "linux", "6.1.9-1"));
+    picture.packages.push(package("linux-image-6.1.0-10-amd64", "linux", "6.1.9-2"));
+    picture.newest_kernel = Some("6.1.0-10-amd64".into());
+    let judged = |after_reboot: Option<&Picture>| {
+        let (verdict, _) = judge(&Evidence {
+            expectation: &expectation,
+            before: &before(),
+            installation: Some(&installed()),
+            after: Some(&picture),
+            after_reboot,
+            kernel_started_ms: None,
+            lost: Vec::new(),
+            way_back: WayBackEvidence::Untried(String::new()),
+        });
+        verdict.reasons().any(|reason| matches!(reason, Reason::NotFixed { .. }))
+    };
+    let mut rebooted = picture.clone();
+    rebooted.kernel_release = "6.1.0-10-amd64".into();
+
+    assert!(!judged(None), "the old one still runs, as it must until the restart");
+    assert!(!judged(Some(&rebooted)));
+    assert!(judged(Some(&picture)), "the old one runs after the restart");
+}
+
+#[test]
 fn a_disk_must_keep_some_space() {
-    let found = reason(|picture| drop(picture.filesystems.insert("/".into(), filesystem(19))));
+    let found = reason(|picture| {
+        picture.filesystems.insert("/".into(), filesystem(19));
+    });
     assert!(matches!(found, Reason::SpaceShort { after: 19, needed: 20, .. }));
 }
 
