@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use lab::{BaseImage, Limits, Unobserved, Vm, WorkArea};
+use lab::{BaseImage, Limits, PictureRequest, Unobserved, Vm, WorkArea};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let image = std::env::args().nth(1).ok_or("usage: boot IMAGE")?;
@@ -16,7 +16,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         Ok(booted) => println!("{booted:#?}"),
         Err(error) => return Err(format!("{error}\n{}", vm.serial_tail()).into()),
     }
-    let picture = vm.picture(Default::default())?;
+    let picture = vm.picture(PictureRequest::default())?;
     println!("{}", serde_json::to_string(&picture)?);
     vm.power_off()?;
     Ok(())

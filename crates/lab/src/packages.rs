@@ -8,9 +8,9 @@ use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use guest::Downgrades;
 use sha2::{Digest as _, Sha256};
 
-use crate::vm::PackageDisk;
 use crate::work::JobDirectory;
 
 /// A package file, and what the caller's verified sources say of it.
@@ -77,26 +77,52 @@ impl PackageError {
     }
 }
 
-/// Directories on the disk.
-pub(crate) const PATCHES: &str = "patches";
-pub(crate) const PREVIOUS: &str = "previous";
+/// Which of the attached packages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PackageSet {
+    /// Those of the patch.
+    Patches,
+    /// Those that they replaced.
+    Previous,
+}
+
+impl PackageSet {
+    /// Its directory on the disk.
+    pub(crate) const fn directory(self) -> &'static str {
+        match self {
+            Self::Patches => "patches",
+            Self::Previous => "previous",
+        }
+    }
+
+    /// Patches only go forward; the way back may go back.
+    pub(crate) const fn downgrades(self) -> Downgrades {
+        match self {
+            Self::Patches => Downgrades::Refused,
+            Self::Previous => Downgrades::Allowed,
+        }
+    }
+}
 
 /// Copies the packages while verifying them, and makes a disk of the copies.
 pub(crate) fn disk(
     job: &JobDirectory,
     patches: &[PackageFile],
     previous: &[PackageFile],
-) -> Result<PackageDisk, PackageError> {
+) -> Result<PathBuf, PackageError> {
     let staging = job.path().join("packages");
+    // Of packages that were attached before.
+    let _ = fs::remove_dir_all(&staging);
     let mut bytes = 0;
-    for (name, packages) in [(PATCHES, patches), (PREVIOUS, previous)] {
-        let directory = staging.join(name);
+    for (set, packages) in [(PackageSet::Patches, patches), (PackageSet::Previous, previous)] {
+        let directory = staging.join(set.directory());
         fs::create_dir_all(&directory).map_err(|error| io_error(&directory, error))?;
         for (number, package) in packages.iter().enumerate() {
             bytes += copy(package, number, &directory)?;
         }
     }
     let file = job.path().join("packages.ext4");
+    let _ = fs::remove_file(&file);
     // Tables of inodes and blocks: a few per cent, and something for an empty disk.
     let kibibytes = bytes / 1024 * 21 / 20 + 4096;
     let output = Command::new("mke2fs")
@@ -113,7 +139,7 @@ pub(crate) fn disk(
         return Err(PackageError::Disk { reason });
     }
     fs::remove_dir_all(&staging).map_err(|error| io_error(&staging, error))?;
-    Ok(PackageDisk { file })
+    Ok(file)
 }
 
 /// Copies and hashes in one go, so that what was hashed is what the guest gets.
@@ -182,7 +208,7 @@ mod tests {
 
         let disk_of = |package| disk(&job, &[package], &[]);
 
-        assert!(disk_of(package(file.clone(), empty, "web")).unwrap().file.exists());
+        assert!(disk_of(package(file.clone(), empty, "web")).unwrap().exists());
         let altered = disk_of(package(file.clone(), &"0".repeat(64), "web"));
         assert!(matches!(altered, Err(PackageError::Altered { .. })));
         let traversal = disk_of(package(file, empty, "../web"));

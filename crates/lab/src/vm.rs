@@ -13,6 +13,7 @@ use crate::image::{BaseImage, Format, ImageError};
 use crate::limits::Limits;
 use crate::machine::{self, Access, Boot, Disk, Event, Hardware, Machine, MachineError, Shutdown};
 use crate::observer::Observer;
+use crate::packages::{self, PackageError, PackageFile, PackageSet};
 use crate::work::{JobDirectory, WorkArea, WorkError};
 
 /// The guest needs so much longer than the limit it was given, at most, to say so.
@@ -130,19 +131,13 @@ impl Misstep {
     }
 }
 
-/// A disk of packages for the guest.
-#[derive(Debug, Clone)]
-pub(crate) struct PackageDisk {
-    pub(crate) file: PathBuf,
-}
-
 /// What boots: a copy-on-write copy of an image in a directory of its own.
 #[derive(Debug)]
 pub struct Vm {
     machine: Option<Machine>,
     overlay: PathBuf,
     base: BaseImage,
-    packages: Option<PackageDisk>,
+    packages: Option<PathBuf>,
     accelerator: Accelerator,
     limits: Limits,
     observer: Arc<dyn Observer>,
@@ -187,14 +182,14 @@ impl Vm {
         })
     }
 
-    /// Attaches a disk of packages; takes effect at the next boot.
-    pub(crate) fn attach(&mut self, packages: PackageDisk) {
-        self.packages = Some(packages);
-    }
-
-    /// The job's directory.
-    pub(crate) fn job(&self) -> &JobDirectory {
-        &self.job
+    /// Verifies packages and puts them on a disk that the guest sees from its next boot on.
+    pub fn attach(
+        &mut self,
+        patches: &[PackageFile],
+        previous: &[PackageFile],
+    ) -> Result<(), PackageError> {
+        self.packages = Some(packages::disk(&self.job, patches, previous)?);
+        Ok(())
     }
 
     /// How the guest's code is run.
@@ -231,7 +226,7 @@ impl Vm {
         }];
         if let Some(packages) = &self.packages {
             disks.push(Disk {
-                file: &packages.file,
+                file: packages,
                 format: Format::Raw,
                 backing: None,
                 access: Access::Read,
@@ -263,7 +258,7 @@ impl Vm {
     }
 
     /// Waits until systemd has nothing left to start.
-    pub(crate) fn settle(&mut self, limit: Duration) -> Result<Settled, VmError> {
+    pub fn settle(&mut self, limit: Duration) -> Result<Settled, VmError> {
         let seconds = limit.as_secs();
         match self.ask("settle", &Request::Settle { seconds }, limit + GRACE)? {
             Message::Settled(settled) if is_up(&settled.state) => Ok(settled),
@@ -285,8 +280,15 @@ impl Vm {
         }
     }
 
-    /// Installs packages from the attached disk.
-    pub(crate) fn install(&mut self, request: InstallRequest) -> Result<Installed, VmError> {
+    /// Installs attached packages and removes others, in one transaction. That apt failed or hung
+    /// is no error: it is in the answer.
+    pub fn install(&mut self, set: PackageSet, remove: Vec<String>) -> Result<Installed, VmError> {
+        let request = InstallRequest {
+            directory: set.directory().to_owned(),
+            remove,
+            downgrades: set.downgrades(),
+            seconds: self.limits.install.as_secs(),
+        };
         let limit = self.limits.install + GRACE;
         match self.ask("install", &Request::Install(request), limit)? {
             Message::Installed(installed) => Ok(installed),

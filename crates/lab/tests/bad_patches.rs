@@ -16,7 +16,7 @@ fn world(name: &str) -> World {
 /// The reasons against a patch of one package that is made on the spot.
 fn rejected(world: &World, deb: &Deb) -> Vec<Reason> {
     let package = deb.build(&world.place);
-    let proof = world.prove(&[package], &[], &[]).unwrap();
+    let proof = world.prove(&[package], &[], &[]).expect("the image is fit");
     world.assert_clean();
     let reasons: Vec<Reason> = proof.verdict.reasons().cloned().collect();
     assert!(!reasons.is_empty(), "it passed");

@@ -11,6 +11,8 @@
 
 mod picture;
 
+pub use picture::read as read_picture;
+
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -21,7 +23,7 @@ use domain::proof::{
     Claim, Evidence, Expectation, Impact, Installation, Patched, Picture, Reason, Verdict, WayBack,
     WayBackEvidence, judge,
 };
-use guest::{Downgrades, InstallRequest, Installed, PictureRequest};
+use guest::{Installed, PictureRequest};
 use serde::{Deserialize, Serialize};
 
 use crate::accelerator::Accelerator;
@@ -29,7 +31,7 @@ use crate::evidence::{EvidenceItem, EvidenceStore};
 use crate::image::BaseImage;
 use crate::limits::Limits;
 use crate::observer::{Observer, Stage};
-use crate::packages::{self, PackageError, PackageFile};
+use crate::packages::{PackageError, PackageFile, PackageSet};
 use crate::profile::Profile;
 use crate::vm::{Booted, Misstep, Vm, VmError};
 use crate::work::WorkArea;
@@ -203,8 +205,7 @@ struct Course<'a> {
 impl Course<'_> {
     /// From the verified packages to the last picture that there is.
     fn run(&mut self, vm: &mut Vm) -> Result<(), ProveError> {
-        let disk = packages::disk(vm.job(), self.job.patches, self.job.previous)?;
-        vm.attach(disk);
+        vm.attach(self.job.patches, self.job.previous)?;
         self.clock.enter(Stage::Boot);
         let booted = vm.boot();
         fit(Stage::Boot, booted, vm)?;
@@ -226,7 +227,7 @@ impl Course<'_> {
 
     fn patched(&mut self, vm: &mut Vm) -> Result<(), Stop> {
         self.clock.enter(Stage::Install);
-        let installed = vm.install(self.install_request());
+        let installed = vm.install(PackageSet::Patches, Vec::new());
         let installed = self.held(Stage::Install, installed, vm)?;
         self.keep("installation", installed.output.as_bytes())?;
         let since = installed.began;
@@ -259,13 +260,7 @@ impl Course<'_> {
             return Ok(());
         }
         self.clock.enter(Stage::WayBack);
-        let request = InstallRequest {
-            directory: packages::PREVIOUS.to_owned(),
-            remove: self.brought(),
-            downgrades: Downgrades::Allowed,
-            seconds: self.job.limits.install.as_secs(),
-        };
-        let back = vm.install(request).and_then(|installed| {
+        let back = vm.install(PackageSet::Previous, self.brought()).and_then(|installed| {
             if installed.exit != Some(0) {
                 return Ok(Err(tail(&installed.output)));
             }
@@ -325,15 +320,6 @@ impl Course<'_> {
             probes: self.job.profile.probes().to_vec(),
             packages: self.keys.clone(),
             touched_since,
-        }
-    }
-
-    fn install_request(&self) -> InstallRequest {
-        InstallRequest {
-            directory: packages::PATCHES.to_owned(),
-            remove: Vec::new(),
-            downgrades: Downgrades::Refused,
-            seconds: self.job.limits.install.as_secs(),
         }
     }
 

@@ -12,8 +12,8 @@ use domain::proof::{
 use guest::{RawPicture, Special};
 use serde::Deserialize;
 
-/// Reads a guest's picture.
-pub(super) fn read(raw: &RawPicture) -> Picture {
+/// Reads a guest's picture: [`crate::Vm::picture`] gives one.
+pub fn read(raw: &RawPicture) -> Picture {
     let listing = inspect::packages::dpkg::parse_status(raw.dpkg_status.as_bytes());
     let mut problems = raw.problems.clone();
     problems.extend(listing.problems);

@@ -3,6 +3,7 @@
 #![allow(dead_code, unreachable_pub, reason = "each test file uses its part")]
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
+use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -157,7 +158,7 @@ impl Deb {
     }
 
     pub fn field(mut self, name: &str, value: &str) -> Self {
-        self.fields += &format!("{name}: {value}\n");
+        writeln!(self.fields, "{name}: {value}").unwrap();
         self
     }
 
