@@ -19,18 +19,18 @@ fn altered(image: &BaseImage, place: &Path, commands: &[String]) -> BaseImage {
     let raw = place.join("altered.raw");
     run(Command::new("qemu-img").args(["convert", "-O", "raw"]).arg(image.path()).arg(&raw));
     let script = place.join("debugfs.commands");
-    fs::write(&script, commands.join("\n")).unwrap();
+    fs::write(&script, commands.join("\n")).expect("the target directory is writable");
     run(Command::new("/sbin/debugfs")
         .arg("-w")
         .arg("-f")
         .arg(&script)
         .arg(format!("{}?offset={ROOT_OFFSET}", raw.display())));
-    BaseImage::open(&raw).unwrap()
+    BaseImage::open(&raw).expect("qemu-img wrote it")
 }
 
 fn file(place: &Path, name: &str, content: &str) -> PathBuf {
     let path = place.join(name);
-    fs::write(&path, content).unwrap();
+    fs::write(&path, content).expect("the target directory is writable");
     path
 }
 

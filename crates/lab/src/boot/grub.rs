@@ -100,6 +100,18 @@ submenu 'Advanced options' {
         assert_eq!(default_entry(two).unwrap().linux, "/b");
     }
 
+    proptest::proptest! {
+        /// The configuration comes from an image.
+        #[test]
+        fn no_configuration_is_too_strange(
+            lines in proptest::collection::vec("(set default=\\PC{0,4}|submenu x|menuentry x|linux /a \\PC{0,9}|initrd /b|[}])", 0..40)
+        ) {
+            if let Some(entry) = default_entry(&lines.join("\n")) {
+                proptest::prop_assert_eq!(entry.linux, "/a");
+            }
+        }
+    }
+
     #[test]
     fn an_empty_configuration_has_no_entry() {
         assert_eq!(default_entry(""), None);

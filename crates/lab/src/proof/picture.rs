@@ -276,6 +276,24 @@ mod tests {
         assert_eq!(units["a.service"].activated_ms, 1500);
     }
 
+    proptest::proptest! {
+        /// A guest may say anything in any field.
+        #[test]
+        fn whatever_a_guest_says_is_read(text in "(\\PC|[\\n=: 0-9A-F{}\"]){0,200}") {
+            let sockets = ["tcp", "udp6"].map(|name| (name.to_owned(), text.clone()));
+            let picture = read(&RawPicture {
+                dpkg_status: text.clone(),
+                units: text.clone(),
+                manager: text.clone(),
+                sockets: sockets.into(),
+                journal_errors: text.clone(),
+                unit_journal: text.clone(),
+                ..RawPicture::default()
+            });
+            proptest::prop_assert!(!picture.problems.is_empty());
+        }
+    }
+
     #[test]
     fn a_picture_without_packages_is_no_good_picture() {
         let picture = read(&RawPicture::default());
