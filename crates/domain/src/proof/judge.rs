@@ -110,7 +110,6 @@ impl Evidence<'_> {
 pub fn judge(evidence: &Evidence<'_>) -> (Verdict, Impact) {
     let mut reasons = Reasons { found: evidence.lost.clone() };
     installation(evidence, &mut reasons);
-    unseen(evidence, &mut reasons);
     for after in evidence.after.iter().chain(&evidence.after_reboot) {
         packages(evidence, after, &mut reasons);
         opened(evidence.before, after, &mut reasons);
@@ -125,6 +124,7 @@ pub fn judge(evidence: &Evidence<'_>) -> (Verdict, Impact) {
     if let Some(rebooted) = evidence.after_reboot {
         running(evidence, rebooted, &mut reasons);
     }
+    unseen(evidence, &mut reasons);
     let (security, adaptability) =
         reasons.found.into_iter().partition(|reason| reason.side() == Side::Security);
     let verdict = Verdict { security, adaptability, way_back: way_back(evidence) };
@@ -161,7 +161,7 @@ fn unseen(evidence: &Evidence<'_>, reasons: &mut Reasons) {
         ("after", evidence.after),
         ("after-reboot", evidence.after_reboot),
     ];
-    // A picture that a reason already accounts for needs no second one.
+    // A proof that is lost goes no further, and needs no second reason for that.
     let accounted = !reasons.found.is_empty();
     for (stage, picture) in stages {
         let mut add = |what: &str| {
