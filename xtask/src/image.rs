@@ -125,10 +125,23 @@ pub(crate) fn make(arguments: &Arguments) -> Result<()> {
         remove(&place)?;
         fs::create_dir_all(&place)?;
         let made = Building { arguments, place: &place, images: &images }.build()?;
+        forget(&images, &name)?;
         fs::rename(made, &image)?;
         remove(&place)?;
     }
     println!("{}", image.display());
+    Ok(())
+}
+
+/// Removes images of the same name that an older recipe made.
+fn forget(images: &Path, name: &str) -> Result<()> {
+    for entry in fs::read_dir(images)? {
+        let entry = entry?;
+        let file = entry.file_name().to_string_lossy().into_owned();
+        if file.starts_with(&format!("{name}-")) && file.ends_with(".qcow2") {
+            fs::remove_file(entry.path())?;
+        }
+    }
     Ok(())
 }
 

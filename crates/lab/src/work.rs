@@ -9,6 +9,8 @@ use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use rustix::fs::{FlockOperation, flock};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
@@ -47,7 +49,7 @@ impl WorkError {
 pub struct Leftovers {
     /// Job directories that were removed.
     pub directories: usize,
-    /// Virtual machines that were still running and were ended.
+    /// Virtual machines that had not ended with their process, or not yet, and were ended.
     pub machines: usize,
 }
 
@@ -109,6 +111,9 @@ impl WorkArea {
 }
 
 const LOCK_SUFFIX: &str = ".lock";
+/// How long a process that was killed may take to go.
+const GOING: Duration = Duration::from_secs(5);
+
 const PROCESS_NOTE: &str = "qemu.pid";
 
 /// The directory of one job; removed with everything in it when dropped.
@@ -154,16 +159,28 @@ fn end_escaped(directory: &Path) -> bool {
     let Some(pid) = pid.parse().ok().and_then(Pid::from_raw) else { return false };
     // The descriptor keeps the process id from being given to another between look and signal.
     let Ok(process) = pidfd_open(pid, PidfdFlags::empty()) else { return false };
-    let same = start_time(pid.as_raw_nonzero().get().cast_unsigned())
-        .is_some_and(|found| found.to_string() == started);
-    same && pidfd_send_signal(process, Signal::KILL).is_ok()
+    let number = pid.as_raw_nonzero().get().cast_unsigned();
+    let lives = || start_time(number).is_some_and(|found| found.to_string() == started);
+    if !lives() || pidfd_send_signal(process, Signal::KILL).is_err() {
+        return false;
+    }
+    // The kernel takes a moment to give back a machine's memory.
+    let deadline = Instant::now() + GOING;
+    while lives() && Instant::now() < deadline {
+        thread::sleep(Duration::from_millis(10));
+    }
+    true
 }
 
-/// When a process started, in clock ticks since boot: field 22 of `proc_pid_stat(5)`.
+/// When a process started, in clock ticks since boot: field 22 of `proc_pid_stat(5)`. `None` of
+/// one that is gone and only waits to be reaped.
 fn start_time(pid: u32) -> Option<u64> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     // The command's name may hold anything, and ends with the last parenthesis.
-    stat.rsplit_once(") ")?.1.split(' ').nth(19)?.parse().ok()
+    let mut fields = stat.rsplit_once(") ")?.1.split(' ');
+    let state = fields.next()?;
+    (!matches!(state, "Z" | "X")).then_some(())?;
+    fields.nth(18)?.parse().ok()
 }
 
 fn io_error(path: &Path, error: io::Error) -> WorkError {
