@@ -27,6 +27,7 @@ use guest::{Installed, PictureRequest};
 use serde::{Deserialize, Serialize};
 
 use crate::accelerator::Accelerator;
+use crate::boot::BootError;
 use crate::evidence::{EvidenceItem, EvidenceStore};
 use crate::image::BaseImage;
 use crate::limits::Limits;
@@ -343,12 +344,19 @@ impl Course<'_> {
                 return Err(Stop::Lost);
             }
             Err(VmError::Guest(misstep)) => misstep.to_string(),
-            Err(VmError::Boot(error)) => error.to_string(),
+            Err(VmError::Boot(error)) if self.is_guests_fault(&error) => error.to_string(),
             Err(other) => return Err(Stop::Lab(ProveError::Vm(other))),
         };
         let console = vm.serial_tail();
         self.found.lost.push(Reason::Lost { stage: stage.to_string(), what, console });
         Err(Stop::Lost)
+    }
+
+    /// Whether a guest can have brought it about that its copy no longer boots. That a file of
+    /// this machine is gone, it can not.
+    fn is_guests_fault(&self, error: &BootError) -> bool {
+        let host = matches!(error, BootError::Io { .. });
+        !host && BaseImage::open(self.job.image.path()).is_ok()
     }
 
     /// Whether a reason is found already, other than that the restart is still to come.
