@@ -20,7 +20,7 @@ use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, channel, sync_channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -38,6 +38,9 @@ use crate::work::JobDirectory;
 
 /// QEMU opens its sockets within a second; a busy machine gets more.
 const SOCKETS_LIMIT: Duration = Duration::from_secs(30);
+
+/// A guest that speaks without end waits for us, and fills no memory.
+const WAITING_EVENTS: usize = 1;
 
 /// A picture of a large system is a few MiB.
 const MAX_MESSAGE: u64 = 64 << 20;
@@ -143,7 +146,7 @@ impl Machine {
             // Of the machine before a reboot.
             let _ = std::fs::remove_file(job.path().join(socket));
         }
-        let (sender, events) = channel();
+        let (sender, events) = sync_channel(WAITING_EVENTS);
         let child = keep(hardware.command(job.path()), sender.clone())?;
         let process = child.process;
         let note_failed = |error| MachineError::Io { path: job.path().to_owned(), error };
@@ -183,6 +186,10 @@ impl Machine {
             return Some(Event::Ended(status));
         }
         let left = deadline.saturating_duration_since(Instant::now());
+        // Also where there always is one: a guest that speaks without end gets no more time.
+        if left.is_zero() {
+            return None;
+        }
         match self.events.recv_timeout(left) {
             Ok(Event::Ended(status)) => {
                 self.ended = Some(status);
@@ -256,7 +263,7 @@ struct Kept {
 }
 
 /// Starts a process from a thread that lives as long as the process does.
-fn keep(mut command: Command, sender: Sender<Event>) -> Result<Kept, MachineError> {
+fn keep(mut command: Command, sender: SyncSender<Event>) -> Result<Kept, MachineError> {
     let (started, starting) = channel();
     thread::spawn(move || {
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -291,7 +298,7 @@ fn bound(process: Pid, disk_bytes: u64) -> io::Result<()> {
 }
 
 /// Reads the guest's messages for as long as there are any.
-fn hear(stream: UnixStream, sender: &Sender<Event>) {
+fn hear(stream: UnixStream, sender: &SyncSender<Event>) {
     let mut reader = BufReader::new(stream);
     loop {
         let mut line = Vec::new();

@@ -2,7 +2,7 @@
 
 use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
 use std::os::unix::net::UnixStream;
-use std::sync::mpsc::Sender;
+use std::sync::mpsc::SyncSender;
 use std::thread;
 
 use serde::Deserialize;
@@ -27,7 +27,7 @@ struct Details {
 }
 
 /// Leaves negotiation and passes on what concerns us, for as long as QEMU runs.
-pub(super) fn listen(mut stream: UnixStream, sender: Sender<Event>) -> io::Result<()> {
+pub(super) fn listen(mut stream: UnixStream, sender: SyncSender<Event>) -> io::Result<()> {
     stream.write_all(b"{\"execute\":\"qmp_capabilities\"}\n")?;
     thread::spawn(move || {
         let mut reader = BufReader::new(stream);
