@@ -136,10 +136,11 @@ pub(crate) fn make(arguments: &Arguments) -> Result<()> {
 /// Removes images of the same name that an older recipe made.
 fn forget(images: &Path, name: &str) -> Result<()> {
     for entry in fs::read_dir(images)? {
-        let entry = entry?;
-        let file = entry.file_name().to_string_lossy().into_owned();
-        if file.starts_with(&format!("{name}-")) && file.ends_with(".qcow2") {
-            fs::remove_file(entry.path())?;
+        let path = entry?.path();
+        let stem = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        let is_image = path.extension().is_some_and(|extension| extension == "qcow2");
+        if is_image && stem.starts_with(&format!("{name}-")) {
+            fs::remove_file(path)?;
         }
     }
     Ok(())

@@ -124,7 +124,8 @@ impl World {
 
 /// Processes that work in a directory below this one.
 pub fn machines_in(place: &Path) -> Vec<u32> {
-    let place = place.canonicalize().unwrap();
+    // The process that is looked for may be making it just now.
+    let Ok(place) = place.canonicalize() else { return Vec::new() };
     let mut found = Vec::new();
     for entry in fs::read_dir("/proc").unwrap().flatten() {
         let Ok(pid) = entry.file_name().to_string_lossy().parse::<u32>() else { continue };
