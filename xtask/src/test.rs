@@ -1,8 +1,16 @@
 //! `cargo xtask test` and `cargo xtask lint`.
 
-use anyhow::Result;
+use std::fs;
 
-use crate::system::{ensure_packages, has, run};
+use anyhow::{Context as _, Result};
+
+use crate::system::{ensure_packages, ensure_schemathesis, has, root, run};
+
+/// The provider that a test signs in at, with the library that it locks.
+const PROVIDER: &str = "crates/server/tests/oidc-provider";
+
+/// Where it is installed, beside what else is built.
+const INSTALLED: &str = "target/oidc-provider";
 
 /// Options of `cargo xtask test`.
 #[derive(clap::Args)]
@@ -15,12 +23,39 @@ pub(crate) struct Arguments {
 /// Installs the peers that the tests compare us with, then runs the tests.
 pub(crate) fn run_tests(given: &Arguments) -> Result<()> {
     ensure_packages()?;
+    ensure_schemathesis();
+    ensure_provider()?;
     let mut arguments = vec!["test", "--locked"];
     if given.cargo.is_empty() {
         arguments.push("--workspace");
     }
     arguments.extend(given.cargo.iter().map(String::as_str));
     run("cargo", &arguments)
+}
+
+/// Installs a certified OpenID Connect provider by its lock file, where npm is there; the test that signs in
+/// there says that it was skipped where it is not.
+fn ensure_provider() -> Result<()> {
+    if !has("npm", &["--version"]) {
+        eprintln!("warning: npm is not there; nobody signs in at a certified provider");
+        return Ok(());
+    }
+    let (from, to) = (root().join(PROVIDER), root().join(INSTALLED));
+    let locked = |directory: &std::path::Path| fs::read(directory.join("package-lock.json"));
+    let is_installed = to.join("node_modules").is_dir() && locked(&from)? == locked(&to)?;
+    fs::create_dir_all(&to).with_context(|| format!("cannot make `{INSTALLED}`"))?;
+    for file in ["package.json", "package-lock.json", "provider.js"] {
+        fs::copy(from.join(file), to.join(file))
+            .with_context(|| format!("cannot copy `{file}`"))?;
+    }
+    if is_installed {
+        return Ok(());
+    }
+    let install = ["ci", "--prefix", INSTALLED, "--no-audit", "--no-fund", "--ignore-scripts"];
+    if let Err(error) = run("npm", &install) {
+        eprintln!("warning: {error:#}; nobody signs in at a certified provider");
+    }
+    Ok(())
 }
 
 /// Format, clippy and dependency policy.

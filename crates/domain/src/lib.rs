@@ -24,6 +24,7 @@ pub mod cloud;
 pub mod deb822;
 pub mod files;
 pub mod fleet;
+pub mod image;
 pub mod inventory;
 pub mod matching;
 pub mod priority;

@@ -123,6 +123,14 @@ pub(crate) fn push_entry(bundle: &mut Vec<u8>, entry: &[u8]) {
     bundle.extend(entry);
 }
 
+/// The files of a log of `size` entries that one of `since` entries has not, or not as full ones.
+pub(crate) fn files_since(since: u64, size: u64) -> impl Iterator<Item = Tile> {
+    Row::all(size).flat_map(move |row| {
+        let full = row.items(since) / WIDTH;
+        (full..row.items(size).div_ceil(WIDTH)).filter_map(move |index| row.tile(index, size))
+    })
+}
+
 /// The entries of a bundle. `None` stands for bytes that are no entry, and is the last item.
 pub(crate) fn entries(mut bundle: &[u8]) -> impl Iterator<Item = Option<&[u8]>> {
     std::iter::from_fn(move || {
@@ -177,6 +185,26 @@ mod tests {
         assert_eq!(Row::Hashes(1).partial(256).map(|tile| tile.width), Some(1));
         assert_eq!(Row::Hashes(0).partial(256), None);
         assert_eq!(Row::all(0).count(), 0);
+    }
+
+    #[test]
+    fn a_log_that_grew_has_its_full_tiles_already() {
+        let paths =
+            |since, size| files_since(since, size).map(|tile| tile.to_string()).collect::<Vec<_>>();
+
+        assert_eq!(paths(0, 3), ["tile/entries/000.p/3", "tile/0/000.p/3"]);
+        assert_eq!(
+            paths(300, 600),
+            [
+                "tile/entries/001",
+                "tile/entries/002.p/88",
+                "tile/0/001",
+                "tile/0/002.p/88",
+                "tile/1/000.p/2",
+            ]
+        );
+        assert_eq!(paths(512, 512), ["tile/1/000.p/2"]);
+        assert_eq!(files_since(0, 70_000).count(), 274 + 274 + 2 + 1);
     }
 
     #[test]

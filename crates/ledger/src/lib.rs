@@ -21,6 +21,8 @@
 //!   not continue the one published before.
 //! - [`SignedCheckpoint`] becomes a [`TrustedCheckpoint`] only by a [`Policy`]: the log's keys and,
 //!   where asked for, a quorum of witnesses.
+//! - [`mirror`] copies a log and lets the copy grow with it, for whoever does not want to take anybody's
+//!   word later.
 //! - [`witness`] cosigns what continues all it saw, [`Tree`] reads entries and proofs, [`Receipt`]
 //!   proves one entry offline, [`verify`] proves everything.
 //!
@@ -64,6 +66,7 @@
 //! # }
 //! ```
 
+pub mod attestation;
 mod checkpoint;
 #[cfg(feature = "cli")]
 pub mod cli;
@@ -72,6 +75,8 @@ mod hash;
 mod keys;
 mod layout;
 mod log;
+pub mod mirror;
+mod payloads;
 mod policy;
 mod receipt;
 mod storage;
@@ -84,6 +89,8 @@ pub use envelope::{Commitment, Envelope};
 pub use hash::Hash;
 pub use keys::{KeyKind, Signer, VerifierKey};
 pub use log::{Log, keep_answers};
+pub use mirror::Mirror;
+pub use payloads::PayloadDirectory;
 pub use policy::Policy;
 pub use receipt::Receipt;
 pub use storage::{Directory, DirectoryLock, ReadStorage, Storage};
@@ -96,6 +103,7 @@ pub mod errors {
     pub use crate::hash::NotAHash;
     pub use crate::keys::KeyError;
     pub use crate::log::LogError;
+    pub use crate::mirror::MirrorError;
     pub use crate::policy::{PolicyError, PolicyProblem, Shortfall};
     pub use crate::receipt::ReceiptError;
     pub use crate::storage::StorageError;

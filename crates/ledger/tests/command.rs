@@ -16,9 +16,18 @@ use serde_json::Value;
 use world::{Memory, entries, event, key, open, payload};
 
 fn verify(arguments: &[&str]) -> Output {
+    verify_with(arguments, None)
+}
+
+fn verify_with(arguments: &[&str], token: Option<&str>) -> Output {
     let vkey = key().verifier().to_string();
     let program = env!("CARGO_BIN_EXE_patchwright-verify");
-    Command::new(program).args(arguments).args(["--key", &vkey]).output().unwrap()
+    let mut command = Command::new(program);
+    command.args(arguments).args(["--key", &vkey]).env_remove("PATCHWRIGHT_TOKEN");
+    if let Some(token) = token {
+        command.env("PATCHWRIGHT_TOKEN", token);
+    }
+    command.output().unwrap()
 }
 
 fn succeeds(arguments: &[&str]) -> String {
@@ -192,6 +201,11 @@ fn what_is_not_understood_is_told_apart_from_what_does_not_hold() {
 
 /// Serves files to as many requests as come; ends with the test.
 fn serve(storage: &Memory) -> String {
+    serve_to(storage, None)
+}
+
+/// The same, where only whoever brings the token gets an answer.
+fn serve_to(storage: &Memory, token: Option<&'static str>) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     let files = std::sync::Arc::new(storage.files());
@@ -206,14 +220,19 @@ fn serve(storage: &Memory) -> String {
                         return;
                     }
                     let mut header = request.clone();
+                    let mut may = token.is_none();
                     while header.trim() != "" {
                         header.clear();
                         lines.read_line(&mut header).unwrap();
+                        let brought = header.trim().strip_prefix("authorization: Bearer ");
+                        may = may || brought.is_some() && brought == token;
                     }
                     let path = request.split(' ').nth(1).unwrap().strip_prefix("/audit/").unwrap();
-                    let (status, body) = files
-                        .get(path)
-                        .map_or(("404 Not Found", &[][..]), |bytes| ("200 OK", bytes));
+                    let (status, body) = match files.get(path) {
+                        _ if !may => ("401 Unauthorized", &[][..]),
+                        None => ("404 Not Found", &[][..]),
+                        Some(bytes) => ("200 OK", &bytes[..]),
+                    };
                     let head =
                         format!("HTTP/1.1 {status}\r\nContent-Length: {}\r\n\r\n", body.len());
                     stream.write_all(&[head.as_bytes(), body].concat()).unwrap();
@@ -230,6 +249,10 @@ fn a_log_is_verified_over_http() {
 
     assert!(succeeds(&[&address]).contains("entries     600"));
     assert!(succeeds(&[&address, "--entry", "599"]).contains("entry 599"));
+
+    let address = serve_to(&world::log(3), Some("pwt_secret"));
+    assert!(fails(&[&address], 1).contains("put an API token into PATCHWRIGHT_TOKEN"));
+    assert!(verify_with(&[&address], Some("pwt_secret")).status.success());
 
     let damaged = world::log(600);
     damaged.lose("tile/entries/001");

@@ -6,6 +6,7 @@ mod data;
 mod failure;
 mod fleet_sim;
 mod ledger;
+mod policy;
 mod shell;
 mod text;
 mod up;
@@ -36,8 +37,10 @@ enum Command {
     Agent(agent::AgentArgs),
     /// Make load like that of many agents.
     FleetSim(fleet_sim::FleetSimArgs),
-    /// Verify the record of all that happened.
+    /// Verify the record of all that happened, or take it along.
     Ledger(ledger::LedgerArgs),
+    /// Tell who may do what, and check that it is what was meant.
+    Policy(policy::PolicyArgs),
     /// Keep people from the machine itself, for when nobody can sign in.
     User(user::UserArgs),
     /// Hold somebody else's log to its word.
@@ -58,7 +61,8 @@ fn main() -> ExitCode {
         Command::Up(arguments) => up::run(&arguments),
         Command::Agent(arguments) => Ok(agent::main(&arguments)),
         Command::FleetSim(arguments) => fleet_sim::run(&arguments),
-        Command::Ledger(arguments) => Ok(ledger::run(&arguments, &mut stdout().lock())),
+        Command::Ledger(arguments) => ledger::run(&arguments, &mut stdout().lock()),
+        Command::Policy(arguments) => policy::run(&arguments, &mut anstream::stdout().lock()),
         Command::User(arguments) => user::run(&arguments),
         Command::Witness(arguments) => witness::run(&arguments),
         Command::Version(arguments) => version::run(arguments, stdin().lock(), stdout().lock()),

@@ -13,7 +13,7 @@ use anyhow::{Context as _, Result, anyhow};
 use clap::Args;
 use domain::check::Report;
 use domain::cloud::{CiId, Class, Login, PROVIDER, Role};
-use server::{Agents, App, Fleet, Recorder, RecorderError, Settings, Tls, Witnesses};
+use server::{Agents, App, Fleet, Providers, Recorder, RecorderError, Settings, Tls, Witnesses};
 use store::{
     Actor, CiFilter, Database, Labels, MasterKey, NewCi, PageRequest, Store, StoreError, System,
     Vault,
@@ -22,7 +22,7 @@ use tokio::sync::oneshot;
 
 use crate::check::{self, OfficialSources};
 use crate::data::data_directory;
-use crate::failure::{helped, report};
+use crate::failure::{helped, report, usage};
 use crate::text::plain;
 
 /// Who signs in first.
@@ -79,6 +79,10 @@ pub(crate) struct UpArgs {
     #[arg(long, env = "PATCHWRIGHT_REQUIRE_MFA")]
     require_mfa: bool,
 
+    /// Let people sign in at the OpenID Connect providers of this file (TOML) as well.
+    #[arg(long, value_name = "FILE", env = "PATCHWRIGHT_OIDC")]
+    oidc: Option<PathBuf>,
+
     /// Ask the witnesses of this policy (C2SP tlog-policy, with their addresses) to cosign the ledger.
     #[arg(long, value_name = "FILE")]
     witnesses: Option<PathBuf>,
@@ -126,11 +130,14 @@ pub(crate) fn run(arguments: &UpArgs) -> Result<ExitCode> {
 }
 
 async fn up(arguments: &UpArgs) -> Result<()> {
+    let interruption = interruption()?;
     let data = match &arguments.data {
         Some(data) => std::path::absolute(data).context("cannot find the data directory")?,
         None => data_directory()?,
     };
     let tls = tls(arguments)?;
+    let watched = witness_policy(arguments)?;
+    let providers = providers(arguments)?;
     make_private(&data)?;
     let master = MasterKey::open(&data.join("master.key"), &System).map_err(|error| {
         let help = error.help();
@@ -146,8 +153,9 @@ async fn up(arguments: &UpArgs) -> Result<()> {
     let fleet = Arc::new(Fleet::new(store.clone(), Arc::new(sources)));
     let agents = Agents::open(store.clone(), &master, Arc::clone(&fleet)).await?;
     let agents = Arc::new(agents);
-    let witnesses = witnesses(arguments, &recorder, &store)?;
-    let settings = settings(arguments, &store, &master, witnesses.clone()).await?;
+    let witnesses = watched
+        .map(|policy| Arc::new(Witnesses::new(policy, Arc::clone(&recorder), store.clone())));
+    let settings = settings(arguments, &store, &master, providers, witnesses.clone()).await?;
     let app = App::new(
         store.clone(),
         Arc::clone(&recorder),
@@ -195,7 +203,7 @@ async fn up(arguments: &UpArgs) -> Result<()> {
     if !arguments.no_check {
         tokio::spawn(look_after(store.clone(), Arc::clone(&fleet)));
     }
-    interrupted().await?;
+    interruption.await;
     drop(end);
     if let Ok(outcome) = tokio::time::timeout(GRACE, serving).await {
         outcome?.map_err(listen_failed)?;
@@ -218,6 +226,7 @@ async fn settings(
     arguments: &UpArgs,
     store: &Store,
     master: &Arc<MasterKey>,
+    providers: Providers,
     witnesses: Option<Arc<Witnesses>>,
 ) -> Result<Settings> {
     let key = store.key(master, "factors").await.map_err(store_failed)?;
@@ -228,15 +237,27 @@ async fn settings(
         (None, port) => format!("http://localhost:{port}"),
     };
     let requires_mfa = arguments.require_mfa;
-    Ok(Settings { vault: Vault::new(&key), url, requires_mfa, witnesses })
+    Ok(Settings { vault: Vault::new(&key), url, requires_mfa, providers, witnesses })
 }
 
-/// Who cosigns the ledger, if anybody is to.
-fn witnesses(
-    arguments: &UpArgs,
-    recorder: &Arc<Recorder>,
-    store: &Store,
-) -> Result<Option<Arc<Witnesses>>> {
+/// Where else people may sign in. Read first, as the certificate is.
+fn providers(arguments: &UpArgs) -> Result<Providers> {
+    let Some(file) = &arguments.oidc else { return Ok(Providers::none()) };
+    let providers = Providers::read(file).map_err(|error| {
+        let help = error.help();
+        helped(error, help)
+    })?;
+    if arguments.url.is_none() && arguments.listen.port() == 0 {
+        return Err(usage(
+            "providers must know where to send people back to",
+            "give the console's address with --url, or a port to listen at",
+        ));
+    }
+    Ok(providers)
+}
+
+/// Who cosigns the ledger, if anybody is to. Read first, as the certificate is.
+fn witness_policy(arguments: &UpArgs) -> Result<Option<ledger::Policy>> {
     let Some(file) = &arguments.witnesses else { return Ok(None) };
     let unusable = || format!("cannot use the witnesses' policy `{}`", file.display());
     let bytes = fs::read(file).with_context(unusable)?;
@@ -248,7 +269,7 @@ fn witnesses(
         let error = anyhow!("no witness in it has an address").context(unusable());
         return Err(helped(error, "write `witness NAME VKEY https://ADDRESS`"));
     }
-    Ok(Some(Arc::new(Witnesses::new(policy, Arc::clone(recorder), store.clone()))))
+    Ok(Some(policy))
 }
 
 /// The certificate to listen with, if any. Read first: nothing is made where it is no good.
@@ -486,13 +507,19 @@ fn is_virtual() -> bool {
     })
 }
 
-pub(crate) async fn interrupted() -> Result<()> {
+/// Somebody asks for the end. From this call on: a signal that comes before it is waited for counts
+/// too, where the system would otherwise end the process at once.
+pub(crate) fn interruption() -> Result<impl Future<Output = ()>> {
     use tokio::signal::unix::{SignalKind, signal};
-    let mut terminated = signal(SignalKind::terminate()).context("cannot wait for signals")?;
-    tokio::select! {
-        outcome = tokio::signal::ctrl_c() => outcome.context("cannot wait for signals"),
-        _ = terminated.recv() => Ok(()),
-    }
+    let listen = |kind| signal(kind).context("cannot wait for signals");
+    let mut interrupted = listen(SignalKind::interrupt())?;
+    let mut terminated = listen(SignalKind::terminate())?;
+    Ok(async move {
+        tokio::select! {
+            _ = interrupted.recv() => {}
+            _ = terminated.recv() => {}
+        }
+    })
 }
 
 pub(crate) fn store_failed(error: StoreError) -> anyhow::Error {

@@ -14,10 +14,9 @@ use ledger::witness::Witness;
 use ledger::{KeyKind, Policy, Signer, VerifierKey};
 use server::{Tls, WitnessMemory, serve_witness, witness_router};
 use store::System;
-use tokio::sync::oneshot;
 
 use crate::failure::helped;
-use crate::up::interrupted;
+use crate::up::interruption;
 
 /// Where a witness keeps its key, and what it cosigned.
 const KEY: &str = "witness.key";
@@ -142,26 +141,19 @@ fn serve(data: &Path, listen: SocketAddr, logs: &[String], tls: Option<Tls>) -> 
         .build()
         .context("cannot start threads")?;
     runtime.block_on(async {
-        let (end, ended) = oneshot::channel::<()>();
+        let interruption = interruption()?;
         let ready = |address: SocketAddr| {
-            println!("Witness {}\n\n  address  {scheme}://{address}", key.name());
-            println!("  key      {key}\n  watches  {}", names.join(", "));
+            let (name, watched) = (key.name(), names.join(", "));
+            let told = format!("Witness {name}\n\n  watches  {watched}\n  key      {key}\n");
+            // Whoever reads this may stop before its end; it serves all the same.
+            let _ = writeln!(std::io::stdout(), "{told}  address  {scheme}://{address}");
         };
-        let serving = tokio::spawn(async move {
-            interrupted().await?;
-            drop(end);
-            anyhow::Ok(())
-        });
-        serve_witness(router, listen, tls, ready, async {
-            // A dropped sender ends it as well.
-            let _ = ended.await;
+        serve_witness(router, listen, tls, ready, interruption).await.map_err(|error| {
+            match error.help() {
+                Some(help) => helped(error, help),
+                None => anyhow!(error),
+            }
         })
-        .await
-        .map_err(|error| match error.help() {
-            Some(help) => helped(error, help),
-            None => anyhow!(error),
-        })?;
-        serving.await?
     })?;
     Ok(ExitCode::SUCCESS)
 }

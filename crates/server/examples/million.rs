@@ -78,6 +78,7 @@ async fn main() -> Result<(), Failure> {
             vault,
             url: "http://localhost".to_owned(),
             requires_mfa: false,
+            providers: server::Providers::none(),
             witnesses: None,
         },
     )?;

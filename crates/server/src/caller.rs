@@ -62,14 +62,19 @@ fn bearer(headers: &HeaderMap) -> Option<Secret> {
 }
 
 fn cookie(headers: &HeaderMap) -> Option<Secret> {
+    cookie_named(headers, COOKIE).map(Secret::presented)
+}
+
+/// What a browser keeps under a name.
+pub(crate) fn cookie_named<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     headers
         .get_all(header::COOKIE)
         .iter()
         .filter_map(|value| value.to_str().ok())
         .flat_map(|value| value.split(';'))
         .filter_map(|pair| pair.trim().split_once('='))
-        .find(|(name, _)| *name == COOKIE)
-        .map(|(_, secret)| Secret::presented(secret))
+        .find(|(found, _)| *found == name)
+        .map(|(_, secret)| secret)
 }
 
 /// A cookie comes along whoever made the browser ask: what alters something must come from our own

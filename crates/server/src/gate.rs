@@ -3,15 +3,17 @@
 //! [`Gate::pass`], mostly through [`By`], is the only way from a [`Caller`] to an [`Actor`], and
 //! every verb of the store wants an actor: a handler that forgets to ask cannot do anything.
 
+use std::fs;
+use std::path::Path;
 use std::str::FromStr as _;
 
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use cedar_policy::{
-    Authorizer, Context, Decision, Entities, Entity, EntityId, EntityTypeName, EntityUid,
+    Authorizer, Context, Decision, Entities, Entity, EntityId, EntityTypeName, EntityUid, PolicyId,
     PolicySet, Request, RestrictedExpression, Schema, ValidationMode, Validator,
 };
-use domain::cloud::words;
+use domain::cloud::{Access, Role, words};
 use store::{Actor, Identity};
 
 use crate::App;
@@ -82,6 +84,13 @@ words! {
     }
 }
 
+impl Action {
+    /// Whether it alters nothing; the schema puts these into its group `read`.
+    pub fn only_reads(self) -> bool {
+        self.as_str().rsplit_once('.').is_some_and(|(_, verb)| verb == "read")
+    }
+}
+
 /// The policies shipped, by file name.
 const SHIPPED: &[(&str, &str)] = &[
     ("everybody.cedar", include_str!("../policies/everybody.cedar")),
@@ -99,6 +108,15 @@ pub struct Gate {
     policies: PolicySet,
     schema: Schema,
     actions: Entities,
+}
+
+/// What the policies say to a question, and which of them said it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ruling {
+    /// Whether it is permitted.
+    pub is_permitted: bool,
+    /// The policies that decided, in order; none where nothing permits it.
+    pub by: Vec<String>,
 }
 
 /// Somebody who may do the action: `By<{ Action::CiRead as usize }>`. It stands before path and
@@ -143,6 +161,35 @@ impl Gate {
         Self::of(&files)
     }
 
+    /// The policies of a directory: every `.cedar` in it, `mfa.cedar` where it is wanted.
+    ///
+    /// # Errors
+    /// If they cannot be read, do not parse or break the schema.
+    pub fn read(directory: &Path, requires_mfa: bool) -> Result<Self, PolicyError> {
+        let unreadable =
+            |path: &Path, reason: String| PolicyError { file: path.display().to_string(), reason };
+        let mut paths: Vec<_> = fs::read_dir(directory)
+            .and_then(|entries| entries.map(|it| Ok(it?.path())).collect::<Result<_, _>>())
+            .map_err(|error| unreadable(directory, error.to_string()))?;
+        paths.retain(|path| path.extension().is_some_and(|it| it == "cedar"));
+        paths.retain(|path| requires_mfa || path.file_name().is_none_or(|it| it != MFA.0));
+        paths.sort();
+        if paths.is_empty() {
+            return Err(unreadable(directory, "it holds no policies".to_owned()));
+        }
+        let texts = paths
+            .iter()
+            .map(|path| {
+                let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+                fs::read_to_string(path)
+                    .map(|text| (name, text))
+                    .map_err(|error| unreadable(path, error.to_string()))
+            })
+            .collect::<Result<Vec<_>, _>>()?;
+        let files: Vec<_> = texts.iter().map(|(name, text)| (&**name, &**text)).collect();
+        Self::of(&files)
+    }
+
     /// Policies by file name, validated against the schema.
     pub(crate) fn of(files: &[(&str, &str)]) -> Result<Self, PolicyError> {
         let wrong = |file: &str, reason: String| PolicyError { file: file.to_owned(), reason };
@@ -158,7 +205,7 @@ impl Gate {
             for policy in parsed.policies() {
                 let name = policy.annotation("id").unwrap_or(file);
                 policies
-                    .add(policy.new_id(cedar_policy::PolicyId::new(name)))
+                    .add(policy.new_id(PolicyId::new(name)))
                     .map_err(|error| wrong(file, error.to_string()))?;
             }
         }
@@ -195,17 +242,35 @@ impl Gate {
         self.decide(&caller.identity, action).unwrap_or(false)
     }
 
+    /// What the policies say to somebody with a role, who proved so much, and may read or write.
+    pub fn rule(&self, role: Role, access: Access, mfa: bool, action: Action) -> Ruling {
+        let nothing = Ruling { is_permitted: false, by: Vec::new() };
+        self.ask("somebody", role, access, mfa, action).unwrap_or(nothing)
+    }
+
     /// `None` where the question itself is malformed, which permits nothing.
     fn decide(&self, identity: &Identity, action: Action) -> Option<bool> {
         let Identity { actor, access, is_strong, .. } = identity;
         let Actor::Person { role, .. } = actor else { return None };
+        let ruling = self.ask(&actor.id(), *role, *access, *is_strong, action)?;
+        Some(ruling.is_permitted)
+    }
+
+    fn ask(
+        &self,
+        who: &str,
+        role: Role,
+        access: Access,
+        is_strong: bool,
+        action: Action,
+    ) -> Option<Ruling> {
         let uid = |kind: &str, id: &str| {
             Some(EntityUid::from_type_name_and_id(
                 EntityTypeName::from_str(kind).ok()?,
                 EntityId::new(id),
             ))
         };
-        let user = uid("User", &actor.id())?;
+        let user = uid("User", who)?;
         let word = |text: &str| RestrictedExpression::new_string(text.to_owned());
         let attributes = [
             ("role".to_owned(), word(role.as_str())),
@@ -216,7 +281,7 @@ impl Gate {
         let entities = self.actions.clone().add_entities([entity], Some(&self.schema)).ok()?;
         let context = Context::from_pairs([
             ("access".to_owned(), word(access.as_str())),
-            ("mfa".to_owned(), RestrictedExpression::new_bool(*is_strong)),
+            ("mfa".to_owned(), RestrictedExpression::new_bool(is_strong)),
         ])
         .ok()?;
         let request = Request::new(
@@ -228,14 +293,17 @@ impl Gate {
         )
         .ok()?;
         let response = Authorizer::new().is_authorized(&request, &self.policies, &entities);
-        Some(response.decision() == Decision::Allow)
+        let name = |id: &PolicyId| AsRef::<str>::as_ref(id).to_owned();
+        let mut by: Vec<_> = response.diagnostics().reason().map(name).collect();
+        by.sort();
+        Some(Ruling { is_permitted: response.decision() == Decision::Allow, by })
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use domain::cloud::{Access, PROVIDER, Role, UserId};
+    use domain::cloud::{PROVIDER, UserId};
     use std::fmt::Write as _;
 
     fn table(gate: &Gate, access: Access, is_strong: bool) -> String {

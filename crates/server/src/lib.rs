@@ -16,15 +16,18 @@ mod api;
 mod caller;
 mod codes;
 mod console;
+mod expectations;
 mod fleet;
 mod gate;
 mod listen;
+mod oidc;
 mod passkeys;
 mod passwords;
 mod probes;
 mod problem;
 mod record;
 mod recorder;
+mod refusals;
 mod tls;
 mod witness;
 mod witnesses;
@@ -44,9 +47,13 @@ use tower_http::trace::TraceLayer;
 
 pub use agents::{Agents, AgentsError, AuthorityError, serve_agents, serve_proxied_agents};
 pub use caller::Caller;
+pub use expectations::{
+    Case as PolicyCase, Difference, Expectations, ExpectationsError, Outcome, Policies, Situation,
+};
 pub use fleet::{Case, Fleet, Judge};
-pub use gate::{Action, Gate, PolicyError};
+pub use gate::{Action, Gate, PolicyError, Ruling};
 pub use listen::{ListenError, serve};
+pub use oidc::{Providers, ProvidersError};
 pub use problem::Problem;
 pub use recorder::{Recorder, RecorderError};
 pub use tls::{Tls, TlsError};
@@ -56,6 +63,7 @@ pub use witnesses::Witnesses;
 use passkeys::RelyingParty;
 use passwords::Passwords;
 use problem::Kind;
+use refusals::Refusals;
 
 /// Largest body taken.
 const LARGEST_BODY: usize = 2 << 20;
@@ -69,11 +77,15 @@ pub struct Parts {
     store: Store,
     gate: Gate,
     passwords: Passwords,
+    refusals: Refusals,
     recorder: Arc<Recorder>,
     fleet: Arc<Fleet>,
     agents: Arc<Agents>,
     vault: Vault,
     relying_party: RelyingParty,
+    /// The console's address, without a slash at the end.
+    url: String,
+    providers: Providers,
     witnesses: Option<Arc<Witnesses>>,
     /// Changes whenever events were published in the ledger.
     news: watch::Sender<u64>,
@@ -88,6 +100,8 @@ pub struct Settings {
     pub url: String,
     /// Whether the provider's people must prove more than a password.
     pub requires_mfa: bool,
+    /// Where else people may sign in.
+    pub providers: Providers,
     /// Who cosigns the ledger.
     pub witnesses: Option<Arc<Witnesses>>,
 }
@@ -114,7 +128,7 @@ impl App {
     ) -> Result<Self, PolicyError> {
         let mut salt = [0; 16];
         store.environment().fill(&mut salt);
-        let Settings { vault, url, requires_mfa, witnesses } = settings;
+        let Settings { vault, url, requires_mfa, providers, witnesses } = settings;
         let gate = Gate::shipped(requires_mfa)?;
         let relying_party = RelyingParty::of(&url)
             .map_err(|reason| PolicyError::of("--url", &Problem::new(Kind::Invalid, reason)))?;
@@ -125,11 +139,14 @@ impl App {
             store,
             gate,
             passwords,
+            refusals: Refusals::default(),
             recorder,
             fleet,
             agents,
             vault,
             relying_party,
+            url: url.trim_end_matches('/').to_owned(),
+            providers,
             witnesses,
             news,
         })))

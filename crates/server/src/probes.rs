@@ -58,16 +58,21 @@ async fn metrics(State(app): State<App>) -> Result<impl IntoResponse, Problem> {
     );
     if let Some(witnesses) = &app.witnesses {
         let published = *app.recorder.published().borrow();
-        text.push_str(
-            "# HELP patchwright_witness_behind_entries Published entries that a witness has not \
-             cosigned.\n# TYPE patchwright_witness_behind_entries gauge\n",
-        );
+        let (mut behind, mut refusals) = (String::new(), String::new());
         for (name, standing) in witnesses.standing() {
-            let name = name.replace(['\\', '"'], "_");
-            let behind = published.saturating_sub(standing.size);
-            let _ =
-                writeln!(text, "patchwright_witness_behind_entries{{witness=\"{name}\"}} {behind}");
+            let label = format!("{{witness=\"{}\"}}", name.replace(['\\', '"'], "_"));
+            let waiting = published.saturating_sub(standing.size);
+            let _ = writeln!(behind, "patchwright_witness_behind_entries{label} {waiting}");
+            let count = standing.refusals;
+            let _ = writeln!(refusals, "patchwright_witness_refusals_total{label} {count}");
         }
+        let _ = write!(
+            text,
+            "# HELP patchwright_witness_behind_entries Published entries that a witness has not \
+             cosigned.\n# TYPE patchwright_witness_behind_entries gauge\n{behind}\
+             # HELP patchwright_witness_refusals_total How often a witness had seen another \
+             history.\n# TYPE patchwright_witness_refusals_total counter\n{refusals}"
+        );
     }
     let kind = [(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")];
     Ok((StatusCode::OK, kind, text))

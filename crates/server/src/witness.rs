@@ -15,7 +15,6 @@ use axum::routing::{get, post};
 use ledger::errors::StorageError;
 use ledger::witness::{Advance, Memory, Reply, Witness};
 use ledger::{Directory, ReadStorage as _, SignedCheckpoint, Storage as _, VerifierKey};
-use sha2::{Digest as _, Sha256};
 use store::Environment;
 use tower_http::limit::RequestBodyLimitLayer;
 
@@ -59,9 +58,7 @@ impl WitnessMemory {
 
     /// A log's name may hold anything; a file's name is made of its hash.
     fn path(origin: &str) -> String {
-        let hash = Sha256::digest(origin.as_bytes());
-        let name: String = hash.iter().map(|byte| format!("{byte:02x}")).collect();
-        format!("logs/{name}")
+        format!("logs/{}", ledger::Hash::of(origin.as_bytes()).to_hex())
     }
 }
 

@@ -49,6 +49,10 @@ pub(crate) struct Standing {
     pub(crate) at: Option<Timestamp>,
     /// Why it did not cosign what came after.
     pub(crate) problem: Option<String>,
+    /// Whether it is recorded that it has seen another history.
+    is_recorded: bool,
+    /// How often it has said so to this process.
+    pub(crate) refusals: u64,
 }
 
 /// What came of asking.
@@ -104,7 +108,9 @@ impl Witnesses {
                     known = size;
                     pause = FIRST_PAUSE;
                     let at = Some(self.store.environment().now());
-                    self.stands(&name, Standing { size, at, problem: None });
+                    let refusals = self.standing_of(&name).refusals;
+                    let standing = Standing { size, at, refusals, ..Standing::default() };
+                    self.stands(&name, standing);
                     tokio::time::sleep(BREATH).await;
                     // The sender lives as long as the recorder, which this holds.
                     let _ = published.changed().await;
@@ -188,25 +194,34 @@ impl Witnesses {
         }
     }
 
-    /// Told loudly, and recorded once for each reason.
+    /// Told loudly each time, and recorded once: a record makes the log grow, and the next refusal
+    /// differ.
     async fn refused(&self, name: &str, reason: String) {
         tracing::error!(witness = name, reason, "a witness has seen another history of this log");
-        let is_known =
-            self.standing().get(name).and_then(|it| it.problem.clone()) == Some(reason.clone());
-        if !is_known
-            && let Err(error) =
-                self.store.record_witness_refusal(&Actor::System, name, &reason).await
-        {
-            tracing::error!(error = &error as &dyn std::error::Error, "this is not recorded");
+        let mut standing = self.standing_of(name);
+        if !standing.is_recorded {
+            match self.store.record_witness_refusal(&Actor::System, name, &reason).await {
+                Ok(()) => standing.is_recorded = true,
+                Err(error) => {
+                    let error = &error as &dyn std::error::Error;
+                    tracing::error!(error, "this is not recorded; tried again");
+                }
+            }
         }
-        self.note(name, reason);
+        standing.problem = Some(reason);
+        standing.refusals += 1;
+        self.stands(name, standing);
     }
 
     fn note(&self, name: &str, problem: String) {
         tracing::warn!(witness = name, problem, "not cosigned");
-        let mut standing = self.standing().remove(name).unwrap_or_default();
+        let mut standing = self.standing_of(name);
         standing.problem = Some(problem);
         self.stands(name, standing);
+    }
+
+    fn standing_of(&self, name: &str) -> Standing {
+        self.standing().remove(name).unwrap_or_default()
     }
 
     fn stands(&self, name: &str, standing: Standing) {

@@ -49,7 +49,8 @@ async fn nobody_gets_in_without_a_proof() {
         [
             "POST /api/v1/session",
             "POST /api/v1/session/passkey",
-            "POST /api/v1/session/passkey-challenge"
+            "POST /api/v1/session/passkey-challenge",
+            "GET /api/v1/session/providers"
         ]
     );
 
@@ -136,6 +137,7 @@ xxxxxxxx GET /api/v1/groups/{id}
 x--xx--- DELETE /api/v1/groups/{id}
 x--xx--- PATCH /api/v1/groups/{id}
 xxxxxxxx GET /api/v1/ledger
+xxxxxxxx GET /api/v1/ledger/records
 xxxxxxxx GET /api/v1/patches
 xxxxxxxx GET /api/v1/patches/{id}
 xxxxxxxx GET /api/v1/relations
@@ -145,12 +147,14 @@ xxxxxxx- PUT /api/v1/session/codes
 xxxxxxx- POST /api/v1/session/codes
 xxxxxxx- DELETE /api/v1/session/codes
 xxxxxxxx GET /api/v1/session/factors
+xxxxxxx- DELETE /api/v1/session/identities/{id}
 xxxxxxxx POST /api/v1/session/passkey
 xxxxxxxx POST /api/v1/session/passkey-challenge
 xxxxxxx- POST /api/v1/session/passkey-registration
 xxxxxxx- POST /api/v1/session/passkeys
 xxxxxxx- DELETE /api/v1/session/passkeys/{id}
 xxxxxxx- PUT /api/v1/session/password
+xxxxxxxx GET /api/v1/session/providers
 xxxxxxxx GET /api/v1/status
 xxxxxxxx GET /api/v1/tenants
 ---x---- POST /api/v1/tenants

@@ -2,7 +2,9 @@
 
 use std::fmt;
 
-use domain::cloud::{Access, EventKind, Name, Role, SessionId, TenantId, TokenId, UserId};
+use domain::cloud::{
+    Access, EventKind, Name, PROVIDER, Role, SessionId, TenantId, TokenId, UserId,
+};
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -154,9 +156,22 @@ pub(crate) async fn open_session(
         by: Actor::Person { user: user.id, tenant: user.tenant, role: user.role },
         object: id.to_string(),
         version: 1,
-        payload: json!({ "login": user.login, "proof": factors::word(proof) }),
+        payload: factors::told(user, proof),
     });
     Ok((id, secret))
+}
+
+/// Records that whoever tried to sign in was not let in.
+pub(crate) fn refuse_session(tx: &mut Tx<'_>, user: Option<&User>, reason: &str) {
+    let (tenant, object, payload) = match user {
+        Some(user) => {
+            (user.tenant, user.id.to_string(), json!({ "login": user.login, "reason": reason }))
+        }
+        None => (PROVIDER, "nobody".to_owned(), json!({ "reason": reason })),
+    };
+    let version = user.map_or(1, |user| user.version);
+    let kind = EventKind::SessionRefused;
+    tx.record(NewEvent { tenant, kind, by: Actor::System, object, version, payload });
 }
 
 pub(crate) async fn close_session(

@@ -32,6 +32,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../migrations/0003_agents.sql"),
     include_str!("../migrations/0004_groups.sql"),
     include_str!("../migrations/0005_identity.sql"),
+    include_str!("../migrations/0006_external_identities.sql"),
 ];
 
 impl Database {

@@ -1,7 +1,9 @@
 //! What people prove with besides a password: codes that change with the time, codes for the day on
 //! which those are lost, passkeys; and what is remembered between the halves of a ceremony.
 
-use domain::cloud::{CeremonyId, EventKind, Name, PasskeyId, SessionId, TenantId, UserId};
+use domain::cloud::{
+    CeremonyId, EventKind, ExternalIdentityId, Name, PasskeyId, SessionId, TenantId, UserId,
+};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 use sqlx::AnyPool;
@@ -11,6 +13,7 @@ use crate::access;
 use crate::actor::Actor;
 use crate::error::StoreError;
 use crate::event::NewEvent;
+use crate::external;
 use crate::people::{self, PasswordHash, User};
 use crate::value::{get, parsed, time, time_or_none};
 use crate::writer::Tx;
@@ -37,12 +40,25 @@ pub enum Proof {
         /// What changed about it, counter included.
         dynamic_state: Vec<u8>,
     },
+    /// The word of an OpenID Connect provider.
+    External {
+        /// Who that is there.
+        id: ExternalIdentityId,
+        /// Whose word.
+        issuer: String,
+        /// Whether the provider says that it saw more than a password.
+        is_strong: bool,
+    },
 }
 
 impl Proof {
     /// Whether more than a password stands behind it.
     pub const fn is_strong(&self) -> bool {
-        !matches!(self, Self::Password)
+        match self {
+            Self::Password => false,
+            Self::Totp { .. } | Self::Recovery { .. } | Self::Passkey { .. } => true,
+            Self::External { is_strong, .. } => *is_strong,
+        }
     }
 
     const fn word(&self) -> &'static str {
@@ -51,6 +67,7 @@ impl Proof {
             Self::Totp { .. } => "totp",
             Self::Recovery { .. } => "recovery_code",
             Self::Passkey { .. } => "passkey",
+            Self::External { .. } => "oidc",
         }
     }
 }
@@ -130,8 +147,11 @@ const MOST_CEREMONIES: i64 = 10_000;
 /// Most passkeys of a person.
 const MOST_PASSKEYS: usize = 20;
 
-/// Uses a proof up, so that it counts once; gives whether it is strong.
+/// Uses a proof up, so that it counts once.
 pub(crate) async fn spend(tx: &mut Tx<'_>, user: &User, proof: &Proof) -> Result<(), StoreError> {
+    if !matches!(proof, Proof::External { .. }) {
+        external::must_be_ours(tx, &user.id.to_string()).await?;
+    }
     let id = user.id.to_string();
     let spent = match proof {
         Proof::Password => return Ok(()),
@@ -161,6 +181,16 @@ pub(crate) async fn spend(tx: &mut Tx<'_>, user: &User, proof: &Proof) -> Result
         .bind(id)
         .execute(&mut *tx.connection)
         .await?,
+        Proof::External { id: identity, .. } => {
+            sqlx::query(
+                "UPDATE external_identities SET used_at = $1 WHERE id = $2 AND user_id = $3",
+            )
+            .bind(tx.now.as_microsecond())
+            .bind(identity.to_string())
+            .bind(id)
+            .execute(&mut *tx.connection)
+            .await?
+        }
     };
     if spent.rows_affected() == 0 {
         return Err(StoreError::Refused {
@@ -171,8 +201,14 @@ pub(crate) async fn spend(tx: &mut Tx<'_>, user: &User, proof: &Proof) -> Result
     Ok(())
 }
 
-pub(crate) const fn word(proof: &Proof) -> &'static str {
-    proof.word()
+/// What a record says of a sign-in.
+pub(crate) fn told(user: &User, proof: &Proof) -> serde_json::Value {
+    match proof {
+        Proof::External { issuer, .. } => {
+            json!({ "login": user.login, "proof": proof.word(), "issuer": issuer })
+        }
+        _ => json!({ "login": user.login, "proof": proof.word() }),
+    }
 }
 
 pub(crate) async fn of(pool: &AnyPool, user: UserId) -> Result<Factors, StoreError> {
@@ -210,6 +246,7 @@ pub(crate) async fn begin_totp(
     by: &Actor,
     sealed: &[u8],
 ) -> Result<(), StoreError> {
+    external::must_be_ours(tx, &by.id()).await?;
     let kept = sqlx::query(
         "INSERT INTO totp (user_id, tenant_id, sealed, created_at, confirmed_at, last_step)
          VALUES ($1, $2, $3, $4, NULL, 0)
@@ -305,6 +342,7 @@ pub(crate) async fn add_passkey(
     let Actor::Person { user, tenant, .. } = *by else {
         return Err(StoreError::not_found("person", &by.id()));
     };
+    external::must_be_ours(tx, &by.id()).await?;
     let row = sqlx::query("SELECT COUNT(*) AS passkeys FROM passkeys WHERE user_id = $1")
         .bind(user.to_string())
         .fetch_one(&mut *tx.connection)
@@ -463,6 +501,7 @@ pub(crate) async fn reset(
         "DELETE FROM totp WHERE user_id = $1",
         "DELETE FROM recovery_codes WHERE user_id = $1",
         "DELETE FROM passkeys WHERE user_id = $1",
+        "DELETE FROM external_identities WHERE user_id = $1",
     ] {
         sqlx::query(statement).bind(id.to_string()).execute(&mut *tx.connection).await?;
     }

@@ -27,6 +27,7 @@ mod database;
 mod environment;
 mod error;
 mod event;
+mod external;
 mod factors;
 mod fleet;
 mod groups;
@@ -35,6 +36,7 @@ mod lease;
 mod page;
 mod people;
 mod relations;
+mod retrieval;
 mod tenants;
 mod value;
 mod writer;
@@ -42,8 +44,8 @@ mod writer;
 use std::sync::Arc;
 
 use domain::cloud::{
-    CeremonyId, CiId, EventKind, GroupId, Login, Name, PROVIDER, PasskeyId, SessionId, Slug,
-    TenantId, TokenId, UserId,
+    CeremonyId, CiId, EventKind, ExternalIdentityId, GroupId, Login, Name, PROVIDER, PasskeyId,
+    SessionId, Slug, TenantId, TokenId, UserId,
 };
 use jiff::SignedDuration;
 use serde::Serialize;
@@ -62,6 +64,7 @@ pub use environment::{Environment, System};
 pub use error::StoreError;
 pub use event::Event;
 use event::NewEvent;
+pub use external::{Admission, Arrival, ExternalIdentity, ExternalName, Grant, Standing};
 pub use factors::{Ceremony, Factors, NewPasskey, Passkey, Proof, Totp};
 pub use fleet::{
     Acceptance, Advisory, AdvisoryDecision, AdvisoryState, Check, CheckTotals, Counts, Finding,
@@ -73,6 +76,7 @@ pub use lease::Lease;
 pub use page::{Cursor, InvalidCursor, LONGEST_PAGE, Page, PageRequest};
 pub use people::{NewUser, PasswordHash, User};
 pub use relations::Relation;
+pub use retrieval::Retrieval;
 pub use tenants::{NewTenant, Tenant};
 pub use writer::{is_rehearsal, rehearse};
 
@@ -308,6 +312,22 @@ impl Store {
         .await
     }
 
+    /// Records that somebody was not let in: of the person whose login was given, or of nobody where
+    /// there is none. What was typed is not kept: it may be a password.
+    pub async fn record_refused_session(
+        &self,
+        user: Option<User>,
+        reason: &'static str,
+    ) -> Result<(), StoreError> {
+        self.write(user, move |tx, user| {
+            Box::pin(async move {
+                access::refuse_session(tx, user.as_ref(), reason);
+                Ok(())
+            })
+        })
+        .await
+    }
+
     /// What a person can prove with.
     pub async fn factors(&self, user: UserId) -> Result<Factors, StoreError> {
         factors::of(&self.pool, user).await
@@ -361,6 +381,56 @@ impl Store {
     /// The passkey that an authenticator names, with its person; disabled people are not found.
     pub async fn passkey(&self, credential: &[u8]) -> Result<Option<(Passkey, User)>, StoreError> {
         factors::passkey(&self.pool, credential).await
+    }
+
+    /// Gives access to a person who signs in elsewhere, by an identity there.
+    pub async fn create_external_user(
+        &self,
+        by: &Actor,
+        once: Option<Once>,
+        new: NewUser,
+        name: ExternalName,
+    ) -> Result<User, StoreError> {
+        self.write_once(by, once, (new, name), |tx, (by, (new, name))| {
+            Box::pin(external::create_user(tx, by, new, name))
+        })
+        .await
+    }
+
+    /// Lets somebody in whom a provider vouches for, or says why not.
+    pub async fn admit(
+        &self,
+        arrival: Arrival,
+        lifetime: SignedDuration,
+    ) -> Result<Admission, StoreError> {
+        self.write(arrival, move |tx, arrival| Box::pin(external::admit(tx, arrival, lifetime)))
+            .await
+    }
+
+    /// Links an identity elsewhere to the person of a session that is still open.
+    pub async fn link_identity(
+        &self,
+        user: UserId,
+        session: SessionId,
+        tenant: Option<TenantId>,
+        name: ExternalName,
+    ) -> Result<ExternalIdentity, StoreError> {
+        self.write(name, move |tx, name| Box::pin(external::link(tx, user, session, tenant, name)))
+            .await
+    }
+
+    /// Gives up an identity of one's own elsewhere.
+    pub async fn unlink_identity(
+        &self,
+        by: &Actor,
+        id: ExternalIdentityId,
+    ) -> Result<(), StoreError> {
+        self.write(by.clone(), move |tx, by| Box::pin(external::unlink(tx, by, id))).await
+    }
+
+    /// Who a person is elsewhere, the oldest first.
+    pub async fn identities(&self, user: UserId) -> Result<Vec<ExternalIdentity>, StoreError> {
+        external::of(&self.pool, user).await
     }
 
     /// Remembers the first half of a ceremony for five minutes.
@@ -620,14 +690,54 @@ impl Store {
         event::list(&self.pool, None, from, i64::from(at_most)).await
     }
 
-    /// The recorded events that the actor may see, from a place in the ledger on, oldest first.
+    /// The recorded events that the actor may see, from a place in the ledger on, oldest first. That
+    /// they are read is recorded before they are given, where the rules of [`Retrieval`] ask for it.
     pub async fn events(
         &self,
         by: &Actor,
+        retrieval: Retrieval,
         from: u64,
         at_most: u32,
     ) -> Result<Vec<Event>, StoreError> {
-        event::list(&self.pool, by.scope(), from, i64::from(at_most)).await
+        let events = event::list(&self.pool, by.scope(), from, i64::from(at_most)).await?;
+        self.tell(by, retrieval, &events).await?;
+        Ok(events)
+    }
+
+    /// The event at a place in the ledger, if the actor may see it. That it is read is recorded first.
+    pub async fn event(&self, by: &Actor, place: u64) -> Result<Option<Event>, StoreError> {
+        let mut events = event::list(&self.pool, by.scope(), place, 1).await?;
+        events.retain(|event| event.sequence == Some(place));
+        self.tell(by, Retrieval::Proof, &events).await?;
+        Ok(events.pop())
+    }
+
+    /// Records that these are read, unless that stands there already.
+    async fn tell(
+        &self,
+        by: &Actor,
+        retrieval: Retrieval,
+        events: &[Event],
+    ) -> Result<(), StoreError> {
+        let since = self.environment.now() - retrieval::TOLD_ONCE;
+        let mut untold = Vec::new();
+        for (tenant, first) in retrieval::concerned(by, retrieval, events) {
+            if !retrieval::is_told(&self.pool, by, retrieval, tenant, first, since).await? {
+                untold.push(retrieval::reach(&self.pool, tenant, first).await?);
+            }
+        }
+        if untold.is_empty() {
+            return Ok(());
+        }
+        self.write((by.clone(), untold), move |tx, (by, untold)| {
+            Box::pin(async move {
+                for reach in untold {
+                    tx.record(retrieval::told(by, retrieval, reach, tx.now));
+                }
+                Ok(())
+            })
+        })
+        .await
     }
 
     /// How many events the ledger must hold, by tenant and kind.

@@ -179,6 +179,64 @@ pub(crate) async fn replace_password(
     Ok(user)
 }
 
+/// Gives a person the role that it has elsewhere; says nothing where it has it already.
+pub(crate) async fn give_role(
+    tx: &mut Tx<'_>,
+    user: User,
+    role: Role,
+    issuer: &str,
+) -> Result<User, StoreError> {
+    if user.role == role {
+        return Ok(user);
+    }
+    alter(tx, user.id, role, json!({ "login": user.login, "role": role, "issuer": issuer })).await
+}
+
+/// Records that a person has no role elsewhere any more.
+pub(crate) async fn withdraw_role(
+    tx: &mut Tx<'_>,
+    user: &User,
+    issuer: &str,
+) -> Result<User, StoreError> {
+    let payload = json!({ "login": user.login, "access": "withdrawn", "issuer": issuer });
+    alter(tx, user.id, user.role, payload).await
+}
+
+async fn alter(
+    tx: &mut Tx<'_>,
+    id: UserId,
+    role: Role,
+    payload: serde_json::Value,
+) -> Result<User, StoreError> {
+    let row = sqlx::query(
+        "UPDATE users SET role = $1, version = version + 1 WHERE id = $2
+         RETURNING id, tenant_id, login, name, role, password, disabled_at, created_at, version",
+    )
+    .bind(role.as_str())
+    .bind(id.to_string())
+    .fetch_optional(&mut *tx.connection)
+    .await?;
+    let user = row.as_ref().map_or_else(|| Err(StoreError::not_found("user", &id)), read)?;
+    tx.record(NewEvent {
+        tenant: user.tenant,
+        kind: EventKind::UserAltered,
+        by: Actor::System,
+        object: id.to_string(),
+        version: user.version,
+        payload,
+    });
+    Ok(user)
+}
+
+/// A person, within the transaction that decides about it.
+pub(crate) async fn within(tx: &mut Tx<'_>, id: UserId) -> Result<User, StoreError> {
+    let row = sqlx::query(select!("WHERE id = $1"))
+        .bind(id.to_string())
+        .fetch_optional(&mut *tx.connection)
+        .await?;
+    row.as_ref().map_or_else(|| Err(StoreError::not_found("user", &id)), read)
+}
+
 pub(crate) async fn list(
     pool: &AnyPool,
     scope: Option<TenantId>,

@@ -24,7 +24,7 @@ on_both_engines! {
 
 async fn kinds(world: &World) -> Vec<EventKind> {
     while world.store.sequence_events(1000).await.unwrap() > 0 {}
-    let events = world.store.events(&world.admin, 0, 1000).await.unwrap();
+    let events = world.store.sequenced_events(0, 1000).await.unwrap();
     events.into_iter().map(|event| event.kind).collect()
 }
 
@@ -48,7 +48,7 @@ async fn each_change_leaves_one_event(world: World) {
             EventKind::CiRetired,
         ]
     );
-    let last = world.store.events(&world.admin, 0, 1000).await.unwrap().pop().unwrap();
+    let last = world.store.sequenced_events(0, 1000).await.unwrap().pop().unwrap();
     assert_eq!((last.object, last.version), (ci.id.to_string(), 3));
     assert_eq!(last.tenant, a.id);
     assert_eq!(last.actor, world.admin.id());

@@ -50,7 +50,7 @@ async fn a_tenant_sees_and_alters_its_own_alone(world: World) {
     }
     let everything = world.store.cis(&world.admin, &CiFilter::default(), &all()).await.unwrap();
     assert_eq!(everything.items.len(), 2);
-    let events = world.store.events(&anna, 0, 1000).await.unwrap();
+    let events = world.store.events(&anna, store::Retrieval::Events, 0, 1000).await.unwrap();
     assert!(events.iter().all(|event| event.tenant == a.id));
 }
 

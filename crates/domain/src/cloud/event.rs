@@ -23,6 +23,10 @@ words! {
         SessionOpened = "session.opened",
         /// A person signed out, or was signed out.
         SessionClosed = "session.closed",
+        /// Somebody tried to sign in and was not let in.
+        SessionRefused = "session.refused",
+        /// Somebody read records of a tenant.
+        RecordsRetrieved = "records.retrieved",
         /// An API token was made.
         TokenCreated = "token.created",
         /// An API token was taken back.

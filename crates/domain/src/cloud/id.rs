@@ -175,6 +175,8 @@ kinds! {
     SessionId = Session, "ses";
     /// A passkey.
     PasskeyId = Passkey, "pky";
+    /// Who a person is at somebody else's.
+    ExternalIdentityId = ExternalIdentity, "xid";
     /// The first half of a sign-in that waits for the other.
     CeremonyId = Ceremony, "cer";
     /// An API token.

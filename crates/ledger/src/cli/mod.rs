@@ -4,7 +4,6 @@
 //! read the little that judges us.
 
 mod failure;
-mod payloads;
 mod render;
 mod web;
 
@@ -17,14 +16,13 @@ use std::path::{Path, PathBuf};
 
 use clap::ValueEnum;
 
-use self::payloads::PayloadDirectory;
 use self::web::Web;
 use crate::checkpoint::{MAX_NOTE, SignedCheckpoint};
 use crate::errors::VerifyError;
 use crate::storage::{Directory, ReadStorage};
 use crate::tree::Tree;
 use crate::verify::{self, Against};
-use crate::{Envelope, Policy, Receipt, VerifierKey};
+use crate::{Envelope, PayloadDirectory, Policy, Receipt, VerifierKey};
 
 /// Arguments of the command.
 #[derive(Debug, clap::Args)]

@@ -194,6 +194,33 @@ impl Connection {
         Ok(answer)
     }
 
+    /// Reads a file that the control plane publishes beside the API, byte by byte; `None` where there is
+    /// none.
+    pub(crate) fn file(&self, path: &str, limit: usize) -> Result<Option<Vec<u8>>> {
+        let address = format!("{}/{path}", self.url);
+        let mut again = AGAIN.iter();
+        loop {
+            let mut request = self.agent.get(&address);
+            if let Some(secret) = &self.secret {
+                request = request.header("authorization", format!("Bearer {}", secret.reveal()));
+            }
+            let read = request.call().and_then(|mut response| {
+                let status = response.status().as_u16();
+                // The library counts a body of exactly its limit as too long.
+                let limit = limit as u64 + 1;
+                let bytes = response.body_mut().with_config().limit(limit).read_to_vec()?;
+                Ok((status, bytes))
+            });
+            match (read, again.next()) {
+                (Ok((200, bytes)), _) => return Ok(Some(bytes)),
+                (Ok((404, _)), _) => return Ok(None),
+                (Ok((503, _)) | Err(_), Some(wait)) => thread::sleep(*wait),
+                (Ok((status, bytes)), _) => return Err(self.refusal(status, &bytes)),
+                (Err(error), None) => return Err(self.unreachable(&words(&error))),
+            }
+        }
+    }
+
     /// All items of a list, page by page as they are asked for. `query` without `?`.
     pub(crate) fn items<'a>(&'a self, path: &str, query: &str, page: usize) -> Items<'a> {
         let first = format!("{path}?limit={}{}{query}", page.clamp(1, 1000), and(query));

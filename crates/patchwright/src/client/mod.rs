@@ -11,6 +11,7 @@ mod create;
 mod delete;
 mod describe;
 mod draft;
+pub(crate) mod evidence;
 mod get;
 pub(crate) mod kind;
 mod login;

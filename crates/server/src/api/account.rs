@@ -5,7 +5,7 @@ use axum::extract::{FromRequestParts, State};
 use axum::http::StatusCode;
 use axum::http::request::Parts;
 use axum::response::IntoResponse;
-use domain::cloud::{CeremonyId, Name, PasskeyId, SessionId, UserId};
+use domain::cloud::{CeremonyId, ExternalIdentityId, Name, PasskeyId, SessionId, UserId};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use store::{Actor, Ceremony, Proof, User};
@@ -22,6 +22,7 @@ use crate::gate::{Action, By};
 use crate::passkeys::{Assertion, Holder};
 use crate::passwords;
 use crate::problem::{Kind, Problem};
+use crate::refusals::{self, Refused};
 
 /// Kinds of ceremonies; the halves of one do not fit the other.
 const REGISTRATION: &str = "passkey.registration";
@@ -35,6 +36,7 @@ pub(super) fn routes() -> OpenApiRouter<App> {
         .routes(routes!(begin_passkey))
         .routes(routes!(add_passkey))
         .routes(routes!(remove_passkey))
+        .routes(routes!(unlink))
         .routes(routes!(begin_sign_in))
         .routes(routes!(sign_in_with_passkey))
         .routes(routes!(reset))
@@ -49,6 +51,26 @@ pub(crate) struct Factors {
     /// Recovery codes that are left.
     pub(crate) recovery_codes: u64,
     pub(crate) passkeys: Vec<Passkey>,
+    /// Who one is at other places where people may sign in.
+    pub(crate) identities: Vec<ExternalIdentity>,
+}
+
+/// Who somebody is elsewhere.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct ExternalIdentity {
+    #[schema(value_type = String, example = "xid_01h455vb4pex5vsknk084sn02q")]
+    pub(crate) id: ExternalIdentityId,
+    #[schema(example = "https://login.example.org")]
+    pub(crate) issuer: String,
+    /// The issuer's name for the person.
+    #[schema(example = "248289761001")]
+    pub(crate) subject: String,
+    /// Whether the account came from there: then its role does, and there is no other way in.
+    pub(crate) is_managed: bool,
+    #[schema(value_type = String, format = DateTime)]
+    pub(crate) created_at: Timestamp,
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub(crate) used_at: Option<Timestamp>,
 }
 
 /// A passkey.
@@ -145,13 +167,25 @@ pub(crate) struct ResetAnswer {
     password: String,
 }
 
-impl From<store::Factors> for Factors {
-    fn from(factors: store::Factors) -> Self {
-        Self {
+impl Factors {
+    /// What a person can prove with.
+    pub(crate) async fn of(app: &App, user: UserId) -> Result<Self, Problem> {
+        let factors = app.store.factors(user).await?;
+        let identities = app.store.identities(user).await?;
+        Ok(Self {
             codes_since: factors.totp.and_then(|totp| totp.confirmed_at),
             recovery_codes: factors.recovery_codes,
             passkeys: factors.passkeys.into_iter().map(Passkey::from).collect(),
-        }
+            identities: identities.into_iter().map(ExternalIdentity::from).collect(),
+        })
+    }
+}
+
+impl From<store::ExternalIdentity> for ExternalIdentity {
+    fn from(identity: store::ExternalIdentity) -> Self {
+        let store::ExternalIdentity { id, name, is_managed, created_at, used_at, .. } = identity;
+        let store::ExternalName { issuer, subject } = name;
+        Self { id, issuer, subject, is_managed, created_at, used_at }
     }
 }
 
@@ -283,7 +317,7 @@ async fn read_factors(
     By(by): By<{ Action::AccountRead as usize }>,
 ) -> Result<Json<Factors>, Problem> {
     let Actor::Person { user, .. } = by else { return Err(Problem::unauthenticated()) };
-    Ok(Json(app.store.factors(user).await?.into()))
+    Ok(Json(Factors::of(&app, user).await?))
 }
 
 /// Change one's own password; all other sessions end.
@@ -391,6 +425,20 @@ async fn remove_passkey(
     Ok(StatusCode::NO_CONTENT)
 }
 
+/// Unlink who one is elsewhere.
+#[utoipa::path(delete, path = "/session/identities/{id}", tag = "session",
+    params(("id" = String, Path)),
+    responses((status = 204, description = "Unlinked"), Problems))]
+async fn unlink(
+    State(app): State<App>,
+    own: Own,
+    Path(id): Path<ExternalIdentityId>,
+) -> Result<StatusCode, Problem> {
+    let own = own.strong(&app).await?;
+    app.store.unlink_identity(&own.by, id).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
 /// Begin a sign-in with a passkey.
 #[utoipa::path(post, path = "/session/passkey-challenge", tag = "session", security(()),
     responses((status = 201, body = CeremonyBegun), Problems))]
@@ -418,6 +466,7 @@ pub(crate) async fn passkey_session(app: &App, sent: PasskeySignIn) -> Result<Se
     let state = app.store.take_ceremony(ceremony, SIGN_IN, None).await?;
     let found = app.store.passkey(&assertion.credential()).await?;
     let (passkey, user) = found.ok_or_else(|| {
+        refusals::tell(app, None, Refused::Passkey);
         Problem::new(Kind::Unauthenticated, "this passkey is not known here")
             .help("sign in another way, then add it on the page of your account")
     })?;
@@ -426,6 +475,7 @@ pub(crate) async fn passkey_session(app: &App, sent: PasskeySignIn) -> Result<Se
         .end_sign_in(&state, &assertion, &passkey, user.id.as_bytes())
         .map_err(|problem| {
             tracing::warn!(passkey = %passkey.id, reason = problem.detail(), "passkey refused");
+            refusals::tell(app, Some(&user), Refused::Passkey);
             Problem::new(Kind::Unauthenticated, problem.detail())
         })?;
     let proof = Proof::Passkey { id: passkey.id, dynamic_state };

@@ -13,7 +13,7 @@ use futures_util::Stream;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
-use store::Actor;
+use store::{Actor, Retrieval};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -84,6 +84,22 @@ pub(crate) struct From {
     limit: Option<u32>,
 }
 
+impl From {
+    /// Place and number, checked.
+    pub(super) fn checked(&self) -> Result<(u64, u32), Problem> {
+        let limit = self.limit.unwrap_or(100);
+        if !(1..=MOST).contains(&limit) {
+            return Err(Problem::new(Kind::Invalid, format!("limit {limit} is not in 1..=1000")));
+        }
+        let from = self.from.unwrap_or(0);
+        if i64::try_from(from).is_err() {
+            let detail = format!("from {from} is no place in a ledger");
+            return Err(Problem::new(Kind::Invalid, detail));
+        }
+        Ok((from, limit))
+    }
+}
+
 impl Event {
     fn of(event: store::Event) -> Option<Self> {
         let payload = String::from_utf8(event.payload).ok()?;
@@ -108,16 +124,9 @@ impl Event {
 async fn list(
     State(app): State<App>,
     By(by): By<{ Action::EventRead as usize }>,
-    Query(From { from, limit }): Query<From>,
+    Query(asked): Query<From>,
 ) -> Result<Json<Events>, Problem> {
-    let limit = limit.unwrap_or(100);
-    if !(1..=MOST).contains(&limit) {
-        return Err(Problem::new(Kind::Invalid, format!("limit {limit} is not in 1..=1000")));
-    }
-    let from = from.unwrap_or(0);
-    if i64::try_from(from).is_err() {
-        return Err(Problem::new(Kind::Invalid, format!("from {from} is no place in a ledger")));
-    }
+    let (from, limit) = asked.checked()?;
     let items = read(&app, &by, from, limit).await?;
     let next = items.last().map_or(from, |event| event.sequence + 1);
     Ok(Json(Events { items, next }))
@@ -130,13 +139,14 @@ async fn stream(
     State(app): State<App>,
     By(by): By<{ Action::EventRead as usize }>,
     headers: HeaderMap,
-    Query(From { from, .. }): Query<From>,
+    Query(asked): Query<From>,
 ) -> Result<Sse<impl Stream<Item = Result<Sent, Infallible>>>, Problem> {
     let resumed = headers
         .get("last-event-id")
         .and_then(|value| value.to_str().ok()?.parse::<u64>().ok())
-        .map(|last| last + 1);
-    let from = resumed.or(from).unwrap_or(0);
+        .map(|last| last.saturating_add(1));
+    let (from, _) = asked.checked()?;
+    let from = resumed.unwrap_or(from);
     let news = app.news.subscribe();
     let end = tokio::time::Instant::now() + STREAM;
     let following = (app, by, news, from);
@@ -171,7 +181,7 @@ fn sent(event: &Event) -> Option<Sent> {
 }
 
 async fn read(app: &App, by: &Actor, from: u64, limit: u32) -> Result<Vec<Event>, Problem> {
-    let events = app.store.events(by, from, limit).await?;
+    let events = app.store.events(by, Retrieval::Events, from, limit).await?;
     events
         .into_iter()
         .map(|event| {

@@ -6,11 +6,13 @@ use axum::http::header;
 use axum::response::IntoResponse;
 use ledger::{ReadStorage as _, Receipt, SignedCheckpoint, Tree};
 use serde::Serialize;
+use store::Retrieval;
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::{Path, Problems};
+use super::events::From;
+use super::{Path, Problems, Query};
 use crate::App;
 use crate::gate::{Action, By};
 use crate::problem::{Kind, Problem};
@@ -23,7 +25,7 @@ const LARGEST_FILE: usize = 256 * (2 + (1 << 16));
 const LONGEST_CHECKPOINT: usize = 1 << 16;
 
 pub(super) fn routes() -> OpenApiRouter<App> {
-    OpenApiRouter::new().routes(routes!(head)).routes(routes!(proof))
+    OpenApiRouter::new().routes(routes!(head)).routes(routes!(records)).routes(routes!(proof))
 }
 
 /// The ledger as it stands.
@@ -34,6 +36,26 @@ pub(crate) struct Head {
     key: String,
     /// The signed checkpoint (C2SP tlog-checkpoint); null before the first.
     checkpoint: Option<String>,
+}
+
+/// What an entry of the ledger commits to.
+#[derive(Debug, Serialize, ToSchema)]
+#[allow(clippy::struct_field_names, reason = "the names are the API's")]
+pub(crate) struct Record {
+    /// Place in the ledger.
+    sequence: u64,
+    /// The record, in exactly its bytes.
+    record: String,
+    /// Salt of the commitment, hexadecimal: SHA-256(salt, record) stands in the entry.
+    salt: String,
+}
+
+/// Records of a list.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct Records {
+    items: Vec<Record>,
+    /// Send it as `from` for those that follow.
+    next: u64,
 }
 
 /// Proof that an event is in the ledger as the server tells it.
@@ -65,6 +87,31 @@ async fn head(
     Ok(Json(Head { key: recorder.key().to_string(), checkpoint }))
 }
 
+/// Read the records that one may see, to keep them with a copy of the ledger. That they are read is
+/// recorded first.
+#[utoipa::path(get, path = "/ledger/records", tag = "ledger", params(From),
+    responses((status = 200, body = Records), Problems))]
+async fn records(
+    State(app): State<App>,
+    By(by): By<{ Action::EventRead as usize }>,
+    Query(asked): Query<From>,
+) -> Result<Json<Records>, Problem> {
+    let (from, limit) = asked.checked()?;
+    let events = app.store.events(&by, Retrieval::Records, from, limit).await?;
+    let items = events.iter().map(Record::of).collect::<Result<Vec<_>, _>>()?;
+    let next = items.last().map_or(from, |record| record.sequence + 1);
+    Ok(Json(Records { items, next }))
+}
+
+impl Record {
+    fn of(event: &store::Event) -> Result<Self, Problem> {
+        let sequence = event.sequence.ok_or_else(not_yet)?;
+        let record = record::record(event).map_err(unreadable)?;
+        let record = String::from_utf8(record).map_err(unreadable)?;
+        Ok(Self { sequence, record, salt: blake3::Hash::from(event.salt).to_hex().to_string() })
+    }
+}
+
 /// Prove an event: its record, its entry, and the entry's place under the checkpoint.
 #[utoipa::path(get, path = "/events/{sequence}/proof", tag = "ledger",
     params(("sequence" = u64, Path)), responses((status = 200, body = Proof), Problems))]
@@ -74,8 +121,7 @@ async fn proof(
     Path(sequence): Path<u64>,
 ) -> Result<Json<Proof>, Problem> {
     let missing = || Problem::not_found("event at this place of the ledger");
-    let events = app.store.events(&by, sequence, 1).await?;
-    let event = events.into_iter().find(|it| it.sequence == Some(sequence)).ok_or_else(missing)?;
+    let event = app.store.event(&by, sequence).await?.ok_or_else(missing)?;
     let directory = app.recorder.directory();
     let (entry, receipt) = tokio::task::spawn_blocking(move || {
         let checkpoint = directory
@@ -94,14 +140,9 @@ async fn proof(
     })
     .await
     .map_err(|_| Problem::new(Kind::Internal, "proving was cut off"))??;
-    let record = record::record(&event).map_err(unreadable)?;
-    Ok(Json(Proof {
-        sequence,
-        entry: String::from_utf8(entry).map_err(unreadable)?,
-        record: String::from_utf8(record).map_err(unreadable)?,
-        salt: blake3::Hash::from(event.salt).to_hex().to_string(),
-        receipt,
-    }))
+    let Record { sequence, record, salt } = Record::of(&event)?;
+    let entry = String::from_utf8(entry).map_err(unreadable)?;
+    Ok(Json(Proof { sequence, entry, record, salt, receipt }))
 }
 
 /// A file of the log, as C2SP tlog-tiles lays it out, for verifiers that read it over HTTP.

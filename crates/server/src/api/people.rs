@@ -7,7 +7,7 @@ use axum::response::IntoResponse;
 use domain::cloud::{Login, Name, Role, TenantId, UserId};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use store::NewUser;
+use store::{Actor, ExternalName, NewUser};
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -16,7 +16,7 @@ use super::{IdempotencyKey, Listed, Paging, Path, Problems, Query, Sent, etag};
 use crate::App;
 use crate::gate::{Action, By};
 use crate::passwords;
-use crate::problem::Problem;
+use crate::problem::{Kind, Problem};
 
 pub(super) fn routes() -> OpenApiRouter<App> {
     OpenApiRouter::new().routes(routes!(list, create)).routes(routes!(read, disable))
@@ -59,9 +59,24 @@ pub(crate) struct UserRequest {
     #[schema(value_type = String,
         pattern = "^(operator|approver|auditor|admin|tenant_owner|tenant_approver|tenant_viewer)$")]
     role: Role,
-    /// At least 15 characters.
+    /// At least 15 characters. May be left out where there is an identity.
+    #[serde(default)]
     #[schema(min_length = 15, max_length = 1024, format = Password)]
-    password: String,
+    password: Option<String>,
+    /// Who that is at a place where people may sign in (`GET /session/providers`).
+    #[serde(default)]
+    identity: Option<IdentityRequest>,
+}
+
+/// Who somebody is elsewhere.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct IdentityRequest {
+    #[schema(example = "https://login.example.org")]
+    issuer: String,
+    /// The issuer's name for the person, which it gives to nobody else (`sub`).
+    #[schema(min_length = 1, max_length = 255, example = "248289761001")]
+    subject: String,
 }
 
 impl From<store::User> for User {
@@ -90,14 +105,57 @@ async fn create(
     By(by): By<{ Action::UserCreate as usize }>,
     sent: Sent<UserRequest>,
 ) -> Result<impl IntoResponse, Problem> {
-    let UserRequest { tenant, login, name, role, password } = sent.body;
-    let salt = app.random();
-    let password = tokio::task::spawn_blocking(move || passwords::hash_new(&password, &salt))
-        .await
-        .map_err(|_| Problem::new(crate::problem::Kind::Internal, "hashing failed"))??;
-    let new = NewUser { tenant, login, name, role, password: Some(password) };
-    let user = app.store.create_user(&by, sent.once, new).await?;
+    let UserRequest { tenant, login, name, role, password, identity } = sent.body;
+    let (once, random) = (sent.once, app.random());
+    let password = match password {
+        Some(password) => Some(
+            tokio::task::spawn_blocking(move || passwords::hash_new(&password, &random))
+                .await
+                .map_err(|_| Problem::new(Kind::Internal, "hashing failed"))??,
+        ),
+        None if identity.is_some() => None,
+        None => {
+            return Err(Problem::new(Kind::Invalid, "this person could not sign in")
+                .help("give a password, or who that is elsewhere"));
+        }
+    };
+    let new = NewUser { tenant, login, name, role, password };
+    let user = match identity {
+        Some(identity) => {
+            let identity = vouched_for(&app, &by, tenant, identity).await?;
+            app.store.create_external_user(&by, once, new, identity).await?
+        }
+        None => app.store.create_user(&by, once, new).await?,
+    };
     Ok((StatusCode::CREATED, etag(user.version), Json(User::from(user))))
+}
+
+/// An identity at a provider of ours, which is for that tenant's people. A tenant names people of its
+/// own provider alone: with another's it could take somebody's place before they first come.
+async fn vouched_for(
+    app: &App,
+    by: &Actor,
+    tenant: TenantId,
+    identity: IdentityRequest,
+) -> Result<ExternalName, Problem> {
+    let IdentityRequest { issuer, subject } = identity;
+    // Not there is said first of what the actor may not see.
+    app.store.tenant(by, tenant).await?;
+    let refused = |reason: &str| {
+        Err(Problem::new(Kind::Refused, reason).help("GET /api/v1/session/providers lists them"))
+    };
+    let Some(provider) = app.providers.by_issuer(&issuer) else {
+        return refused("people cannot sign in at this issuer");
+    };
+    let whose = provider.tenant(app).await?;
+    if whose.map_or(by.scope().is_some(), |whose| whose != tenant) {
+        return refused("this issuer is not for the people of that tenant");
+    }
+    if subject.is_empty() || subject.len() > 255 || !subject.is_ascii() {
+        return Err(Problem::new(Kind::Invalid, "no issuer has such a subject")
+            .help("use 1 to 255 ASCII characters, as the issuer's `sub` has them"));
+    }
+    Ok(ExternalName { issuer, subject })
 }
 
 /// Read a person.

@@ -17,12 +17,13 @@ use crate::App;
 use crate::caller::Caller;
 use crate::gate::Action;
 use crate::problem::{Kind, Problem};
+use crate::refusals::{self, Refused};
 
 /// How long a session lives.
 pub(crate) const LIFETIME: SignedDuration = SignedDuration::from_hours(12);
 
 pub(super) fn routes() -> OpenApiRouter<App> {
-    OpenApiRouter::new().routes(routes!(open, read, close))
+    OpenApiRouter::new().routes(routes!(open, read, close)).routes(routes!(providers))
 }
 
 /// What a person signs in with.
@@ -112,6 +113,31 @@ async fn close(State(app): State<App>, caller: Caller) -> Result<StatusCode, Pro
     Ok(StatusCode::NO_CONTENT)
 }
 
+/// Somewhere else where people may sign in.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Provider {
+    /// In addresses.
+    #[schema(example = "corp")]
+    name: String,
+    /// For people.
+    #[schema(example = "Example Corp")]
+    title: String,
+    #[schema(example = "https://login.example.org")]
+    issuer: String,
+}
+
+/// List where else people may sign in, with a browser (OpenID Connect).
+#[utoipa::path(get, path = "/session/providers", tag = "session", security(()),
+    responses((status = 200, body = Vec<Provider>), Problems))]
+async fn providers(State(app): State<App>) -> Json<Vec<Provider>> {
+    let told = app.providers.all().map(|provider| Provider {
+        name: provider.name().to_owned(),
+        title: provider.title().to_owned(),
+        issuer: provider.issuer().to_owned(),
+    });
+    Json(told.collect())
+}
+
 /// Opens a session for whoever knows the password, and shows a code where one is asked for. Without
 /// the password, nothing tells apart why not.
 pub(crate) async fn sign_in(
@@ -130,16 +156,40 @@ pub(crate) async fn sign_in(
     };
     let (user, hash) = found.map_or((None, None), |(user, hash)| (Some(user), hash));
     let now = app.store.environment().now();
-    let is_right = app.passwords.verify(login, password, hash, now).await?;
+    let is_right = match app.passwords.verify(login, password, hash, now).await {
+        Ok(is_right) => is_right,
+        Err(problem) => {
+            if problem.status() == StatusCode::TOO_MANY_REQUESTS {
+                refusals::tell(app, user.as_ref(), Refused::Stopped);
+            }
+            return Err(problem);
+        }
+    };
+    if !is_right {
+        refusals::tell(app, user.as_ref(), Refused::Password);
+    }
     let user = user.filter(|_| is_right).ok_or_else(wrong)?;
-    let proof = account::proof(app, &user, code).await?;
-    match app.store.open_session(user, proof, LIFETIME).await {
+    let proof = account::proof(app, &user, code).await.inspect_err(|problem| {
+        let has_code = code.is_some_and(|code| !code.trim().is_empty());
+        match problem.status() {
+            StatusCode::TOO_MANY_REQUESTS => {
+                refusals::tell(app, Some(&user), Refused::Stopped);
+            }
+            // Who is only asked for the code has not failed.
+            StatusCode::UNAUTHORIZED if has_code => {
+                refusals::tell(app, Some(&user), Refused::Code);
+            }
+            _ => {}
+        }
+    })?;
+    match app.store.open_session(user.clone(), proof, LIFETIME).await {
         Ok((_, secret)) => {
             app.passwords.remember(login, true, now);
             Ok(Session::new(&secret, now + LIFETIME))
         }
         Err(store::StoreError::Refused { reason, help }) => {
             app.passwords.remember(login, false, now);
+            refusals::tell(app, Some(&user), Refused::Code);
             Err(Problem::new(Kind::SecondFactor, reason).help(help))
         }
         Err(error) => Err(error.into()),

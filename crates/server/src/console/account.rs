@@ -29,8 +29,14 @@ pub(super) async fn show(State(app): State<App>, own: Own) -> Result<Markup, Ref
 }
 
 async fn account(app: &App, own: &Own, news: &News) -> Result<Markup, Problem> {
-    let factors: Factors = app.store.factors(own.user.id).await?.into();
+    let factors = Factors::of(app, own.user.id).await?;
     let user = &own.user;
+    let managed = factors.identities.iter().find(|identity| identity.is_managed);
+    if let Some(identity) = managed {
+        return Ok(managed_account(app, own, &identity.issuer, news));
+    }
+    let known = app.store.user_by_login(&user.login).await?;
+    let has_password = known.is_some_and(|(_, password)| password.is_some());
     Ok(page(
         "/account",
         "Account",
@@ -72,16 +78,11 @@ async fn account(app: &App, own: &Own, news: &News) -> Result<Markup, Problem> {
                 p.empty { "Passkeys are bound to a name: open the console by its name, which "
                     code { "up --url" } " tells." }
             }
-            h2 { "Password" }
-            form.narrow method="post" action="/account/password" {
-                input type="hidden" name="login" value=(user.login) autocomplete="username";
-                label { "Old password"
-                    input name="old" type="password" autocomplete="current-password" required; }
-                label { "New password, 15 characters or more"
-                    input name="new" type="password" autocomplete="new-password" minlength="15"
-                        required; }
-                button { "Change it" }
+            @if !factors.identities.is_empty() || app.providers.all().next().is_some() {
+                h2 { "Elsewhere" }
+                (identities(app, &factors))
             }
+            @if has_password { h2 { "Password" } (password_form(user)) }
             (elsewhere("/session/factors"))
             script src="/console.js" {}
         },
@@ -144,6 +145,71 @@ fn passkeys(factors: &Factors) -> Markup {
     }
 }
 
+fn password_form(user: &store::User) -> Markup {
+    html! {
+        form.narrow method="post" action="/account/password" {
+            input type="hidden" name="login" value=(user.login) autocomplete="username";
+            label { "Old password"
+                input name="old" type="password" autocomplete="current-password" required; }
+            label { "New password, 15 characters or more"
+                input name="new" type="password" autocomplete="new-password" minlength="15"
+                    required; }
+            button { "Change it" }
+        }
+    }
+}
+
+/// Who one is elsewhere, and where one could be.
+fn identities(app: &App, factors: &Factors) -> Markup {
+    let title = |issuer: &str| {
+        app.providers.by_issuer(issuer).map_or(issuer.to_owned(), |it| it.title().to_owned())
+    };
+    let is_linked = |issuer: &str| factors.identities.iter().any(|it| it.issuer == issuer);
+    html! {
+        @if !factors.identities.is_empty() {
+            table {
+                thead { tr { th { "Where" } th { "As" } th { "Linked" } th { "Last used" } th {} } }
+                tbody { @for identity in &factors.identities { tr {
+                    td { (title(&identity.issuer)) }
+                    td { code { (identity.subject) } }
+                    td { (identity.created_at.strftime("%F")) }
+                    td { @match identity.used_at {
+                        Some(at) => (at.strftime("%F %R")), None => span.quiet { "never" },
+                    } }
+                    td { form method="post" action="/account/identities/remove" {
+                        input type="hidden" name="id" value=(identity.id);
+                        button.quiet { "Unlink" }
+                    } }
+                } } }
+            }
+        }
+        @for provider in app.providers.all().filter(|it| !is_linked(it.issuer())) {
+            form method="post" action="/account/identities/link" {
+                input type="hidden" name="provider" value=(provider.name());
+                button.quiet { "Link " (provider.title()) }
+            }
+        }
+    }
+}
+
+/// The page of an account that is managed elsewhere: there is nothing to see to here.
+fn managed_account(app: &App, own: &Own, issuer: &str, news: &News) -> Markup {
+    let user = &own.user;
+    let provider = app.providers.by_issuer(issuer).map_or(issuer, |provider| provider.title());
+    page(
+        "/account",
+        "Account",
+        &html! {
+            h1 { (user.name) }
+            p.lead { "Signs in at " (provider) ", as " code { (user.login) } ", " (user.role) "." }
+            @if let News::Wrong(what) = news { p.problem role="alert" { (what) } }
+            p { "This account is managed there: it gets its role there at each sign-in, and a second \
+                factor as well." }
+            (elsewhere("/session/factors"))
+        },
+    )
+}
+
 /// Another password.
 #[derive(Deserialize)]
 pub(super) struct Passwords {
@@ -157,7 +223,7 @@ pub(super) struct Code {
     code: String,
 }
 
-/// A passkey.
+/// A passkey, or an identity elsewhere.
 #[derive(Deserialize)]
 pub(super) struct Which {
     id: String,
@@ -216,6 +282,22 @@ pub(super) async fn remove_passkey(
     let id = sent.id.parse().map_err(|_| Problem::not_found("such passkey"))?;
     app.store.remove_passkey(&own.by, id).await?;
     Ok(Redirect::to("/account").into_response())
+}
+
+pub(super) async fn unlink(
+    State(app): State<App>,
+    own: Own,
+    axum::Form(sent): axum::Form<Which>,
+) -> Result<Response, Refusal> {
+    let own = own.strong(&app).await?;
+    let id = sent.id.parse().map_err(|_| Problem::not_found("such identity"))?;
+    let done = app.store.unlink_identity(&own.by, id).await.map_err(Problem::from);
+    told(
+        &app,
+        &own,
+        done.map(|()| News::Said("It is unlinked; you do not sign in there any more.")),
+    )
+    .await
 }
 
 /// Signs in with a passkey: the script's way to the cookie, which it never sees.

@@ -1,6 +1,7 @@
 //! The console: what people look at. Pages are made here, whole; nothing but passkeys needs a script.
 
 mod account;
+mod elsewhere;
 mod fleet;
 mod pages;
 
@@ -33,12 +34,16 @@ pub(crate) fn routes() -> Router<App> {
         .route("/login", get(login_page).post(login))
         .route("/logout", post(logout))
         .route("/login/passkey", post(account::sign_in))
+        .route("/login/oidc/{name}", post(elsewhere::begin))
+        .route("/login/oidc/{name}/callback", get(elsewhere::finish))
         .route("/account", get(account::show))
         .route("/account/password", post(account::password))
         .route("/account/codes/begin", post(account::begin))
         .route("/account/codes/confirm", post(account::confirm))
         .route("/account/codes/remove", post(account::remove_codes))
         .route("/account/passkeys/remove", post(account::remove_passkey))
+        .route("/account/identities/link", post(elsewhere::link))
+        .route("/account/identities/remove", post(account::unlink))
         .route("/console.css", get(style))
         .route("/console.js", get(script))
 }
@@ -166,6 +171,11 @@ fn login_form(app: &App, problem: Option<&str>) -> Markup {
                         input name="code" autocomplete="one-time-code" maxlength="32";
                     }
                     button { "Sign in" }
+                }
+                @for provider in app.providers.all() {
+                    form method="post" action={ "/login/oidc/" (provider.name()) } {
+                        button.quiet { "Sign in with " (provider.title()) }
+                    }
                 }
                 @if app.relying_party.has_passkeys() {
                     form data-passkey="sign-in" hidden {

@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use ledger::{ReadStorage as _, SignedCheckpoint};
 use maud::{Markup, html};
 use serde::Deserialize;
-use store::{CiFilter, Counts, Finding, FindingFilter, PageRequest};
+use store::{CiFilter, Counts, Finding, FindingFilter, PageRequest, Retrieval};
 
 use super::{Refusal, elsewhere, page, pass};
 use crate::App;
@@ -347,8 +347,8 @@ pub(super) async fn ledger(
         .as_deref()
         .and_then(|bytes| SignedCheckpoint::parse(bytes).ok())
         .map_or(0, |checkpoint| checkpoint.claimed().size);
-    let mut events =
-        app.store.events(&by, size.saturating_sub(u64::from(ROWS)), ROWS.into()).await?;
+    let from = size.saturating_sub(u64::from(ROWS));
+    let mut events = app.store.events(&by, Retrieval::Events, from, ROWS.into()).await?;
     events.reverse();
     let key = app.recorder.key().to_string();
     Ok(page(
@@ -365,7 +365,7 @@ pub(super) async fn ledger(
                 tbody { @for event in &events {
                     tr {
                         td.number { (event.sequence.unwrap_or_default()) }
-                        td.quiet { (event.at.strftime("%Y-%m-%d %H:%M:%S")) " UTC" }
+                        td.quiet.when { (event.at.strftime("%Y-%m-%d %H:%M:%S")) " UTC" }
                         td { (event.kind) }
                         td.mono { (event.object) }
                         td { (event.role) @if event.actor != event.role {
@@ -382,7 +382,7 @@ pub(super) async fn ledger(
                     tbody { @for (name, standing) in witnesses.standing() { tr {
                         td { (name) }
                         td.number { (standing.size) }
-                        td.quiet { @match standing.at {
+                        td.quiet.when { @match standing.at {
                             Some(at) => (at.strftime("%Y-%m-%d %H:%M:%S UTC")), None => "–",
                         } }
                         td { @match &standing.problem {

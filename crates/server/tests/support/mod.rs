@@ -78,15 +78,16 @@ impl Answer {
 
 impl World {
     pub(crate) async fn new() -> Self {
-        Self::with(false).await
+        Self::with(false, server::Providers::none()).await
     }
 
     /// One in which the provider's people must prove more than a password.
     pub(crate) async fn strict() -> Self {
-        Self::with(true).await
+        Self::with(true, server::Providers::none()).await
     }
 
-    async fn with(requires_mfa: bool) -> Self {
+    /// One in which people may sign in elsewhere as well.
+    pub(crate) async fn with(requires_mfa: bool, providers: server::Providers) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let database = Database::file(&directory.path().join("patchwright.db"));
         let store = Store::open(&database, Arc::new(System)).await.unwrap();
@@ -105,7 +106,7 @@ impl World {
             Arc::clone(&recorder),
             Arc::clone(&fleet),
             Arc::clone(&agents),
-            server::Settings { vault, url, requires_mfa, witnesses: None },
+            server::Settings { vault, url, requires_mfa, providers, witnesses: None },
         )
         .unwrap();
         let first = app

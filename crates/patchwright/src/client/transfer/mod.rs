@@ -2,7 +2,7 @@
 //! of it.
 
 mod libvirt;
-mod table;
+pub(crate) mod table;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
@@ -318,7 +318,7 @@ fn read(file: &Path, format: Option<Format>) -> Result<Vec<Item>> {
 }
 
 /// Shown on a terminal, where there is something to wait for.
-fn progress(length: usize, what: &'static str) -> ProgressBar {
+pub(super) fn progress(length: usize, what: &'static str) -> ProgressBar {
     if length <= AT_ONCE {
         return ProgressBar::hidden();
     }

@@ -282,7 +282,7 @@ fn is_formula(cell: &str) -> bool {
 }
 
 /// A cell that no spreadsheet takes for a formula; [`unguarded`] takes the guard away.
-fn guarded(cell: &str) -> String {
+pub(crate) fn guarded(cell: &str) -> String {
     if is_formula(cell.trim_start_matches('\'')) { format!("'{cell}") } else { cell.to_owned() }
 }
 
