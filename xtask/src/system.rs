@@ -128,30 +128,35 @@ fn install(missing: &[&str], updates: bool) -> Result<()> {
     apt(&arguments)
 }
 
-/// What drives the API in its test, pinned with hashes.
-const SCHEMATHESIS: &str = "crates/patchwright/tests/peers/schemathesis.txt";
+/// Programs from `PyPI` that tests use, each with what is pinned with hashes.
+const PYTHON: &[(&str, &str)] = &[
+    ("schemathesis", "crates/patchwright/tests/peers/schemathesis.txt"),
+    ("securesystemslib", "crates/ledger/tests/peers/securesystemslib.txt"),
+];
 
-/// Installs schemathesis into `target/schemathesis`, if what is pinned is not there yet. Where it cannot
-/// be had the test that uses it says so and is skipped.
-pub(crate) fn ensure_schemathesis() {
-    if let Err(error) = install_schemathesis() {
-        eprintln!("warning: schemathesis cannot be installed, its test will be skipped: {error:#}");
+/// Installs them below `target`, if what is pinned is not there yet. Where one cannot be had the test
+/// that uses it says so and is skipped.
+pub(crate) fn ensure_python() {
+    for (name, pinned) in PYTHON {
+        if let Err(error) = install_python(name, pinned) {
+            eprintln!("warning: {name} cannot be installed, its test will be skipped: {error:#}");
+        }
     }
 }
 
-fn install_schemathesis() -> Result<()> {
-    let place = root().join("target/schemathesis");
-    let pinned = std::fs::read(root().join(SCHEMATHESIS)).context("cannot read what is pinned")?;
+fn install_python(name: &str, requirements: &str) -> Result<()> {
+    let place = root().join("target").join(name);
+    let pinned = std::fs::read(root().join(requirements)).context("cannot read what is pinned")?;
     // Written last: an installation that was cut off does not count.
     let installed = place.join("installed.txt");
     if std::fs::read(&installed).is_ok_and(|installed| installed == pinned) {
         return Ok(());
     }
-    eprintln!("Installing schemathesis into target/schemathesis");
+    eprintln!("Installing {name} into target/{name}");
     let directory = place.display().to_string();
     run("python3", &["-m", "venv", "--clear", &directory])?;
     let pip = format!("{directory}/bin/pip");
-    run(&pip, &["install", "--quiet", "--require-hashes", "--requirement", SCHEMATHESIS])?;
+    run(&pip, &["install", "--quiet", "--require-hashes", "--requirement", requirements])?;
     std::fs::write(&installed, pinned).context("cannot note that it is installed")
 }
 
