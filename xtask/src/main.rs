@@ -2,6 +2,7 @@
 
 mod bench;
 mod fuzz;
+mod image;
 mod system;
 mod test;
 
@@ -25,6 +26,8 @@ enum Command {
     Bench(bench::Arguments),
     /// Run fuzz targets for a while each.
     Fuzz(fuzz::Arguments),
+    /// Build a bootable Debian image with patches pending; prints its path.
+    MakeImage(image::Arguments),
 }
 
 fn main() -> Result<()> {
@@ -33,5 +36,6 @@ fn main() -> Result<()> {
         Command::Lint => test::lint(),
         Command::Bench(arguments) => bench::run_benches(&arguments),
         Command::Fuzz(arguments) => fuzz::run_targets(&arguments),
+        Command::MakeImage(arguments) => image::make(&arguments),
     }
 }

@@ -14,13 +14,18 @@ const NEEDED: &[(&str, &str)] = &[
     ("e2fsprogs", "/sbin/mke2fs"),
     ("fdisk", "/sbin/sfdisk"),
     ("gnupg", "/usr/bin/gpg"),
+    ("grub-common", "/usr/bin/grub-mkimage"),
+    ("grub-efi-amd64-bin", "/usr/lib/grub/x86_64-efi/moddep.lst"),
     ("golang-go", "/usr/bin/go"),
     ("golang-golang-x-mod-dev", "/usr/share/gocode/src/golang.org/x/mod/sumdb/tlog/tlog.go"),
+    ("libc6-dev", "/usr/lib/x86_64-linux-gnu/libc.a"),
     ("libvirt-clients", "/usr/bin/virsh"),
     ("mmdebstrap", "/usr/bin/mmdebstrap"),
+    ("mtools", "/usr/bin/mcopy"),
     ("postgresql", "/usr/lib/postgresql"),
     ("python3-apt", "/usr/lib/python3/dist-packages/apt/__init__.py"),
     ("python3-rpm", "/usr/lib/python3/dist-packages/rpm/__init__.py"),
+    ("qemu-system-x86", "/usr/bin/qemu-system-x86_64"),
     ("qemu-utils", "/usr/bin/qemu-img"),
     ("rpm", "/usr/bin/rpm"),
     ("zstd", "/usr/bin/zstd"),
@@ -70,7 +75,29 @@ pub(crate) fn has(program: &str, probe: &[&str]) -> bool {
 }
 
 /// Installs what is missing through apt, saying so; does nothing where all is there.
+///
+/// What is installed may push out what was there: a QEMU of the release, for example, takes the place of
+/// tools from backports. So it looks again afterwards.
 pub(crate) fn ensure_packages() -> Result<()> {
+    for round in 0..3 {
+        let missing = missing_packages();
+        if missing.is_empty() {
+            return Ok(());
+        }
+        install(&missing, round == 0)?;
+    }
+    match missing_packages()[..] {
+        [] => Ok(()),
+        ref missing => bail!(
+            "what the tests need cannot all be there at once; still missing: {}\n\
+             help: `apt-get install {}` says what stands in the way",
+            missing.join(" "),
+            missing.join(" ")
+        ),
+    }
+}
+
+fn missing_packages() -> Vec<&'static str> {
     let mut missing: Vec<&str> = NEEDED
         .iter()
         .filter(|(_, witness)| !present(witness))
@@ -80,9 +107,10 @@ pub(crate) fn ensure_packages() -> Result<()> {
     if !has("python3", &["-c", "import ensurepip, venv"]) {
         missing.push("python3-venv");
     }
-    if missing.is_empty() {
-        return Ok(());
-    }
+    missing
+}
+
+fn install(missing: &[&str], updates: bool) -> Result<()> {
     if !Path::new("/usr/bin/apt-get").exists() {
         bail!(
             "the tests compare Patchwright with Debian's own tools and need: {}\n\
@@ -92,38 +120,43 @@ pub(crate) fn ensure_packages() -> Result<()> {
     }
     eprintln!("Installing what the tests need: {}", missing.join(" "));
     // An unreachable third-party source must not stop us: install fails by itself if it matters.
-    if let Err(error) = apt(&["update"]) {
+    if updates && let Err(error) = apt(&["update"]) {
         eprintln!("warning: {error}");
     }
     let mut arguments = vec!["install", "--yes", "--no-install-recommends"];
-    arguments.extend(&missing);
+    arguments.extend(missing);
     apt(&arguments)
 }
 
-/// What drives the API in its test, pinned with hashes.
-const SCHEMATHESIS: &str = "crates/patchwright/tests/peers/schemathesis.txt";
+/// Programs from `PyPI` that tests use, each with what is pinned with hashes.
+const PYTHON: &[(&str, &str)] = &[
+    ("schemathesis", "crates/patchwright/tests/peers/schemathesis.txt"),
+    ("securesystemslib", "crates/ledger/tests/peers/securesystemslib.txt"),
+];
 
-/// Installs schemathesis into `target/schemathesis`, if what is pinned is not there yet. Where it cannot
-/// be had the test that uses it says so and is skipped.
-pub(crate) fn ensure_schemathesis() {
-    if let Err(error) = install_schemathesis() {
-        eprintln!("warning: schemathesis cannot be installed, its test will be skipped: {error:#}");
+/// Installs them below `target`, if what is pinned is not there yet. Where one cannot be had the test
+/// that uses it says so and is skipped.
+pub(crate) fn ensure_python() {
+    for (name, pinned) in PYTHON {
+        if let Err(error) = install_python(name, pinned) {
+            eprintln!("warning: {name} cannot be installed, its test will be skipped: {error:#}");
+        }
     }
 }
 
-fn install_schemathesis() -> Result<()> {
-    let place = root().join("target/schemathesis");
-    let pinned = std::fs::read(root().join(SCHEMATHESIS)).context("cannot read what is pinned")?;
+fn install_python(name: &str, requirements: &str) -> Result<()> {
+    let place = root().join("target").join(name);
+    let pinned = std::fs::read(root().join(requirements)).context("cannot read what is pinned")?;
     // Written last: an installation that was cut off does not count.
     let installed = place.join("installed.txt");
     if std::fs::read(&installed).is_ok_and(|installed| installed == pinned) {
         return Ok(());
     }
-    eprintln!("Installing schemathesis into target/schemathesis");
+    eprintln!("Installing {name} into target/{name}");
     let directory = place.display().to_string();
     run("python3", &["-m", "venv", "--clear", &directory])?;
     let pip = format!("{directory}/bin/pip");
-    run(&pip, &["install", "--quiet", "--require-hashes", "--requirement", SCHEMATHESIS])?;
+    run(&pip, &["install", "--quiet", "--require-hashes", "--requirement", requirements])?;
     std::fs::write(&installed, pinned).context("cannot note that it is installed")
 }
 

@@ -4,7 +4,7 @@ use std::fs;
 
 use anyhow::{Context as _, Result};
 
-use crate::system::{ensure_packages, ensure_schemathesis, has, root, run};
+use crate::system::{ensure_packages, ensure_python, has, root, run};
 
 /// The provider that a test signs in at, with the library that it locks.
 const PROVIDER: &str = "crates/server/tests/oidc-provider";
@@ -23,7 +23,7 @@ pub(crate) struct Arguments {
 /// Installs the peers that the tests compare us with, then runs the tests.
 pub(crate) fn run_tests(given: &Arguments) -> Result<()> {
     ensure_packages()?;
-    ensure_schemathesis();
+    ensure_python();
     ensure_provider()?;
     let mut arguments = vec!["test", "--locked"];
     if given.cargo.is_empty() {

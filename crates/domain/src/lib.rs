@@ -28,4 +28,5 @@ pub mod image;
 pub mod inventory;
 pub mod matching;
 pub mod priority;
+pub mod proof;
 pub mod version;

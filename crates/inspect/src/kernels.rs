@@ -38,7 +38,7 @@ pub(crate) fn installed(files: &dyn FileView) -> Result<Vec<String>, FileError> 
 }
 
 /// The newest of these releases by dpkg's order, which puts `6.1.0-9` before `6.1.0-32`.
-pub(crate) fn newest(releases: &[String]) -> Option<String> {
+pub fn newest(releases: &[String]) -> Option<String> {
     let order = |a: &&String, b: &&String| -> Ordering {
         VersionKind::Dpkg.compare(a, b).then_with(|| a.cmp(b))
     };

@@ -45,4 +45,6 @@ mod tree;
 pub use disk::DiskError;
 pub use image::ImageError;
 pub use inventory::InspectError;
+pub use kernels::newest as newest_kernel;
+pub use runtime::{deleted_code, unit as unit_of_cgroup};
 pub use target::{OpenError, Target, TargetKind, open};

@@ -95,7 +95,7 @@ fn describe(proc: &dyn FileView, pid: u32, deleted_files: Vec<String>) -> StaleP
 }
 
 /// Deleted files mapped executable, sorted: `proc_pid_maps(5)`.
-fn deleted_code(maps: &str) -> Vec<String> {
+pub fn deleted_code(maps: &str) -> Vec<String> {
     let mut deleted = BTreeSet::new();
     for line in maps.lines() {
         let Some(line) = line.strip_suffix(" (deleted)") else { continue };
@@ -121,7 +121,7 @@ fn deleted_code(maps: &str) -> Vec<String> {
 }
 
 /// The systemd unit in a control group path: its innermost service, scope or the like.
-fn unit(cgroup: &str) -> Option<String> {
+pub fn unit(cgroup: &str) -> Option<String> {
     const KINDS: [&str; 4] = [".service", ".scope", ".socket", ".mount"];
     let path = cgroup
         .lines()

@@ -35,9 +35,10 @@ pub(crate) struct FleetSimArgs {
     #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:7878")]
     api: String,
 
-    /// Where it lets a proxy pass agents on.
+    /// Where it lets a proxy pass agents on; may be given several times, for several processes. An
+    /// agent stays with one, as behind a balancer that keeps connections.
     #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:7880")]
-    proxy: String,
+    proxy: Vec<String>,
 
     /// A session or API token of somebody who may let agents join.
     #[arg(long, env = "PATCHWRIGHT_TOKEN", hide_env_values = true)]
@@ -75,14 +76,17 @@ pub(crate) struct FleetSimArgs {
     #[arg(long, default_value_t = 1)]
     seed: u64,
 
-    /// The control plane's process, to tell what it takes of the machine.
+    /// The control plane's process, to tell what it takes of the machine; may be given several
+    /// times.
     #[arg(long, value_name = "PID")]
-    server_pid: Option<u32>,
+    server_pid: Vec<u32>,
 }
 
 /// A simulated agent.
 struct Host {
     key: String,
+    /// Which of the processes it speaks to.
+    door: usize,
     set: usize,
     counter: u64,
 }
@@ -116,15 +120,16 @@ pub(crate) fn run(arguments: &FleetSimArgs) -> Result<ExitCode> {
     first.tell("first reports", begin.elapsed());
     println!("  of these {} package sets were sent", first.uploads.load(Ordering::Relaxed));
 
-    let before = arguments.server_pid.map(usage).transpose()?;
+    let before = usages(&arguments.server_pid)?;
     let begin = Instant::now();
     let steady = Measured::default();
     load.steady(&hosts, &steady, Duration::from_secs(arguments.duration), &mut random);
     steady.tell("steady load", begin.elapsed());
-    if let Some((pid, before)) = arguments.server_pid.zip(before) {
-        let after = usage(pid)?;
+    let after = usages(&arguments.server_pid)?;
+    for ((pid, before), after) in arguments.server_pid.iter().zip(&before).zip(&after) {
         let share = (after.cpu - before.cpu) / begin.elapsed().as_secs_f64() * 100.0;
-        println!("  server: {share:.0} % of one core, {} MB resident", after.resident >> 20);
+        let resident = after.resident >> 20;
+        println!("  process {pid}: {share:.0} % of one core, {resident} MB resident");
     }
     if arguments.storm {
         let begin = Instant::now();
@@ -183,19 +188,19 @@ impl Load<'_> {
 
     fn join_some(&self, token: &str, run: &str, next: &AtomicUsize) -> Result<Vec<Host>> {
         let client = client();
-        let address = self.address("join");
         let mut hosts = Vec::new();
         loop {
             let number = next.fetch_add(1, Ordering::Relaxed);
             if number >= self.arguments.agents as usize {
                 return Ok(hosts);
             }
+            let door = number % self.arguments.proxy.len();
             let key = KeyPair::generate()?;
             let csr = CertificateParams::default().serialize_request(&key)?.pem()?;
             let name = format!("sim-{run}-{number}");
             let request = JoinRequest { token: token.to_owned(), name, csr };
             let mut answer = client
-                .post(&address)
+                .post(self.address(door, "join"))
                 .header("content-type", "application/json")
                 .send(serde_json::to_vec(&request)?.as_slice())?;
             let status = answer.status();
@@ -205,12 +210,12 @@ impl Load<'_> {
             }
             let hash = Sha256::digest(key.subject_public_key_info());
             let key = SetDigest::from(<[u8; 32]>::from(hash)).to_string();
-            hosts.push(Host { key, set: 0, counter: 0 });
+            hosts.push(Host { key, door, set: 0, counter: 0 });
         }
     }
 
-    fn address(&self, path: &str) -> String {
-        format!("{}/agent/v1/{path}", self.arguments.proxy.trim_end_matches('/'))
+    fn address(&self, door: usize, path: &str) -> String {
+        format!("{}/agent/v1/{path}", self.arguments.proxy[door].trim_end_matches('/'))
     }
 
     /// Every agent reports as soon as there is a connection.
@@ -304,7 +309,7 @@ impl Load<'_> {
         body: &impl serde::Serialize,
     ) -> Result<T> {
         let mut answer = client
-            .post(self.address(path))
+            .post(self.address(host.door, path))
             .header("content-type", "application/json")
             .header("x-patchwright-agent-key", &host.key)
             .send(serde_json::to_vec(body)?.as_slice())?;
@@ -324,7 +329,7 @@ impl Load<'_> {
         body: &impl serde::Serialize,
     ) -> Result<()> {
         let answer = client
-            .put(self.address(path))
+            .put(self.address(host.door, path))
             .header("content-type", "application/json")
             .header("x-patchwright-agent-key", &host.key)
             .send(serde_json::to_vec(body)?.as_slice())?;
@@ -392,6 +397,10 @@ struct Usage {
     cpu: f64,
     /// Bytes.
     resident: u64,
+}
+
+fn usages(pids: &[u32]) -> Result<Vec<Usage>> {
+    pids.iter().map(|&pid| usage(pid)).collect()
 }
 
 fn usage(pid: u32) -> Result<Usage> {

@@ -12,7 +12,7 @@ use anyhow::{Context as _, Result, anyhow};
 use clap::{Args, Subcommand};
 use ledger::witness::Witness;
 use ledger::{KeyKind, Policy, Signer, VerifierKey};
-use server::{Tls, WitnessMemory, serve_witness, witness_router};
+use server::{Tls, WitnessMemory, serve_router, witness_router};
 use store::System;
 
 use crate::failure::helped;
@@ -148,7 +148,7 @@ fn serve(data: &Path, listen: SocketAddr, logs: &[String], tls: Option<Tls>) -> 
             // Whoever reads this may stop before its end; it serves all the same.
             let _ = writeln!(std::io::stdout(), "{told}  address  {scheme}://{address}");
         };
-        serve_witness(router, listen, tls, ready, interruption).await.map_err(|error| {
+        serve_router(router, listen, tls, ready, interruption).await.map_err(|error| {
             match error.help() {
                 Some(help) => helped(error, help),
                 None => anyhow!(error),

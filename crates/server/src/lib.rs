@@ -52,12 +52,12 @@ pub use expectations::{
 };
 pub use fleet::{Case, Fleet, Judge};
 pub use gate::{Action, Gate, PolicyError, Ruling};
-pub use listen::{ListenError, serve};
+pub use listen::{ListenError, serve, serve_router};
 pub use oidc::{Providers, ProvidersError};
 pub use problem::Problem;
 pub use recorder::{Recorder, RecorderError};
 pub use tls::{Tls, TlsError};
-pub use witness::{WitnessMemory, WitnessMemoryError, serve_witness, witness_router};
+pub use witness::{WitnessMemory, WitnessMemoryError, witness_router};
 pub use witnesses::Witnesses;
 
 use passkeys::RelyingParty;

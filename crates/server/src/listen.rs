@@ -63,8 +63,11 @@ pub async fn serve(
     serve_router(app.router(), address, tls, ready, end).await
 }
 
-/// The same for any routes.
-pub(crate) async fn serve_router(
+/// The same for any routes, such as those of a witness.
+///
+/// # Errors
+/// As [`serve`].
+pub async fn serve_router(
     router: Router,
     address: SocketAddr,
     tls: Option<Tls>,

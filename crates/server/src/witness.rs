@@ -1,8 +1,6 @@
 //! A witness as a service (C2SP tlog-witness): for whoever wants to hold another's log to its word.
 
-use std::future::Future;
 use std::io;
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -17,9 +15,6 @@ use ledger::witness::{Advance, Memory, Reply, Witness};
 use ledger::{Directory, ReadStorage as _, SignedCheckpoint, Storage as _, VerifierKey};
 use store::Environment;
 use tower_http::limit::RequestBodyLimitLayer;
-
-use crate::listen::{ListenError, serve_router};
-use crate::tls::Tls;
 
 /// Largest request taken: a proof has at most 63 lines.
 const LARGEST_REQUEST: usize = 1 << 18;
@@ -112,20 +107,6 @@ pub fn witness_router(
         .route("/add-checkpoint", post(add_checkpoint))
         .layer(RequestBodyLimitLayer::new(LARGEST_REQUEST))
         .with_state(service)
-}
-
-/// Serves a witness until `end` comes. Without TLS it listens on loopback alone.
-///
-/// # Errors
-/// If the address cannot be had, or is not loopback and there is no TLS.
-pub async fn serve_witness(
-    router: Router,
-    address: SocketAddr,
-    tls: Option<Tls>,
-    ready: impl FnOnce(SocketAddr),
-    end: impl Future<Output = ()> + Send + 'static,
-) -> Result<(), ListenError> {
-    serve_router(router, address, tls, ready, end).await
 }
 
 async fn about(State(Service(service)): State<Service>) -> String {

@@ -22,6 +22,10 @@ use crate::event::{self, EventIds, NewEvent};
 /// Most requests in one transaction: bounds how long the first of them waits.
 const BATCH: usize = 256;
 
+/// How often a request is tried again by itself after it and another transaction waited for each
+/// other.
+const TRIES: u8 = 5;
+
 /// Most requests that wait; beyond it callers are told to come back.
 const QUEUE: usize = 4096;
 
@@ -204,28 +208,47 @@ impl Worker {
         }
     }
 
-    /// Commits a batch and answers each of its requests.
+    /// Commits a batch and answers each of its requests. One that waited for another transaction
+    /// while that waited for ours is tried again by itself, when ours is over: the locks that a batch
+    /// holds are those of all its requests, in the order in which they happened to come.
     async fn commit(&self, batch: &mut Vec<Box<dyn Request>>) {
+        let mut entangled = self.commit_once(batch).await;
+        for _ in 0..TRIES {
+            for request in std::mem::take(&mut entangled) {
+                entangled.extend(self.commit_once(&mut vec![request]).await);
+            }
+        }
+        answer_all(entangled.into_iter(), &StoreError::Busy);
+    }
+
+    /// Commits a batch and answers its requests, but for those that are entangled with another
+    /// transaction: nothing of them was done.
+    async fn commit_once(&self, batch: &mut Vec<Box<dyn Request>>) -> Vec<Box<dyn Request>> {
+        let mut entangled = Vec::new();
         if let Some(reason) = self.failed.get() {
             answer_all(batch.drain(..), &StoreError::Failed { reason: reason.clone() });
-            return;
+            return entangled;
         }
         let mut connection = match self.pool.acquire().await {
             Ok(connection) => connection,
-            Err(error) => return answer_all(batch.drain(..), &error.into()),
+            Err(error) => {
+                answer_all(batch.drain(..), &error.into());
+                return entangled;
+            }
         };
         let mut done = Vec::with_capacity(batch.len());
-        if let Err(error) = self.run(&mut connection, batch, &mut done).await {
+        if let Err(error) = self.run(&mut connection, batch, &mut done, &mut entangled).await {
             // Nothing was committed: with the connection goes the transaction.
             discard(connection).await;
             self.note(&error);
             answer_all(done.into_iter().chain(batch.drain(..)), &error);
-            return;
+            return entangled;
         }
         match sqlx::raw_sql("COMMIT").execute(&mut *connection).await {
             Ok(_) => done.into_iter().for_each(|request| request.answer(Ok(()))),
             Err(error) => self.refuse_commit(connection, done, error).await,
         }
+        entangled
     }
 
     /// Runs each request behind a savepoint; those that are refused are answered at once. Then keeps
@@ -235,6 +258,7 @@ impl Worker {
         connection: &mut PoolConnection<Any>,
         batch: &mut Vec<Box<dyn Request>>,
         done: &mut Vec<Box<dyn Request>>,
+        entangled: &mut Vec<Box<dyn Request>>,
     ) -> Result<(), StoreError> {
         sqlx::raw_sql(self.engine.begin()).execute(&mut **connection).await?;
         let now = self.environment.now();
@@ -246,6 +270,7 @@ impl Worker {
                     events.extend(recorded);
                     done.push(request);
                 }
+                Ok(Err(refused)) if refused.is_entangled() => entangled.push(request),
                 Ok(Err(refused)) => request.answer(Err(refused)),
                 Err(broken) => {
                     request.answer(Err(told(&broken)));

@@ -72,7 +72,13 @@ impl World {
     }
 
     pub(crate) async fn postgres() -> Self {
-        Self::of(Postgres::shared().database().parse().unwrap(), None).await
+        Self::postgres_at().await.0
+    }
+
+    /// With its address, for whoever wants to stand in the way.
+    pub(crate) async fn postgres_at() -> (Self, String) {
+        let address = Postgres::shared().database();
+        (Self::of(address.parse().unwrap(), None).await, address)
     }
 
     async fn of(database: Database, directory: Option<tempfile::TempDir>) -> Self {

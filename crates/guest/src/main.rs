@@ -1,0 +1,83 @@
+//! The program inside the lab's virtual machines.
+//!
+//! ```text
+//! stage   in the initial RAM filesystem: puts the program and its unit into memory below /run
+//! serve   as that unit: answers the lab's requests, one after the other
+//! ```
+//!
+//! It is one static binary because the images know nothing of it: it must run on any C library,
+//! or on none. It runs as root inside the guest and is never on the guest's disk.
+
+mod command;
+mod install;
+mod picture;
+mod port;
+mod probe;
+mod stage;
+mod walk;
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use guest::{Hello, Message, PROTOCOL, Request, Settled};
+
+fn main() -> ExitCode {
+    let done = match std::env::args().nth(1).as_deref() {
+        Some("stage") => stage::stage(),
+        Some("serve") => serve(),
+        _ => Err("usage: patchwright-guest stage|serve".to_owned()),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(reason) => {
+            eprintln!("patchwright-guest: {reason}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn serve() -> Result<(), String> {
+    let mut port = port::Port::open()?;
+    port.say(&Message::Hello(Hello {
+        protocol: PROTOCOL,
+        boot_id: picture::boot_id(),
+        uptime_ms: picture::uptime_ms(),
+    }))?;
+    loop {
+        let request = port.hear()?;
+        let (answer, leave) = match request {
+            Request::Settle { seconds } => (Message::Settled(settle(seconds)), None),
+            Request::Picture(request) => {
+                (Message::Picture(Box::new(picture::take(&request))), None)
+            }
+            Request::Install(request) => (
+                install::install(&request)
+                    .map_or_else(|reason| Message::Failed { reason }, Message::Installed),
+                None,
+            ),
+            Request::Reboot => (Message::Going, Some("reboot")),
+            Request::PowerOff => (Message::Going, Some("poweroff")),
+        };
+        port.say(&answer)?;
+        if let Some(verb) = leave {
+            // `--no-block`: this unit is stopped by what it asks for.
+            command::run(&["systemctl", "--no-block", verb], Duration::from_secs(60))?;
+        }
+    }
+}
+
+/// Waits until nothing is left to start.
+fn settle(seconds: u64) -> Settled {
+    let limit = Duration::from_secs(seconds);
+    let waited = command::run(&["systemctl", "is-system-running", "--wait"], limit);
+    let state = match waited {
+        Ok(output) if !output.timed_out => output.text.trim().to_owned(),
+        _ => "starting".to_owned(),
+    };
+    let jobs = command::run(&["systemctl", "list-jobs", "--no-legend"], Duration::from_secs(20));
+    Settled {
+        state,
+        jobs: jobs.map(|output| output.text).unwrap_or_default(),
+        uptime_ms: picture::uptime_ms(),
+    }
+}

@@ -1,0 +1,187 @@
+//! The images that machines are copied from, and the overlays that they write to.
+//!
+//! An image's header was written by whoever made the image. It may not name further files: QEMU
+//! would open them with our rights and show them to the guest.
+
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use crate::work::JobDirectory;
+
+/// A disk image that machines may be copied from. It is only ever read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BaseImage {
+    path: PathBuf,
+    format: Format,
+}
+
+/// How an image's bytes are laid out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Format {
+    /// The disk's bytes as they are.
+    Raw,
+    /// QEMU's own format.
+    Qcow2,
+}
+
+impl Format {
+    /// QEMU's name for it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Raw => "raw",
+            Self::Qcow2 => "qcow2",
+        }
+    }
+}
+
+/// Why an image cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ImageError {
+    /// The system refused to read it.
+    #[error("cannot read the image `{}`: {error}", path.display())]
+    Io {
+        /// The image.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        error: io::Error,
+    },
+    /// Its header names something outside the image, or asks for what the lab does not do.
+    #[error("the image `{}` {feature}", path.display())]
+    Refused {
+        /// The image.
+        path: PathBuf,
+        /// What it does, as the rest of a sentence.
+        feature: &'static str,
+    },
+    /// qemu-img could not lay an overlay over it.
+    #[error("cannot make a copy of the image `{}`: {reason}", path.display())]
+    Overlay {
+        /// The image.
+        path: PathBuf,
+        /// What qemu-img said.
+        reason: String,
+    },
+}
+
+impl ImageError {
+    /// What to do next.
+    pub fn help(&self) -> Option<&'static str> {
+        match self {
+            Self::Io { .. } => None,
+            Self::Refused { .. } => {
+                Some("`qemu-img convert -O qcow2 OLD NEW` writes an image that stands alone")
+            }
+            Self::Overlay { .. } => Some("`qemu-img check` tells more; is qemu-utils installed?"),
+        }
+    }
+}
+
+impl BaseImage {
+    /// Looks at an image's header.
+    pub fn open(path: &Path) -> Result<Self, ImageError> {
+        let failed = |error| ImageError::Io { path: path.to_owned(), error };
+        let path = path.canonicalize().map_err(failed)?;
+        let mut header = Vec::new();
+        File::open(&path)
+            .and_then(|file| file.take(104).read_to_end(&mut header))
+            .map_err(|error| ImageError::Io { path: path.clone(), error })?;
+        match recognise(&header) {
+            Ok(format) => Ok(Self { path, format }),
+            Err(feature) => Err(ImageError::Refused { path, feature }),
+        }
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// How its bytes are laid out.
+    pub fn format(&self) -> Format {
+        self.format
+    }
+
+    /// A copy-on-write overlay for a job.
+    pub(crate) fn overlay(&self, job: &JobDirectory) -> Result<PathBuf, ImageError> {
+        let overlay = job.path().join("overlay.qcow2");
+        let made = Command::new("qemu-img")
+            .args(["create", "-q", "-f", "qcow2", "-F", self.format.name(), "-b"])
+            .arg(&self.path)
+            .arg(&overlay)
+            .stdin(Stdio::null())
+            .output();
+        let refused = |reason: String| ImageError::Overlay { path: self.path.clone(), reason };
+        let output = made.map_err(|error| refused(error.to_string()))?;
+        if output.status.success() {
+            Ok(overlay)
+        } else {
+            Err(refused(String::from_utf8_lossy(&output.stderr).trim().to_owned()))
+        }
+    }
+}
+
+/// Offsets in the header: QEMU's `docs/interop/qcow2.txt`.
+fn recognise(header: &[u8]) -> Result<Format, &'static str> {
+    const BACKING_OFFSET: usize = 8;
+    const ENCRYPTION: usize = 32;
+    const INCOMPATIBLE_FEATURES: usize = 72;
+    const EXTERNAL_DATA: u64 = 1 << 2;
+
+    if !header.starts_with(b"QFI\xFB") {
+        return Ok(Format::Raw);
+    }
+    if number::<4>(header, 4) < 2 || header.len() < INCOMPATIBLE_FEATURES {
+        return Err("is an old or torn qcow image");
+    }
+    if number::<8>(header, BACKING_OFFSET) != 0 {
+        return Err("is an overlay over another image");
+    }
+    if number::<4>(header, ENCRYPTION) != 0 {
+        return Err("is encrypted");
+    }
+    let version_3 = number::<4>(header, 4) >= 3;
+    if version_3 && number::<8>(header, INCOMPATIBLE_FEATURES) & EXTERNAL_DATA != 0 {
+        return Err("keeps its data in another file");
+    }
+    Ok(Format::Qcow2)
+}
+
+fn number<const LENGTH: usize>(header: &[u8], offset: usize) -> u64 {
+    let bytes = header.get(offset..offset + LENGTH).unwrap_or_default();
+    bytes.iter().fold(0, |number, byte| number << 8 | u64::from(*byte))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn header() -> Vec<u8> {
+        let mut header = vec![0; 104];
+        header[..8].copy_from_slice(b"QFI\xFB\0\0\0\x03");
+        header
+    }
+
+    #[test]
+    fn an_image_that_stands_alone_is_taken() {
+        assert_eq!(recognise(&header()), Ok(Format::Qcow2));
+        assert_eq!(recognise(&[0; 104]), Ok(Format::Raw));
+        assert_eq!(recognise(&[]), Ok(Format::Raw));
+    }
+
+    #[test]
+    fn an_image_that_names_other_files_is_refused() {
+        let mut overlay = header();
+        overlay[15] = 0x70;
+        assert!(recognise(&overlay).unwrap_err().contains("overlay"));
+
+        let mut external = header();
+        external[79] = 1 << 2;
+        assert!(recognise(&external).unwrap_err().contains("another file"));
+
+        assert!(recognise(&header()[..20]).unwrap_err().contains("torn"));
+    }
+}

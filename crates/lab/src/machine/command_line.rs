@@ -1,0 +1,178 @@
+//! The machine that QEMU is told to be: as little of one as a Debian image needs.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde_json::json;
+
+use crate::accelerator::Accelerator;
+use crate::image::Format;
+use crate::limits::Limits;
+
+pub(crate) const QEMU: &str = "qemu-system-x86_64";
+
+/// util-linux's; asks the kernel to end the process with its parent, then becomes QEMU.
+pub(crate) const KEEPER: &str = "setpriv";
+
+pub(super) const QMP_SOCKET: &str = "qmp.sock";
+pub(super) const GUEST_SOCKET: &str = "guest.sock";
+
+/// A disk of the machine.
+#[derive(Debug)]
+pub(crate) struct Disk<'a> {
+    /// The image.
+    pub(crate) file: &'a Path,
+    /// Its format; never probed.
+    pub(crate) format: Format,
+    /// The image below an overlay, named here so that no header decides it.
+    pub(crate) backing: Option<(&'a Path, Format)>,
+    /// Whether the guest may write.
+    pub(crate) access: Access,
+    /// The serial number that the guest sees.
+    pub(crate) serial: &'a str,
+}
+
+/// Whether a guest may write to a disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Access {
+    Read,
+    Write,
+}
+
+/// How the machine starts.
+#[derive(Debug)]
+pub(crate) enum Boot<'a> {
+    /// The image's kernel, with our addition to its initial RAM filesystem.
+    Kernel { kernel: &'a Path, initrd: &'a Path, command_line: &'a str },
+}
+
+/// Everything about a machine.
+#[derive(Debug)]
+pub(crate) struct Hardware<'a> {
+    pub(crate) accelerator: Accelerator,
+    pub(crate) limits: &'a Limits,
+    pub(crate) disks: Vec<Disk<'a>>,
+    pub(crate) boot: Boot<'a>,
+}
+
+impl Hardware<'_> {
+    pub(super) fn command(&self, directory: &Path) -> Command {
+        let mut command = Command::new(KEEPER);
+        command
+            .args(["--pdeathsig", "KILL", "--no-new-privs", "--", QEMU])
+            .args(["-name", "patchwright-lab", "-nodefaults", "-no-user-config"])
+            // No second program, no other user, no system call that QEMU does not need.
+            .args(["-sandbox", SANDBOX])
+            .args(["-machine", "q35,vmport=off", "-accel", self.accelerator.argument()])
+            .args(["-cpu", self.accelerator.processor()])
+            .args(["-smp", &self.limits.processors.to_string()])
+            .args(["-m", &format!("{}M", self.limits.memory_mib)])
+            .args(["-nic", "none", "-display", "none", "-vga", "none"])
+            // A restarted guest may have another kernel: the lab starts the machine anew.
+            .args(["-no-reboot", "-rtc", "base=utc"])
+            .args(["-chardev", &format!("socket,id=qmp,path={QMP_SOCKET},server=on,wait=off")])
+            .args(["-mon", "chardev=qmp,mode=control"])
+            .args(["-chardev", "stdio,id=console,signal=off", "-serial", "chardev:console"])
+            .args(["-device", "virtio-rng-pci"])
+            .args(["-device", "virtio-serial-pci"])
+            .args(["-chardev", &format!("socket,id=guest,path={GUEST_SOCKET},server=on,wait=off")])
+            .args(["-device", &format!("virtserialport,chardev=guest,name={}", guest::PORT)])
+            .current_dir(directory);
+        for (number, disk) in self.disks.iter().enumerate() {
+            let (node, device) = disk.arguments(number);
+            command.args(["-blockdev", &node, "-device", &device]);
+        }
+        let Boot::Kernel { kernel, initrd, command_line } = &self.boot;
+        command.arg("-kernel").arg(kernel).arg("-initrd").arg(initrd);
+        command.args(["-append", command_line]);
+        command
+    }
+}
+
+const SANDBOX: &str = "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny";
+
+impl Disk<'_> {
+    /// The block node and the device that shows it. JSON, because QEMU's other syntax gives
+    /// commas in a file's name a meaning.
+    fn arguments(&self, number: usize) -> (String, String) {
+        let file = |path: &Path| {
+            // Nothing of a throw-away copy has to survive a power cut.
+            let cache = json!({ "no-flush": true });
+            json!({ "driver": "file", "filename": absolute(path), "cache": cache })
+        };
+        let read_only = self.access == Access::Read;
+        let mut node = json!({
+            "node-name": format!("disk{number}"),
+            "driver": self.format.name(),
+            "file": file(self.file),
+            "read-only": read_only,
+        });
+        if !read_only {
+            node["discard"] = json!("unmap");
+        }
+        if let Some((backing, format)) = &self.backing {
+            let mut below = json!({
+                "driver": format.name(), "file": file(backing), "read-only": true,
+            });
+            if *format == Format::Qcow2 {
+                below["backing"] = json!(null);
+            }
+            node["backing"] = below;
+        } else if self.format == Format::Qcow2 {
+            node["backing"] = json!(null);
+        }
+        let mut device = json!({
+            "driver": "virtio-blk-pci", "drive": format!("disk{number}"), "serial": self.serial,
+        });
+        if !read_only {
+            device["werror"] = json!("stop");
+            device["rerror"] = json!("report");
+        }
+        (node.to_string(), device.to_string())
+    }
+}
+
+fn absolute(path: &Path) -> PathBuf {
+    std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn there_is_no_network_and_no_image_names_another() {
+        let limits = Limits::default();
+        let hardware = Hardware {
+            accelerator: Accelerator::Tcg,
+            limits: &limits,
+            disks: vec![Disk {
+                file: Path::new("/job/overlay,1.qcow2"),
+                format: Format::Qcow2,
+                backing: Some((Path::new("/images/web.qcow2"), Format::Qcow2)),
+                access: Access::Write,
+                serial: "root",
+            }],
+            boot: Boot::Kernel {
+                kernel: Path::new("vmlinuz"),
+                initrd: Path::new("initrd"),
+                command_line: "root=LABEL=root ro",
+            },
+        };
+
+        let command = hardware.command(Path::new("/job"));
+        let arguments: Vec<String> =
+            command.get_args().map(|argument| argument.to_string_lossy().into_owned()).collect();
+
+        let after = |name: &str| {
+            let place = arguments.iter().position(|argument| argument == name).unwrap();
+            arguments[place + 1].as_str()
+        };
+        assert_eq!(after("-nic"), "none");
+        assert!(after("-sandbox").starts_with("on,"));
+        let node: serde_json::Value = serde_json::from_str(after("-blockdev")).unwrap();
+        assert_eq!(node["file"]["filename"], "/job/overlay,1.qcow2");
+        assert_eq!(node["backing"]["backing"], serde_json::Value::Null);
+        assert!(node["backing"].as_object().unwrap().contains_key("backing"));
+    }
+}
