@@ -9,6 +9,7 @@ use domain::image::{Standing, Step};
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
+use sha2::{Digest as _, Sha256};
 use sqlx::any::AnyRow;
 use sqlx::{AnyConnection, AnyPool};
 
@@ -19,7 +20,7 @@ use crate::event::NewEvent;
 use crate::page::{Cursor, Page, PageRequest, range};
 use crate::relations::{self, Relation};
 use crate::tenants;
-use crate::value::{get, parsed, parsed_or_none, time, time_or_none};
+use crate::value::{get, hex, parsed, parsed_or_none, time, time_or_none};
 use crate::writer::Tx;
 use crate::{Once, Store};
 
@@ -324,7 +325,7 @@ async fn attest(
     envelope: &str,
 ) -> Result<(), StoreError> {
     let image = find(&mut *tx.connection, by.scope(), id).await?;
-    let digest = blake3::hash(envelope.as_bytes()).to_hex();
+    let digest = hex(&Sha256::digest(envelope.as_bytes()));
     let kept = sqlx::query(
         "INSERT INTO attestations (image_id, digest, tenant_id, predicate_type, envelope, created_at)
          VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT DO NOTHING",
@@ -345,7 +346,7 @@ async fn attest(
             by: by.clone(),
             object: id.to_string(),
             version: image.version,
-            payload: json!({ "predicate_type": predicate_type, "blake3": digest.as_str() }),
+            payload: json!({ "predicate_type": predicate_type, "sha256": digest.as_str() }),
         });
     }
     Ok(())

@@ -8,6 +8,7 @@ use domain::cloud::{EventKind, ImageId, JobId, TenantId, words};
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
+use sha2::{Digest as _, Sha256};
 use sqlx::any::AnyRow;
 use sqlx::{AnyConnection, AnyPool};
 
@@ -16,7 +17,7 @@ use crate::error::StoreError;
 use crate::event::NewEvent;
 use crate::images;
 use crate::page::{Cursor, Page, PageRequest, range};
-use crate::value::{get, parsed, parsed_or_none, time, time_or_none};
+use crate::value::{get, hex, parsed, parsed_or_none, time, time_or_none};
 use crate::writer::Tx;
 use crate::{Once, Store};
 
@@ -461,8 +462,8 @@ fn record(tx: &mut Tx<'_>, by: &Actor, kind: EventKind, job: &Job) {
             "kind": job.kind, "image": job.image, "request": job.request, "state": job.state,
             "attempts": job.attempts, "made": job.made, "error": job.error,
             // Results may be large; what they were is bound all the same.
-            "result_blake3": job.result.as_ref().map(|result| {
-                blake3::hash(result.to_string().as_bytes()).to_hex().to_string()
+            "result_sha256": job.result.as_ref().map(|result| {
+                hex(&Sha256::digest(result.to_string().as_bytes()))
             }),
         }),
     });

@@ -15,8 +15,8 @@ pub use duty::{Duty, ServiceModel, duty};
 pub use event::EventKind;
 pub use id::{
     AdvisoryId, AgentId, CeremonyId, CiId, EventId, ExternalIdentityId, FindingId, GroupId, Id,
-    IdKind, InvalidId, JoinTokenId, PROVIDER, PasskeyId, PatchId, SessionId, TenantId, TokenId,
-    UserId,
+    IdKind, ImageId, InvalidId, JobId, JoinTokenId, PROVIDER, PasskeyId, PatchId, SessionId,
+    TenantId, TokenId, UserId,
 };
 pub use name::{InvalidName, LabelKey, Login, Name, Slug};
 pub use role::{Access, Role, Side};

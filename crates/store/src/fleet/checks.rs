@@ -20,7 +20,7 @@ use crate::error::StoreError;
 use crate::event::NewEvent;
 use crate::groups::member;
 use crate::page::range;
-use crate::value::{get, parsed, time};
+use crate::value::{get, hex, parsed, time};
 use crate::writer::Tx;
 
 use super::pack::{pack, unpack};
@@ -499,13 +499,4 @@ impl std::str::FromStr for StatusWord {
             .map(Self)
             .ok_or_else(|| format!("`{word}` is not a status"))
     }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write as _;
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        // Writing into a string cannot fail.
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
 }
