@@ -132,13 +132,13 @@ impl StoreError {
         matches!(self, Self::Database(error) if [10, 11, 26].contains(&primary_code(error)))
     }
 
-    /// Whether two transactions waited for each other, and this one gave way. Nothing is wrong with
-    /// what was asked for.
+    /// Whether this transaction gave way to another one: they waited for each other, or this one for
+    /// too long. Nothing is wrong with what was asked for.
     pub(crate) fn is_entangled(&self) -> bool {
-        // serialization_failure, deadlock_detected (PostgreSQL, appendix A).
+        // serialization_failure, deadlock_detected, lock_not_available (PostgreSQL, appendix A).
         let Self::Database(error) = self else { return false };
         let code = error.as_database_error().and_then(sqlx::error::DatabaseError::code);
-        code.is_some_and(|code| matches!(&*code, "40001" | "40P01"))
+        code.is_some_and(|code| matches!(&*code, "40001" | "40P01" | "55P03"))
     }
 }
 
