@@ -88,8 +88,8 @@ async fn a_version_is_a_configuration_item_with_its_lineage(world: World) {
 
     let items = world.store.cis(&world.admin, &filter, &ALL).await.unwrap().items;
     assert_eq!(items.len(), 1, "what is rejected leaves the cloud, its record stays");
-    let named = ImageFilter { name: Some("web".to_owned()), ..ImageFilter::default() };
-    assert_eq!(world.store.images(&world.admin, &named, &ALL).await.unwrap().items.len(), 2);
+    let of_series = ImageFilter { name: Some("web".to_owned()), ..ImageFilter::default() };
+    assert_eq!(world.store.images(&world.admin, &of_series, &ALL).await.unwrap().items.len(), 2);
 }
 
 async fn what_is_attested_is_kept_once(world: World) {
