@@ -71,10 +71,10 @@ def texts():
 def apt_sources():
     keyring = "/usr/share/keyrings/debian-archive-keyring.gpg"
     for name, text in {
-        "list": f"deb [arch=amd64,i386 signed-by={keyring}] http://deb.debian.org/debian bookworm main\n"
-                "# a comment\ndeb-src http://deb.debian.org/debian bookworm main contrib\n"
+        "list": f"deb [arch=amd64,i386 signed-by={keyring}] http://deb.example.org/debian bookworm main\n"
+                "# a comment\ndeb-src http://deb.example.org/debian bookworm main contrib\n"
                 "deb cdrom:[Debian 12]/ bookworm main\ndeb file:/srv/repo ./\n",
-        "deb822": f"Types: deb deb-src\nURIs: http://deb.debian.org/debian https://u:p@example.org/d\n"
+        "deb822": f"Types: deb deb-src\nURIs: http://deb.example.org/debian https://u:p@example.org/d\n"
                   f"Suites: bookworm bookworm-updates\nComponents: main\nEnabled: yes\n"
                   f"Signed-By: {keyring}\n\nTypes: deb\nURIs: file:/srv\nSuites: ./\nTrusted: yes\n",
         "key": "Types: deb\nURIs: http://e.org\nSuites: a\nComponents: b\nSigned-By:\n"

@@ -297,12 +297,7 @@ async fn claim(
         .rows_affected();
         // Another process was faster; there may be more.
         if taken == 0 {
-            return Err(StoreError::Stale {
-                what: "job",
-                id: job.id.to_string(),
-                expected: before,
-                found: before + 1,
-            });
+            continue;
         }
         record(tx, &Actor::System, EventKind::JobStarted, &job);
         return Ok(Some(job));
@@ -399,12 +394,7 @@ async fn close(
     .await?
     .rows_affected();
     if closed == 0 {
-        return Err(StoreError::Stale {
-            what: "job",
-            id: job.id.to_string(),
-            expected: before,
-            found: before + 1,
-        });
+        return Err(overtaken(job, before));
     }
     record(tx, by, kind, job);
     Ok(())
@@ -434,6 +424,11 @@ async fn list(
     .await?;
     let jobs = rows.iter().map(read).collect::<Result<Vec<_>, _>>()?;
     Ok(request.cut(jobs, |job: &Job| Cursor::new(job.tenant, job.id)))
+}
+
+/// Another process altered it since it was read.
+fn overtaken(job: &Job, expected: i64) -> StoreError {
+    StoreError::Stale { what: "job", id: job.id.to_string(), expected, found: expected + 1 }
 }
 
 async fn find(
