@@ -173,6 +173,19 @@ pub enum PackageState {
     Triggers,
 }
 
+impl PackageState {
+    /// In which state an interrupted dpkg left it; `None` where its files are those of its version.
+    pub const fn trouble(self) -> Option<&'static str> {
+        match self {
+            // A pending trigger leaves the package's own files in place.
+            Self::Installed | Self::Triggers => None,
+            Self::HalfInstalled => Some("half-installed"),
+            Self::Unpacked => Some("unpacked but not configured"),
+            Self::HalfConfigured => Some("half-configured"),
+        }
+    }
+}
+
 /// One installed package. Removed packages whose configuration files remain are not listed.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct InstalledPackage {

@@ -22,6 +22,7 @@ pub mod changelog;
 pub mod check;
 pub mod cloud;
 pub mod deb822;
+pub mod dependency;
 pub mod files;
 pub mod fleet;
 pub mod image;

@@ -1,13 +1,14 @@
 //! Installing packages from the read-only disk, with apt, asking nobody anything.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
 use guest::{Downgrades, HOME, InstallRequest, Installed, PACKAGE_DISK};
 use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 
-use crate::{command, picture};
+use crate::{System, command, picture};
 
 const MAX_OUTPUT: usize = 1 << 20;
 
@@ -36,8 +37,14 @@ const OPTIONS: [&str; 13] = [
     "--option=APT::Get::allow-change-held-packages=true",
 ];
 
-pub(crate) fn install(request: &InstallRequest) -> Result<Installed, String> {
+/// Asked by `invoke-rc.d` and `deb-systemd-invoke` before each start of a service (Debian Policy
+/// 9.3.3.2); 101 forbids it.
+const POLICY: &str = "/usr/sbin/policy-rc.d";
+const FORBIDS: &str = "#!/bin/sh\nexit 101\n";
+
+pub(crate) fn install(request: &InstallRequest, system: System) -> Result<Installed, String> {
     let disk = MountedDisk::mount()?;
+    let _none_starts = (system == System::Still).then(NoService::starts).transpose()?;
     let files = packages(&disk.path.join(&request.directory))?;
     let mut argv = vec!["apt-get"];
     argv.extend(OPTIONS);
@@ -52,7 +59,10 @@ pub(crate) fn install(request: &InstallRequest) -> Result<Installed, String> {
     let began = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     let (began_uptime_ms, clock) = (picture::uptime_ms(), Instant::now());
     let limit = Duration::from_secs(request.seconds);
-    let output = command::run_with(&argv, &ENVIRONMENT, limit, MAX_OUTPUT)?;
+    let epoch = request.source_date_epoch.map(|epoch| epoch.to_string());
+    let mut environment = ENVIRONMENT.to_vec();
+    environment.extend(epoch.as_deref().map(|epoch| ("SOURCE_DATE_EPOCH", epoch)));
+    let output = command::run_with(&argv, &environment, limit, MAX_OUTPUT)?;
     Ok(Installed {
         exit: output.exit,
         timed_out: output.timed_out,
@@ -75,6 +85,35 @@ fn packages(directory: &Path) -> Result<Vec<String>, String> {
         .collect();
     files.sort();
     Ok(files)
+}
+
+/// No service of the image starts for as long as this lives.
+struct NoService {
+    /// The image's own answer, where it has one.
+    before: Option<PathBuf>,
+}
+
+impl NoService {
+    fn starts() -> Result<Self, String> {
+        let failed = |error: std::io::Error| format!("`{POLICY}`: {error}");
+        let before = PathBuf::from(format!("{POLICY}.before-patchwright"));
+        let had = fs::symlink_metadata(POLICY).is_ok();
+        if had {
+            fs::rename(POLICY, &before).map_err(failed)?;
+        }
+        fs::write(POLICY, FORBIDS).map_err(failed)?;
+        fs::set_permissions(POLICY, fs::Permissions::from_mode(0o755)).map_err(failed)?;
+        Ok(Self { before: had.then_some(before) })
+    }
+}
+
+impl Drop for NoService {
+    fn drop(&mut self) {
+        let _ = match &self.before {
+            Some(before) => fs::rename(before, POLICY),
+            None => fs::remove_file(POLICY),
+        };
+    }
 }
 
 /// The package disk, mounted for as long as this lives.

@@ -23,8 +23,12 @@ pub const UNIT: &str = "patchwright-guest.service";
 /// Where the guest's files lie while the system runs, in memory and never on its disk.
 pub const HOME: &str = "/run/patchwright";
 
+/// The guest as the first process, instead of the image's own: the system stands still, none of its
+/// services runs. The lab puts it on the kernel's command line.
+pub const STILL: &str = "init=/run/patchwright/guest";
+
 /// Version of this protocol. Both sides come from one build, so it only guards against mixing.
-pub const PROTOCOL: u32 = 1;
+pub const PROTOCOL: u32 = 2;
 
 /// What the host asks for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -39,6 +43,8 @@ pub enum Request {
     Picture(PictureRequest),
     /// Install packages from the package disk.
     Install(InstallRequest),
+    /// Take away what only one machine may have, and what nobody needs in an image.
+    Generalise(GeneraliseRequest),
     /// Restart the system.
     Reboot,
     /// Shut the system down.
@@ -68,6 +74,16 @@ pub struct InstallRequest {
     pub downgrades: Downgrades,
     /// Longest time that this may take, in seconds.
     pub seconds: u64,
+    /// What programs that build files take for the time, in seconds since 1970
+    /// (`SOURCE_DATE_EPOCH`), so that the same inputs give the same files.
+    pub source_date_epoch: Option<i64>,
+}
+
+/// What is taken away, beside what always is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GeneraliseRequest {
+    /// Whether the machine's keys of SSH go as well.
+    pub ssh_host_keys: bool,
 }
 
 /// Whether an older version may replace a newer one.
@@ -152,6 +168,8 @@ pub enum Message {
     Picture(Box<RawPicture>),
     /// Answer to [`Request::Install`].
     Installed(Installed),
+    /// Answer to [`Request::Generalise`].
+    Generalised(Generalised),
     /// The system goes down now, as asked.
     Going,
     /// A step could not be done at all.
@@ -198,6 +216,19 @@ pub struct Installed {
     pub began_uptime_ms: u64,
     /// How long it took, in milliseconds.
     pub took_ms: u64,
+}
+
+/// What was taken away.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Generalised {
+    /// Files that were emptied, sorted.
+    pub emptied: Vec<String>,
+    /// Files and directories that were removed, sorted.
+    pub removed: Vec<String>,
+    /// Bytes that the filesystems gave back to the disk, as `fstrim` tells.
+    pub trimmed: String,
+    /// What could not be done, in words.
+    pub problems: Vec<String>,
 }
 
 /// Everything that is compared, as the system itself says it.

@@ -3,17 +3,20 @@
 //! ```text
 //! stage   in the initial RAM filesystem: puts the program and its unit into memory below /run
 //! serve   as that unit: answers the lab's requests, one after the other
+//! (none)  as the first process, in place of the image's own: the same, with the system at rest
 //! ```
 //!
 //! It is one static binary because the images know nothing of it: it must run on any C library,
 //! or on none. It runs as root inside the guest and is never on the guest's disk.
 
 mod command;
+mod generalise;
 mod install;
 mod picture;
 mod port;
 mod probe;
 mod stage;
+mod still;
 mod walk;
 
 use std::process::ExitCode;
@@ -22,9 +25,13 @@ use std::time::Duration;
 use guest::{Hello, Message, PROTOCOL, Request, Settled};
 
 fn main() -> ExitCode {
+    // What the kernel hands to the first process is not meant for us.
+    let is_first = std::process::id() == 1;
     let done = match std::env::args().nth(1).as_deref() {
+        _ if is_first => still::first_process(),
         Some("stage") => stage::stage(),
-        Some("serve") => serve(),
+        Some("serve") => serve(System::Runs),
+        Some("still") => still::prepare().and_then(|()| serve(System::Still)),
         _ => Err("usage: patchwright-guest stage|serve".to_owned()),
     };
     match done {
@@ -36,7 +43,15 @@ fn main() -> ExitCode {
     }
 }
 
-fn serve() -> Result<(), String> {
+/// Whether the image's services run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum System {
+    Runs,
+    /// This program stands in place of its service manager.
+    Still,
+}
+
+fn serve(system: System) -> Result<(), String> {
     let mut port = port::Port::open()?;
     port.say(&Message::Hello(Hello {
         protocol: PROTOCOL,
@@ -51,15 +66,22 @@ fn serve() -> Result<(), String> {
                 (Message::Picture(Box::new(picture::take(&request))), None)
             }
             Request::Install(request) => (
-                install::install(&request)
+                install::install(&request, system)
                     .map_or_else(|reason| Message::Failed { reason }, Message::Installed),
                 None,
             ),
+            Request::Generalise(request) => {
+                (Message::Generalised(generalise::generalise(&request)), None)
+            }
             Request::Reboot => (Message::Going, Some("reboot")),
             Request::PowerOff => (Message::Going, Some("poweroff")),
         };
         port.say(&answer)?;
         if let Some(verb) = leave {
+            // The first process brings everything to rest.
+            if system == System::Still {
+                return Ok(());
+            }
             // `--no-block`: this unit is stopped by what it asks for.
             command::run(&["systemctl", "--no-block", verb], Duration::from_secs(60))?;
         }

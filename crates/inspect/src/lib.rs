@@ -48,3 +48,4 @@ pub use inventory::InspectError;
 pub use kernels::newest as newest_kernel;
 pub use runtime::{deleted_code, unit as unit_of_cgroup};
 pub use target::{OpenError, Target, TargetKind, open};
+pub use tree::{Attributes, Met, MetKind};

@@ -4,14 +4,14 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use domain::files::FileView;
+use domain::files::{FileError, FileView};
 use domain::inventory::Inventory;
 
 use crate::disk::{BlockRead, DiskError, Qcow2Disk, RawDisk, find_root};
 use crate::image::{self, Archive, Description, Image, ImageError};
 use crate::inventory::{self, InspectError, Liveness};
 use crate::recognise::{Recognised, recognise};
-use crate::tree::{DirectoryTree, Tree};
+use crate::tree::{DirectoryTree, Met, Tree, Walk};
 
 /// What kind of thing holds a system.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -118,10 +118,15 @@ impl OpenError {
     }
 }
 
+/// A tree of files with both ways to look at it.
+trait System: FileView + Walk + Send + Sync {}
+
+impl<T: FileView + Walk + Send + Sync> System for T {}
+
 /// One system, opened for reading.
 pub struct Target {
     kind: TargetKind,
-    files: Box<dyn FileView + Send + Sync>,
+    files: Box<dyn System>,
     /// What the reader should know about the thing that holds the system.
     notes: Vec<String>,
     /// The process filesystem of a live root.
@@ -229,6 +234,15 @@ impl Target {
     /// Of a container image only package databases, configuration and keyrings have content.
     pub fn files(&self) -> &(dyn FileView + Send + Sync) {
         &*self.files
+    }
+
+    /// Meets every name in the system but its root, without following a link: directories before
+    /// what is in them. Files of more than `limit` bytes are told as unread.
+    ///
+    /// # Errors
+    /// If there are more or deeper names than any system has.
+    pub fn walk(&self, limit: u64, meet: &mut dyn FnMut(Met<'_>)) -> Result<(), FileError> {
+        self.files.walk(limit, meet)
     }
 
     /// Reads what is installed and, of a live root, what runs.

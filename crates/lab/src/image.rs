@@ -3,11 +3,13 @@
 //! An image's header was written by whoever made the image. It may not name further files: QEMU
 //! would open them with our rights and show them to the guest.
 
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use crate::machine;
 use crate::work::JobDirectory;
 
 /// A disk image that machines may be copied from. It is only ever read.
@@ -57,6 +59,14 @@ pub enum ImageError {
         /// What it does, as the rest of a sentence.
         feature: &'static str,
     },
+    /// qemu-img could not write an image that stands alone.
+    #[error("cannot write the image `{}`: {reason}", path.display())]
+    Flatten {
+        /// The new image.
+        path: PathBuf,
+        /// What qemu-img said.
+        reason: String,
+    },
     /// qemu-img could not lay an overlay over it.
     #[error("cannot make a copy of the image `{}`: {reason}", path.display())]
     Overlay {
@@ -75,6 +85,7 @@ impl ImageError {
             Self::Refused { .. } => {
                 Some("`qemu-img convert -O qcow2 OLD NEW` writes an image that stands alone")
             }
+            Self::Flatten { .. } => Some("is there enough space, and is qemu-utils installed?"),
             Self::Overlay { .. } => Some("`qemu-img check` tells more; is qemu-utils installed?"),
         }
     }
@@ -108,19 +119,46 @@ impl BaseImage {
     /// A copy-on-write overlay for a job.
     pub(crate) fn overlay(&self, job: &JobDirectory) -> Result<PathBuf, ImageError> {
         let overlay = job.path().join("overlay.qcow2");
-        let made = Command::new("qemu-img")
-            .args(["create", "-q", "-f", "qcow2", "-F", self.format.name(), "-b"])
-            .arg(&self.path)
-            .arg(&overlay)
-            .stdin(Stdio::null())
-            .output();
-        let refused = |reason: String| ImageError::Overlay { path: self.path.clone(), reason };
-        let output = made.map_err(|error| refused(error.to_string()))?;
-        if output.status.success() {
-            Ok(overlay)
-        } else {
-            Err(refused(String::from_utf8_lossy(&output.stderr).trim().to_owned()))
-        }
+        let made = qemu_img(&[
+            "create".as_ref(),
+            "-q".as_ref(),
+            "-f".as_ref(),
+            "qcow2".as_ref(),
+            "-F".as_ref(),
+            self.format.name().as_ref(),
+            "-b".as_ref(),
+            self.path.as_ref(),
+            overlay.as_ref(),
+        ]);
+        let failed = |reason| ImageError::Overlay { path: self.path.clone(), reason };
+        made.map(|()| overlay.clone()).map_err(failed)
+    }
+
+    /// One file that stands alone, of this image's format, with what an overlay over it has.
+    /// What the overlay gave back takes no place in it.
+    pub(crate) fn flatten(&self, overlay: &Path, to: &Path) -> Result<(), ImageError> {
+        let node = machine::node(overlay, Format::Qcow2, Some((&self.path, self.format)));
+        let source = format!("json:{node}");
+        let made = qemu_img(&[
+            "convert".as_ref(),
+            "-q".as_ref(),
+            "-O".as_ref(),
+            self.format.name().as_ref(),
+            source.as_ref(),
+            to.as_ref(),
+        ]);
+        made.map_err(|reason| ImageError::Flatten { path: to.to_owned(), reason })
+    }
+}
+
+/// Runs qemu-img to its end.
+fn qemu_img(arguments: &[&OsStr]) -> Result<(), String> {
+    let ran = Command::new("qemu-img").args(arguments).stdin(Stdio::null()).output();
+    let output = ran.map_err(|error| error.to_string())?;
+    if output.status.success() {
+        Ok(())
+    } else {
+        Err(String::from_utf8_lossy(&output.stderr).trim().to_owned())
     }
 }
 

@@ -48,7 +48,10 @@
 //! ```
 
 mod accelerator;
+mod bake;
 mod boot;
+mod clock;
+mod compare;
 mod evidence;
 mod image;
 mod limits;
@@ -61,9 +64,11 @@ mod vm;
 mod work;
 
 pub use accelerator::Accelerator;
+pub use bake::{BakeError, Baked, Recipe, bake, remove_unfinished};
 pub use boot::BootError;
+pub use compare::{Because, Change, CompareError, Comparison, FileChange, PackageChange, compare};
 pub use evidence::EvidenceItem;
-pub use guest::{Hello, Installed, PictureRequest, Probe, RawPicture, Settled};
+pub use guest::{Generalised, Hello, Installed, PictureRequest, Probe, RawPicture, Settled};
 pub use image::{BaseImage, Format, ImageError};
 pub use limits::Limits;
 pub use machine::MachineError;

@@ -29,6 +29,12 @@ pub enum Stage {
     AfterWayBack,
     /// The pictures are compared.
     Judge,
+    /// What only one machine may have is taken out.
+    Generalise,
+    /// The copy becomes a file that stands alone.
+    Compact,
+    /// The new image is looked at, and hashed.
+    Verify,
 }
 
 impl Stage {
@@ -45,6 +51,9 @@ impl Stage {
             Self::WayBack => "way-back",
             Self::AfterWayBack => "after-way-back",
             Self::Judge => "judge",
+            Self::Generalise => "generalise",
+            Self::Compact => "compact",
+            Self::Verify => "verify",
         }
     }
 }

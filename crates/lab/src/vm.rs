@@ -4,11 +4,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use guest::{Hello, InstallRequest, Installed, Message, PROTOCOL, PictureRequest, RawPicture};
-use guest::{Request, Settled};
+use guest::{GeneraliseRequest, Generalised, Hello, InstallRequest, Installed, Message, PROTOCOL};
+use guest::{PictureRequest, RawPicture, Request, Settled};
+use jiff::Timestamp;
 
 use crate::accelerator::Accelerator;
-use crate::boot::{self, BootError};
+use crate::boot::{self, BootError, Start};
 use crate::image::{BaseImage, Format, ImageError};
 use crate::limits::Limits;
 use crate::machine::{self, Access, Boot, Disk, Event, Hardware, Machine, MachineError, Shutdown};
@@ -214,9 +215,28 @@ impl Vm {
 
     /// Boots the kernel that the image has now, and waits until the system is up.
     pub fn boot(&mut self) -> Result<Booted, VmError> {
+        let powered_on = Instant::now();
+        let deadline = powered_on + self.limits.boot;
+        let hello = self.start(Start::System, None)?;
+        let spoke_at = Instant::now();
+        let settled = self.settle(deadline.saturating_duration_since(spoke_at))?;
+        let to_guest = spoke_at - powered_on;
+        let to_settled = powered_on.elapsed();
+        Ok(Booted { hello, settled, spoke_at, to_guest, to_settled })
+    }
+
+    /// Boots the kernel that the image has now, with the guest program in place of the image's
+    /// first process: its disk is there, none of its services runs. The machine's clock begins at
+    /// the given instant.
+    pub fn boot_still(&mut self, clock: Timestamp) -> Result<Hello, VmError> {
+        self.start(Start::Still, Some(clock))
+    }
+
+    /// Powers a machine on and waits for the guest's first words.
+    fn start(&mut self, how: Start, clock: Option<Timestamp>) -> Result<Hello, VmError> {
         // One machine at a time writes to the overlay.
         self.machine = None;
-        let files = boot::prepare(&self.overlay, &self.job)?;
+        let files = boot::prepare(&self.overlay, &self.job, how)?;
         let mut disks = vec![Disk {
             file: &self.overlay,
             format: Format::Qcow2,
@@ -237,24 +257,19 @@ impl Vm {
             accelerator: self.accelerator,
             limits: &self.limits,
             disks,
+            clock,
             boot: Boot::Kernel {
                 kernel: &files.kernel,
                 initrd: &files.initrd,
                 command_line: &files.command_line,
             },
         };
-        let powered_on = Instant::now();
+        let deadline = Instant::now() + self.limits.boot;
         self.machine = Some(Machine::start(&self.job, &hardware, Arc::clone(&self.observer))?);
-        let deadline = powered_on + self.limits.boot;
-        let hello = match self.answer("boot", deadline, self.limits.boot)? {
-            Message::Hello(hello) if hello.protocol == PROTOCOL => hello,
-            other => return Err(unexpected("boot", &other).into()),
-        };
-        let spoke_at = Instant::now();
-        let settled = self.settle(deadline.saturating_duration_since(spoke_at))?;
-        let to_guest = spoke_at - powered_on;
-        let to_settled = powered_on.elapsed();
-        Ok(Booted { hello, settled, spoke_at, to_guest, to_settled })
+        match self.answer("boot", deadline, self.limits.boot)? {
+            Message::Hello(hello) if hello.protocol == PROTOCOL => Ok(hello),
+            other => Err(unexpected("boot", &other).into()),
+        }
     }
 
     /// Waits until systemd has nothing left to start.
@@ -283,16 +298,40 @@ impl Vm {
     /// Installs attached packages and removes others, in one transaction. That apt failed or hung
     /// is no error: it is in the answer.
     pub fn install(&mut self, set: PackageSet, remove: Vec<String>) -> Result<Installed, VmError> {
+        self.run_install(set, remove, None)
+    }
+
+    /// Installs attached packages; programs that build files are told what time it is.
+    pub fn install_as_of(&mut self, set: PackageSet, at: Timestamp) -> Result<Installed, VmError> {
+        self.run_install(set, Vec::new(), Some(at.as_second()))
+    }
+
+    fn run_install(
+        &mut self,
+        set: PackageSet,
+        remove: Vec<String>,
+        source_date_epoch: Option<i64>,
+    ) -> Result<Installed, VmError> {
         let request = InstallRequest {
             directory: set.directory().to_owned(),
             remove,
             downgrades: set.downgrades(),
             seconds: self.limits.install.as_secs(),
+            source_date_epoch,
         };
         let limit = self.limits.install + GRACE;
         match self.ask("install", &Request::Install(request), limit)? {
             Message::Installed(installed) => Ok(installed),
             other => Err(unexpected("install", &other).into()),
+        }
+    }
+
+    /// Takes out what only one machine may have.
+    pub fn generalise(&mut self, ssh_host_keys: bool) -> Result<Generalised, VmError> {
+        let request = Request::Generalise(GeneraliseRequest { ssh_host_keys });
+        match self.ask("generalise", &request, self.limits.install)? {
+            Message::Generalised(generalised) => Ok(generalised),
+            other => Err(unexpected("generalise", &other).into()),
         }
     }
 
@@ -403,6 +442,7 @@ fn unexpected(step: &str, message: &Message) -> Misstep {
         Message::Settled(_) => "settled",
         Message::Picture(_) => "a picture",
         Message::Installed(_) => "installed",
+        Message::Generalised(_) => "generalised",
         Message::Going => "going",
         Message::Failed { .. } => "failed",
     };

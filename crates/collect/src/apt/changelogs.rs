@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use domain::advisory::{Changelog, ChangelogEntry, Provenance};
 use domain::archive::OfferedPackage;
@@ -21,7 +21,7 @@ const DEB_LIMIT: u64 = 64 << 20;
 const SOURCE_BUDGET: u64 = 128 << 20;
 
 /// How the names of directories begin that hold a .deb being fetched.
-const FETCHING: &str = ".deb-";
+pub(super) const FETCHING: &str = ".deb-";
 
 /// A changelog that is wanted.
 #[derive(Debug, Clone)]
@@ -76,8 +76,8 @@ impl Collector {
         wants: &[ChangelogWant<'_>],
         progress: &dyn Progress,
     ) -> Vec<Result<Changelog, ChangelogError>> {
-        let outcome = self.lock_changelogs();
-        // Held until all is done: see `lock_changelogs`.
+        let outcome = lock_fetching(&self.data.join("changelogs"));
+        // Held until all is done.
         let _lock = match outcome {
             Ok(lock) => lock,
             Err(error) => {
@@ -128,21 +128,6 @@ impl Collector {
             }
         }
         Err(last)
-    }
-
-    /// Everyone who fetches holds the lock, shared. Who gets it alone sees nobody's unfinished
-    /// fetches, but those of killed runs, and removes them.
-    fn lock_changelogs(&self) -> io::Result<File> {
-        let directory = self.data.join("changelogs");
-        fs::create_dir_all(&directory)?;
-        let lock = File::create(directory.join("lock"))?;
-        if lock.try_lock().is_ok() {
-            remove_where(&directory, |name| {
-                name.starts_with(FETCHING) || name.starts_with(UNFINISHED)
-            })?;
-        }
-        lock.lock_shared()?;
-        Ok(lock)
     }
 
     fn changelog_path(&self, package: &OfferedPackage) -> PathBuf {
@@ -198,6 +183,18 @@ impl Collector {
         write_whole(&path, &json).map_err(disk)?;
         outcome
     }
+}
+
+/// Everyone who fetches into a directory holds its lock, shared. Who gets it alone sees nobody's
+/// unfinished fetches, but those of killed runs, and removes them.
+pub(super) fn lock_fetching(directory: &Path) -> io::Result<File> {
+    fs::create_dir_all(directory)?;
+    let lock = File::create(directory.join("lock"))?;
+    if lock.try_lock().is_ok() {
+        remove_where(directory, |name| name.starts_with(FETCHING) || name.starts_with(UNFINISHED))?;
+    }
+    lock.lock_shared()?;
+    Ok(lock)
 }
 
 /// What is known of a package that was fetched once.

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use sha2::{Digest as _, Sha256};
 
 use super::release::{Listed, Release};
-use super::stanzas::Extract;
+use super::stanzas::{self, Extract};
 use super::store::UNFINISHED;
 use crate::decompress::Format;
 use crate::fetch::{FetchError, Fetcher, hex};
@@ -24,6 +24,8 @@ pub(super) struct IndexFile {
     pub component: String,
     /// What is kept of it, Zstandard-compressed.
     pub path: PathBuf,
+    /// What its packages ask of each other, likewise.
+    pub relations: PathBuf,
 }
 
 /// Why a package list cannot be used.
@@ -124,8 +126,9 @@ pub(super) fn ensure(
     let Some(form) = smallest else { return Err(IndexError::NotListed { path }) };
     // Some archives list the packed forms only; then the one that is read names it.
     let kept = place(&plain.unwrap_or(form.listed).sha256);
-    let file = IndexFile { component: component.to_owned(), path: kept.clone() };
-    if kept.exists() {
+    let relations = kept.with_extension("relations.zst");
+    let file = IndexFile { component: component.to_owned(), path: kept, relations };
+    if file.path.exists() && file.relations.exists() {
         return Ok(file);
     }
     let Network::Use(fetcher) = network else { return Err(IndexError::NotCached { path }) };
@@ -135,9 +138,9 @@ pub(super) fn ensure(
             return Err(IndexError::Oversize { path, size, limit: PLAIN_LIMIT });
         }
     }
-    let packed = kept.with_extension("packed");
+    let packed = file.path.with_extension("packed");
     fetch_listed(release, base, &form, fetcher, &packed)?;
-    let repacked = repack(&form, &packed, plain, &kept);
+    let repacked = repack(&form, &packed, plain, &file);
     let _ = fs::remove_file(&packed);
     repacked.map(|()| file)
 }
@@ -188,19 +191,16 @@ fn repack(
     form: &Form<'_>,
     packed: &Path,
     plain: Option<&Listed>,
-    kept: &Path,
+    kept: &IndexFile,
 ) -> Result<(), IndexError> {
-    let disk = |source: io::Error| IndexError::Disk { path: kept.to_owned(), source };
+    let disk = |source: io::Error| IndexError::Disk { path: kept.path.clone(), source };
     let content = |reason: String| IndexError::Content { path: form.name.clone(), reason };
     let unreadable = |error: io::Error| content(error.to_string());
     let limit = plain.map_or(PLAIN_LIMIT, |plain| plain.size);
     let packed = BufReader::new(File::open(packed).map_err(disk)?);
     let mut reader = form.format.reader(packed).map_err(unreadable)?.take(limit + 1);
-    let directory = kept.parent().unwrap_or(Path::new("."));
-    let file = tempfile::Builder::new().prefix(UNFINISHED).tempfile_in(directory).map_err(disk)?;
-    let mut encoder = zstd::stream::write::Encoder::new(&file, KEPT_LEVEL).map_err(disk)?;
-    encoder.include_checksum(true).map_err(disk)?;
-    let mut extract = Extract::into(encoder);
+    let mut list = Kept::begin(&kept.path, &stanzas::FIELDS).map_err(disk)?;
+    let mut relations = Kept::begin(&kept.relations, &stanzas::RELATION_FIELDS).map_err(disk)?;
     let mut hasher = Sha256::new();
     let mut size = 0_u64;
     let mut buffer = vec![0; 256 * 1024];
@@ -214,7 +214,8 @@ fn repack(
             return Err(content(format!("it has more than {limit} bytes")));
         }
         hasher.update(&buffer[..read]);
-        extract.write_all(&buffer[..read]).map_err(disk)?;
+        list.extract.write_all(&buffer[..read]).map_err(disk)?;
+        relations.extract.write_all(&buffer[..read]).map_err(disk)?;
     }
     if let Some(plain) = plain {
         if size != plain.size {
@@ -225,7 +226,27 @@ fn repack(
             return Err(content(format!("its SHA-256 is {hash}, not {}", plain.sha256)));
         }
     }
-    extract.finish().and_then(zstd::stream::write::Encoder::finish).map_err(disk)?;
-    file.as_file().sync_all().map_err(disk)?;
-    file.persist(kept).map(drop).map_err(|error| disk(error.error))
+    relations.finish(&kept.relations).and_then(|()| list.finish(&kept.path)).map_err(disk)
+}
+
+/// A file that keeps some fields of a list, not at its place yet.
+struct Kept {
+    file: tempfile::NamedTempFile,
+    extract: Extract<zstd::stream::write::Encoder<'static, File>>,
+}
+
+impl Kept {
+    fn begin(place: &Path, fields: &'static [&'static str]) -> io::Result<Self> {
+        let directory = place.parent().unwrap_or(Path::new("."));
+        let file = tempfile::Builder::new().prefix(UNFINISHED).tempfile_in(directory)?;
+        let mut encoder =
+            zstd::stream::write::Encoder::new(file.as_file().try_clone()?, KEPT_LEVEL)?;
+        encoder.include_checksum(true)?;
+        Ok(Self { file, extract: Extract::into(encoder, fields) })
+    }
+
+    fn finish(self, place: &Path) -> io::Result<()> {
+        self.extract.finish()?.finish()?.sync_all()?;
+        self.file.persist(place).map(drop).map_err(|error| error.error)
+    }
 }

@@ -5,6 +5,7 @@
 //!                                                          anything seen) ─► Suite
 //! Suite ─► package lists by hash ─► OfferedPackage
 //! Suite ─► smallest .deb of a source, by hash ─► Changelog
+//! Suite ─► .debs, by hash
 //! ```
 //!
 //! A [`Suite`] exists only after everything above held; what is refused comes back as a
@@ -17,6 +18,7 @@ mod cleartext;
 pub mod config;
 mod deb;
 mod index;
+mod packages;
 mod release;
 mod stanzas;
 mod store;
@@ -26,6 +28,7 @@ pub use changelogs::{ChangelogError, ChangelogWant};
 pub use config::{ConfigError, Source, Trust};
 pub use deb::DebError;
 pub use index::IndexError;
+pub use packages::{PackageError, PackageWant};
 pub use release::{Freshness, ReleaseError};
 pub use verify::{Keyring, SignatureError, SignedText};
 
@@ -37,6 +40,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
 use domain::archive::{OfferedPackage, SuiteFacts};
+use domain::dependency::Relations;
 use jiff::Timestamp;
 use sha2::{Digest as _, Sha256};
 
@@ -403,6 +407,15 @@ impl Suite {
         let mut packages = Vec::new();
         for index in &self.indices {
             packages.extend(stanzas::read(index, want)?);
+        }
+        Ok(packages)
+    }
+
+    /// What packages ask of each other that are wanted by name, from all lists.
+    pub fn relations(&self, want: &dyn Fn(&str) -> bool) -> Result<Vec<Relations>, IndexError> {
+        let mut packages = Vec::new();
+        for index in &self.indices {
+            packages.extend(stanzas::relations(index, want)?);
         }
         Ok(packages)
     }

@@ -1,13 +1,16 @@
-//! What is read of a package list: eight fields of each stanza.
+//! What is read of a package list: eight fields of each stanza, and apart from them what packages
+//! ask of each other.
 //!
 //! Only these are kept on disk. Debian's main shrinks to a quarter by that, and so does the time
-//! of each later check.
+//! of each later check, which does not ask for relations.
 
 use std::fs::File;
 use std::io::{self, BufReader, Read as _, Write};
+use std::path::Path;
 
 use domain::archive::OfferedPackage;
 use domain::deb822::{self, Paragraph};
+use domain::dependency::Relations;
 use domain::inventory::SourcePackage;
 
 use super::index::{IndexError, IndexFile, PLAIN_LIMIT};
@@ -20,14 +23,15 @@ const LINE_LIMIT: usize = 4 << 20;
 /// Passes on those lines of a list that are read later.
 pub(super) struct Extract<W> {
     to: W,
+    fields: &'static [&'static str],
     line: Vec<u8>,
     /// Whether the field is kept that the next continuation line belongs to.
     keeps_field: bool,
 }
 
 impl<W: Write> Extract<W> {
-    pub(super) fn into(to: W) -> Self {
-        Self { to, line: Vec::new(), keeps_field: false }
+    pub(super) fn into(to: W, fields: &'static [&'static str]) -> Self {
+        Self { to, fields, line: Vec::new(), keeps_field: false }
     }
 
     /// Takes the next bytes of the list, wherever they begin and end.
@@ -63,14 +67,15 @@ impl<W: Write> Extract<W> {
         let is_blank = line.trim_ascii().is_empty();
         if !is_blank && !line.starts_with(b" ") && !line.starts_with(b"\t") {
             let name = line.split(|byte| *byte == b':').next().unwrap_or_default();
-            self.keeps_field = FIELDS.iter().any(|field| field.as_bytes() == name.trim_ascii_end());
+            self.keeps_field =
+                self.fields.iter().any(|field| field.as_bytes() == name.trim_ascii_end());
         }
         if is_blank || self.keeps_field { self.to.write_all(line) } else { Ok(()) }
     }
 }
 
 /// The fields that are read.
-const FIELDS: [&str; 8] = [
+pub(super) const FIELDS: [&str; 8] = [
     "Package",
     "Source",
     "Version",
@@ -81,23 +86,42 @@ const FIELDS: [&str; 8] = [
     "Phased-Update-Percentage",
 ];
 
+/// The fields with what packages ask of each other.
+pub(super) const RELATION_FIELDS: [&str; 6] =
+    ["Package", "Version", "Architecture", "Pre-Depends", "Depends", "Provides"];
+
 /// Reads those packages of a kept list that are wanted by name and source.
 pub(super) fn read(
     index: &IndexFile,
     want: &dyn Fn(&str, &str) -> bool,
 ) -> Result<Vec<OfferedPackage>, IndexError> {
-    let path = &index.path;
+    Ok(offered(&text(&index.path)?, &index.component, want))
+}
+
+/// Reads what those packages of a kept list ask of others that are wanted by name.
+pub(super) fn relations(
+    index: &IndexFile,
+    want: &dyn Fn(&str) -> bool,
+) -> Result<Vec<Relations>, IndexError> {
+    let text = text(&index.relations)?;
+    Ok(deb822::paragraphs(&text)
+        .filter_map(Relations::of_paragraph)
+        .filter(|package| want(&package.name))
+        .collect())
+}
+
+/// The text of a kept file.
+fn text(path: &Path) -> Result<String, IndexError> {
     let file = File::open(path)
-        .map_err(|source| IndexError::Disk { path: path.clone(), source })
+        .map_err(|source| IndexError::Disk { path: path.to_owned(), source })
         .map(BufReader::new)?;
     let mut bytes = Vec::new();
     Format::Zstd
         .reader(file)
         .and_then(|reader| reader.take(PLAIN_LIMIT).read_to_end(&mut bytes))
-        .map_err(|error| IndexError::Damaged { path: path.clone(), reason: error.to_string() })?;
-    let text = String::from_utf8(bytes)
-        .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned());
-    Ok(offered(&text, &index.component, want))
+        .map_err(|error| IndexError::Damaged { path: path.to_owned(), reason: error.to_string() })?;
+    Ok(String::from_utf8(bytes)
+        .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned()))
 }
 
 fn offered(text: &str, component: &str, want: &dyn Fn(&str, &str) -> bool) -> Vec<OfferedPackage> {
@@ -161,7 +185,7 @@ mod tests {
     use super::*;
 
     fn extract(text: &str, step: usize) -> String {
-        let mut extract = Extract::into(Vec::new());
+        let mut extract = Extract::into(Vec::new(), &FIELDS);
         for bytes in text.as_bytes().chunks(step) {
             extract.write_all(bytes).unwrap();
         }
@@ -190,7 +214,7 @@ Package: c
 
     #[test]
     fn a_line_without_end_is_not_collected_for_ever() {
-        let mut extract = Extract::into(Vec::new());
+        let mut extract = Extract::into(Vec::new(), &FIELDS);
         let block = vec![b'x'; LINE_LIMIT / 2];
 
         let outcome = (0..3).try_for_each(|_| extract.write_all(&block));

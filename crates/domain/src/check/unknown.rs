@@ -6,7 +6,7 @@ use std::collections::{BTreeSet, HashMap};
 use super::content::Content;
 use super::{OfferedSuite, Question, SourceReport, SourceState, Unknown, UnknownAbout};
 use super::{compare, native_for_all, offers_by_name};
-use crate::inventory::{InstalledPackage, Inventory, PackageState};
+use crate::inventory::{InstalledPackage, Inventory};
 
 /// Refused and missing sources.
 pub(super) fn sources(question: &Question<'_>) -> BTreeSet<Unknown> {
@@ -51,13 +51,7 @@ pub(super) fn inventory(inventory: &Inventory) -> Vec<Unknown> {
         unknown.push(about_inventory("packages", reason, None));
     }
     for package in &inventory.packages {
-        let state = match package.state {
-            // A pending trigger leaves the package's own files in place.
-            PackageState::Installed | PackageState::Triggers => continue,
-            PackageState::HalfInstalled => "half-installed",
-            PackageState::Unpacked => "unpacked but not configured",
-            PackageState::HalfConfigured => "half-configured",
-        };
+        let Some(state) = package.state.trouble() else { continue };
         let reason = format!("dpkg left it {state}, so which version works is not certain");
         let help = "finish or repair it there: dpkg --configure -a";
         unknown.push(about_inventory(&package.name, reason, Some(help)));

@@ -15,7 +15,8 @@ use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, fstat, openat, readl
 use rustix::io::Errno;
 
 use super::resolve::{Resolved, resolve};
-use super::{Child, Named, NodeError, Nodes, Tree};
+use super::walk::Attributes;
+use super::{Answer, Child, Named, NodeError, Nodes, Tree};
 
 /// A directory tree below one open directory.
 #[derive(Debug)]
@@ -99,6 +100,16 @@ impl Nodes for DirectoryTree {
             }
         }
         Ok(children)
+    }
+
+    fn attributes(&self, directory: &Self::Directory, name: &[u8]) -> Answer<Option<Attributes>> {
+        match statat(directory, name, AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT) {
+            Ok(stat) => {
+                let (mode, uid, gid) = (stat.st_mode & 0o7777, stat.st_uid, stat.st_gid);
+                Ok(Some(Attributes { mode, uid, gid }))
+            }
+            Err(error) => absent_or(error),
+        }
     }
 
     fn read(&self, file: &Self::File, limit: u64) -> Result<Option<Vec<u8>>, NodeError> {

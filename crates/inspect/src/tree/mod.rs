@@ -8,6 +8,7 @@ mod directory;
 mod ext4;
 mod merged;
 mod resolve;
+mod walk;
 
 use domain::files::{Entry, EntryKind, FileError, FileView};
 
@@ -15,6 +16,8 @@ pub(crate) use directory::DirectoryTree;
 pub(crate) use ext4::Ext4Tree;
 pub(crate) use merged::{Full, MergedTree, Piece};
 use resolve::{Resolved, Stop, Trail};
+pub(crate) use walk::Walk;
+pub use walk::{Attributes, Met, MetKind};
 
 /// Most names that a directory may have before reading it is given up.
 const MAX_ENTRIES: usize = 200_000;
@@ -42,6 +45,15 @@ pub(crate) enum NodeError {
     TooLarge,
     /// The medium failed or is damaged; in words.
     Failed(String),
+}
+
+impl std::fmt::Display for NodeError {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::TooLarge => formatter.write_str("it is larger than what is read"),
+            Self::Failed(reason) => formatter.write_str(reason),
+        }
+    }
 }
 
 impl NodeError {
@@ -76,6 +88,11 @@ pub(crate) trait Nodes {
         directory: &Self::Directory,
         limit: usize,
     ) -> Answer<Vec<Named<Self::Directory, Self::File>>>;
+
+    /// Who may do what with a name, `None` where that is not kept.
+    fn attributes(&self, _: &Self::Directory, _: &[u8]) -> Answer<Option<Attributes>> {
+        Ok(None)
+    }
 
     /// The content of `file`, `None` where it turned out to be no regular file.
     fn read(&self, file: &Self::File, limit: u64) -> Result<Option<Vec<u8>>, NodeError>;

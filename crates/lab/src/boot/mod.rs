@@ -32,6 +32,24 @@ const HOOK: &str = "echo '/patchwright/guest stage' >> /scripts/init-bottom/ORDE
 /// person where the kernel or the initial RAM filesystem gives up.
 const ADDED: &str = "console=ttyS0,115200 panic=1";
 
+/// What the kernel starts first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Start {
+    /// The image's own service manager.
+    System,
+    /// The guest program alone.
+    Still,
+}
+
+impl Start {
+    const fn added(self) -> &'static str {
+        match self {
+            Self::System => "",
+            Self::Still => guest::STILL,
+        }
+    }
+}
+
 /// Why it cannot be told how an image boots.
 #[derive(Debug, thiserror::Error)]
 pub enum BootError {
@@ -94,7 +112,11 @@ pub(crate) struct BootFiles {
 }
 
 /// Reads the kernel out of the image as it is now, and adds the guest program.
-pub(crate) fn prepare(image: &Path, job: &JobDirectory) -> Result<BootFiles, BootError> {
+pub(crate) fn prepare(
+    image: &Path,
+    job: &JobDirectory,
+    start: Start,
+) -> Result<BootFiles, BootError> {
     let target = inspect::open(image, None)?;
     let files = target.files();
     let choice = choose(files)?;
@@ -114,7 +136,7 @@ pub(crate) fn prepare(image: &Path, job: &JobDirectory) -> Result<BootFiles, Boo
     Ok(BootFiles {
         kernel: write("vmlinuz", &read(&choice.kernel)?)?,
         initrd: write("initrd.img", &initrd)?,
-        command_line: format!("{} {ADDED}", choice.command_line),
+        command_line: format!("{} {ADDED} {}", choice.command_line, start.added()),
     })
 }
 

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use jiff::Timestamp;
 use serde_json::json;
 
 use crate::accelerator::Accelerator;
@@ -52,6 +53,8 @@ pub(crate) struct Hardware<'a> {
     pub(crate) accelerator: Accelerator,
     pub(crate) limits: &'a Limits,
     pub(crate) disks: Vec<Disk<'a>>,
+    /// Where the machine's clock begins; now, where not given.
+    pub(crate) clock: Option<Timestamp>,
     pub(crate) boot: Boot<'a>,
 }
 
@@ -69,7 +72,7 @@ impl Hardware<'_> {
             .args(["-m", &format!("{}M", self.limits.memory_mib)])
             .args(["-nic", "none", "-display", "none", "-vga", "none"])
             // A restarted guest may have another kernel: the lab starts the machine anew.
-            .args(["-no-reboot", "-rtc", "base=utc"])
+            .args(["-no-reboot", "-rtc", &self.clock()])
             .args(["-chardev", &format!("socket,id=qmp,path={QMP_SOCKET},server=on,wait=off")])
             .args(["-mon", "chardev=qmp,mode=control"])
             .args(["-chardev", "stdio,id=console,signal=off", "-serial", "chardev:console"])
@@ -87,6 +90,13 @@ impl Hardware<'_> {
         command.args(["-append", command_line]);
         command
     }
+
+    /// In UTC, as QEMU reads it.
+    fn clock(&self) -> String {
+        self.clock.map_or("base=utc".to_owned(), |begins| {
+            format!("base={}", begins.strftime("%Y-%m-%dT%H:%M:%S"))
+        })
+    }
 }
 
 const SANDBOX: &str = "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny";
@@ -95,31 +105,12 @@ impl Disk<'_> {
     /// The block node and the device that shows it. JSON, because QEMU's other syntax gives
     /// commas in a file's name a meaning.
     fn arguments(&self, number: usize) -> (String, String) {
-        let file = |path: &Path| {
-            // Nothing of a throw-away copy has to survive a power cut.
-            let cache = json!({ "no-flush": true });
-            json!({ "driver": "file", "filename": absolute(path), "cache": cache })
-        };
         let read_only = self.access == Access::Read;
-        let mut node = json!({
-            "node-name": format!("disk{number}"),
-            "driver": self.format.name(),
-            "file": file(self.file),
-            "read-only": read_only,
-        });
+        let mut node = node(self.file, self.format, self.backing);
+        node["node-name"] = json!(format!("disk{number}"));
+        node["read-only"] = json!(read_only);
         if !read_only {
             node["discard"] = json!("unmap");
-        }
-        if let Some((backing, format)) = &self.backing {
-            let mut below = json!({
-                "driver": format.name(), "file": file(backing), "read-only": true,
-            });
-            if *format == Format::Qcow2 {
-                below["backing"] = json!(null);
-            }
-            node["backing"] = below;
-        } else if self.format == Format::Qcow2 {
-            node["backing"] = json!(null);
         }
         let mut device = json!({
             "driver": "virtio-blk-pci", "drive": format!("disk{number}"), "serial": self.serial,
@@ -130,6 +121,28 @@ impl Disk<'_> {
         }
         (node.to_string(), device.to_string())
     }
+}
+
+/// An image as QEMU is told to open it: its format and what lies below are said here, whatever its
+/// header says.
+pub(crate) fn node(
+    file: &Path,
+    format: Format,
+    backing: Option<(&Path, Format)>,
+) -> serde_json::Value {
+    // Nothing of a throw-away copy has to survive a power cut.
+    let place = |path: &Path| json!({ "driver": "file", "filename": absolute(path), "cache": { "no-flush": true } });
+    let mut node = json!({ "driver": format.name(), "file": place(file) });
+    if let Some((below, format)) = backing {
+        node["backing"] =
+            json!({ "driver": format.name(), "file": place(below), "read-only": true });
+        if format == Format::Qcow2 {
+            node["backing"]["backing"] = json!(null);
+        }
+    } else if format == Format::Qcow2 {
+        node["backing"] = json!(null);
+    }
+    node
 }
 
 fn absolute(path: &Path) -> PathBuf {
@@ -153,6 +166,7 @@ mod tests {
                 access: Access::Write,
                 serial: "root",
             }],
+            clock: "2026-11-25T18:00:00Z".parse().ok(),
             boot: Boot::Kernel {
                 kernel: Path::new("vmlinuz"),
                 initrd: Path::new("initrd"),
@@ -170,6 +184,7 @@ mod tests {
         };
         assert_eq!(after("-nic"), "none");
         assert!(after("-sandbox").starts_with("on,"));
+        assert_eq!(after("-rtc"), "base=2026-11-25T18:00:00");
         let node: serde_json::Value = serde_json::from_str(after("-blockdev")).unwrap();
         assert_eq!(node["file"]["filename"], "/job/overlay,1.qcow2");
         assert_eq!(node["backing"]["backing"], serde_json::Value::Null);

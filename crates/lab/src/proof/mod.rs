@@ -28,6 +28,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::accelerator::Accelerator;
 use crate::boot::BootError;
+use crate::clock::{StageClock, milliseconds};
 use crate::evidence::{EvidenceItem, EvidenceStore};
 use crate::image::BaseImage;
 use crate::limits::Limits;
@@ -454,7 +455,7 @@ const SETTLE_LIMIT: Duration = Duration::from_secs(120);
 /// What a report shows of a long output.
 const MAX_SHOWN: usize = 4096;
 
-fn tail(output: &str) -> String {
+pub(crate) fn tail(output: &str) -> String {
     let mut from = output.len().saturating_sub(MAX_SHOWN);
     while !output.is_char_boundary(from) {
         from += 1;
@@ -466,40 +467,6 @@ fn tail(output: &str) -> String {
 fn kernel_started_ms(asked: Instant, booted: &Booted) -> u64 {
     let spoke = booted.spoke_at.saturating_duration_since(asked);
     milliseconds(spoke).saturating_sub(booted.hello.uptime_ms)
-}
-
-fn milliseconds(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
-}
-
-/// How long each stage takes.
-#[derive(Debug)]
-struct StageClock {
-    observer: Arc<dyn Observer>,
-    began: Instant,
-    current: (Stage, Instant),
-    stages: BTreeMap<Stage, u64>,
-}
-
-impl StageClock {
-    fn start(observer: Arc<dyn Observer>) -> Self {
-        let began = Instant::now();
-        observer.stage(Stage::Prepare, Duration::ZERO);
-        Self { observer, began, current: (Stage::Prepare, began), stages: BTreeMap::new() }
-    }
-
-    fn enter(&mut self, stage: Stage) {
-        let (ended, since) = self.current;
-        *self.stages.entry(ended).or_default() += milliseconds(since.elapsed());
-        self.current = (stage, Instant::now());
-        self.observer.stage(stage, self.began.elapsed());
-    }
-
-    fn stop(mut self) -> (BTreeMap<Stage, u64>, u64) {
-        let (ended, since) = self.current;
-        *self.stages.entry(ended).or_default() += milliseconds(since.elapsed());
-        (self.stages, milliseconds(self.began.elapsed()))
-    }
 }
 
 #[cfg(test)]

@@ -39,8 +39,9 @@ const LOOK: Duration = Duration::from_secs(1);
 /// Wait after a failure, which may go away.
 const PAUSE: Duration = Duration::from_secs(10);
 
-/// Package sets judged together: they share what is read from archives.
-const TOGETHER: u16 = 500;
+/// Package sets judged together: they share what is read from archives, and their reports are in
+/// memory at once.
+const TOGETHER: u16 = 200;
 
 /// Systems whose findings are brought up to date in one commit.
 const CARRIED: u16 = 100;

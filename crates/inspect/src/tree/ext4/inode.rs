@@ -22,6 +22,10 @@ pub(super) enum Kind {
 pub(crate) struct Inode {
     pub(super) number: u32,
     pub(super) kind: Kind,
+    /// Permission bits, in full.
+    pub(super) mode: u32,
+    pub(super) uid: u32,
+    pub(super) gid: u32,
     /// Size in bytes as stated.
     pub(super) size: u64,
     flags: u32,
@@ -49,7 +53,11 @@ impl Inode {
         let flags = u32_at(0x20);
         let attributes = if flags & FLAG_INLINE == 0 { Vec::new() } else { extra(bytes) };
         let size = u64::from(u32_at(0x6C)) << 32 | u64::from(u32_at(0x4));
-        Ok(Self { number, kind, size, flags, block, attributes })
+        let mode = u32::from(u16_at(0) & 0x0FFF);
+        // The high halves lie in the part that is the operating system's (`osd2`).
+        let uid = u32::from(u16_at(0x2)) | u32::from(u16_at(0x78)) << 16;
+        let gid = u32::from(u16_at(0x18)) | u32::from(u16_at(0x7A)) << 16;
+        Ok(Self { number, kind, mode, uid, gid, size, flags, block, attributes })
     }
 
     /// Stands for the root until the real one was read.
@@ -57,6 +65,9 @@ impl Inode {
         Self {
             number: 0,
             kind: Kind::Directory,
+            mode: 0,
+            uid: 0,
+            gid: 0,
             size: 0,
             flags: 0,
             block: [0; 60],

@@ -22,7 +22,8 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::{Child, Named, NodeError, Nodes};
+use super::walk::Attributes;
+use super::{Answer, Child, Named, NodeError, Nodes};
 use crate::disk::BlockRead;
 use directory::Names;
 use inode::{Inode, Kind};
@@ -239,6 +240,13 @@ impl Nodes for Ext4Tree {
             .take(limit)
             .map(|(name, &number)| (name.clone(), self.child_of(number).ok()))
             .collect())
+    }
+
+    fn attributes(&self, directory: &Arc<Inode>, name: &[u8]) -> Answer<Option<Attributes>> {
+        let names = self.names(directory).map_err(NodeError::Failed)?;
+        let Some(&number) = names.get(name) else { return Ok(None) };
+        let inode = self.inode(number).map_err(NodeError::Failed)?;
+        Ok(Some(Attributes { mode: inode.mode, uid: inode.uid, gid: inode.gid }))
     }
 
     fn read(&self, file: &Arc<Inode>, limit: u64) -> Result<Option<Vec<u8>>, NodeError> {

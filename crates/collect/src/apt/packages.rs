@@ -1,0 +1,113 @@
+//! Packages themselves, by the hashes of verified lists.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use domain::archive::OfferedPackage;
+
+use super::changelogs::{FETCHING, lock_fetching};
+use super::{Collector, Progress, Suite, in_parallel};
+use crate::fetch::FetchError;
+
+/// Largest .deb that is fetched. Debian's largest has 1.3 GB.
+const DEB_LIMIT: u64 = 4 << 30;
+
+/// A package that is wanted.
+#[derive(Debug, Clone, Copy)]
+pub struct PackageWant<'a> {
+    /// The suite that offers it.
+    pub suite: &'a Suite,
+    /// The package in it.
+    pub package: &'a OfferedPackage,
+}
+
+/// Why a package could not be had.
+#[derive(Debug, thiserror::Error)]
+pub enum PackageError {
+    /// The list gives no hash or an absurd size.
+    #[error("its package list does not vouch for `{filename}`")]
+    NotVouched {
+        /// Pool path.
+        filename: String,
+    },
+    /// It could not be fetched, or is not what its list vouches for.
+    #[error(transparent)]
+    Fetch(#[from] FetchError),
+    /// It was not fetched before, and we may not fetch now.
+    #[error("`{filename}` was not fetched before")]
+    NotCached {
+        /// Pool path.
+        filename: String,
+    },
+    /// Our own disk failed.
+    #[error("cannot keep `{path}`")]
+    Disk {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+impl PackageError {
+    /// The way out.
+    pub fn help(&self) -> Option<String> {
+        let text = match self {
+            Self::Fetch(error) => return error.help(),
+            Self::NotVouched { .. } => "use an archive with SHA-256 hashes in its package lists",
+            Self::NotCached { .. } => "run once without --offline",
+            Self::Disk { .. } => "check space and permissions there, or name another with --data",
+        };
+        Some(text.to_owned())
+    }
+}
+
+impl Collector {
+    /// The wanted packages as files, several at once; one outcome each, in their order.
+    ///
+    /// A file is named by its hash and stays for the next time. Whoever uses it hashes it again:
+    /// disks rot.
+    pub fn packages(
+        &self,
+        wants: &[PackageWant<'_>],
+        progress: &dyn Progress,
+    ) -> Vec<Result<PathBuf, PackageError>> {
+        let directory = self.data.join("packages");
+        let locked = lock_fetching(&directory);
+        in_parallel(wants, |want| {
+            progress.started(&want.package.name);
+            let outcome = match &locked {
+                Ok(_held) => self.package(want, &directory),
+                Err(error) => {
+                    let source = io::Error::new(error.kind(), error.to_string());
+                    Err(PackageError::Disk { path: directory.clone(), source })
+                }
+            };
+            progress.finished(&want.package.name);
+            outcome
+        })
+    }
+
+    fn package(&self, want: &PackageWant<'_>, directory: &Path) -> Result<PathBuf, PackageError> {
+        let OfferedPackage { filename, size, sha256, .. } = want.package;
+        if sha256.is_empty() || *size == 0 || *size > DEB_LIMIT {
+            return Err(PackageError::NotVouched { filename: filename.clone() });
+        }
+        let path = directory.join(format!("{sha256}.deb"));
+        let disk = |source: io::Error| PackageError::Disk { path: path.clone(), source };
+        if fs::metadata(&path).is_ok_and(|kept| kept.len() == *size) {
+            return Ok(path);
+        }
+        let Some(fetcher) = &self.fetcher else {
+            return Err(PackageError::NotCached { filename: filename.clone() });
+        };
+        // A directory of its own: another run may fetch the same package at the same time.
+        let place =
+            tempfile::Builder::new().prefix(FETCHING).tempdir_in(directory).map_err(disk)?;
+        let deb = place.path().join("deb");
+        fetcher.verified(&want.suite.pool_uri(filename), *size, sha256, &deb)?;
+        fs::rename(&deb, &path).map_err(disk)?;
+        Ok(path)
+    }
+}
