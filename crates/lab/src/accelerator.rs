@@ -24,6 +24,16 @@ pub enum Accelerator {
     Tcg,
 }
 
+/// As reports name it.
+impl std::fmt::Display for Accelerator {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str(match self {
+            Self::Kvm => "KVM",
+            Self::Tcg => "TCG",
+        })
+    }
+}
+
 impl Accelerator {
     /// QEMU's name for it, with its options.
     pub(crate) const fn argument(self) -> &'static str {

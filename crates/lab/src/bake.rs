@@ -15,7 +15,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{self, Read as _};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -25,12 +25,11 @@ use guest::Generalised;
 use inspect::{InspectError, OpenError};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use sha2::{Digest as _, Sha256};
 
 use crate::accelerator::Accelerator;
 use crate::boot::{self, BootError};
 use crate::clock::StageClock;
-use crate::evidence::{EvidenceItem, EvidenceStore, hex};
+use crate::evidence::{EvidenceItem, EvidenceStore, digest};
 use crate::image::{BaseImage, Format, ImageError};
 use crate::limits::Limits;
 use crate::observer::{Observer, Stage};
@@ -177,7 +176,7 @@ pub fn bake(
     let before = inspect::open(recipe.image.path(), None)?;
     let host_keys = HostKeys::of(before.files())?;
     let problems_before = before.inventory()?.problems;
-    let from_sha256 = digest(recipe.image.path())?.0;
+    let from_sha256 = hashed(recipe.image.path())?.0;
 
     let mut vm = Vm::new(area, recipe.image, recipe.limits, observer)
         .map_err(|error| BakeError::Vm { error: error.into(), console: String::new() })?;
@@ -200,7 +199,7 @@ pub fn bake(
 
     clock.enter(Stage::Verify);
     sound(&new, recipe.patches, &problems_before)?;
-    let (sha256, bytes) = digest(&new)?;
+    let (sha256, bytes) = hashed(&new)?;
     let path = into.join(format!("{sha256}.{}", recipe.image.format().name()));
     publish(new, into, &path).map_err(|error| BakeError::Io { path: path.clone(), error })?;
     let (stages, took_ms) = clock.stop();
@@ -333,20 +332,8 @@ fn unsoundness(inventory: &Inventory, patches: &[PackageFile], before: &[String]
     problems
 }
 
-/// SHA-256 and length of a file.
-fn digest(path: &Path) -> Result<(String, u64), BakeError> {
-    let failed = |error| BakeError::Io { path: path.to_owned(), error };
-    let mut file = File::open(path).map_err(failed)?;
-    let (mut hash, mut bytes, mut piece) = (Sha256::new(), 0, vec![0; 1 << 20]);
-    loop {
-        match file.read(&mut piece).map_err(failed)? {
-            0 => return Ok((hex(&hash.finalize()), bytes)),
-            length => {
-                hash.update(&piece[..length]);
-                bytes += length as u64;
-            }
-        }
-    }
+fn hashed(path: &Path) -> Result<(String, u64), BakeError> {
+    digest(path).map_err(|error| BakeError::Io { path: path.to_owned(), error })
 }
 
 /// On the disk before it has its name, and its name on the disk before anybody hears of it.

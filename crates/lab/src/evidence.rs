@@ -52,6 +52,21 @@ impl EvidenceStore {
     }
 }
 
+/// SHA-256 of a file in hexadecimal, and its length.
+pub fn digest(path: &Path) -> io::Result<(String, u64)> {
+    let mut file = fs::File::open(path)?;
+    let (mut hash, mut bytes, mut piece) = (Sha256::new(), 0, vec![0; 1 << 20]);
+    loop {
+        match io::Read::read(&mut file, &mut piece)? {
+            0 => return Ok((hex(&hash.finalize()), bytes)),
+            length => {
+                hash.update(&piece[..length]);
+                bytes += length as u64;
+            }
+        }
+    }
+}
+
 pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().fold(String::with_capacity(2 * bytes.len()), |mut text, byte| {
         let _ = write!(text, "{byte:02x}");

@@ -67,7 +67,7 @@ pub use accelerator::Accelerator;
 pub use bake::{BakeError, Baked, Recipe, bake, remove_unfinished};
 pub use boot::BootError;
 pub use compare::{Because, Change, CompareError, Comparison, FileChange, PackageChange, compare};
-pub use evidence::EvidenceItem;
+pub use evidence::{EvidenceItem, digest};
 pub use guest::{Generalised, Hello, Installed, PictureRequest, Probe, RawPicture, Settled};
 pub use image::{BaseImage, Format, ImageError};
 pub use limits::Limits;

@@ -1,5 +1,7 @@
 //! A new image from a real one, with the patches that are really pending.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
+
 mod support;
 
 use std::fs;

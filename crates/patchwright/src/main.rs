@@ -5,6 +5,7 @@ mod client;
 mod data;
 mod failure;
 mod fleet_sim;
+mod image;
 mod ledger;
 mod policy;
 mod shell;
@@ -31,6 +32,8 @@ struct Arguments {
 enum Command {
     /// Tell which patches a system, running or stopped, is missing.
     Check(check::CheckArgs),
+    /// Prove patches on copies of an image, and bake the image with them.
+    Image(image::ImageArgs),
     /// Start the control plane on this machine, and check it.
     Up(up::UpArgs),
     /// Join a control plane, and tell it what this host has installed.
@@ -58,6 +61,7 @@ enum Command {
 fn main() -> ExitCode {
     let outcome = match Arguments::parse().command {
         Command::Check(arguments) => check::run(&arguments),
+        Command::Image(arguments) => image::run(&arguments),
         Command::Up(arguments) => up::run(&arguments),
         Command::Agent(arguments) => Ok(agent::main(&arguments)),
         Command::FleetSim(arguments) => fleet_sim::run(&arguments),

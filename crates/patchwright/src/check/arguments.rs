@@ -12,25 +12,13 @@ use jiff::Timestamp;
 /// TARGET is the live system (`/`), a root directory, a raw or qcow2 disk image, or a container
 /// image (OCI layout or docker-save tar). Nothing of it is run or mounted.
 #[derive(Debug, Args)]
-#[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 pub(crate) struct CheckArgs {
     /// What to check.
     #[arg(default_value = "/")]
     pub(super) target: PathBuf,
 
-    /// Archives to check against in place of the target's own: a sources file (one-line or
-    /// deb822) or a directory laid out like /etc/apt.
-    #[arg(long, value_name = "PATH")]
-    pub(super) sources: Option<PathBuf>,
-
-    /// Advisory records in OSV format: a directory, .json, .jsonl, .jsonl.gz or .zip, or the URL
-    /// of such a file.
-    #[arg(long, value_name = "PATH|URL")]
-    pub(super) osv: Option<String>,
-
-    /// CISA's catalogue of known exploited vulnerabilities, as JSON, or its URL.
-    #[arg(long, value_name = "PATH|URL")]
-    pub(super) kev: Option<String>,
+    #[command(flatten)]
+    pub(super) from: SourceArgs,
 
     /// Priority policy: default, bod-26-04, ssvc-deployer, fedramp-vdr.
     #[arg(long, value_name = "NAME", default_value = "default")]
@@ -47,10 +35,6 @@ pub(crate) struct CheckArgs {
     /// Impact level of the system (FIPS 199); assumed `high` where not given.
     #[arg(long, value_enum, value_name = "LEVEL", help_heading = "Asset")]
     system_impact: Option<SystemImpactWord>,
-
-    /// Use only what was fetched before.
-    #[arg(long)]
-    pub(super) offline: bool,
 
     /// Only patches that close a vulnerability.
     #[arg(long)]
@@ -71,6 +55,28 @@ pub(crate) struct CheckArgs {
     /// Exit with 3 when patches are missing, with 4 when that is unknown.
     #[arg(long)]
     pub(super) exit_code: bool,
+}
+
+/// Where it is told from what a system lacks.
+#[derive(Debug, Clone, Default, Args)]
+pub(crate) struct SourceArgs {
+    /// Archives to check against in place of the target's own: a sources file (one-line or
+    /// deb822) or a directory laid out like /etc/apt.
+    #[arg(long, value_name = "PATH")]
+    pub(crate) sources: Option<PathBuf>,
+
+    /// Advisory records in OSV format: a directory, .json, .jsonl, .jsonl.gz or .zip, or the URL
+    /// of such a file.
+    #[arg(long, value_name = "PATH|URL")]
+    pub(super) osv: Option<String>,
+
+    /// CISA's catalogue of known exploited vulnerabilities, as JSON, or its URL.
+    #[arg(long, value_name = "PATH|URL")]
+    pub(super) kev: Option<String>,
+
+    /// Use only what was fetched before.
+    #[arg(long)]
+    pub(super) offline: bool,
 
     /// Judge freshness as of TIME (RFC 3339) in place of now.
     #[arg(long, value_name = "TIME")]
@@ -83,7 +89,7 @@ pub(crate) struct CheckArgs {
 
     /// Where verified state is kept.
     #[arg(long, value_name = "DIR", env = "PATCHWRIGHT_DATA")]
-    pub(super) data: Option<PathBuf>,
+    pub(crate) data: Option<PathBuf>,
 }
 
 /// Forms of the result.
@@ -130,8 +136,15 @@ impl CheckArgs {
     /// What `patchwright check --data DATA --osv OSV --kev KEV` asks.
     pub(super) fn of_a_fleet(data: &Path, osv: Option<String>, kev: Option<String>) -> Self {
         let Defaults { mut arguments } = Defaults::parse_from(["check"]);
-        arguments.data = Some(data.to_owned());
-        (arguments.osv, arguments.kev) = (osv, kev);
+        arguments.from = SourceArgs { data: Some(data.to_owned()), osv, kev, ..arguments.from };
+        arguments
+    }
+
+    /// What `patchwright check TARGET` asks, with the given sources.
+    pub(super) fn of_an_image(target: &Path, from: &SourceArgs, scope: Scope) -> Self {
+        let Defaults { mut arguments } = Defaults::parse_from(["check"]);
+        (arguments.target, arguments.from) = (target.to_owned(), from.clone());
+        arguments.security_only = scope == Scope::SecurityOnly;
         arguments
     }
 

@@ -158,7 +158,7 @@ impl Alike {
         let Some(inventory) = cases.first().map(|case| case.set.inventory()) else {
             anyhow::bail!("there is nothing to judge");
         };
-        let records = Records::gather(&official.arguments, inventory)?;
+        let records = Records::gather(&official.arguments.from, inventory)?;
         let mut gaps = records.gaps.clone();
         let watch = Watch::new(true);
         let shelf = match inventory.family {
@@ -222,7 +222,7 @@ fn fill(
     if sources.is_empty() {
         return Ok(None);
     }
-    let collector = collector(&official.arguments, host.files(), at)?;
+    let collector = collector(&official.arguments.from, host.files(), at)?;
     let packages = cases.iter().flat_map(|case| &case.set.inventory().packages);
     let names: HashSet<&str> = packages.map(|package| package.name.as_str()).collect();
     Ok(Some(Shelf::fill(collector, &sources, &architectures(inventory), &names, watch)))

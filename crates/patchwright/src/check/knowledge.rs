@@ -22,7 +22,7 @@ use domain::inventory::Inventory;
 use domain::matching::ecosystems_of;
 use jiff::{SignedDuration, Timestamp};
 
-use super::arguments::CheckArgs;
+use super::arguments::SourceArgs;
 use super::progress::Watch;
 use crate::failure::helped;
 
@@ -50,7 +50,7 @@ impl Archives {
     /// Refreshes all sources, reads what they offer for this inventory, and the changelogs of
     /// what is missing. `None` where no source is configured.
     pub(super) fn gather(
-        arguments: &CheckArgs,
+        arguments: &SourceArgs,
         files: &dyn FileView,
         inventory: &Inventory,
         at: Timestamp,
@@ -100,6 +100,16 @@ impl Shelf {
         Self { collector, suites, offered, sources: reports }
     }
 
+    /// Who fetches.
+    pub(super) fn collector(&self) -> &Collector {
+        &self.collector
+    }
+
+    /// The verified suites.
+    pub(super) fn suites(&self) -> &[Suite] {
+        &self.suites
+    }
+
     /// The changelogs of what is missing.
     pub(super) fn changelogs(
         &self,
@@ -112,7 +122,7 @@ impl Shelf {
 
 /// The configured sources: those named on the command line, or the target's own.
 fn sources(
-    arguments: &CheckArgs,
+    arguments: &SourceArgs,
     target: &dyn FileView,
     host: &dyn FileView,
 ) -> Result<Vec<Source>> {
@@ -159,7 +169,7 @@ fn preferences(files: &dyn FileView) -> Result<Preferences> {
 }
 
 /// How bytes get here; `None` where they may not.
-fn fetcher(arguments: &CheckArgs, host: &dyn FileView) -> Option<Fetcher> {
+fn fetcher(arguments: &SourceArgs, host: &dyn FileView) -> Option<Fetcher> {
     if arguments.offline {
         return None;
     }
@@ -171,7 +181,7 @@ fn fetcher(arguments: &CheckArgs, host: &dyn FileView) -> Option<Fetcher> {
 }
 
 pub(super) fn collector(
-    arguments: &CheckArgs,
+    arguments: &SourceArgs,
     host: &dyn FileView,
     at: Timestamp,
 ) -> Result<Collector> {
@@ -314,7 +324,7 @@ pub(super) struct Records {
 
 impl Records {
     /// Loads the records that the command line names.
-    pub(super) fn gather(arguments: &CheckArgs, inventory: &Inventory) -> Result<Self> {
+    pub(super) fn gather(arguments: &SourceArgs, inventory: &Inventory) -> Result<Self> {
         let mut records = Self::default();
         if let Some(place) = &arguments.osv {
             let wanted = Wanted::Ecosystems(ecosystems_of(&inventory.os).into_iter().collect());
@@ -363,7 +373,7 @@ enum Place<'a> {
 }
 
 impl<'a> Place<'a> {
-    fn of(written: &'a str, arguments: &CheckArgs) -> Result<Self> {
+    fn of(written: &'a str, arguments: &SourceArgs) -> Result<Self> {
         if !written.contains("://") {
             return Ok(Self::File(Path::new(written)));
         }

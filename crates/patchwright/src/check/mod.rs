@@ -5,10 +5,12 @@ mod cyclonedx;
 mod fleet;
 mod human;
 mod knowledge;
+mod patches;
 mod progress;
 
-pub(crate) use arguments::CheckArgs;
+pub(crate) use arguments::{CheckArgs, SourceArgs};
 pub(crate) use fleet::OfficialSources;
+pub(crate) use patches::{Patches, Selection, gather as gather_patches};
 
 use std::collections::BTreeMap;
 use std::io::{self, Write as _};
@@ -18,7 +20,7 @@ use std::process::ExitCode;
 use anyhow::{Context as _, Result};
 use domain::candidate::Preferences;
 use domain::check::{self, AdvisoryKnowledge, ArchiveKnowledge, ExploitedCatalogue, Question};
-use domain::check::{Report, Status, Unknown};
+use domain::check::{Report, Scope, Status, Unknown};
 use domain::fleet::{PackageSet, VersionChoice};
 use domain::inventory::{Inventory, PackageFamily, Runtime};
 use domain::matching::Index;
@@ -27,6 +29,7 @@ use jiff::Timestamp;
 
 use crate::failure::helped;
 use arguments::Format;
+pub(crate) use cyclonedx::write as write_cyclonedx;
 use human::Detail;
 use knowledge::{Archives, Changelogs, Records, Shelf};
 
@@ -40,6 +43,11 @@ pub(crate) fn run(arguments: &CheckArgs) -> Result<ExitCode> {
     let (report, inventory) = find(arguments)?;
     show(arguments, &report, &inventory)?;
     Ok(exit_code(arguments, report.status))
+}
+
+/// What `patchwright check IMAGE` says, with all that is installed in it.
+pub(crate) fn judge(image: &Path, from: &SourceArgs) -> Result<(Report, Inventory)> {
+    find(&CheckArgs::of_an_image(image, from, Scope::Everything))
 }
 
 /// What the machine we are on has installed, and what it runs.
@@ -62,7 +70,7 @@ fn terminal_width() -> usize {
 
 /// Opens the target, gathers what is known and asks.
 fn find(arguments: &CheckArgs) -> Result<(Report, Inventory)> {
-    let at = arguments.at.unwrap_or_else(Timestamp::now);
+    let at = arguments.from.at.unwrap_or_else(Timestamp::now);
     let policy = Policy::builtin(&arguments.policy).map_err(|error| {
         let help = error.help().unwrap_or_default();
         helped(error, help)
@@ -81,10 +89,12 @@ fn find(arguments: &CheckArgs) -> Result<(Report, Inventory)> {
 
     let watch = progress::Watch::new(arguments.format == Format::Human);
     let archives = match inventory.family {
-        PackageFamily::Dpkg => Archives::gather(arguments, target.files(), &inventory, at, &watch)?,
+        PackageFamily::Dpkg => {
+            Archives::gather(&arguments.from, target.files(), &inventory, at, &watch)?
+        }
         PackageFamily::Rpm | PackageFamily::Apk => None,
     };
-    let records = Records::gather(arguments, &inventory)?;
+    let records = Records::gather(&arguments.from, &inventory)?;
     watch.done();
     let report = ask(arguments, &inventory, archives.as_ref(), &records, policy, at);
     Ok((report, inventory))

@@ -1,0 +1,379 @@
+//! `patchwright image`: prove a patch on a copy of an image, bake the new image, tell what differs.
+//!
+//! These verbs work on files and need no control plane, as `patchwright check` does.
+
+mod attest;
+mod human;
+mod key;
+mod watch;
+
+use std::fs;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use clap::{Args, Subcommand, ValueEnum};
+use domain::check::{Scope, Status};
+use jiff::Timestamp;
+use lab::{BaseImage, Job, Limits, Profile, Recipe, Thoroughness, WorkArea};
+use serde_json::json;
+
+use crate::check::{self, Patches, Selection, SourceArgs};
+use crate::failure::helped;
+use watch::Terminal;
+
+/// Exit status where a patch does not pass, or an image is not at the latest.
+const NOT_GOOD: u8 = 3;
+
+/// Prove patches on images, and bake images with them.
+#[derive(Debug, Args)]
+pub(crate) struct ImageArgs {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Prove the patches that an image lacks, on a copy of it in a virtual machine.
+    ///
+    /// The copy is booted, the patches are installed, it is restarted, the way back is tried, and
+    /// what it was like each time is compared. The image itself is only read. Exit status 3 says
+    /// that something speaks against the patches.
+    Prove(ProveArgs),
+    /// Make a new image with the patches that an image lacks.
+    ///
+    /// None of the image's services runs while it is made, so it bears nothing of a machine. Its
+    /// provenance and its list of components are signed.
+    Bake(BakeArgs),
+    /// Tell what differs between two images, and why.
+    Diff(DiffArgs),
+    /// Print the public key that this machine attests with.
+    Key(KeyArgs),
+}
+
+/// Which patches, and where the lab works.
+#[derive(Debug, Args)]
+struct LabArgs {
+    /// The image: raw or qcow2, standing alone.
+    image: PathBuf,
+
+    /// Only patches of this package or source package; may be given several times.
+    #[arg(long = "package", value_name = "NAME")]
+    packages: Vec<String>,
+
+    /// Only patches that close a vulnerability.
+    #[arg(long)]
+    security_only: bool,
+
+    #[command(flatten)]
+    from: SourceArgs,
+
+    /// Where raw evidence is kept, each piece by its hash; below the data directory where not
+    /// given.
+    #[arg(long, value_name = "DIR")]
+    evidence: Option<PathBuf>,
+
+    /// Virtual processors.
+    #[arg(long, value_name = "NUMBER", default_value_t = 2, help_heading = "Virtual machine")]
+    processors: u8,
+
+    /// Memory in MiB.
+    #[arg(long, value_name = "MIB", default_value_t = 1024, help_heading = "Virtual machine")]
+    memory: u32,
+
+    /// How much the image may grow, in GiB.
+    #[arg(long, value_name = "GIB", default_value_t = 8, help_heading = "Virtual machine")]
+    growth: u64,
+
+    /// Longest time for a boot, in seconds.
+    #[arg(long, value_name = "SECONDS", default_value_t = 300, help_heading = "Virtual machine")]
+    boot_seconds: u64,
+
+    /// Longest time for an installation, in seconds.
+    #[arg(long, value_name = "SECONDS", default_value_t = 1800, help_heading = "Virtual machine")]
+    install_seconds: u64,
+
+    /// Show the serial console.
+    #[arg(long)]
+    serial: bool,
+
+    /// How to show the result.
+    #[arg(long, value_enum, default_value_t = Format::Human)]
+    format: Format,
+}
+
+#[derive(Debug, Args)]
+struct ProveArgs {
+    #[command(flatten)]
+    lab: LabArgs,
+
+    /// The image's application profile, with probes of what must work: docs/lab.md.
+    #[arg(long, value_name = "FILE")]
+    profile: Option<PathBuf>,
+
+    /// Go on after the first reasons against the patches, to find all of them.
+    #[arg(long)]
+    whole: bool,
+
+    /// Do not try the way back.
+    #[arg(long)]
+    no_way_back: bool,
+
+    /// Write the signed attestation there (in-toto test result, DSSE).
+    #[arg(long, value_name = "FILE")]
+    attestation: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+struct BakeArgs {
+    #[command(flatten)]
+    lab: LabArgs,
+
+    /// Directory of the new image, whose name is its hash, and of its attestations.
+    #[arg(long, value_name = "DIR", default_value = ".")]
+    into: PathBuf,
+
+    /// The instant at which the virtual machine's clock begins, for the same result each time
+    /// (RFC 3339); when the newest source was published, where not given.
+    #[arg(long, value_name = "TIME")]
+    clock: Option<Timestamp>,
+}
+
+#[derive(Debug, Args)]
+struct DiffArgs {
+    /// The image, or root directory, to begin with.
+    before: PathBuf,
+
+    /// The image, or root directory, to end with.
+    after: PathBuf,
+
+    /// Show every file, not only those that nothing explains.
+    #[arg(long)]
+    all: bool,
+
+    /// How to show the result.
+    #[arg(long, value_enum, default_value_t = Format::Human)]
+    format: Format,
+}
+
+#[derive(Debug, Args)]
+struct KeyArgs {
+    /// Where the key is kept.
+    #[arg(long, value_name = "DIR", env = "PATCHWRIGHT_DATA")]
+    data: Option<PathBuf>,
+}
+
+/// Forms of a result.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// For people.
+    Human,
+    /// Everything.
+    Json,
+}
+
+/// Runs the command.
+pub(crate) fn run(arguments: &ImageArgs) -> Result<ExitCode> {
+    match &arguments.verb {
+        Verb::Prove(arguments) => prove(arguments),
+        Verb::Bake(arguments) => bake(arguments),
+        Verb::Diff(arguments) => diff(arguments),
+        Verb::Key(arguments) => {
+            let attestor = key::attestor(&data(arguments.data.as_deref())?)?;
+            print(&attestor.key().to_string())?;
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}
+
+/// What a lab's verb works with.
+struct Bench {
+    data: PathBuf,
+    area: WorkArea,
+    image: BaseImage,
+    evidence: PathBuf,
+    limits: Limits,
+    terminal: Arc<Terminal>,
+}
+
+impl Bench {
+    fn open(arguments: &LabArgs) -> Result<Self> {
+        let data = data(arguments.from.data.as_deref())?;
+        let (area, _) = WorkArea::open(&data.join("lab")).map_err(|error| {
+            let help = error.help().unwrap_or_default();
+            helped(error, help)
+        })?;
+        let image = BaseImage::open(&arguments.image).map_err(|error| {
+            let help = error.help().unwrap_or("name a disk image");
+            helped(error, help)
+        })?;
+        let limits = Limits {
+            processors: arguments.processors,
+            memory_mib: arguments.memory,
+            disk_bytes: arguments.growth << 30,
+            boot: Duration::from_secs(arguments.boot_seconds),
+            install: Duration::from_secs(arguments.install_seconds),
+            ..Limits::default()
+        };
+        let evidence = arguments.evidence.clone().unwrap_or_else(|| data.join("evidence"));
+        let is_visible = arguments.format == Format::Human;
+        let terminal = Arc::new(Terminal::new(is_visible, arguments.serial));
+        Ok(Self { data, area, image, evidence, limits, terminal })
+    }
+}
+
+impl LabArgs {
+    fn patches(&self) -> Result<Patches> {
+        let scope = if self.security_only { Scope::SecurityOnly } else { Scope::Everything };
+        let selection = Selection { scope, only: &self.packages };
+        check::gather_patches(&self.image, &self.from, selection, self.format == Format::Human)
+    }
+
+    fn name(&self) -> String {
+        self.image.file_name().unwrap_or_default().to_string_lossy().into_owned()
+    }
+}
+
+fn prove(arguments: &ProveArgs) -> Result<ExitCode> {
+    let bench = Bench::open(&arguments.lab)?;
+    let profile = profile(arguments.profile.as_deref())?;
+    let patches = arguments.lab.patches()?;
+    if patches.files.is_empty() {
+        return nothing_missing(&patches, arguments.lab.format);
+    }
+    let previous = if arguments.no_way_back { &[][..] } else { &patches.previous };
+    let thoroughness =
+        if arguments.whole { Thoroughness::Whole } else { Thoroughness::UntilRejected };
+    let job = Job {
+        image: &bench.image,
+        patches: &patches.files,
+        previous,
+        claims: &patches.claims,
+        profile: &profile,
+        limits: &bench.limits,
+        thoroughness,
+    };
+    let proof = lab::prove(&bench.area, &job, &bench.evidence, bench.terminal.observer());
+    bench.terminal.done();
+    let proof = proof.map_err(|error| {
+        let help = error.help().unwrap_or("this says nothing about the patches");
+        helped(error, help)
+    })?;
+    if let Some(place) = &arguments.attestation {
+        let (sha256, _) = lab::digest(bench.image.path()).context("cannot hash the image")?;
+        let subject = attest::Subject { name: &arguments.lab.name(), sha256: &sha256 };
+        let statement = attest::test_result(subject, &patches, &proof)?;
+        let envelope = key::attestor(&bench.data)?.attest(&statement)?;
+        write(place, &serde_json::to_vec(&envelope)?)?;
+    }
+    match arguments.lab.format {
+        Format::Human => print(&human::proof(&arguments.lab.name(), &patches, &proof))?,
+        Format::Json => print_json(&json!({
+            "image": arguments.lab.name(),
+            "patches": human::listed(&patches),
+            "unmet": human::unmet(&patches),
+            "proof": proof,
+        }))?,
+    }
+    Ok(if proof.verdict.passes() { ExitCode::SUCCESS } else { ExitCode::from(NOT_GOOD) })
+}
+
+fn bake(arguments: &BakeArgs) -> Result<ExitCode> {
+    let bench = Bench::open(&arguments.lab)?;
+    let patches = arguments.lab.patches()?;
+    let clock = arguments.clock.unwrap_or(patches.as_of);
+    let recipe =
+        Recipe { image: &bench.image, patches: &patches.files, clock, limits: &bench.limits };
+    let began = Timestamp::now();
+    let observer = bench.terminal.observer();
+    let baked = lab::bake(&bench.area, &recipe, &arguments.into, &bench.evidence, observer);
+    bench.terminal.done();
+    let baked = baked.map_err(|error| {
+        let help = error.help().unwrap_or("there is no new image");
+        helped(error, help)
+    })?;
+    let after = check::judge(&baked.path, &arguments.lab.from)?;
+    let attestor = key::attestor(&bench.data)?;
+    let made = attest::Made { patches: &patches, baked: &baked, clock, began };
+    let mut attestations = Vec::new();
+    for (name, statement) in [
+        ("provenance", attest::provenance(&arguments.lab.name(), &made)?),
+        ("sbom", attest::components(&baked, &after)?),
+    ] {
+        let place = baked.path.with_extension(format!("{name}.dsse.json"));
+        write(&place, &serde_json::to_vec(&attestor.attest(&statement)?)?)?;
+        attestations.push(place);
+    }
+    match arguments.lab.format {
+        Format::Human => {
+            print(&human::baked(&arguments.lab.name(), &patches, &baked, &after.0, &attestations))?;
+        }
+        Format::Json => print_json(&json!({
+            "from": arguments.lab.name(),
+            "patches": human::listed(&patches),
+            "baked": baked,
+            "clock": clock,
+            "check": after.0.status,
+            "attestations": attestations,
+        }))?,
+    }
+    let is_latest = after.0.status == Status::Latest;
+    Ok(if is_latest { ExitCode::SUCCESS } else { ExitCode::from(NOT_GOOD) })
+}
+
+fn diff(arguments: &DiffArgs) -> Result<ExitCode> {
+    let comparison = lab::compare(&arguments.before, &arguments.after).map_err(|error| {
+        let help = error.help().unwrap_or("name two disk images, or two root directories");
+        helped(error, help)
+    })?;
+    match arguments.format {
+        Format::Human => print(&human::comparison(&comparison, arguments.all))?,
+        Format::Json => print_json(&comparison)?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn nothing_missing(patches: &Patches, format: Format) -> Result<ExitCode> {
+    match format {
+        Format::Human => print(&human::nothing(patches))?,
+        Format::Json => print_json(&json!({ "patches": [], "check": patches.report.status }))?,
+    }
+    let is_latest = patches.report.status == Status::Latest;
+    Ok(if is_latest { ExitCode::SUCCESS } else { ExitCode::from(NOT_GOOD) })
+}
+
+fn profile(path: Option<&Path>) -> Result<Profile> {
+    let Some(path) = path else { return Ok(Profile::default()) };
+    let text = fs::read_to_string(path)
+        .with_context(|| format!("cannot read the application profile `{}`", path.display()))?;
+    Profile::parse(&text).map_err(|error| {
+        helped(
+            anyhow::Error::new(error).context(format!("in `{}`", path.display())),
+            "docs/lab.md shows a profile",
+        )
+    })
+}
+
+/// Where state is kept.
+fn data(given: Option<&Path>) -> Result<PathBuf> {
+    match given {
+        Some(directory) => std::path::absolute(directory).context("cannot find the data directory"),
+        None => crate::data::data_directory(),
+    }
+}
+
+fn write(place: &Path, bytes: &[u8]) -> Result<()> {
+    fs::write(place, bytes).with_context(|| format!("cannot write `{}`", place.display()))
+}
+
+fn print(text: &str) -> Result<()> {
+    let mut out = anstream::stdout().lock();
+    out.write_all(text.as_bytes()).and_then(|()| out.flush()).context("cannot write the result")
+}
+
+fn print_json(value: &impl serde::Serialize) -> Result<()> {
+    print(&format!("{}\n", serde_json::to_string_pretty(value)?))
+}
