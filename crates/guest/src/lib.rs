@@ -27,6 +27,10 @@ pub const HOME: &str = "/run/patchwright";
 /// services runs. The lab puts it on the kernel's command line.
 pub const STILL: &str = "init=/run/patchwright/guest";
 
+/// A word on the kernel's command line: a shell on the console, with the system running, in place
+/// of the guest. The machine is switched off when it ends.
+pub const SHELL: &str = "patchwright.shell";
+
 /// Version of this protocol. Both sides come from one build, so it only guards against mixing.
 pub const PROTOCOL: u32 = 2;
 

@@ -19,7 +19,8 @@ mod stage;
 mod still;
 mod walk;
 
-use std::process::ExitCode;
+use std::os::unix::process::CommandExt as _;
+use std::process::{Command, ExitCode};
 use std::time::Duration;
 
 use guest::{Hello, Message, PROTOCOL, Request, Settled};
@@ -31,6 +32,8 @@ fn main() -> ExitCode {
         _ if is_first => still::first_process(),
         Some("stage") => stage::stage(),
         Some("serve") => serve(System::Runs),
+        Some("shell") => Err(shell()),
+        Some("off") => command::run(&["systemctl", "--no-block", "poweroff"], ORDER).map(drop),
         Some("still") => still::prepare().and_then(|()| serve(System::Still)),
         _ => Err("usage: patchwright-guest stage|serve".to_owned()),
     };
@@ -41,6 +44,19 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Orders to systemd are taken within this time.
+const ORDER: Duration = Duration::from_secs(60);
+
+/// Becomes the image's shell; says why not, where it does not.
+fn shell() -> String {
+    let shells = ["/bin/bash", "/bin/sh"].map(|shell| {
+        let mut command = Command::new(shell);
+        let error = command.arg("-l").env("HOME", "/root").env("TERM", "xterm").exec();
+        format!("`{shell}`: {error}")
+    });
+    shells.join("; ")
 }
 
 /// Whether the image's services run.
@@ -83,7 +99,7 @@ fn serve(system: System) -> Result<(), String> {
                 return Ok(());
             }
             // `--no-block`: this unit is stopped by what it asks for.
-            command::run(&["systemctl", "--no-block", verb], Duration::from_secs(60))?;
+            command::run(&["systemctl", "--no-block", verb], ORDER)?;
         }
     }
 }

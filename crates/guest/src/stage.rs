@@ -6,7 +6,7 @@
 use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 
-use guest::{HOME, STILL, UNIT};
+use guest::{HOME, SHELL, STILL, UNIT};
 use rustix::mount::{MountFlags, mount};
 
 /// Where the lab's addition to the initial RAM filesystem has the program.
@@ -23,6 +23,31 @@ OOMScoreAdjust=-1000
 TasksMax=infinity
 ";
 
+/// As systemd's own `debug-shell.service`.
+const SHELL_TEXT: &str = "\
+[Unit]
+Description=Shell of the Patchwright lab
+After=multi-user.target
+
+[Service]
+Type=idle
+ExecStart=/run/patchwright/guest shell
+ExecStopPost=/run/patchwright/guest off
+StandardInput=tty-force
+StandardOutput=inherit
+StandardError=inherit
+TTYPath=/dev/ttyS0
+TTYReset=yes
+TTYVHangup=yes
+KillMode=process
+IgnoreSIGPIPE=no
+SendSIGHUP=yes
+TasksMax=infinity
+";
+
+/// Who else would ask for a login on the console.
+const GETTY: &str = "/run/systemd/system/serial-getty@ttyS0.service";
+
 pub(crate) fn stage() -> Result<(), String> {
     let failed = |what: &str, error: std::io::Error| format!("{what}: {error}");
     fs::create_dir_all(HOME).map_err(|error| failed(HOME, error))?;
@@ -36,12 +61,17 @@ pub(crate) fn stage() -> Result<(), String> {
         .map_err(|error| failed(&program, error))?;
     // Without a service manager there must be no trace of one: packages' scripts look for it.
     let command_line = fs::read_to_string("/proc/cmdline").unwrap_or_default();
-    if command_line.split_whitespace().any(|word| word == STILL) {
+    let says = |word: &str| command_line.split_whitespace().any(|other| other == word);
+    if says(STILL) {
         return Ok(());
     }
     let wants = "/run/systemd/system/multi-user.target.wants";
     fs::create_dir_all(wants).map_err(|error| failed(wants, error))?;
     let unit = format!("/run/systemd/system/{UNIT}");
-    fs::write(&unit, UNIT_TEXT).map_err(|error| failed(&unit, error))?;
+    let text = if says(SHELL) { SHELL_TEXT } else { UNIT_TEXT };
+    fs::write(&unit, text).map_err(|error| failed(&unit, error))?;
+    if says(SHELL) {
+        symlink("/dev/null", GETTY).map_err(|error| failed(GETTY, error))?;
+    }
     symlink(format!("../{UNIT}"), format!("{wants}/{UNIT}")).map_err(|error| failed(wants, error))
 }

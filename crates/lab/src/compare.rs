@@ -51,6 +51,7 @@ pub struct FileChange {
     /// What happened to it.
     pub change: Change,
     /// Why.
+    #[serde(flatten)]
     pub because: Because,
 }
 

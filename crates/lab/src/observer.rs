@@ -71,6 +71,11 @@ pub trait Observer: Send + Sync + fmt::Debug {
 
     /// The serial console printed something.
     fn serial(&self, _bytes: &[u8]) {}
+
+    /// Whether nobody wants the job any more; asked twice a second while a machine works.
+    fn is_called_off(&self) -> bool {
+        false
+    }
 }
 
 /// Watches nothing.

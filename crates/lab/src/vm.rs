@@ -9,7 +9,7 @@ use guest::{PictureRequest, RawPicture, Request, Settled};
 use jiff::Timestamp;
 
 use crate::accelerator::Accelerator;
-use crate::boot::{self, BootError, Start};
+use crate::boot::{self, BootError, BootFiles, Start};
 use crate::image::{BaseImage, Format, ImageError};
 use crate::limits::Limits;
 use crate::machine::{self, Access, Boot, Disk, Event, Hardware, Machine, MachineError, Shutdown};
@@ -52,6 +52,9 @@ impl VmError {
         }
     }
 }
+
+/// How often a job is asked whether anybody still wants it.
+const LOOK: Duration = Duration::from_millis(500);
 
 /// What a guest did instead of what it was asked. After a patch, this is the patch's doing.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, serde::Serialize, serde::Deserialize)]
@@ -108,6 +111,12 @@ pub enum Misstep {
         step: String,
         /// Why not.
         reason: String,
+    },
+    /// Nobody wants the job any more.
+    #[error("called off during `{step}`")]
+    CalledOff {
+        /// What the guest was to do.
+        step: String,
     },
     /// QEMU itself ended.
     #[error("QEMU ended during `{step}`: {status}")]
@@ -232,11 +241,39 @@ impl Vm {
         self.start(Start::Still, Some(clock))
     }
 
+    /// Boots the copy with a shell on its console, which is this process's terminal, until somebody
+    /// ends the shell.
+    pub fn shell(&mut self) -> Result<(), VmError> {
+        self.machine = None;
+        let files = boot::prepare(&self.overlay, &self.job, Start::Shell)?;
+        let hardware = self.hardware(&files, None);
+        let status = machine::run_interactively(&self.job, &hardware)?;
+        if machine::exceeded_disk(status) {
+            return Err(Misstep::DiskLimit { limit: self.limits.disk_bytes }.into());
+        }
+        if !status.success() {
+            let (step, status) = ("shell".to_owned(), status.to_string());
+            return Err(Misstep::MachineLost { step, status }.into());
+        }
+        Ok(())
+    }
+
     /// Powers a machine on and waits for the guest's first words.
     fn start(&mut self, how: Start, clock: Option<Timestamp>) -> Result<Hello, VmError> {
         // One machine at a time writes to the overlay.
         self.machine = None;
         let files = boot::prepare(&self.overlay, &self.job, how)?;
+        let deadline = Instant::now() + self.limits.boot;
+        let hardware = self.hardware(&files, clock);
+        let machine = Machine::start(&self.job, &hardware, Arc::clone(&self.observer))?;
+        self.machine = Some(machine);
+        match self.answer("boot", deadline, self.limits.boot)? {
+            Message::Hello(hello) if hello.protocol == PROTOCOL => Ok(hello),
+            other => Err(unexpected("boot", &other).into()),
+        }
+    }
+
+    fn hardware<'a>(&'a self, files: &'a BootFiles, clock: Option<Timestamp>) -> Hardware<'a> {
         let mut disks = vec![Disk {
             file: &self.overlay,
             format: Format::Qcow2,
@@ -253,7 +290,7 @@ impl Vm {
                 serial: guest::PACKAGE_DISK,
             });
         }
-        let hardware = Hardware {
+        Hardware {
             accelerator: self.accelerator,
             limits: &self.limits,
             disks,
@@ -263,12 +300,6 @@ impl Vm {
                 initrd: &files.initrd,
                 command_line: &files.command_line,
             },
-        };
-        let deadline = Instant::now() + self.limits.boot;
-        self.machine = Some(Machine::start(&self.job, &hardware, Arc::clone(&self.observer))?);
-        match self.answer("boot", deadline, self.limits.boot)? {
-            Message::Hello(hello) if hello.protocol == PROTOCOL => Ok(hello),
-            other => Err(unexpected("boot", &other).into()),
         }
     }
 
@@ -403,7 +434,17 @@ impl Vm {
     fn next(&mut self, step: &str, deadline: Instant, limit: Duration) -> Result<Event, Misstep> {
         let timed_out = || Misstep::TimedOut { step: step.to_owned(), seconds: limit.as_secs() };
         let machine = self.machine.as_mut().ok_or_else(|| failed(step, "it is off".to_owned()))?;
-        let event = machine.next(deadline).ok_or_else(timed_out)?;
+        let event = loop {
+            if self.observer.is_called_off() {
+                return Err(Misstep::CalledOff { step: step.to_owned() });
+            }
+            let look = deadline.min(Instant::now() + LOOK);
+            match machine.next(look) {
+                Some(event) => break event,
+                None if Instant::now() >= deadline => return Err(timed_out()),
+                None => {}
+            }
+        };
         let disk_limit = self.limits.disk_bytes;
         match &event {
             Event::Ended(status) if machine::exceeded_disk(*status) => {

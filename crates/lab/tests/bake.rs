@@ -39,8 +39,11 @@ fn images(world: &World) -> Vec<String> {
 #[test]
 fn pending_patches_are_baked_and_the_same_inputs_give_the_same_image() {
     let world = World::new("bake", image("bookworm", "minimal"));
-    let patches = pending(&world.image, "bookworm");
-    assert!(patches.iter().any(|it| it.package.starts_with("linux-image-")), "{patches:#?}");
+    // The kernel, most of the time, is baked in the command's own test.
+    let is_kernel = |package: &PackageFile| package.package.starts_with("linux-image-");
+    let patches: Vec<PackageFile> =
+        pending(&world.image, "bookworm").into_iter().filter(|it| !is_kernel(it)).collect();
+    assert!(patches.iter().any(|it| it.source == "nginx"), "{patches:#?}");
 
     let first = baked(&world, &patches).unwrap();
 

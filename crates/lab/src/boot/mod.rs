@@ -39,6 +39,8 @@ pub(crate) enum Start {
     System,
     /// The guest program alone.
     Still,
+    /// The image's own service manager, and a shell on the console.
+    Shell,
 }
 
 impl Start {
@@ -46,6 +48,7 @@ impl Start {
         match self {
             Self::System => "",
             Self::Still => guest::STILL,
+            Self::Shell => guest::SHELL,
         }
     }
 }

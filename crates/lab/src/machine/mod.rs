@@ -320,3 +320,22 @@ fn hear(stream: UnixStream, sender: &SyncSender<Event>) {
         }
     }
 }
+
+/// Runs QEMU to its end with this process's terminal as its console.
+pub(crate) fn run_interactively(
+    job: &JobDirectory,
+    hardware: &Hardware<'_>,
+) -> Result<ExitStatus, MachineError> {
+    let failed = |error| MachineError::Start { program: command_line::KEEPER, error };
+    let mut child = hardware.command(job.path()).spawn().map_err(failed)?;
+    let limited = Pid::from_raw(child.id().cast_signed())
+        .ok_or_else(|| io::Error::other("it has no process id"))
+        .and_then(|process| bound(process, hardware.limits.disk_bytes))
+        .and_then(|()| job.note_process(child.id()));
+    if let Err(error) = limited {
+        let _ = child.kill();
+        let _ = child.wait();
+        return Err(MachineError::Io { path: job.path().to_owned(), error });
+    }
+    child.wait().map_err(failed)
+}

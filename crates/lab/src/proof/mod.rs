@@ -281,6 +281,9 @@ impl Course<'_> {
                     Err(error) => fails(error.to_string()),
                 }
             }
+            Err(error @ VmError::Guest(Misstep::CalledOff { .. })) => {
+                return Err(ProveError::Vm(error));
+            }
             Ok(Err(output)) => fails(output),
             Err(error) => fails(error.to_string()),
         };
@@ -340,6 +343,10 @@ impl Course<'_> {
     fn held<T>(&mut self, stage: Stage, done: Result<T, VmError>, vm: &Vm) -> Result<T, Stop> {
         let what = match done {
             Ok(value) => return Ok(value),
+            // Says nothing about the patch.
+            Err(error @ VmError::Guest(Misstep::CalledOff { .. })) => {
+                return Err(Stop::Lab(ProveError::Vm(error)));
+            }
             Err(VmError::Guest(Misstep::DiskLimit { limit })) => {
                 self.found.lost.push(Reason::DiskLimit { stage: stage.to_string(), limit });
                 return Err(Stop::Lost);
@@ -430,6 +437,7 @@ impl Course<'_> {
 /// Before the patch, a misstep means that the image is unfit.
 fn fit<T>(stage: Stage, done: Result<T, VmError>, vm: &Vm) -> Result<T, ProveError> {
     done.map_err(|error| match error {
+        VmError::Guest(Misstep::CalledOff { .. }) => ProveError::Vm(error),
         VmError::Guest(misstep) => ProveError::Unfit { stage, misstep, console: vm.serial_tail() },
         other => ProveError::Vm(other),
     })
