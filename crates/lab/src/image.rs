@@ -106,7 +106,7 @@ impl BaseImage {
     }
 
     /// A copy-on-write overlay for a job.
-    pub(crate) fn overlay(&self, job: &JobDirectory) -> Result<PathBuf, ImageError> {
+    pub fn overlay(&self, job: &JobDirectory) -> Result<PathBuf, ImageError> {
         let overlay = job.path().join("overlay.qcow2");
         let made = Command::new("qemu-img")
             .args(["create", "-q", "-f", "qcow2", "-F", self.format.name(), "-b"])

@@ -9,6 +9,7 @@ use guest::{Request, Settled};
 
 use crate::accelerator::Accelerator;
 use crate::boot::{self, BootError};
+use crate::firmware::FirmwareError;
 use crate::image::{BaseImage, Format, ImageError};
 use crate::limits::Limits;
 use crate::machine::{self, Access, Boot, Disk, Event, Hardware, Machine, MachineError, Shutdown};
@@ -34,6 +35,9 @@ pub enum VmError {
     /// It cannot be told how the image boots.
     #[error(transparent)]
     Boot(#[from] BootError),
+    /// There is no firmware for the image.
+    #[error(transparent)]
+    Firmware(#[from] FirmwareError),
     /// The guest did not do what it was asked.
     #[error(transparent)]
     Guest(#[from] Misstep),
@@ -47,6 +51,7 @@ impl VmError {
             Self::Image(error) => error.help(),
             Self::Machine(error) => error.help(),
             Self::Boot(error) => error.help(),
+            Self::Firmware(error) => error.help(),
             Self::Guest(error) => error.help(),
         }
     }
