@@ -42,7 +42,7 @@ mod support;
 mod target;
 mod tree;
 
-pub use disk::DiskError;
+pub use disk::{DiskError, Firmware, firmware_of};
 pub use image::ImageError;
 pub use inventory::InspectError;
 pub use kernels::newest as newest_kernel;

@@ -44,7 +44,7 @@ impl Accelerator {
     }
 
     /// The processor model that it runs best.
-    pub(crate) const fn processor(self) -> &'static str {
+    pub const fn processor(self) -> &'static str {
         match self {
             Self::Kvm => "host",
             // x86-64-v2: what TCG emulates cheaply. `max` costs a third more (38 s of processor

@@ -117,7 +117,7 @@ impl BaseImage {
     }
 
     /// A copy-on-write overlay for a job.
-    pub(crate) fn overlay(&self, job: &JobDirectory) -> Result<PathBuf, ImageError> {
+    pub fn overlay(&self, job: &JobDirectory) -> Result<PathBuf, ImageError> {
         let overlay = job.path().join("overlay.qcow2");
         let made = qemu_img(&[
             "create".as_ref(),

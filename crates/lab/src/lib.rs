@@ -4,7 +4,8 @@
 //! directory below a [`WorkArea`], run by QEMU with the image's own kernel; a guest program that
 //! the image knows nothing of answers from inside. [`prove`] boots such a copy, takes a picture,
 //! installs a patch, takes another, restarts, takes a third, goes the way back, and has
-//! [`domain::proof::judge`] compare them.
+//! [`domain::proof::judge`] compare them. An [`Appliance`] is a copy that boots by firmware and by
+//! its own boot loader, as a user's machine would, and is seen from outside only.
 //!
 //! ```text
 //!           image (raw, qcow2)            packages (.deb, SHA-256)      application profile
@@ -48,11 +49,13 @@
 //! ```
 
 mod accelerator;
+mod appliance;
 mod bake;
 mod boot;
 mod clock;
 mod compare;
 mod evidence;
+mod firmware;
 mod image;
 mod limits;
 mod machine;
@@ -64,10 +67,12 @@ mod vm;
 mod work;
 
 pub use accelerator::Accelerator;
+pub use appliance::{Appliance, Power};
 pub use bake::{BakeError, Baked, Recipe, bake, remove_unfinished};
 pub use boot::BootError;
 pub use compare::{Because, Change, CompareError, Comparison, FileChange, PackageChange, compare};
 pub use evidence::{EvidenceItem, digest};
+pub use firmware::{Firmware, FirmwareError};
 pub use guest::{Generalised, Hello, Installed, PictureRequest, Probe, RawPicture, Settled};
 pub use image::{BaseImage, Format, ImageError};
 pub use limits::Limits;

@@ -10,6 +10,7 @@ use jiff::Timestamp;
 
 use crate::accelerator::Accelerator;
 use crate::boot::{self, BootError, BootFiles, Start};
+use crate::firmware::FirmwareError;
 use crate::image::{BaseImage, Format, ImageError};
 use crate::limits::Limits;
 use crate::machine::{self, Access, Boot, Disk, Event, Hardware, Machine, MachineError, Shutdown};
@@ -35,6 +36,9 @@ pub enum VmError {
     /// It cannot be told how the image boots.
     #[error(transparent)]
     Boot(#[from] BootError),
+    /// There is no firmware for the image.
+    #[error(transparent)]
+    Firmware(#[from] FirmwareError),
     /// The guest did not do what it was asked.
     #[error(transparent)]
     Guest(#[from] Misstep),
@@ -48,6 +52,7 @@ impl VmError {
             Self::Image(error) => error.help(),
             Self::Machine(error) => error.help(),
             Self::Boot(error) => error.help(),
+            Self::Firmware(error) => error.help(),
             Self::Guest(error) => error.help(),
         }
     }

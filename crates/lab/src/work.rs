@@ -63,6 +63,11 @@ impl WorkArea {
         Ok((area, leftovers))
     }
 
+    /// Where the jobs' directories are.
+    pub fn path(&self) -> &Path {
+        &self.directory
+    }
+
     /// A fresh directory for one job.
     pub fn job(&self) -> Result<JobDirectory, WorkError> {
         loop {
@@ -128,6 +133,11 @@ impl JobDirectory {
     /// Where it is.
     pub fn path(&self) -> &Path {
         &self.directory
+    }
+
+    /// What it is called, of all jobs of the area.
+    pub fn name(&self) -> String {
+        self.directory.file_name().unwrap_or_default().to_string_lossy().into_owned()
     }
 
     /// Notes the process that must not outlive this job.

@@ -7,6 +7,7 @@
 
 mod error;
 mod filesystem;
+mod firmware;
 mod partition;
 mod qcow2;
 mod raw;
@@ -16,6 +17,7 @@ mod volume;
 use std::fmt;
 
 pub use error::DiskError;
+pub use firmware::{Firmware, firmware_of};
 pub(crate) use qcow2::{Qcow2Disk, is_qcow2};
 pub(crate) use raw::RawDisk;
 pub(crate) use root::find_root;

@@ -17,6 +17,7 @@ const MAX_GPT_ENTRY_SIZE: u32 = 4096;
 const MAX_LOGICAL: u32 = 128;
 
 /// MBR partition types.
+pub(super) const EFI_SYSTEM_IN_MBR: u8 = 0xEF;
 const EMPTY: u8 = 0x00;
 const PROTECTIVE: u8 = 0xEE;
 const EXTENDED: [u8; 3] = [0x05, 0x0F, 0x85];
@@ -45,6 +46,34 @@ pub(super) fn partitions(disk: &Arc<dyn BlockRead>) -> Result<Vec<Volume>, DiskE
         }
     }
     Ok(volumes)
+}
+
+/// A partition as firmware sees it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// The type and the attributes of a GPT's entry.
+    Gpt { guid: [u8; 16], attributes: u64 },
+    /// The type in an MBR.
+    Mbr { kind: u8 },
+}
+
+/// What the partitions of a disk are said to be for; empty where there is no table.
+pub(super) fn kinds(disk: &Arc<dyn BlockRead>) -> Result<Vec<Kind>, DiskError> {
+    let Some(mbr) = read_structure::<512>(&**disk, 0)? else { return Ok(Vec::new()) };
+    if mbr[510..] != [0x55, 0xAA] {
+        return Ok(Vec::new());
+    }
+    let entries = mbr_entries(&mbr);
+    if entries.iter().any(|entry| entry.kind == PROTECTIVE) {
+        let of = |entry: GptEntry| Kind::Gpt { guid: entry.guid, attributes: entry.attributes };
+        return Ok(gpt_entries(disk)?.into_iter().map(of).collect());
+    }
+    // A filesystem's code, as in `partitions`.
+    if entries.iter().any(|entry| entry.flags & 0x7F != 0) {
+        return Ok(Vec::new());
+    }
+    let used = entries.iter().filter(|entry| entry.kind != EMPTY);
+    Ok(used.map(|entry| Kind::Mbr { kind: entry.kind }).collect())
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -113,14 +142,46 @@ fn damaged_mbr(reason: String) -> DiskError {
     DiskError::PartitionTable { table: "MBR", reason }
 }
 
-/// Reads the table at the disk's beginning, or its copy at the end.
 fn gpt(disk: &Arc<dyn BlockRead>) -> Result<Vec<Volume>, DiskError> {
+    let entries = gpt_entries(disk)?.into_iter();
+    Ok(entries.filter_map(|entry| entry.volume(disk)).collect())
+}
+
+/// An entry of a GPT that is in use.
+#[derive(Debug, Clone, Copy)]
+struct GptEntry {
+    number: u32,
+    guid: [u8; 16],
+    attributes: u64,
+    first: u64,
+    last: u64,
+    sector: u64,
+}
+
+impl GptEntry {
+    fn read(number: u32, entry: &[u8], sector: u64) -> Self {
+        let mut guid = [0; 16];
+        guid.copy_from_slice(&entry[..16]);
+        let (first, last) = (u64_le(entry, 32), u64_le(entry, 40));
+        Self { number, guid, attributes: u64_le(entry, 48), first, last, sector }
+    }
+
+    fn volume(&self, disk: &Arc<dyn BlockRead>) -> Option<Volume> {
+        let start = self.first.checked_mul(self.sector)?;
+        let size = self.last.checked_sub(self.first)?.checked_add(1)?.checked_mul(self.sector)?;
+        (start > 0 && start < disk.size())
+            .then(|| Volume::partition(disk, self.number, start, size))
+    }
+}
+
+/// Reads the table at the disk's beginning, or its copy at the end.
+fn gpt_entries(disk: &Arc<dyn BlockRead>) -> Result<Vec<GptEntry>, DiskError> {
     let mut reason = "there is no header".to_owned();
     for sector in SECTORS {
         let last = (disk.size() / sector).saturating_sub(1);
         for place in [1, last] {
             match gpt_at(disk, sector, place)? {
-                Ok(volumes) => return Ok(volumes),
+                Ok(entries) => return Ok(entries),
                 Err(Fault::Absent) => {}
                 Err(Fault::Damaged(fault)) => reason = fault,
             }
@@ -139,7 +200,7 @@ fn gpt_at(
     disk: &Arc<dyn BlockRead>,
     sector: u64,
     place: u64,
-) -> Result<Result<Vec<Volume>, Fault>, DiskError> {
+) -> Result<Result<Vec<GptEntry>, Fault>, DiskError> {
     let Some(header) = read_structure::<512>(&**disk, place.saturating_mul(sector))? else {
         return Ok(Err(Fault::Absent));
     };
@@ -172,19 +233,11 @@ fn gpt_at(
         return Ok(Err(Fault::Damaged("the checksum of its entries is wrong".to_owned())));
     }
     let entries = table.chunks_exact(usize::try_from(size).unwrap_or(128));
-    let volumes = (1..)
+    let used = (1..)
         .zip(entries)
         .filter(|(_, entry)| entry[..16] != [0; 16])
-        .filter_map(|(number, entry)| gpt_volume(disk, number, entry, sector))
-        .collect();
-    Ok(Ok(volumes))
-}
-
-fn gpt_volume(disk: &Arc<dyn BlockRead>, number: u32, entry: &[u8], sector: u64) -> Option<Volume> {
-    let (first, last) = (u64_le(entry, 32), u64_le(entry, 40));
-    let start = first.checked_mul(sector)?;
-    let size = last.checked_sub(first)?.checked_add(1)?.checked_mul(sector)?;
-    (start > 0 && start < disk.size()).then(|| Volume::partition(disk, number, start, size))
+        .map(|(number, entry)| GptEntry::read(number, entry, sector));
+    Ok(Ok(used.collect()))
 }
 
 /// CRC-32 of IEEE 802.3, as GPT uses it.

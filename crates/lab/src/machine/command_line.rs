@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use serde_json::json;
 
 use crate::accelerator::Accelerator;
+use crate::firmware::Firmware;
 use crate::image::Format;
 use crate::limits::Limits;
 
@@ -45,6 +46,8 @@ pub(crate) enum Access {
 pub(crate) enum Boot<'a> {
     /// The image's kernel, with our addition to its initial RAM filesystem.
     Kernel { kernel: &'a Path, initrd: &'a Path, command_line: &'a str },
+    /// The image's own boot loader, which knows nothing of us: no guest program will speak.
+    Firmware(&'a Firmware),
 }
 
 /// Everything about a machine.
@@ -66,7 +69,7 @@ impl Hardware<'_> {
             .args(["-name", "patchwright-lab", "-nodefaults", "-no-user-config"])
             // No second program, no other user, no system call that QEMU does not need.
             .args(["-sandbox", SANDBOX])
-            .args(["-machine", "q35,vmport=off", "-accel", self.accelerator.argument()])
+            .args(["-machine", &self.boot.machine(), "-accel", self.accelerator.argument()])
             .args(["-cpu", self.accelerator.processor()])
             .args(["-smp", &self.limits.processors.to_string()])
             .args(["-m", &format!("{}M", self.limits.memory_mib)])
@@ -77,17 +80,31 @@ impl Hardware<'_> {
             .args(["-mon", "chardev=qmp,mode=control"])
             .args(["-chardev", "stdio,id=console,signal=off", "-serial", "chardev:console"])
             .args(["-device", "virtio-rng-pci"])
-            .args(["-device", "virtio-serial-pci"])
-            .args(["-chardev", &format!("socket,id=guest,path={GUEST_SOCKET},server=on,wait=off")])
-            .args(["-device", &format!("virtserialport,chardev=guest,name={}", guest::PORT)])
             .current_dir(directory);
         for (number, disk) in self.disks.iter().enumerate() {
             let (node, device) = disk.arguments(number);
             command.args(["-blockdev", &node, "-device", &device]);
         }
-        let Boot::Kernel { kernel, initrd, command_line } = &self.boot;
-        command.arg("-kernel").arg(kernel).arg("-initrd").arg(initrd);
-        command.args(["-append", command_line]);
+        match &self.boot {
+            Boot::Kernel { kernel, initrd, command_line } => {
+                let socket = format!("socket,id=guest,path={GUEST_SOCKET},server=on,wait=off");
+                let port = format!("virtserialport,chardev=guest,name={}", guest::PORT);
+                command.args(["-device", "virtio-serial-pci", "-chardev", &socket]);
+                command.args(["-device", &port]);
+                command.arg("-kernel").arg(kernel).arg("-initrd").arg(initrd);
+                command.args(["-append", command_line]);
+            }
+            Boot::Firmware(Firmware::Bios) => {}
+            Boot::Firmware(Firmware::Uefi { code, variables }) => {
+                for (name, file, read_only) in [(CODE, code, true), (VARIABLES, variables, false)] {
+                    let file = json!({ "driver": "file", "filename": absolute(file) });
+                    let node = json!({
+                        "node-name": name, "driver": "raw", "read-only": read_only, "file": file,
+                    });
+                    command.args(["-blockdev", &node.to_string()]);
+                }
+            }
+        }
         command
     }
 
@@ -96,6 +113,20 @@ impl Hardware<'_> {
         self.clock.map_or("base=utc".to_owned(), |begins| {
             format!("base={}", begins.strftime("%Y-%m-%dT%H:%M:%S"))
         })
+    }
+}
+
+/// The flash chips of UEFI: its program, and what it remembers.
+const CODE: &str = "code";
+const VARIABLES: &str = "variables";
+
+impl Boot<'_> {
+    fn machine(&self) -> String {
+        let flash = match self {
+            Self::Firmware(Firmware::Uefi { .. }) => format!(",pflash0={CODE},pflash1={VARIABLES}"),
+            Self::Firmware(Firmware::Bios) | Self::Kernel { .. } => String::new(),
+        };
+        format!("q35,vmport=off{flash}")
     }
 }
 
@@ -153,12 +184,10 @@ fn absolute(path: &Path) -> PathBuf {
 mod tests {
     use super::*;
 
-    #[test]
-    fn there_is_no_network_and_no_image_names_another() {
-        let limits = Limits::default();
+    fn arguments(limits: &Limits, boot: Boot<'_>) -> Vec<String> {
         let hardware = Hardware {
             accelerator: Accelerator::Tcg,
-            limits: &limits,
+            limits,
             disks: vec![Disk {
                 file: Path::new("/job/overlay,1.qcow2"),
                 format: Format::Qcow2,
@@ -167,21 +196,27 @@ mod tests {
                 serial: "root",
             }],
             clock: "2026-11-25T18:00:00Z".parse().ok(),
-            boot: Boot::Kernel {
-                kernel: Path::new("vmlinuz"),
-                initrd: Path::new("initrd"),
-                command_line: "root=LABEL=root ro",
-            },
+            boot,
         };
-
         let command = hardware.command(Path::new("/job"));
-        let arguments: Vec<String> =
-            command.get_args().map(|argument| argument.to_string_lossy().into_owned()).collect();
+        command.get_args().map(|argument| argument.to_string_lossy().into_owned()).collect()
+    }
 
-        let after = |name: &str| {
-            let place = arguments.iter().position(|argument| argument == name).unwrap();
-            arguments[place + 1].as_str()
+    fn after<'a>(arguments: &'a [String], name: &str) -> &'a str {
+        let place = arguments.iter().position(|argument| argument == name).unwrap();
+        arguments[place + 1].as_str()
+    }
+
+    #[test]
+    fn there_is_no_network_and_no_image_names_another() {
+        let boot = Boot::Kernel {
+            kernel: Path::new("vmlinuz"),
+            initrd: Path::new("initrd"),
+            command_line: "root=LABEL=root ro",
         };
+        let arguments = arguments(&Limits::default(), boot);
+
+        let after = |name: &str| after(&arguments, name);
         assert_eq!(after("-nic"), "none");
         assert!(after("-sandbox").starts_with("on,"));
         assert_eq!(after("-rtc"), "base=2026-11-25T18:00:00");
@@ -189,5 +224,26 @@ mod tests {
         assert_eq!(node["file"]["filename"], "/job/overlay,1.qcow2");
         assert_eq!(node["backing"]["backing"], serde_json::Value::Null);
         assert!(node["backing"].as_object().unwrap().contains_key("backing"));
+    }
+    #[test]
+    fn firmware_boots_what_the_image_brings_and_nothing_of_ours() {
+        let uefi = Firmware::Uefi {
+            code: PathBuf::from("/usr/share/OVMF/CODE.fd"),
+            variables: PathBuf::from("/job/vars,1.fd"),
+        };
+        let arguments = arguments(&Limits::default(), Boot::Firmware(&uefi));
+
+        assert!(!arguments.iter().any(|argument| argument == "-kernel"));
+        assert!(!arguments.iter().any(|argument| argument.contains("virtserialport")));
+        assert!(after(&arguments, "-machine").ends_with("pflash0=code,pflash1=variables"));
+        let nodes: Vec<serde_json::Value> = arguments
+            .windows(2)
+            .filter(|pair| pair[0] == "-blockdev")
+            .map(|pair| serde_json::from_str(&pair[1]).unwrap())
+            .collect();
+        let node = |name: &str| nodes.iter().find(|node| node["node-name"] == name).unwrap();
+        assert_eq!(node("code")["read-only"], true);
+        assert_eq!(node("variables")["file"]["filename"], "/job/vars,1.fd");
+        assert_eq!(after(&arguments, "-nic"), "none");
     }
 }

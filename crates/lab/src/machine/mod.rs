@@ -2,8 +2,8 @@
 //!
 //! ```text
 //! keeper thread ── setpriv --pdeathsig ── qemu ──┬─ stdout: serial console ─► log, tail, observer
-//!   (lives as long as QEMU does)                 ├─ qmp.sock: events, quit
-//!                                                └─ guest.sock: the guest program
+//!   (lives as long as QEMU does)                 ├─ qmp.sock: events, power button
+//!                                                └─ guest.sock: the guest program, if it is ours
 //!            all of them end in one queue: Machine::next
 //! ```
 //!
@@ -129,6 +129,7 @@ pub(crate) enum Shutdown {
 pub(crate) struct Machine {
     events: Receiver<Event>,
     process: OwnedFd,
+    qmp: UnixStream,
     guest: UnixStream,
     serial: Serial,
     errors: Serial,
@@ -157,15 +158,22 @@ impl Machine {
         let mut machine = Self {
             events,
             process: descriptor,
+            qmp: UnixStream::pair().map_err(note_failed)?.0,
             guest: UnixStream::pair().map_err(note_failed)?.0,
             serial: Serial::keep(child.stdout, job.path().join("serial.log"), Some(observer)),
             errors: Serial::keep(child.stderr, job.path().join("qemu.log"), None),
             ended: None,
         };
         limited.map_err(note_failed)?;
-        let qmp = machine.connect(job.path(), command_line::QMP_SOCKET)?;
-        qmp::listen(qmp, sender.clone())
+        machine.qmp = machine.connect(job.path(), command_line::QMP_SOCKET)?;
+        machine
+            .qmp
+            .try_clone()
+            .and_then(|qmp| qmp::listen(qmp, sender.clone()))
             .map_err(|error| MachineError::Silent { socket: "qmp.sock", error })?;
+        if matches!(hardware.boot, Boot::Firmware(_)) {
+            return Ok(machine);
+        }
         machine.guest = machine.connect(job.path(), command_line::GUEST_SOCKET)?;
         let reader = machine
             .guest
@@ -178,6 +186,11 @@ impl Machine {
     /// The serial console.
     pub(crate) fn serial(&self) -> &Serial {
         &self.serial
+    }
+
+    /// The last lines that QEMU itself said.
+    pub(crate) fn complaints(&self) -> String {
+        self.errors.tail()
     }
 
     /// The next event, `None` where there is none until the deadline.
@@ -206,6 +219,12 @@ impl Machine {
         line.push(b'\n');
         self.guest.set_write_timeout(Some(SOCKETS_LIMIT))?;
         self.guest.write_all(&line)
+    }
+
+    /// Presses the power button.
+    pub(crate) fn press_power_button(&self) -> Result<(), MachineError> {
+        qmp::press_power_button(&self.qmp)
+            .map_err(|error| MachineError::Silent { socket: "qmp.sock", error })
     }
 
     /// Ends QEMU at once and waits until it is gone.

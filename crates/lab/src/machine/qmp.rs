@@ -1,4 +1,4 @@
-//! QEMU's own channel (QMP): what happens to the machine.
+//! QEMU's own channel (QMP): what happens to the machine, and its power button.
 
 use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
 use std::os::unix::net::UnixStream;
@@ -45,6 +45,11 @@ pub(super) fn listen(mut stream: UnixStream, sender: SyncSender<Event>) -> io::R
         }
     });
     Ok(())
+}
+
+/// Presses the power button (ACPI): the guest shuts down where it listens to it.
+pub(super) fn press_power_button(mut stream: &UnixStream) -> io::Result<()> {
+    stream.write_all(b"{\"execute\":\"system_powerdown\"}\n")
 }
 
 fn event(line: &[u8]) -> Option<Event> {

@@ -1,0 +1,189 @@
+//! Real machines in a session of libvirt, which is for users without privileges: where root runs
+//! the tests, they run themselves again as nobody, each with a session of its own.
+
+mod support;
+
+use std::fs;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use drivers::{Driver as _, Evidence, Halt, KernelSource, Libvirt, LibvirtError, Reason, Swept};
+use lab::BaseImage;
+use support::{
+    attempt, entry, files, image, limits, machines_in, run, scan, wait_until, with_grub,
+};
+
+const PLACE: &str = "DRIVERS_TEST_PLACE";
+const NOBODY: u32 = 65534;
+
+/// A user's home with a session's directories, short enough for the names of sockets. The
+/// session's libvirt ends with it.
+struct Session {
+    home: tempfile::TempDir,
+    is_roots: bool,
+}
+
+impl Session {
+    fn new() -> Self {
+        let home = tempfile::Builder::new().prefix("pw-").tempdir_in("/tmp").unwrap();
+        let is_roots = fs::metadata(home.path()).unwrap().uid() == 0;
+        let session = Self { home, is_roots };
+        fs::set_permissions(session.path(), fs::Permissions::from_mode(0o700)).unwrap();
+        // Neither a home nor a checkout is every user's to read.
+        fs::copy(std::env::current_exe().unwrap(), session.path().join("tests")).unwrap();
+        session
+    }
+
+    fn path(&self) -> &Path {
+        self.home.path()
+    }
+
+    /// Puts an image there whose boot loader is told this.
+    fn with_image(&self, configuration: &str) {
+        let image = with_grub(&image(), self.path(), "image", configuration);
+        assert_eq!(image.path(), self.path().join("image.raw"));
+    }
+
+    /// One of the tests that are ignored, as a user without privileges.
+    fn command(&self, test: &str) -> Command {
+        let mut command = if self.is_roots {
+            for entry in fs::read_dir(self.path()).unwrap() {
+                chown(entry.unwrap().path(), Some(NOBODY), Some(NOBODY)).unwrap();
+            }
+            chown(self.path(), Some(NOBODY), Some(NOBODY)).unwrap();
+            let mut command = Command::new("setpriv");
+            let (user, group) = (format!("--reuid={NOBODY}"), format!("--regid={NOBODY}"));
+            command.args([&user, &group, "--clear-groups", "--"]);
+            command.arg(self.path().join("tests"));
+            command
+        } else {
+            Command::new(self.path().join("tests"))
+        };
+        command
+            .args(["--exact", test, "--ignored", "--nocapture"])
+            .current_dir(self.path())
+            .env(PLACE, self.path())
+            .envs(["HOME", "XDG_RUNTIME_DIR", "XDG_CONFIG_HOME", "XDG_CACHE_HOME"].map(|name| {
+                let directory = self.path();
+                (name, directory)
+            }))
+            .stdin(Stdio::null());
+        command
+    }
+
+    fn passes(&self, test: &str) {
+        let output = run(&mut self.command(test));
+        assert!(output.contains("1 passed"), "{output}");
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        for daemon in ["libvirtd", "virtlogd"] {
+            let note = self.path().join("libvirt").join(daemon).with_extension("pid");
+            let id = fs::read_to_string(note).unwrap_or_default();
+            if !id.trim().is_empty() {
+                let _ = Command::new("kill").arg(id.trim()).status();
+            }
+        }
+    }
+}
+
+fn place() -> PathBuf {
+    PathBuf::from(std::env::var(PLACE).expect("a test names a place"))
+}
+
+fn driver() -> Libvirt {
+    Libvirt::open(&place().join("machines")).unwrap()
+}
+
+fn brought_image() -> BaseImage {
+    BaseImage::open(&place().join("image.raw")).unwrap()
+}
+
+fn assert_nothing_is_left() {
+    assert_eq!(files(&place().join("machines")), 0);
+    assert_eq!(machines_in(&place()), Vec::<u32>::new());
+    let domains =
+        run(Command::new("virsh").args(["-c", "qemu:///session", "list", "--all", "--name"]));
+    assert_eq!(domains.trim(), "");
+}
+
+#[test]
+#[ignore = "run by the test below, without privileges"]
+fn comes_up() {
+    let (driver, image) = (driver(), brought_image());
+
+    let outcome = attempt("libvirt", &driver, &image, &limits(), scan).unwrap();
+
+    assert_eq!(outcome.seen.evidence, Evidence::LoginPrompt);
+    let kernel = outcome.seen.kernel.unwrap();
+    assert_eq!(kernel.told_by, KernelSource::Console);
+    assert_eq!(kernel.release, outcome.scanned.newest_kernel);
+    assert_eq!(scan(image.path()).machine_id, "");
+    assert_eq!(outcome.scanned.machine_id.len(), 32, "{:?}", outcome.scanned);
+    assert!(outcome.left_behind.is_none());
+    assert_nothing_is_left();
+}
+
+#[test]
+fn an_image_comes_up_in_a_session_and_its_disk_is_read() {
+    let session = Session::new();
+    session.with_image(&entry("root=LABEL=root ro console=ttyS0", true));
+    session.passes("comes_up");
+}
+
+#[test]
+#[ignore = "run by the test below, without privileges"]
+fn does_not_come_up() {
+    let driver = driver();
+    let failed = attempt("lost", &driver, &brought_image(), &limits(), scan).unwrap_err();
+    let halted = matches!(failed.reason, Reason::Halted { halt: Halt::BootLoader });
+    assert!(halted, "{failed:?}");
+    assert_nothing_is_left();
+}
+
+/// Not a test of its own: the process that the test kills.
+#[test]
+#[ignore = "started and killed by the test below"]
+fn victim() {
+    let outcome = attempt("victim", &driver(), &brought_image(), &limits(), scan);
+    panic!("it was not killed: {outcome:?}");
+}
+
+#[test]
+#[ignore = "run by the test below, without privileges"]
+fn sweeps() {
+    let another = Libvirt::open(&place().join("another")).unwrap();
+    assert_eq!(another.sweep().unwrap(), Swept::default());
+    assert!(!machines_in(&place()).is_empty(), "another driver's machine was swept");
+    driver();
+    assert_nothing_is_left();
+}
+
+#[test]
+fn an_image_that_does_not_boot_fails_and_a_killed_process_leaves_nothing_to_the_next() {
+    let session = Session::new();
+    session.with_image("");
+    session.passes("does_not_come_up");
+
+    session.with_image(&entry("root=LABEL=root ro console=ttyS0", true));
+    let mut victim = session.command("victim").spawn().unwrap();
+    wait_until("QEMU runs", || !machines_in(session.path()).is_empty());
+    victim.kill().unwrap();
+    victim.wait().unwrap();
+    assert!(!machines_in(session.path()).is_empty(), "libvirt keeps its machines");
+
+    session.passes("sweeps");
+}
+
+#[test]
+fn root_is_told_that_it_has_no_session() {
+    let place = tempfile::tempdir().unwrap();
+    if fs::metadata(place.path()).unwrap().uid() == 0 {
+        let refused = Libvirt::open(place.path()).unwrap_err();
+        assert!(matches!(refused, LibvirtError::Root), "{refused}");
+        assert!(refused.help().unwrap().contains("user"));
+    }
+}
