@@ -16,6 +16,8 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::check::{Report, SourceKind, SourceState};
+
 /// How a version of an image stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "state", rename_all = "snake_case")]
@@ -121,6 +123,51 @@ pub enum Health {
     Unknown,
 }
 
+impl Health {
+    /// What the latest check of a version says of it. A check from before `fresh_since` says nothing
+    /// about now, and neither does one that could not tell everything.
+    pub fn of(check: Option<&Report>, fresh_since: Timestamp) -> Diagnosis {
+        let unknown = |because: String| Diagnosis { health: Self::Unknown, because };
+        let Some(check) = check else {
+            return unknown("it was not checked yet".to_owned());
+        };
+        if let Some(finding) = check.findings.iter().find(|it| !it.exploited.is_empty()) {
+            let because = format!("{}: {}", finding.source, finding.exploited.join(", "));
+            return Diagnosis { health: Self::Exploited, because };
+        }
+        if check.checked_at < fresh_since {
+            return unknown(format!("it was last checked at {}", check.checked_at));
+        }
+        if let Some(gap) = check.unknown.first() {
+            let more = check.unknown.len() - 1;
+            let more = if more == 0 { String::new() } else { format!(", and {more} more") };
+            return unknown(format!("{}: {}{more}", gap.subject, gap.reason));
+        }
+        let is_consulted = check.sources.iter().any(|source| {
+            source.kind == SourceKind::Kev && !matches!(source.state, SourceState::Refused { .. })
+        });
+        if let Some(finding) = check.findings.iter().find(|it| it.security)
+            && !is_consulted
+        {
+            return unknown(format!(
+                "{} lacks a security patch, and no catalogue of exploited vulnerabilities was \
+                 consulted",
+                finding.source
+            ));
+        }
+        Diagnosis { health: Self::Usable, because: String::new() }
+    }
+}
+
+/// A version's health, and what it follows from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Diagnosis {
+    /// The health.
+    pub health: Health,
+    /// Why it is not usable, in words; empty where it is.
+    pub because: String,
+}
+
 /// Why no VM may be made from a version.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum NotAdmitted {
@@ -154,6 +201,18 @@ pub enum NotAdmitted {
 }
 
 impl NotAdmitted {
+    /// The word for it, for programs.
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Self::NotPublished => "not_published",
+            Self::CutOff { .. } => "cut_off",
+            Self::Retired { .. } => "retired",
+            Self::Rejected { .. } => "rejected",
+            Self::Exploited => "exploited",
+            Self::Unknown => "unknown",
+        }
+    }
+
     /// The way out.
     pub fn help(&self) -> &'static str {
         match self {
@@ -282,6 +341,67 @@ mod tests {
 
         assert_eq!(current.admits(Health::Unknown, at(2)), Err(NotAdmitted::Unknown));
         assert_eq!(current.admits(Health::Exploited, at(2)), Err(NotAdmitted::Exploited));
+    }
+
+    fn report() -> Report {
+        serde_json::from_value(serde_json::json!({
+            "schema": "patchwright.check/1", "target": "", "checked_at": at(10),
+            "os": { "id": "debian", "id_like": [], "version_id": "12", "codename": "bookworm",
+                "pretty_name": "" },
+            "architecture": "amd64", "packages": 1, "sources": [],
+            "policy": { "name": "default", "version": "1", "sha256": "" }, "status": "latest",
+            "findings": [], "unfixed": [], "unknown": [],
+        }))
+        .unwrap()
+    }
+
+    fn finding(exploited: &[&str]) -> crate::check::Finding {
+        serde_json::from_value(serde_json::json!({
+            "package": "web", "architecture": "amd64", "source": "web", "installed": "1",
+            "installed_source": "1", "candidate": "2", "candidate_source": "2",
+            "offered_by": { "kind": "advisory" }, "priority": "high", "outcome": "high",
+            "unscored": false, "policy": { "name": "default", "version": "1", "sha256": "" },
+            "inputs": {}, "reason": "", "cves": [], "advisories": [], "security": true,
+            "held": false, "exploited": exploited,
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn a_version_is_usable_only_where_a_fresh_check_could_tell() {
+        let health = |report: &Report| Health::of(Some(report), at(5)).health;
+        assert_eq!(Health::of(None, at(5)).health, Health::Unknown);
+        let latest = report();
+        assert_eq!(health(&latest), Health::Usable);
+        assert_eq!(Health::of(Some(&latest), at(11)).health, Health::Unknown, "an old check");
+
+        let mut gap = latest.clone();
+        gap.unknown.push(crate::check::Unknown {
+            about: crate::check::UnknownAbout::Package,
+            subject: "own".into(),
+            reason: "nobody offers it".into(),
+            help: None,
+        });
+        assert_eq!(health(&gap), Health::Unknown);
+
+        let mut outdated = latest;
+        outdated.findings.push(finding(&[]));
+        assert_eq!(health(&outdated), Health::Unknown, "nobody asked what is exploited");
+        outdated.sources.push(
+            serde_json::from_value(serde_json::json!({
+                "kind": "kev", "uri": "kev.json", "state": { "is": "unsigned" },
+                "signed_by": [], "date": null, "valid_until": null,
+            }))
+            .unwrap(),
+        );
+        assert_eq!(health(&outdated), Health::Usable);
+        outdated.findings.push(finding(&["CVE-2026-1"]));
+        assert_eq!(health(&outdated), Health::Exploited);
+        assert_eq!(
+            Health::of(Some(&outdated), at(11)),
+            Diagnosis { health: Health::Exploited, because: "web: CVE-2026-1".into() },
+            "what was exploited then does not get better by nobody looking"
+        );
     }
 
     fn any_step() -> impl Strategy<Value = Step> {

@@ -13,7 +13,10 @@ use anyhow::{Context as _, Result, anyhow};
 use clap::Args;
 use domain::check::Report;
 use domain::cloud::{CiId, Class, Login, PROVIDER, Role};
-use server::{Agents, App, Fleet, Providers, Recorder, RecorderError, Settings, Tls, Witnesses};
+use server::{
+    Agents, App, Fleet, Lab, LabSettings, Laboratory, Providers, Recorder, RecorderError, Settings,
+    Tls, Witnesses,
+};
 use store::{
     Actor, CiFilter, Database, Labels, MasterKey, NewCi, PageRequest, Store, StoreError, System,
     Vault,
@@ -101,6 +104,16 @@ pub(crate) struct UpArgs {
     #[arg(long, value_name = "ADDRESS")]
     agents_behind_proxy: Option<SocketAddr>,
 
+    /// Largest image that is taken, in GiB.
+    #[arg(long, value_name = "GIB", default_value_t = 64,
+        value_parser = clap::value_parser!(u64).range(1..=16_384))]
+    largest_image: u64,
+
+    /// How many jobs of the lab this process does at the same time.
+    #[arg(long, value_name = "NUMBER", default_value_t = 1,
+        value_parser = clap::value_parser!(u8).range(1..=64))]
+    lab_jobs: u8,
+
     /// Do not enrol and check this machine.
     #[arg(long)]
     no_check: bool,
@@ -153,6 +166,7 @@ async fn up(arguments: &UpArgs) -> Result<()> {
     let fleet = Arc::new(Fleet::new(store.clone(), Arc::new(sources)));
     let agents = Agents::open(store.clone(), &master, Arc::clone(&fleet)).await?;
     let agents = Arc::new(agents);
+    let lab = open_lab(arguments, &store, &data, None).await?;
     let witnesses = watched
         .map(|policy| Arc::new(Witnesses::new(policy, Arc::clone(&recorder), store.clone())));
     let settings = settings(arguments, &store, &master, providers, witnesses.clone()).await?;
@@ -161,6 +175,7 @@ async fn up(arguments: &UpArgs) -> Result<()> {
         Arc::clone(&recorder),
         Arc::clone(&fleet),
         Arc::clone(&agents),
+        Arc::clone(&lab),
         settings,
     )?;
     let (stop, stopped) = oneshot::channel::<()>();
@@ -200,6 +215,11 @@ async fn up(arguments: &UpArgs) -> Result<()> {
         // A dropped sender stops it as well.
         let _ = resting.await;
     }));
+    let (lock_up, locking_up) = oneshot::channel::<()>();
+    let working = tokio::spawn(Arc::clone(&lab).run(async {
+        // A dropped sender stops it as well.
+        let _ = locking_up.await;
+    }));
     if !arguments.no_check {
         tokio::spawn(look_after(store.clone(), Arc::clone(&fleet)));
     }
@@ -210,6 +230,9 @@ async fn up(arguments: &UpArgs) -> Result<()> {
     }
     doors.close().await;
     drop(rest);
+    drop(lock_up);
+    // A job that does not end in time is taken up by the next process, when its lease is over.
+    let _ = tokio::time::timeout(GRACE, working).await;
     // A check that is still under way has nothing to lose: its next run begins anew.
     let _ = tokio::time::timeout(GRACE, checking).await;
     // What was acknowledged last is published too.
@@ -238,6 +261,25 @@ async fn settings(
     };
     let requires_mfa = arguments.require_mfa;
     Ok(Settings { vault: Vault::new(&key), url, requires_mfa, providers, witnesses })
+}
+
+/// Images, and the lab that works with them; without a laboratory, jobs are refused.
+async fn open_lab(
+    arguments: &UpArgs,
+    store: &Store,
+    data: &Path,
+    laboratory: Option<Arc<dyn Laboratory>>,
+) -> Result<Arc<Lab>> {
+    let limits = LabSettings {
+        largest_image: arguments.largest_image << 30,
+        jobs_at_once: usize::from(arguments.lab_jobs),
+        ..LabSettings::default()
+    };
+    let lab = Lab::open(store.clone(), data, laboratory, limits).await.map_err(|error| {
+        let help = error.help().unwrap_or("see what the system says, then try again");
+        helped(error, help)
+    })?;
+    Ok(Arc::new(lab))
 }
 
 /// Where else people may sign in. Read first, as the certificate is.

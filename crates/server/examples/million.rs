@@ -68,12 +68,15 @@ async fn main() -> Result<(), Failure> {
     let recorder = Recorder::open(store.clone(), &master, directory.join("ledger")).await?;
     let fleet = Arc::new(Fleet::new(store.clone(), Arc::new(ByAdvisories)));
     let agents = Agents::open(store.clone(), &master, Arc::clone(&fleet)).await?;
+    let lab =
+        server::Lab::open(store.clone(), directory, None, server::LabSettings::default()).await?;
     let vault = store::Vault::new(&store.key(&master, "factors").await?);
     let app = App::new(
         store.clone(),
         Arc::new(recorder),
         Arc::clone(&fleet),
         Arc::new(agents),
+        Arc::new(lab),
         server::Settings {
             vault,
             url: "http://localhost".to_owned(),

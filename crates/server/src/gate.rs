@@ -39,6 +39,10 @@ words! {
         AdvisoryRead = "advisory.read",
         /// Reading agents.
         AgentRead = "agent.read",
+        /// Reading versions of images, their bytes and what is attested about them.
+        ImageRead = "image.read",
+        /// Reading jobs of the lab and their logs.
+        JobRead = "job.read",
         /// Reading events.
         EventRead = "event.read",
         /// Reading the ledger.
@@ -77,6 +81,16 @@ words! {
         AgentEnrol = "agent.enrol",
         /// Ending an agent.
         AgentRevoke = "agent.revoke",
+        /// Bringing an image, and taking up a version of one.
+        ImageCreate = "image.create",
+        /// Making a version the one that new VMs are made from.
+        ImagePublish = "image.publish",
+        /// Taking a version out of use, and removing its bytes then.
+        ImageRetire = "image.retire",
+        /// Asking the lab for something.
+        JobCreate = "job.create",
+        /// Calling a job off.
+        JobCancel = "job.cancel",
         /// Bringing an advisory.
         AdvisorySubmit = "advisory.submit",
         /// Accepting, rejecting or withdrawing an advisory.
@@ -334,6 +348,8 @@ ci.read          yes yes yes yes yes yes yes
 finding.read     yes yes yes yes yes yes yes
 advisory.read    yes yes yes yes yes yes yes
 agent.read       yes yes yes yes yes yes yes
+image.read       yes yes yes yes yes yes yes
+job.read         yes yes yes yes yes yes yes
 event.read       yes yes yes yes yes yes yes
 ledger.read      yes yes yes yes yes yes yes
 session.close    yes yes yes yes yes yes yes
@@ -353,6 +369,11 @@ group.alter      yes  -   -  yes yes  -   -
 finding.accept    -  yes  -  yes yes yes  - 
 agent.enrol      yes  -   -  yes yes  -   - 
 agent.revoke     yes  -   -  yes yes  -   - 
+image.create     yes  -   -  yes yes  -   - 
+image.publish    yes  -   -  yes yes  -   - 
+image.retire     yes  -   -  yes yes  -   - 
+job.create       yes  -   -  yes yes  -   - 
+job.cancel       yes  -   -  yes yes  -   - 
 advisory.submit  yes yes yes yes yes yes  - 
 advisory.decide  yes  -   -  yes yes yes  - 
 ";

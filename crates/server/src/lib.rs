@@ -19,6 +19,7 @@ mod console;
 mod expectations;
 mod fleet;
 mod gate;
+mod images;
 mod listen;
 mod oidc;
 mod passkeys;
@@ -52,6 +53,10 @@ pub use expectations::{
 };
 pub use fleet::{Case, Fleet, Judge};
 pub use gate::{Action, Gate, PolicyError, Ruling};
+pub use images::{
+    ImageFacts, JobWatch, Lab, LabError, LabFailure, LabRefusal, LabSettings, Laboratory, Made,
+    Order, Outcome as LabOutcome,
+};
 pub use listen::{ListenError, serve, serve_router};
 pub use oidc::{Providers, ProvidersError};
 pub use problem::Problem;
@@ -65,7 +70,7 @@ use passwords::Passwords;
 use problem::Kind;
 use refusals::Refusals;
 
-/// Largest body taken.
+/// Largest body taken, uploads of images aside.
 const LARGEST_BODY: usize = 2 << 20;
 
 /// All that a request needs.
@@ -81,6 +86,7 @@ pub struct Parts {
     recorder: Arc<Recorder>,
     fleet: Arc<Fleet>,
     agents: Arc<Agents>,
+    lab: Arc<Lab>,
     vault: Vault,
     relying_party: RelyingParty,
     /// The console's address, without a slash at the end.
@@ -124,6 +130,7 @@ impl App {
         recorder: Arc<Recorder>,
         fleet: Arc<Fleet>,
         agents: Arc<Agents>,
+        lab: Arc<Lab>,
         settings: Settings,
     ) -> Result<Self, PolicyError> {
         let mut salt = [0; 16];
@@ -143,6 +150,7 @@ impl App {
             recorder,
             fleet,
             agents,
+            lab,
             vault,
             relying_party,
             url: url.trim_end_matches('/').to_owned(),
@@ -170,9 +178,9 @@ impl App {
 
     /// Every route, as one service.
     pub fn router(&self) -> Router {
-        let (api, document) = api::routes();
+        let (api, uploads, document) = api::routes();
         let document = Arc::new(document);
-        let router = api
+        let bounded = api
             .merge(probes::routes())
             .merge(console::routes())
             .route(
@@ -181,6 +189,10 @@ impl App {
             )
             .route("/problems/{slug}", axum::routing::get(problem::page))
             .route("/ledger/{*path}", axum::routing::get(api::ledger_file))
+            .layer(RequestBodyLimitLayer::new(LARGEST_BODY));
+        // Uploads have a bound of their own.
+        let router = bounded
+            .merge(uploads)
             .fallback(async || Problem::not_found("page at this address"))
             .method_not_allowed_fallback(async || {
                 Problem::new(Kind::MethodNotAllowed, "not with this method")
@@ -207,7 +219,7 @@ pub fn hash_password(store: &Store, password: &str) -> Result<store::PasswordHas
 
 /// The API as OpenAPI 3.1, in JSON.
 pub fn openapi() -> String {
-    let (_, document) = api::routes();
+    let (_, _, document) = api::routes();
     document.to_pretty_json().unwrap_or_default()
 }
 
@@ -217,7 +229,6 @@ fn guarded(router: Router<App>) -> Router<App> {
         SetResponseHeaderLayer::if_not_present(name, HeaderValue::from_static(value))
     };
     router
-        .layer(RequestBodyLimitLayer::new(LARGEST_BODY))
         .layer(header(header::CACHE_CONTROL, "no-store"))
         .layer(header(header::X_CONTENT_TYPE_OPTIONS, "nosniff"))
         .layer(header(header::X_FRAME_OPTIONS, "DENY"))

@@ -6,7 +6,9 @@ mod support;
 
 use std::fmt::Write as _;
 
-use domain::cloud::{Access, AdvisoryId, AgentId, CiId, FindingId, PROVIDER, PatchId, Role};
+use domain::cloud::{
+    Access, AdvisoryId, AgentId, CiId, FindingId, ImageId, JobId, PROVIDER, PatchId, Role, TenantId,
+};
 use serde_json::{Value, json};
 use store::NewCi;
 use support::World;
@@ -65,47 +67,9 @@ async fn nobody_gets_in_without_a_proof() {
     }
 }
 
-/// Which roles get past the gate: `x` they do, `-` they are refused with 403.
-#[tokio::test]
-async fn every_role_meets_the_gate_at_every_route() {
-    let world = World::new().await;
-    let a = world.tenant("a").await;
-    let mut tokens = Vec::new();
-    for &role in Role::ALL {
-        let tenant = if role.side() == domain::cloud::Side::Provider { PROVIDER } else { a };
-        tokens.push(world.token(tenant, role, Access::Write).await);
-    }
-    tokens.push(world.token(PROVIDER, Role::Admin, Access::Read).await);
-    let ids = [
-        ("cis", CiId::new(jiff::Timestamp::UNIX_EPOCH, [1; 10]).to_string()),
-        ("other", CiId::new(jiff::Timestamp::UNIX_EPOCH, [2; 10]).to_string()),
-        ("agents", AgentId::new(jiff::Timestamp::UNIX_EPOCH, [6; 10]).to_string()),
-        ("findings", FindingId::new(jiff::Timestamp::UNIX_EPOCH, [3; 10]).to_string()),
-        ("patches", PatchId::of_content([4; 16]).to_string()),
-        ("advisories", AdvisoryId::new(jiff::Timestamp::UNIX_EPOCH, [5; 10]).to_string()),
-    ];
-
-    let mut table = String::new();
-    for (method, path, _) in routes() {
-        // What ends the caller's own session or takes forever to answer is tested elsewhere.
-        if path.ends_with("/stream")
-            || (method.as_str(), path.as_str()) == ("POST", "/api/v1/session")
-        {
-            continue;
-        }
-        let mut line = String::new();
-        for token in &tokens {
-            // A body that no route takes: whoever is let in gets 4xx for it, but not 403.
-            let answer = world.ask(token, &method, &of(&path, &ids), body_of(&method)).await;
-            line.push(if answer.status == 403 { '-' } else { 'x' });
-            assert!(!answer.status.is_server_error(), "{method} {path}: {}", answer.text);
-            assert_ne!(answer.status, 401, "{method} {path}");
-        }
-        writeln!(table, "{line} {method} {path}").unwrap();
-    }
-
-    // operator, approver, auditor, admin; owner, approver, viewer; an admin's reading token.
-    let expected = "\
+/// Who gets past the gate at each route: operator, approver, auditor, admin; owner, approver, viewer; an
+/// admin's reading token.
+const GATES: &str = "\
 xxxxxxxx GET /api/v1/advisories
 xxxxxx-- POST /api/v1/advisories
 xxxxxxxx GET /api/v1/advisories/{id}
@@ -136,6 +100,21 @@ x--xx--- POST /api/v1/groups
 xxxxxxxx GET /api/v1/groups/{id}
 x--xx--- DELETE /api/v1/groups/{id}
 x--xx--- PATCH /api/v1/groups/{id}
+xxxxxxxx GET /api/v1/images
+x--xx--- POST /api/v1/images
+x--xx--- POST /api/v1/images/content
+xxxxxxxx GET /api/v1/images/{id}
+xxxxxxxx GET /api/v1/images/{id}/admission
+xxxxxxxx GET /api/v1/images/{id}/attestations
+xxxxxxxx GET /api/v1/images/{id}/content
+x--xx--- DELETE /api/v1/images/{id}/content
+x--xx--- POST /api/v1/images/{id}/jobs
+x--xx--- POST /api/v1/images/{id}/publish
+x--xx--- POST /api/v1/images/{id}/retire
+xxxxxxxx GET /api/v1/jobs
+xxxxxxxx GET /api/v1/jobs/{id}
+x--xx--- POST /api/v1/jobs/{id}/cancel
+xxxxxxxx GET /api/v1/jobs/{id}/log
 xxxxxxxx GET /api/v1/ledger
 xxxxxxxx GET /api/v1/ledger/records
 xxxxxxxx GET /api/v1/patches
@@ -168,7 +147,72 @@ xxxxxxxx GET /api/v1/users/{id}
 ---xx--- DELETE /api/v1/users/{id}
 ---xx--- POST /api/v1/users/{id}/reset
 ";
-    assert_eq!(table, expected, "\n{table}");
+
+/// Which roles get past the gate: `x` they do, `-` they are refused with 403.
+#[tokio::test]
+async fn every_role_meets_the_gate_at_every_route() {
+    let world = World::new().await;
+    let a = world.tenant("a").await;
+    let mut tokens = Vec::new();
+    for &role in Role::ALL {
+        let tenant = if role.side() == domain::cloud::Side::Provider { PROVIDER } else { a };
+        tokens.push(world.token(tenant, role, Access::Write).await);
+    }
+    tokens.push(world.token(PROVIDER, Role::Admin, Access::Read).await);
+    let ids = [
+        ("cis", CiId::new(jiff::Timestamp::UNIX_EPOCH, [1; 10]).to_string()),
+        ("other", CiId::new(jiff::Timestamp::UNIX_EPOCH, [2; 10]).to_string()),
+        ("agents", AgentId::new(jiff::Timestamp::UNIX_EPOCH, [6; 10]).to_string()),
+        ("findings", FindingId::new(jiff::Timestamp::UNIX_EPOCH, [3; 10]).to_string()),
+        ("patches", PatchId::of_content([4; 16]).to_string()),
+        ("advisories", AdvisoryId::new(jiff::Timestamp::UNIX_EPOCH, [5; 10]).to_string()),
+        ("images", ImageId::new(jiff::Timestamp::UNIX_EPOCH, [7; 10]).to_string()),
+        ("jobs", JobId::new(jiff::Timestamp::UNIX_EPOCH, [8; 10]).to_string()),
+    ];
+
+    let mut table = String::new();
+    for (method, path, _) in routes() {
+        // What ends the caller's own session or takes forever to answer is tested elsewhere.
+        if path.ends_with("/stream")
+            || (method.as_str(), path.as_str()) == ("POST", "/api/v1/session")
+        {
+            continue;
+        }
+        let mut line = String::new();
+        for token in &tokens {
+            // A body that no route takes: whoever is let in gets 4xx for it, but not 403.
+            let answer = world.ask(token, &method, &of(&path, &ids), body_of(&method)).await;
+            line.push(if answer.status == 403 { '-' } else { 'x' });
+            assert!(!answer.status.is_server_error(), "{method} {path}: {}", answer.text);
+            assert_ne!(answer.status, 401, "{method} {path}");
+        }
+        writeln!(table, "{line} {method} {path}").unwrap();
+    }
+
+    assert_eq!(table, GATES, "\n{table}");
+}
+
+/// A body that a route would take, about things of another tenant.
+fn valid(path: &str, b: TenantId, other: CiId, sha256: &Value) -> Value {
+    match path {
+        "/api/v1/agent-tokens" => json!({ "tenant": b }),
+        "/api/v1/cis" => json!({ "tenant": b, "class": "vm", "name": "x" }),
+        "/api/v1/cis/import" => json!({ "items": [{ "tenant": b, "class": "vm", "name": "x" }] }),
+        "/api/v1/cis/{id}" | "/api/v1/groups/{id}" => json!({ "name": "x" }),
+        "/api/v1/groups" => json!({ "tenant": b, "name": "x" }),
+        "/api/v1/cis/{id}/relations" => json!({ "kind": "depends_on", "to": other }),
+        "/api/v1/users" => json!({
+            "tenant": b, "login": "mallory", "name": "M", "role": "tenant_owner",
+            "password": support::PASSWORD,
+        }),
+        "/api/v1/findings/{id}/acceptance" => json!({
+            "reason": "x", "risk_owner": "x", "until": jiff::Timestamp::now() + jiff::SignedDuration::from_hours(1),
+        }),
+        "/api/v1/images" => json!({ "tenant": b, "name": "x", "sha256": sha256 }),
+        "/api/v1/images/{id}/jobs" => json!({ "kind": "test" }),
+        "/api/v1/advisories/{id}/decision" => json!({ "state": "withdrawn", "reason": "x" }),
+        _ => json!({}),
+    }
 }
 
 /// Every route with every object of another tenant: as if it were not there.
@@ -199,6 +243,11 @@ async fn what_is_another_tenants_is_not_there() {
     world.check_fleet().await;
     let found = world.ask(&of_b, "GET", "/api/v1/findings", None).await.json();
     let finding = &found["items"][0];
+    let image = world.image(&of_b, b, &format!("{CANARY} 1\n")).await;
+    let path = format!("/api/v1/images/{}", image["id"].as_str().unwrap());
+    let image = world.ask(&of_b, "GET", &path, None).await.json();
+    let job = world.queue(&of_b, &image, "test", json!({ "do": CANARY })).await;
+    let job = world.job(&of_b, &job).await;
     let user = world.ask(&of_b, "GET", "/api/v1/session", None).await.json();
     let token = world.ask(&of_b, "GET", "/api/v1/tokens", None).await.json();
     let ids = [
@@ -212,32 +261,20 @@ async fn what_is_another_tenants_is_not_there() {
         ("agents", agent.id.to_string()),
         ("groups", group.id.to_string()),
         ("advisories", advisory["id"].as_str().unwrap().to_owned()),
+        ("images", image["id"].as_str().unwrap().to_owned()),
+        ("jobs", job["id"].as_str().unwrap().to_owned()),
     ];
-    let valid = |path: &str| match path {
-        "/api/v1/agent-tokens" => json!({ "tenant": b }),
-        "/api/v1/cis" => json!({ "tenant": b, "class": "vm", "name": "x" }),
-        "/api/v1/cis/import" => json!({ "items": [{ "tenant": b, "class": "vm", "name": "x" }] }),
-        "/api/v1/cis/{id}" | "/api/v1/groups/{id}" => json!({ "name": "x" }),
-        "/api/v1/groups" => json!({ "tenant": b, "name": "x" }),
-        "/api/v1/cis/{id}/relations" => json!({ "kind": "depends_on", "to": other.id }),
-        "/api/v1/users" => json!({
-            "tenant": b, "login": "mallory", "name": "M", "role": "tenant_owner",
-            "password": support::PASSWORD,
-        }),
-        "/api/v1/findings/{id}/acceptance" => json!({
-            "reason": "x", "risk_owner": "x", "until": jiff::Timestamp::now() + jiff::SignedDuration::from_hours(1),
-        }),
-        "/api/v1/advisories/{id}/decision" => json!({ "state": "withdrawn", "reason": "x" }),
-        _ => json!({}),
-    };
-
     for (method, path, is_open) in routes() {
         if is_open || path.ends_with("/stream") {
             continue;
         }
-        let body = matches!(method.as_str(), "POST" | "PATCH" | "PUT").then(|| valid(&path));
-        let answer =
-            world.ask_with(&of_a, &method, &of(&path, &ids), body, &[("if-match", "*")]).await;
+        let body = matches!(method.as_str(), "POST" | "PATCH" | "PUT")
+            .then(|| valid(&path, b, other.id, &image["sha256"]));
+        let mut asked = of(&path, &ids);
+        if path == "/api/v1/images/content" {
+            asked = format!("{asked}?tenant={b}");
+        }
+        let answer = world.ask_with(&of_a, &method, &asked, body, &[("if-match", "*")]).await;
         assert!(!answer.text.contains(CANARY), "{method} {path}: {}", answer.text);
         let own = ["/api/v1/tokens", "/api/v1/advisories"];
         if path.starts_with("/api/v1/session/") {
@@ -252,25 +289,30 @@ async fn what_is_another_tenants_is_not_there() {
             assert_eq!(answer.status, 422);
         }
     }
-    let queries = [
-        format!("tenant={b}"),
-        format!("group={}", group.id),
-        "name=canary".into(),
-        format!("label=owner={CANARY}"),
+    let image_id = image["id"].as_str().unwrap();
+    let empty = [
+        format!("cis?tenant={b}"),
+        format!("cis?group={}", group.id),
+        "cis?name=canary".into(),
+        format!("cis?label=owner={CANARY}"),
+        format!("findings?tenant={b}"),
+        format!("findings?group={}", group.id),
+        format!("images?tenant={b}"),
+        format!("jobs?image={image_id}"),
     ];
-    for query in queries {
-        let answer = world.ask(&of_a, "GET", &format!("/api/v1/cis?{query}"), None).await;
-        assert_eq!(answer.json()["items"], json!([]), "{query}");
+    for path in empty {
+        let answer = world.ask(&of_a, "GET", &format!("/api/v1/{path}"), None).await;
+        assert_eq!(answer.json()["items"], json!([]), "{path}");
     }
     for query in [format!("tenant={b}"), format!("group={}", group.id)] {
-        let answer = world.ask(&of_a, "GET", &format!("/api/v1/findings?{query}"), None).await;
-        assert_eq!(answer.json()["items"], json!([]), "{query}");
         let answer = world.ask(&of_a, "GET", &format!("/api/v1/status?{query}"), None).await;
         assert_eq!(answer.status, 404, "{query}: {}", answer.text);
     }
     // Nothing of what was tried has happened.
     let seen = world.ask(&of_b, "GET", "/api/v1/cis", None).await.json();
-    assert_eq!(seen["items"].as_array().unwrap().len(), 2);
+    assert_eq!(seen["items"].as_array().unwrap().len(), 3);
+    assert_eq!(world.ask(&of_b, "GET", &path, None).await.json(), image);
+    assert_eq!(world.job(&of_b, &job).await, job);
     let still = world.ask(&of_b, "GET", "/api/v1/findings", None).await.json();
     assert_eq!(still, found);
     assert_eq!(world.ask(&of_b, "GET", "/api/v1/session", None).await.status, 200);

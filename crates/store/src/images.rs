@@ -5,6 +5,7 @@
 //! came from, and whether VMs may be made from it.
 
 use domain::cloud::{Class, EventKind, ImageId, Name, RelationKind, TenantId};
+use domain::fleet::{PackageSet, SetDigest};
 use domain::image::{Standing, Step};
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -17,12 +18,14 @@ use crate::actor::Actor;
 use crate::cis::{self, Labels, NewCi};
 use crate::error::StoreError;
 use crate::event::NewEvent;
+use crate::fleet::systems;
 use crate::page::{Cursor, Page, PageRequest, range};
 use crate::relations::{self, Relation};
+use crate::retrieval;
 use crate::tenants;
 use crate::value::{get, hex, parsed, parsed_or_none, time, time_or_none};
 use crate::writer::Tx;
-use crate::{Once, Store};
+use crate::{Once, Store, contents};
 
 /// A version of an image.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -77,6 +80,19 @@ pub struct NewImage {
     pub content: ImageContent,
 }
 
+/// A version that is to be, of bytes that its tenant brought.
+#[derive(Debug, Clone)]
+pub struct NewVersion {
+    /// Whose it will be.
+    pub tenant: TenantId,
+    /// Its series; begun where there is none of this name.
+    pub name: Name,
+    /// What it was made from.
+    pub parent: Option<ImageId>,
+    /// SHA-256 of the bytes, in hexadecimal.
+    pub sha256: String,
+}
+
 /// Which versions are asked for.
 #[derive(Debug, Clone, Default)]
 pub struct ImageFilter {
@@ -120,6 +136,41 @@ impl Store {
         new: NewImage,
     ) -> Result<Image, StoreError> {
         self.write_once(by, once, new, |tx, (by, new)| Box::pin(create(tx, by, new))).await
+    }
+
+    /// Takes up a version of bytes that its tenant brought, with the packages that are in them.
+    ///
+    /// # Errors
+    /// If the tenant has no such bytes, whoever else may have them.
+    pub async fn take_up_image(
+        &self,
+        by: &Actor,
+        once: Option<Once>,
+        new: NewVersion,
+    ) -> Result<Image, StoreError> {
+        self.write_once(by, once, new, |tx, (by, new)| Box::pin(take_up(tx, by, new))).await
+    }
+
+    /// Notes that what images hold is what it was: files do not change. Says of how many.
+    pub async fn note_images_seen(&self) -> Result<u64, StoreError> {
+        self.write((), |tx, ()| Box::pin(note_seen(tx))).await
+    }
+
+    /// One version, whose bytes are about to leave: that is recorded first, unless it was within
+    /// the hour.
+    pub async fn retrieve_image(&self, by: &Actor, id: ImageId) -> Result<Image, StoreError> {
+        let image = self.image(by, id).await?;
+        let since = self.environment.now() - retrieval::TOLD_ONCE;
+        if !retrieval::is_content_told(&self.pool, by, id, since).await? {
+            self.write((by.clone(), image.clone()), |tx, (by, image)| {
+                Box::pin(async move {
+                    tx.record(retrieval::content_told(by, image, tx.now));
+                    Ok(())
+                })
+            })
+            .await?;
+        }
+        Ok(image)
     }
 
     /// Takes a step with a version; what becomes current supersedes the one that was, which is
@@ -178,6 +229,61 @@ impl Store {
     ) -> Result<Vec<Attestation>, StoreError> {
         attestations(&self.pool, by.scope(), id).await
     }
+}
+
+/// Takes up a version of a tenant's bytes, and notes its packages.
+async fn take_up(tx: &mut Tx<'_>, by: &Actor, new: &NewVersion) -> Result<Image, StoreError> {
+    tenants::must_exist(tx, by, new.tenant).await?;
+    let (content, packages) = contents::find(&mut *tx.connection, new.tenant, &new.sha256).await?;
+    let NewVersion { tenant, name, parent, .. } = new.clone();
+    let image = create(tx, by, &NewImage { tenant, name, parent, content }).await?;
+    observe(tx, by, &image, packages).await?;
+    Ok(image)
+}
+
+/// Takes up a version that was made from another, as the next of its series.
+pub(crate) async fn succeed(
+    tx: &mut Tx<'_>,
+    by: &Actor,
+    parent: &Image,
+    content: &ImageContent,
+    packages: &PackageSet,
+) -> Result<Image, StoreError> {
+    let digest = contents::keep(tx, by, parent.tenant, content, packages).await?;
+    let new = NewImage {
+        tenant: parent.tenant,
+        name: parent.name.clone(),
+        parent: Some(parent.id),
+        content: content.clone(),
+    };
+    let image = create(tx, by, &new).await?;
+    observe(tx, by, &image, digest).await?;
+    Ok(image)
+}
+
+async fn observe(
+    tx: &mut Tx<'_>,
+    by: &Actor,
+    image: &Image,
+    packages: SetDigest,
+) -> Result<(), StoreError> {
+    let now = tx.now;
+    if systems::observe(tx, by, image.ci, packages, now).await? {
+        return Ok(());
+    }
+    Err(StoreError::Corrupt { what: format!("the packages of {} are gone", image.id) })
+}
+
+async fn note_seen(tx: &mut Tx<'_>) -> Result<u64, StoreError> {
+    let noted = sqlx::query(
+        "UPDATE systems SET seen_at = $1 WHERE seen_at < $1 AND ci_id IN (
+             SELECT ci_id FROM images WHERE state NOT IN ('retired', 'rejected'))",
+    )
+    .bind(tx.now.as_microsecond())
+    .execute(&mut *tx.connection)
+    .await?
+    .rows_affected();
+    Ok(noted)
 }
 
 /// Takes up a version: its item, its lineage, its place in the series.
@@ -244,7 +350,7 @@ async fn create(tx: &mut Tx<'_>, by: &Actor, new: &NewImage) -> Result<Image, St
 
 /// Takes a step with a version. With `expected` given, only if nobody else did since. What becomes
 /// current supersedes the series' current version, which is refused for new VMs `grace` later.
-async fn step(
+pub(crate) async fn step(
     tx: &mut Tx<'_>,
     by: &Actor,
     id: ImageId,
@@ -317,7 +423,7 @@ async fn advance(
 }
 
 /// Keeps what was attested about a version; the same envelope once.
-async fn attest(
+pub(crate) async fn attest(
     tx: &mut Tx<'_>,
     by: &Actor,
     id: ImageId,

@@ -5,6 +5,8 @@
 //! it is finished here.
 
 use domain::cloud::{EventKind, ImageId, JobId, TenantId, words};
+use domain::fleet::PackageSet;
+use domain::image::{Standing, Step};
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -15,7 +17,7 @@ use sqlx::{AnyConnection, AnyPool};
 use crate::actor::Actor;
 use crate::error::StoreError;
 use crate::event::NewEvent;
-use crate::images;
+use crate::images::{self, ImageContent};
 use crate::page::{Cursor, Page, PageRequest, range};
 use crate::value::{get, hex, parsed, parsed_or_none, time, time_or_none};
 use crate::writer::Tx;
@@ -23,7 +25,7 @@ use crate::{Once, Store};
 
 /// How often a job is begun before it is given up: a process that dies of it must not take all
 /// others along.
-const MOST_ATTEMPTS: i64 = 3;
+pub const MOST_ATTEMPTS: i64 = 3;
 
 /// Most jobs of one tenant that wait.
 const MOST_WAITING: i64 = 50;
@@ -77,7 +79,7 @@ pub struct Job {
     pub stage: Option<String>,
     /// What came of it.
     pub result: Option<serde_json::Value>,
-    /// Why nothing came of it.
+    /// Why nothing came of it; of one that is done, what of its result could not be heeded.
     pub error: Option<String>,
     /// The version that it made.
     pub made: Option<ImageId>,
@@ -119,6 +121,21 @@ pub enum JobEnd {
         /// Why.
         reason: String,
     },
+}
+
+/// What came of a job, and what follows from it for images: all of that, or nothing of it.
+#[derive(Debug, Clone)]
+pub struct Conclusion {
+    /// What came of it.
+    pub result: serde_json::Value,
+    /// What it means for the version that it was about. Where that step may not be taken any more,
+    /// the version stands as before, and the job says so.
+    pub step: Option<Step>,
+    /// The version that it made, of these bytes with these packages.
+    pub made: Option<(ImageContent, PackageSet)>,
+    /// What it attested, by predicate type: about the version that it made, or else the one that it
+    /// was about.
+    pub attestations: Vec<(String, String)>,
 }
 
 macro_rules! select {
@@ -180,6 +197,27 @@ impl Store {
         .await
     }
 
+    /// Ends a job with a result and what follows from it, in one commit, if it is still its
+    /// holder's: so that what follows never happens twice, nor without the end. `None` where the job
+    /// is its holder's no more; then nothing happened.
+    pub async fn conclude_job(
+        &self,
+        id: JobId,
+        holder: &str,
+        conclusion: Conclusion,
+    ) -> Result<Option<Job>, StoreError> {
+        self.write((id, holder.to_owned(), conclusion), |tx, (id, holder, conclusion)| {
+            Box::pin(conclude(tx, *id, holder, conclusion))
+        })
+        .await
+    }
+
+    /// Lets a job wait again, as if it had not been begun; says whether it was still its holder's.
+    pub async fn give_job_back(&self, id: JobId, holder: &str) -> Result<bool, StoreError> {
+        self.write((id, holder.to_owned()), |tx, (id, holder)| Box::pin(give_back(tx, *id, holder)))
+            .await
+    }
+
     /// Calls a job off.
     pub async fn cancel_job(&self, by: &Actor, id: JobId) -> Result<Job, StoreError> {
         self.write((by.clone(), id), |tx, (by, id)| Box::pin(cancel(tx, by, *id))).await
@@ -204,6 +242,12 @@ impl Store {
 /// Asks for a job.
 async fn queue(tx: &mut Tx<'_>, by: &Actor, new: &NewJob) -> Result<Job, StoreError> {
     let image = images::find(&mut *tx.connection, by.scope(), new.image).await?;
+    if matches!(image.standing, Standing::Retired { .. } | Standing::Rejected { .. }) {
+        return Err(StoreError::Refused {
+            reason: format!("the version is {}: nothing is done with it", image.standing.as_str()),
+            help: "ask for the job on another version",
+        });
+    }
     let row = sqlx::query(
         "SELECT COUNT(*) AS waiting FROM jobs WHERE tenant_id = $1 AND state = 'queued'",
     )
@@ -334,13 +378,75 @@ async fn finish(
     holder: &str,
     how: &JobEnd,
 ) -> Result<bool, StoreError> {
+    let Some(mut job) = held(tx, id, holder).await? else { return Ok(false) };
+    end(tx, &mut job, how.clone()).await?;
+    Ok(true)
+}
+
+/// A job, where it is still its holder's.
+async fn held(tx: &mut Tx<'_>, id: JobId, holder: &str) -> Result<Option<Job>, StoreError> {
     let row = sqlx::query(select!("WHERE id = $1 AND holder = $2 AND state = 'running'"))
         .bind(id.to_string())
         .bind(holder)
         .fetch_optional(&mut *tx.connection)
         .await?;
-    let Some(row) = row else { return Ok(false) };
-    end(tx, &mut read(&row)?, how.clone()).await?;
+    row.as_ref().map(read).transpose()
+}
+
+async fn conclude(
+    tx: &mut Tx<'_>,
+    id: JobId,
+    holder: &str,
+    conclusion: &Conclusion,
+) -> Result<Option<Job>, StoreError> {
+    let Some(mut job) = held(tx, id, holder).await? else { return Ok(None) };
+    let by = &Actor::System;
+    let image = images::find(&mut *tx.connection, None, job.image).await?;
+    let made = match &conclusion.made {
+        Some((content, packages)) => {
+            Some(images::succeed(tx, by, &image, content, packages).await?.id)
+        }
+        None => None,
+    };
+    for (predicate_type, envelope) in &conclusion.attestations {
+        images::attest(tx, by, made.unwrap_or(image.id), predicate_type, envelope).await?;
+    }
+    if let Some(step) = conclusion.step {
+        match images::step(tx, by, image.id, None, step, SignedDuration::ZERO).await {
+            Ok(_) => {}
+            // Somebody retired or published it meanwhile; the result is true all the same.
+            Err(StoreError::Refused { reason, .. }) => job.error = Some(reason),
+            Err(error) => return Err(error),
+        }
+    }
+    let result = conclusion.result.clone();
+    end(tx, &mut job, JobEnd::Done { result, made }).await?;
+    Ok(Some(job))
+}
+
+/// Lets a job wait again. Its holder ends in an orderly way: that is not one of its attempts.
+async fn give_back(tx: &mut Tx<'_>, id: JobId, holder: &str) -> Result<bool, StoreError> {
+    let Some(mut job) = held(tx, id, holder).await? else { return Ok(false) };
+    let before = job.version;
+    job.version += 1;
+    job.attempts -= 1;
+    (job.state, job.stage) = (JobState::Queued, None);
+    let given = sqlx::query(
+        "UPDATE jobs SET state = 'queued', stage = NULL, attempts = $1, holder = '',
+                         held_until = 0, version = $2
+         WHERE id = $3 AND version = $4",
+    )
+    .bind(job.attempts)
+    .bind(job.version)
+    .bind(id.to_string())
+    .bind(before)
+    .execute(&mut *tx.connection)
+    .await?
+    .rows_affected();
+    if given == 0 {
+        return Err(overtaken(&job, before));
+    }
+    record(tx, &Actor::System, EventKind::JobQueued, &job);
     Ok(true)
 }
 

@@ -23,6 +23,7 @@ mod actor;
 mod agents;
 mod answers;
 mod cis;
+mod contents;
 mod database;
 mod environment;
 mod error;
@@ -73,8 +74,8 @@ pub use fleet::{
     FindingFilter, NewAcceptance, NewAdvisory, Observation, ObservedSystem, Patch, SetToCheck,
 };
 pub use groups::{Group, GroupAlteration, NewGroup, Selector};
-pub use images::{Attestation, Image, ImageContent, ImageFilter, NewImage};
-pub use jobs::{Job, JobEnd, JobKind, JobState, NewJob};
+pub use images::{Attestation, Image, ImageContent, ImageFilter, NewImage, NewVersion};
+pub use jobs::{Conclusion, Job, JobEnd, JobKind, JobState, MOST_ATTEMPTS, NewJob};
 pub use keys::{Key, MasterKey, MasterKeyError, Vault};
 pub use lease::Lease;
 pub use page::{Cursor, InvalidCursor, LONGEST_PAGE, Page, PageRequest};

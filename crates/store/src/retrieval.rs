@@ -7,7 +7,7 @@
 
 use std::collections::BTreeMap;
 
-use domain::cloud::{EventId, EventKind, Id, PROVIDER, Side, TenantId};
+use domain::cloud::{EventId, EventKind, Id, ImageId, PROVIDER, Side, TenantId};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 use sqlx::AnyPool;
@@ -15,6 +15,7 @@ use sqlx::AnyPool;
 use crate::actor::Actor;
 use crate::error::StoreError;
 use crate::event::{Event, NewEvent};
+use crate::images::Image;
 use crate::value::get;
 
 /// For how long a record of access holds.
@@ -110,6 +111,43 @@ pub(crate) async fn is_told(
         }
     }
     Ok(false)
+}
+
+/// Whether a record since then says that somebody has the bytes of an image.
+pub(crate) async fn is_content_told(
+    pool: &AnyPool,
+    by: &Actor,
+    image: ImageId,
+    since: Timestamp,
+) -> Result<bool, StoreError> {
+    let first: EventId = Id::new(since, [0; 10]);
+    let row = sqlx::query(
+        "SELECT 1 FROM events
+         WHERE object = $1 AND id >= $2 AND kind = $3 AND actor = $4 AND at > $5 LIMIT 1",
+    )
+    .bind(image.to_string())
+    .bind(first.to_string())
+    .bind(EventKind::RecordsRetrieved.as_str())
+    .bind(by.id())
+    .bind(since.as_microsecond())
+    .fetch_optional(pool)
+    .await?;
+    Ok(row.is_some())
+}
+
+/// The record that somebody has the bytes of an image.
+pub(crate) fn content_told(by: &Actor, image: &Image, now: Timestamp) -> NewEvent {
+    NewEvent {
+        tenant: image.tenant,
+        kind: EventKind::RecordsRetrieved,
+        by: by.clone(),
+        object: image.id.to_string(),
+        version: image.version,
+        payload: json!({
+            "what": "image", "sha256": image.content.sha256, "size": image.content.size,
+            "until": now + TOLD_ONCE,
+        }),
+    }
 }
 
 /// How far reading a tenant's records from a place on reaches now.

@@ -9,10 +9,10 @@ use domain::image::{Health, Standing, Step};
 use jiff::SignedDuration;
 use serde_json::json;
 use store::{
-    CiFilter, Image, ImageContent, ImageFilter, JobEnd, JobKind, JobState, NewImage, NewJob,
-    PageRequest, StoreError,
+    CiFilter, Conclusion, Image, ImageContent, ImageFilter, JobEnd, JobKind, JobState, NewImage,
+    NewJob, NewVersion, PageRequest, StoreError,
 };
-use support::World;
+use support::{World, package_set};
 
 on_both_engines! {
     a_series_has_one_current_version_and_its_predecessor_a_cut_off
@@ -22,20 +22,29 @@ on_both_engines! {
     a_job_is_done_by_one_and_taken_over_when_that_one_is_gone
     a_job_that_never_ends_is_given_up
     a_job_that_was_called_off_ends_for_its_holder
+    a_job_ends_with_all_that_follows_from_it_or_not_at_all
+    a_job_that_is_given_back_was_not_begun
+    a_version_is_made_of_what_its_tenant_brought
+    bytes_are_nobodys_when_no_version_needs_them
+    what_images_hold_stays_fresh
 }
 
 const ALL: PageRequest = PageRequest { after: None, limit: 1000 };
 const DAY: SignedDuration = SignedDuration::from_hours(24);
 const LEASE: SignedDuration = SignedDuration::from_mins(1);
 
-async fn image(world: &World, tenant: TenantId, parent: Option<ImageId>) -> Image {
-    let content = ImageContent {
-        sha256: "ab".repeat(32),
+fn content(byte: &str) -> ImageContent {
+    ImageContent {
+        sha256: byte.repeat(32),
         format: "qcow2".to_owned(),
         size: 1 << 30,
         release: "debian:12".to_owned(),
         architecture: "amd64".to_owned(),
-    };
+    }
+}
+
+async fn image(world: &World, tenant: TenantId, parent: Option<ImageId>) -> Image {
+    let content = content("ab");
     let new = NewImage { tenant, name: "web".parse().unwrap(), parent, content };
     world.store.create_image(&world.admin, None, new).await.unwrap()
 }
@@ -176,4 +185,171 @@ async fn a_job_that_was_called_off_ends_for_its_holder(world: World) {
     assert!(!world.store.renew_job(job.id, "one", "boot", LEASE).await.unwrap());
     assert!(world.store.cancel_job(&world.admin, job.id).await.is_err());
     assert_eq!(world.store.claim_job("two", LEASE).await.unwrap(), None);
+}
+
+fn conclusion(step: Option<Step>) -> Conclusion {
+    Conclusion {
+        result: json!({ "verdict": "good" }),
+        step,
+        made: Some((content("cd"), package_set(&[("web", "2")]))),
+        attestations: vec![("https://example.com/v1".to_owned(), "{}".to_owned())],
+    }
+}
+
+async fn events(world: &World) -> Vec<(TenantId, EventKind, u64)> {
+    world.store.sequence_events(1000).await.unwrap();
+    world.store.event_counts().await.unwrap()
+}
+
+async fn a_job_ends_with_all_that_follows_from_it_or_not_at_all(world: World) {
+    let job = queued(&world).await;
+    world.store.claim_job("one", LEASE).await.unwrap().unwrap();
+    world.environment.pass(LEASE + LEASE);
+    world.store.claim_job("two", LEASE).await.unwrap().unwrap();
+    let before = events(&world).await;
+
+    // Who lost it makes nothing.
+    let late = world.store.conclude_job(job.id, "one", conclusion(None)).await.unwrap();
+    assert_eq!(late, None);
+    assert_eq!(events(&world).await, before);
+
+    let ended =
+        world.store.conclude_job(job.id, "two", conclusion(Some(Step::Passed))).await.unwrap();
+    let ended = ended.unwrap();
+    assert_eq!((ended.state, &ended.error), (JobState::Done, &None));
+    let made = world.store.image(&world.admin, ended.made.unwrap()).await.unwrap();
+    assert_eq!((made.parent, made.number), (Some(job.image), 2));
+    assert_eq!(world.store.attestations(&world.admin, made.id).await.unwrap().len(), 1);
+    let systems = world.store.systems(None, 100).await.unwrap();
+    assert!(systems.iter().any(|system| system.ci == made.ci), "its packages are known");
+    let about = world.store.image(&world.admin, job.image).await.unwrap();
+    assert!(matches!(about.standing, Standing::Tested { .. }));
+
+    // Once, whoever says it again.
+    let again = world.store.conclude_job(job.id, "two", conclusion(None)).await.unwrap();
+    assert_eq!(again, None);
+    let of_series = ImageFilter { name: Some("web".to_owned()), ..ImageFilter::default() };
+    assert_eq!(world.store.images(&world.admin, &of_series, &ALL).await.unwrap().items.len(), 2);
+
+    // Where one part is refused, nothing of it stays.
+    let taken = NewJob { kind: JobKind::Bake, image: job.image, request: json!({}) };
+    let second = world.store.queue_job(&world.admin, None, taken).await.unwrap();
+    world.store.claim_job("two", LEASE).await.unwrap().unwrap();
+    let name = store::NewCi {
+        tenant: PROVIDER,
+        class: Class::Image,
+        name: "web v3".parse().unwrap(),
+        labels: store::Labels::new(),
+    };
+    world.store.create_ci(&world.admin, None, name).await.unwrap();
+    let before = events(&world).await;
+    let refused = world.store.conclude_job(second.id, "two", conclusion(None)).await;
+    assert!(matches!(refused, Err(StoreError::Exists { .. })), "{refused:?}");
+    assert_eq!(events(&world).await, before);
+    let job = world.store.job(&world.admin, second.id).await.unwrap();
+    assert_eq!(job.state, JobState::Running);
+}
+
+async fn a_job_that_is_given_back_was_not_begun(world: World) {
+    let job = queued(&world).await;
+    for _ in 0..5 {
+        world.store.claim_job("one", LEASE).await.unwrap().unwrap();
+        assert!(!world.store.give_job_back(job.id, "two").await.unwrap());
+        assert!(world.store.give_job_back(job.id, "one").await.unwrap());
+        let waiting = world.store.job(&world.admin, job.id).await.unwrap();
+        assert_eq!((waiting.state, waiting.attempts), (JobState::Queued, 0));
+    }
+}
+
+async fn a_version_is_made_of_what_its_tenant_brought(world: World) {
+    let (a, b) = (world.tenant("a").await, world.tenant("b").await);
+    let owner = world.owner(&a).await;
+    let packages = package_set(&[("web", "1")]);
+    world.store.keep_content(&world.admin, b.id, content("ab"), packages.clone()).await.unwrap();
+    let new = NewVersion {
+        tenant: a.id,
+        name: "web".parse().unwrap(),
+        parent: None,
+        sha256: content("ab").sha256,
+    };
+
+    let foreign = world.store.take_up_image(&owner, None, new.clone()).await;
+    assert!(matches!(foreign, Err(StoreError::NotFound { .. })), "{foreign:?}");
+    let theirs = world.store.keep_content(&owner, b.id, content("ab"), packages.clone()).await;
+    assert!(matches!(theirs, Err(StoreError::NotFound { .. })), "{theirs:?}");
+    // The provider's people may act for a tenant, but not with another's bytes either.
+    let foreign = world.store.take_up_image(&world.admin, None, new.clone()).await;
+    assert!(matches!(foreign, Err(StoreError::NotFound { .. })), "{foreign:?}");
+
+    world.store.keep_content(&owner, a.id, content("ab"), packages).await.unwrap();
+    let image = world.store.take_up_image(&owner, None, new).await.unwrap();
+    assert_eq!((image.tenant, image.content), (a.id, content("ab")));
+    let systems = world.store.systems(None, 100).await.unwrap();
+    assert_eq!(systems.iter().map(|system| system.ci).collect::<Vec<_>>(), [image.ci]);
+    // What the ledger shows everybody tells nobody which bytes somebody has.
+    world.store.sequence_events(1000).await.unwrap();
+    let all = world.store.sequenced_events(0, 1000).await.unwrap();
+    let received: Vec<_> =
+        all.iter().filter(|event| event.kind == EventKind::ImageReceived).collect();
+    assert_eq!(received.len(), 2);
+    assert!(received.iter().all(|event| event.object.starts_with("img_")), "{received:?}");
+}
+
+async fn bytes_are_nobodys_when_no_version_needs_them(world: World) {
+    let tenant = world.tenant("a").await;
+    let keep = async |whose: TenantId, byte: &str| {
+        let packages = package_set(&[("web", "1")]);
+        world.store.keep_content(&world.admin, whose, content(byte), packages).await.unwrap();
+    };
+    let take_up = async |whose: TenantId| {
+        let (name, sha256) = ("web".parse().unwrap(), content("ab").sha256);
+        let new = NewVersion { tenant: whose, name, parent: None, sha256 };
+        world.store.take_up_image(&world.admin, None, new).await.unwrap()
+    };
+    keep(PROVIDER, "ab").await;
+    keep(tenant.id, "ab").await;
+    let (first, second, theirs) =
+        (take_up(PROVIDER).await, take_up(PROVIDER).await, take_up(tenant.id).await);
+    let forget = async |image: &Image| world.store.forget_content(&world.admin, image.id).await;
+
+    step(&world, &first, Step::Retire).await.unwrap();
+    let used = forget(&first).await;
+    assert!(
+        matches!(used, Err(StoreError::Refused { .. })),
+        "the second one may be used: {used:?}"
+    );
+    step(&world, &second, Step::Failed).await.unwrap();
+    assert_eq!(forget(&first).await.unwrap(), None, "a tenant has the same");
+    step(&world, &theirs, Step::Retire).await.unwrap();
+    let owner = world.owner(&world.tenant("b").await).await;
+    let foreign = world.store.forget_content(&owner, theirs.id).await;
+    assert!(matches!(foreign, Err(StoreError::NotFound { .. })), "{foreign:?}");
+    assert!(world.store.is_content_known(&content("ab").sha256).await.unwrap());
+    assert_eq!(forget(&theirs).await.unwrap(), Some(content("ab").sha256));
+    assert!(!world.store.is_content_known(&content("ab").sha256).await.unwrap());
+
+    // What came in and was never used goes after a while, and nothing else.
+    keep(PROVIDER, "ab").await;
+    keep(PROVIDER, "cd").await;
+    let before = world.environment.as_ref();
+    let now = store::Environment::now(before);
+    assert_eq!(world.store.forget_unused_contents(now - DAY).await.unwrap(), 0);
+    assert_eq!(world.store.forget_unused_contents(now).await.unwrap(), 1, "`ab` has a record");
+    assert!(!world.store.is_content_known(&content("cd").sha256).await.unwrap());
+}
+
+async fn what_images_hold_stays_fresh(world: World) {
+    let packages = package_set(&[("web", "1")]);
+    world.store.keep_content(&world.admin, PROVIDER, content("ab"), packages).await.unwrap();
+    let (name, sha256) = ("web".parse().unwrap(), content("ab").sha256);
+    let new = NewVersion { tenant: PROVIDER, name, parent: None, sha256 };
+    let image = world.store.take_up_image(&world.admin, None, new.clone()).await.unwrap();
+    let retired = world.store.take_up_image(&world.admin, None, new).await.unwrap();
+    step(&world, &retired, Step::Retire).await.unwrap();
+    world.environment.pass(DAY);
+
+    assert_eq!(world.store.note_images_seen().await.unwrap(), 1);
+
+    let systems = world.store.systems(None, 100).await.unwrap();
+    assert_eq!(systems.iter().map(|system| system.ci).collect::<Vec<_>>(), [image.ci]);
 }

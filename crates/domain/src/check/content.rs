@@ -106,6 +106,14 @@ impl Content {
         self.from_security_suite || !self.advisories.is_empty()
     }
 
+    /// Those of its vulnerabilities that are known to be exploited, sorted.
+    pub(super) fn exploited(&self, question: &Question<'_>) -> Vec<String> {
+        let is_listed = |cve: &&String| {
+            question.exploited.is_some_and(|catalogue| catalogue.cves.contains(*cve))
+        };
+        self.cves.iter().filter(is_listed).cloned().collect()
+    }
+
     /// How urgent the patch is by the question's policy.
     pub(super) fn decide(&self, question: &Question<'_>) -> Decision {
         let cves: Vec<CveFacts> = self

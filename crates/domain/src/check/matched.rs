@@ -87,6 +87,7 @@ impl<'a> MatchedAdvisories<'a> {
                 decision: content.decide(question),
                 security: true,
                 held: installed.held,
+                exploited: content.exploited(question),
                 cves: content.cves.into_iter().collect(),
                 advisories: content.advisories,
             });

@@ -226,6 +226,7 @@ fn finding_of(upgrade: &Upgrade<'_>, content: Content, question: &Question<'_>) 
         decision: content.decide(question),
         security: content.is_security(),
         held: installed.held,
+        exploited: content.exploited(question),
         cves: content.cves.into_iter().collect(),
         advisories: content.advisories,
     }

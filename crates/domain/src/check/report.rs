@@ -158,6 +158,10 @@ pub struct Finding {
     pub security: bool,
     /// Whether the administrator holds the package at its version.
     pub held: bool,
+    /// Those of its CVE ids that the catalogue of exploited vulnerabilities lists, sorted; which of
+    /// them decided the priority stands in its inputs.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub exploited: Vec<String>,
 }
 
 /// Who offers a candidate.

@@ -357,4 +357,6 @@ fn what_is_exploited_comes_first() {
     let report = world.check();
     assert_eq!(report.findings[0].package, "z");
     assert_eq!(report.findings[0].decision.priority, Priority::Critical);
+    assert_eq!(report.findings[0].exploited, ["CVE-2026-2"]);
+    assert!(report.findings[1].exploited.is_empty());
 }

@@ -69,6 +69,10 @@ words! {
         GroupDissolved = "group.dissolved",
         /// A witness has seen another history of the ledger than the one it was shown.
         WitnessRefused = "witness.refused",
+        /// The bytes of an image came in.
+        ImageReceived = "image.received",
+        /// The bytes of an image were removed.
+        ImageForgotten = "image.forgotten",
         /// A version of an image was taken up.
         ImageCreated = "image.created",
         /// A version of an image stands otherwise than before: tested, current, retired.

@@ -1,6 +1,6 @@
 //! Requests to a control plane: what is sent, sent again, refused.
 
-use std::io::{BufRead as _, BufReader, Read as _};
+use std::io::{BufRead as _, BufReader, Read};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::thread;
@@ -10,7 +10,7 @@ use anyhow::{Result, anyhow};
 use serde_json::Value;
 use ureq::http::{Response, Uri};
 use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, parse_pem};
-use ureq::{Body, BodyReader};
+use ureq::{Body, BodyReader, SendBody};
 
 use super::secret::Secret;
 use crate::failure::{find, helped, usage};
@@ -23,6 +23,9 @@ const CONNECTING: Duration = Duration::from_secs(10);
 
 /// How long a stream of events may be silent; the server says something every quarter of a minute.
 const SILENCE: Duration = Duration::from_secs(60);
+
+/// How long the server may take to read an image that it has got.
+const READING: Duration = Duration::from_secs(600);
 
 /// Largest answer read.
 const LARGEST_ANSWER: u64 = 64 << 20;
@@ -219,6 +222,30 @@ impl Connection {
                 (Err(error), None) => return Err(self.unreachable(&words(&error))),
             }
         }
+    }
+
+    /// Sends bytes, so many of them, and gives what is answered. It may take as long as it does; only
+    /// silence ends it.
+    pub(crate) fn upload(&self, path: &str, mut bytes: impl Read, size: u64) -> Result<Value> {
+        let mut request = self
+            .agent
+            .post(format!("{}/api/v1{path}", self.url))
+            .header("content-type", "application/octet-stream")
+            .header("content-length", size.to_string())
+            // What is refused need not be sent.
+            .header("expect", "100-continue");
+        if let Some(secret) = &self.secret {
+            request = request.header("authorization", format!("Bearer {}", secret.reveal()));
+        }
+        let response = request
+            .config()
+            .timeout_global(None)
+            .timeout_recv_response(Some(READING))
+            .timeout_per_write(Some(SILENCE))
+            .build()
+            .send(SendBody::from_reader(&mut bytes))
+            .map_err(|error| self.unreachable(&words(&error)))?;
+        self.answer(response).map(|answer| answer.body)
     }
 
     /// All items of a list, page by page as they are asked for. `query` without `?`.

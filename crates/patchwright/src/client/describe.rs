@@ -21,6 +21,10 @@ use crate::text::{count, plain};
 const EVENTS_BACK: u64 = 1000;
 const EVENTS_SHOWN: usize = 10;
 
+/// Longest log read, and how many lines of its end are shown.
+const LONGEST_LOG: usize = 64 << 20;
+const LOG_LINES: usize = 20;
+
 /// How many findings or items of a kind are shown before it says how to see the rest.
 const ROWS: usize = 50;
 
@@ -75,8 +79,18 @@ impl Page<'_> {
         let _ = writeln!(self.out, "{BOLD}{} {}{BOLD:#}", kind.word(), plain(&title));
         let mut fields = Fields::default();
         // Sections of their own, or told by the title.
-        let elsewhere =
-            ["selector", "labels", "acceptance", "concerns", "osv", "payload", "note", "decision"];
+        let elsewhere = [
+            "selector",
+            "labels",
+            "acceptance",
+            "concerns",
+            "osv",
+            "payload",
+            "note",
+            "decision",
+            "request",
+            "result",
+        ];
         let own = object.as_object().into_iter().flatten();
         for (name, value) in own.filter(|(name, _)| !elsewhere.contains(&name.as_str())) {
             fields.add(&name.replace('_', " "), self.told(name, value));
@@ -93,6 +107,8 @@ impl Page<'_> {
             Kind::Patch => self.patch(object)?,
             Kind::Advisory => self.advisory(object),
             Kind::Event => self.payload(object),
+            Kind::Image => self.image(object)?,
+            Kind::Job => self.job(object)?,
             _ => {}
         }
         // Patches have no events of their own: items have.
@@ -107,9 +123,11 @@ impl Page<'_> {
         let word = text(value);
         match (name, value) {
             ("tenant", Value::String(id)) => beside(&self.names.tenant(id), id),
-            ("user" | "actor" | "submitted_by" | "decided_by", Value::String(id)) => {
-                beside(&self.names.person(id), id)
-            }
+            ("image" | "parent" | "made", Value::String(id)) => beside(&self.names.image(id), id),
+            (
+                "user" | "actor" | "submitted_by" | "decided_by" | "created_by",
+                Value::String(id),
+            ) => beside(&self.names.person(id), id),
             ("ci", Value::String(id)) => beside(&self.names.ci(id), id),
             (_, Value::Array(_)) => Cell::from(list(value)),
             (_, Value::Bool(_)) => Cell::from(yes(value)),
@@ -371,6 +389,91 @@ impl Page<'_> {
         let mut fields = Fields::default();
         flat(&mut fields, "", &advisory["osv"]);
         self.out.push_str(&fields.text(2));
+    }
+
+    fn image(&mut self, image: &Value) -> Result<()> {
+        let id = text(&image["id"]);
+        let path = format!("/images/{}", encoded(&id));
+        self.section("may VMs be made from it");
+        let admission = self.connection.get(&format!("{path}/admission"))?;
+        let mut fields = Fields::default();
+        fields.add("admitted", Cell::from(yes(&admission["admitted"])));
+        for (name, field) in [("why not", "detail"), ("because", "because"), ("help", "help")] {
+            fields.add(name, Cell::from(text(&admission[field])));
+        }
+        self.out.push_str(&fields.text(2));
+        self.section("attestations");
+        let attested = self.connection.get(&format!("{path}/attestations"))?;
+        let attested = attested["items"].as_array().map_or(&[][..], Vec::as_slice);
+        if attested.is_empty() {
+            self.note("none");
+        } else {
+            let mut table = Table::new(&["KEPT", "WHAT"]).indented(2);
+            for one in attested {
+                table.row(vec![
+                    Cell::from(moment(&one["created_at"])),
+                    Cell::from(text(&one["predicate_type"])),
+                ]);
+            }
+            self.table(table);
+        }
+        self.jobs(&id)?;
+        let ci = text(&image["ci"]);
+        self.findings(&format!("ci={}", encoded(&ci)), &format!("--ci {ci}"), false)
+    }
+
+    fn jobs(&mut self, image: &str) -> Result<()> {
+        self.section("jobs");
+        let query = format!("image={}", encoded(image));
+        let mut jobs: Vec<Value> =
+            self.connection.items("/jobs", &query, 1000).collect::<Result<_>>()?;
+        if jobs.is_empty() {
+            self.note("none");
+            return Ok(());
+        }
+        jobs.reverse();
+        let mut table = Table::new(&["KIND", "STATE", "STAGE", "CREATED", "ID"]).indented(2);
+        for job in jobs.iter().take(ROWS) {
+            let state = text(&job["state"]);
+            table.row(vec![
+                Cell::from(text(&job["kind"])),
+                Cell::from(&state).styled(style_of(&state)),
+                Cell::from(text(&job["stage"])),
+                Cell::from(moment(&job["created_at"])),
+                Cell::from(text(&job["id"])),
+            ]);
+        }
+        self.table(table);
+        if jobs.len() > ROWS {
+            let more = jobs.len() - ROWS;
+            self.note(&format!("… {more} more: patchwright get jobs --image {image}"));
+        }
+        Ok(())
+    }
+
+    fn job(&mut self, job: &Value) -> Result<()> {
+        for name in ["request", "result"] {
+            self.section(name);
+            let mut fields = Fields::default();
+            flat(&mut fields, "", &job[name]);
+            let told = fields.text(2);
+            if told.is_empty() {
+                self.note("none");
+            }
+            self.out.push_str(&told);
+        }
+        self.section("end of the log");
+        let path = format!("api/v1/jobs/{}/log", encoded(&text(&job["id"])));
+        let log = self.connection.file(&path, LONGEST_LOG)?.unwrap_or_default();
+        let log = String::from_utf8_lossy(&log);
+        let lines: Vec<_> = log.lines().collect();
+        if lines.is_empty() {
+            self.note("nothing yet");
+        }
+        for line in &lines[lines.len().saturating_sub(LOG_LINES)..] {
+            let _ = writeln!(self.out, "  {}", plain(line.trim_end()));
+        }
+        Ok(())
     }
 
     fn payload(&mut self, event: &Value) {

@@ -62,7 +62,7 @@ struct Wanted {
     /// Items of this class.
     #[arg(long, value_name = "CLASS")]
     class: Option<String>,
-    /// Items with this in the name, capitals aside.
+    /// Items with this in the name, capitals aside; versions of the image series of this name.
     #[arg(long, value_name = "TEXT")]
     name: Option<String>,
     /// Items with this label; several must all be there.
@@ -86,6 +86,9 @@ struct Wanted {
     /// Findings of this source package.
     #[arg(long, value_name = "PACKAGE")]
     source: Option<String>,
+    /// Jobs with this version of an image, by id or `SERIES:NUMBER`.
+    #[arg(long, value_name = "IMAGE")]
+    image: Option<String>,
     /// Events from this place in the ledger on.
     #[arg(long, value_name = "PLACE")]
     from: Option<u64>,
@@ -114,6 +117,7 @@ struct Filters {
     state: Option<String>,
     priority: Option<String>,
     source: Option<String>,
+    image: Option<String>,
     from: Option<u64>,
 }
 
@@ -131,6 +135,7 @@ impl Wanted {
             (Filter::State, "--state", self.state.is_some()),
             (Filter::Priority, "--priority", self.priority.is_some()),
             (Filter::Source, "--source", self.source.is_some()),
+            (Filter::Image, "--image", self.image.is_some()),
             (Filter::From, "--from", self.from.is_some()),
         ];
         all.into_iter()
@@ -155,6 +160,7 @@ impl Wanted {
             state: self.state.clone(),
             priority: self.priority.clone(),
             source: self.source.clone(),
+            image: id(Kind::Image, &self.image)?,
             from: self.from,
         })
     }
@@ -180,6 +186,7 @@ impl Filters {
         add("state", self.state.as_deref());
         add("priority", self.priority.as_deref());
         add("source", self.source.as_deref());
+        add("image", self.image.as_deref());
         add("from", self.from.map(|from| from.to_string()).as_deref());
         parts.join("&")
     }
@@ -214,6 +221,7 @@ impl Filters {
             && same("state", &self.state)
             && same("priority", &self.priority)
             && same("source", &self.source)
+            && same("image", &self.image)
     }
 }
 

@@ -39,6 +39,12 @@ pub(crate) enum Kind {
     /// API tokens.
     #[value(name = "tokens", aliases = ["token", "tok"])]
     Token,
+    /// Versions of images.
+    #[value(name = "images", aliases = ["image", "img"])]
+    Image,
+    /// Jobs of the lab.
+    #[value(name = "jobs", alias = "job")]
+    Job,
     /// What happened, by place in the ledger.
     #[value(name = "events", aliases = ["event", "evt", "ev"])]
     Event,
@@ -61,6 +67,7 @@ pub(crate) enum Filter {
     State,
     Priority,
     Source,
+    Image,
     From,
 }
 
@@ -214,6 +221,39 @@ const TOKENS: &[Column] = &[
     ID,
 ];
 
+const IMAGES: &[Column] = &[
+    column("NAME", |it, _| Kind::Image.name_of(it).into()),
+    column("STATE", word!("state")),
+    column("SINCE", |it, _| {
+        let fields = ["refused_from", "state_at", "created_at"];
+        let at = fields.iter().find(|field| it[**field].is_string());
+        let until = if it["refused_from"].is_string() { "refused from " } else { "" };
+        Cell::from(at.map_or(String::new(), |field| format!("{until}{}", moment(&it[*field]))))
+    }),
+    column("RELEASE", field!("release")),
+    TENANT,
+    wide("FORMAT", field!("format")),
+    wide("SIZE", field!("size")),
+    wide("SHA256", field!("sha256")),
+    wide("PARENT", field!("parent")),
+    CREATED,
+    ID,
+];
+
+const JOBS: &[Column] = &[
+    column("KIND", field!("kind")),
+    column("IMAGE", |it, names| names.image(&text(&it["image"])).into()),
+    column("STATE", word!("state")),
+    column("STAGE", field!("stage")),
+    column("CREATED", time!("created_at")),
+    WIDE_TENANT,
+    wide("BY", |it, names| names.person(&text(&it["created_by"])).into()),
+    wide("ENDED", time!("ended_at")),
+    wide("MADE", field!("made")),
+    wide("ERROR", field!("error")),
+    ID,
+];
+
 const EVENTS: &[Column] = &[
     column("PLACE", field!("sequence")),
     column("AT", time!("at")),
@@ -248,6 +288,8 @@ impl Kind {
             Self::Agent => "agent",
             Self::AgentToken => "agent-token",
             Self::Token => "token",
+            Self::Image => "image",
+            Self::Job => "job",
             Self::Event => "event",
             Self::Relation => "relation",
         }
@@ -271,6 +313,8 @@ impl Kind {
             Self::Agent => "/agents",
             Self::AgentToken => "/agent-tokens",
             Self::Token => "/tokens",
+            Self::Image => "/images",
+            Self::Job => "/jobs",
             Self::Event => "/events",
         }
     }
@@ -288,6 +332,8 @@ impl Kind {
             Self::Agent => "agt_",
             Self::AgentToken => "jnt_",
             Self::Token => "tok_",
+            Self::Image => "img_",
+            Self::Job => "job_",
             Self::Event => "evt_",
             Self::Relation => "rel_",
         }
@@ -310,7 +356,7 @@ impl Kind {
         match self {
             Self::Tenant => &["slug", "name"],
             Self::User => &["login"],
-            Self::Ci | Self::Group | Self::Advisory | Self::Token => &["name"],
+            Self::Ci | Self::Group | Self::Advisory | Self::Token | Self::Image => &["name"],
             Self::Patch => &["source"],
             _ => &[],
         }
@@ -318,6 +364,9 @@ impl Kind {
 
     /// How one is called in what is said about it.
     pub(crate) fn name_of(self, object: &Value) -> String {
+        if let (Self::Image, Some(series)) = (self, object["name"].as_str()) {
+            return format!("{series}:{}", object["number"]);
+        }
         let name = self.name_fields().iter().find_map(|field| object[*field].as_str());
         name.or_else(|| object["id"].as_str()).unwrap_or("?").to_owned()
     }
@@ -347,6 +396,8 @@ impl Kind {
             Self::Agent => AGENTS,
             Self::AgentToken => &[ID],
             Self::Token => TOKENS,
+            Self::Image => IMAGES,
+            Self::Job => JOBS,
             Self::Event => EVENTS,
             Self::Relation => RELATIONS,
         }
@@ -372,6 +423,8 @@ impl Kind {
                 Filter::Priority,
                 Filter::Source,
             ],
+            Self::Image => &[Filter::Tenant, Filter::Name],
+            Self::Job => &[Filter::Image],
             Self::Event => &[Filter::From],
             Self::Relation => &[Filter::Ci],
             _ => &[],

@@ -13,6 +13,7 @@ mod describe;
 mod draft;
 pub(crate) mod evidence;
 mod get;
+pub(crate) mod images;
 pub(crate) mod kind;
 mod login;
 pub(crate) mod names;
@@ -53,6 +54,8 @@ pub(crate) enum Command {
     Delete(delete::DeleteArgs),
     /// Accept the risk of a finding for a while.
     Accept(accept::AcceptArgs),
+    /// Keep images: bring, publish and retire versions, and have the lab work with them.
+    Image(images::ImageArgs),
 }
 
 /// Runs a command of the client.
@@ -70,5 +73,6 @@ pub(crate) fn run(command: &Command) -> Result<ExitCode> {
         Command::Export(arguments) => transfer::export(arguments),
         Command::Delete(arguments) => delete::run(arguments),
         Command::Accept(arguments) => accept::run(arguments),
+        Command::Image(arguments) => images::run(arguments),
     }
 }

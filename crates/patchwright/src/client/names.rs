@@ -23,6 +23,7 @@ pub(crate) struct Names<'a> {
     connection: &'a Connection,
     tenants: RefCell<Option<BTreeMap<String, String>>>,
     cis: RefCell<BTreeMap<String, String>>,
+    images: RefCell<BTreeMap<String, String>>,
     people: RefCell<Option<BTreeMap<String, String>>>,
 }
 
@@ -33,6 +34,7 @@ impl<'a> Names<'a> {
             connection,
             tenants: RefCell::default(),
             cis: RefCell::default(),
+            images: RefCell::default(),
             people: RefCell::default(),
         }
     }
@@ -76,6 +78,17 @@ impl<'a> Names<'a> {
         let name = found.ok().and_then(|ci| Some(ci["name"].as_str()?.to_owned()));
         let name = name.unwrap_or_else(|| id.to_owned());
         self.cis.borrow_mut().insert(id.to_owned(), name.clone());
+        name
+    }
+
+    /// A version of an image as `SERIES:NUMBER`; its id where that cannot be told.
+    pub(crate) fn image(&self, id: &str) -> String {
+        if let Some(name) = self.images.borrow().get(id) {
+            return name.clone();
+        }
+        let found = self.connection.get(&format!("/images/{}", encoded(id)));
+        let name = found.map_or_else(|_| id.to_owned(), |image| Kind::Image.name_of(&image));
+        self.images.borrow_mut().insert(id.to_owned(), name.clone());
         name
     }
 
@@ -130,6 +143,9 @@ impl<'a> Names<'a> {
         if kind == Kind::Ci {
             return self.item(wanted);
         }
+        if kind == Kind::Image {
+            return self.version(wanted);
+        }
         let is_it = |object: &Value| {
             object["id"] == wanted
                 || kind.name_fields().iter().any(|field| object[*field] == wanted)
@@ -171,6 +187,28 @@ impl<'a> Names<'a> {
             found.retain(|ci| ci["retired_at"].is_null());
         }
         self.one_of(Kind::Ci, wanted, found)
+    }
+
+    /// A version of an image: `SERIES:NUMBER`, or a series for its current version, or its only one.
+    fn version(&self, wanted: &str) -> Result<Value> {
+        let of_series = |series: &str| -> Result<Vec<Value>> {
+            let query = format!("name={}", encoded(series));
+            self.connection.items(Kind::Image.path(), &query, 1000).collect()
+        };
+        if let Some((series, number)) = wanted.rsplit_once(':')
+            && let Ok(number) = number.parse::<u64>()
+        {
+            let mut found = of_series(series)?;
+            found.retain(|it| it["number"] == number);
+            if !found.is_empty() {
+                return self.one_of(Kind::Image, wanted, found);
+            }
+        }
+        let mut found = of_series(wanted)?;
+        if found.iter().any(|it| it["state"] == "current") {
+            found.retain(|it| it["state"] == "current");
+        }
+        self.one_of(Kind::Image, wanted, found)
     }
 
     fn event(&self, wanted: &str) -> Result<Value> {

@@ -286,10 +286,10 @@ pub(crate) fn text(value: &Value) -> String {
 pub(crate) fn style_of(word: &str) -> Style {
     match word {
         "critical" => BAD.bold(),
-        "high" | "outdated" | "quarantined" => BAD,
-        "medium" | "unknown" | "silent" | "open" => WARN,
-        "low" | "fixed" | "withdrawn" | "retired" | "revoked" | "replaced" => DIM,
-        "latest" | "active" => GOOD,
+        "high" | "outdated" | "quarantined" | "failed" | "rejected" => BAD,
+        "medium" | "unknown" | "silent" | "open" | "superseded" => WARN,
+        "low" | "fixed" | "withdrawn" | "retired" | "revoked" | "replaced" | "cancelled" => DIM,
+        "latest" | "active" | "current" => GOOD,
         _ => Style::new(),
     }
 }

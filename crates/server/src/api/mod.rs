@@ -7,6 +7,8 @@ mod cis;
 mod events;
 mod findings;
 mod groups;
+mod images;
+mod jobs;
 mod ledger;
 mod people;
 pub(crate) mod session;
@@ -113,8 +115,8 @@ async fn rehearsed(request: Request, next: Next) -> Result<Answer, Problem> {
     Ok(answer)
 }
 
-/// The routes below `/api/v1`, and the document that describes them.
-pub(crate) fn routes() -> (Router<App>, Document) {
+/// The routes below `/api/v1`, those that take uploads, and the document that describes them all.
+pub(crate) fn routes() -> (Router<App>, Router<App>, Document) {
     let (router, mut document) = OpenApiRouter::with_openapi(Base::openapi())
         .nest("/api/v1", session::routes())
         .nest("/api/v1", account::routes())
@@ -127,11 +129,17 @@ pub(crate) fn routes() -> (Router<App>, Document) {
         .nest("/api/v1", findings::routes())
         .nest("/api/v1", advisories::routes())
         .nest("/api/v1", agents::routes())
+        .nest("/api/v1", images::routes())
+        .nest("/api/v1", jobs::routes())
         .nest("/api/v1", events::routes())
         .nest("/api/v1", ledger::routes())
         .split_for_parts();
+    let (uploads, of_uploads) =
+        OpenApiRouter::new().nest("/api/v1", images::uploads()).split_for_parts();
+    document.merge(of_uploads);
     describe_rehearsal(&mut document);
-    (router.layer(axum::middleware::from_fn(rehearsed)), document)
+    let rehearsed = axum::middleware::from_fn(rehearsed);
+    (router.layer(rehearsed.clone()), uploads.layer(rehearsed), document)
 }
 
 /// The refusals that any route may answer with.

@@ -6,12 +6,18 @@
     reason = "helpers of tests, of which each file uses its part"
 )]
 
+pub(crate) mod laboratory;
+
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use axum::Router;
 use axum::body::Body;
 use axum::http::{HeaderMap, Request, StatusCode};
-use domain::check::{AdvisoryKnowledge, Question, Report, Scope};
+use domain::check::{
+    AdvisoryKnowledge, ExploitedCatalogue, Question, Report, Scope, SourceKind, SourceReport,
+    SourceState,
+};
 use domain::cloud::{Access, CiId, PROVIDER, Role, ServiceModel, TenantId};
 use domain::fleet::{PackageSet, VersionChoice};
 use domain::inventory::{
@@ -20,9 +26,11 @@ use domain::inventory::{
 use domain::matching::Index;
 use domain::priority::{AssetFacts, Policy};
 use serde_json::Value;
-use server::{Agents, App, Case, Fleet, Judge, Recorder};
+use server::{Agents, App, Case, Fleet, Judge, Lab, LabSettings, Recorder};
 use store::{Actor, Database, MasterKey, NewTenant, NewToken, Store, System};
 use tower::ServiceExt as _;
+
+use laboratory::Fake;
 
 pub(crate) const PASSWORD: &str = "correct horse battery staple";
 
@@ -32,27 +40,51 @@ pub(crate) struct World {
     pub(crate) recorder: Arc<Recorder>,
     pub(crate) fleet: Arc<Fleet>,
     pub(crate) agents: Arc<Agents>,
+    pub(crate) lab: Arc<Lab>,
+    pub(crate) laboratory: Arc<Fake>,
     pub(crate) router: Router,
     pub(crate) admin: Actor,
     pub(crate) directory: tempfile::TempDir,
 }
 
-/// Judges by what people brought alone.
+/// What is exploited, for judges.
+pub(crate) const EXPLOITED: &str = "CVE-2026-6666";
+
+/// Judges by what people brought alone. Where that speaks of CVEs, it asks which are exploited.
 struct ByAdvisories;
 
 impl Judge for ByAdvisories {
     fn judge(&self, cases: &[Case], at: jiff::Timestamp) -> Vec<Report> {
         let judge = |case: &Case| {
             let (advisories, index) = (&*case.advisories, Index::new(&case.advisories));
+            let exploited = BTreeSet::from([EXPLOITED.to_owned()]);
+            let asks = advisories.iter().any(|it| !it.cves.is_empty());
+            let catalogue = ExploitedCatalogue { name: "test", cves: &exploited };
+            let source = SourceReport {
+                kind: SourceKind::Kev,
+                uri: "test".into(),
+                suite: None,
+                components: Vec::new(),
+                state: SourceState::Unsigned,
+                origin: None,
+                label: None,
+                codename: None,
+                version: None,
+                signed_by: Vec::new(),
+                date: None,
+                valid_until: None,
+                sha256: None,
+                records: None,
+            };
             domain::check::check(&Question {
                 target: "",
                 at,
                 inventory: case.set.inventory(),
-                sources: &[],
+                sources: if asks { std::slice::from_ref(&source) } else { &[] },
                 gaps: &[],
                 archive: None,
                 advisories: Some(AdvisoryKnowledge { advisories, index: &index }),
-                exploited: None,
+                exploited: asks.then_some(catalogue),
                 policy: Policy::builtin("default").unwrap(),
                 asset: &AssetFacts::default(),
                 scope: Scope::Everything,
@@ -88,6 +120,15 @@ impl World {
 
     /// One in which people may sign in elsewhere as well.
     pub(crate) async fn with(requires_mfa: bool, providers: server::Providers) -> Self {
+        Self::build(requires_mfa, providers, true).await
+    }
+
+    /// One whose control plane has no lab.
+    pub(crate) async fn without_lab() -> Self {
+        Self::build(false, server::Providers::none(), false).await
+    }
+
+    async fn build(requires_mfa: bool, providers: server::Providers, has_lab: bool) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let database = Database::file(&directory.path().join("patchwright.db"));
         let store = Store::open(&database, Arc::new(System)).await.unwrap();
@@ -99,6 +140,12 @@ impl World {
         let fleet = Arc::new(Fleet::new(store.clone(), Arc::new(ByAdvisories)));
         let agents = Agents::open(store.clone(), &master, Arc::clone(&fleet)).await.unwrap();
         let agents = Arc::new(agents);
+        let laboratory = Arc::new(Fake::new(&directory.path().join("made")));
+        let of_lab: Option<Arc<dyn server::Laboratory>> =
+            if has_lab { Some(laboratory.clone()) } else { None };
+        let settings = LabSettings { largest_image: 4 << 20, ..LabSettings::default() };
+        let lab = Lab::open(store.clone(), directory.path(), of_lab, settings).await.unwrap();
+        let lab = Arc::new(lab);
         let vault = store::Vault::new(&store.key(&master, "factors").await.unwrap());
         let url = "http://localhost".to_owned();
         let app = App::new(
@@ -106,6 +153,7 @@ impl World {
             Arc::clone(&recorder),
             Arc::clone(&fleet),
             Arc::clone(&agents),
+            Arc::clone(&lab),
             server::Settings { vault, url, requires_mfa, providers, witnesses: None },
         )
         .unwrap();
@@ -122,7 +170,7 @@ impl World {
         let (root, _) = store.user_by_login(&"root".parse().unwrap()).await.unwrap().unwrap();
         let admin = Actor::Person { user: root.id, tenant: root.tenant, role: root.role };
         let router = app.router();
-        Self { app, store, recorder, fleet, agents, router, admin, directory }
+        Self { app, store, recorder, fleet, agents, lab, laboratory, router, admin, directory }
     }
 
     /// An agent that joined for an item.
@@ -193,6 +241,103 @@ impl World {
         }
     }
 
+    /// A lab of another process, which works until it is dropped.
+    pub(crate) async fn working(&self, settings: LabSettings) -> Working {
+        let (store, laboratory) = (self.store.clone(), self.laboratory.clone());
+        let lab = Lab::open(store, self.directory.path(), Some(laboratory), settings);
+        let lab = Arc::new(lab.await.unwrap());
+        let (end, ended) = tokio::sync::oneshot::channel::<()>();
+        let run = tokio::spawn(Arc::clone(&lab).run(async {
+            // A dropped sender ends it as well.
+            let _ = ended.await;
+        }));
+        Working { lab, run, end: Some(end) }
+    }
+
+    /// As if all bytes that are here had been for an hour.
+    pub(crate) fn let_bytes_age(&self) {
+        for hash in self.image_files() {
+            let shard = self.directory.path().join("images/sha256").join(&hash[..2]);
+            let file = std::fs::File::open(shard.join(hash)).unwrap();
+            let hour = std::time::Duration::from_secs(3600);
+            file.set_modified(std::time::SystemTime::now() - hour).unwrap();
+        }
+    }
+
+    /// The files of images that are here, whole or not.
+    pub(crate) fn image_files(&self) -> Vec<String> {
+        let mut files = Vec::new();
+        let mut directories = vec![self.directory.path().join("images/sha256")];
+        while let Some(directory) = directories.pop() {
+            for entry in std::fs::read_dir(directory).unwrap() {
+                let entry = entry.unwrap();
+                if entry.file_type().unwrap().is_dir() {
+                    directories.push(entry.path());
+                } else {
+                    files.push(entry.file_name().into_string().unwrap());
+                }
+            }
+        }
+        files.sort();
+        files
+    }
+
+    /// Brings an image for a tenant.
+    pub(crate) async fn upload(&self, token: &str, tenant: TenantId, bytes: &str) -> Answer {
+        let request = Request::builder()
+            .method("POST")
+            .uri(format!("/api/v1/images/content?tenant={tenant}"))
+            .header("authorization", format!("Bearer {token}"))
+            .header("content-type", "application/octet-stream")
+            .body(Body::from(bytes.to_owned()));
+        self.send(request.unwrap()).await
+    }
+
+    /// A version of a tenant's series, with these lines of packages in it.
+    pub(crate) async fn image(&self, token: &str, tenant: TenantId, packages: &str) -> Value {
+        let bytes = format!("{}{packages}", laboratory::MAGIC);
+        let content = self.upload(token, tenant, &bytes).await;
+        assert_eq!(content.status, 201, "{}", content.text);
+        let sha256 = &content.json()["sha256"];
+        let body = serde_json::json!({ "tenant": tenant, "name": "web", "sha256": sha256 });
+        let image = self.ask(token, "POST", "/api/v1/images", Some(body)).await;
+        assert_eq!(image.status, 201, "{}", image.text);
+        image.json()
+    }
+
+    /// Asks the lab for something.
+    pub(crate) async fn queue(
+        &self,
+        token: &str,
+        image: &Value,
+        kind: &str,
+        request: Value,
+    ) -> Value {
+        let path = format!("/api/v1/images/{}/jobs", image["id"].as_str().unwrap());
+        let body = serde_json::json!({ "kind": kind, "request": request });
+        let job = self.ask(token, "POST", &path, Some(body)).await;
+        assert_eq!(job.status, 201, "{}", job.text);
+        job.json()
+    }
+
+    /// A job as it is now.
+    pub(crate) async fn job(&self, token: &str, job: &Value) -> Value {
+        let path = format!("/api/v1/jobs/{}", job["id"].as_str().unwrap());
+        self.ask(token, "GET", &path, None).await.json()
+    }
+
+    /// Waits until a job is in a state.
+    pub(crate) async fn until(&self, token: &str, job: &Value, state: &str) -> Value {
+        for _ in 0..600 {
+            let now = self.job(token, job).await;
+            if now["state"] == state {
+                return now;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        }
+        panic!("it is not {state}: {}", self.job(token, job).await);
+    }
+
     /// Asks with a token, JSON where there is a body.
     pub(crate) async fn ask(
         &self,
@@ -227,6 +372,28 @@ impl World {
             None => Body::empty(),
         };
         self.send(request.body(body).unwrap()).await
+    }
+}
+
+/// A lab that works.
+pub(crate) struct Working {
+    pub(crate) lab: Arc<Lab>,
+    run: tokio::task::JoinHandle<()>,
+    end: Option<tokio::sync::oneshot::Sender<()>>,
+}
+
+impl Working {
+    /// Ends it as an orderly process does.
+    pub(crate) async fn end(mut self) {
+        drop(self.end.take());
+        (&mut self.run).await.unwrap();
+    }
+}
+
+impl Drop for Working {
+    /// As a killed process: nothing of what it holds is given back.
+    fn drop(&mut self) {
+        self.run.abort();
     }
 }
 
