@@ -34,6 +34,8 @@ enum Command {
     Check(check::CheckArgs),
     /// Prove patches on copies of an image, and bake the image with them.
     Image(image::ImageArgs),
+    /// Work in a throw-away copy of an image.
+    Lab(image::LabCommand),
     /// Start the control plane on this machine, and check it.
     Up(up::UpArgs),
     /// Join a control plane, and tell it what this host has installed.
@@ -62,6 +64,7 @@ fn main() -> ExitCode {
     let outcome = match Arguments::parse().command {
         Command::Check(arguments) => check::run(&arguments),
         Command::Image(arguments) => image::run(&arguments),
+        Command::Lab(arguments) => image::run_lab(&arguments),
         Command::Up(arguments) => up::run(&arguments),
         Command::Agent(arguments) => Ok(agent::main(&arguments)),
         Command::FleetSim(arguments) => fleet_sim::run(&arguments),

@@ -26,6 +26,7 @@ use tokio::sync::oneshot;
 use crate::check::{self, OfficialSources};
 use crate::data::data_directory;
 use crate::failure::{helped, report, usage};
+use crate::image::HostLab;
 use crate::text::plain;
 
 /// Who signs in first.
@@ -166,7 +167,9 @@ async fn up(arguments: &UpArgs) -> Result<()> {
     let fleet = Arc::new(Fleet::new(store.clone(), Arc::new(sources)));
     let agents = Agents::open(store.clone(), &master, Arc::clone(&fleet)).await?;
     let agents = Arc::new(agents);
-    let lab = open_lab(arguments, &store, &data, None).await?;
+    let official = OfficialSources::new(&data, arguments.osv.clone(), arguments.kev.clone())?;
+    let laboratory = HostLab::open(&data, official)?;
+    let lab = open_lab(arguments, &store, &data, Some(Arc::new(laboratory))).await?;
     let witnesses = watched
         .map(|policy| Arc::new(Witnesses::new(policy, Arc::clone(&recorder), store.clone())));
     let settings = settings(arguments, &store, &master, providers, witnesses.clone()).await?;

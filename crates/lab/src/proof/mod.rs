@@ -416,6 +416,7 @@ impl Course<'_> {
         let expectation = self.expectation();
         let (verdict, impact) = judge(&self.evidence_so_far(&expectation));
         self.keep_json("verdict", &verdict)?;
+        self.keep_json("impact", &impact)?;
         let (stages, took_ms) = self.clock.stop();
         let evidence = self.evidence.into_items();
         Ok(Proof { verdict, impact, accelerator, stages, took_ms, evidence })

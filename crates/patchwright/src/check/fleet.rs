@@ -21,7 +21,7 @@ use domain::priority::Policy;
 use jiff::Timestamp;
 use server::{Case, Judge};
 
-use super::arguments::CheckArgs;
+use super::arguments::{CheckArgs, SourceArgs};
 use super::knowledge::{Records, Shelf, architectures, collector};
 use super::progress::Watch;
 use super::{Changelogs, Facts};
@@ -40,6 +40,11 @@ impl OfficialSources {
         let arguments = CheckArgs::of_a_fleet(data, osv, kev);
         let policy = Policy::builtin(&arguments.policy).context("cannot rank patches")?;
         Ok(Self { arguments, directory: data.join("sources"), policy })
+    }
+
+    /// Where state is kept, and which records are read.
+    pub(super) fn from(&self) -> &SourceArgs {
+        &self.arguments.from
     }
 
     /// Judges sets of one release and architecture together: they share what archives offer.
@@ -74,12 +79,7 @@ impl OfficialSources {
 
     /// The archives that systems of a release ought to follow: those that the operator describes,
     /// or this machine's own, for another release of its distribution with that one's suites.
-    fn archives(
-        &self,
-        os: &OsRelease,
-        host: &dyn FileView,
-        host_os: &OsRelease,
-    ) -> Result<Vec<Source>> {
+    pub(super) fn archives(&self, os: &OsRelease, host: &dyn FileView) -> Result<Vec<Source>> {
         for stem in [os.codename.as_deref(), os.version_id.as_deref()].into_iter().flatten() {
             for ending in ["sources", "list"] {
                 let path = self.directory.join(format!("{}-{stem}.{ending}", os.id));
@@ -95,6 +95,8 @@ impl OfficialSources {
                 }
             }
         }
+        let this = inspect::open(Path::new("/"), None).context("cannot read this machine's files");
+        let host_os = this?.inventory().map(|inventory| inventory.os).unwrap_or_default();
         if host_os.id != os.id {
             return Ok(Vec::new());
         }
@@ -217,8 +219,7 @@ fn fill(
     watch: &Watch,
 ) -> Result<Option<Shelf>> {
     let host = inspect::open(Path::new("/"), None).context("cannot read this machine's files")?;
-    let host_os = host.inventory().map(|inventory| inventory.os).unwrap_or_default();
-    let sources = official.archives(&inventory.os, host.files(), &host_os)?;
+    let sources = official.archives(&inventory.os, host.files())?;
     if sources.is_empty() {
         return Ok(None);
     }

@@ -23,8 +23,27 @@ use domain::matching::ecosystems_of;
 use jiff::{SignedDuration, Timestamp};
 
 use super::arguments::SourceArgs;
+use super::fleet::OfficialSources;
 use super::progress::Watch;
 use crate::failure::helped;
+
+/// Who says which archives a system follows.
+#[derive(Clone, Copy)]
+pub(crate) enum Origin<'a> {
+    /// Whoever asks, or else the system itself.
+    Own(&'a SourceArgs),
+    /// The operator: a tenant's system could name an archive and a key of its own making.
+    Official(&'a OfficialSources),
+}
+
+impl Origin<'_> {
+    pub(super) fn arguments(&self) -> &SourceArgs {
+        match self {
+            Self::Own(arguments) => arguments,
+            Self::Official(official) => official.from(),
+        }
+    }
+}
 
 /// What the target's archives say.
 pub(super) struct Archives {
@@ -50,7 +69,7 @@ impl Archives {
     /// Refreshes all sources, reads what they offer for this inventory, and the changelogs of
     /// what is missing. `None` where no source is configured.
     pub(super) fn gather(
-        arguments: &SourceArgs,
+        origin: Origin<'_>,
         files: &dyn FileView,
         inventory: &Inventory,
         at: Timestamp,
@@ -58,11 +77,14 @@ impl Archives {
     ) -> Result<Option<Self>> {
         let host =
             inspect::open(Path::new("/"), None).context("cannot read this machine's files")?;
-        let sources = sources(arguments, files, host.files())?;
+        let sources = match origin {
+            Origin::Own(arguments) => sources(arguments, files, host.files())?,
+            Origin::Official(official) => official.archives(&inventory.os, host.files())?,
+        };
         if sources.is_empty() {
             return Ok(None);
         }
-        let collector = collector(arguments, host.files(), at)?;
+        let collector = collector(origin.arguments(), host.files(), at)?;
         let names = inventory.packages.iter().map(|package| package.name.as_str()).collect();
         let shelf = Shelf::fill(collector, &sources, &architectures(inventory), &names, watch);
         let preferences = preferences(files)?;

@@ -31,6 +31,7 @@ use crate::failure::helped;
 use arguments::Format;
 pub(crate) use cyclonedx::write as write_cyclonedx;
 use human::Detail;
+pub(crate) use knowledge::Origin;
 use knowledge::{Archives, Changelogs, Records, Shelf};
 
 /// Exit status with `--exit-code` when patches are missing.
@@ -40,14 +41,15 @@ const UNKNOWN: u8 = 4;
 
 /// Runs the command.
 pub(crate) fn run(arguments: &CheckArgs) -> Result<ExitCode> {
-    let (report, inventory) = find(arguments)?;
+    let (report, inventory) = find(arguments, Origin::Own(&arguments.from))?;
     show(arguments, &report, &inventory)?;
     Ok(exit_code(arguments, report.status))
 }
 
 /// What `patchwright check IMAGE` says, with all that is installed in it.
-pub(crate) fn judge(image: &Path, from: &SourceArgs) -> Result<(Report, Inventory)> {
-    find(&CheckArgs::of_an_image(image, from, Scope::Everything))
+pub(crate) fn judge(image: &Path, origin: Origin<'_>) -> Result<(Report, Inventory)> {
+    let arguments = CheckArgs::of_an_image(image, origin.arguments(), Scope::Everything);
+    find(&arguments, origin)
 }
 
 /// What the machine we are on has installed, and what it runs.
@@ -69,7 +71,7 @@ fn terminal_width() -> usize {
 }
 
 /// Opens the target, gathers what is known and asks.
-fn find(arguments: &CheckArgs) -> Result<(Report, Inventory)> {
+fn find(arguments: &CheckArgs, origin: Origin<'_>) -> Result<(Report, Inventory)> {
     let at = arguments.from.at.unwrap_or_else(Timestamp::now);
     let policy = Policy::builtin(&arguments.policy).map_err(|error| {
         let help = error.help().unwrap_or_default();
@@ -89,9 +91,7 @@ fn find(arguments: &CheckArgs) -> Result<(Report, Inventory)> {
 
     let watch = progress::Watch::new(arguments.format == Format::Human);
     let archives = match inventory.family {
-        PackageFamily::Dpkg => {
-            Archives::gather(&arguments.from, target.files(), &inventory, at, &watch)?
-        }
+        PackageFamily::Dpkg => Archives::gather(origin, target.files(), &inventory, at, &watch)?,
         PackageFamily::Rpm | PackageFamily::Apk => None,
     };
     let records = Records::gather(&arguments.from, &inventory)?;

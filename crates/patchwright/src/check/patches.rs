@@ -18,9 +18,9 @@ use domain::version::VersionKind;
 use jiff::Timestamp;
 use lab::PackageFile;
 
-use super::arguments::{CheckArgs, SourceArgs};
+use super::arguments::CheckArgs;
 use super::ask;
-use super::knowledge::{Archives, Records, Shelf};
+use super::knowledge::{Archives, Origin, Records, Shelf};
 use super::progress::Watch;
 use crate::failure::helped;
 
@@ -60,10 +60,11 @@ pub(crate) struct Patches {
 /// Finds and fetches them.
 pub(crate) fn gather(
     image: &Path,
-    from: &SourceArgs,
+    origin: Origin<'_>,
     selection: Selection<'_>,
     visible: bool,
 ) -> Result<Patches> {
+    let from = origin.arguments();
     let arguments = CheckArgs::of_an_image(image, from, selection.scope);
     let at = from.at.unwrap_or_else(Timestamp::now);
     let target = inspect::open(image, None).map_err(|error| {
@@ -76,7 +77,7 @@ pub(crate) fn gather(
         return Err(helped(error, "its patches are found by `patchwright check`, and not proven"));
     }
     let watch = Watch::new(visible);
-    let archives = Archives::gather(from, target.files(), &inventory, at, &watch)?;
+    let archives = Archives::gather(origin, target.files(), &inventory, at, &watch)?;
     let Some(archives) = archives else {
         let error = anyhow::anyhow!("the image names no archive to take patches from");
         return Err(helped(error, "name one with --sources: see sources.list(5)"));

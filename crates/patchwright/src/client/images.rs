@@ -8,7 +8,7 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow};
-use clap::{Args, Subcommand};
+use clap::Subcommand;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::{Value, json};
 
@@ -30,14 +30,8 @@ const LONGEST_LOG: usize = 64 << 20;
 const NOT_ADMITTED: u8 = 3;
 
 /// Keep the images of a control plane.
-#[derive(Debug, Args)]
-pub(crate) struct ImageArgs {
-    #[command(subcommand)]
-    command: ImageCommand,
-}
-
 #[derive(Debug, Subcommand)]
-enum ImageCommand {
+pub(crate) enum ImageCommand {
     /// Bring an image, and take it up as the next version of a series.
     Import {
         /// The image: raw or qcow2.
@@ -107,8 +101,8 @@ enum ImageCommand {
 }
 
 /// Runs the command.
-pub(crate) fn run(arguments: &ImageArgs) -> Result<ExitCode> {
-    match &arguments.command {
+pub(crate) fn run(command: &ImageCommand) -> Result<ExitCode> {
+    match command {
         ImageCommand::Import { file, name, tenant, parent, json, access } => {
             let import =
                 Import { file, name, tenant: tenant.as_deref(), parent: parent.as_deref() };
@@ -148,7 +142,6 @@ pub(crate) fn run(arguments: &ImageArgs) -> Result<ExitCode> {
 /// Asks the lab for a job with a version that the control plane has: `prove`, `bake` or `test`, as it
 /// understands the request. With `wait`, stage and log are shown until it ends, and the exit status is 1
 /// where nothing good came of it.
-#[allow(dead_code, reason = "the commands that ask for jobs come with those of the lab")]
 pub(crate) fn submit(
     access: &Access,
     kind: &str,

@@ -54,8 +54,6 @@ pub(crate) enum Command {
     Delete(delete::DeleteArgs),
     /// Accept the risk of a finding for a while.
     Accept(accept::AcceptArgs),
-    /// Keep images: bring, publish and retire versions, and have the lab work with them.
-    Image(images::ImageArgs),
 }
 
 /// Runs a command of the client.
@@ -73,6 +71,5 @@ pub(crate) fn run(command: &Command) -> Result<ExitCode> {
         Command::Export(arguments) => transfer::export(arguments),
         Command::Delete(arguments) => delete::run(arguments),
         Command::Accept(arguments) => accept::run(arguments),
-        Command::Image(arguments) => images::run(arguments),
     }
 }

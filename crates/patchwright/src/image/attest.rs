@@ -16,6 +16,7 @@ use lab::{Baked, EvidenceItem, PackageFile, Proof};
 use ledger::attestation::{Digest, Statement};
 use serde_json::{Value, json};
 
+use super::trial::Trial;
 use crate::check::{Patches, write_cyclonedx};
 
 const TEST_RESULT: &str = "https://in-toto.io/attestation/test-result/v0.1";
@@ -56,6 +57,24 @@ pub(crate) fn test_result(
         "configuration": configuration,
         "passedTests": passed,
         "warnedTests": warned,
+        "failedTests": failed,
+    });
+    statement(TEST_RESULT, &[subject], &predicate)
+}
+
+/// That a machine was made from an image, and what was seen of it.
+pub(crate) fn effect(subject: Subject<'_>, trial: &Trial) -> Result<Statement> {
+    let (passed, failed) =
+        if trial.passes() { (vec!["effect"], vec![]) } else { (vec![], vec!["effect"]) };
+    let predicate = json!({
+        "result": if trial.passes() { "PASSED" } else { "FAILED" },
+        "configuration": [{
+            "name": "trial",
+            "digest": { "sha256": Digest::of(&serde_json::to_vec(trial)?) },
+            "annotations": { "trial": trial },
+        }],
+        "passedTests": passed,
+        "warnedTests": [],
         "failedTests": failed,
     });
     statement(TEST_RESULT, &[subject], &predicate)

@@ -10,6 +10,7 @@ use domain::proof::{Reason, RebootCause, Side, WayBack};
 use lab::{Baked, Because, Change, Comparison, FileChange, Proof};
 use serde_json::{Value, json};
 
+use super::trial::Trial;
 use crate::check::Patches;
 use crate::text::{count, fit, plain};
 
@@ -87,7 +88,8 @@ fn impact(out: &mut String, proof: &Proof) {
         line(out, "restart", &format!("needed: {}", causes.join("; ")));
     }
     if let Some(downtime) = impact.reboot.downtime_ms {
-        line(out, "", &format!("takes {} s from request to all services up", seconds(downtime)));
+        let word = if causes.is_empty() { "would take" } else { "takes" };
+        line(out, "", &format!("{word} {} s until all services are up", seconds(downtime)));
     }
     let down = &impact.restarted;
     if down.is_empty() {
@@ -165,6 +167,43 @@ pub(super) fn baked(
     }
     further(&mut out, patches);
     let _ = writeln!(out, "\n{DIM}Baked in {} s.{DIM:#}", seconds(baked.took_ms));
+    out
+}
+
+/// A machine that was made from an image.
+pub(super) fn trial(image: &str, trial: &Trial) -> String {
+    let mut out = String::new();
+    let (style, word) = if trial.passes() { (GOOD, "PASSES") } else { (BAD, "DOES NOT PASS") };
+    let _ = writeln!(out, "\n{style}{word}{style:#}  {}\n", plain(image));
+    if let Some(seen) = &trial.seen {
+        line(&mut out, "came up", &format!("seen by {}", seen.evidence));
+        if let Some(to_login) = seen.to_login {
+            line(&mut out, "", &format!("{:.1} s to the login prompt", to_login.as_secs_f64()));
+        }
+        if let Some(kernel) = &seen.kernel {
+            line(&mut out, "kernel", &kernel.release);
+        }
+        let off = seen.to_off.as_secs_f64();
+        line(&mut out, "went down", &format!("{off:.1} s after its power button"));
+    }
+    if let Some(scan) = &trial.scan {
+        let word = match scan.status {
+            Status::Latest => "at the latest",
+            Status::Outdated => "patches are missing",
+            Status::Unknown => "unknown whether patches are missing",
+        };
+        line(&mut out, "scan", &format!("{word}, {}", count(scan.packages, "package", "packages")));
+    }
+    for problem in &trial.problems {
+        let _ = writeln!(out, "  {} {BAD}✗{BAD:#} {}", fit("", 14), plain(problem));
+    }
+    if !trial.console.is_empty() {
+        let _ = writeln!(out, "\n{DIM}The end of its console{DIM:#}");
+        let lines: Vec<&str> = trial.console.lines().collect();
+        for text in &lines[lines.len().saturating_sub(SHOWN)..] {
+            let _ = writeln!(out, "  {}", plain(text));
+        }
+    }
     out
 }
 

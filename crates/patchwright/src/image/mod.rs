@@ -1,11 +1,16 @@
 //! `patchwright image`: prove a patch on a copy of an image, bake the new image, tell what differs.
 //!
-//! These verbs work on files and need no control plane, as `patchwright check` does.
+//! These verbs work on files and need no control plane, as `patchwright check` does; those of
+//! `client::images` keep a control plane's images, and `submit` has its lab do the same work.
 
 mod attest;
 mod human;
 mod key;
+mod laboratory;
+mod trial;
 mod watch;
+
+pub(crate) use laboratory::HostLab;
 
 use std::fs;
 use std::io::Write as _;
@@ -18,11 +23,14 @@ use anyhow::{Context as _, Result};
 use clap::{Args, Subcommand, ValueEnum};
 use domain::check::{Scope, Status};
 use jiff::Timestamp;
-use lab::{BaseImage, Job, Limits, Profile, Recipe, Thoroughness, WorkArea};
+use lab::{BaseImage, Job, Limits, Profile, Recipe, Thoroughness, Unobserved, Vm, WorkArea};
 use serde_json::json;
 
-use crate::check::{self, Patches, Selection, SourceArgs};
+use crate::check::{self, Origin, Patches, Selection, SourceArgs};
+use crate::client::contexts::Access;
+use crate::client::images;
 use crate::failure::helped;
+use trial::DriverName;
 use watch::Terminal;
 
 /// Exit status where a patch does not pass, or an image is not at the latest.
@@ -48,10 +56,47 @@ enum Verb {
     /// None of the image's services runs while it is made, so it bears nothing of a machine. Its
     /// provenance and its list of components are signed.
     Bake(BakeArgs),
+    /// Make a virtual machine from an image, see it start and stop, and scan its disk.
+    ///
+    /// The machine starts with the image's own boot loader and has nothing of ours in it. Exit
+    /// status 3 says that something speaks against the image.
+    Test(TestArgs),
     /// Tell what differs between two images, and why.
     Diff(DiffArgs),
     /// Print the public key that this machine attests with.
     Key(KeyArgs),
+    /// Have the control plane's lab prove, bake or test a version that it has.
+    Submit(SubmitArgs),
+    #[command(flatten)]
+    Catalogue(images::ImageCommand),
+}
+
+/// Look around in a copy of an image.
+#[derive(Debug, Args)]
+pub(crate) struct LabCommand {
+    #[command(subcommand)]
+    verb: LabVerb,
+}
+
+#[derive(Debug, Subcommand)]
+enum LabVerb {
+    /// Start a copy of an image with a shell on this terminal; the copy is thrown away afterwards.
+    ///
+    /// The image's services run, without a network. The shell is root's; `exit` ends the machine.
+    Run(RunArgs),
+}
+
+#[derive(Debug, Args)]
+struct RunArgs {
+    /// The image: raw or qcow2, standing alone.
+    image: PathBuf,
+
+    #[command(flatten)]
+    machine: MachineArgs,
+
+    /// Where the lab works.
+    #[arg(long, value_name = "DIR", env = "PATCHWRIGHT_DATA")]
+    data: Option<PathBuf>,
 }
 
 /// Which patches, and where the lab works.
@@ -76,21 +121,8 @@ struct LabArgs {
     #[arg(long, value_name = "DIR")]
     evidence: Option<PathBuf>,
 
-    /// Virtual processors.
-    #[arg(long, value_name = "NUMBER", default_value_t = 2, help_heading = "Virtual machine")]
-    processors: u8,
-
-    /// Memory in MiB.
-    #[arg(long, value_name = "MIB", default_value_t = 1024, help_heading = "Virtual machine")]
-    memory: u32,
-
-    /// How much the image may grow, in GiB.
-    #[arg(long, value_name = "GIB", default_value_t = 8, help_heading = "Virtual machine")]
-    growth: u64,
-
-    /// Longest time for a boot, in seconds.
-    #[arg(long, value_name = "SECONDS", default_value_t = 300, help_heading = "Virtual machine")]
-    boot_seconds: u64,
+    #[command(flatten)]
+    machine: MachineArgs,
 
     /// Longest time for an installation, in seconds.
     #[arg(long, value_name = "SECONDS", default_value_t = 1800, help_heading = "Virtual machine")]
@@ -103,6 +135,39 @@ struct LabArgs {
     /// How to show the result.
     #[arg(long, value_enum, default_value_t = Format::Human)]
     format: Format,
+}
+
+/// Bounds of the virtual machine.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Virtual machine")]
+struct MachineArgs {
+    /// Virtual processors.
+    #[arg(long, value_name = "NUMBER", default_value_t = 2)]
+    processors: u8,
+
+    /// Memory in MiB.
+    #[arg(long, value_name = "MIB", default_value_t = 1024)]
+    memory: u32,
+
+    /// How much the image may grow, in GiB.
+    #[arg(long, value_name = "GIB", default_value_t = 8)]
+    growth: u64,
+
+    /// Longest time for a boot, in seconds.
+    #[arg(long, value_name = "SECONDS", default_value_t = 300)]
+    boot_seconds: u64,
+}
+
+impl MachineArgs {
+    fn limits(&self) -> Limits {
+        Limits {
+            processors: self.processors,
+            memory_mib: self.memory,
+            disk_bytes: self.growth << 30,
+            boot: Duration::from_secs(self.boot_seconds),
+            ..Limits::default()
+        }
+    }
 }
 
 #[derive(Debug, Args)]
@@ -143,6 +208,34 @@ struct BakeArgs {
 }
 
 #[derive(Debug, Args)]
+struct TestArgs {
+    /// The image: raw or qcow2, standing alone.
+    image: PathBuf,
+
+    /// Where the machine is made.
+    #[arg(long, value_enum, default_value_t)]
+    driver: DriverName,
+
+    #[command(flatten)]
+    from: SourceArgs,
+
+    #[command(flatten)]
+    machine: MachineArgs,
+
+    /// Write the signed attestation there (in-toto test result, DSSE).
+    #[arg(long, value_name = "FILE")]
+    attestation: Option<PathBuf>,
+
+    /// Show the serial console.
+    #[arg(long)]
+    serial: bool,
+
+    /// How to show the result.
+    #[arg(long, value_enum, default_value_t = Format::Human)]
+    format: Format,
+}
+
+#[derive(Debug, Args)]
 struct DiffArgs {
     /// The image, or root directory, to begin with.
     before: PathBuf,
@@ -157,6 +250,50 @@ struct DiffArgs {
     /// How to show the result.
     #[arg(long, value_enum, default_value_t = Format::Human)]
     format: Format,
+}
+
+#[derive(Debug, Args)]
+struct SubmitArgs {
+    /// What is to be done.
+    #[arg(value_enum)]
+    work: Work,
+
+    /// With which version: an id, or `SERIES:NUMBER`.
+    image: String,
+
+    /// Only patches of this package or source package; may be given several times.
+    #[arg(long = "package", value_name = "NAME")]
+    packages: Vec<String>,
+
+    /// Only patches that close a vulnerability.
+    #[arg(long)]
+    security_only: bool,
+
+    /// The image's application profile, for a proof.
+    #[arg(long, value_name = "FILE")]
+    profile: Option<PathBuf>,
+
+    /// Where the machine is made, for a test.
+    #[arg(long, value_enum, default_value_t)]
+    driver: DriverName,
+
+    /// Follow the job to its end; exit status 1 where nothing good came of it.
+    #[arg(long)]
+    wait: bool,
+
+    #[command(flatten)]
+    access: Access,
+}
+
+/// What the lab does with a version.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Work {
+    /// Prove the patches that it lacks.
+    Prove,
+    /// Make the next version of its series, with the patches that it lacks.
+    Bake,
+    /// Make a machine from it and scan it; a version that passes may be published.
+    Test,
 }
 
 #[derive(Debug, Args)]
@@ -180,13 +317,48 @@ pub(crate) fn run(arguments: &ImageArgs) -> Result<ExitCode> {
     match &arguments.verb {
         Verb::Prove(arguments) => prove(arguments),
         Verb::Bake(arguments) => bake(arguments),
+        Verb::Test(arguments) => test(arguments),
         Verb::Diff(arguments) => diff(arguments),
+        Verb::Submit(arguments) => submit(arguments),
+        Verb::Catalogue(command) => images::run(command),
         Verb::Key(arguments) => {
             let attestor = key::attestor(&data(arguments.data.as_deref())?)?;
             print(&attestor.key().to_string())?;
             Ok(ExitCode::SUCCESS)
         }
     }
+}
+
+/// Runs `patchwright lab`.
+pub(crate) fn run_lab(arguments: &LabCommand) -> Result<ExitCode> {
+    let LabVerb::Run(arguments) = &arguments.verb;
+    let area = area(&data(arguments.data.as_deref())?)?;
+    let image = image(&arguments.image)?;
+    let limits = arguments.machine.limits();
+    let told = |error: lab::VmError| {
+        let help = error.help().unwrap_or_default();
+        helped(error, help)
+    };
+    let mut vm = Vm::new(&area, &image, &limits, Arc::new(Unobserved)).map_err(told)?;
+    let mut errors = anstream::stderr();
+    writeln!(errors, "A copy of {} starts; `exit` throws it away.", arguments.image.display())?;
+    vm.shell().map_err(told)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn area(data: &Path) -> Result<WorkArea> {
+    let (area, _) = WorkArea::open(&data.join("lab/work")).map_err(|error| {
+        let help = error.help().unwrap_or_default();
+        helped(error, help)
+    })?;
+    Ok(area)
+}
+
+fn image(path: &Path) -> Result<BaseImage> {
+    BaseImage::open(path).map_err(|error| {
+        let help = error.help().unwrap_or("name a disk image");
+        helped(error, help)
+    })
 }
 
 /// What a lab's verb works with.
@@ -202,22 +374,9 @@ struct Bench {
 impl Bench {
     fn open(arguments: &LabArgs) -> Result<Self> {
         let data = data(arguments.from.data.as_deref())?;
-        let (area, _) = WorkArea::open(&data.join("lab")).map_err(|error| {
-            let help = error.help().unwrap_or_default();
-            helped(error, help)
-        })?;
-        let image = BaseImage::open(&arguments.image).map_err(|error| {
-            let help = error.help().unwrap_or("name a disk image");
-            helped(error, help)
-        })?;
-        let limits = Limits {
-            processors: arguments.processors,
-            memory_mib: arguments.memory,
-            disk_bytes: arguments.growth << 30,
-            boot: Duration::from_secs(arguments.boot_seconds),
-            install: Duration::from_secs(arguments.install_seconds),
-            ..Limits::default()
-        };
+        let (area, image) = (area(&data)?, image(&arguments.image)?);
+        let install = Duration::from_secs(arguments.install_seconds);
+        let limits = Limits { install, ..arguments.machine.limits() };
         let evidence = arguments.evidence.clone().unwrap_or_else(|| data.join("evidence"));
         let is_visible = arguments.format == Format::Human;
         let terminal = Arc::new(Terminal::new(is_visible, arguments.serial));
@@ -229,7 +388,12 @@ impl LabArgs {
     fn patches(&self) -> Result<Patches> {
         let scope = if self.security_only { Scope::SecurityOnly } else { Scope::Everything };
         let selection = Selection { scope, only: &self.packages };
-        check::gather_patches(&self.image, &self.from, selection, self.format == Format::Human)
+        check::gather_patches(
+            &self.image,
+            Origin::Own(&self.from),
+            selection,
+            self.format == Format::Human,
+        )
     }
 
     fn name(&self) -> String {
@@ -295,7 +459,7 @@ fn bake(arguments: &BakeArgs) -> Result<ExitCode> {
         let help = error.help().unwrap_or("there is no new image");
         helped(error, help)
     })?;
-    let after = check::judge(&baked.path, &arguments.lab.from)?;
+    let after = check::judge(&baked.path, Origin::Own(&arguments.lab.from))?;
     let attestor = key::attestor(&bench.data)?;
     let made = attest::Made { patches: &patches, baked: &baked, clock, began };
     let mut attestations = Vec::new();
@@ -322,6 +486,48 @@ fn bake(arguments: &BakeArgs) -> Result<ExitCode> {
     }
     let is_latest = after.0.status == Status::Latest;
     Ok(if is_latest { ExitCode::SUCCESS } else { ExitCode::from(NOT_GOOD) })
+}
+
+fn test(arguments: &TestArgs) -> Result<ExitCode> {
+    let data = data(arguments.from.data.as_deref())?;
+    let image = image(&arguments.image)?;
+    let terminal = Terminal::new(arguments.format == Format::Human, arguments.serial);
+    let place = data.join("lab/trials");
+    let origin = Origin::Own(&arguments.from);
+    let limits = arguments.machine.limits();
+    let trial = trial::run(arguments.driver, &place, &image, &limits, &terminal, origin);
+    terminal.done();
+    let trial = trial?;
+    let name = arguments.image.file_name().unwrap_or_default().to_string_lossy();
+    if let Some(place) = &arguments.attestation {
+        let (sha256, _) = lab::digest(image.path()).context("cannot hash the image")?;
+        let subject = attest::Subject { name: &name, sha256: &sha256 };
+        let envelope = key::attestor(&data)?.attest(&attest::effect(subject, &trial)?)?;
+        write(place, &serde_json::to_vec(&envelope)?)?;
+    }
+    match arguments.format {
+        Format::Human => print(&human::trial(&name, &trial))?,
+        Format::Json => print_json(&trial)?,
+    }
+    Ok(if trial.passes() { ExitCode::SUCCESS } else { ExitCode::from(NOT_GOOD) })
+}
+
+fn submit(arguments: &SubmitArgs) -> Result<ExitCode> {
+    let SubmitArgs { work, image, packages, security_only, driver, wait, access, .. } = arguments;
+    // Read here, so that what is wrong with it is told at once.
+    profile(arguments.profile.as_deref())?;
+    let profile = arguments.profile.as_deref().map(fs::read_to_string).transpose()?;
+    let which = json!({ "packages": packages, "security_only": security_only });
+    let (kind, request) = match work {
+        Work::Prove => {
+            let mut request = which;
+            request["profile"] = json!(profile.unwrap_or_default());
+            ("prove", request)
+        }
+        Work::Bake => ("bake", which),
+        Work::Test => ("test", json!({ "driver": driver })),
+    };
+    images::submit(access, kind, image, &request, *wait)
 }
 
 fn diff(arguments: &DiffArgs) -> Result<ExitCode> {

@@ -4,6 +4,7 @@ use std::io::Write as _;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use drivers::Step;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use lab::{Observer, Stage};
 
@@ -12,7 +13,7 @@ use lab::{Observer, Stage};
 pub(super) struct Terminal {
     bar: ProgressBar,
     serial: bool,
-    current: Mutex<Option<(Stage, Duration)>>,
+    current: Mutex<Option<(String, Duration)>>,
     is_visible: bool,
 }
 
@@ -37,10 +38,10 @@ impl Terminal {
     }
 }
 
-impl Observer for Terminal {
-    fn stage(&self, stage: Stage, elapsed: Duration) {
+impl Terminal {
+    fn enter(&self, stage: &str, elapsed: Duration) {
         let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((before, since)) = current.replace((stage, elapsed))
+        if let Some((before, since)) = current.replace((stage.to_owned(), elapsed))
             && self.is_visible
         {
             let took = elapsed.saturating_sub(since).as_secs_f64();
@@ -48,10 +49,10 @@ impl Observer for Terminal {
                 let _ = writeln!(anstream::stderr(), "  {before:<16} {took:>7.1} s");
             });
         }
-        self.bar.set_message(stage.to_string());
+        self.bar.set_message(stage.to_owned());
     }
 
-    fn serial(&self, bytes: &[u8]) {
+    fn print(&self, bytes: &[u8]) {
         if !self.serial {
             return;
         }
@@ -63,5 +64,25 @@ impl Observer for Terminal {
         self.bar.suspend(|| {
             let _ = anstream::stderr().write_all(text.as_bytes());
         });
+    }
+}
+
+impl Observer for Terminal {
+    fn stage(&self, stage: Stage, elapsed: Duration) {
+        self.enter(stage.name(), elapsed);
+    }
+
+    fn serial(&self, bytes: &[u8]) {
+        self.print(bytes);
+    }
+}
+
+impl drivers::Observer for Terminal {
+    fn step(&self, step: Step, elapsed: Duration) {
+        self.enter(step.name(), elapsed);
+    }
+
+    fn console(&self, bytes: &[u8]) {
+        self.print(bytes);
     }
 }

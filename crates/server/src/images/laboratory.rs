@@ -1,7 +1,9 @@
 //! What the control plane asks of a lab, and what a lab tells it. The lab itself comes in from
 //! outside: the control plane knows nothing of virtual machines.
 
+use std::any::Any;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use domain::cloud::JobId;
 use domain::fleet::PackageSet;
@@ -84,6 +86,8 @@ pub struct Made {
     pub path: PathBuf,
     /// What is in it.
     pub facts: ImageFacts,
+    /// Whatever must last until the file is taken away.
+    pub place: Option<Arc<dyn Any + Send + Sync>>,
 }
 
 /// Why an image is not taken.

@@ -43,7 +43,7 @@ const BREATH: Duration = Duration::from_millis(200);
 const TELLINGS: u32 = 30;
 
 /// Longest result and attestation taken from a laboratory, in bytes.
-const LONGEST_RESULT: usize = 1 << 20;
+const LONGEST_RESULT: usize = 8 << 20;
 
 /// Longest stage shown, in characters.
 const LONGEST_STAGE: usize = 120;
