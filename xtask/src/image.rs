@@ -4,8 +4,8 @@
 //! mmdebstrap ─► root ─► GPT: ESP (GRUB for EFI) │ ext4 (mke2fs -d) ─► qcow2
 //! ```
 //!
-//! Only `main` of the release itself is installed, as it was at its point release, so whatever its
-//! security archive has published since is missing. Nothing is mounted and no loop device is used:
+//! Only `main` of the release itself is installed, as it was at its point release. The image names its
+//! security archive as well, so whatever that has published since is pending. Nothing is mounted and no loop device is used:
 //! it works for anybody for whom mmdebstrap does. An image is kept and used again for as long as
 //! this recipe is the same.
 
@@ -190,6 +190,7 @@ impl Building<'_> {
         let fstab = write("fstab", "LABEL=root / ext4 errors=remount-ro 0 1\n")?;
         let grub = write("grub.cfg", GRUB)?;
         let empty = write("machine-id", "")?;
+        let security = write("security.sources", &security(release)?)?;
         // Packages that were fetched once are kept for the next image of the release.
         let kept = self.images.join(format!("{release}-archives"));
         fs::create_dir_all(&kept)?;
@@ -211,6 +212,10 @@ impl Building<'_> {
             .arg(format!("--customize-hook={}", upload(&grub, "/boot/grub/grub.cfg")))
             .arg(format!("--customize-hook={}", upload(&fstab, "/etc/fstab")))
             .arg(format!("--customize-hook={}", upload(&empty, "/etc/machine-id")))
+            .arg(format!(
+                "--customize-hook={}",
+                upload(&security, "/etc/apt/sources.list.d/security.sources")
+            ))
             .arg("--customize-hook=echo web-1 > \"$1/etc/hostname\"")
             .arg(release)
             .arg(&system)
@@ -265,15 +270,26 @@ impl Building<'_> {
 
 /// The archive of a release: this machine's own mirror, whichever release it runs itself.
 fn mirror(release: &str) -> Result<String> {
+    archive(release, |suite| !suite.contains('-') && suite.starts_with(['b', 't', 'f']))
+}
+
+/// A source for the patches of a release.
+fn security(release: &str) -> Result<String> {
+    let uri = archive(release, |suite| suite.ends_with("-security"))?;
+    Ok(format!(
+        "Types: deb\nURIs: {uri}\nSuites: {release}-security\nComponents: main\n\
+         Signed-By: /usr/share/keyrings/debian-archive-keyring.gpg\n"
+    ))
+}
+
+fn archive(release: &str, is_wanted: fn(&str) -> bool) -> Result<String> {
     let output = Command::new("apt-get")
         .args(["indextargets", "--format", "$(REPO_URI) $(RELEASE)", "Created-By: Packages"])
         .output()
         .context("cannot ask apt for its sources")?;
     let targets = String::from_utf8_lossy(&output.stdout).into_owned();
-    let mirror = targets
-        .lines()
-        .filter_map(|line| line.split_once(' '))
-        .find(|(_, suite)| !suite.contains('-') && suite.starts_with(['b', 't', 'f']));
+    let mirror =
+        targets.lines().filter_map(|line| line.split_once(' ')).find(|(_, suite)| is_wanted(suite));
     match mirror {
         Some((uri, _)) => Ok(uri.to_owned()),
         None => bail!(

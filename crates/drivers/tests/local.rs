@@ -1,5 +1,7 @@
 //! Real machines on this host: images that come up and images that do not.
 
+#![allow(clippy::unwrap_used, reason = "tests")]
+
 mod support;
 
 use std::path::Path;

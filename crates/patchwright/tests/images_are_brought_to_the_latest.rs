@@ -88,8 +88,7 @@ fn what_is_pending_is_baked_in_and_a_machine_made_from_it_is_clean() {
     let patches = baked["patches"].as_array().unwrap();
     let kernel = patches
         .iter()
-        .filter_map(|patch| patch["package"].as_str()?.strip_prefix("linux-image-6"))
-        .next()
+        .find_map(|patch| patch["package"].as_str()?.strip_prefix("linux-image-6"))
         .expect("a kernel is pending");
 
     // Each file that differs is a patch's, or follows from one.

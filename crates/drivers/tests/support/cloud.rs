@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, reason = "a helper of tests")]
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -189,10 +190,10 @@ fn serve(stream: TcpStream, world: &mut World) {
     world.asked.push(asked);
     let mut text = format!("HTTP/1.1 {} X\r\nConnection: close\r\n", answer.status);
     for (name, value) in &answer.headers {
-        text += &format!("{name}: {value}\r\n");
+        write!(text, "{name}: {value}\r\n").unwrap();
     }
     if answer.status != 204 {
-        text += &format!("Content-Length: {}\r\n", answer.body.len());
+        write!(text, "Content-Length: {}\r\n", answer.body.len()).unwrap();
     }
     text += "\r\n";
     let mut stream = stream;
@@ -315,7 +316,7 @@ fn query<'a>(path: &'a str, name: &str) -> Option<&'a str> {
 }
 
 /// A page of what has a name and an id, behind the marker.
-fn page(all: Vec<(String, String)>, member: &str, path: &str) -> Answer {
+fn page(all: &[(String, String)], member: &str, path: &str) -> Answer {
     let limit = query(path, "limit").and_then(|limit| limit.parse().ok()).unwrap_or(25);
     let marker = query(path, "marker");
     let start = marker.map_or(0, |marker| {
@@ -339,8 +340,9 @@ fn glance(world: &mut World, asked: &Asked, path: &str) -> Answer {
                 return violation(world, asked, "a list of other people's images");
             }
             let all = world.images.iter().map(|(id, image)| (id.clone(), image.name.clone()));
-            let all = all.filter(|(_, found)| name.is_none_or(|name| found == name)).collect();
-            page(all, "images", path)
+            let all: Vec<_> =
+                all.filter(|(_, found)| name.is_none_or(|name| found == name)).collect();
+            page(&all, "images", path)
         }
         ("POST", ["images"]) => {
             let described = asked.json();
@@ -411,8 +413,8 @@ fn nova_route(world: &mut World, asked: &Asked, path: &str) -> Answer {
         ("GET", ["servers"]) => {
             let words = query(path, "name").unwrap_or_default();
             let all = world.servers.iter().map(|(id, server)| (id.clone(), server.name.clone()));
-            let all = all.filter(|(_, name)| name.contains(words)).collect();
-            page(all, "servers", path)
+            let all: Vec<_> = all.filter(|(_, name)| name.contains(words)).collect();
+            page(&all, "servers", path)
         }
         ("POST", ["servers"]) => create_server(world, asked),
         ("GET", ["servers", id]) => {

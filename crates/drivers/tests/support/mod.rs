@@ -130,7 +130,7 @@ pub fn machines_in(place: &Path) -> Vec<u32> {
         let works_at = fs::read_link(entry.path().join("cwd")).unwrap_or_default();
         let told = String::from_utf8_lossy(&told).into_owned();
         let is_there = works_at.starts_with(&place) || told.contains(&*place.to_string_lossy());
-        if command.starts_with("qemu") && is_there {
+        if command.starts_with("qemu-system") && is_there {
             found.push(pid);
         }
     }
