@@ -131,7 +131,7 @@ fn a_job_that_is_called_off_ends_at_once_and_says_nothing_of_the_patch() {
         let observer = Arc::new(CalledOff { at, is_off: AtomicBool::new(false) });
         let job = Job {
             image: &world.image,
-            patches: &[patch.clone()],
+            patches: std::slice::from_ref(&patch),
             previous: &[],
             claims: &[],
             profile: &Profile::default(),
