@@ -162,6 +162,13 @@ pub enum Reason {
     },
 }
 
+impl TrialError {
+    /// What to do next.
+    pub fn help(&self) -> Option<&'static str> {
+        self.reason.help()
+    }
+}
+
 /// Whom a failed trial speaks against.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {

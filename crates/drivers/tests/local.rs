@@ -80,6 +80,47 @@ fn a_boot_loader_without_its_configuration_is_told_from_a_kernel_without_its_roo
     assert_nothing_is_left(&place);
 }
 
+/// Real mode: prints a prompt on the first serial port and waits for ever.
+fn boot_sector() -> [u8; 512] {
+    const CODE: [u8; 22] = [
+        0xFC, // cld
+        0xBA, 0xF8, 0x03, // mov dx, 0x3F8
+        0x31, 0xC0, // xor ax, ax
+        0x8E, 0xD8, // mov ds, ax
+        0xBE, 0x16, 0x7C, // mov si, text
+        0xAC, // lodsb
+        0x84, 0xC0, // test al, al
+        0x74, 0x03, // jz end
+        0xEE, // out dx, al
+        0xEB, 0xF8, // jmp lodsb
+        0xF4, // end: hlt
+        0xEB, 0xFD, // jmp end
+    ];
+    let mut sector = [0; 512];
+    sector[..CODE.len()].copy_from_slice(&CODE);
+    sector[CODE.len()..][..7].copy_from_slice(b"login: ");
+    sector[510..].copy_from_slice(&[0x55, 0xAA]);
+    sector
+}
+
+#[test]
+fn a_disk_for_a_bios_is_booted_by_one_and_must_heed_its_power_button() {
+    let place = empty("local-bios");
+    let driver = Local::open(&place.join("machines")).unwrap();
+    let disk = place.join("disk.raw");
+    let mut content = boot_sector().to_vec();
+    content.resize(1 << 20, 0);
+    std::fs::write(&disk, content).unwrap();
+    let disk = lab::BaseImage::open(&disk).unwrap();
+    let limits = drivers::Limits { shutdown: Duration::from_secs(2), ..limits() };
+
+    let failed = attempt("bios", &driver, &disk, &limits, scan).unwrap_err();
+
+    assert_eq!(failed.console, "login: ");
+    assert!(matches!(failed.reason, Reason::DidNotPowerOff { .. }), "{failed:?}");
+    assert_nothing_is_left(&place);
+}
+
 /// Not a test of its own: the process that the test kills.
 #[test]
 #[ignore = "started and killed by the test below"]

@@ -35,9 +35,10 @@ impl BlockRead for Memory {
     }
 }
 
-/// Reads a qcow2 image's beginning, middle and end.
+/// Reads a qcow2 image's beginning, middle and end, and tells which firmware boots it.
 pub fn qcow2(image: &[u8]) {
     with_file(image, |path| {
+        let _ = crate::firmware_of(path);
         let Ok(disk) = Qcow2Disk::open(path) else { return };
         let size = disk.size();
         for start in [0, size / 2, size.saturating_sub(READ)] {

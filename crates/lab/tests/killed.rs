@@ -78,8 +78,13 @@ fn a_killed_bake_leaves_a_whole_image_or_none() {
         let place = empty(name);
         let mut victim = started("baking_victim", name, &image, Stdio::piped());
         let lines = BufReader::new(victim.stderr.take().unwrap()).lines();
-        let begins = |line: &String| line.trim_end().ends_with(&format!(" s {stage}"));
-        assert!(lines.map_while(Result::ok).any(|line| begins(&line)), "it ended before {stage}");
+        let begins = format!(" s {stage}");
+        let mut said = Vec::new();
+        let came = lines.map_while(Result::ok).any(|line| {
+            said.push(line);
+            said.last().is_some_and(|line| line.trim_end().ends_with(&begins))
+        });
+        assert!(came, "it ended before {stage}: {said:#?}");
         thread::sleep(Duration::from_millis(chance % 2500));
 
         victim.kill().unwrap();

@@ -512,7 +512,7 @@ mod tests {
         assert_eq!(continuation("", "one"), "one");
         assert_eq!(continuation("one", "one two"), " two");
         let before = format!("{}middle of it", "x".repeat(1000));
-        let now = format!("{} and more", &before[700..]);
+        let now = format!("{} and more", &before[400..]);
         assert_eq!(continuation(&before, &now), " and more");
         assert_eq!(continuation("another machine", "one"), "one");
     }

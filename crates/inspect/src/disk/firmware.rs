@@ -113,4 +113,24 @@ mod tests {
         fs::write(&empty, "").unwrap();
         assert_eq!(firmware_of(&empty).unwrap(), Firmware::Bios);
     }
+    proptest::proptest! {
+        /// Tables come from an image: whatever they say, there is an answer or an error.
+        #[test]
+        fn no_table_is_too_strange(
+            entries in proptest::collection::vec(proptest::num::u8::ANY, 64),
+            header in proptest::collection::vec(proptest::num::u8::ANY, 504),
+        ) {
+            let mut bytes = vec![0; 446];
+            bytes.extend(&entries);
+            bytes.extend([0x55, 0xAA]);
+            bytes.extend(b"EFI PART");
+            bytes.extend(&header);
+            bytes.resize(64 << 10, 0);
+            let mut file = tempfile::NamedTempFile::new().unwrap();
+            file.write_all(&bytes).unwrap();
+            let is_gpt = entries.chunks(16).any(|entry| entry[4] == 0xEE);
+            // A checksum that fits by chance does not come up.
+            proptest::prop_assert_eq!(firmware_of(file.path()).is_err(), is_gpt);
+        }
+    }
 }

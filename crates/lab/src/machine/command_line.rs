@@ -81,16 +81,18 @@ impl Hardware<'_> {
             .args(["-chardev", "stdio,id=console,signal=off", "-serial", "chardev:console"])
             .args(["-device", "virtio-rng-pci"])
             .current_dir(directory);
+        if matches!(self.boot, Boot::Kernel { .. }) {
+            let socket = format!("socket,id=guest,path={GUEST_SOCKET},server=on,wait=off");
+            let port = format!("virtserialport,chardev=guest,name={}", guest::PORT);
+            command.args(["-device", "virtio-serial-pci", "-chardev", &socket]);
+            command.args(["-device", &port]);
+        }
         for (number, disk) in self.disks.iter().enumerate() {
             let (node, device) = disk.arguments(number);
             command.args(["-blockdev", &node, "-device", &device]);
         }
         match &self.boot {
             Boot::Kernel { kernel, initrd, command_line } => {
-                let socket = format!("socket,id=guest,path={GUEST_SOCKET},server=on,wait=off");
-                let port = format!("virtserialport,chardev=guest,name={}", guest::PORT);
-                command.args(["-device", "virtio-serial-pci", "-chardev", &socket]);
-                command.args(["-device", &port]);
                 command.arg("-kernel").arg(kernel).arg("-initrd").arg(initrd);
                 command.args(["-append", command_line]);
             }
