@@ -257,7 +257,11 @@ impl Lab {
             return;
         }
         let told = match worked {
-            Ok(outcome) => self.conclude(job, holder, outcome).await,
+            Ok(outcome) => {
+                // Said first: whoever follows the log to the job's end has all of it.
+                watch.log.say(if outcome.passed { "it passed" } else { "it did not pass" });
+                self.conclude(job, holder, outcome).await
+            }
             Err(LabFailure::Refused(reason)) => Err(reason),
             Err(_) if watch.stop() == ENDING => {
                 watch.log.say("the control plane ends; this begins anew with the next one");
@@ -272,7 +276,8 @@ impl Lab {
             Err(failure) => Err(failure.to_string()),
         };
         match told {
-            Ok(words) => watch.log.say(&words),
+            Ok(None) => {}
+            Ok(Some(words)) => watch.log.say(&words),
             Err(reason) => {
                 watch.log.say(&format!("failed: {reason}"));
                 self.fail(job, holder, reason).await;
@@ -281,8 +286,13 @@ impl Lab {
     }
 
     /// Gives what was made its place, then tells the store of all that follows, and of the end.
-    /// Why the job failed, where it did.
-    async fn conclude(&self, job: &Job, holder: &str, outcome: Outcome) -> Result<String, String> {
+    /// What is to be said of it, if anything; why the job failed, where it did.
+    async fn conclude(
+        &self,
+        job: &Job,
+        holder: &str,
+        outcome: Outcome,
+    ) -> Result<Option<String>, String> {
         let Outcome { result, passed, attestations, made } = outcome;
         let result = match result {
             Value::Object(mut result) => {
@@ -313,12 +323,10 @@ impl Lab {
             .await;
         drop(lock);
         match told {
-            Ok(Some(ended)) => Ok(match (ended.made, ended.error) {
-                (Some(made), _) => format!("done: {made}"),
-                (None, Some(error)) => format!("done, but the version stands as before: {error}"),
-                (None, None) => "done".to_owned(),
-            }),
-            Ok(None) => Ok("called off, or taken over by another process".to_owned()),
+            Ok(Some(ended)) => {
+                Ok(ended.error.map(|it| format!("the version stands as before: {it}")))
+            }
+            Ok(None) => Ok(Some("called off, or taken over by another process".to_owned())),
             Err(error) => Err(error.to_string()),
         }
     }
