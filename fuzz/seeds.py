@@ -6,6 +6,7 @@ not installed (gpg, mke2fs, qemu-img, rpm) is left out, and said so.
 """
 import gzip
 import io
+import json
 import os
 import re
 import shutil
@@ -202,10 +203,43 @@ def layers(place):
     put("oci", "layer", b"\0" + held.getvalue())
 
 
+def lab():
+    put("lab_boot_loader", "grub", b"""set default="0"
+set timeout=5
+menuentry 'Debian GNU/Linux' --class debian {
+\tload_video
+\tsearch --no-floppy --fs-uuid --set=root 0a1b
+\tlinux /boot/vmlinuz-6.1.0-9-amd64 root=UUID=0a1b ro quiet
+\tinitrd /boot/initrd.img-6.1.0-9-amd64
+}
+submenu 'Advanced options' {
+\tmenuentry 'recovery' {
+\t\tlinux /vmlinuz root=LABEL=root ro single
+\t}
+}
+""")
+    socket = "   0: 00000000:0050 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 11 1 0"
+    put("lab_guest", "picture", json.dumps({
+        "say": "picture", "boot_id": "1", "kernel_release": "6.1.0-9-amd64", "kernel_version": "#1 SMP", "uptime_ms": 1,
+        "took_ms": 1, "os_release": "ID=debian\n", "dpkg_status": STATUS[:2000].decode(), "boot_files": ["vmlinuz-6.1.0-9-amd64"],
+        "units": "Id=nginx.service\nActiveState=active\nSubState=running\n", "manager": "Version=252\n",
+        "sockets": {"tcp": f"  sl  local_address\n{socket}\n"}, "processes": [], "filesystems": [], "special_files": [],
+        "touched": [], "configuration": {}, "package_files": {}, "journal_errors": "", "unit_journal": "",
+        "reboot_required": None, "probes": [], "problems": [],
+    }).encode())
+    console = b"[    0.000000] Linux version 6.1.0-9-amd64 (d@d) #1 SMP\r\nDebian GNU/Linux 12 web-1 ttyS0\r\n\r\nweb-1 login: "
+    for number, text in enumerate((console, b"grub rescue> ", b"Kernel panic - not syncing: VFS: Unable to mount root fs")):
+        put("drivers_console", number, parts([text[:20], text[20:]]))
+    depends = re.findall(rb"^Depends: (.+)$", STATUS, re.M)
+    for number in range(0, len(depends), 9):
+        put("relations", number, parts([depends[number], b"awk, libfoo2 (= 2.0)"]))
+
+
 def main():
     version_keys()
     texts()
     apt_sources()
+    lab()
     records()
     for make in (release_signature, disks, rpm_databases, layers):
         place = Path(tempfile.mkdtemp())

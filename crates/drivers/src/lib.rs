@@ -41,6 +41,8 @@ mod boot_record;
 mod clock;
 mod console;
 mod driver;
+#[doc(hidden)]
+pub mod fuzzing;
 mod libvirt;
 mod limits;
 mod local;

@@ -56,6 +56,8 @@ mod clock;
 mod compare;
 mod evidence;
 mod firmware;
+#[doc(hidden)]
+pub mod fuzzing;
 mod image;
 mod limits;
 mod machine;

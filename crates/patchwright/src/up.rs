@@ -115,6 +115,10 @@ pub(crate) struct UpArgs {
         value_parser = clap::value_parser!(u8).range(1..=64))]
     lab_jobs: u8,
 
+    /// Which OpenStack cloud images may be tested in: docs/drivers.md.
+    #[arg(long, value_name = "FILE")]
+    lab_cloud: Option<PathBuf>,
+
     /// Do not enrol and check this machine.
     #[arg(long)]
     no_check: bool,
@@ -168,7 +172,7 @@ async fn up(arguments: &UpArgs) -> Result<()> {
     let agents = Agents::open(store.clone(), &master, Arc::clone(&fleet)).await?;
     let agents = Arc::new(agents);
     let official = OfficialSources::new(&data, arguments.osv.clone(), arguments.kev.clone())?;
-    let laboratory = HostLab::open(&data, official)?;
+    let laboratory = HostLab::open(&data, official, arguments.lab_cloud.as_deref())?;
     let lab = open_lab(arguments, &store, &data, Some(Arc::new(laboratory))).await?;
     let witnesses = watched
         .map(|policy| Arc::new(Witnesses::new(policy, Arc::clone(&recorder), store.clone())));

@@ -153,6 +153,11 @@ fn addition() -> Vec<u8> {
     archive.finish()
 }
 
+/// Whether a boot loader's configuration has an entry that we would boot.
+pub(crate) fn names_an_entry(configuration: &str) -> bool {
+    grub::default_entry(configuration).is_some()
+}
+
 /// GRUB's default entry; else the links that Debian's kernels keep; else the newest in `/boot`.
 pub(crate) fn choose(files: &dyn FileView) -> Result<Choice, BootError> {
     let configuration = files.read("/boot/grub/grub.cfg", MAX_TEXT)?.unwrap_or_default();

@@ -41,6 +41,11 @@ pub(crate) struct DescribeArgs {
     access: Access,
 }
 
+/// Describes one.
+pub(crate) fn one(kind: Kind, name: &str, access: &Access) -> Result<ExitCode> {
+    run(&DescribeArgs { kind, name: name.to_owned(), access: access.clone() })
+}
+
 /// Runs the command.
 pub(crate) fn run(arguments: &DescribeArgs) -> Result<ExitCode> {
     let kind = arguments.kind;

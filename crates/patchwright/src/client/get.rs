@@ -225,6 +225,20 @@ impl Filters {
     }
 }
 
+/// Lists versions of images, of one series where asked for.
+pub(crate) fn images(series: Option<&str>, access: &Access) -> Result<ExitCode> {
+    run(&GetArgs {
+        kind: Kind::Image,
+        names: Vec::new(),
+        output: Format::Table,
+        limit: None,
+        all: false,
+        watch: false,
+        wanted: Wanted { name: series.map(str::to_owned), ..Wanted::default() },
+        access: access.clone(),
+    })
+}
+
 /// Runs the command.
 pub(crate) fn run(arguments: &GetArgs) -> Result<ExitCode> {
     check(arguments)?;

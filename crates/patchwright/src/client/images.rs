@@ -17,6 +17,7 @@ use super::contexts::{Access, connect};
 use super::kind::Kind;
 use super::names::Names;
 use super::output::{json as to_json, text};
+use super::{describe, get};
 use crate::failure::{helped, usage};
 use crate::text::plain;
 
@@ -48,6 +49,21 @@ pub(crate) enum ImageCommand {
         /// Print the version as JSON.
         #[arg(long)]
         json: bool,
+        #[command(flatten)]
+        access: Access,
+    },
+    /// List versions, as `get images` does.
+    List {
+        /// Only of this series.
+        #[arg(value_name = "SERIES")]
+        name: Option<String>,
+        #[command(flatten)]
+        access: Access,
+    },
+    /// Tell all about a version, as `describe image` does.
+    Show {
+        /// Which: an id, or `SERIES:NUMBER`.
+        image: String,
         #[command(flatten)]
         access: Access,
     },
@@ -108,6 +124,8 @@ pub(crate) fn run(command: &ImageCommand) -> Result<ExitCode> {
                 Import { file, name, tenant: tenant.as_deref(), parent: parent.as_deref() };
             import.run(&connect(access)?, *json)
         }
+        ImageCommand::List { name, access } => get::images(name.as_deref(), access),
+        ImageCommand::Show { image, access } => describe::one(Kind::Image, image, access),
         ImageCommand::Publish { image, grace, access } => {
             let body = grace.map_or_else(|| json!({}), |grace| json!({ "grace_minutes": grace }));
             take_step(&connect(access)?, image, "publish", Some(&body))
@@ -332,10 +350,17 @@ impl Log<'_> {
             (false, Some(end)) => self.rest.split_at(end + 1),
             (false, None) => return Vec::new(),
         };
-        let lines = whole.lines().map(|line| plain(line.trim_end_matches('\r'))).collect();
+        let lines = whole.lines().map(|line| readable(line.trim_end_matches('\r'))).collect();
         self.rest = rest.to_owned();
         lines
     }
+}
+
+/// A console's line: what moves a cursor and paints says nothing, and is left out.
+fn readable(line: &str) -> String {
+    let text = anstream::adapter::strip_str(line).to_string();
+    let text: String = text.chars().filter(|it| !matches!(it, '\u{1b}' | '\r' | '\u{8}')).collect();
+    plain(&text)
 }
 
 /// On a terminal; nowhere else.
@@ -361,7 +386,7 @@ mod tests {
         assert_eq!(log.lines(b"one\r\ntw", false), ["one"]);
         assert!(log.lines(b"o", false).is_empty());
         assert_eq!(log.lines(b"\n\x1b[2Jthree", false), ["two"]);
-        assert_eq!(log.lines(b"", true), ["\u{fffd}[2Jthree"]);
+        assert_eq!(log.lines(b"", true), ["three"]);
     }
 
     #[test]

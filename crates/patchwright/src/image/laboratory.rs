@@ -26,7 +26,7 @@ use serde_json::{Value, json};
 use server::{ImageFacts, JobWatch, LabFailure, LabOutcome, LabRefusal, Laboratory, Made, Order};
 use store::JobKind;
 
-use super::trial::{self, DriverName};
+use super::trial::{self, DriverName, Place};
 use super::{attest, human, key};
 use crate::check::{self, OfficialSources, Origin, Patches, Selection};
 
@@ -46,6 +46,7 @@ pub(crate) struct HostLab {
     area: WorkArea,
     attestor: Attestor,
     limits: Limits,
+    trials: Place,
 }
 
 /// Which patches are meant.
@@ -91,7 +92,11 @@ struct TestRequest {
 
 impl HostLab {
     /// With its state below a control plane's data.
-    pub(crate) fn open(data: &Path, official: OfficialSources) -> Result<Self> {
+    pub(crate) fn open(
+        data: &Path,
+        official: OfficialSources,
+        cloud: Option<&Path>,
+    ) -> Result<Self> {
         let (area, leftovers) = WorkArea::open(&data.join("lab/work"))?;
         if leftovers.directories > 0 {
             tracing::info!(
@@ -102,7 +107,9 @@ impl HostLab {
         }
         let attestor = key::attestor(data)?;
         let limits = Limits::default();
-        Ok(Self { official, data: data.to_owned(), area, attestor, limits })
+        let cloud = cloud.map(super::cloud::read).transpose()?;
+        let trials = Place { directory: data.join("lab/trials"), cloud };
+        Ok(Self { official, data: data.to_owned(), area, attestor, limits, trials })
     }
 
     fn patches(&self, order: &Order, which: &Which) -> Result<Patches, LabFailure> {
@@ -206,14 +213,12 @@ impl HostLab {
     fn test(&self, order: &Order, relay: &Arc<Relay>) -> Result<LabOutcome, LabFailure> {
         let TestRequest { driver } = asked(&order.request)?;
         let image = BaseImage::open(&order.content).map_err(refused)?;
-        let place = self.data.join("lab/trials");
         let origin = Origin::Official(&self.official);
-        let trial = trial::run(driver, &place, &image, &self.limits, relay.as_ref(), origin)
-            .map_err(
-                |error| {
+        let trial =
+            trial::run(driver, &self.trials, &image, &self.limits, relay.as_ref(), origin)
+                .map_err(|error| {
                     if relay.is_called_off() { LabFailure::Cancelled } else { told(&error) }
-                },
-            )?;
+                })?;
         let subject = attest::Subject {
             name: &format!("{} v{}", order.image.name, order.image.number),
             sha256: &order.image.content.sha256,

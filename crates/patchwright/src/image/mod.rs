@@ -4,6 +4,7 @@
 //! `client::images` keep a control plane's images, and `submit` has its lab do the same work.
 
 mod attest;
+mod cloud;
 mod human;
 mod key;
 mod laboratory;
@@ -30,7 +31,7 @@ use crate::check::{self, Origin, Patches, Selection, SourceArgs};
 use crate::client::contexts::Access;
 use crate::client::images;
 use crate::failure::helped;
-use trial::DriverName;
+use trial::{DriverName, Place};
 use watch::Terminal;
 
 /// Exit status where a patch does not pass, or an image is not at the latest.
@@ -215,6 +216,10 @@ struct TestArgs {
     /// Where the machine is made.
     #[arg(long, value_enum, default_value_t)]
     driver: DriverName,
+
+    /// Which cloud, for the driver `openstack`: docs/drivers.md.
+    #[arg(long, value_name = "FILE")]
+    cloud: Option<PathBuf>,
 
     #[command(flatten)]
     from: SourceArgs,
@@ -492,7 +497,8 @@ fn test(arguments: &TestArgs) -> Result<ExitCode> {
     let data = data(arguments.from.data.as_deref())?;
     let image = image(&arguments.image)?;
     let terminal = Terminal::new(arguments.format == Format::Human, arguments.serial);
-    let place = data.join("lab/trials");
+    let cloud = arguments.cloud.as_deref().map(cloud::read).transpose()?;
+    let place = Place { directory: data.join("lab/trials"), cloud };
     let origin = Origin::Own(&arguments.from);
     let limits = arguments.machine.limits();
     let trial = trial::run(arguments.driver, &place, &image, &limits, &terminal, origin);

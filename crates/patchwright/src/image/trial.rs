@@ -1,14 +1,18 @@
 //! The effect test (R8): a machine is made from an image through a driver, must come up and go
 //! down, and its disk is then scanned as any system's.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
 use clap::ValueEnum;
 use domain::check::{Report, Status};
 use domain::files::FileView;
 use domain::inventory::Inventory;
-use drivers::{Conditions, Driver, Fault, Kernel, Libvirt, Local, Observer, Seen, SystemClock};
+use drivers::{
+    Cloud, Conditions, Driver, Fault, Kernel, Libvirt, Local, Observer, OpenStack, Seen,
+    SystemClock,
+};
 use lab::BaseImage;
 use serde::{Deserialize, Serialize};
 
@@ -28,6 +32,17 @@ pub(crate) enum DriverName {
     Local,
     /// libvirt's session of this user.
     Libvirt,
+    /// The OpenStack cloud of the cloud's file.
+    Openstack,
+}
+
+/// Where machines may be made.
+#[derive(Debug)]
+pub(crate) struct Place {
+    /// Where their files lie.
+    pub(crate) directory: PathBuf,
+    /// The cloud, where there is one.
+    pub(crate) cloud: Option<Cloud>,
 }
 
 /// What came of it.
@@ -69,7 +84,7 @@ impl Trial {
 /// Makes a machine and scans it. An error says nothing about the image.
 pub(crate) fn run(
     name: DriverName,
-    place: &Path,
+    place: &Place,
     image: &BaseImage,
     limits: &lab::Limits,
     observer: &dyn Observer,
@@ -135,14 +150,27 @@ pub(crate) fn run(
     }
 }
 
-fn driver(name: DriverName, place: &Path) -> Result<Box<dyn Driver>> {
+fn driver(name: DriverName, place: &Place) -> Result<Box<dyn Driver>> {
+    let directory = &place.directory;
     Ok(match name {
-        DriverName::Local => Box::new(Local::open(&place.join("local")).map_err(|error| {
+        DriverName::Local => Box::new(Local::open(&directory.join("local")).map_err(|error| {
             let help = error.help().unwrap_or_default();
             helped(error, help)
         })?),
         DriverName::Libvirt => {
-            Box::new(Libvirt::open(&place.join("libvirt")).map_err(|error| {
+            Box::new(Libvirt::open(&directory.join("libvirt")).map_err(|error| {
+                let help = error.help().unwrap_or_default();
+                helped(error, help)
+            })?)
+        }
+        DriverName::Openstack => {
+            let Some(cloud) = place.cloud.clone() else {
+                let error = anyhow::anyhow!("no cloud is named");
+                return Err(helped(error, "name its file: docs/drivers.md"));
+            };
+            let clock = Arc::new(SystemClock::default());
+            let opened = OpenStack::open(cloud, &directory.join("openstack"), clock);
+            Box::new(opened.map_err(|error| {
                 let help = error.help().unwrap_or_default();
                 helped(error, help)
             })?)
