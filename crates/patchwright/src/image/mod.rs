@@ -3,6 +3,7 @@
 //! These verbs work on files and need no control plane, as `patchwright check` does; those of
 //! `client::images` keep a control plane's images, and `submit` has its lab do the same work.
 
+mod arguments;
 mod attest;
 mod cloud;
 mod human;
@@ -11,6 +12,7 @@ mod laboratory;
 mod trial;
 mod watch;
 
+pub(crate) use arguments::{ImageArgs, LabCommand};
 pub(crate) use laboratory::HostLab;
 
 use std::fs;
@@ -21,301 +23,22 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use clap::{Args, Subcommand, ValueEnum};
 use domain::check::{Scope, Status};
 use jiff::Timestamp;
 use lab::{BaseImage, Job, Limits, Profile, Recipe, Thoroughness, Unobserved, Vm, WorkArea};
 use serde_json::json;
 
-use crate::check::{self, Origin, Patches, Selection, SourceArgs};
-use crate::client::contexts::Access;
+use crate::check::{self, Origin, Patches, Selection};
 use crate::client::images;
 use crate::failure::helped;
-use trial::{DriverName, Place};
+use arguments::{
+    BakeArgs, DiffArgs, Format, LabArgs, LabVerb, ProveArgs, SubmitArgs, TestArgs, Verb, Work,
+};
+use trial::Place;
 use watch::Terminal;
 
 /// Exit status where a patch does not pass, or an image is not at the latest.
 const NOT_GOOD: u8 = 3;
-
-/// Prove patches on images, and bake images with them.
-#[derive(Debug, Args)]
-pub(crate) struct ImageArgs {
-    #[command(subcommand)]
-    verb: Verb,
-}
-
-#[derive(Debug, Subcommand)]
-enum Verb {
-    /// Prove the patches that an image lacks, on a copy of it in a virtual machine.
-    ///
-    /// The copy is booted, the patches are installed, it is restarted, the way back is tried, and
-    /// what it was like each time is compared. The image itself is only read. Exit status 3 says
-    /// that something speaks against the patches.
-    Prove(ProveArgs),
-    /// Make a new image with the patches that an image lacks.
-    ///
-    /// None of the image's services runs while it is made, so it bears nothing of a machine. Its
-    /// provenance and its list of components are signed.
-    Bake(BakeArgs),
-    /// Make a virtual machine from an image, see it start and stop, and scan its disk.
-    ///
-    /// The machine starts with the image's own boot loader and has nothing of ours in it. Exit
-    /// status 3 says that something speaks against the image.
-    Test(TestArgs),
-    /// Tell what differs between two images, and why.
-    Diff(DiffArgs),
-    /// Print the public key that this machine attests with.
-    Key(KeyArgs),
-    /// Have the control plane's lab prove, bake or test a version that it has.
-    Submit(SubmitArgs),
-    #[command(flatten)]
-    Catalogue(images::ImageCommand),
-}
-
-/// Look around in a copy of an image.
-#[derive(Debug, Args)]
-pub(crate) struct LabCommand {
-    #[command(subcommand)]
-    verb: LabVerb,
-}
-
-#[derive(Debug, Subcommand)]
-enum LabVerb {
-    /// Start a copy of an image with a shell on this terminal; the copy is thrown away afterwards.
-    ///
-    /// The image's services run, without a network. The shell is root's; `exit` ends the machine.
-    Run(RunArgs),
-}
-
-#[derive(Debug, Args)]
-struct RunArgs {
-    /// The image: raw or qcow2, standing alone.
-    image: PathBuf,
-
-    #[command(flatten)]
-    machine: MachineArgs,
-
-    /// Where the lab works.
-    #[arg(long, value_name = "DIR", env = "PATCHWRIGHT_DATA")]
-    data: Option<PathBuf>,
-}
-
-/// Which patches, and where the lab works.
-#[derive(Debug, Args)]
-struct LabArgs {
-    /// The image: raw or qcow2, standing alone.
-    image: PathBuf,
-
-    /// Only patches of this package or source package; may be given several times.
-    #[arg(long = "package", value_name = "NAME")]
-    packages: Vec<String>,
-
-    /// Only patches that close a vulnerability.
-    #[arg(long)]
-    security_only: bool,
-
-    #[command(flatten)]
-    from: SourceArgs,
-
-    /// Where raw evidence is kept, each piece by its hash; below the data directory where not
-    /// given.
-    #[arg(long, value_name = "DIR")]
-    evidence: Option<PathBuf>,
-
-    #[command(flatten)]
-    machine: MachineArgs,
-
-    /// Longest time for an installation, in seconds.
-    #[arg(long, value_name = "SECONDS", default_value_t = 1800, help_heading = "Virtual machine")]
-    install_seconds: u64,
-
-    /// Show the serial console.
-    #[arg(long)]
-    serial: bool,
-
-    /// How to show the result.
-    #[arg(long, value_enum, default_value_t = Format::Human)]
-    format: Format,
-}
-
-/// Bounds of the virtual machine.
-#[derive(Debug, Args)]
-#[command(next_help_heading = "Virtual machine")]
-struct MachineArgs {
-    /// Virtual processors.
-    #[arg(long, value_name = "NUMBER", default_value_t = 2)]
-    processors: u8,
-
-    /// Memory in MiB.
-    #[arg(long, value_name = "MIB", default_value_t = 1024)]
-    memory: u32,
-
-    /// How much the image may grow, in GiB.
-    #[arg(long, value_name = "GIB", default_value_t = 8)]
-    growth: u64,
-
-    /// Longest time for a boot, in seconds.
-    #[arg(long, value_name = "SECONDS", default_value_t = 300)]
-    boot_seconds: u64,
-}
-
-impl MachineArgs {
-    fn limits(&self) -> Limits {
-        Limits {
-            processors: self.processors,
-            memory_mib: self.memory,
-            disk_bytes: self.growth << 30,
-            boot: Duration::from_secs(self.boot_seconds),
-            ..Limits::default()
-        }
-    }
-}
-
-#[derive(Debug, Args)]
-struct ProveArgs {
-    #[command(flatten)]
-    lab: LabArgs,
-
-    /// The image's application profile, with probes of what must work: docs/lab.md.
-    #[arg(long, value_name = "FILE")]
-    profile: Option<PathBuf>,
-
-    /// Go on after the first reasons against the patches, to find all of them.
-    #[arg(long)]
-    whole: bool,
-
-    /// Do not try the way back.
-    #[arg(long)]
-    no_way_back: bool,
-
-    /// Write the signed attestation there (in-toto test result, DSSE).
-    #[arg(long, value_name = "FILE")]
-    attestation: Option<PathBuf>,
-}
-
-#[derive(Debug, Args)]
-struct BakeArgs {
-    #[command(flatten)]
-    lab: LabArgs,
-
-    /// Directory of the new image, whose name is its hash, and of its attestations.
-    #[arg(long, value_name = "DIR", default_value = ".")]
-    into: PathBuf,
-
-    /// The instant at which the virtual machine's clock begins, for the same result each time
-    /// (RFC 3339); when the newest source was published, where not given.
-    #[arg(long, value_name = "TIME")]
-    clock: Option<Timestamp>,
-}
-
-#[derive(Debug, Args)]
-struct TestArgs {
-    /// The image: raw or qcow2, standing alone.
-    image: PathBuf,
-
-    /// Where the machine is made.
-    #[arg(long, value_enum, default_value_t)]
-    driver: DriverName,
-
-    /// Which cloud, for the driver `openstack`: docs/drivers.md.
-    #[arg(long, value_name = "FILE")]
-    cloud: Option<PathBuf>,
-
-    #[command(flatten)]
-    from: SourceArgs,
-
-    #[command(flatten)]
-    machine: MachineArgs,
-
-    /// Write the signed attestation there (in-toto test result, DSSE).
-    #[arg(long, value_name = "FILE")]
-    attestation: Option<PathBuf>,
-
-    /// Show the serial console.
-    #[arg(long)]
-    serial: bool,
-
-    /// How to show the result.
-    #[arg(long, value_enum, default_value_t = Format::Human)]
-    format: Format,
-}
-
-#[derive(Debug, Args)]
-struct DiffArgs {
-    /// The image, or root directory, to begin with.
-    before: PathBuf,
-
-    /// The image, or root directory, to end with.
-    after: PathBuf,
-
-    /// Show every file, not only those that nothing explains.
-    #[arg(long)]
-    all: bool,
-
-    /// How to show the result.
-    #[arg(long, value_enum, default_value_t = Format::Human)]
-    format: Format,
-}
-
-#[derive(Debug, Args)]
-struct SubmitArgs {
-    /// What is to be done.
-    #[arg(value_enum)]
-    work: Work,
-
-    /// With which version: an id, or `SERIES:NUMBER`.
-    image: String,
-
-    /// Only patches of this package or source package; may be given several times.
-    #[arg(long = "package", value_name = "NAME")]
-    packages: Vec<String>,
-
-    /// Only patches that close a vulnerability.
-    #[arg(long)]
-    security_only: bool,
-
-    /// The image's application profile, for a proof.
-    #[arg(long, value_name = "FILE")]
-    profile: Option<PathBuf>,
-
-    /// Where the machine is made, for a test.
-    #[arg(long, value_enum, default_value_t)]
-    driver: DriverName,
-
-    /// Follow the job to its end; exit status 1 where nothing good came of it.
-    #[arg(long)]
-    wait: bool,
-
-    #[command(flatten)]
-    access: Access,
-}
-
-/// What the lab does with a version.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Work {
-    /// Prove the patches that it lacks.
-    Prove,
-    /// Make the next version of its series, with the patches that it lacks.
-    Bake,
-    /// Make a machine from it and scan it; a version that passes may be published.
-    Test,
-}
-
-#[derive(Debug, Args)]
-struct KeyArgs {
-    /// Where the key is kept.
-    #[arg(long, value_name = "DIR", env = "PATCHWRIGHT_DATA")]
-    data: Option<PathBuf>,
-}
-
-/// Forms of a result.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Format {
-    /// For people.
-    Human,
-    /// Everything.
-    Json,
-}
 
 /// Runs the command.
 pub(crate) fn run(arguments: &ImageArgs) -> Result<ExitCode> {
