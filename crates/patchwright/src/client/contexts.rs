@@ -136,7 +136,9 @@ fn make_private(directory: &Path) -> io::Result<()> {
 impl Contexts {
     /// The context that is meant, with its name.
     pub(crate) fn wanted(&self, access: &Access) -> Result<(&str, &Context)> {
-        let Some(name) = access.context.as_deref().or(self.current.as_deref()) else {
+        // A variable that is set to nothing names nothing.
+        let named = access.context.as_deref().filter(|name| !name.is_empty());
+        let Some(name) = named.or(self.current.as_deref()) else {
             let help = "use `patchwright login URL` first; `patchwright up` starts a control plane";
             return Err(helped(anyhow!("nobody has signed in to a control plane"), help));
         };
@@ -266,6 +268,8 @@ mod tests {
         assert_eq!(found.url, "https://one.example");
         let found = given(None, None).context(&two(), &named("two")).unwrap();
         assert_eq!(found.url, "https://two.example");
+        let found = given(None, None).context(&two(), &named("")).unwrap();
+        assert_eq!(found.url, given(None, None).context(&two(), &current).unwrap().url);
         assert!(given(None, None).context(&two(), &named("three")).is_err());
         assert!(given(None, None).context(&Contexts::default(), &current).is_err());
 

@@ -79,7 +79,8 @@ enum ContextCommand {
 pub(crate) fn login(arguments: &LoginArgs) -> Result<ExitCode> {
     let file = ContextFile::usual()?;
     let mut contexts = file.load()?;
-    let name = arguments.context.clone().or_else(|| contexts.current.clone());
+    let named = arguments.context.clone().filter(|name| !name.is_empty());
+    let name = named.or_else(|| contexts.current.clone());
     let name = name.unwrap_or_else(|| USUAL.to_owned());
     check_name(&name)?;
     let known = contexts.contexts.get(&name);
