@@ -48,6 +48,10 @@ pub(crate) fn install(request: &InstallRequest, system: System) -> Result<Instal
     let files = packages(&disk.path.join(&request.directory))?;
     let mut argv = vec!["apt-get"];
     argv.extend(OPTIONS);
+    if system == System::Still {
+        // A proof may see what apt would take away for a patch; an image is not to lose it unseen.
+        argv.push("--no-remove");
+    }
     if request.downgrades == Downgrades::Allowed {
         argv.push("--allow-downgrades");
     }

@@ -20,10 +20,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use domain::files::{FileError, FileView};
-use domain::inventory::Inventory;
+use domain::inventory::{InstalledPackage, Inventory};
 use guest::Generalised;
 use inspect::{InspectError, OpenError};
 use jiff::Timestamp;
+use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
 
 use crate::accelerator::Accelerator;
@@ -166,19 +167,20 @@ pub fn bake(
     recipe: &Recipe<'_>,
     into: &Path,
     evidence: &Path,
-    observer: Arc<dyn Observer>,
+    observer: &Arc<dyn Observer>,
 ) -> Result<Baked, BakeError> {
-    let mut clock = StageClock::start(Arc::clone(&observer));
+    let mut clock = StageClock::start(Arc::clone(observer));
     let not_kept = |error| BakeError::Io { path: evidence.to_owned(), error };
     let mut kept = EvidenceStore::open(evidence).map_err(not_kept)?;
     std::fs::create_dir_all(into)
+        .and_then(|()| remove_unfinished(into))
         .map_err(|error| BakeError::Io { path: into.to_owned(), error })?;
     let before = inspect::open(recipe.image.path(), None)?;
     let host_keys = HostKeys::of(before.files())?;
-    let problems_before = before.inventory()?.problems;
+    let before = before.inventory()?;
     let from_sha256 = hashed(recipe.image.path())?.0;
 
-    let mut vm = Vm::new(area, recipe.image, recipe.limits, observer)
+    let mut vm = Vm::new(area, recipe.image, recipe.limits, Arc::clone(observer))
         .map_err(|error| BakeError::Vm { error: error.into(), console: String::new() })?;
     vm.attach(recipe.patches, &[])?;
     let altered = alter(&mut vm, recipe, host_keys, &mut kept, &mut clock);
@@ -188,17 +190,17 @@ pub fn bake(
 
     clock.enter(Stage::Compact);
     // Hidden, and removed with this value wherever the way ends early.
-    let new = tempfile::Builder::new()
-        .prefix(UNFINISHED)
-        .tempfile_in(into)
-        .map_err(|error| BakeError::Io { path: into.to_owned(), error })?
-        .into_temp_path();
-    recipe.image.flatten(vm.overlay(), &new)?;
+    let (_held, new) =
+        unfinished(into).map_err(|error| BakeError::Io { path: into.to_owned(), error })?;
+    // Compressed clusters become plain ones; more than that, no honest image grows.
+    let length = std::fs::metadata(recipe.image.path()).map_or(0, |found| found.len());
+    let limit = length.saturating_mul(MOST_UNPACKED).saturating_add(recipe.limits.disk_bytes);
+    recipe.image.flatten(vm.overlay(), &new, limit, recipe.limits.install, observer.as_ref())?;
     let accelerator = vm.accelerator();
     drop(vm);
 
     clock.enter(Stage::Verify);
-    sound(&new, recipe.patches, &problems_before)?;
+    sound(&new, recipe.patches, &before)?;
     let (sha256, bytes) = hashed(&new)?;
     let path = into.join(format!("{sha256}.{}", recipe.image.format().name()));
     publish(new, into, &path).map_err(|error| BakeError::Io { path: path.clone(), error })?;
@@ -221,11 +223,25 @@ pub fn bake(
 /// How the names of files begin that are not whole yet.
 const UNFINISHED: &str = ".baking-";
 
-/// Removes what bakes left in a directory whose process was killed. Nobody may be baking into it.
+/// How many times as long as its file an image may become when its clusters are unpacked.
+const MOST_UNPACKED: u64 = 8;
+
+/// A file for a new image, which this process holds for as long as it writes to it.
+fn unfinished(into: &Path) -> io::Result<(File, tempfile::TempPath)> {
+    let file = tempfile::Builder::new().prefix(UNFINISHED).tempfile_in(into)?;
+    flock(file.as_file(), FlockOperation::LockExclusive)?;
+    Ok(file.into_parts())
+}
+
+/// Removes what bakes left in a directory whose process was killed; says how much it was.
 pub fn remove_unfinished(into: &Path) -> io::Result<usize> {
     let mut removed = 0;
     for entry in std::fs::read_dir(into)?.flatten() {
-        if entry.file_name().to_string_lossy().starts_with(UNFINISHED) {
+        if !entry.file_name().to_string_lossy().starts_with(UNFINISHED) {
+            continue;
+        }
+        let Ok(file) = File::open(entry.path()) else { continue };
+        if flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok() {
             std::fs::remove_file(entry.path())?;
             removed += 1;
         }
@@ -301,9 +317,10 @@ impl HostKeys {
     }
 }
 
-/// Looks at the new image as anybody would: it can be read and booted, every package is at its
-/// version, none is half installed, and nothing is wrong with it that was not wrong before.
-fn sound(image: &Path, patches: &[PackageFile], before: &[String]) -> Result<(), BakeError> {
+/// Looks at the new image as anybody would: it can be read and booted, every package of the patches
+/// is at its version and every other as it was, none is half installed, and nothing is wrong with it
+/// that was not wrong before.
+fn sound(image: &Path, patches: &[PackageFile], before: &Inventory) -> Result<(), BakeError> {
     let target = inspect::open(image, None)?;
     boot::choose(target.files())?;
     let inventory = target.inventory()?;
@@ -311,11 +328,11 @@ fn sound(image: &Path, patches: &[PackageFile], before: &[String]) -> Result<(),
     if problems.is_empty() { Ok(()) } else { Err(BakeError::Unsound { problems }) }
 }
 
-fn unsoundness(inventory: &Inventory, patches: &[PackageFile], before: &[String]) -> Vec<String> {
-    let is_new = |problem: &&String| !before.contains(problem);
+fn unsoundness(inventory: &Inventory, patches: &[PackageFile], before: &Inventory) -> Vec<String> {
+    let is_new = |problem: &&String| !before.problems.contains(problem);
     let mut problems: Vec<String> = inventory.problems.iter().filter(is_new).cloned().collect();
     for patch in patches {
-        let of_patch = |it: &&domain::inventory::InstalledPackage| {
+        let of_patch = |it: &&InstalledPackage| {
             it.name == patch.package && it.architecture == patch.architecture
         };
         match inventory.packages.iter().find(of_patch) {
@@ -325,6 +342,34 @@ fn unsoundness(inventory: &Inventory, patches: &[PackageFile], before: &[String]
                 patch.package, found.version, patch.version
             )),
             None => problems.push(format!("{} is not installed", patch.package)),
+        }
+    }
+    let is_patch = |package: &InstalledPackage| {
+        // A new version may be built for all architectures where the old one was not.
+        let same = |one: &str, other: &str| one == other || one == "all" || other == "all";
+        patches
+            .iter()
+            .any(|it| it.package == package.name && same(&it.architecture, &package.architecture))
+    };
+    let version = |inventory: &Inventory, package: &InstalledPackage| {
+        let same = |it: &&InstalledPackage| {
+            it.name == package.name && it.architecture == package.architecture
+        };
+        inventory.packages.iter().find(same).map(|it| it.version.clone())
+    };
+    for package in before.packages.iter().filter(|package| !is_patch(package)) {
+        match version(inventory, package) {
+            Some(found) if found == package.version => {}
+            Some(found) => problems.push(format!(
+                "{} went from {} to {found}, which nobody asked for",
+                package.name, package.version
+            )),
+            None => problems.push(format!("{} was removed", package.name)),
+        }
+    }
+    for package in inventory.packages.iter().filter(|package| !is_patch(package)) {
+        if version(before, package).is_none() {
+            problems.push(format!("{} was installed, which nobody asked for", package.name));
         }
     }
     let troubled = inventory.packages.iter().filter_map(|it| Some((it, it.state.trouble()?)));

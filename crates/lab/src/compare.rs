@@ -122,9 +122,9 @@ impl Comparison {
         self.files.iter().filter(|file| file.because == Because::Unexplained)
     }
 
-    /// Whether nothing differs at all, as far as it could be compared.
+    /// Whether everything was compared, and nothing differs.
     pub fn is_empty(&self) -> bool {
-        self.packages.is_empty() && self.files.is_empty()
+        self.packages.is_empty() && self.files.is_empty() && self.problems.is_empty()
     }
 }
 
@@ -148,7 +148,7 @@ pub fn compare(before: &Path, after: &Path) -> Result<Comparison, CompareError> 
         };
         let because = match owners.get(path) {
             Some(package) => Because::Package { package: package.clone() },
-            None => explain(path),
+            None => explain(path, &old, &new),
         };
         files.push(FileChange { path: path.clone(), change, because });
     }
@@ -253,7 +253,7 @@ fn owners(
 }
 
 /// Places whose content follows from what is installed, or from a machine's life.
-fn explain(path: &str) -> Because {
+fn explain(path: &str, old: &Tree, new: &Tree) -> Because {
     const RECORDS: [&str; 6] = [
         "/var/lib/dpkg/",
         "/var/lib/apt/",
@@ -261,22 +261,6 @@ fn explain(path: &str) -> Because {
         "/var/lib/pam/",
         "/var/lib/systemd/deb-systemd-",
         "/var/lib/initramfs-tools/",
-    ];
-    const GENERATED: [&str; 14] = [
-        "/boot/initrd.img",
-        "/boot/grub/",
-        "/boot/efi/",
-        "/vmlinuz",
-        "/initrd.img",
-        "/etc/alternatives/",
-        "/etc/ld.so.cache",
-        "/etc/systemd/system/",
-        "/var/cache/",
-        "/var/lib/systemd/catalog/",
-        "/usr/share/mime/",
-        "/etc/rc",
-        "/etc/.updated",
-        "/var/.updated",
     ];
     const IDENTITY: [&str; 5] = [
         "/etc/machine-id",
@@ -286,20 +270,70 @@ fn explain(path: &str) -> Because {
         "/var/lib/systemd/credential.secret",
     ];
     let is_in = |places: &[&str]| places.iter().any(|place| path.starts_with(place));
-    let is_module_index = path.contains("/modules/")
-        && path.rsplit('/').next().is_some_and(|name| name.starts_with("modules."));
-    let is_compiled = path.contains("/__pycache__");
     if is_in(&RECORDS) {
         Because::PackageRecords
-    } else if is_in(&GENERATED) || is_module_index || is_compiled {
-        Because::Generated
     } else if is_in(&IDENTITY) {
         Because::Identity
     } else if path.starts_with("/var/log/") {
         Because::Log
+    } else if is_generated(path, old, new) {
+        Because::Generated
     } else {
         Because::Unexplained
     }
+}
+
+/// Whether packages' scripts make it of what is installed.
+fn is_generated(path: &str, old: &Tree, new: &Tree) -> bool {
+    const FILES: [&str; 7] = [
+        "/vmlinuz",
+        "/vmlinuz.old",
+        "/initrd.img",
+        "/initrd.img.old",
+        "/etc/ld.so.cache",
+        "/etc/.updated",
+        "/var/.updated",
+    ];
+    const PLACES: [&str; 6] = [
+        "/boot/grub/",
+        "/boot/efi/",
+        "/etc/alternatives/",
+        "/var/cache/",
+        "/var/lib/systemd/catalog/",
+        "/usr/share/mime/",
+    ];
+    let is_there = |path: &str| old.names.contains_key(path) || new.names.contains_key(path);
+    if FILES.contains(&path) || PLACES.iter().any(|place| path.starts_with(place)) {
+        return true;
+    }
+    let (directory, name) = path.rsplit_once('/').unwrap_or_default();
+    // The initial RAM filesystem of a kernel that is there.
+    if let Some(release) = path.strip_prefix("/boot/initrd.img-") {
+        return is_there(&format!("/boot/vmlinuz-{release}"));
+    }
+    // What Python compiled of a source that is there.
+    if let Some(of) = directory.strip_suffix("/__pycache__") {
+        let module = name.split('.').next().unwrap_or_default();
+        return name.rsplit_once('.').is_some_and(|(_, kind)| kind == "pyc")
+            && is_there(&format!("{of}/{module}.py"));
+    }
+    if name == "__pycache__" {
+        return true;
+    }
+    // Units and levels are enabled by links; whatever else lies there is somebody's own.
+    let level = path.strip_prefix("/etc/rc").and_then(|rest| rest.get(..4));
+    let enables = path.starts_with("/etc/systemd/system/")
+        || level.is_some_and(|level| {
+            level.ends_with(".d/") && level.starts_with(|c: char| "0123456S".contains(c))
+        });
+    if enables {
+        let is_no_file = |tree: &Tree| {
+            let what = tree.names.get(path).map(|name| &name.what);
+            matches!(what, None | Some(What::Link(_) | What::Directory))
+        };
+        return is_no_file(old) && is_no_file(new);
+    }
+    directory.contains("/modules/") && name.starts_with("modules.")
 }
 
 #[cfg(test)]
@@ -336,6 +370,33 @@ mod tests {
         let (one, two) = (root("1", "x"), root("1", "x"));
         let comparison = compare(one.path(), two.path()).unwrap();
         assert!(comparison.is_empty(), "{comparison:#?}");
+    }
+
+    #[test]
+    fn what_somebody_put_where_packages_work_is_not_explained() {
+        let (one, two) = (root("1", "x"), root("1", "x"));
+        let add = |path: &str| {
+            let path = two.path().join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, "evil").unwrap();
+        };
+        let put = [
+            "boot/initrd.img-evil",
+            "etc/rc.local",
+            "etc/rc2.d/S99evil",
+            "etc/systemd/system/evil.service",
+            "usr/lib/web/__pycache__/evil.cpython-311.pyc",
+            "vmlinuz-evil",
+        ];
+        put.into_iter().for_each(add);
+
+        let comparison = compare(one.path(), two.path()).unwrap();
+
+        let unexplained: Vec<&str> =
+            comparison.unexplained().map(|file| file.path.trim_start_matches('/')).collect();
+        for path in put {
+            assert!(unexplained.contains(&path), "{path}: {unexplained:?}");
+        }
     }
 
     #[test]

@@ -7,9 +7,14 @@ use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Resource, Rlimit, prlimit};
 
 use crate::machine;
+use crate::observer::{Observer, Unobserved};
 use crate::work::JobDirectory;
 
 /// A disk image that machines may be copied from. It is only ever read.
@@ -119,7 +124,7 @@ impl BaseImage {
     /// A copy-on-write overlay for a job.
     pub fn overlay(&self, job: &JobDirectory) -> Result<PathBuf, ImageError> {
         let overlay = job.path().join("overlay.qcow2");
-        let made = qemu_img(&[
+        let arguments: [&OsStr; 9] = [
             "create".as_ref(),
             "-q".as_ref(),
             "-f".as_ref(),
@@ -129,36 +134,109 @@ impl BaseImage {
             "-b".as_ref(),
             self.path.as_ref(),
             overlay.as_ref(),
-        ]);
+        ];
+        let made = qemu_img(&arguments, None, MOMENT, &Unobserved);
         let failed = |reason| ImageError::Overlay { path: self.path.clone(), reason };
         made.map(|()| overlay.clone()).map_err(failed)
     }
 
     /// One file that stands alone, of this image's format, with what an overlay over it has.
-    /// What the overlay gave back takes no place in it.
-    pub(crate) fn flatten(&self, overlay: &Path, to: &Path) -> Result<(), ImageError> {
+    /// What the overlay gave back takes no place in it. A hostile image may name one cluster a
+    /// million times: the file gets no longer than the limit, and it takes no longer than that.
+    pub(crate) fn flatten(
+        &self,
+        overlay: &Path,
+        to: &Path,
+        limit: u64,
+        time: Duration,
+        observer: &dyn Observer,
+    ) -> Result<(), ImageError> {
         let node = machine::node(overlay, Format::Qcow2, Some((&self.path, self.format)));
         let source = format!("json:{node}");
-        let made = qemu_img(&[
-            "convert".as_ref(),
-            "-q".as_ref(),
-            "-O".as_ref(),
-            self.format.name().as_ref(),
-            source.as_ref(),
-            to.as_ref(),
-        ]);
+        let made = qemu_img(
+            &[
+                "convert".as_ref(),
+                "-q".as_ref(),
+                "-O".as_ref(),
+                self.format.name().as_ref(),
+                source.as_ref(),
+                to.as_ref(),
+            ],
+            Some(limit),
+            time,
+            observer,
+        );
         made.map_err(|reason| ImageError::Flatten { path: to.to_owned(), reason })
     }
 }
 
-/// Runs qemu-img to its end.
-fn qemu_img(arguments: &[&OsStr]) -> Result<(), String> {
-    let ran = Command::new("qemu-img").args(arguments).stdin(Stdio::null()).output();
-    let output = ran.map_err(|error| error.to_string())?;
-    if output.status.success() {
-        Ok(())
+/// Making an overlay takes a moment.
+const MOMENT: Duration = Duration::from_secs(120);
+
+/// How often is looked whether it has ended.
+const LOOK: Duration = Duration::from_millis(20);
+
+/// Runs qemu-img to its end, within a limit for the files that it writes. It ends with us.
+fn qemu_img(
+    arguments: &[&OsStr],
+    limit: Option<u64>,
+    time: Duration,
+    observer: &dyn Observer,
+) -> Result<(), String> {
+    let mut child = Command::new(machine::KEEPER)
+        .args(["--pdeathsig", "KILL", "--no-new-privs", "--", "qemu-img"])
+        .args(arguments)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .map_err(|error| error.to_string())?;
+    let ended = wait(&mut child, limit, time, observer);
+    if ended.is_err() {
+        let _ = child.kill();
+        let _ = child.wait();
+    }
+    if ended? {
+        return Ok(());
+    }
+    let mut said = String::new();
+    if let Some(errors) = child.stderr.take() {
+        let _ = errors.take(MOST_SAID).read_to_string(&mut said);
+    }
+    Err(if said.trim().is_empty() {
+        "it grew too large".to_owned()
     } else {
-        Err(String::from_utf8_lossy(&output.stderr).trim().to_owned())
+        said.trim().to_owned()
+    })
+}
+
+/// What is shown of what qemu-img says.
+const MOST_SAID: u64 = 4096;
+
+/// Whether it ended well.
+fn wait(
+    child: &mut Child,
+    limit: Option<u64>,
+    time: Duration,
+    observer: &dyn Observer,
+) -> Result<bool, String> {
+    if let (Some(limit), Some(process)) = (limit, Pid::from_raw(child.id().cast_signed())) {
+        let limit = Rlimit { current: Some(limit), maximum: Some(limit) };
+        // It may have ended already.
+        let _ = prlimit(Some(process), Resource::Fsize, limit);
+    }
+    let deadline = Instant::now() + time;
+    loop {
+        if let Some(status) = child.try_wait().map_err(|error| error.to_string())? {
+            return Ok(status.success());
+        }
+        if observer.is_called_off() {
+            return Err("called off".to_owned());
+        }
+        if Instant::now() > deadline {
+            return Err(format!("it did not end within {} s", time.as_secs()));
+        }
+        thread::sleep(LOOK);
     }
 }
 
@@ -208,6 +286,27 @@ mod tests {
         assert_eq!(recognise(&header()), Ok(Format::Qcow2));
         assert_eq!(recognise(&[0; 104]), Ok(Format::Raw));
         assert_eq!(recognise(&[]), Ok(Format::Raw));
+    }
+
+    #[test]
+    fn what_is_flattened_has_its_limits() {
+        let place = tempfile::tempdir().unwrap();
+        let (area, _) = crate::work::WorkArea::open(&place.path().join("lab")).unwrap();
+        let job = area.job().unwrap();
+        let base = place.path().join("base.raw");
+        // Nothing that is left out as zeros.
+        std::fs::write(&base, vec![7; 8 << 20]).unwrap();
+        let base = BaseImage::open(&base).unwrap();
+        let overlay = base.overlay(&job).unwrap();
+        let to = place.path().join("flat");
+        let flatten = |limit, time| base.flatten(&overlay, &to, limit, time, &Unobserved);
+
+        flatten(16 << 20, MOMENT).unwrap();
+        assert_eq!(std::fs::read(&to).unwrap(), vec![7; 8 << 20]);
+        let large = flatten(1 << 20, MOMENT).unwrap_err();
+        assert!(matches!(large, ImageError::Flatten { .. }), "{large}");
+        let slow = flatten(16 << 20, Duration::ZERO).unwrap_err();
+        assert!(slow.to_string().contains("did not end"), "{slow}");
     }
 
     #[test]

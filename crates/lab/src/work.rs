@@ -103,6 +103,10 @@ impl WorkArea {
             if flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
                 continue;
             }
+            // Whoever ended just now has removed it: there may be another of its name.
+            if !is_at(&file, &lock) {
+                continue;
+            }
             let directory = lock.with_extension("");
             leftovers.machines += usize::from(end_escaped(&directory));
             if directory.exists() {

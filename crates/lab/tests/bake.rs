@@ -8,7 +8,7 @@ use std::fs;
 use std::process::Command;
 use std::sync::Arc;
 
-use lab::{BakeError, Baked, BaseImage, Because, PackageFile, Recipe, bake, compare};
+use lab::{BakeError, Baked, BaseImage, Because, Observer, PackageFile, Recipe, bake, compare};
 use support::{Deb, Printed, World, image, pending, run};
 
 const CLOCK: &str = "2026-11-01T00:00:00Z";
@@ -21,13 +21,8 @@ fn baked(world: &World, patches: &[PackageFile]) -> Result<Baked, BakeError> {
         limits: &world.limits,
     };
     let name = world.place.file_name().unwrap().to_string_lossy().into_owned();
-    bake(
-        &world.area,
-        &recipe,
-        &world.place.join("images"),
-        &world.evidence(),
-        Arc::new(Printed(name)),
-    )
+    let observer: Arc<dyn Observer> = Arc::new(Printed(name));
+    bake(&world.area, &recipe, &world.place.join("images"), &world.evidence(), &observer)
 }
 
 /// Files in the directory of new images.
@@ -89,6 +84,13 @@ fn packages_that_do_not_install_make_no_image() {
 
     let BakeError::Installation { exit: Some(100), output } = &error else { panic!("{error:?}") };
     assert!(output.contains("no way"), "{output}");
+
+    // Nor do packages that another one would have to go for.
+    let patch = Deb::new("jealous", "1").field("Conflicts", "nginx-light").build(&world.place);
+    let error = baked(&world, &[patch]).unwrap_err();
+
+    let BakeError::Installation { output, .. } = &error else { panic!("{error:?}") };
+    assert!(output.contains("nginx-light"), "{output}");
     assert_eq!(images(&world), Vec::<String>::new());
     world.assert_clean();
 }

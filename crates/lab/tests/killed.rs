@@ -56,7 +56,8 @@ fn baking_victim() {
         limits: &world.limits,
     };
     let into = world.place.join("images");
-    bake(&world.area, &recipe, &into, &world.evidence(), Arc::new(Printed(place))).unwrap();
+    let observer: Arc<dyn Observer> = Arc::new(Printed(place));
+    bake(&world.area, &recipe, &into, &world.evidence(), &observer).unwrap();
     // It may have come to its end just before it was killed.
     thread::sleep(Duration::from_secs(60));
 }

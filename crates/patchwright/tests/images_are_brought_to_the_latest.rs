@@ -116,7 +116,10 @@ fn what_is_pending_is_baked_in_and_a_machine_made_from_it_is_clean() {
 
     assert_eq!((status, &trial["scan"]["status"]), (Some(3), &Value::from("outdated")));
     let problems = strings(&trial["problems"]);
-    assert!(problems.iter().any(|it| it.starts_with("patches are missing")), "{problems:?}");
+    assert!(
+        problems.iter().any(|it| it.starts_with("security patches are missing")),
+        "{problems:?}"
+    );
 
     let key = bench.key();
     let kinds = ["https://slsa.dev/provenance/v1", "https://cyclonedx.org/bom"];

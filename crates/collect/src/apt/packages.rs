@@ -1,14 +1,15 @@
 //! Packages themselves, by the hashes of verified lists.
 
-use std::fs;
-use std::io;
+use std::fs::{self, File};
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
 use domain::archive::OfferedPackage;
+use sha2::{Digest as _, Sha256};
 
 use super::changelogs::{FETCHING, lock_fetching};
 use super::{Collector, Progress, Suite, in_parallel};
-use crate::fetch::FetchError;
+use crate::fetch::{FetchError, hex};
 
 /// Largest .deb that is fetched. Debian's largest has 1.3 GB.
 const DEB_LIMIT: u64 = 4 << 30;
@@ -66,8 +67,8 @@ impl PackageError {
 impl Collector {
     /// The wanted packages as files, several at once; one outcome each, in their order.
     ///
-    /// A file is named by its hash and stays for the next time. Whoever uses it hashes it again:
-    /// disks rot.
+    /// A file is named by its hash and stays for the next time; it is fetched again where the disk
+    /// has altered it since.
     pub fn packages(
         &self,
         wants: &[PackageWant<'_>],
@@ -96,7 +97,7 @@ impl Collector {
         }
         let path = directory.join(format!("{sha256}.deb"));
         let disk = |source: io::Error| PackageError::Disk { path: path.clone(), source };
-        if fs::metadata(&path).is_ok_and(|kept| kept.len() == *size) {
+        if is_kept(&path, *size, sha256).map_err(disk)? {
             return Ok(path);
         }
         let Some(fetcher) = &self.fetcher else {
@@ -109,5 +110,25 @@ impl Collector {
         fetcher.verified(&want.suite.pool_uri(filename), *size, sha256, &deb)?;
         fs::rename(&deb, &path).map_err(disk)?;
         Ok(path)
+    }
+}
+
+/// Whether a file is there and still what it is called.
+fn is_kept(path: &Path, size: u64, sha256: &str) -> io::Result<bool> {
+    let mut file = match File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        Err(error) => return Err(error),
+    };
+    if file.metadata()?.len() != size {
+        return Ok(false);
+    }
+    let mut hash = Sha256::new();
+    let mut piece = vec![0; 256 * 1024];
+    loop {
+        match file.read(&mut piece)? {
+            0 => return Ok(hex(&hash.finalize()) == sha256),
+            length => hash.update(&piece[..length]),
+        }
     }
 }

@@ -198,7 +198,7 @@ fn an_archive_that_lists_packed_forms_only_is_read() {
 fn a_kept_list_that_was_damaged_is_noticed() {
     let world = World::new();
     world.refresh().unwrap();
-    let list = kept_list(world.data.path());
+    let list = kept_list(world.data.path(), false);
     let good = fs::read(&list).unwrap();
     let intact = world.offline().unwrap().packages(&|_, _| true).unwrap();
     let mut noticed = 0;
@@ -222,9 +222,28 @@ fn a_kept_list_that_was_damaged_is_noticed() {
     assert_eq!(packages(&world.refresh().unwrap()), ["tool-main 1.0-1"]);
 }
 
-fn kept_list(data: &Path) -> PathBuf {
+#[test]
+fn what_packages_ask_of_each_other_is_kept_beside_the_list() {
+    let world = World::new();
+    world.refresh().unwrap();
+    let relations = kept_list(world.data.path(), true);
+
+    let known = world.offline().unwrap().relations(&|_| true).unwrap();
+    assert_eq!(known[0].name, "tool-main");
+    assert_eq!(known[0].version, "1.0-1");
+
+    // What an older program kept lacks it, and is fetched again.
+    fs::remove_file(&relations).unwrap();
+    assert!(world.offline().is_err());
+    assert_eq!(world.refresh().unwrap().relations(&|_| true).unwrap(), known);
+}
+
+/// The kept list, or what is kept beside it.
+fn kept_list(data: &Path, relations: bool) -> PathBuf {
     let suite = fs::read_dir(data.join("archives")).unwrap().next().unwrap().unwrap().path();
-    fs::read_dir(suite.join("index")).unwrap().next().unwrap().unwrap().path()
+    let paths = fs::read_dir(suite.join("index")).unwrap().map(|entry| entry.unwrap().path());
+    let is_relations = |path: &PathBuf| path.to_string_lossy().ends_with(".relations.zst");
+    paths.into_iter().find(|path| is_relations(path) == relations).unwrap()
 }
 
 #[test]

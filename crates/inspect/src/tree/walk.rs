@@ -10,6 +10,9 @@ const MAX_DEPTH: usize = 256;
 /// Names met in one walk. A server has 100,000.
 const MAX_MET: usize = 8_000_000;
 
+/// Bytes of all paths that wait to be walked or were met.
+const MAX_PATHS: usize = 1 << 30;
+
 /// Who may do what with a name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Attributes {
@@ -59,7 +62,7 @@ pub(crate) trait Walk {
 
 impl<N: Nodes> Walk for Tree<N> {
     fn walk(&self, limit: u64, meet: &mut dyn FnMut(Met<'_>)) -> Result<(), FileError> {
-        let mut count = 0_usize;
+        let (mut count, mut told) = (0_usize, 0_usize);
         let mut waiting = vec![(String::new(), self.0.root(), 0_usize)];
         while let Some((path, directory, depth)) = waiting.pop() {
             let beyond = |reason: String| FileError::Unreadable { path: path.clone(), reason };
@@ -75,7 +78,8 @@ impl<N: Nodes> Walk for Tree<N> {
                 }
             };
             count += children.len();
-            if children.len() >= MAX_ENTRIES || count > MAX_MET {
+            told += children.iter().map(|(name, _)| path.len() + name.len()).sum::<usize>();
+            if children.len() >= MAX_ENTRIES || count > MAX_MET || told > MAX_PATHS {
                 return Err(beyond(format!("there are {count} names or more")));
             }
             children.sort_by(|(a, _), (b, _)| a.cmp(b));

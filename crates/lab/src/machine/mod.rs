@@ -30,7 +30,7 @@ use rustix::process::{
     Pid, PidfdFlags, Resource, Rlimit, Signal, pidfd_open, pidfd_send_signal, prlimit,
 };
 
-pub(crate) use command_line::{Access, Boot, Disk, Hardware, QEMU, node};
+pub(crate) use command_line::{Access, Boot, Disk, Hardware, KEEPER, QEMU, node};
 pub(crate) use serial::Serial;
 
 use crate::observer::Observer;

@@ -27,6 +27,32 @@ use crate::failure::helped;
 /// dpkg's status file of a server with 3,000 packages has 3 MB.
 const STATUS_LIMIT: u64 = 128 << 20;
 
+/// Why there can be no patches, however often they are asked for.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Unpatchable {
+    /// Its packages are of another kind.
+    #[error("it is no system of the Debian family")]
+    Family,
+    /// Nothing of this is missing, or it is held.
+    #[error("no patch is missing for `{0}`, or it is held")]
+    NotMissing(String),
+    /// More than any system misses.
+    #[error(
+        "{packages} packages of {megabytes} MB would have to be fetched; at most {MOST_PACKAGES} of {MOST_MEGABYTES} MB are"
+    )]
+    TooMany {
+        /// How many.
+        packages: usize,
+        /// How large in all.
+        megabytes: u64,
+    },
+}
+
+/// Packages that are fetched for one image; a server with everything outdated needs a third.
+const MOST_PACKAGES: usize = 4000;
+/// Their size in all.
+const MOST_MEGABYTES: u64 = 8000;
+
 /// Which patches are meant.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Selection<'a> {
@@ -73,8 +99,10 @@ pub(crate) fn gather(
     })?;
     let inventory = target.inventory().context("cannot read what the image has installed")?;
     if inventory.family != PackageFamily::Dpkg {
-        let error = anyhow::anyhow!("`{}` is no system of the Debian family", image.display());
-        return Err(helped(error, "its patches are found by `patchwright check`, and not proven"));
+        return Err(helped(
+            Unpatchable::Family,
+            "its patches are found by `patchwright check`, and not proven",
+        ));
     }
     let watch = Watch::new(visible);
     let archives = Archives::gather(origin, target.files(), &inventory, at, &watch)?;
@@ -135,7 +163,7 @@ fn choose<'a, 'b>(
         .collect();
     let idle = |name: &&String| !chosen.iter().any(|upgrade| is_named(upgrade, name));
     if let Some(name) = selection.only.iter().find(idle) {
-        let error = anyhow::anyhow!("no patch is missing for `{name}`, or it is held");
+        let error = Unpatchable::NotMissing((*name).clone());
         return Err(helped(error, "`patchwright check IMAGE --all` lists what is missing"));
     }
     Ok(chosen)
@@ -272,6 +300,11 @@ fn replaced<'a>(
 }
 
 fn download(shelf: &Shelf, wanted: &[Taken<'_>], watch: &Watch) -> Result<Vec<PackageFile>> {
+    let megabytes = wanted.iter().map(|(_, package)| package.size / 1_000_000).sum();
+    if wanted.len() > MOST_PACKAGES || megabytes > MOST_MEGABYTES {
+        let error = Unpatchable::TooMany { packages: wanted.len(), megabytes };
+        return Err(helped(error, "name packages, or begin with a newer image"));
+    }
     let wants: Vec<PackageWant<'_>> =
         wanted.iter().map(|(suite, package)| PackageWant { suite, package }).collect();
     let outcomes = shelf.collector().packages(&wants, watch);

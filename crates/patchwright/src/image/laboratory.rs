@@ -14,6 +14,7 @@ use anyhow::Result;
 use domain::check::{Scope, Status};
 use domain::fleet::{PackageSet, VersionChoice};
 use drivers::Step;
+use inspect::TargetKind;
 use jiff::Timestamp;
 use lab::{
     BakeError, BaseImage, Job, Limits, Misstep, Observer, Profile, ProveError, Recipe, Stage,
@@ -28,7 +29,8 @@ use store::JobKind;
 
 use super::trial::{self, DriverName, Place};
 use super::{attest, human, key};
-use crate::check::{self, OfficialSources, Origin, Patches, Selection};
+use crate::check::{self, OfficialSources, Origin, Patches, Selection, Unpatchable};
+use crate::failure;
 
 /// How often a job is asked whether it is called off.
 const LOOK: Duration = Duration::from_millis(300);
@@ -49,22 +51,16 @@ pub(crate) struct HostLab {
     trials: Place,
 }
 
-/// Which patches are meant.
-#[derive(Debug, Default, Deserialize)]
-struct Which {
-    /// Only those of these packages or source packages.
-    #[serde(default)]
-    packages: Vec<String>,
-    /// Only those that close a vulnerability.
-    #[serde(default)]
-    security_only: bool,
-}
-
 /// What a proof is asked for.
 #[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
 struct ProveRequest {
-    #[serde(flatten)]
-    which: Which,
+    /// Only patches of these packages or source packages.
+    #[serde(default)]
+    packages: Vec<String>,
+    /// Only patches that close a vulnerability.
+    #[serde(default)]
+    security_only: bool,
     /// The image's application profile, as TOML.
     #[serde(default)]
     profile: String,
@@ -75,9 +71,14 @@ struct ProveRequest {
 
 /// What a bake is asked for.
 #[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
 struct BakeRequest {
-    #[serde(flatten)]
-    which: Which,
+    /// As of a proof.
+    #[serde(default)]
+    packages: Vec<String>,
+    /// As of a proof.
+    #[serde(default)]
+    security_only: bool,
     /// Where the machine's clock begins.
     clock: Option<Timestamp>,
 }
@@ -112,11 +113,19 @@ impl HostLab {
         Ok(Self { official, data: data.to_owned(), area, attestor, limits, trials })
     }
 
-    fn patches(&self, order: &Order, which: &Which) -> Result<Patches, LabFailure> {
-        let scope = if which.security_only { Scope::SecurityOnly } else { Scope::Everything };
-        let selection = Selection { scope, only: &which.packages };
+    fn patches(
+        &self,
+        order: &Order,
+        only: &[String],
+        security_only: bool,
+    ) -> Result<Patches, LabFailure> {
+        let scope = if security_only { Scope::SecurityOnly } else { Scope::Everything };
+        let selection = Selection { scope, only };
         check::gather_patches(&order.content, Origin::Official(&self.official), selection, false)
-            .map_err(|error| LabFailure::Broken(format!("{error:#}")))
+            .map_err(|error| match failure::find::<Unpatchable>(&error) {
+                Some(_) => LabFailure::Refused(format!("{error:#}")),
+                None => told(&error),
+            })
     }
 
     fn prove(&self, order: &Order, observer: Arc<dyn Observer>) -> Result<LabOutcome, LabFailure> {
@@ -124,7 +133,7 @@ impl HostLab {
         let profile = Profile::parse(&request.profile)
             .map_err(|error| LabFailure::Refused(error.to_string()))?;
         let image = BaseImage::open(&order.content).map_err(refused)?;
-        let patches = self.patches(order, &request.which)?;
+        let patches = self.patches(order, &request.packages, request.security_only)?;
         if patches.files.is_empty() {
             return Ok(LabOutcome {
                 result: json!({ "patches": [], "check": patches.report.status }),
@@ -167,10 +176,10 @@ impl HostLab {
         })
     }
 
-    fn bake(&self, order: &Order, observer: Arc<dyn Observer>) -> Result<LabOutcome, LabFailure> {
+    fn bake(&self, order: &Order, observer: &Arc<dyn Observer>) -> Result<LabOutcome, LabFailure> {
         let request: BakeRequest = asked(&order.request)?;
         let image = BaseImage::open(&order.content).map_err(refused)?;
-        let patches = self.patches(order, &request.which)?;
+        let patches = self.patches(order, &request.packages, request.security_only)?;
         let clock = request.clock.unwrap_or(patches.as_of);
         let recipe = Recipe { image: &image, patches: &patches.files, clock, limits: &self.limits };
         let place = self.area.job().map_err(broken)?;
@@ -253,6 +262,9 @@ impl Laboratory for HostLab {
             BaseImage::open(image).map_err(|error| refusal(error.to_string(), error.help()))?;
         let target =
             inspect::open(image, None).map_err(|error| refusal(error.to_string(), error.help()))?;
+        if !matches!(target.kind(), TargetKind::RawDisk | TargetKind::Qcow2Disk) {
+            return Err(refusal(format!("it is no disk image, but {}", target.kind()), None));
+        }
         let inventory =
             target.inventory().map_err(|error| refusal(error.to_string(), error.help()))?;
         let choice = VersionChoice::read(target.files())
@@ -272,7 +284,10 @@ impl Laboratory for HostLab {
         thread::scope(|scope| {
             let work = scope.spawn(move || match order.kind {
                 JobKind::Prove => self.prove(order, observer),
-                JobKind::Bake => self.bake(order, observer),
+                JobKind::Bake => {
+                    let observer: Arc<dyn Observer> = observer;
+                    self.bake(order, &observer)
+                }
                 JobKind::Test => self.test(order, &observer),
             });
             // The lab's threads keep parts of the relay for a while: its end is not the work's.

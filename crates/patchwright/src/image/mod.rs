@@ -181,7 +181,7 @@ fn bake(arguments: &BakeArgs) -> Result<ExitCode> {
         Recipe { image: &bench.image, patches: &patches.files, clock, limits: &bench.limits };
     let began = Timestamp::now();
     let observer = bench.terminal.observer();
-    let baked = lab::bake(&bench.area, &recipe, &arguments.into, &bench.evidence, observer);
+    let baked = lab::bake(&bench.area, &recipe, &arguments.into, &bench.evidence, &observer);
     bench.terminal.done();
     let baked = baked.map_err(|error| {
         let help = error.help().unwrap_or("there is no new image");

@@ -11,7 +11,7 @@ use domain::files::FileView;
 use domain::inventory::Inventory;
 use drivers::{
     Cloud, Conditions, Driver, Fault, Kernel, Libvirt, Local, Observer, OpenStack, Seen,
-    SystemClock,
+    SystemClock, TrialError,
 };
 use lab::BaseImage;
 use serde::{Deserialize, Serialize};
@@ -135,14 +135,26 @@ pub(crate) fn run(
                 console: String::new(),
             })
         }
-        Err(error) if error.reason.fault() == Fault::Image => Ok(Trial {
+        Err(error) => {
+            if let Some(left) = &error.left_behind {
+                tracing::warn!(error = %left, "a trial's machine is left behind; a sweep removes it");
+            }
+            failed(name, error)
+        }
+    }
+}
+
+/// What a machine's failure says of the image, if anything.
+fn failed(name: DriverName, error: TrialError) -> Result<Trial> {
+    match error {
+        error if error.reason.fault() == Fault::Image => Ok(Trial {
             driver: name,
             seen: None,
             scan: None,
             problems: vec![error.reason.to_string()],
             console: error.console,
         }),
-        Err(error) => {
+        error => {
             let help = error.reason.help().unwrap_or("this says nothing about the image");
             let reason = anyhow::Error::new(error.reason).context("the machine was not to be had");
             Err(helped(reason, help))
@@ -170,10 +182,15 @@ fn driver(name: DriverName, place: &Place) -> Result<Box<dyn Driver>> {
             };
             let clock = Arc::new(SystemClock::default());
             let opened = OpenStack::open(cloud, &directory.join("openstack"), clock);
-            Box::new(opened.map_err(|error| {
+            let opened = opened.map_err(|error| {
                 let help = error.help().unwrap_or_default();
                 helped(error, help)
-            })?)
+            })?;
+            // What a killed process left there costs money.
+            if let Err(error) = opened.sweep() {
+                tracing::warn!(%error, "the cloud was not swept");
+            }
+            Box::new(opened)
         }
     })
 }
@@ -200,8 +217,10 @@ fn problems(
     identities: &Identities<'_>,
 ) -> Vec<String> {
     let mut problems = Vec::new();
-    if report.status == Status::Outdated {
-        problems.push(format!("patches are missing on {} packages", report.findings.len()));
+    // What a bake left out on purpose does not reject its image, as long as nothing is open.
+    let open = report.findings.iter().filter(|finding| finding.security && !finding.held).count();
+    if open > 0 {
+        problems.push(format!("security patches are missing on {open} packages"));
     }
     let newest = inspect::newest_kernel(&inventory.installed_kernels);
     match (kernel, &newest) {
@@ -211,7 +230,8 @@ fn problems(
         (None, Some(newest)) => {
             problems.push(format!("nobody told which kernel ran; it should be {newest}"));
         }
-        _ => {}
+        (_, None) => problems.push("no kernel that is known is installed".to_owned()),
+        (Some(_), Some(_)) => {}
     }
     match (identities.image, identities.machine) {
         (Some(_), _) => problems.push("the image has a machine id, which all its VMs share".into()),
