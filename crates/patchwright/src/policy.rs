@@ -219,7 +219,7 @@ mod tests {
             text,
             "✗ allow     1  auditors retire\n\
              \x20     auditor, write access, two factors: ci.retire is denied (nothing permits it)\n\n\
-             ✗ 1 question in 1 case: 1 answered otherwise\n  1623 questions are not asked\n"
+             ✗ 1 question in 1 case: 1 answered otherwise\n  2015 questions are not asked\n"
         );
         let (is_good, text) = told(&policies, &expectations.replace("allow", "deny"));
         assert!(is_good, "{text}");
