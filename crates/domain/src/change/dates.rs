@@ -19,7 +19,7 @@ pub struct Dates {
     pub earliest_start: Option<Timestamp>,
     /// Until when the tenant is to answer. `None` where it is not asked, or is given no end.
     pub answer_by: Option<Timestamp>,
-    /// When the change is to be verified at the latest; after it, the SLA is breached.
+    /// The first instant that is too late for the change to be verified.
     pub due: Timestamp,
     /// How often the tenant may still defer.
     pub deferrals_left: u8,

@@ -14,7 +14,8 @@
 //! hash ([`Statement`], [`StandingRule`]) by keys of the tenant's [`KeyRing`].
 //!
 //! What is verified outside comes in as [`Verified`]: signatures are checked where envelopes are
-//! known. What is resolved outside comes in as [`Dates`]: waits and calendars are the SLA's.
+//! known. What is resolved outside comes in as [`Dates`]: waits and calendars are the SLA's. The time
+//! is that of a clock which does not jump: a wall clock set ten years ahead must end no lead time.
 
 mod canonical;
 mod consent;
@@ -28,7 +29,6 @@ mod share;
 mod signed;
 mod standing;
 mod text;
-mod watch;
 
 pub use canonical::NotCanonical;
 pub use consent::{Acceptance, CLOCK_TOLERANCE, Decision, Heard, NotHeard, Statement};
@@ -52,4 +52,3 @@ pub use share::{Context, Effect, Event, Notice, Outcome, Phase, Refusal, Share, 
 pub use signed::{InvalidPayload, LONGEST_PAYLOAD, Payload, Verified};
 pub use standing::{NotCovered, Scope, Standing, StandingRule, WeeklyWindow};
 pub use text::{InvalidReason, Reason};
-pub use watch::{Deviation, Watch};

@@ -1,6 +1,6 @@
 //! The steps of a share.
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use super::untold;
 use super::{Context, Effect, Event, Notice, Outcome, Phase, Refusal, Share, Shortfall, Sight};
@@ -64,11 +64,13 @@ impl Share {
 
     fn pass_due(&mut self, now: Timestamp) -> Option<Effect> {
         let due = self.terms.dates.due;
-        if now <= due || self.judged == Some(due) {
+        if now < due || self.judged == Some(due) {
             return None;
         }
         self.judged = Some(due);
-        self.holder(due).map(|side| Effect::Breach { due, side })
+        // Whose ball it was until then: at the date itself it is too late for everybody.
+        let last = due.checked_sub(SignedDuration::from_nanos(1)).unwrap_or(due);
+        self.holder(last).map(|side| Effect::Breach { due, side })
     }
 
     fn take(
@@ -198,7 +200,7 @@ impl Share {
         if self.holder(now).is_none() {
             return Err(self.not_now("redate"));
         }
-        if dates.due < now {
+        if dates.due <= now {
             return Err(Refusal::DuePast { due: dates.due, now });
         }
         if self.notified_at.is_some() {
@@ -288,7 +290,7 @@ impl Share {
             Decision::Defer { until, .. } if until.duration_since(now) > longest_deferral => {
                 Err(Refusal::DeferralTooLong { until: *until, now, longest: longest_deferral })
             }
-            Decision::Defer { until, .. } if due < *until => {
+            Decision::Defer { until, .. } if due <= *until => {
                 Err(Refusal::DeferralPastDue { until: *until, due })
             }
             Decision::Defer { until, acceptance } if acceptance.expiry < *until => {
