@@ -7,7 +7,7 @@
 use std::collections::BTreeSet;
 use std::sync::LazyLock;
 
-use jiff::civil::{Date, DateTime, Weekday};
+use jiff::civil::{Date, DateTime, Time, Weekday};
 use jiff::tz::{AmbiguousOffset, TimeZone, TimeZoneDatabase};
 use jiff::{SignedDuration, Timestamp};
 use serde::de::Error as _;
@@ -176,7 +176,7 @@ impl Calendar {
                 let mut wall = self.zone.wall(start);
                 while !self.is_business_day(wall.date()) {
                     let Ok(day) = wall.date().tomorrow() else { return Timestamp::MAX };
-                    wall = day.to_datetime(jiff::civil::Time::midnight());
+                    wall = day.to_datetime(Time::midnight());
                 }
                 self.step(wall, count, Date::tomorrow).map_or(Timestamp::MAX, |wall| {
                     // A start in a repeated hour must not end before one a moment earlier.
@@ -199,7 +199,7 @@ impl Calendar {
                 let mut wall = self.zone.wall(end);
                 while !self.is_business_day(wall.date()) {
                     let Ok(day) = wall.date().yesterday() else { return Timestamp::MIN };
-                    wall = day.to_datetime(jiff::civil::Time::midnight());
+                    wall = day.to_datetime(Time::midnight());
                 }
                 self.step(wall, count, Date::yesterday)
                     .map_or(Timestamp::MIN, |wall| self.zone.instant(wall).min(end))
@@ -265,31 +265,48 @@ impl Calendar {
         end
     }
 
-    /// The longest that a wait can take in real time, whenever it begins: over every day of the
-    /// years that the calendar has holidays in, and of one year without any.
+    /// The longest that a wait can take in real time, whenever it begins: over the year 2026 and
+    /// all time around the holidays that the calendar lists.
     pub fn longest(&self, wait: Wait) -> SignedDuration {
-        if let Some(exact) = wait.exact() {
-            return exact;
-        }
-        let plain = jiff::civil::date(2026, 1, 1);
-        let listed = self.holidays.iter().copied();
-        let Wait::BusinessDays(count) = wait else { return SignedDuration::ZERO };
-        // Whatever begins earlier than this before a holiday is over by then.
+        let count = match (wait, wait.exact()) {
+            (_, Some(exact)) => return exact,
+            (Wait::BusinessDays(count), None) => count,
+            (Wait::Minutes(_), None) => return SignedDuration::ZERO,
+        };
+        // A week has at least one business day, so that whatever begins earlier than this before a
+        // holiday is over by then.
         let reach = SignedDuration::from_hours(24 * (i64::from(count) * 7 + 14));
-        let mut starts: BTreeSet<Date> = BTreeSet::new();
-        for anchor in listed.chain([plain]) {
-            let first = anchor.checked_sub(reach).unwrap_or(anchor);
-            let days = if anchor == plain { 366 } else { usize::from(count) * 7 + 15 };
-            starts.extend(first.series(jiff::Span::new().days(1)).take(days));
+        let year = [jiff::civil::date(2026, 1, 1), jiff::civil::date(2026, 12, 31)];
+        let anchors = self.holidays.iter().copied().chain(year);
+        let (first, last) =
+            anchors.fold((year[0], year[1]), |(first, last), day| (first.min(day), last.max(day)));
+        let first = first.checked_sub(reach).unwrap_or(first);
+        let last = last.checked_add(reach).unwrap_or(last);
+        let business: Vec<Date> = first
+            .series(jiff::Span::new().days(1))
+            .take_while(|day| *day <= last)
+            .filter(|day| self.is_business_day(*day))
+            .collect();
+        // The longest way begins with the first minute after a business day, and is over with so
+        // many business days after the next one.
+        let mut most = 0;
+        let mut ways: Vec<(Date, Date)> = Vec::new();
+        for ends in business.windows(usize::from(count) + 2) {
+            let (Some(before), Some(end)) = (ends.first(), ends.last()) else { continue };
+            let Ok(start) = before.tomorrow() else { continue };
+            let days = end.duration_since(start).as_hours();
+            if days > most {
+                most = days;
+                ways.clear();
+            }
+            if days == most {
+                ways.push((start, *end));
+            }
         }
-        starts
-            .into_iter()
-            .map(|day| {
-                let start = self.zone.instant(day.to_datetime(jiff::civil::Time::midnight()));
-                self.end(start, wait).duration_since(start)
-            })
-            .max()
-            .unwrap_or_default()
+        let midnight = |day: Date| self.zone.instant(day.to_datetime(Time::midnight()));
+        let real =
+            ways.into_iter().map(|(start, end)| midnight(end).duration_since(midnight(start)));
+        real.max().unwrap_or_default()
     }
 }
 

@@ -11,6 +11,9 @@ use super::policy::{Document, PRIORITIES};
 use super::terms::{Asked, Path, Terms};
 use crate::priority::Priority;
 
+/// Most years between the first holiday and the last.
+const MAX_YEARS: i32 = 100;
+
 /// One part of the way from collected to verified.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Leg {
@@ -146,6 +149,14 @@ pub(super) fn check(document: &Document) -> Result<(), PolicyError> {
             );
             return Err(refused("calendar.freezes", reason));
         }
+    }
+    if let (Some(first), Some(last)) =
+        (document.calendar.holidays.first(), document.calendar.holidays.last())
+        && i32::from(last.year()) - i32::from(first.year()) > MAX_YEARS
+    {
+        let reason =
+            format!("holidays from {first} to {last}: more than {MAX_YEARS} years are a mistake");
+        return Err(refused("calendar.holidays", reason));
     }
     for priority in PRIORITIES {
         let terms = document.terms(priority);

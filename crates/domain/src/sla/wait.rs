@@ -22,15 +22,15 @@ pub enum Wait {
 
 /// Longest wait: ten years. What is longer is a mistake in writing.
 const MAX_MINUTES: u32 = 10 * 366 * DAY;
-/// Most business days: ten years.
-const MAX_BUSINESS_DAYS: u16 = 2_610;
+/// Most business days: a year of weeks of five.
+const MAX_BUSINESS_DAYS: u16 = 260;
 const DAY: u32 = 24 * 60;
 
 /// A text that is no wait.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
     "`{text}` is no wait; write minutes, hours, days or business days: `30m`, `4h`, `0.5d`, \
-     `1d 12h`, `10bd`, at most ten years"
+     `1d 12h`, `10bd`, at most ten years or 260 business days"
 )]
 pub struct NoWait {
     /// The text.
@@ -149,7 +149,7 @@ mod tests {
         assert_eq!(read("1d 12h"), Ok(Wait::Minutes(2160)));
         assert_eq!(read("30bd"), Ok(Wait::BusinessDays(30)));
         for text in
-            ["", "4", "h", "-1h", "+1h", "1.25d", "4 h", "1h ", "4w", "9999999d", "3000bd", "0.1m"]
+            ["", "4", "h", "-1h", "+1h", "1.25d", "4 h", "1h ", "4w", "9999999d", "261bd", "0.1m"]
         {
             assert_eq!(read(text), Err(NoWait { text: text.to_owned() }));
         }

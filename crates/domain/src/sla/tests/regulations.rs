@@ -228,25 +228,24 @@ fn what_the_default_does_not_meet_is_known() {
         words.collect::<Vec<_>>()
     };
 
-    // It promises 3, 14, 30 and 90 days.
-    let rows = |level: &str| {
-        let found = unmet(&format!("fedramp-vdr-{level}")).into_iter();
-        found.filter(|it| !it.contains("evaluate")).collect::<Vec<_>>()
-    };
-    assert_eq!(rows("low"), ["high: 8 days"]);
-    assert_eq!(rows("moderate"), ["critical: 2 days", "high: 8 days"]);
+    // It promises 3, 14, 30 and 90 days, and an evaluation within 4 hours, 1, 3 and 7 days.
+    assert_eq!(unmet("fedramp-vdr-low"), ["high: 8 days"]);
     assert_eq!(
-        rows("high"),
+        unmet("fedramp-vdr-moderate"),
+        ["critical: 2 days", "low: evaluate within 5d", "high: 8 days"]
+    );
+    assert_eq!(
+        unmet("fedramp-vdr-high"),
         [
             "critical: 0.5 days",
             "critical: 1 day",
             "critical: 2 days",
+            "medium: evaluate within 2d",
+            "low: evaluate within 2d",
             "high: 8 days",
             "medium: 24 days"
         ]
     );
-    assert!(unmet("fedramp-vdr-low").iter().all(|it| !it.contains("evaluate")));
-    assert!(unmet("fedramp-vdr-moderate").contains(&"low: evaluate within 5d".to_owned()));
     assert_eq!(unmet("bod-26-04"), [""; 0]);
     // Only where a priority policy ranks what is exploited below high.
     assert_eq!(unmet("bod-19-02"), ["medium: 14d", "low: 14d"]);
@@ -264,4 +263,96 @@ fn an_unknown_regulation_names_those_there_are() {
              bod-19-02, pci-dss-4.0.1"
         )
     );
+}
+
+#[test]
+fn the_contract_sets_these_dates_in_every_calendar() {
+    // Zone, freeze, collected; then critical, high, medium, low. A day is 24 hours in all of them;
+    // a freeze of five days moves what it does not except.
+    let freeze = "[[calendar.freezes]]\nfrom = \"2028-03-01T00:00:00\"\nuntil = \
+                  \"2028-03-06T00:00:00\"\nreason = \"x\"\nexcept = [\"critical\"]";
+    let table = [
+        // Over the leap day.
+        (
+            "UTC",
+            "",
+            "2028-02-28T12:00:00Z",
+            [
+                "2028-03-02T12:00:00Z",
+                "2028-03-13T12:00:00Z",
+                "2028-03-29T12:00:00Z",
+                "2028-05-28T12:00:00Z",
+            ],
+        ),
+        // On the leap day, in a zone of a quarter of an hour.
+        (
+            "Asia/Kathmandu",
+            "",
+            "2028-02-29T00:00:00+05:45",
+            [
+                "2028-03-03T00:00:00+05:45",
+                "2028-03-14T00:00:00+05:45",
+                "2028-03-30T00:00:00+05:45",
+                "2028-05-29T00:00:00+05:45",
+            ],
+        ),
+        // Over the missing hour: an hour later on the wall.
+        (
+            "Europe/Berlin",
+            "",
+            "2028-03-25T12:00:00+01:00",
+            [
+                "2028-03-28T13:00:00+02:00",
+                "2028-04-08T13:00:00+02:00",
+                "2028-04-24T13:00:00+02:00",
+                "2028-06-23T13:00:00+02:00",
+            ],
+        ),
+        // Over the repeated hour: an hour earlier.
+        (
+            "America/New_York",
+            "",
+            "2028-11-04T12:00:00-04:00",
+            [
+                "2028-11-07T11:00:00-05:00",
+                "2028-11-18T11:00:00-05:00",
+                "2028-12-04T11:00:00-05:00",
+                "2029-02-02T11:00:00-05:00",
+            ],
+        ),
+        // Over a freeze.
+        (
+            "UTC",
+            freeze,
+            "2028-02-28T12:00:00Z",
+            [
+                "2028-03-02T12:00:00Z",
+                "2028-03-18T12:00:00Z",
+                "2028-04-03T12:00:00Z",
+                "2028-06-02T12:00:00Z",
+            ],
+        ),
+        // Collected in it: the 23 hours that are left count, until midnight in Berlin.
+        (
+            "Europe/Berlin",
+            freeze,
+            "2028-03-05T00:00:00Z",
+            [
+                "2028-03-08T00:00:00Z",
+                "2028-03-19T23:00:00Z",
+                "2028-04-04T23:00:00Z",
+                "2028-06-03T23:00:00Z",
+            ],
+        ),
+    ];
+    let priorities = [Priority::Critical, Priority::High, Priority::Medium, Priority::Low];
+    for (zone, freeze, collected, dates) in table {
+        let policy = negotiated(&format!("calendar.zone = \"{zone}\"\n{freeze}"));
+        for (priority, date) in priorities.into_iter().zip(dates) {
+            let instants = instants(&[(Moment::Collected, collected)]);
+            let found = policy.due(&facts(priority), &instants).unwrap();
+            assert_eq!(found.due, at(date), "{zone} {collected} {priority}");
+            assert_eq!((found.start, found.started), (Moment::Collected, at(collected)));
+        }
+    }
 }
