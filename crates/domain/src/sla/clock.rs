@@ -124,7 +124,7 @@ impl Case<'_> {
         let timed = self.rungs(&phases, start);
         let reached: Vec<Rung> = timed
             .iter()
-            .filter(|(at, rung)| self.is_reached(*at, rung, judged, now))
+            .filter(|(at, rung)| self.is_reached(*at, rung, judged))
             .map(|(_, rung)| rung.clone())
             .collect();
         let next_wake = present.and_then(|phase| {
@@ -143,11 +143,9 @@ impl Case<'_> {
         })
     }
 
-    fn is_reached(&self, at: Timestamp, rung: &Rung, judged: Timestamp, now: Timestamp) -> bool {
+    fn is_reached(&self, at: Timestamp, rung: &Rung, judged: Timestamp) -> bool {
         match rung {
-            Rung::Due { goal, .. } => {
-                at <= self.instants.at(goal.moment()).unwrap_or(judged).min(now)
-            }
+            Rung::Due { goal, .. } => at <= self.instants.at(goal.moment()).unwrap_or(judged),
             Rung::Share { .. } | Rung::Stage { .. } => at <= judged,
         }
     }

@@ -359,3 +359,19 @@ fn what_somebody_installed_before_any_notice_is_installed() {
     assert_eq!((view.stage, view.holder), (Some(Stage::Verify), Some(Party::Provider)));
     assert_eq!(view.stage_deadline, Some(at("2026-06-02T06:00:00Z")));
 }
+
+#[test]
+fn a_listing_long_before_the_patch_does_not_spend_all_warnings_at_once() {
+    let policy = negotiated("regulations = [\"bod-26-04\"]");
+    let records = instants(&[
+        (Moment::KevAdded, "2026-05-22T00:00:00Z"),
+        (Moment::Collected, "2026-06-01T00:00:00Z"),
+    ]);
+    let world = World::new(&policy, exploited(Priority::High), records);
+    // Due on the 5th, 14 days after the listing: half of the four days left is the 3rd.
+    assert_eq!(world.view("2026-06-01T00:00:00Z").state, State::Ok);
+    assert_eq!(world.view("2026-06-01T00:00:00Z").due[0].due, at("2026-06-05T00:00:00Z"));
+    let half = Rung::Share { percent: 50, round: 0 };
+    assert!(!world.view("2026-06-02T23:59:59Z").reached.contains(&half));
+    assert!(world.view("2026-06-03T00:00:00Z").reached.contains(&half));
+}

@@ -224,3 +224,27 @@ fn only_a_person_moves_a_date_later() {
         Err(NotMoved::NotBound { pack: "sox".to_owned() })
     );
 }
+
+#[test]
+fn what_the_provider_lost_does_not_cost_the_tenant_its_deferral() {
+    let mut records = TOLD;
+    // Twelve of fourteen days are gone before the tenant is told.
+    records[3].1 = "2026-06-12T12:00:00Z";
+    records[4].1 = "2026-06-12T12:00:00Z";
+    let world = World::new(default_policy(), facts(Priority::High), instants(&records));
+    let now = at("2026-06-13T00:00:00Z");
+
+    let dates = world.case().dates(now).unwrap();
+
+    assert_eq!(dates.due, at("2026-06-15T00:00:00Z"));
+    assert_eq!(dates.longest_deferral.as_hours(), 72);
+    assert!(world.case().defer(at("2026-06-16T00:00:00Z"), now).is_ok());
+}
+
+#[test]
+fn evidence_is_asked_for_from_when_both_patch_and_listing_are_known() {
+    let mut world = World::new(default_policy(), exploited(Priority::High), instants(&TOLD));
+    world.instants.record(Moment::KevAdded, at("2025-01-01T00:00:00Z")).unwrap();
+    let evidence_by = world.case().emergency().unwrap().evidence_by;
+    assert_eq!(evidence_by, at("2026-06-02T00:00:00Z"), "a day from the collection");
+}

@@ -99,7 +99,12 @@ fn vdr_wants_the_evaluation_first_and_sets_no_other_date_before() {
         ("fedramp-vdr-high", "2028-02-27T06:00:00Z"),
     ];
     for (name, due) in dates {
-        let found = Regulation::builtin(name).unwrap().due(&facts(Priority::High), &collected);
+        let mut facts = facts(Priority::High);
+        facts.patch.potential_impact = by(PotentialImpact::N5);
+        facts.patch.likely_exploitable = by(LikelyExploitable::Yes);
+        assert!(verified_by(name, &facts, &records()).is_some());
+
+        let found = Regulation::builtin(name).unwrap().due(&facts, &collected);
         let found: Vec<_> = found.iter().map(|date| (date.goal, date.due)).collect();
         assert_eq!(found, [(Goal::Evaluated, at(due))], "{name}");
     }
