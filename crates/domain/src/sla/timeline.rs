@@ -10,7 +10,7 @@ use super::dates::Deferral;
 use super::due::{DueDates, Facts};
 use super::instants::{Instants, Moment};
 use super::policy::Policy;
-use super::terms::{Asked, Terms};
+use super::terms::{Asked, Path, Terms};
 use crate::cloud::Duty;
 
 /// One patch on one tenant's items, with everything that its clock depends on.
@@ -179,17 +179,19 @@ impl Case<'_> {
             // time that an evaluation has.
             walk.shared = Some(calendar.end(start, terms.evaluate));
         }
-        let steps = [
-            (Stage::Evaluate, Moment::Evaluated, terms.evaluate),
-            (Stage::Test, Moment::Tested, terms.test),
-            (Stage::Notify, Moment::Notified, terms.notify),
+        let steps: [(Stage, Moment, OfTerms); 3] = [
+            (Stage::Evaluate, Moment::Evaluated, |terms| terms.evaluate),
+            (Stage::Test, Moment::Tested, |terms| terms.test),
+            (Stage::Notify, Moment::Notified, |terms| terms.notify),
         ];
         for (stage, moment, wait) in steps {
             if lost && stage != Stage::Notify {
                 continue;
             }
-            let deadline = walk.deadline(wait, |at| calendar.end(at, wait));
-            walk.pass(stage, reached(moment), Some(deadline), None);
+            let until = reached(moment);
+            let deadline =
+                self.deadline(&mut walk, until, &terms, wait, |at, wait| calendar.end(at, wait));
+            walk.pass(stage, until, Some(deadline), None);
         }
         let installed = reached(Moment::Installed);
         if matches!(terms.approval, Asked::Required { .. }) {
@@ -209,12 +211,23 @@ impl Case<'_> {
         let gone = installed.map_or((go <= now).then_some(go), |installed| Some(installed.min(go)));
         walk.pass(Stage::Lead, gone, None, Some(go));
         walk.shared = None;
-        let deadline = walk.deadline(terms.install, |at| {
-            calendar.end_with_pauses(at, terms.install, self.facts.priority)
-        });
+        let deadline = self.deadline(
+            &mut walk,
+            installed,
+            &terms,
+            |it| it.install,
+            |at, wait| calendar.end_with_pauses(at, wait, self.facts.priority),
+        );
         walk.pass(Stage::Install, installed, Some(deadline), None);
-        let deadline = walk.deadline(terms.verify, |at| calendar.end(at, terms.verify));
-        walk.pass(Stage::Verify, reached(Moment::Verified), Some(deadline), None);
+        let verified = reached(Moment::Verified);
+        let deadline = self.deadline(
+            &mut walk,
+            verified,
+            &terms,
+            |it| it.verify,
+            |at, wait| calendar.end(at, wait),
+        );
+        walk.pass(Stage::Verify, verified, Some(deadline), None);
 
         let mut phases = walk.phases;
         if let Some(end) = withdrawn {
@@ -224,6 +237,31 @@ impl Case<'_> {
             }
         }
         phases
+    }
+
+    /// The deadline of the stage that begins where the walk is. An emergency shortens from the
+    /// listing on: what was over by then keeps the ordinary wait, and what lasted then has the
+    /// shorter one from there, unless its ordinary wait is over before.
+    fn deadline(
+        &self,
+        walk: &mut Walk,
+        until: Option<Timestamp>,
+        terms: &Terms,
+        wait: OfTerms,
+        end: impl Fn(Timestamp, Wait) -> Timestamp,
+    ) -> Timestamp {
+        let usual = wait(self.policy.terms(self.facts.priority));
+        let short = wait(terms);
+        let listed = self.instants.at(Moment::KevAdded);
+        match listed.filter(|_| self.facts.path() == Path::Emergency) {
+            Some(listed) if until.is_some_and(|until| until <= listed) => {
+                walk.deadline(usual, |at| end(at, usual))
+            }
+            Some(listed) => {
+                walk.deadline(short, |at| end(at, usual).min(end(at.max(listed), short)))
+            }
+            None => walk.deadline(short, |at| end(at, short)),
+        }
     }
 
     /// When a milestone was reached. One that was passed over was reached with the next one that
@@ -304,6 +342,9 @@ impl Case<'_> {
         }
     }
 }
+
+/// One of the waits that terms have.
+type OfTerms = fn(&Terms) -> Wait;
 
 /// Walks along the stages; each begins where the one before ends.
 struct Walk {

@@ -375,3 +375,43 @@ fn a_listing_long_before_the_patch_does_not_spend_all_warnings_at_once() {
     assert!(!world.view("2026-06-02T23:59:59Z").reached.contains(&half));
     assert!(world.view("2026-06-03T00:00:00Z").reached.contains(&half));
 }
+
+#[test]
+fn an_emergency_shortens_from_the_listing_on() {
+    let policy = negotiated(
+        "high.emergency = { evaluate = \"2h\", test = \"6h\", lead = \"4h\", evidence = \"1h\", \
+         re_evaluate = \"3d\" }",
+    );
+    let deadline = |records: &[(Moment, &str)]| {
+        let world = World::new(&policy, exploited(Priority::High), instants(records));
+        let view = world.view("2026-06-01T20:30:00Z");
+        assert!(view.reached.is_empty(), "{:?}", view.reached);
+        view.stage_deadline.unwrap()
+    };
+    let collected = (Moment::Collected, "2026-06-01T00:00:00Z");
+    let evaluated = (Moment::Evaluated, "2026-06-01T20:00:00Z");
+    let listed = |time| (Moment::KevAdded, time);
+
+    // Listed during the test, after twenty hours for an evaluation that has two in an emergency.
+    let during = deadline(&[collected, evaluated, listed("2026-06-01T20:15:00Z")]);
+    assert_eq!(during, at("2026-06-02T02:15:00Z"));
+    // Listed before the evaluation was over, two hours before its ordinary end.
+    let late = deadline(&[collected, listed("2026-06-01T20:00:00Z")]);
+    assert_eq!(late, at("2026-06-01T22:00:00Z"));
+    // Listed so late that the ordinary wait is over before the shorter one.
+    let usual = World::new(
+        &policy,
+        exploited(Priority::High),
+        instants(&[collected, listed("2026-06-01T23:30:00Z")]),
+    );
+    let view = usual.view("2026-06-01T23:45:00Z");
+    assert_eq!(view.stage_deadline, Some(at("2026-06-02T00:00:00Z")));
+    // Listed before it was collected: short from the beginning.
+    let early = World::new(
+        &policy,
+        exploited(Priority::High),
+        instants(&[collected, listed("2026-05-01T00:00:00Z")]),
+    );
+    let view = early.view("2026-06-01T01:00:00Z");
+    assert_eq!(view.stage_deadline, Some(at("2026-06-01T02:00:00Z")));
+}
