@@ -415,3 +415,22 @@ fn an_emergency_shortens_from_the_listing_on() {
     let view = early.view("2026-06-01T01:00:00Z");
     assert_eq!(view.stage_deadline, Some(at("2026-06-01T02:00:00Z")));
 }
+
+#[test]
+fn a_notice_that_was_in_time_stays_so_after_a_listing() {
+    let policy = negotiated("critical.notify = \"10h\"");
+    let world = World::new(
+        &policy,
+        exploited(Priority::Critical),
+        instants(&[
+            (Moment::Collected, "2026-06-01T00:00:00Z"),
+            (Moment::Evaluated, "2026-06-01T01:00:00Z"),
+            (Moment::Tested, "2026-06-01T12:30:00Z"),
+            (Moment::Notified, "2026-06-01T20:00:00Z"),
+            (Moment::KevAdded, "2026-06-01T21:00:00Z"),
+        ]),
+    );
+    // In an emergency the notice goes out with the test; then, nobody knew.
+    let view = world.view("2026-06-01T21:30:00Z");
+    assert_eq!((view.stage, view.reached), (Some(Stage::Lead), vec![]));
+}
