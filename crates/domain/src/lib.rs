@@ -30,4 +30,5 @@ pub mod inventory;
 pub mod matching;
 pub mod priority;
 pub mod proof;
+pub mod sla;
 pub mod version;
