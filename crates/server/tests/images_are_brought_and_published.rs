@@ -180,7 +180,8 @@ async fn a_tenant_keeps_no_more_than_it_may() {
     let of_a = world.token(a, Role::TenantOwner, Access::Write).await;
     let of_b = world.token(b, Role::TenantOwner, Access::Write).await;
     let image = |which: u32| {
-        let packages: String = (0..400_000).map(|at| format!("p{} 1\n", which + at)).collect();
+        let packages =
+            (which..which + 400_000).fold(String::new(), |all, at| all + &format!("p{at} 1\n"));
         format!("{MAGIC}{packages}")[..3 << 20].trim_end_matches(|it| it != '\n').to_owned()
     };
     for which in 0..4 {
