@@ -135,8 +135,8 @@ fn check(policy: &Policy, out: &mut impl Write) -> Result<()> {
     )?;
     writeln!(
         out,
-        "  {BOLD}{:<9} {:>8} {:>11}  {:<34} {:<12} {}{BOLD:#}",
-        "PRIORITY", "DEADLINE", "WORST PATH", "APPROVAL", "LEAD TIME", "DEFERRALS"
+        "  {BOLD}{:<9} {:>8} {:>11}  {:<34} {:<12} DEFERRALS{BOLD:#}",
+        "PRIORITY", "DEADLINE", "WORST PATH", "APPROVAL", "LEAD TIME"
     )?;
     for priority in PRIORITIES {
         let terms = policy.terms(priority);
