@@ -48,6 +48,11 @@ pub trait Observer: Send + Sync + fmt::Debug {
 
     /// The console printed something.
     fn console(&self, _bytes: &[u8]) {}
+
+    /// Whether nobody wants the trial any more; asked each time that the machine is looked at.
+    fn is_called_off(&self) -> bool {
+        false
+    }
 }
 
 /// Watches nothing.

@@ -151,6 +151,12 @@ pub enum Reason {
         /// The limit.
         limit: Duration,
     },
+    /// Nobody wants it any more.
+    #[error("it was called off during `{step}`")]
+    CalledOff {
+        /// What the machine was to do.
+        step: Step,
+    },
     /// The place did not do what it was asked.
     #[error("`{step}` failed: {error}")]
     Driver {
@@ -187,7 +193,10 @@ impl Reason {
             | Self::Panicked { .. }
             | Self::WentDown { .. }
             | Self::DidNotPowerOff { .. } => Fault::Image,
-            Self::Lost { .. } | Self::NeverRan { .. } | Self::Driver { .. } => Fault::Place,
+            Self::Lost { .. }
+            | Self::NeverRan { .. }
+            | Self::CalledOff { .. }
+            | Self::Driver { .. } => Fault::Place,
         }
     }
 
@@ -206,7 +215,7 @@ impl Reason {
             Self::DidNotPowerOff { .. } => {
                 Some("systemd-logind heeds the power button; is it installed and running?")
             }
-            Self::Lost { .. } | Self::NeverRan { .. } => None,
+            Self::Lost { .. } | Self::NeverRan { .. } | Self::CalledOff { .. } => None,
             Self::Driver { error, .. } => error.help(),
         }
     }
@@ -367,6 +376,9 @@ impl Attempt<'_> {
 
     /// What its place and its console say by now.
     fn look(&mut self, step: Step) -> Result<State, Reason> {
+        if self.conditions.observer.is_called_off() {
+            return Err(Reason::CalledOff { step });
+        }
         let state = self.machine.0.state().map_err(failed(step))?;
         // After the state: what a machine that is gone printed last is still heard.
         loop {

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use drivers::{
     Cause, Clock, Conditions, Driver, DriverError, Evidence, Fault, Halt, Limits, LocalError,
-    Machine, Outcome, Reason, State, Step, Swept, TrialError, Unobserved,
+    Machine, Observer, Outcome, Reason, State, Step, Swept, TrialError, Unobserved,
 };
 use lab::BaseImage;
 
@@ -132,6 +132,14 @@ impl Place {
     }
 
     fn attempt<T>(&self, scan: impl FnOnce(&Path) -> T) -> Result<Outcome<T>, TrialError> {
+        self.watched(&Unobserved, scan)
+    }
+
+    fn watched<T>(
+        &self,
+        observer: &dyn Observer,
+        scan: impl FnOnce(&Path) -> T,
+    ) -> Result<Outcome<T>, TrialError> {
         let place = tempfile::tempdir().unwrap();
         let image = place.path().join("image.raw");
         std::fs::write(&image, [0; 512]).unwrap();
@@ -143,7 +151,7 @@ impl Place {
             ..Limits::default()
         };
         let clock = Stepped::default();
-        let conditions = Conditions { limits: &limits, observer: &Unobserved, clock: &clock };
+        let conditions = Conditions { limits: &limits, observer, clock: &clock };
         drivers::trial(self, &image, &conditions, scan)
     }
 
@@ -275,6 +283,32 @@ fn what_the_place_fails_at_says_nothing_of_the_image() {
     let place = Place::new(vec![(State::Starting, "")]);
     let reason = place.fails();
     assert!(matches!(reason, Reason::NeverRan { limit } if limit == 60 * SECOND), "{reason:?}");
+}
+
+/// Wants a trial until the machine's power button is to be pressed.
+#[derive(Debug, Default)]
+struct Fickle(AtomicBool);
+
+impl Observer for Fickle {
+    fn step(&self, step: Step, _: Duration) {
+        self.0.fetch_or(step == Step::PowerOff, Ordering::SeqCst);
+    }
+
+    fn is_called_off(&self) -> bool {
+        self.0.load(Ordering::SeqCst)
+    }
+}
+
+#[test]
+fn a_trial_that_is_called_off_ends_at_once_and_leaves_no_machine() {
+    let place = Place::new(vec![(State::Running, "login: ")]);
+
+    let failed = place.watched(&Fickle::default(), |_| panic!("nothing to scan")).unwrap_err();
+
+    assert!(matches!(failed.reason, Reason::CalledOff { step: Step::PowerOff }), "{failed:?}");
+    assert_eq!(failed.reason.fault(), Fault::Place, "it says nothing of the image");
+    assert_eq!(place.seen.presses.load(Ordering::SeqCst), 0);
+    assert!(place.seen.deleted.load(Ordering::SeqCst));
 }
 
 #[test]

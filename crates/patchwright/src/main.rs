@@ -9,6 +9,7 @@ mod image;
 mod ledger;
 mod policy;
 mod shell;
+mod sla;
 mod text;
 mod up;
 mod user;
@@ -46,6 +47,8 @@ enum Command {
     Ledger(ledger::LedgerArgs),
     /// Tell who may do what, and check that it is what was meant.
     Policy(policy::PolicyArgs),
+    /// Read SLA policies between provider and tenant, and tell whether they can be kept.
+    Sla(sla::SlaArgs),
     /// Keep people from the machine itself, for when nobody can sign in.
     User(user::UserArgs),
     /// Hold somebody else's log to its word.
@@ -70,6 +73,7 @@ fn main() -> ExitCode {
         Command::FleetSim(arguments) => fleet_sim::run(&arguments),
         Command::Ledger(arguments) => ledger::run(&arguments, &mut stdout().lock()),
         Command::Policy(arguments) => policy::run(&arguments, &mut anstream::stdout().lock()),
+        Command::Sla(arguments) => sla::run(&arguments, &mut anstream::stdout().lock()),
         Command::User(arguments) => user::run(&arguments),
         Command::Witness(arguments) => witness::run(&arguments),
         Command::Version(arguments) => version::run(arguments, stdin().lock(), stdout().lock()),

@@ -110,6 +110,11 @@ pub(crate) struct UpArgs {
         value_parser = clap::value_parser!(u64).range(1..=16_384))]
     largest_image: u64,
 
+    /// All images that each tenant may keep, in GiB.
+    #[arg(long, value_name = "GIB", default_value_t = 1024,
+        value_parser = clap::value_parser!(u64).range(1..=1_048_576))]
+    images_of_tenant: u64,
+
     /// How many jobs of the lab this process does at the same time.
     #[arg(long, value_name = "NUMBER", default_value_t = 1,
         value_parser = clap::value_parser!(u8).range(1..=64))]
@@ -279,6 +284,7 @@ async fn open_lab(
 ) -> Result<Arc<Lab>> {
     let limits = LabSettings {
         largest_image: arguments.largest_image << 30,
+        most_of_tenant: arguments.images_of_tenant << 30,
         jobs_at_once: usize::from(arguments.lab_jobs),
         ..LabSettings::default()
     };

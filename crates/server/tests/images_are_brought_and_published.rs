@@ -174,6 +174,30 @@ async fn a_hostile_image_is_refused_with_the_reason_and_leaves_nothing() {
 }
 
 #[tokio::test]
+async fn a_tenant_keeps_no_more_than_it_may() {
+    let world = World::new().await;
+    let (a, b) = (world.tenant("a").await, world.tenant("b").await);
+    let of_a = world.token(a, Role::TenantOwner, Access::Write).await;
+    let of_b = world.token(b, Role::TenantOwner, Access::Write).await;
+    let image = |which: u32| {
+        let packages =
+            (which..which + 400_000).fold(String::new(), |all, at| all + &format!("p{at} 1\n"));
+        format!("{MAGIC}{packages}")[..3 << 20].trim_end_matches(|it| it != '\n').to_owned()
+    };
+    for which in 0..4 {
+        let taken = world.upload(&of_a, a, &image(which)).await;
+        assert_eq!(taken.status, 201, "{}", taken.text);
+    }
+
+    let refused = world.upload(&of_a, a, &image(4)).await;
+
+    assert_eq!(refused.status, 422, "{}", refused.text);
+    assert!(refused.json()["detail"].as_str().unwrap().contains("may keep 12582912"));
+    assert_eq!(world.upload(&of_b, b, &image(4)).await.status, 201, "others have room");
+    assert_eq!(world.image_files().len(), 5);
+}
+
+#[tokio::test]
 async fn to_know_a_hash_is_not_to_have_the_bytes() {
     let world = World::new().await;
     let (a, b) = (world.tenant("a").await, world.tenant("b").await);

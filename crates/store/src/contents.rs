@@ -53,6 +53,11 @@ impl Store {
         self.write((), move |tx, ()| Box::pin(forget_unused(tx, before))).await
     }
 
+    /// How many bytes of images a tenant has.
+    pub async fn bytes_of_images(&self, tenant: TenantId) -> Result<u64, StoreError> {
+        bytes_of(&self.pool, tenant).await
+    }
+
     /// Whether any tenant has these bytes.
     pub async fn is_content_known(&self, sha256: &str) -> Result<bool, StoreError> {
         is_known(&self.pool, sha256).await
@@ -193,6 +198,17 @@ async fn remove(
         record(tx, by, EventKind::ImageForgotten, tenant, sha256, json!({ "sha256": sha256 }));
     }
     Ok(())
+}
+
+async fn bytes_of(pool: &AnyPool, tenant: TenantId) -> Result<u64, StoreError> {
+    let row = sqlx::query(
+        "SELECT CAST(COALESCE(SUM(size), 0) AS BIGINT) AS bytes FROM image_contents
+         WHERE tenant_id = $1",
+    )
+    .bind(tenant.to_string())
+    .fetch_one(pool)
+    .await?;
+    Ok(u64::try_from(get::<i64>(&row, "bytes")?).unwrap_or(0))
 }
 
 async fn is_known(pool: &AnyPool, sha256: &str) -> Result<bool, StoreError> {

@@ -161,7 +161,8 @@ impl Store {
         self.write_once(by, once, new, |tx, (by, new)| Box::pin(queue(tx, by, new))).await
     }
 
-    /// Takes the oldest job that waits, or whose holder is gone.
+    /// Takes a job that waits, or whose holder is gone: the oldest of the tenant whose last turn is
+    /// longest ago, so that nobody waits for all that another asked for.
     pub async fn claim_job(
         &self,
         holder: &str,
@@ -296,8 +297,7 @@ async fn queue(tx: &mut Tx<'_>, by: &Actor, new: &NewJob) -> Result<Job, StoreEr
     Ok(job)
 }
 
-/// Takes the oldest job that waits, or whose holder is gone. A job that was begun too often fails
-/// here.
+/// Takes a job, in turns of tenants. One that was begun too often fails here.
 async fn claim(
     tx: &mut Tx<'_>,
     holder: &str,
@@ -306,7 +306,9 @@ async fn claim(
     loop {
         let row = sqlx::query(select!(
             "WHERE state = 'queued' OR (state = 'running' AND held_until <= $1)
-             ORDER BY created_at, id LIMIT 1"
+             ORDER BY COALESCE((SELECT MAX(begun.started_at) FROM jobs begun
+                                WHERE begun.tenant_id = jobs.tenant_id), 0),
+                      created_at, id LIMIT 1"
         ))
         .bind(tx.now.as_microsecond())
         .fetch_optional(&mut *tx.connection)

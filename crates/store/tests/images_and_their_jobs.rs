@@ -20,6 +20,7 @@ on_both_engines! {
     what_is_attested_is_kept_once
     another_tenants_images_and_jobs_are_not_there
     a_job_is_done_by_one_and_taken_over_when_that_one_is_gone
+    tenants_take_turns
     a_job_that_never_ends_is_given_up
     a_job_that_was_called_off_ends_for_its_holder
     a_job_ends_with_all_that_follows_from_it_or_not_at_all
@@ -161,6 +162,27 @@ async fn a_job_is_done_by_one_and_taken_over_when_that_one_is_gone(world: World)
     );
 }
 
+async fn tenants_take_turns(world: World) {
+    let (a, b) = (world.tenant("a").await, world.tenant("b").await);
+    let mut asked = Vec::new();
+    for tenant in [&a, &a, &a, &b, &b] {
+        let image = image(&world, tenant.id, None).await;
+        let new = NewJob { kind: JobKind::Test, image: image.id, request: json!({}) };
+        asked.push(world.store.queue_job(&world.admin, None, new).await.unwrap());
+        world.environment.pass(SignedDuration::from_secs(1));
+    }
+
+    let mut order = Vec::new();
+    while let Some(job) = world.store.claim_job("one", LEASE).await.unwrap() {
+        order.push(asked.iter().position(|it| it.id == job.id).unwrap());
+        let done = JobEnd::Done { result: json!({}), made: None };
+        world.store.finish_job(job.id, "one", done).await.unwrap();
+        world.environment.pass(SignedDuration::from_secs(1));
+    }
+
+    assert_eq!(order, [0, 3, 1, 4, 2], "whoever asks for much does not make others wait");
+}
+
 async fn a_job_that_never_ends_is_given_up(world: World) {
     let job = queued(&world).await;
     for _ in 0..3 {
@@ -281,7 +303,9 @@ async fn a_version_is_made_of_what_its_tenant_brought(world: World) {
     let foreign = world.store.take_up_image(&world.admin, None, new.clone()).await;
     assert!(matches!(foreign, Err(StoreError::NotFound { .. })), "{foreign:?}");
 
+    assert_eq!(world.store.bytes_of_images(a.id).await.unwrap(), 0);
     world.store.keep_content(&owner, a.id, content("ab"), packages).await.unwrap();
+    assert_eq!(world.store.bytes_of_images(a.id).await.unwrap(), 1 << 30);
     let image = world.store.take_up_image(&owner, None, new).await.unwrap();
     assert_eq!((image.tenant, image.content), (a.id, content("ab")));
     let systems = world.store.systems(None, 100).await.unwrap();

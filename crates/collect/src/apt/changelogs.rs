@@ -51,6 +51,9 @@ pub enum ChangelogError {
     /// It was not fetched before, and we may not fetch now.
     #[error("its changelog was not fetched before")]
     NotCached,
+    /// Nobody wants it any more.
+    #[error("reading its changelog was called off")]
+    CalledOff,
     /// The packages tried hold none.
     #[error("no changelog in `{filename}`")]
     Deb {
@@ -90,6 +93,9 @@ impl Collector {
             }
         };
         in_parallel(wants, |want| {
+            if progress.is_called_off() {
+                return Err(ChangelogError::CalledOff);
+            }
             progress.started(&want.source);
             let outcome = self.changelog(want);
             progress.finished(&want.source);

@@ -172,6 +172,10 @@ pub trait Progress: Sync {
     fn started(&self, what: &str);
     /// It ended.
     fn finished(&self, what: &str);
+    /// Whether nobody wants it any more; asked before each piece of work.
+    fn is_called_off(&self) -> bool {
+        false
+    }
 }
 
 /// Nobody watches.

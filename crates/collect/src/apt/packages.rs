@@ -3,6 +3,7 @@
 use std::fs::{self, File};
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
 
 use domain::archive::OfferedPackage;
 use sha2::{Digest as _, Sha256};
@@ -13,6 +14,9 @@ use crate::fetch::{FetchError, hex};
 
 /// Largest .deb that is fetched. Debian's largest has 1.3 GB.
 const DEB_LIMIT: u64 = 4 << 30;
+
+/// How long a package is kept that nobody wants again.
+const KEPT: Duration = Duration::from_secs(60 * 24 * 3600);
 
 /// A package that is wanted.
 #[derive(Debug, Clone, Copy)]
@@ -41,6 +45,12 @@ pub enum PackageError {
         /// Pool path.
         filename: String,
     },
+    /// Nobody wants it any more.
+    #[error("fetching `{filename}` was called off")]
+    CalledOff {
+        /// Pool path.
+        filename: String,
+    },
     /// Our own disk failed.
     #[error("cannot keep `{path}`")]
     Disk {
@@ -58,6 +68,7 @@ impl PackageError {
             Self::Fetch(error) => return error.help(),
             Self::NotVouched { .. } => "use an archive with SHA-256 hashes in its package lists",
             Self::NotCached { .. } => "run once without --offline",
+            Self::CalledOff { .. } => "ask again",
             Self::Disk { .. } => "check space and permissions there, or name another with --data",
         };
         Some(text.to_owned())
@@ -67,8 +78,8 @@ impl PackageError {
 impl Collector {
     /// The wanted packages as files, several at once; one outcome each, in their order.
     ///
-    /// A file is named by its hash and stays for the next time; it is fetched again where the disk
-    /// has altered it since.
+    /// A file is named by its hash and stays for the next time, until it was not wanted for
+    /// 60 days; it is fetched again where the disk has altered it since.
     pub fn packages(
         &self,
         wants: &[PackageWant<'_>],
@@ -76,7 +87,11 @@ impl Collector {
     ) -> Vec<Result<PathBuf, PackageError>> {
         let directory = self.data.join("packages");
         let locked = lock_fetching(&directory);
-        in_parallel(wants, |want| {
+        let outcomes = in_parallel(wants, |want| {
+            if progress.is_called_off() {
+                let filename = want.package.filename.clone();
+                return Err(PackageError::CalledOff { filename });
+            }
             progress.started(&want.package.name);
             let outcome = match &locked {
                 Ok(_held) => self.package(want, &directory),
@@ -87,7 +102,12 @@ impl Collector {
             };
             progress.finished(&want.package.name);
             outcome
-        })
+        });
+        if locked.is_ok() {
+            // The more there is, the longer only; what cannot be removed now is the next time.
+            let _ = remove_unwanted(&directory, SystemTime::now() - KEPT);
+        }
+        outcomes
     }
 
     fn package(&self, want: &PackageWant<'_>, directory: &Path) -> Result<PathBuf, PackageError> {
@@ -98,6 +118,8 @@ impl Collector {
         let path = directory.join(format!("{sha256}.deb"));
         let disk = |source: io::Error| PackageError::Disk { path: path.clone(), source };
         if is_kept(&path, *size, sha256).map_err(disk)? {
+            // Else it is only fetched again one day.
+            let _ = File::open(&path).and_then(|file| file.set_modified(SystemTime::now()));
             return Ok(path);
         }
         let Some(fetcher) = &self.fetcher else {
@@ -111,6 +133,18 @@ impl Collector {
         fs::rename(&deb, &path).map_err(disk)?;
         Ok(path)
     }
+}
+
+/// Removes the packages that were last wanted before an instant.
+fn remove_unwanted(directory: &Path, before: SystemTime) -> io::Result<()> {
+    for entry in fs::read_dir(directory)? {
+        let entry = entry?;
+        let is_package = entry.path().extension().is_some_and(|it| it == "deb");
+        if is_package && entry.metadata()?.modified()? < before {
+            fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
 }
 
 /// Whether a file is there and still what it is called.

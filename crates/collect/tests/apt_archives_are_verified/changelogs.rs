@@ -25,7 +25,7 @@ tool (1.0-1) unstable; urgency=medium
  -- A Person <person@example.org>  Wed, 19 Nov 2025 10:00:00 +0100
 ";
 
-const WITH: Deb<'_> = Deb {
+pub(super) const WITH: Deb<'_> = Deb {
     name: "tool-with",
     version: "1.0-1+deb12u1",
     changelog: Some(CHANGELOG),
@@ -34,7 +34,7 @@ const WITH: Deb<'_> = Deb {
 
 /// A world whose archive offers these packages of source `tool` besides the smallest, whose
 /// documentation is a link.
-fn world(debs: &[Deb<'_>]) -> World {
+pub(super) fn world(debs: &[Deb<'_>]) -> World {
     let edition = Edition::default();
     let world = World::new();
     let pool = world.archive.root().join("pool/main");
@@ -60,7 +60,7 @@ fn changelog(collector: &Collector, suite: &Suite) -> Result<Changelog, Changelo
     collector.changelogs(&[want], &()).remove(0)
 }
 
-fn pool(world: &World, deb: &Deb<'_>) -> std::path::PathBuf {
+pub(super) fn pool(world: &World, deb: &Deb<'_>) -> std::path::PathBuf {
     let name = format!("pool/main/{}_{}_amd64.deb", deb.name, deb.version);
     world.archive.root().join(name)
 }

@@ -11,6 +11,7 @@ mod bounds;
 mod changelogs;
 mod good;
 mod interruption;
+mod packages;
 mod server;
 mod signatures;
 mod sources;

@@ -11,6 +11,7 @@ mod progress;
 pub(crate) use arguments::{CheckArgs, SourceArgs};
 pub(crate) use fleet::OfficialSources;
 pub(crate) use patches::{Patches, Selection, Unpatchable, gather as gather_patches};
+pub(crate) use progress::Watch;
 
 use std::collections::BTreeMap;
 use std::io::{self, Write as _};

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use anyhow::{Context as _, Result, bail};
-use collect::apt::{PackageWant, Suite};
+use collect::apt::{PackageWant, Progress as _, Suite};
 use domain::archive::{OfferedPackage, SuiteFacts};
 use domain::check::{Report, Scope, SourceReport, SourceState, Upgrade, upgrades};
 use domain::deb822;
@@ -88,7 +88,7 @@ pub(crate) fn gather(
     image: &Path,
     origin: Origin<'_>,
     selection: Selection<'_>,
-    visible: bool,
+    watch: &Watch,
 ) -> Result<Patches> {
     let from = origin.arguments();
     let arguments = CheckArgs::of_an_image(image, from, selection.scope);
@@ -104,8 +104,10 @@ pub(crate) fn gather(
             "its patches are found by `patchwright check`, and not proven",
         ));
     }
-    let watch = Watch::new(visible);
-    let archives = Archives::gather(origin, target.files(), &inventory, at, &watch)?;
+    let archives = Archives::gather(origin, target.files(), &inventory, at, watch)?;
+    if watch.is_called_off() {
+        bail!("finding patches was called off");
+    }
     let Some(archives) = archives else {
         let error = anyhow::anyhow!("the image names no archive to take patches from");
         return Err(helped(error, "name one with --sources: see sources.list(5)"));
@@ -118,7 +120,7 @@ pub(crate) fn gather(
     let report = ask(&arguments, &inventory, Some(&archives), &records, policy, at);
     let upgrades = upgrades(&inventory, &archives.shelf.offered, &archives.preferences);
     let chosen = choose(&upgrades, &report, selection)?;
-    let patches = fetch(&archives.shelf, target.files(), &chosen, &inventory, &watch)?;
+    let patches = fetch(&archives.shelf, target.files(), &chosen, &inventory, watch)?;
     let claims = claims(&report, &chosen);
     let as_of = archives.shelf.offered.iter().map(|suite| suite.facts.date).max().unwrap_or(at);
     watch.done();

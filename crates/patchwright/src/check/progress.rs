@@ -1,5 +1,6 @@
 //! Progress on a terminal, on standard error; silent elsewhere.
 
+use std::fmt;
 use std::sync::Mutex;
 use std::time::Duration;
 
@@ -8,14 +9,15 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::text::plain;
 
-/// Shows what is being fetched.
-pub(super) struct Watch {
+/// Shows what is being fetched, and may call it off.
+pub(crate) struct Watch {
     bar: ProgressBar,
     running: Mutex<Vec<String>>,
+    is_called_off: Box<dyn Fn() -> bool + Send + Sync>,
 }
 
 impl Watch {
-    pub(super) fn new(visible: bool) -> Self {
+    pub(crate) fn new(visible: bool) -> Self {
         let target =
             if visible { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
         let bar = ProgressBar::with_draw_target(None, target);
@@ -23,7 +25,12 @@ impl Watch {
             .expect("the template is a constant that the tests show");
         bar.set_style(style);
         bar.enable_steady_tick(Duration::from_millis(120));
-        Self { bar, running: Mutex::new(Vec::new()) }
+        Self { bar, running: Mutex::new(Vec::new()), is_called_off: Box::new(|| false) }
+    }
+
+    /// Shows nothing, and goes on until this says that nobody wants it any more.
+    pub(crate) fn unless(is_called_off: impl Fn() -> bool + Send + Sync + 'static) -> Self {
+        Self { is_called_off: Box::new(is_called_off), ..Self::new(false) }
     }
 
     pub(super) fn done(&self) {
@@ -54,5 +61,15 @@ impl Progress for Watch {
             running.remove(position);
         }
         self.show(&running);
+    }
+
+    fn is_called_off(&self) -> bool {
+        (self.is_called_off)()
+    }
+}
+
+impl fmt::Debug for Watch {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Watch").finish_non_exhaustive()
     }
 }

@@ -29,7 +29,7 @@ use store::JobKind;
 
 use super::trial::{self, DriverName, Place};
 use super::{attest, human, key};
-use crate::check::{self, OfficialSources, Origin, Patches, Selection, Unpatchable};
+use crate::check::{self, OfficialSources, Origin, Patches, Selection, Unpatchable, Watch};
 use crate::failure;
 
 /// How often a job is asked whether it is called off.
@@ -118,22 +118,28 @@ impl HostLab {
         order: &Order,
         only: &[String],
         security_only: bool,
+        observer: &Arc<dyn Observer>,
     ) -> Result<Patches, LabFailure> {
         let scope = if security_only { Scope::SecurityOnly } else { Scope::Everything };
         let selection = Selection { scope, only };
-        check::gather_patches(&order.content, Origin::Official(&self.official), selection, false)
-            .map_err(|error| match failure::find::<Unpatchable>(&error) {
+        let asked = Arc::clone(observer);
+        let watch = Watch::unless(move || asked.is_called_off());
+        let origin = Origin::Official(&self.official);
+        check::gather_patches(&order.content, origin, selection, &watch).map_err(|error| {
+            match failure::find::<Unpatchable>(&error) {
+                _ if observer.is_called_off() => LabFailure::Cancelled,
                 Some(_) => LabFailure::Refused(format!("{error:#}")),
                 None => told(&error),
-            })
+            }
+        })
     }
 
-    fn prove(&self, order: &Order, observer: Arc<dyn Observer>) -> Result<LabOutcome, LabFailure> {
+    fn prove(&self, order: &Order, observer: &Arc<dyn Observer>) -> Result<LabOutcome, LabFailure> {
         let request: ProveRequest = asked(&order.request)?;
         let profile = Profile::parse(&request.profile)
             .map_err(|error| LabFailure::Refused(error.to_string()))?;
         let image = BaseImage::open(&order.content).map_err(refused)?;
-        let patches = self.patches(order, &request.packages, request.security_only)?;
+        let patches = self.patches(order, &request.packages, request.security_only, observer)?;
         if patches.files.is_empty() {
             return Ok(LabOutcome {
                 result: json!({ "patches": [], "check": patches.report.status }),
@@ -153,7 +159,8 @@ impl HostLab {
             limits: &self.limits,
             thoroughness,
         };
-        let proof = lab::prove(&self.area, &job, &self.evidence(), observer).map_err(unproven)?;
+        let proof = lab::prove(&self.area, &job, &self.evidence(), Arc::clone(observer))
+            .map_err(unproven)?;
         let subject = attest::Subject {
             name: &format!("{} v{}", order.image.name, order.image.number),
             sha256: &order.image.content.sha256,
@@ -179,7 +186,7 @@ impl HostLab {
     fn bake(&self, order: &Order, observer: &Arc<dyn Observer>) -> Result<LabOutcome, LabFailure> {
         let request: BakeRequest = asked(&order.request)?;
         let image = BaseImage::open(&order.content).map_err(refused)?;
-        let patches = self.patches(order, &request.packages, request.security_only)?;
+        let patches = self.patches(order, &request.packages, request.security_only, observer)?;
         let clock = request.clock.unwrap_or(patches.as_of);
         let recipe = Recipe { image: &image, patches: &patches.files, clock, limits: &self.limits };
         let place = self.area.job().map_err(broken)?;
@@ -223,11 +230,14 @@ impl HostLab {
         let TestRequest { driver } = asked(&order.request)?;
         let image = BaseImage::open(&order.content).map_err(refused)?;
         let origin = Origin::Official(&self.official);
-        let trial =
-            trial::run(driver, &self.trials, &image, &self.limits, relay.as_ref(), origin)
-                .map_err(|error| {
-                    if relay.is_called_off() { LabFailure::Cancelled } else { told(&error) }
-                })?;
+        let trial = trial::run(driver, &self.trials, &image, &self.limits, relay.as_ref(), origin)
+            .map_err(|error| {
+                if Observer::is_called_off(relay.as_ref()) {
+                    LabFailure::Cancelled
+                } else {
+                    told(&error)
+                }
+            })?;
         let subject = attest::Subject {
             name: &format!("{} v{}", order.image.name, order.image.number),
             sha256: &order.image.content.sha256,
@@ -282,13 +292,13 @@ impl Laboratory for HostLab {
         let relay = Arc::new(Relay { news, is_off: AtomicBool::new(false) });
         let observer: Arc<Relay> = Arc::clone(&relay);
         thread::scope(|scope| {
-            let work = scope.spawn(move || match order.kind {
-                JobKind::Prove => self.prove(order, observer),
-                JobKind::Bake => {
-                    let observer: Arc<dyn Observer> = observer;
-                    self.bake(order, &observer)
+            let work = scope.spawn(move || {
+                let watched: Arc<dyn Observer> = Arc::<Relay>::clone(&observer);
+                match order.kind {
+                    JobKind::Prove => self.prove(order, &watched),
+                    JobKind::Bake => self.bake(order, &watched),
+                    JobKind::Test => self.test(order, &observer),
                 }
-                JobKind::Test => self.test(order, &observer),
             });
             // The lab's threads keep parts of the relay for a while: its end is not the work's.
             while !work.is_finished() {
@@ -357,6 +367,10 @@ impl drivers::Observer for Relay {
 
     fn console(&self, bytes: &[u8]) {
         Observer::serial(self, bytes);
+    }
+
+    fn is_called_off(&self) -> bool {
+        Observer::is_called_off(self)
     }
 }
 

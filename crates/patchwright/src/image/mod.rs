@@ -28,7 +28,7 @@ use jiff::Timestamp;
 use lab::{BaseImage, Job, Limits, Profile, Recipe, Thoroughness, Unobserved, Vm, WorkArea};
 use serde_json::json;
 
-use crate::check::{self, Origin, Patches, Selection};
+use crate::check::{self, Origin, Patches, Selection, Watch};
 use crate::client::images;
 use crate::failure::helped;
 use arguments::{
@@ -120,7 +120,7 @@ impl LabArgs {
             &self.image,
             Origin::Own(&self.from),
             selection,
-            self.format == Format::Human,
+            &Watch::new(self.format == Format::Human),
         )
     }
 

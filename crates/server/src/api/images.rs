@@ -262,15 +262,8 @@ async fn upload(
         return Err(Problem::new(Kind::Invalid, "the body is not declared as bytes")
             .help("send `Content-Type: application/octet-stream`"));
     }
-    // Said beforehand, it need not be sent.
     let length = text(header::CONTENT_LENGTH).and_then(|it| it.parse::<u64>().ok());
-    let largest = app.lab.largest();
-    if length.is_some_and(|length| length > largest) {
-        let detail = format!("the image is larger than {largest} bytes");
-        return Err(Problem::new(Kind::TooLarge, detail)
-            .help("make it smaller; whoever runs the control plane may take larger ones"));
-    }
-    let content = app.lab.receive(&by, tenant, body).await?;
+    let content = app.lab.receive(&by, tenant, length, body).await?;
     Ok((StatusCode::CREATED, Json(Content::from(content))))
 }
 

@@ -33,7 +33,7 @@ pub(super) enum ContentError {
     TooLarge { largest: u64 },
     #[error("the disk of the images is full")]
     Full,
-    #[error("the transfer was cut off")]
+    #[error("the transfer was cut off, or too slow")]
     Cut,
     #[error("the directory of the images failed")]
     Io(#[source] io::Error),
@@ -64,11 +64,6 @@ impl Contents {
             }
         }
         Ok(contents)
-    }
-
-    /// Largest image taken, in bytes.
-    pub(super) fn largest(&self) -> u64 {
-        self.largest
     }
 
     /// Where bytes lie, if they are here.

@@ -12,6 +12,7 @@
 mod contents;
 mod laboratory;
 mod logs;
+mod uploads;
 mod worker;
 
 use std::collections::HashMap;
@@ -26,7 +27,8 @@ use domain::cloud::{ImageId, JobId, TenantId};
 use futures_util::StreamExt as _;
 use jiff::SignedDuration;
 use store::{Actor, ImageContent, Store, StoreError};
-use tokio::sync::{Notify, Semaphore, mpsc};
+use tokio::sync::{Notify, mpsc};
+use tokio::time::Instant;
 
 pub use laboratory::{
     ImageFacts, JobWatch, LabFailure, LabRefusal, Laboratory, Made, Order, Outcome,
@@ -35,10 +37,8 @@ pub use laboratory::{
 use crate::problem::{Kind, Problem};
 use contents::{Arrived, ContentError, Contents};
 use logs::Logs;
+use uploads::{Uploads, is_too_slow};
 use worker::Watch;
-
-/// Images that come in at the same time, for each process.
-const MOST_UPLOADS: usize = 4;
 
 /// How long an upload may bring nothing.
 const SILENCE: Duration = Duration::from_secs(60);
@@ -60,7 +60,7 @@ pub struct Lab {
     laboratory: Option<Arc<dyn Laboratory>>,
     settings: LabSettings,
     wake: Notify,
-    uploads: Semaphore,
+    uploads: Uploads,
     /// What this process works on.
     running: Mutex<HashMap<JobId, Arc<Watch>>>,
 }
@@ -70,6 +70,9 @@ pub struct Lab {
 pub struct LabSettings {
     /// Largest image taken, in bytes.
     pub largest_image: u64,
+    /// All images that a tenant may keep, in bytes. Only bringing more is refused: what has to be
+    /// baked against a vulnerability is baked.
+    pub most_of_tenant: u64,
     /// Jobs at the same time, for each process.
     pub jobs_at_once: usize,
     /// After how long without a sign of life another process takes a job over.
@@ -78,7 +81,12 @@ pub struct LabSettings {
 
 impl Default for LabSettings {
     fn default() -> Self {
-        Self { largest_image: 64 << 30, jobs_at_once: 1, lease: SignedDuration::from_mins(1) }
+        Self {
+            largest_image: 64 << 30,
+            most_of_tenant: 1 << 40,
+            jobs_at_once: 1,
+            lease: SignedDuration::from_mins(1),
+        }
     }
 }
 
@@ -128,7 +136,7 @@ impl Lab {
             laboratory,
             settings,
             wake: Notify::new(),
-            uploads: Semaphore::new(MOST_UPLOADS),
+            uploads: Uploads::default(),
             running: Mutex::default(),
         };
         lab.remove_strays().await?;
@@ -148,26 +156,25 @@ impl Lab {
         })
     }
 
-    /// Largest image taken, in bytes.
-    pub(crate) fn largest(&self) -> u64 {
-        self.contents.largest()
-    }
-
-    /// Takes an image in for a tenant. Nothing stays of one that is refused, nor of a rehearsal.
+    /// Takes an image in for a tenant, of `length` bytes where that is said beforehand. Nothing stays
+    /// of one that is refused, nor of a rehearsal.
     pub(crate) async fn receive(
         &self,
         by: &Actor,
         tenant: TenantId,
+        length: Option<u64>,
         body: Body,
     ) -> Result<ImageContent, Problem> {
         let laboratory = self.laboratory()?;
-        let _permit = self.uploads.try_acquire().map_err(|_| {
-            Problem::new(Kind::TooMany, format!("{MOST_UPLOADS} images are coming in already"))
-                .help("wait for one to be here, then send yours")
-        })?;
+        let _place = self.uploads.begin(tenant)?;
+        // Said beforehand, it need not be sent.
+        self.must_fit(tenant, length.unwrap_or(0)).await?;
         let arrived = self.write(body).await?;
         if arrived.size == 0 {
             return Err(Problem::new(Kind::Invalid, "the body is empty").help("send the image"));
+        }
+        if length.is_none() {
+            self.must_fit(tenant, arrived.size).await?;
         }
         let (facts, arrived) = inspect(laboratory, arrived).await?;
         let content = described(&arrived, &facts)?;
@@ -190,6 +197,21 @@ impl Lab {
         Ok(content)
     }
 
+    /// Refuses what is too large by itself, or beside what the tenant has already.
+    async fn must_fit(&self, tenant: TenantId, length: u64) -> Result<(), Problem> {
+        let LabSettings { largest_image: largest, most_of_tenant: most, .. } = self.settings;
+        if length > largest {
+            return Err(refused(ContentError::TooLarge { largest }));
+        }
+        let kept = self.store.bytes_of_images(tenant).await?;
+        if kept.saturating_add(length) > most {
+            let detail = format!("the tenant keeps {kept} bytes of images, and may keep {most}");
+            return Err(Problem::new(Kind::Refused, detail)
+                .help("remove the content of versions that are retired, or ask for more room"));
+        }
+        Ok(())
+    }
+
     /// Writes what comes in to the disk, hashing it on the way. A thread of its own writes, so that
     /// a slow disk delays nobody else.
     async fn write(&self, body: Body) -> Result<Arrived, Problem> {
@@ -206,9 +228,14 @@ impl Lab {
             Err(ContentError::Cut)
         });
         let mut body = body.into_data_stream();
+        let (began, mut received) = (Instant::now(), 0);
         let is_whole = loop {
             match tokio::time::timeout(SILENCE, body.next()).await {
                 Ok(Some(Ok(chunk))) => {
+                    received += chunk.len() as u64;
+                    if is_too_slow(received, began.elapsed()) {
+                        break false;
+                    }
                     // Where it is not taken, the writer says why.
                     if chunks.send(Some(chunk)).await.is_err() {
                         break false;

@@ -143,7 +143,11 @@ impl World {
         let laboratory = Arc::new(Fake::new(&directory.path().join("made")));
         let of_lab: Option<Arc<dyn server::Laboratory>> =
             if has_lab { Some(laboratory.clone()) } else { None };
-        let settings = LabSettings { largest_image: 4 << 20, ..LabSettings::default() };
+        let settings = LabSettings {
+            largest_image: 4 << 20,
+            most_of_tenant: 12 << 20,
+            ..LabSettings::default()
+        };
         let lab = Lab::open(store.clone(), directory.path(), of_lab, settings).await.unwrap();
         let lab = Arc::new(lab);
         let vault = store::Vault::new(&store.key(&master, "factors").await.unwrap());

@@ -1,0 +1,194 @@
+//! Due dates: several packs bind, all are kept, the earliest wins, and none moves later unless a
+//! person decides so.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::instants::Moment;
+use super::terms::Path;
+use crate::priority::{
+    AssetFacts, CveFacts, Exposure, KevListing, PolicyRef, Priority, PriorityInputs,
+};
+
+/// What is known of a patch and of the item that lacks it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Facts {
+    /// The priority that the priority policy gave it.
+    pub priority: Priority,
+    /// Facts about the patch.
+    pub patch: PriorityInputs,
+    /// Facts about the vulnerabilities that it fixes.
+    pub cves: Vec<CveFacts>,
+    /// Facts about the item.
+    pub asset: AssetFacts,
+}
+
+impl Facts {
+    /// Whether the patch fixes something that is known to be exploited.
+    pub fn is_exploited(&self) -> bool {
+        let listed = |inputs: &PriorityInputs| {
+            inputs.known_exploited.as_ref().is_some_and(|fact| fact.value == KevListing::Listed)
+        };
+        listed(&self.patch) || self.cves.iter().any(|cve| listed(&cve.inputs))
+    }
+
+    /// The way that it takes: known to be exploited and exposed is an emergency. An exposure that
+    /// nobody knows counts as open.
+    pub fn path(&self) -> Path {
+        let exposure = self.asset.exposure.as_ref().map_or(Exposure::Open, |fact| fact.value);
+        if self.is_exploited() && exposure == Exposure::Open {
+            Path::Emergency
+        } else {
+            Path::Ordinary
+        }
+    }
+}
+
+/// What has to be reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Goal {
+    /// The evaluation.
+    Evaluated,
+    /// The verified installation. What is installed and not verified counts for nothing.
+    Verified,
+}
+
+impl Goal {
+    /// The moment that reaches it.
+    pub fn moment(self) -> Moment {
+        match self {
+            Self::Evaluated => Moment::Evaluated,
+            Self::Verified => Moment::Verified,
+        }
+    }
+}
+
+/// A date that a pack sets, and what it follows from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DueDate {
+    /// The policy or regulation.
+    pub pack: PolicyRef,
+    /// Its own words (`3 days & forensic investigation`).
+    pub clause: String,
+    /// What has to be reached.
+    pub goal: Goal,
+    /// From which moment it counts.
+    pub start: Moment,
+    /// When that was.
+    pub started: Timestamp,
+    /// The first instant that is too late.
+    pub due: Timestamp,
+    /// The decision that moved it later, if one did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub decision: Option<Decision>,
+}
+
+/// A person's decision that a date may be later.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Decision {
+    /// Who decided.
+    pub by: String,
+    /// Why.
+    pub reason: String,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// Why a date is not moved.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NotMoved {
+    /// No date of this pack binds.
+    #[error("`{pack}` sets no date here")]
+    NotBound {
+        /// The pack.
+        pack: String,
+    },
+    /// A decision without a person or a reason is none.
+    #[error("the decision names no person or no reason")]
+    Unfounded,
+}
+
+impl NotMoved {
+    /// The next step.
+    pub fn help(&self) -> Option<String> {
+        Some(match self {
+            Self::NotBound { .. } => "name a pack that binds".to_owned(),
+            Self::Unfounded => "say who decides and why".to_owned(),
+        })
+    }
+}
+
+/// All dates that bind a patch.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct DueDates {
+    dates: Vec<DueDate>,
+}
+
+impl DueDates {
+    /// The dates of a first evaluation.
+    pub fn new(dates: Vec<DueDate>) -> Self {
+        Self::default().reassess(dates)
+    }
+
+    /// After another evaluation: of each pack, goal and start the earlier date stays, and so does
+    /// the date of a pack that no longer speaks. A regression starts anew and has dates of its own.
+    #[must_use]
+    pub fn reassess(&self, dates: Vec<DueDate>) -> Self {
+        let mut kept = self.dates.clone();
+        let restarted = dates.iter().filter(|date| date.start == Moment::Regressed);
+        if let Some(started) = restarted.map(|date| date.started).max() {
+            // An evaluation is not lost with the patch, and what was due before it was lost is
+            // settled with that round.
+            kept.retain(|date| date.goal == Goal::Evaluated || date.started >= started);
+        }
+        for new in dates {
+            let same =
+                kept.iter_mut().find(|old| old.pack.name == new.pack.name && old.goal == new.goal);
+            match same {
+                // What a person decided stands against the rule that it was decided about; a date
+                // that is earlier still wins.
+                Some(old)
+                    if new.due < old.due
+                        && (old.decision.is_none() || new.clause != old.clause) =>
+                {
+                    *old = new;
+                }
+                Some(_) => {}
+                None => kept.push(new),
+            }
+        }
+        kept.sort_by(|a, b| (a.due, &a.pack, a.goal).cmp(&(b.due, &b.pack, b.goal)));
+        Self { dates: kept }
+    }
+
+    /// Moves the dates of a pack to what a person decided; earlier or later.
+    ///
+    /// # Errors
+    /// If the pack sets no date, or nobody stands behind the decision.
+    pub fn decide(&self, pack: &str, due: Timestamp, decision: Decision) -> Result<Self, NotMoved> {
+        if decision.by.trim().is_empty() || decision.reason.trim().is_empty() {
+            return Err(NotMoved::Unfounded);
+        }
+        let mut moved = self.clone();
+        let is_meant = |date: &DueDate| date.pack.name == pack && date.goal == Goal::Verified;
+        let date = moved.dates.iter_mut().find(|date| is_meant(date));
+        let date = date.ok_or_else(|| NotMoved::NotBound { pack: pack.to_owned() })?;
+        date.due = due;
+        date.decision = Some(decision);
+        moved.dates.sort_by(|a, b| (a.due, &a.pack, a.goal).cmp(&(b.due, &b.pack, b.goal)));
+        Ok(moved)
+    }
+
+    /// The date that binds: the earliest for the verified installation.
+    pub fn binding(&self) -> Option<&DueDate> {
+        self.dates.iter().find(|date| date.goal == Goal::Verified)
+    }
+
+    /// All of them, the earliest first.
+    pub fn all(&self) -> &[DueDate] {
+        &self.dates
+    }
+}

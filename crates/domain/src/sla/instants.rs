@@ -1,0 +1,181 @@
+//! What happened to one patch on one tenant's items, and when: recorded once, never overwritten.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+/// Something that happens once on a patch's way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Moment {
+    /// The vendor published it.
+    VendorPublished,
+    /// It was collected from the official source.
+    Collected,
+    /// Its priority was decided, and which items it concerns.
+    Evaluated,
+    /// CISA listed a vulnerability that it fixes as known to be exploited.
+    KevAdded,
+    /// It was proven in the lab.
+    Tested,
+    /// The tenant got the notice.
+    Notified,
+    /// The tenant said that it read the notice.
+    Acknowledged,
+    /// The tenant approved.
+    Approved,
+    /// The time of the change was fixed.
+    Scheduled,
+    /// It was installed on the last item.
+    Installed,
+    /// The last item that needed it restarted.
+    Rebooted,
+    /// An independent scan found it everywhere.
+    Verified,
+    /// A later scan found it missing again.
+    Regressed,
+    /// The vendor took it back.
+    Withdrawn,
+}
+
+impl Moment {
+    /// Whether it stays true when the patch is lost again. The rest has to happen anew.
+    fn outlasts_a_regression(self) -> bool {
+        self <= Self::Tested || self == Self::Withdrawn
+    }
+}
+
+/// One record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Record {
+    /// What happened.
+    pub moment: Moment,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// All that happened. Records are only ever added.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "Vec<Record>", into = "Vec<Record>")]
+pub struct Instants {
+    records: Vec<Record>,
+}
+
+/// Why a record is not added.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum NotRecorded {
+    /// It is recorded with another time.
+    #[error("{moment:?} is recorded at {recorded}, and {given} does not overwrite it")]
+    Recorded {
+        /// What.
+        moment: Moment,
+        /// The time that stands.
+        recorded: Timestamp,
+        /// The time that was given.
+        given: Timestamp,
+    },
+    /// Only what was installed can be lost.
+    #[error("it cannot have been lost at {given}: nothing was installed")]
+    NothingToLose {
+        /// The time that was given.
+        given: Timestamp,
+    },
+}
+
+impl NotRecorded {
+    /// The next step.
+    pub fn help(&self) -> Option<String> {
+        Some(match self {
+            Self::Recorded { .. } => "an instant that was wrong stays; record the correction as a \
+                                      decision of a person"
+                .to_owned(),
+            Self::NothingToLose { .. } => "record the installation first".to_owned(),
+        })
+    }
+}
+
+impl Instants {
+    /// Nothing happened yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds a record. The same one twice is one.
+    ///
+    /// # Errors
+    /// If it would overwrite one. After a regression, what comes after the test may happen again.
+    pub fn record(&mut self, moment: Moment, at: Timestamp) -> Result<(), NotRecorded> {
+        if moment == Moment::Regressed {
+            if self.records.last() == Some(&Record { moment, at }) {
+                return Ok(());
+            }
+            if self.at(Moment::Installed).or(self.at(Moment::Verified)).is_none() {
+                return Err(NotRecorded::NothingToLose { given: at });
+            }
+        } else if let Some(recorded) = self.at(moment) {
+            return if recorded == at {
+                Ok(())
+            } else {
+                Err(NotRecorded::Recorded { moment, recorded, given: at })
+            };
+        }
+        self.records.push(Record { moment, at });
+        Ok(())
+    }
+
+    /// When it happened; since the last regression, where it has to happen anew after one.
+    pub fn at(&self, moment: Moment) -> Option<Timestamp> {
+        let since = if moment.outlasts_a_regression() { 0 } else { self.round_start() };
+        self.records.get(since..)?.iter().find(|record| record.moment == moment).map(|it| it.at)
+    }
+
+    /// When the patch was last lost.
+    pub fn regressed(&self) -> Option<Timestamp> {
+        let last = self.records.iter().rev().find(|record| record.moment == Moment::Regressed);
+        last.map(|record| record.at)
+    }
+
+    /// How often the patch was lost.
+    pub fn round(&self) -> usize {
+        self.records.iter().filter(|record| record.moment == Moment::Regressed).count()
+    }
+
+    /// When the present clock started: with the last loss, otherwise when it was collected.
+    pub fn start(&self) -> Option<Timestamp> {
+        self.regressed().or_else(|| self.at(Moment::Collected))
+    }
+
+    /// The latest time of all records. No clock that shows less can be right.
+    pub fn latest(&self) -> Option<Timestamp> {
+        self.records.iter().map(|record| record.at).max()
+    }
+
+    /// All records in the order in which they were added.
+    pub fn records(&self) -> &[Record] {
+        &self.records
+    }
+
+    /// Position after the last regression.
+    fn round_start(&self) -> usize {
+        let last = self.records.iter().rposition(|record| record.moment == Moment::Regressed);
+        last.map_or(0, |position| position + 1)
+    }
+}
+
+impl TryFrom<Vec<Record>> for Instants {
+    type Error = NotRecorded;
+
+    fn try_from(records: Vec<Record>) -> Result<Self, NotRecorded> {
+        let mut instants = Self::new();
+        for Record { moment, at } in records {
+            instants.record(moment, at)?;
+        }
+        Ok(instants)
+    }
+}
+
+impl From<Instants> for Vec<Record> {
+    fn from(instants: Instants) -> Self {
+        instants.records
+    }
+}
