@@ -38,19 +38,10 @@ fn words(record: &[Entry]) -> BTreeMap<&'static str, u64> {
     words
 }
 
-#[test]
-fn no_update_without_consent() {
-    if let Some(seed) = number("PATCHWRIGHT_SIM_SEED") {
-        let record = run(seed);
-        for Entry { at, fact } in &record {
-            println!("{at:>9} s  {fact:?}");
-        }
-        assert_eq!(judge(&record), Ok(()), "seed {seed}");
-        return;
-    }
-    let schedules = number("PATCHWRIGHT_SIM_SCHEDULES").unwrap_or(SCHEDULES);
+/// Runs and judges schedules; how often each word was met.
+fn run_all(seeds: impl Iterator<Item = u64>) -> BTreeMap<&'static str, u64> {
     let mut seen = BTreeMap::new();
-    for seed in 0..schedules {
+    for seed in seeds {
         let judged = std::panic::catch_unwind(|| {
             let record = run(seed);
             judge(&record).map(|()| words(&record))
@@ -70,6 +61,34 @@ fn no_update_without_consent() {
              no_update_without_consent -- --nocapture"
         );
     }
+    seen
+}
+
+#[test]
+fn no_update_without_consent() {
+    if let Some(seed) = number("PATCHWRIGHT_SIM_SEED") {
+        let record = run(seed);
+        for Entry { at, fact } in &record {
+            println!("{at:>9} s  {fact:?}");
+        }
+        assert_eq!(judge(&record), Ok(()), "seed {seed}");
+        return;
+    }
+    let schedules = number("PATCHWRIGHT_SIM_SCHEDULES").unwrap_or(SCHEDULES);
+    // Each seed is a world of its own; which thread runs it makes no difference.
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let seen = std::thread::scope(|scope| {
+        let parts: Vec<_> = (0..threads)
+            .map(|first| scope.spawn(move || run_all((0..schedules).skip(first).step_by(threads))))
+            .collect();
+        let mut seen = BTreeMap::new();
+        for part in parts {
+            for (word, count) in part.join().expect("a schedule that fails says so itself") {
+                *seen.entry(word).or_insert(0) += count;
+            }
+        }
+        seen
+    });
     println!("{schedules} schedules: {seen:#?}");
     for word in [
         "planned",

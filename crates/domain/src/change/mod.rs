@@ -14,12 +14,11 @@
 //! hash ([`Statement`], [`StandingRule`]) by keys of the tenant's [`KeyRing`].
 //!
 //! What is verified outside comes in as [`Verified`]: signatures are checked where envelopes are
-//! known. What is resolved outside comes in as [`Dates`]: waits and calendars are the SLA's. The time
+//! known. What is resolved outside comes in as [`Dates`](crate::sla::Dates): waits and calendars are the SLA's. The time
 //! is that of a clock which does not jump: a wall clock set ten years ahead must end no lead time.
 
 mod canonical;
 mod consent;
-mod dates;
 mod digest;
 mod keyring;
 mod lifecycle;
@@ -32,7 +31,6 @@ mod text;
 
 pub use canonical::NotCanonical;
 pub use consent::{Acceptance, CLOCK_TOLERANCE, Decision, Heard, NotHeard, Statement};
-pub use dates::Dates;
 pub use digest::{FileHash, InvalidDigest, KeyId, Nonce, PlanHash};
 pub use keyring::{
     Ended, Key, KeyEffect, KeyEvent, KeyKind, KeyOrder, KeyRefusal, KeyRing, MOST_KEYS, NewKey,

@@ -10,7 +10,6 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::consent::{Decision, Heard};
-use super::dates::Dates;
 use super::digest::{KeyId, Nonce, PlanHash};
 use super::keyring::KeyRing;
 use super::lifecycle::Kind;
@@ -18,6 +17,7 @@ use super::plan::{Plan, Window};
 use super::standing::{NotCovered, Standing};
 use crate::cloud::UserId;
 use crate::priority::Priority;
+use crate::sla::Dates;
 use crate::sla::{Approval, Silence};
 
 /// How many of the provider's people agree to a large plan (T15).

@@ -3,13 +3,12 @@
 use std::collections::BTreeSet;
 
 use domain::change::{
-    Acceptance, Action, Dates, Decision, Disruption, Draft, ExactPackage, FileHash, Item, KeyId,
-    Kind, Nonce, Plan, PlanHash, Rollback, Scope, Stage, StandingRule, Statement, WeeklyWindow,
-    Window,
+    Acceptance, Action, Decision, Disruption, Draft, ExactPackage, FileHash, Item, KeyId, Kind,
+    Nonce, Plan, PlanHash, Rollback, Scope, Stage, StandingRule, Statement, WeeklyWindow, Window,
 };
 use domain::cloud::{ChangeId, Duty, Id, IdKind, TenantId, UserId};
 use domain::priority::Priority;
-use domain::sla::{Approval, Silence};
+use domain::sla::{Approval, Dates, Silence};
 use jiff::{SignedDuration, Timestamp};
 
 use super::record::{Hash, KeyNo, Mode, Who, Word};

@@ -6,8 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use domain::change::{
     Change, ChangeEffect, ChangeEvent, Countersign, Effect, Event, FileHash, KeyEvent, KeyKind,
-    KeyOrder, KeyRing, Kind, NewKey, Notice, Order, Outcome, Payload as _, Phase, PlanHash, Sight,
-    Terms, Verified,
+    KeyOrder, KeyRing, Kind, NewKey, Notice, Order, Outcome, Payload as _, Phase, PlanHash, Share,
+    Sight, Terms, Verified,
 };
 use domain::cloud::Side;
 use jiff::SignedDuration;
@@ -248,7 +248,7 @@ impl World {
                     _ => Sight::Clean,
                 };
                 let taken = self.now;
-                self.send(HOUR, Message::Scan(who, taken, sight));
+                self.send(HOUR, &Message::Scan(who, taken, sight));
             }
             Message::Scan(who, taken, sight) => {
                 let is_known = self.server.tenants[who].share.as_ref();
@@ -322,7 +322,7 @@ impl World {
             self.record.insert(number, Entry { at: self.now, fact });
             for by in [1, 2] {
                 if chance(&mut self.random, 70) {
-                    self.send(2 * DAY, Message::Countersign(who, by));
+                    self.send(2 * DAY, &Message::Countersign(who, by));
                 }
             }
         }
@@ -332,7 +332,7 @@ impl World {
     /// A notice is in the tenant's mailbox.
     fn read(&mut self, who: Who, plan: PlanHash) {
         self.write(Fact::Mailed { who, plan: short(plan) });
-        self.send(HOUR, Message::Delivered(who, plan));
+        self.send(HOUR, &Message::Delivered(who, plan));
         if !self.people[who].mailbox.insert(plan) {
             return;
         }
@@ -348,7 +348,7 @@ impl World {
     }
 
     fn told(&mut self, who: Who, plan: PlanHash) {
-        let deferred = self.server.tenants[who].share.as_ref().map_or(0, |it| it.deferrals());
+        let deferred = self.server.tenants[who].share.as_ref().map_or(0, Share::deferrals);
         let dates = self.contracts[who].dates(Some(self.server_now()), deferred);
         let number = self.record.len();
         let taken = self.take(Input::Share(who, Event::Notified { plan, dates }));
@@ -368,18 +368,18 @@ impl World {
             0 if !self.people[who].sent.is_empty() => {
                 let place = self.random.below(self.people[who].sent.len());
                 let (key, payload, nonce) = self.people[who].sent[place].clone();
-                return self.send(DAY, Message::Statement { to: who, key, payload, nonce });
+                return self.send(DAY, &Message::Statement { to: who, key, payload, nonce });
             }
             1 => {
                 // Another tenant's key: once as itself, once as if it were this tenant.
                 let speaks_for = if chance(&mut self.random, 50) { who } else { other };
                 let key = self.people[other].keys[0];
                 let payload = statement(speaks_for, plan, word, self.now, nonce).to_payload();
-                return self.send(HOUR, Message::Statement { to: who, key, payload, nonce });
+                return self.send(HOUR, &Message::Statement { to: who, key, payload, nonce });
             }
             2 => {
                 let payload = statement(who, plan, word, self.now, nonce).to_payload();
-                return self.send(HOUR, Message::Statement { to: who, key: 99, payload, nonce });
+                return self.send(HOUR, &Message::Statement { to: who, key: 99, payload, nonce });
             }
             _ => {}
         }
@@ -396,7 +396,7 @@ impl World {
         let payload = statement(who, plan, word, given_at, nonce).to_payload();
         self.write(Fact::Signed { who, key, plan: short(plan), word, given_at, nonce });
         self.people[who].sent.push((key, payload.clone(), nonce));
-        self.send(6 * HOUR, Message::Statement { to: who, key, payload, nonce });
+        self.send(6 * HOUR, &Message::Statement { to: who, key, payload, nonce });
     }
 
     fn sign_rule(&mut self, who: Who, when: i64) {
@@ -453,7 +453,7 @@ impl World {
     fn obey(&mut self, who: Who, plan: PlanHash, from: i64, until: i64) {
         let is_done = self.people[who].ran.contains(&plan);
         if !is_done && (self.now < from || until <= self.now) {
-            return self.send(HOUR, Message::Report(who, plan, Outcome::Failed));
+            return self.send(HOUR, &Message::Report(who, plan, Outcome::Failed));
         }
         let outcome = if chance(&mut self.random, 90) || is_done {
             Outcome::Done
@@ -463,7 +463,7 @@ impl World {
         if self.people[who].ran.insert(plan) {
             self.write(Fact::Ran { who, plan: short(plan) });
         }
-        self.send(HOUR, Message::Report(who, plan, outcome));
+        self.send(HOUR, &Message::Report(who, plan, outcome));
     }
 
     fn tell_share(&mut self, who: Who, event: Event) {
@@ -498,7 +498,7 @@ impl World {
                 self.order(who);
             }
             Effect::Notify { notice: Notice::Planned, plan } => {
-                self.send(2 * HOUR, Message::Notice(who, plan));
+                self.send(2 * HOUR, &Message::Notice(who, plan));
             }
             Effect::Notify { notice: Notice::Failed, .. } => {
                 let when = self.now + between(&mut self.random, HOUR, 3 * DAY);
@@ -511,7 +511,7 @@ impl World {
                     self.post(when + DAY, Message::Plan(who));
                 }
             }
-            Effect::Scan => self.send(2 * HOUR, Message::Look(who)),
+            Effect::Scan => self.send(2 * HOUR, &Message::Look(who)),
             Effect::Notify { .. } | Effect::AcceptFinding { .. } | Effect::Schedule { .. } => {}
         }
     }
@@ -522,9 +522,9 @@ impl World {
         let Some(share) = &self.server.tenants[who].share else { return };
         let plan = share.plan().hash();
         match share.phase() {
-            Phase::Planned => self.send(HOUR, Message::Notice(who, plan)),
+            Phase::Planned => self.send(HOUR, &Message::Notice(who, plan)),
             Phase::RollingOut => self.order(who),
-            Phase::Verifying => self.send(HOUR, Message::Look(who)),
+            Phase::Verifying => self.send(HOUR, &Message::Look(who)),
             Phase::Verified | Phase::Withdrawn | Phase::Closed => return,
             _ => {}
         }
@@ -537,7 +537,7 @@ impl World {
         let window = share.plan().span();
         let (from, until) = (since_begin(window.from), since_begin(window.until));
         let order = Message::Order(who, share.plan().hash(), from, until);
-        self.send(HOUR / 2, order);
+        self.send(HOUR / 2, &order);
     }
 
     /// Lets time do what it does, until nothing follows.
@@ -585,7 +585,7 @@ impl World {
     }
 
     /// Over a network that loses, doubles, reorders and delays.
-    fn send(&mut self, slow: i64, message: Message) {
+    fn send(&mut self, slow: i64, message: &Message) {
         let copies = match self.random.below(20) {
             0 => 0,
             1 | 2 => 2,

@@ -25,7 +25,6 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::consent::{Acceptance, Decision, Heard, Statement};
-use super::dates::Dates;
 use super::digest::{KeyId, PlanHash};
 use super::keyring::KeyRing;
 use super::lifecycle::{Change, Proven};
@@ -35,6 +34,7 @@ use super::signed::Verified;
 use super::standing::Standing;
 use super::text::Reason;
 use crate::cloud::{Side, UserId};
+use crate::sla::Dates;
 use crate::sla::{Approval, Silence};
 
 /// A tenant's share of a change.

@@ -5,7 +5,6 @@ use jiff::{SignedDuration, Timestamp};
 use super::untold;
 use super::{Context, Effect, Event, Notice, Outcome, Phase, Refusal, Share, Shortfall, Sight};
 use crate::change::consent::{CLOCK_TOLERANCE, Decision, Heard, Statement};
-use crate::change::dates::Dates;
 use crate::change::digest::PlanHash;
 use crate::change::lifecycle::Stage;
 use crate::change::permit::{Countersign, Lack, Lacks, consented};
@@ -13,6 +12,7 @@ use crate::change::plan::Plan;
 use crate::change::signed::Verified;
 use crate::cloud::UserId;
 use crate::sla::Approval;
+use crate::sla::Dates;
 
 /// Where an accepted event leads, and what follows beside the record.
 type Next = (Phase, Vec<Effect>);
