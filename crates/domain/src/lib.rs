@@ -18,6 +18,7 @@ pub mod agent;
 pub mod apt_conf;
 pub mod archive;
 pub mod candidate;
+pub mod change;
 pub mod changelog;
 pub mod check;
 pub mod cloud;

@@ -199,6 +199,8 @@ kinds! {
     ImageId = Image, "img";
     /// Something that the lab is asked to do.
     JobId = Job, "job";
+    /// A patch or an alteration on its way into the cloud.
+    ChangeId = Change, "chg";
     /// A recorded event.
     EventId = Event, "evt";
 }

@@ -1,0 +1,482 @@
+//! A plan: exactly what is going to be done to which items, in which order and when, and the way
+//! back. Its hash is what people agree to.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::canonical::{NotCanonical, from_canonical, to_canonical};
+use super::digest::{FileHash, PlanHash, sha256};
+use super::text::Reason;
+use crate::cloud::{ChangeId, CiId, Duty, TenantId, words};
+
+/// Largest plan, in bytes of its canonical form: some ten thousand items.
+pub const LARGEST_PLAN: usize = 8 << 20;
+
+/// A plan that was looked over, with its hash.
+///
+/// Its canonical bytes begin with a member that names the schema, so that no other document of ours
+/// has the same hash, and the hash is what `sha256sum` says of the published file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "Draft", into = "Draft")]
+pub struct Plan {
+    draft: Arc<Draft>,
+    hash: PlanHash,
+}
+
+/// What a plan says.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Draft {
+    /// The change that it carries out.
+    pub change: ChangeId,
+    /// Whose items; the provider's own are [`crate::cloud::PROVIDER`]'s.
+    pub tenant: TenantId,
+    /// 0 for the first plan of a change for a tenant, one more for each that follows.
+    pub generation: u32,
+    /// The plan that it takes the place of.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub parent: Option<PlanHash>,
+    /// In this order: a stage begins after the one before it ended well.
+    pub stages: Vec<Stage>,
+}
+
+/// Items that are altered in one window, in no order among themselves.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Stage {
+    /// When they may be touched.
+    pub window: Window,
+    /// Which, sorted by their ids.
+    pub items: Vec<Item>,
+}
+
+/// A span of time, without its last instant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Window {
+    /// From when on.
+    pub from: Timestamp,
+    /// Until before when.
+    pub until: Timestamp,
+}
+
+/// What is done to one item.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Item {
+    /// The item.
+    pub ci: CiId,
+    /// Who must patch it.
+    pub duty: Duty,
+    /// In this order.
+    pub actions: Vec<Action>,
+    /// How it becomes what it was.
+    pub rollback: Rollback,
+}
+
+/// One thing that an agent can be told to do. There is no "run this command".
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "do", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Action {
+    /// Install exactly these, and nothing beside them.
+    Upgrade {
+        /// Sorted by name and architecture.
+        packages: Vec<ExactPackage>,
+    },
+    /// Give a file this content.
+    WriteFile {
+        /// Absolute path.
+        path: String,
+        /// The content that it is to have before, or not to be there.
+        before: Option<FileHash>,
+        /// The content that it is to have.
+        after: FileHash,
+    },
+    /// Restart a unit.
+    RestartUnit {
+        /// `nginx.service`.
+        unit: String,
+    },
+    /// Restart the system.
+    Reboot,
+    /// See whether something works; harmless.
+    Probe {
+        /// The probe's name.
+        probe: String,
+    },
+}
+
+/// A package as exactly as it can be named.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ExactPackage {
+    /// `libssl3`.
+    pub name: String,
+    /// `amd64`.
+    pub architecture: String,
+    /// `3.0.15-1~deb12u1`.
+    pub version: String,
+    /// Of the package file, from the archive's signed index.
+    pub sha256: FileHash,
+}
+
+/// The way back of one item.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "by", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Rollback {
+    /// The packages that were replaced are installed again.
+    Packages {
+        /// Sorted by name and architecture.
+        packages: Vec<ExactPackage>,
+    },
+    /// The files get their content from before.
+    Files,
+    /// The machine goes back to a snapshot.
+    Snapshot,
+    /// There is none, and the tenant is told so.
+    Impossible {
+        /// Why.
+        reason: Reason,
+    },
+}
+
+words! {
+    /// How much a plan may disturb what runs; ordered.
+    Disruption {
+        /// Nothing that runs is touched.
+        Harmless = "harmless",
+        /// Services may restart.
+        Restarts = "restarts",
+        /// The system restarts.
+        Reboots = "reboots",
+    }
+}
+
+/// What is wrong with a draft.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidPlan {
+    /// Nothing to do.
+    #[error("{what} of the plan is empty")]
+    Empty {
+        /// What: `stage 2`.
+        what: String,
+    },
+    /// A window that ends before it begins.
+    #[error("the window of stage {stage} ends at {until}, not after it begins at {from}")]
+    Window {
+        /// Counted from 1.
+        stage: usize,
+        /// Its beginning.
+        from: Timestamp,
+        /// Its end.
+        until: Timestamp,
+    },
+    /// A stage that begins before the one before it.
+    #[error("stage {stage} begins at {from}, before the stage ahead of it at {ahead}")]
+    Order {
+        /// Counted from 1.
+        stage: usize,
+        /// Its beginning.
+        from: Timestamp,
+        /// The beginning of the one ahead.
+        ahead: Timestamp,
+    },
+    /// Twice in one stage.
+    #[error("{what} stands twice in stage {stage}")]
+    Twice {
+        /// An item or a package.
+        what: String,
+        /// Counted from 1.
+        stage: usize,
+    },
+    /// A first plan with a parent, or a later one without.
+    #[error("generation {generation} {}", if *.generation == 0 { "has a parent" } else { "has no parent" })]
+    Parent {
+        /// The generation.
+        generation: u32,
+    },
+    /// A name that could be taken for something else.
+    #[error(
+        "{what} {given:?} is empty, too long, or has a blank or a character that cannot be seen"
+    )]
+    Word {
+        /// What: `package`.
+        what: &'static str,
+        /// The text.
+        given: String,
+    },
+    /// Its bytes are not canonical.
+    #[error(transparent)]
+    Spelling(#[from] NotCanonical),
+    /// Another schema.
+    #[error("the document is a `{found}`, not a `{SCHEMA}`")]
+    Schema {
+        /// What it says it is.
+        found: String,
+    },
+    /// More than anybody can look over.
+    #[error("the plan has {size} bytes, more than {LARGEST_PLAN}")]
+    TooLong {
+        /// Its size in bytes.
+        size: usize,
+    },
+}
+
+impl InvalidPlan {
+    /// The way out.
+    pub const fn help(&self) -> &'static str {
+        match self {
+            Self::Empty { .. } => "leave it out, or say what is to be done",
+            Self::Window { .. } | Self::Order { .. } => "give windows that follow one another",
+            Self::Twice { .. } => "name it once, with all that is done to it",
+            Self::Parent { .. } => "a plan names the one before it; the first names none",
+            Self::Word { .. } => "give the name as the system's tools write it",
+            Self::Spelling(error) => error.help(),
+            Self::Schema { .. } => "give a plan of this version of Patchwright",
+            Self::TooLong { .. } => "split it: a plan for each window",
+        }
+    }
+}
+
+/// Why one plan does not follow another.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "the plan is generation {generation} after {parent:?}; generation {expected} after \
+     {expected_parent} was expected, for the same change and tenant"
+)]
+pub struct NoSuccessor {
+    /// Of the new plan.
+    pub generation: u32,
+    /// What the new plan names.
+    pub parent: Option<PlanHash>,
+    /// One more than that of the plan in force.
+    pub expected: u32,
+    /// The plan in force.
+    pub expected_parent: PlanHash,
+}
+
+/// Stands in each plan's bytes.
+const SCHEMA: &str = "patchwright.plan/1";
+
+#[derive(Serialize, Deserialize)]
+struct Document<D> {
+    schema: String,
+    plan: D,
+}
+
+impl Plan {
+    /// A draft that holds to the rules; items and packages are brought into their order.
+    ///
+    /// # Errors
+    /// As [`InvalidPlan`].
+    pub fn new(mut draft: Draft) -> Result<Self, InvalidPlan> {
+        check(&mut draft)?;
+        let bytes = to_canonical(&Document { schema: SCHEMA.to_owned(), plan: &draft });
+        if bytes.len() > LARGEST_PLAN {
+            return Err(InvalidPlan::TooLong { size: bytes.len() });
+        }
+        Ok(Self { hash: sha256(&bytes).into(), draft: Arc::new(draft) })
+    }
+
+    /// The plan whose published bytes these are.
+    ///
+    /// # Errors
+    /// If it is none, or its bytes are not the canonical ones.
+    pub fn parse(bytes: &[u8]) -> Result<Self, InvalidPlan> {
+        let document: Document<Draft> = from_canonical(bytes, LARGEST_PLAN)?;
+        if document.schema != SCHEMA {
+            return Err(InvalidPlan::Schema { found: document.schema.chars().take(64).collect() });
+        }
+        let plan = Self::new(document.plan)?;
+        // Members in order, but items or packages not.
+        if plan.hash != sha256(bytes).into() {
+            let ours = plan.to_bytes();
+            let at = ours.iter().zip(bytes).take_while(|(ours, theirs)| ours == theirs).count();
+            return Err(NotCanonical::OtherSpelling { at }.into());
+        }
+        Ok(plan)
+    }
+
+    /// The bytes that are published and hashed.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        to_canonical(&Document { schema: SCHEMA.to_owned(), plan: &*self.draft })
+    }
+
+    /// Its hash.
+    pub const fn hash(&self) -> PlanHash {
+        self.hash
+    }
+
+    /// What it says.
+    pub fn draft(&self) -> &Draft {
+        &self.draft
+    }
+
+    /// How much it disturbs at most.
+    pub fn disruption(&self) -> Disruption {
+        self.items()
+            .flat_map(|item| &item.actions)
+            .map(|action| match action {
+                Action::Probe { .. } | Action::WriteFile { .. } => Disruption::Harmless,
+                // Package scripts restart what they think they must.
+                Action::Upgrade { .. } | Action::RestartUnit { .. } => Disruption::Restarts,
+                Action::Reboot => Disruption::Reboots,
+            })
+            .max()
+            .unwrap_or(Disruption::Harmless)
+    }
+
+    /// How many items that the provider must patch it touches.
+    pub fn provider_items(&self) -> usize {
+        let items = self.items().filter(|item| item.duty == Duty::Provider);
+        items.map(|item| item.ci).collect::<BTreeSet<_>>().len()
+    }
+
+    /// All items, stage by stage.
+    pub fn items(&self) -> impl Iterator<Item = &Item> {
+        self.draft.stages.iter().flat_map(|stage| &stage.items)
+    }
+
+    /// From the first window's beginning to the last one's end.
+    pub fn span(&self) -> Window {
+        let stages = &self.draft.stages;
+        let until = stages.iter().map(|stage| stage.window.until).max();
+        Window {
+            from: stages.first().map_or(Timestamp::MAX, |stage| stage.window.from),
+            until: until.unwrap_or(Timestamp::MIN),
+        }
+    }
+
+    /// Whether it may take the place of `parent`.
+    ///
+    /// # Errors
+    /// If it is of another change or tenant, or not the next generation.
+    pub fn follows(&self, parent: &Self) -> Result<(), NoSuccessor> {
+        let (new, old) = (&self.draft, &parent.draft);
+        let expected = old.generation.saturating_add(1);
+        let is_same = new.change == old.change && new.tenant == old.tenant;
+        if is_same && new.generation == expected && new.parent == Some(parent.hash) {
+            return Ok(());
+        }
+        Err(NoSuccessor {
+            generation: new.generation,
+            parent: new.parent,
+            expected,
+            expected_parent: parent.hash,
+        })
+    }
+}
+
+impl Window {
+    /// Whether an instant lies in it.
+    pub fn has(&self, now: Timestamp) -> bool {
+        self.from <= now && now < self.until
+    }
+}
+
+impl TryFrom<Draft> for Plan {
+    type Error = InvalidPlan;
+
+    fn try_from(draft: Draft) -> Result<Self, InvalidPlan> {
+        Self::new(draft)
+    }
+}
+
+impl From<Plan> for Draft {
+    fn from(plan: Plan) -> Self {
+        Arc::unwrap_or_clone(plan.draft)
+    }
+}
+
+fn check(draft: &mut Draft) -> Result<(), InvalidPlan> {
+    let Draft { generation, parent, stages, .. } = draft;
+    if (*generation == 0) != parent.is_none() {
+        return Err(InvalidPlan::Parent { generation: *generation });
+    }
+    if stages.is_empty() {
+        return Err(InvalidPlan::Empty { what: "the list of stages".to_owned() });
+    }
+    let mut ahead = Timestamp::MIN;
+    for (place, Stage { window: Window { from, until }, items }) in stages.iter_mut().enumerate() {
+        let stage = place + 1;
+        if *until <= *from {
+            return Err(InvalidPlan::Window { stage, from: *from, until: *until });
+        }
+        if *from < ahead {
+            return Err(InvalidPlan::Order { stage, from: *from, ahead });
+        }
+        ahead = *from;
+        if items.is_empty() {
+            return Err(InvalidPlan::Empty { what: format!("stage {stage}") });
+        }
+        items.sort_by_key(|item| item.ci);
+        if let Some(pair) = items.windows(2).find(|pair| pair[0].ci == pair[1].ci) {
+            return Err(InvalidPlan::Twice { what: pair[0].ci.to_string(), stage });
+        }
+        for item in items {
+            check_item(item, stage)?;
+        }
+    }
+    Ok(())
+}
+
+fn check_item(item: &mut Item, stage: usize) -> Result<(), InvalidPlan> {
+    if item.actions.is_empty() {
+        return Err(InvalidPlan::Empty { what: format!("the list of actions on {}", item.ci) });
+    }
+    for action in &mut item.actions {
+        match action {
+            Action::Upgrade { packages } => check_packages(packages, stage)?,
+            Action::WriteFile { path, .. } => check_path(path)?,
+            Action::RestartUnit { unit } => check_word("unit", unit)?,
+            Action::Probe { probe } => check_word("probe", probe)?,
+            Action::Reboot => {}
+        }
+    }
+    match &mut item.rollback {
+        Rollback::Packages { packages } => check_packages(packages, stage),
+        Rollback::Files | Rollback::Snapshot | Rollback::Impossible { .. } => Ok(()),
+    }
+}
+
+fn check_packages(packages: &mut [ExactPackage], stage: usize) -> Result<(), InvalidPlan> {
+    if packages.is_empty() {
+        return Err(InvalidPlan::Empty { what: format!("a list of packages in stage {stage}") });
+    }
+    packages.sort();
+    let is_same =
+        |a: &ExactPackage, b: &ExactPackage| a.name == b.name && a.architecture == b.architecture;
+    if let Some(pair) = packages.windows(2).find(|pair| is_same(&pair[0], &pair[1])) {
+        let what = format!("{}:{}", pair[0].name, pair[0].architecture);
+        return Err(InvalidPlan::Twice { what, stage });
+    }
+    for package in packages {
+        check_word("package", &package.name)?;
+        check_word("architecture", &package.architecture)?;
+        check_word("version", &package.version)?;
+    }
+    Ok(())
+}
+
+fn check_word(what: &'static str, text: &str) -> Result<(), InvalidPlan> {
+    let is_plain = text.bytes().all(|byte| byte.is_ascii_graphic());
+    if is_plain && !text.is_empty() && text.len() <= 255 {
+        return Ok(());
+    }
+    Err(InvalidPlan::Word { what, given: text.chars().take(64).collect() })
+}
+
+/// Nothing that steps out of where it seems to be.
+fn check_path(path: &str) -> Result<(), InvalidPlan> {
+    let steps = path.strip_prefix('/').map(|rest| rest.split('/'));
+    let is_plain = steps.is_some_and(|mut steps| {
+        steps.all(|step| !matches!(step, "" | "." | "..") && !step.contains(char::is_control))
+    });
+    if is_plain && path.len() <= 4096 {
+        return Ok(());
+    }
+    Err(InvalidPlan::Word { what: "path", given: path.chars().take(64).collect() })
+}

@@ -1,0 +1,420 @@
+//! The steps of a share.
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::untold;
+use super::{Context, Effect, Event, Notice, Outcome, Phase, Refusal, Share, Shortfall, Sight};
+use crate::change::consent::{CLOCK_TOLERANCE, Decision, Heard, Statement};
+use crate::change::digest::PlanHash;
+use crate::change::lifecycle::Stage;
+use crate::change::permit::{Countersign, Lack, Lacks, consented};
+use crate::change::plan::Plan;
+use crate::change::signed::Verified;
+use crate::cloud::UserId;
+use crate::sla::Approval;
+use crate::sla::Dates;
+
+/// Where an accepted event leads, and what follows beside the record.
+type Next = (Phase, Vec<Effect>);
+
+impl Share {
+    /// The share after an event.
+    ///
+    /// A [`Event::Tick`] to which nothing happens leaves it as it is, without any effect.
+    ///
+    /// # Errors
+    /// If the event may not happen; the share stays as it is, and the refusal is to be recorded.
+    pub fn step(
+        &self,
+        event: Event,
+        context: &Context<'_>,
+        now: Timestamp,
+    ) -> Result<(Self, Vec<Effect>), Refusal> {
+        if now < self.last {
+            return Err(Refusal::TimeWentBack { last: self.last, now });
+        }
+        let draft = self.plan.draft();
+        if context.change.id != draft.change {
+            let (given, expected) = (context.change.id, draft.change);
+            return Err(Refusal::Change { given, expected });
+        }
+        let word = event.as_str();
+        let mut next = self.clone();
+        let mut effects = Vec::new();
+        // Before anything alters who holds the ball.
+        if let Some(breach) = next.pass_due(now) {
+            effects.push(breach);
+        }
+        let Some((phase, follows)) = next.take(event, context, now)? else {
+            // Only a breach is worth keeping without anything else.
+            let next = if effects.is_empty() { self.clone() } else { next };
+            return Ok((next, effects));
+        };
+        next.version += 1;
+        next.last = now;
+        if phase != self.phase {
+            next.since = now;
+        }
+        next.phase = phase;
+        let (from, to) = (self.phase.as_str(), phase.as_str());
+        effects.push(Effect::Record { version: next.version, event: word, from, to });
+        effects.extend(follows);
+        Ok((next, effects))
+    }
+
+    fn pass_due(&mut self, now: Timestamp) -> Option<Effect> {
+        let due = self.terms.dates.due;
+        if now < due || self.judged == Some(due) {
+            return None;
+        }
+        self.judged = Some(due);
+        // Whose ball it was until then: at the date itself it is too late for everybody.
+        let last = due.checked_sub(SignedDuration::from_nanos(1)).unwrap_or(due);
+        self.holder(last).map(|side| Effect::Breach { due, side })
+    }
+
+    fn take(
+        &mut self,
+        event: Event,
+        context: &Context<'_>,
+        now: Timestamp,
+    ) -> Result<Option<Next>, Refusal> {
+        let word = event.as_str();
+        match event {
+            Event::Tick => Ok(self.tick(context, now)),
+            Event::Replan { plan, author } => self.replan(plan, author, context).map(Some),
+            Event::Notified { plan, dates } => self.notified(plan, dates, now).map(Some),
+            Event::Redate { dates, reason: _ } => self.redate(dates, now).map(Some),
+            Event::Answer(statement) => self.answer(statement, context, now).map(Some),
+            Event::Countersign(countersign) => self.countersign(countersign).map(Some),
+            Event::Finished { plan, outcome } => self.finished(plan, outcome).map(Some),
+            Event::Scanned { taken_at, sight } => self.scanned(taken_at, sight, now).map(Some),
+            Event::Withdraw if self.phase.is_before_start() => Ok(Some(self.withdrawn())),
+            Event::Close if matches!(self.phase, Phase::Verified | Phase::Refused { .. }) => {
+                Ok(Some((Phase::Closed, Vec::new())))
+            }
+            Event::Withdraw | Event::Close => Err(self.not_now(word)),
+        }
+    }
+
+    /// One step that time, or what stands beside the share, brings about.
+    fn tick(&mut self, context: &Context<'_>, now: Timestamp) -> Option<Next> {
+        if !self.phase.is_before_start() {
+            return None;
+        }
+        if let Stage::Withdrawn { .. } = context.change.stage() {
+            return Some(self.withdrawn());
+        }
+        match self.phase {
+            Phase::Deferred { until } | Phase::Refused { until } if now < until => None,
+            // Nobody bears the risk any more, so the tenant is asked again.
+            Phase::Deferred { .. } | Phase::Refused { .. } => {
+                self.forget_notice();
+                Some((Phase::Planned, vec![self.tell(Notice::Planned)]))
+            }
+            Phase::Planned if self.terms.dates.approval != Approval::NotNeeded => None,
+            Phase::Planned | Phase::Notified | Phase::Lapsed => self.await_consent(context, now),
+            Phase::Approved { .. } | Phase::Scheduled { .. } => self.await_start(context, now),
+            _ => None,
+        }
+    }
+
+    fn await_consent(&self, context: &Context<'_>, now: Timestamp) -> Option<Next> {
+        let lacks = match consented(&self.case(context), now) {
+            Ok(basis) => return Some((Phase::Approved { basis }, Vec::new())),
+            Err(lacks) => lacks,
+        };
+        // An earlier plan was deferred or refused; that holds for its successors.
+        if let Some(phase) = held(&lacks) {
+            return Some((phase, Vec::new()));
+        }
+        let is_over = self.terms.dates.answer_by.is_some_and(|over| over <= now);
+        (is_over && self.phase == Phase::Notified)
+            .then(|| (Phase::Lapsed, vec![self.tell(Notice::Lapsed)]))
+    }
+
+    fn await_start(&self, context: &Context<'_>, now: Timestamp) -> Option<Next> {
+        let lacks = match self.permit(context, now) {
+            Ok(permit) => {
+                if matches!(self.phase, Phase::Approved { .. }) {
+                    return Some(schedule(now));
+                }
+                // The change is as it is in this very transaction: what is withdrawn, or proven
+                // no more, does not start.
+                context.change.proven().ok()?;
+                let effects = vec![Effect::Start(permit), self.tell(Notice::Started)];
+                return Some((Phase::RollingOut, effects));
+            }
+            Err(lacks) => lacks,
+        };
+        if let Some(phase) = held(&lacks) {
+            return Some((phase, Vec::new()));
+        }
+        if lacks.iter().any(|lack| matches!(lack, Lack::Consent { .. })) {
+            // A key was revoked, or a rule withdrawn: the tenant is asked again.
+            return Some((Phase::Notified, vec![self.tell(Notice::Planned)]));
+        }
+        if lacks.iter().any(|lack| matches!(lack, Lack::WindowOver { .. })) {
+            return Some(fall_short(self, Shortfall::WindowMissed));
+        }
+        match (self.phase, lacks.pass_at()) {
+            (Phase::Approved { .. }, Some(at)) => Some(schedule(at)),
+            (Phase::Scheduled { at }, Some(later)) if at != later => Some(schedule(later)),
+            _ => None,
+        }
+    }
+
+    fn replan(
+        &mut self,
+        plan: Plan,
+        author: UserId,
+        context: &Context<'_>,
+    ) -> Result<Next, Refusal> {
+        if !self.phase.takes_a_plan() {
+            return Err(self.not_now("replan"));
+        }
+        context.change.proven()?;
+        plan.follows(&self.plan)?;
+        self.plan = plan;
+        self.author = author;
+        self.forget_notice();
+        Ok((Phase::Planned, vec![self.tell(Notice::Planned)]))
+    }
+
+    fn notified(&mut self, plan: PlanHash, dates: Dates, now: Timestamp) -> Result<Next, Refusal> {
+        self.is_in_force(plan)?;
+        if self.phase != Phase::Planned {
+            return Err(self.not_now("notify"));
+        }
+        let due = self.terms.dates.due;
+        if dates.due != due {
+            return Err(Refusal::OtherDue { given: dates.due, due });
+        }
+        has_lead_time(&dates)?;
+        self.terms.dates = dates;
+        self.notified_at = Some(now);
+        Ok((Phase::Notified, Vec::new()))
+    }
+
+    fn redate(&mut self, dates: Dates, now: Timestamp) -> Result<Next, Refusal> {
+        if self.holder(now).is_none() {
+            return Err(self.not_now("redate"));
+        }
+        if dates.due <= now {
+            return Err(Refusal::DuePast { due: dates.due, now });
+        }
+        if self.notified_at.is_some() {
+            has_lead_time(&dates)?;
+        }
+        // Without a notice there is no lead time to be over, whatever the dates say.
+        self.terms.dates = if self.notified_at.is_some() { dates } else { untold(&dates) };
+        Ok((self.phase, Vec::new()))
+    }
+
+    fn answer(
+        &mut self,
+        statement: Verified<Statement>,
+        context: &Context<'_>,
+        now: Timestamp,
+    ) -> Result<Next, Refusal> {
+        let said = statement.said();
+        let (given, expected) = (said.change, self.plan.draft().change);
+        if given != expected {
+            return Err(Refusal::Change { given, expected });
+        }
+        let heard = Heard::admit(statement, context.keys, now)?;
+        self.is_in_force(heard.statement().plan)?;
+        self.is_fresh(&heard)?;
+        self.allows(&heard.statement().decision, now)?;
+
+        let key = heard.key();
+        let decision = heard.statement().decision.clone();
+        self.heard.push(heard);
+        match decision {
+            Decision::Approve => {
+                let basis = consented(&self.case(context), now);
+                let phase = basis.map_or(Phase::Notified, |basis| Phase::Approved { basis });
+                Ok((phase, Vec::new()))
+            }
+            Decision::Defer { until, acceptance } => {
+                self.terms.dates.deferrals_left -= 1;
+                Ok((Phase::Deferred { until }, vec![Effect::AcceptFinding { acceptance, key }]))
+            }
+            Decision::Refuse { acceptance } => {
+                let phase = Phase::Refused { until: acceptance.expiry };
+                Ok((phase, vec![Effect::AcceptFinding { acceptance, key }]))
+            }
+        }
+    }
+
+    /// Whether a statement is said now: after the notice, after what was said before, and once.
+    fn is_fresh(&self, heard: &Heard) -> Result<(), Refusal> {
+        let Statement { nonce, given_at, .. } = *heard.statement();
+        if self.heard.iter().any(|known| known.statement().nonce == nonce) {
+            return Err(Refusal::Replayed { nonce });
+        }
+        match (self.phase, self.notified_at) {
+            (
+                Phase::Notified
+                | Phase::Lapsed
+                | Phase::Approved { .. }
+                | Phase::Scheduled { .. }
+                | Phase::Deferred { .. }
+                | Phase::Refused { .. },
+                Some(notified_at),
+            ) => {
+                if notified_at.duration_since(given_at) > CLOCK_TOLERANCE {
+                    return Err(Refusal::BeforeNotice { given_at, notified_at });
+                }
+            }
+            _ => return Err(self.not_now("answer")),
+        }
+        let later = self.heard.iter().find(|known| !heard.outweighs(known));
+        match later {
+            Some(later) => Err(Refusal::Stale { given_at, latest: later.statement().given_at }),
+            None => Ok(()),
+        }
+    }
+
+    /// Whether the SLA lets the tenant decide like this.
+    fn allows(&self, decision: &Decision, now: Timestamp) -> Result<(), Refusal> {
+        let Dates { deferrals_left, longest_deferral, due, .. } = self.terms.dates;
+        match decision {
+            Decision::Refuse { acceptance } if acceptance.expiry <= now => {
+                Err(Refusal::RiskUncovered { expiry: acceptance.expiry, until: now })
+            }
+            Decision::Defer { until, .. } if *until <= now => {
+                Err(Refusal::Past { until: *until, now })
+            }
+            Decision::Defer { .. } if deferrals_left == 0 => Err(Refusal::NoDeferralLeft),
+            Decision::Defer { until, .. } if until.duration_since(now) > longest_deferral => {
+                Err(Refusal::DeferralTooLong { until: *until, now, longest: longest_deferral })
+            }
+            Decision::Defer { until, .. } if due <= *until => {
+                Err(Refusal::DeferralPastDue { until: *until, due })
+            }
+            Decision::Defer { until, acceptance } if acceptance.expiry < *until => {
+                Err(Refusal::RiskUncovered { expiry: acceptance.expiry, until: *until })
+            }
+            Decision::Approve | Decision::Refuse { .. } | Decision::Defer { .. } => Ok(()),
+        }
+    }
+
+    fn countersign(&mut self, countersign: Countersign) -> Result<Next, Refusal> {
+        let Countersign { by, plan } = countersign;
+        self.is_in_force(plan)?;
+        if !self.phase.is_before_start() {
+            return Err(self.not_now("countersign"));
+        }
+        if by == self.author {
+            return Err(Refusal::OwnPlan { by });
+        }
+        if self.approvals.contains(&countersign) {
+            return Err(Refusal::AgreedAlready { by });
+        }
+        self.approvals.push(countersign);
+        Ok((self.phase, Vec::new()))
+    }
+
+    fn finished(&self, plan: PlanHash, outcome: Outcome) -> Result<Next, Refusal> {
+        self.is_in_force(plan)?;
+        if self.phase != Phase::RollingOut {
+            return Err(self.not_now("finish"));
+        }
+        Ok(match outcome {
+            Outcome::Done => (Phase::Verifying, vec![Effect::Scan]),
+            Outcome::Failed => fall_short(self, Shortfall::Failed),
+            Outcome::RolledBack => fall_short(self, Shortfall::RolledBack),
+        })
+    }
+
+    fn scanned(&self, taken_at: Timestamp, sight: Sight, now: Timestamp) -> Result<Next, Refusal> {
+        let since = self.since;
+        if taken_at < since || now < taken_at {
+            return Err(Refusal::ScanTime { taken_at, since, now });
+        }
+        match (self.phase, sight) {
+            (Phase::Verifying, Sight::Missing) => Ok(fall_short(self, Shortfall::StillMissing)),
+            (Phase::Verifying, Sight::Unknown) => Ok(fall_short(self, Shortfall::Unknown)),
+            // Also where the tenant did it by itself before the plan came to it.
+            (phase, Sight::Clean)
+                if phase.is_before_start()
+                    || matches!(phase, Phase::Verifying | Phase::NonCompliant { .. }) =>
+            {
+                Ok((Phase::Verified, vec![self.tell(Notice::Completed)]))
+            }
+            (Phase::Verified | Phase::Closed, Sight::Missing) => Ok((Phase::Reopened, Vec::new())),
+            _ => Err(self.not_now("scan")),
+        }
+    }
+
+    fn withdrawn(&self) -> Next {
+        (Phase::Withdrawn, vec![self.tell(Notice::Withdrawn)])
+    }
+
+    fn forget_notice(&mut self) {
+        self.terms.dates = untold(&self.terms.dates);
+        self.notified_at = None;
+    }
+
+    fn tell(&self, notice: Notice) -> Effect {
+        Effect::Notify { notice, plan: self.plan.hash() }
+    }
+
+    fn is_in_force(&self, given: PlanHash) -> Result<(), Refusal> {
+        let current = self.plan.hash();
+        if given == current { Ok(()) } else { Err(Refusal::Plan { given, current }) }
+    }
+
+    fn not_now(&self, event: &'static str) -> Refusal {
+        match self.phase {
+            Phase::RollingOut | Phase::Verifying => Refusal::Started { at: self.since, event },
+            phase => Refusal::Phase { phase: phase.as_str(), event },
+        }
+    }
+}
+
+/// The tenant's later or no, where that is what stands in the way.
+fn held(lacks: &Lacks) -> Option<Phase> {
+    lacks.iter().find_map(|lack| match lack {
+        Lack::Deferred { until } => Some(Phase::Deferred { until: *until }),
+        Lack::Refused { until } => Some(Phase::Refused { until: *until }),
+        _ => None,
+    })
+}
+
+/// Who is told ahead has a time for it.
+fn has_lead_time(dates: &Dates) -> Result<(), Refusal> {
+    match (dates.approval, dates.earliest_start) {
+        (Approval::Notice | Approval::Required { .. }, None) => Err(Refusal::NoLeadTime),
+        _ => Ok(()),
+    }
+}
+
+fn schedule(at: Timestamp) -> Next {
+    (Phase::Scheduled { at }, vec![Effect::Schedule { at }])
+}
+
+fn fall_short(share: &Share, shortfall: Shortfall) -> Next {
+    (Phase::NonCompliant { shortfall }, vec![share.tell(Notice::Failed)])
+}
+
+impl Phase {
+    /// Whether the plan has not started, and still may.
+    const fn is_before_start(self) -> bool {
+        matches!(
+            self,
+            Self::Planned
+                | Self::Notified
+                | Self::Approved { .. }
+                | Self::Deferred { .. }
+                | Self::Refused { .. }
+                | Self::Lapsed
+                | Self::Scheduled { .. }
+        )
+    }
+
+    const fn takes_a_plan(self) -> bool {
+        self.is_before_start() || matches!(self, Self::NonCompliant { .. } | Self::Reopened)
+    }
+}

@@ -1,0 +1,623 @@
+//! One schedule: a provider, two tenants, their agents and all that goes wrong between them, in
+//! virtual time and from one seed.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet};
+
+use domain::change::{
+    Change, ChangeEffect, ChangeEvent, Countersign, Effect, Event, FileHash, KeyEvent, KeyKind,
+    KeyOrder, KeyRing, Kind, NewKey, Notice, Order, Outcome, Payload as _, Phase, PlanHash, Share,
+    Sight, Terms, Verified,
+};
+use domain::cloud::Side;
+use jiff::SignedDuration;
+
+use super::people::{
+    Contract, DAY, HOUR, RuleNumbers, absolute, at, between, chance, change_id, disruption_of,
+    key_id, nonce_of, plan, short, since_begin, statement, tenant_id, user_id, word,
+};
+use super::record::{Entry, Fact, KeyNo, Who};
+use super::server::{Follows, Input, Server};
+use crate::random::Random;
+
+const TENANTS: usize = 2;
+/// Of the provider's people; the first writes the plans.
+const AUTHOR: u8 = 0;
+
+/// Something on its way.
+#[derive(Debug, Clone)]
+enum Message {
+    Change(ChangeEvent),
+    Plan(Who),
+    Notice(Who, PlanHash),
+    Delivered(Who, PlanHash),
+    Speak(Who, PlanHash),
+    Statement { to: Who, key: KeyNo, payload: Vec<u8>, nonce: u64 },
+    Rule { to: Who, key: KeyNo, payload: Vec<u8>, nonce: u64 },
+    EndRule(Who),
+    Rotate(Who),
+    Revoke(Who),
+    Countersign(Who, u8),
+    Order(Who, PlanHash, i64, i64),
+    Report(Who, PlanHash, Outcome),
+    Look(Who),
+    Scan(Who, i64, Sight),
+    WithdrawShare(Who),
+    Wake(Who),
+    Restart,
+    Jump(i64),
+}
+
+#[derive(Debug, Default)]
+struct Tenant {
+    /// Its keys, the last of which it believes to be in force.
+    keys: Vec<KeyNo>,
+    /// What it signed once, to be shown again.
+    sent: Vec<(KeyNo, Vec<u8>, u64)>,
+    mailbox: BTreeSet<PlanHash>,
+    /// What its agent has done.
+    ran: BTreeSet<PlanHash>,
+    /// How many rules the control plane has of it, by their nonces.
+    rules: Vec<u64>,
+}
+
+pub(crate) struct World {
+    random: Random,
+    now: i64,
+    jump: i64,
+    queue: std::collections::BinaryHeap<Reverse<(i64, u64)>>,
+    messages: BTreeMap<u64, Message>,
+    sent: u64,
+    next: u64,
+    contracts: Vec<Contract>,
+    people: Vec<Tenant>,
+    server: Server,
+    record: Vec<Entry>,
+}
+
+/// All that happened under a seed.
+pub(crate) fn run(seed: u64) -> Vec<Entry> {
+    let mut world = World::new(seed);
+    world.begin();
+    world.go_on();
+    world.end();
+    world.record
+}
+
+impl World {
+    fn new(seed: u64) -> Self {
+        let mut random = Random::new(seed);
+        let contracts: Vec<_> = (0..TENANTS).map(|_| Contract::draw(&mut random)).collect();
+        let rings = (0..TENANTS).map(|who| KeyRing::new(tenant_id(who))).collect();
+        let change = Change::found(change_id(), Kind::Patch, at(0));
+        Self {
+            random,
+            now: 0,
+            jump: 0,
+            queue: std::collections::BinaryHeap::new(),
+            messages: BTreeMap::new(),
+            sent: 0,
+            next: 1,
+            contracts,
+            people: (0..TENANTS).map(|_| Tenant::default()).collect(),
+            server: Server::new(change, rings, at(0), SignedDuration::ZERO),
+            record: Vec::new(),
+        }
+    }
+
+    fn begin(&mut self) {
+        for who in 0..TENANTS {
+            let Contract { mode, lead, answer, due, above, urgency, .. } = self.contracts[who];
+            self.write(Fact::Contract { who, mode, lead, answer, due, above, urgency });
+            let key = KeyNo::try_from(10 * (who + 1)).expect("few");
+            let event = KeyEvent::Register { key: new_key(key), by: user_id(100) };
+            if self.take(Input::Keys(who, event)).is_some() {
+                self.write(Fact::KeyIn { who, key });
+                self.people[who].keys.push(key);
+            }
+            let first = between(&mut self.random, 0, 3 * DAY);
+            if chance(&mut self.random, 30) {
+                self.sign_rule(who, first);
+            }
+            self.trouble(who);
+        }
+        let proof = between(&mut self.random, 1, DAY);
+        self.post(0, Message::Change(ChangeEvent::Prove));
+        let evidence = FileHash::from([1; 32]);
+        self.post(proof, Message::Change(ChangeEvent::Pass { evidence }));
+        if chance(&mut self.random, 15) {
+            let reason = "The vendor took it back".parse().expect("a reason");
+            let withdraw = ChangeEvent::Withdraw { by: user_id(1), reason };
+            let when = self.moment(0);
+            self.post(when, Message::Change(withdraw));
+        }
+        for _ in 0..self.random.below(3) {
+            let when = self.moment(0);
+            self.post(when, Message::Restart);
+        }
+        for _ in 0..self.random.below(3) {
+            let by = [HOUR, -HOUR, 3650 * DAY, -3650 * DAY][self.random.below(4)];
+            let when = self.moment(0);
+            self.post(when, Message::Jump(by));
+        }
+    }
+
+    /// What people do without being asked.
+    fn trouble(&mut self, who: Who) {
+        let likely = [
+            (20, Message::Plan(who)),
+            (8, Message::WithdrawShare(who)),
+            (10, Message::Rotate(who)),
+            (15, Message::Revoke(who)),
+            (10, Message::EndRule(who)),
+            (50, Message::Countersign(who, AUTHOR)),
+            (70, Message::Countersign(who, 1)),
+            (70, Message::Countersign(who, 2)),
+            (40, Message::Countersign(who, 2)),
+            (30, Message::Countersign(who, 1)),
+            (10, Message::Look(who)),
+        ];
+        for (percent, message) in likely {
+            if chance(&mut self.random, percent) {
+                let when = self.moment(who);
+                self.post(when, message);
+            }
+        }
+    }
+
+    /// Some time, often close to when something else happens.
+    fn moment(&mut self, who: Who) -> i64 {
+        let share = self.server.tenants[who].share.as_ref();
+        let window = share.map(|share| since_begin(share.plan().span().from));
+        match window {
+            Some(from) if chance(&mut self.random, 50) => {
+                (from + between(&mut self.random, -120, 120)).max(self.now)
+            }
+            _ => self.now + between(&mut self.random, 0, 20 * DAY),
+        }
+    }
+
+    fn go_on(&mut self) {
+        let end = self.contracts.iter().map(|it| it.due).max().unwrap_or(0) + 20 * DAY;
+        // A schedule has a few dozen messages; one without an end would be a mistake of ours.
+        for _ in 0..2000 {
+            let Some(Reverse((when, number))) = self.queue.pop() else { break };
+            if when > end {
+                break;
+            }
+            self.now = self.now.max(when);
+            let message = self.messages.remove(&number).expect("it was posted");
+            self.happen(message);
+        }
+        self.now = end;
+    }
+
+    fn end(&mut self) {
+        for who in 0..TENANTS {
+            self.settle(who);
+            if let Some(share) = &self.server.tenants[who].share {
+                let phase = share.phase().as_str();
+                self.write(Fact::Ended { who, phase });
+            }
+        }
+    }
+
+    fn happen(&mut self, message: Message) {
+        match message {
+            Message::Change(event) => self.change(event),
+            Message::Plan(who) => self.plan(who),
+            Message::Notice(who, plan) => self.read(who, plan),
+            Message::Delivered(who, plan) => self.told(who, plan),
+            Message::Speak(who, plan) => self.speak(who, plan),
+            Message::Statement { to, key, payload, nonce } => {
+                let said = Verified::signed_by(key_id(key), &payload).expect("as it was signed");
+                let number = self.record.len();
+                let taken = self.take(Input::Share(to, Event::Answer(said)));
+                let fact = Fact::Arrived { who: to, nonce, taken: taken.is_some() };
+                self.record.insert(number, Entry { at: self.now, fact });
+                self.perform(to, taken);
+            }
+            Message::Rule { to, key, payload, nonce } => {
+                let rule = Verified::signed_by(key_id(key), &payload).expect("as it was signed");
+                let taken = self.take(Input::Rule(to, rule)).is_some();
+                self.write(Fact::RuleArrived { who: to, nonce, taken });
+                if taken {
+                    self.people[to].rules.push(nonce);
+                }
+                self.settle(to);
+            }
+            Message::EndRule(who) => {
+                let last = self.people[who].rules.len().wrapping_sub(1);
+                if self.take(Input::EndRule(who, last)).is_some() {
+                    let nonce = self.people[who].rules[last];
+                    self.write(Fact::RuleEnded { who, nonce });
+                    self.settle(who);
+                }
+            }
+            Message::Rotate(who) => self.rotate(who),
+            Message::Revoke(who) => self.revoke(who),
+            Message::Countersign(who, by) => self.countersign(who, by),
+            Message::Order(who, plan, from, until) => self.obey(who, plan, from, until),
+            Message::Report(who, plan, outcome) => {
+                self.tell_share(who, Event::Finished { plan, outcome });
+            }
+            Message::Look(who) => {
+                let sight = match self.random.below(10) {
+                    0 => Sight::Missing,
+                    1 => Sight::Unknown,
+                    _ => Sight::Clean,
+                };
+                let taken = self.now;
+                self.send(HOUR, &Message::Scan(who, taken, sight));
+            }
+            Message::Scan(who, taken, sight) => {
+                let is_known = self.server.tenants[who].share.as_ref();
+                let is_seen = is_known.is_some_and(|it| it.phase() == Phase::Verifying);
+                self.tell_share(who, Event::Scanned { taken_at: at(taken), sight });
+                let still = self.server.tenants[who].share.as_ref();
+                if is_seen && still.is_some_and(|it| it.phase() == Phase::Verifying) {
+                    self.post(self.now + HOUR, Message::Look(who));
+                }
+            }
+            Message::WithdrawShare(who) => self.tell_share(who, Event::Withdraw),
+            Message::Wake(who) => self.wake(who),
+            Message::Restart => {
+                self.write(Fact::Restarted);
+                self.server.restart();
+                (0..TENANTS).for_each(|who| self.wake(who));
+            }
+            Message::Jump(by) => {
+                self.write(Fact::Jumped { by });
+                self.jump += by;
+                (0..TENANTS).for_each(|who| self.wake(who));
+            }
+        }
+    }
+
+    fn change(&mut self, event: ChangeEvent) {
+        let passes = matches!(event, ChangeEvent::Pass { .. });
+        let taken = self.take(Input::Change(event));
+        self.perform(0, taken);
+        for who in 0..TENANTS {
+            if passes {
+                self.plan(who);
+            }
+            self.settle(who);
+        }
+    }
+
+    fn plan(&mut self, who: Who) {
+        let lead = self.contracts[who].lead;
+        // Some windows open before anybody can have answered.
+        let from = self.now + between(&mut self.random, 0, lead + 6 * DAY);
+        let share = self.server.tenants[who].share.as_ref();
+        let parent = share.map(|share| share.plan().clone());
+        let plan = plan(&mut self.random, who, parent.as_ref(), from);
+        let window = plan.span();
+        let fact = Fact::Planned {
+            who,
+            plan: short(plan.hash()),
+            author: AUTHOR,
+            from: since_begin(window.from),
+            until: since_begin(window.until),
+            items: plan.provider_items(),
+            disruption: disruption_of(&plan),
+        };
+        let contract = self.contracts[who];
+        let author = user_id(AUTHOR);
+        let input = if parent.is_none() {
+            let terms = Terms {
+                kind: Kind::Patch,
+                priority: contract.priority(),
+                dates: contract.dates(None, 0),
+                two_persons_above: contract.above,
+            };
+            Input::Open(who, plan, author, terms)
+        } else {
+            Input::Share(who, Event::Replan { plan, author })
+        };
+        let number = self.record.len();
+        let taken = self.take(input);
+        if taken.is_some() {
+            self.record.insert(number, Entry { at: self.now, fact });
+            for by in [1, 2] {
+                if chance(&mut self.random, 70) {
+                    self.send(2 * DAY, &Message::Countersign(who, by));
+                }
+            }
+        }
+        self.perform(who, taken);
+    }
+
+    /// A notice is in the tenant's mailbox.
+    fn read(&mut self, who: Who, plan: PlanHash) {
+        self.write(Fact::Mailed { who, plan: short(plan) });
+        self.send(HOUR, &Message::Delivered(who, plan));
+        if !self.people[who].mailbox.insert(plan) {
+            return;
+        }
+        let answer = self.contracts[who].answer;
+        for _ in 0..self.random.below(4) {
+            let when = self.now + between(&mut self.random, 0, answer + DAY);
+            self.post(when, Message::Speak(who, plan));
+        }
+        if chance(&mut self.random, 20) {
+            let when = self.moment(who);
+            self.post(when, Message::Speak(who, plan));
+        }
+    }
+
+    fn told(&mut self, who: Who, plan: PlanHash) {
+        let deferred = self.server.tenants[who].share.as_ref().map_or(0, Share::deferrals);
+        let dates = self.contracts[who].dates(Some(self.server_now()), deferred);
+        let number = self.record.len();
+        let taken = self.take(Input::Share(who, Event::Notified { plan, dates }));
+        if taken.is_some() {
+            let fact = Fact::Told { who, plan: short(plan) };
+            self.record.insert(number, Entry { at: self.now, fact });
+        }
+        self.perform(who, taken);
+    }
+
+    /// Somebody of a tenant signs, or somebody else as if they were.
+    fn speak(&mut self, who: Who, plan: PlanHash) {
+        let nonce = self.nonce();
+        let word = word(&mut self.random, self.now);
+        let other = (who + 1) % TENANTS;
+        match self.random.below(12) {
+            0 if !self.people[who].sent.is_empty() => {
+                let place = self.random.below(self.people[who].sent.len());
+                let (key, payload, nonce) = self.people[who].sent[place].clone();
+                return self.send(DAY, &Message::Statement { to: who, key, payload, nonce });
+            }
+            1 => {
+                // Another tenant's key: once as itself, once as if it were this tenant.
+                let speaks_for = if chance(&mut self.random, 50) { who } else { other };
+                let key = self.people[other].keys[0];
+                let payload = statement(speaks_for, plan, word, self.now, nonce).to_payload();
+                return self.send(HOUR, &Message::Statement { to: who, key, payload, nonce });
+            }
+            2 => {
+                let payload = statement(who, plan, word, self.now, nonce).to_payload();
+                return self.send(HOUR, &Message::Statement { to: who, key: 99, payload, nonce });
+            }
+            _ => {}
+        }
+        let skew = match self.random.below(10) {
+            0 => between(&mut self.random, -1200, 1200),
+            1 => [3650 * DAY, -3650 * DAY, HOUR, -HOUR][self.random.below(4)],
+            _ => 0,
+        };
+        // Mostly its newest key, at times an older one, which may be revoked.
+        let keys = &self.people[who].keys;
+        let place = if chance(&mut self.random, 80) { keys.len() - 1 } else { 0 };
+        let key = keys[place];
+        let given_at = self.now + skew;
+        let payload = statement(who, plan, word, given_at, nonce).to_payload();
+        self.write(Fact::Signed { who, key, plan: short(plan), word, given_at, nonce });
+        self.people[who].sent.push((key, payload.clone(), nonce));
+        self.send(6 * HOUR, &Message::Statement { to: who, key, payload, nonce });
+    }
+
+    fn sign_rule(&mut self, who: Who, when: i64) {
+        let nonce = self.nonce();
+        let numbers = RuleNumbers::draw(&mut self.random);
+        let key = self.people[who].keys[0];
+        let payload = numbers.rule(who, when, nonce).to_payload();
+        let RuleNumbers { urgencies, disruption, begins, length } = numbers;
+        // The oracle counts from when the simulation begins.
+        let begins = begins - absolute(0);
+        self.write(Fact::RuleSigned { who, key, urgencies, disruption, begins, length, nonce });
+        self.post(when, Message::Rule { to: who, key, payload, nonce });
+    }
+
+    fn rotate(&mut self, who: Who) {
+        let old = *self.people[who].keys.last().expect("it has one");
+        let new = old + 1;
+        let nonce = nonce_of(self.nonce());
+        let order =
+            KeyOrder { tenant: tenant_id(who), order: Order::Rotate { key: new_key(new) }, nonce };
+        let order = Verified::signed_by(key_id(old), &order.to_payload()).expect("canonical");
+        if self.take(Input::Keys(who, KeyEvent::Ordered(order))).is_some() {
+            self.write(Fact::KeyOut { who, key: old, revoked: false });
+            self.write(Fact::KeyIn { who, key: new });
+            self.people[who].keys.push(new);
+            self.settle(who);
+        }
+    }
+
+    fn revoke(&mut self, who: Who) {
+        let place = self.random.below(self.people[who].keys.len());
+        let key = self.people[who].keys[place];
+        let event = KeyEvent::Revoke { key: key_id(key), by: user_id(100) };
+        if self.take(Input::Keys(who, event)).is_some() {
+            self.write(Fact::KeyOut { who, key, revoked: true });
+            self.settle(who);
+        }
+    }
+
+    fn countersign(&mut self, who: Who, by: u8) {
+        let Some(share) = &self.server.tenants[who].share else { return };
+        let plan = share.plan().hash();
+        let countersign = Countersign { by: user_id(by), plan };
+        let number = self.record.len();
+        let taken = self.take(Input::Share(who, Event::Countersign(countersign)));
+        if taken.is_some() {
+            let fact = Fact::Countersigned { who, plan: short(plan), by };
+            self.record.insert(number, Entry { at: self.now, fact });
+        }
+        self.perform(who, taken);
+    }
+
+    /// The agent has an order. It does each once, and none outside its window.
+    fn obey(&mut self, who: Who, plan: PlanHash, from: i64, until: i64) {
+        let is_done = self.people[who].ran.contains(&plan);
+        if !is_done && (self.now < from || until <= self.now) {
+            return self.send(HOUR, &Message::Report(who, plan, Outcome::Failed));
+        }
+        let outcome = if chance(&mut self.random, 90) || is_done {
+            Outcome::Done
+        } else {
+            Outcome::RolledBack
+        };
+        if self.people[who].ran.insert(plan) {
+            self.write(Fact::Ran { who, plan: short(plan) });
+        }
+        self.send(HOUR, &Message::Report(who, plan, outcome));
+    }
+
+    fn tell_share(&mut self, who: Who, event: Event) {
+        let taken = self.take(Input::Share(who, event));
+        self.perform(who, taken);
+    }
+
+    fn perform(&mut self, who: Who, taken: Option<Vec<Follows>>) {
+        for follows in taken.into_iter().flatten() {
+            match follows {
+                Follows::Change(ChangeEffect::Record { version, from, to }) => {
+                    self.write(Fact::ChangeMoved { version, from, to });
+                }
+                Follows::Share(effect) => self.perform_one(who, effect),
+                Follows::Change(_) | Follows::Nothing => {}
+            }
+        }
+        self.settle(who);
+    }
+
+    fn perform_one(&mut self, who: Who, effect: Effect) {
+        match effect {
+            Effect::Record { version, from, to, .. } => {
+                self.write(Fact::Moved { who, version, from, to });
+            }
+            Effect::Breach { due, side } => {
+                let by_tenant = side == Side::Tenant;
+                self.write(Fact::Breached { who, due: since_begin(due), by_tenant });
+            }
+            Effect::Start(permit) => {
+                self.write(Fact::Started { who, plan: short(permit.plan()) });
+                self.order(who);
+            }
+            Effect::Notify { notice: Notice::Planned, plan } => {
+                self.send(2 * HOUR, &Message::Notice(who, plan));
+            }
+            Effect::Notify { notice: Notice::Failed, .. } => {
+                let when = self.now + between(&mut self.random, HOUR, 3 * DAY);
+                self.post(when, Message::Plan(who));
+            }
+            Effect::Notify { notice: Notice::Completed, .. } => {
+                if chance(&mut self.random, 20) {
+                    let when = self.now + between(&mut self.random, HOUR, 10 * DAY);
+                    self.post(when, Message::Look(who));
+                    self.post(when + DAY, Message::Plan(who));
+                }
+            }
+            Effect::Scan => self.send(2 * HOUR, &Message::Look(who)),
+            Effect::Notify { .. } | Effect::AcceptFinding { .. } | Effect::Schedule { .. } => {}
+        }
+    }
+
+    /// Sends what is not answered again: the outbox delivers at least once.
+    fn wake(&mut self, who: Who) {
+        self.settle(who);
+        let Some(share) = &self.server.tenants[who].share else { return };
+        let plan = share.plan().hash();
+        match share.phase() {
+            Phase::Planned => self.send(HOUR, &Message::Notice(who, plan)),
+            Phase::RollingOut => self.order(who),
+            Phase::Verifying => self.send(HOUR, &Message::Look(who)),
+            Phase::Verified | Phase::Withdrawn | Phase::Closed => return,
+            _ => {}
+        }
+        let later = self.now + between(&mut self.random, 6 * HOUR, 3 * DAY);
+        self.post(later, Message::Wake(who));
+    }
+
+    fn order(&mut self, who: Who) {
+        let Some(share) = &self.server.tenants[who].share else { return };
+        let window = share.plan().span();
+        let (from, until) = (since_begin(window.from), since_begin(window.until));
+        let order = Message::Order(who, share.plan().hash(), from, until);
+        self.send(HOUR / 2, &order);
+    }
+
+    /// Lets time do what it does, until nothing follows.
+    fn settle(&mut self, who: Who) {
+        if self.server.tenants[who].share.is_none() {
+            return;
+        }
+        for _ in 0..8 {
+            match self.take(Input::Share(who, Event::Tick)) {
+                Some(follows) if !follows.is_empty() => {
+                    for follows in follows {
+                        if let Follows::Share(effect) = follows {
+                            self.perform_one(who, effect);
+                        }
+                    }
+                }
+                _ => {
+                    let share = self.server.tenants[who].share.as_ref();
+                    if let Some(wakes) = share.and_then(domain::change::Share::wakes_at) {
+                        let wakes = since_begin(wakes);
+                        if wakes > self.now {
+                            self.post(wakes, Message::Wake(who));
+                        }
+                    }
+                    return;
+                }
+            }
+        }
+        panic!("a share does not come to rest");
+    }
+
+    fn take(&mut self, input: Input) -> Option<Vec<Follows>> {
+        let now = self.server.now(at(self.now + self.jump), steady(self.now));
+        match self.server.take(input, now) {
+            Ok(follows) => Some(follows),
+            Err(what) => {
+                self.write(Fact::Refused { what });
+                None
+            }
+        }
+    }
+
+    fn server_now(&self) -> i64 {
+        since_begin(self.server.now(at(self.now + self.jump), steady(self.now)))
+    }
+
+    /// Over a network that loses, doubles, reorders and delays.
+    fn send(&mut self, slow: i64, message: &Message) {
+        let copies = match self.random.below(20) {
+            0 => 0,
+            1 | 2 => 2,
+            _ => 1,
+        };
+        for _ in 0..copies {
+            let slow = if chance(&mut self.random, 5) { 40 * slow } else { slow };
+            let when = self.now + between(&mut self.random, 0, slow);
+            self.post(when, message.clone());
+        }
+    }
+
+    fn post(&mut self, when: i64, message: Message) {
+        self.sent += 1;
+        self.queue.push(Reverse((when, self.sent)));
+        self.messages.insert(self.sent, message);
+    }
+
+    fn nonce(&mut self) -> u64 {
+        self.next += 1;
+        self.next
+    }
+
+    fn write(&mut self, fact: Fact) {
+        self.record.push(Entry { at: self.now, fact });
+    }
+}
+
+fn steady(second: i64) -> SignedDuration {
+    SignedDuration::from_secs(second)
+}
+
+fn new_key(key: KeyNo) -> NewKey {
+    NewKey { id: key_id(key), kind: KeyKind::Ed25519, holder: user_id(100) }
+}
