@@ -54,6 +54,15 @@ impl Release {
             Self::Bullseye => "bullseye",
         }
     }
+
+    /// How the initial RAM filesystem is compressed. That of bullseye knows no levels and takes
+    /// zstd's highest, which needs two minutes for all drivers.
+    const fn compression(self) -> &'static str {
+        match self {
+            Self::Bookworm => "COMPRESS=zstd\nCOMPRESSLEVEL=1\n",
+            Self::Bullseye => "COMPRESS=gzip\n",
+        }
+    }
 }
 
 impl Profile {
@@ -84,10 +93,10 @@ impl Profile {
     }
 
     /// Which drivers the initial RAM filesystem brings: those of QEMU's machines, or all.
-    const fn initramfs(self) -> &'static str {
+    const fn modules(self) -> &'static str {
         match self {
-            Self::Minimal => "MODULES=list\nCOMPRESS=zstd\nCOMPRESSLEVEL=1\n",
-            Self::Server => "MODULES=most\nCOMPRESS=zstd\nCOMPRESSLEVEL=1\n",
+            Self::Minimal => "list",
+            Self::Server => "most",
         }
     }
 }
@@ -182,10 +191,11 @@ impl Building<'_> {
     /// The root directory, as mmdebstrap makes it from the mirror that this machine's apt uses.
     fn root(&self) -> Result<PathBuf> {
         let system = self.place.join("root");
-        let release = self.arguments.release.name();
-        let profile = self.arguments.profile;
+        let Arguments { release, profile, .. } = *self.arguments;
+        let initramfs = format!("MODULES={}\n{}", profile.modules(), release.compression());
+        let release = release.name();
         let write = |path: &str, text: &str| self.file(path, text);
-        let initramfs = write("initramfs", profile.initramfs())?;
+        let initramfs = write("initramfs", &initramfs)?;
         let modules = write("modules", MODULES)?;
         let fstab = write("fstab", "LABEL=root / ext4 errors=remount-ro 0 1\n")?;
         let grub = write("grub.cfg", GRUB)?;
