@@ -56,7 +56,8 @@ struct Tenant {
     words: Vec<Said>,
     rules: BTreeMap<u64, Rule>,
     keys: BTreeSet<KeyNo>,
-    revoked: BTreeSet<KeyNo>,
+    /// When.
+    revoked: BTreeMap<KeyNo, i64>,
     agreed: BTreeSet<(Hash, u8)>,
     moved: Option<(u64, &'static str)>,
     started: BTreeSet<Hash>,
@@ -156,7 +157,7 @@ fn see(
             let tenant = of(tenants, who);
             tenant.keys.remove(&key);
             if revoked {
-                tenant.revoked.insert(key);
+                tenant.revoked.entry(key).or_insert(at);
             }
         }
         Fact::Countersigned { who, plan, by } => {
@@ -320,7 +321,8 @@ impl Tenant {
     fn last_word(&self) -> Option<Said> {
         let plan = self.plan.map(|plan| plan.hash);
         let counts = self.words.iter().filter(|said| {
-            said.word != Word::Yes || (Some(said.plan) == plan && !self.revoked.contains(&said.key))
+            said.word != Word::Yes
+                || (Some(said.plan) == plan && !self.revoked.contains_key(&said.key))
         });
         counts.copied().max_by_key(|said| said.given_at)
     }
@@ -349,7 +351,7 @@ impl Tenant {
         let into = (plan.from - MONDAY - rule.begins).rem_euclid(WEEK);
         rule.is_in
             && !rule.is_ended
-            && !self.revoked.contains(&rule.key)
+            && !self.revoked.contains_key(&rule.key)
             && rule.urgencies & (1 << self.urgency) != 0
             && plan.disruption <= rule.disruption
             && into + (plan.until - plan.from) <= rule.length
@@ -375,9 +377,18 @@ impl Tenant {
     /// A deferral or refusal that is over since the notice: the provider is to ask again.
     fn is_over(&self, at: i64) -> bool {
         let plan = self.plan.map(|plan| plan.hash);
+        let held_until = self.words.iter().filter_map(|it| match it.word {
+            Word::Later { until } | Word::No { until } => Some((it.given_at, until)),
+            Word::Yes => None,
+        });
+        let held_until = held_until.max().map_or(i64::MIN, |(_, until)| until);
         // A yes to this plan ends the waiting, also where its key was revoked since: the tenant was
-        // asked and is to say it again. One to another plan ends nothing.
-        let words = self.words.iter().filter(|it| it.word != Word::Yes || Some(it.plan) == plan);
+        // asked and is to say it again. Only where a later or no still held when the key was, that
+        // is what holds again. A yes to another plan ends nothing.
+        let words = self.words.iter().filter(|it| {
+            let stands = self.revoked.get(&it.key).is_none_or(|revoked| held_until <= *revoked);
+            it.word != Word::Yes || Some(it.plan) == plan && stands
+        });
         words.max_by_key(|said| said.given_at).is_some_and(|said| match said.word {
             Word::Later { until } | Word::No { until } => {
                 until <= at && self.told.is_some_and(|told| told < until)
