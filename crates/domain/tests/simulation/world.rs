@@ -32,8 +32,18 @@ enum Message {
     Notice(Who, PlanHash),
     Delivered(Who, PlanHash),
     Speak(Who, PlanHash),
-    Statement { to: Who, key: KeyNo, payload: Vec<u8>, nonce: u64 },
-    Rule { to: Who, key: KeyNo, payload: Vec<u8>, nonce: u64 },
+    Statement {
+        to: Who,
+        key: KeyNo,
+        payload: Vec<u8>,
+        nonce: u64,
+    },
+    Rule {
+        to: Who,
+        key: KeyNo,
+        payload: Vec<u8>,
+        nonce: u64,
+    },
     EndRule(Who),
     Rotate(Who),
     Revoke(Who),
@@ -43,7 +53,10 @@ enum Message {
     Look(Who),
     Scan(Who, i64, Sight),
     WithdrawShare(Who),
+    /// Somebody looks, because something changes by itself then.
     Wake(Who),
+    /// The outbox sends again what is not answered.
+    Resend(Who),
     Restart,
     Jump(i64),
 }
@@ -67,6 +80,10 @@ pub(crate) struct World {
     jump: i64,
     queue: std::collections::BinaryHeap<Reverse<(i64, u64)>>,
     messages: BTreeMap<u64, Message>,
+    /// When somebody will look.
+    wakes: BTreeSet<(Who, i64)>,
+    /// Whose outbox is going to send again.
+    resends: BTreeSet<Who>,
     sent: u64,
     next: u64,
     contracts: Vec<Contract>,
@@ -96,6 +113,8 @@ impl World {
             jump: 0,
             queue: std::collections::BinaryHeap::new(),
             messages: BTreeMap::new(),
+            wakes: BTreeSet::new(),
+            resends: BTreeSet::new(),
             sent: 0,
             next: 1,
             contracts,
@@ -179,17 +198,18 @@ impl World {
 
     fn go_on(&mut self) {
         let end = self.contracts.iter().map(|it| it.due).max().unwrap_or(0) + 20 * DAY;
-        // A schedule has a few dozen messages; one without an end would be a mistake of ours.
+        // A schedule has some dozens of messages; one that does not end is a mistake of ours.
         for _ in 0..2000 {
-            let Some(Reverse((when, number))) = self.queue.pop() else { break };
-            if when > end {
-                break;
-            }
+            let next = self.queue.pop().filter(|Reverse((when, _))| *when <= end);
+            let Some(Reverse((when, number))) = next else {
+                self.now = end;
+                return;
+            };
             self.now = self.now.max(when);
             let message = self.messages.remove(&number).expect("it was posted");
             self.happen(message);
         }
-        self.now = end;
+        panic!("a schedule has no end");
     }
 
     fn end(&mut self) {
@@ -260,16 +280,23 @@ impl World {
                 }
             }
             Message::WithdrawShare(who) => self.tell_share(who, Event::Withdraw),
-            Message::Wake(who) => self.wake(who),
+            Message::Wake(who) => {
+                self.wakes.remove(&(who, self.now));
+                self.settle(who);
+            }
+            Message::Resend(who) => {
+                self.resends.remove(&who);
+                self.resend(who);
+            }
             Message::Restart => {
                 self.write(Fact::Restarted);
                 self.server.restart();
-                (0..TENANTS).for_each(|who| self.wake(who));
+                (0..TENANTS).for_each(|who| self.resend(who));
             }
             Message::Jump(by) => {
                 self.write(Fact::Jumped { by });
                 self.jump += by;
-                (0..TENANTS).for_each(|who| self.wake(who));
+                (0..TENANTS).for_each(|who| self.resend(who));
             }
         }
     }
@@ -499,6 +526,7 @@ impl World {
             }
             Effect::Notify { notice: Notice::Planned, plan } => {
                 self.send(2 * HOUR, &Message::Notice(who, plan));
+                self.resend_later(who);
             }
             Effect::Notify { notice: Notice::Failed, .. } => {
                 let when = self.now + between(&mut self.random, HOUR, 3 * DAY);
@@ -517,7 +545,7 @@ impl World {
     }
 
     /// Sends what is not answered again: the outbox delivers at least once.
-    fn wake(&mut self, who: Who) {
+    fn resend(&mut self, who: Who) {
         self.settle(who);
         let Some(share) = &self.server.tenants[who].share else { return };
         let plan = share.plan().hash();
@@ -528,8 +556,14 @@ impl World {
             Phase::Verified | Phase::Withdrawn | Phase::Closed => return,
             _ => {}
         }
-        let later = self.now + between(&mut self.random, 6 * HOUR, 3 * DAY);
-        self.post(later, Message::Wake(who));
+        self.resend_later(who);
+    }
+
+    fn resend_later(&mut self, who: Who) {
+        if self.resends.insert(who) {
+            let later = self.now + between(&mut self.random, 6 * HOUR, 3 * DAY);
+            self.post(later, Message::Resend(who));
+        }
     }
 
     fn order(&mut self, who: Who) {
@@ -558,7 +592,9 @@ impl World {
                     let share = self.server.tenants[who].share.as_ref();
                     if let Some(wakes) = share.and_then(domain::change::Share::wakes_at) {
                         let wakes = since_begin(wakes);
-                        if wakes > self.now {
+                        // At times nobody looks, and it is seen late.
+                        let is_to_come = wakes > self.now && !chance(&mut self.random, 5);
+                        if is_to_come && self.wakes.insert((who, wakes)) {
                             self.post(wakes, Message::Wake(who));
                         }
                     }
