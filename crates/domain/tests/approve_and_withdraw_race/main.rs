@@ -16,7 +16,7 @@ use domain::change::{
     Change, ChangeEvent, Context, Effect, Event, KeyEvent, KeyRing, Plan, Share, Standing,
 };
 use domain::sla::Approval;
-use oracle::Oracle;
+use oracle::{Oracle, Rule};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Act {
@@ -125,15 +125,18 @@ impl<'a> World<'a> {
                 if taken.is_ok() != self.oracle.is_good(1) {
                     return Err("a rule was heard wrongly".to_owned());
                 }
-                self.oracle.has_rule |= taken.is_ok();
-                self.standing.extend(taken.clone());
-                Ok(taken.is_ok())
+                let Ok(rule) = taken else { return Ok(false) };
+                self.oracle.rule = Rule::Given;
+                self.standing.push(rule);
+                Ok(true)
             }
             Act::EndRule => {
                 let rules = std::mem::take(&mut self.standing);
                 let is_there = !rules.is_empty();
                 self.standing = rules.into_iter().map(|rule| rule.withdraw(at(now))).collect();
-                self.oracle.rule_ended |= is_there;
+                if is_there {
+                    self.oracle.rule = Rule::Ended;
+                }
                 Ok(is_there)
             }
             Act::Replan => {

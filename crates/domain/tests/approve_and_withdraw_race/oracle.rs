@@ -9,6 +9,14 @@ const SLACK: i64 = 300;
 const BEFORE_START: [&str; 7] =
     ["planned", "notified", "approved", "deferred", "refused", "lapsed", "scheduled"];
 
+/// How the tenant's rule stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Rule {
+    None,
+    Given,
+    Ended,
+}
+
 /// What happened so far, as the one who watches sees it.
 #[derive(Debug, Clone)]
 pub(crate) struct Oracle {
@@ -19,8 +27,7 @@ pub(crate) struct Oracle {
     pub(crate) told: Option<i64>,
     pub(crate) words: Vec<Said>,
     pub(crate) first_key_revoked: bool,
-    pub(crate) has_rule: bool,
-    pub(crate) rule_ended: bool,
+    pub(crate) rule: Rule,
     pub(crate) change_withdrawn: bool,
     pub(crate) started: bool,
     phase: &'static str,
@@ -35,8 +42,7 @@ impl Oracle {
             told: None,
             words: Vec::new(),
             first_key_revoked: false,
-            has_rule: false,
-            rule_ended: false,
+            rule: Rule::None,
             change_withdrawn: false,
             started: false,
             phase: "planned",
@@ -99,7 +105,7 @@ impl Oracle {
     }
 
     fn rule_counts(&self) -> bool {
-        self.has_rule && !self.rule_ended && self.is_good(1)
+        self.rule == Rule::Given && self.is_good(1)
     }
 
     fn is_silence_over(&self, now: i64) -> bool {
