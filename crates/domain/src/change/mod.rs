@@ -29,6 +29,9 @@ mod signed;
 mod standing;
 mod text;
 
+#[cfg(test)]
+mod tests;
+
 pub use canonical::NotCanonical;
 pub use consent::{Acceptance, CLOCK_TOLERANCE, Decision, Heard, NotHeard, Statement};
 pub use digest::{FileHash, InvalidDigest, KeyId, Nonce, PlanHash};
