@@ -5,6 +5,7 @@ A fuzzer that begins with nothing spends its time outside the parsers. What need
 not installed (gpg, mke2fs, qemu-img, rpm) is left out, and said so.
 """
 import gzip
+import hashlib
 import io
 import json
 import os
@@ -235,8 +236,68 @@ submenu 'Advanced options' {
         put("relations", number, parts([depends[number], b"awk, libfoo2 (= 2.0)"]))
 
 
+def policies():
+    default = (CRATES / "domain/data/sla/x1642-default.toml").read_text()
+    put("sla_policy", "default", default.encode())
+    blocks = re.findall(r"```toml\n(.*?)```", (HERE.parent / "docs/sla.md").read_text(), re.S)
+    for number, block in enumerate(blocks):
+        put("sla_policy", f"docs-{number}", block.encode())
+    for number, line in enumerate((
+        'high.deadline = "21d"\nhigh.escalate = [10, 99]',
+        'regulations = ["bod-26-04", "fedramp-vdr-moderate"]\ncritical.evaluate = "2h"',
+        'calendar.zone = "Australia/Lord_Howe"\nlow.approval = { mode = "required", answer = "5bd", silence = "waits" }',
+        'medium.notice = { preset = "fedramp-scn-adaptive" }\nmedium.deferrals = { count = 0, longest = "0h" }',
+    )):
+        put("sla_policy", f"line-{number}", f'version = "x-{number}"\n{line}\n'.encode())
+
+
+def consents():
+    def canonical(document):
+        return json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+
+    def signed(kind, name, digest, said):
+        subject = [{"name": name, "digest": {"sha256": digest}}]
+        return canonical({"_type": "https://in-toto.io/Statement/v1", "subject": subject,
+                          "predicateType": f"urn:patchwright:{kind}:v1", "predicate": said})
+
+    change, tenant, item, user = (f"{kind}_01h455vb4pex5vsknk084sn02q" for kind in ("chg", "ten", "ci", "usr"))
+    package = {"name": "openssl", "architecture": "amd64", "version": "3.0.15-1", "sha256": "7" * 64}
+    actions = [{"do": "upgrade", "packages": [package]}, {"do": "restart_unit", "unit": "nginx.service"},
+               {"do": "write_file", "path": "/etc/motd", "before": None, "after": "8" * 64},
+               {"do": "probe", "probe": "http"}, {"do": "reboot"}]
+    back = {"by": "packages", "packages": [package]}
+    stage = {"window": {"from": "2027-01-17T08:00:00Z", "until": "2027-01-17T20:00:00Z"},
+             "items": [{"ci": item, "duty": "provider", "actions": actions, "rollback": back}]}
+    plan = {"change": change, "tenant": tenant, "generation": 0, "stages": [stage]}
+    document = canonical({"schema": "patchwright.plan/1", "plan": plan})
+    put("consent", "plan", document)
+    digest = hashlib.sha256(document).hexdigest()
+    put("consent", "successor", canonical(
+        {"schema": "patchwright.plan/1", "plan": {**plan, "generation": 1, "parent": digest}}))
+    risk = {"reason": "Quarter-end close", "risk_owner": "Ada", "expiry": "2027-02-01T00:00:00Z"}
+    for name, decision in {
+        "yes": {"is": "approve"},
+        "later": {"is": "defer", "until": "2027-01-20T00:00:00Z", "acceptance": risk},
+        "no": {"is": "refuse", "acceptance": risk},
+    }.items():
+        said = {"change": change, "plan": digest, "tenant": tenant, "decision": decision,
+                "given_at": "2027-01-15T08:00:00Z", "nonce": "1" * 32}
+        put("consent", name, signed("consent", change, digest, said))
+    rule = {"tenant": tenant, "kinds": ["patch"], "priorities": ["medium"], "items": {"on": "these", "items": [item]},
+            "disruption": "restarts", "windows": [{"begins": 9120, "minutes": 720}], "from": "2027-01-01T00:00:00Z",
+            "until": "2028-01-01T00:00:00Z", "given_at": "2027-01-01T00:00:00Z", "nonce": "2" * 32}
+    digest = hashlib.sha256(canonical(rule)).hexdigest()
+    put("consent", "rule", signed("standing-consent", "standing consent", digest, rule))
+    key = {"id": "5" * 64, "kind": "ed25519", "holder": user}
+    for name, order in {"add": {"do": "add", "key": key}, "revoke": {"do": "revoke", "key": "5" * 64}}.items():
+        said = {"tenant": tenant, "order": order, "nonce": "3" * 32}
+        put("consent", name, signed("key-order", "key", "5" * 64, said))
+
+
 def main():
     version_keys()
+    policies()
+    consents()
     texts()
     apt_sources()
     lab()

@@ -6,7 +6,8 @@ use domain::change::{
     Standing, StandingRule, Terms, Verified,
 };
 use domain::cloud::UserId;
-use jiff::{SignedDuration, Timestamp};
+use domain::sla::{Reading, Steady};
+use jiff::Timestamp;
 
 use super::record::Who;
 
@@ -40,25 +41,20 @@ pub(crate) struct Server {
     pub(crate) tenants: Vec<Tenant>,
     first: (Change, Vec<KeyRing>),
     journal: Vec<(Timestamp, Input)>,
-    /// Time goes on by the steady clock. What the wall clock says after a jump is not believed.
-    set: (Timestamp, SignedDuration),
+    /// What the wall clock says after a jump is not believed.
+    clock: Steady,
 }
 
 impl Server {
-    pub(crate) fn new(
-        change: Change,
-        keys: Vec<KeyRing>,
-        wall: Timestamp,
-        steady: SignedDuration,
-    ) -> Self {
+    pub(crate) fn new(change: Change, keys: Vec<KeyRing>, reading: Reading) -> Self {
         let first = (change.clone(), keys.clone());
         let tenants = tenants(keys);
-        Self { change, tenants, first, journal: Vec::new(), set: (wall, steady) }
+        Self { change, tenants, first, journal: Vec::new(), clock: Steady::new(reading, None) }
     }
 
     /// The time by both clocks.
-    pub(crate) fn now(&self, _wall: Timestamp, steady: SignedDuration) -> Timestamp {
-        self.set.0 + (steady - self.set.1)
+    pub(crate) fn now(&mut self, reading: Reading) -> Timestamp {
+        self.clock.tell(reading).0
     }
 
     /// Takes something in, keeps it, and says what follows.

@@ -10,6 +10,7 @@ use domain::change::{
     Sight, Terms, Verified,
 };
 use domain::cloud::Side;
+use domain::sla::Reading;
 use jiff::SignedDuration;
 
 use super::people::{
@@ -119,7 +120,7 @@ impl World {
             next: 1,
             contracts,
             people: (0..TENANTS).map(|_| Tenant::default()).collect(),
-            server: Server::new(change, rings, at(0), SignedDuration::ZERO),
+            server: Server::new(change, rings, reading(0, 0)),
             record: Vec::new(),
         }
     }
@@ -376,7 +377,8 @@ impl World {
 
     fn told(&mut self, who: Who, plan: PlanHash) {
         let deferred = self.server.tenants[who].share.as_ref().map_or(0, Share::deferrals);
-        let dates = self.contracts[who].dates(Some(self.server_now()), deferred);
+        let now = self.server_now();
+        let dates = self.contracts[who].dates(Some(now), deferred);
         let number = self.record.len();
         let taken = self.take(Input::Share(who, Event::Notified { plan, dates }));
         if taken.is_some() {
@@ -606,7 +608,7 @@ impl World {
     }
 
     fn take(&mut self, input: Input) -> Option<Vec<Follows>> {
-        let now = self.server.now(at(self.now + self.jump), steady(self.now));
+        let now = self.server.now(reading(self.now + self.jump, self.now));
         match self.server.take(input, now) {
             Ok(follows) => Some(follows),
             Err(what) => {
@@ -616,8 +618,8 @@ impl World {
         }
     }
 
-    fn server_now(&self) -> i64 {
-        since_begin(self.server.now(at(self.now + self.jump), steady(self.now)))
+    fn server_now(&mut self) -> i64 {
+        since_begin(self.server.now(reading(self.now + self.jump, self.now)))
     }
 
     /// Over a network that loses, doubles, reorders and delays.
@@ -650,8 +652,8 @@ impl World {
     }
 }
 
-fn steady(second: i64) -> SignedDuration {
-    SignedDuration::from_secs(second)
+fn reading(wall: i64, counted: i64) -> Reading {
+    Reading { wall: at(wall), counted: SignedDuration::from_secs(counted) }
 }
 
 fn new_key(key: KeyNo) -> NewKey {

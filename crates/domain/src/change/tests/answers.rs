@@ -70,8 +70,8 @@ fn a_statement_is_about_the_plan_in_force_and_comes_once() {
     world.step(answer(&said), at(1)).unwrap();
     let again = world.step(answer(&said), at(2)).unwrap_err();
     assert_eq!(again, Refusal::Replayed { nonce: nonce(1) });
-    let reused = Statement { given_at: at(2), ..said };
-    let again = world.step(answer(&reused), at(2)).unwrap_err();
+    let with_its_nonce = Statement { given_at: at(2), ..said };
+    let again = world.step(answer(&with_its_nonce), at(2)).unwrap_err();
     assert_eq!(again, Refusal::Replayed { nonce: nonce(1) });
     let older = statement(&plan(), no(50), at(1) - SECOND, 2);
     let stale = Refusal::Stale { given_at: at(1) - SECOND, latest: at(1) };

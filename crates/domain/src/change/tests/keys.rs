@@ -116,11 +116,10 @@ fn so_many_keys_are_in_force_and_no_more() {
 fn two_owners_recover_after_a_wait_in_which_all_are_warned() {
     let warned = |ring: &KeyRing, event, now| ring.step(event, now).unwrap().1[1..].to_vec();
     let asked = step(&ring(), ask(5, 1), at(0)).unwrap();
-    let once = KeyEffect::Warn { key: key(5), completes_at: None };
-    assert_eq!(warned(&ring(), ask(5, 1), at(0)), [once]);
+    let warning = |completes_at| [KeyEffect::Warn { key: key(5), completes_at }];
+    assert_eq!(warned(&ring(), ask(5, 1), at(0)), warning(None));
     let completes_at = at(1) + SignedDuration::from_hours(72);
-    let twice = KeyEffect::Warn { key: key(5), completes_at: Some(completes_at) };
-    assert_eq!(warned(&asked, ask(5, 2), at(1)), [twice]);
+    assert_eq!(warned(&asked, ask(5, 2), at(1)), warning(Some(completes_at)));
 
     let one = step(&asked, KeyEvent::CompleteRecovery, at(500)).unwrap_err();
     assert_eq!(one, KeyRefusal::OneOwner { owner: id(1) });

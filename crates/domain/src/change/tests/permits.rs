@@ -67,10 +67,10 @@ fn a_permit_says_what_for_on_what_and_since_when() {
 fn lead_time_and_window_begin_and_end_at_an_instant() {
     let mut parts = Parts::agreed();
     parts.terms.dates.earliest_start = Some(at(50));
-    let lead = Lack::LeadTime { until: at(50) };
-    assert_eq!(parts.lacks(at(50) - SECOND), [lead.clone()]);
+    let lead = || Lack::LeadTime { until: at(50) };
+    assert_eq!(parts.lacks(at(50) - SECOND), [lead()]);
     assert!(parts.judge(at(50)).is_ok());
-    assert_eq!(parts.lacks(at(40)), [lead, Lack::WindowAhead { opens: at(48) }]);
+    assert_eq!(parts.lacks(at(40)), [lead(), Lack::WindowAhead { opens: at(48) }]);
     let until = parts.judge(at(40)).unwrap_err().pass_at();
     assert_eq!(until, Some(at(50)), "the last of both");
 
@@ -107,14 +107,14 @@ fn who_is_to_be_told_was_told() {
 
 #[test]
 fn the_last_word_counts_until_its_end() {
-    let consent = Lack::Consent { plan: plan().hash() };
+    let consent = || Lack::Consent { plan: plan().hash() };
     let yes = |hour, number| statement(&plan(), Decision::Approve, at(hour), number);
     let deferred = Parts::new(&[yes(1, 1), statement(&plan(), later(50), at(2), 2)]);
     assert_eq!(deferred.lacks(at(50) - SECOND), [Lack::Deferred { until: at(50) }]);
-    assert_eq!(deferred.lacks(at(50)), [consent.clone()], "and the tenant is asked again");
+    assert_eq!(deferred.lacks(at(50)), [consent()], "and the tenant is asked again");
     let refused = Parts::new(&[yes(1, 1), statement(&plan(), no(50), at(2), 2)]);
     assert_eq!(refused.lacks(at(50) - SECOND), [Lack::Refused { until: at(50) }]);
-    assert_eq!(refused.lacks(at(50)), [consent]);
+    assert_eq!(refused.lacks(at(50)), [consent()]);
     // It is the time of saying that counts, not that of coming in.
     let reversed = Parts::new(&[statement(&plan(), no(55), at(2), 2), yes(1, 1)]);
     assert_eq!(reversed.lacks(at(50)), [Lack::Refused { until: at(55) }]);

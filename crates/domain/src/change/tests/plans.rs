@@ -165,6 +165,8 @@ fn a_plan_knows_how_much_it_disturbs_and_how_large_it_is() {
     .unwrap();
     assert_eq!(plan.provider_items(), 2, "an item counts once, a tenant's not at all");
     assert_eq!(plan.span(), Window { from: at(1), until: at(20) });
+    let later = with(|draft| draft.stages = vec![stage(1, 5, &[3]), stage(2, 9, &[3])]).unwrap();
+    assert_eq!(later.span(), Window { from: at(1), until: at(9) });
     let window = plan.span();
     assert!(window.has(at(1)) && window.has(at(20) - SECOND));
     assert!(!window.has(at(1) - SECOND) && !window.has(at(20)));

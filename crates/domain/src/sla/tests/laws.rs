@@ -253,3 +253,106 @@ proptest! {
         prop_assert_eq!(end.duration_since(start) - overlap, SignedDuration::from_hours(24 * i64::from(days)));
     }
 }
+
+/// A share of a wait in percent. A wait of nothing would share the deadline before it, which is
+/// another rule; so none becomes nothing.
+fn shorten(wait: &mut Wait, share: u32) {
+    if let Wait::Minutes(minutes @ 1..) = wait {
+        *minutes = (*minutes / 100 * share + *minutes % 100 * share / 100).max(1);
+    }
+}
+
+fn shorten_all(terms: &mut Terms, shares: &[u32; 9]) {
+    let Terms { deadline, evaluate, test, notify, install, verify, soak, .. } = terms;
+    let waits = [deadline, evaluate, test, notify, install, verify, soak];
+    for (wait, share) in waits.into_iter().zip(shares) {
+        shorten(wait, *share);
+    }
+    shorten(&mut terms.notice.lead, shares[7]);
+    if let Some(emergency) = &mut terms.emergency {
+        // In an emergency nothing takes longer than otherwise.
+        shorten(&mut emergency.lead, shares[7]);
+    }
+    if let Asked::Required { answer, .. } = &mut terms.approval {
+        shorten(answer, shares[8]);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(600))]
+
+    #[test]
+    fn a_shorter_wait_never_makes_a_deadline_later(
+        world in any_world(), now in -1_000_i64..200_000,
+        shares in prop::array::uniform9(prop_oneof![1 => 1_u32..=100, 1 => Just(100_u32)]),
+    ) {
+        let shorter = |shares: &[u32; 9]| {
+            let mut document = world.policy.document().clone();
+            let terms = match world.facts.priority {
+                Priority::Critical => &mut document.critical,
+                Priority::High => &mut document.high,
+                Priority::Medium => &mut document.medium,
+                Priority::Low => &mut document.low,
+            };
+            shorten_all(terms, shares);
+            Policy::new(document)
+        };
+        // A deadline that cannot be kept any more is refused, and stays.
+        let [_, rest @ ..] = shares;
+        let mut kept = [100; 9];
+        kept[1..].copy_from_slice(&rest);
+        let policy = shorter(&shares).or_else(|_| shorter(&kept)).unwrap();
+        let mut other = World::new(&policy, world.facts.clone(), world.instants.clone());
+        other.duty = world.duty;
+        (other.deferrals, other.interruptions) = (world.deferrals.clone(), world.interruptions.clone());
+        for old in world.dues.all() {
+            let same = |date: &&DueDate| date.pack.name == old.pack.name && date.goal == old.goal;
+            prop_assert!(other.dues.all().iter().find(same).unwrap().due <= old.due);
+        }
+        let (old, new) = (world.case().dates(minute(now)).unwrap(), other.case().dates(minute(now)).unwrap());
+        prop_assert!(new.due <= old.due);
+        prop_assert!(new.earliest_start <= old.earliest_start && new.answer_by <= old.answer_by);
+        let after = other.case().phases(minute(now));
+        for old in world.case().phases(minute(now)) {
+            if let Some(new) = after.iter().find(|new| new.stage == old.stage) {
+                prop_assert!(new.from <= old.from, "{:?}", old.stage);
+                prop_assert!(new.deadline <= old.deadline && new.ends <= old.ends, "{:?}", old.stage);
+            }
+        }
+    }
+
+    #[test]
+    fn a_jump_of_the_wall_clock_neither_breaches_nor_approves(
+        world in any_world(),
+        steps in prop::collection::vec(
+            (1_i64..9_000, prop::sample::select(vec![0, 0, 60, -60, 5_256_000, -5_256_000_i64])), 1..12,
+        ),
+    ) {
+        let latest = world.instants.latest();
+        let reading = |wall: i64, counted: i64| Reading {
+            wall: minute(wall),
+            counted: SignedDuration::from_mins(counted),
+        };
+        let start = latest.unwrap().duration_since(minute(0)).as_mins();
+        let mut steady = Steady::new(reading(start, 7), latest);
+        let (mut passed, mut ahead) = (0, 0);
+        for (minutes, jump) in steps {
+            (passed, ahead) = (passed + minutes, ahead + jump);
+            let really = minute(start + passed);
+            let (told, jumped) = steady.tell(reading(start + passed + ahead, 7 + passed));
+            prop_assert_eq!(jumped.is_some(), ahead != 0);
+            let view = world.case().clock(told).unwrap();
+            let is_breached = matches!(view.state, State::Breached(_));
+            let is_due = world.dues.all().iter().any(|date| date.due <= really);
+            prop_assert!(!is_breached || is_due, "nothing was due at {really}");
+            let terms = world.case().terms();
+            let is_deemed = world.case().deemed_at(&terms).is_some_and(|deemed| deemed <= really);
+            let waits = world.instants.at(Moment::Notified).is_some()
+                && [Moment::Approved, Moment::Installed, Moment::Verified, Moment::Withdrawn]
+                    .iter().all(|moment| world.instants.at(*moment).is_none());
+            if waits && !is_deemed && matches!(terms.approval, Asked::Required { .. }) {
+                prop_assert_eq!(view.stage, Some(Stage::Answer), "nobody has approved at {}", really);
+            }
+        }
+    }
+}
