@@ -1,0 +1,3 @@
+//! Draft.
+pub mod content;
+pub mod sample;
