@@ -182,4 +182,28 @@ impl News {
             _ => None,
         }
     }
+
+    /// When it started.
+    pub const fn started(&self) -> Option<Timestamp> {
+        match self {
+            Self::Started { at, .. } => Some(*at),
+            _ => None,
+        }
+    }
+
+    /// Until when an answer was due that did not come.
+    pub const fn answer_was_due(&self) -> Option<Timestamp> {
+        match self {
+            Self::Lapsed { answer_by, .. } => Some(*answer_by),
+            _ => None,
+        }
+    }
+
+    /// How it falls short.
+    pub const fn shortfall(&self) -> Option<Shortfall> {
+        match self {
+            Self::Failed { shortfall, .. } => Some(*shortfall),
+            _ => None,
+        }
+    }
 }
