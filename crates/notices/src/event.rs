@@ -9,14 +9,17 @@ use domain::priority::Priority;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use crate::content::{Draft, Item, ItemState, Kind, News, Notice, Rollback, SCHEMA, Text};
+use crate::content::{Draft, Item, ItemState, Kind, News, Notice, Rollback, Text};
 use crate::message::short;
 
 /// Largest event, in bytes.
 pub const LARGEST_EVENT: usize = 64 << 10;
 
+/// The form of the data.
+const SCHEMA: &str = "patchwright.notice.event/1";
+
 /// What a list of an event may take of it, in bytes.
-const LARGEST_LIST: usize = 12 << 10;
+const LARGEST_LIST: usize = 8 << 10;
 
 /// The media type of an event in structured mode.
 pub(crate) const MEDIA_TYPE: &str = "application/cloudevents+json";
@@ -38,7 +41,7 @@ pub struct CloudEvent<'a> {
 /// What a [`Notice`] says under the same names, with long lists cut.
 #[derive(Debug, Clone, Serialize)]
 struct Data<'a> {
-    /// Of the notice that it is taken from.
+    /// Of this form.
     schema: &'static str,
     tenant: Tenant<'a>,
     change: ChangeId,
@@ -180,10 +183,7 @@ impl<'a> Data<'a> {
                 .collect(),
             items: Listed::new(draft.items.iter()),
             rollback: Listed::new(draft.rollback.iter().map(WayBack::new)),
-            contact: Contact {
-                name: draft.contact.name.as_str(),
-                at: draft.contact.at.as_str(),
-            },
+            contact: Contact { name: draft.contact.name.as_str(), at: draft.contact.at.as_str() },
             link: notice.link(),
         }
     }

@@ -32,7 +32,10 @@ fn each_kind_in_full() {
 fn each_kind_with_the_least_that_is_known() {
     for &kind in Kind::ALL {
         let Message { subject, text, .. } = message(&sample(kind, Fullness::Bare));
-        insta::assert_snapshot!(format!("{kind}.bare.txt"), format!("Subject: {subject}\n\n{text}"));
+        insta::assert_snapshot!(
+            format!("{kind}.bare.txt"),
+            format!("Subject: {subject}\n\n{text}")
+        );
     }
 }
 
@@ -66,7 +69,10 @@ fn what_comes_out_of_an_image_stays_text() {
 fn a_notice_of_five_thousand_systems_is_one_short_message() {
     let notice = altered(Kind::Completed, |draft| {
         let item = |place: u16| Item {
-            ci: CiId::new(Timestamp::UNIX_EPOCH, [place.to_be_bytes(); 5].concat().try_into().unwrap()),
+            ci: CiId::new(
+                Timestamp::UNIX_EPOCH,
+                [place.to_be_bytes(); 5].concat().try_into().unwrap(),
+            ),
             name: format!("web-{place:04}").parse().unwrap(),
             state: if place % 1000 == 0 { ItemState::Failed } else { ItemState::Done },
         };

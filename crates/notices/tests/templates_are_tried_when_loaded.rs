@@ -27,7 +27,10 @@ fn refused(files: &[(&str, &str)]) -> TemplateError {
 fn a_directory_takes_the_places_of_ours_one_by_one() {
     let directory = directory(&[
         ("de/planned.subject", "Geplant:\n  {{ title }}"),
-        ("de/planned.txt", "{{ window.from.date }} {{ window.from.clock }} {% include '_ask.txt' %}"),
+        (
+            "de/planned.txt",
+            "{{ window.from.date }} {{ window.from.clock }} {% include '_ask.txt' %}",
+        ),
         ("de/_ask.txt", "{% if ask.by %}bis {{ ask.by.utc }} UTC{% endif %}"),
         ("en/started.subject", "Off we go"),
     ]);
@@ -58,7 +61,8 @@ fn a_name_that_is_not_there_is_told_with_file_and_line() {
     assert_eq!(error.to_string(), "`de/failed.html`, line 2: there is no `window.txt`");
 
     // In a branch that no sample comes through.
-    let error = refused(&[("de/planned.txt", "x\n{% if sequence > 999 %}\n{{ titel }}{% endif %}")]);
+    let error =
+        refused(&[("de/planned.txt", "x\n{% if sequence > 999 %}\n{{ titel }}{% endif %}")]);
     assert_eq!(error.to_string(), "`de/planned.txt`, line 3: there is no `titel`");
 
     // In a part, told where it stands.
@@ -67,7 +71,10 @@ fn a_name_that_is_not_there_is_told_with_file_and_line() {
 
     // Only a full notice has an impact: what does not do for a bare one is refused.
     let error = refused(&[("de/planned.txt", "{{ impact.install.text }}")]);
-    assert!(matches!(error, TemplateError::Missing { .. } | TemplateError::Wrong { .. }), "{error}");
+    assert!(
+        matches!(error, TemplateError::Missing { .. } | TemplateError::Wrong { .. }),
+        "{error}"
+    );
 }
 
 #[test]
@@ -83,9 +90,15 @@ fn what_cannot_be_a_template_is_refused() {
     assert_eq!((file.as_str(), *line), ("de/planned.txt", 2), "{error}");
 
     assert!(matches!(refused(&[("de/digest.subject", " \n")]), TemplateError::NoSubject { .. }));
-    assert!(matches!(refused(&[("de/planned.txt", &"x".repeat(300_000))]), TemplateError::TooLarge { .. }));
     assert!(matches!(
-        refused(&[("de/planned.txt", "{% for a in range(100000) %}{% for b in range(100000) %}{% endfor %}{% endfor %}")]),
+        refused(&[("de/planned.txt", &"x".repeat(300_000))]),
+        TemplateError::TooLarge { .. }
+    ));
+    assert!(matches!(
+        refused(&[(
+            "de/planned.txt",
+            "{% for a in range(100000) %}{% for b in range(100000) %}{% endfor %}{% endfor %}"
+        )]),
         TemplateError::Wrong { .. }
     ));
     assert!(matches!(Templates::load(Path::new("/nowhere")), Err(TemplateError::File { .. })));

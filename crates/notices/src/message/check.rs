@@ -41,8 +41,7 @@ fn check_names(
     name: &str,
     context: &Value,
 ) -> Result<(), TemplateError> {
-    let known: BTreeSet<String> =
-        context.try_iter()?.map(|key| key.to_string()).collect();
+    let known: BTreeSet<String> = context.try_iter()?.map(|key| key.to_string()).collect();
     let functions: BTreeSet<&str> = templates.environment.globals().map(|(name, _)| name).collect();
     for form in FORMS {
         let file = format!("{language}/{name}.{form}");

@@ -71,7 +71,9 @@ impl TemplateError {
     /// The way out.
     pub fn help(&self) -> String {
         match self {
-            Self::File { .. } => "the directory and its files must be readable, as UTF-8".to_owned(),
+            Self::File { .. } => {
+                "the directory and its files must be readable, as UTF-8".to_owned()
+            }
             Self::Language { .. } => "name directories `de`, `fr`, `de-AT`".to_owned(),
             Self::Unknown { .. } => {
                 "name files `<kind>.subject`, `<kind>.txt`, `<kind>.html`, or begin the name of a \

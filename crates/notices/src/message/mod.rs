@@ -151,10 +151,7 @@ impl Templates {
         Ok((subject, page.with_state_mut(|state| state.render_block(CONTENT))?))
     }
 
-    fn of(
-        files: BTreeMap<String, String>,
-        languages: Vec<String>,
-    ) -> Result<Self, TemplateError> {
+    fn of(files: BTreeMap<String, String>, languages: Vec<String>) -> Result<Self, TemplateError> {
         let templates = Self { environment: Arc::new(environment(files)), languages };
         for language in templates.languages() {
             check(&templates, language)?;
@@ -168,7 +165,12 @@ impl Templates {
         [language, base].into_iter().find(is_there).unwrap_or(ENGLISH)
     }
 
-    fn render(&self, language: &str, name: &str, context: &Value) -> Result<Message, TemplateError> {
+    fn render(
+        &self,
+        language: &str,
+        name: &str,
+        context: &Value,
+    ) -> Result<Message, TemplateError> {
         let language = self.nearest(language);
         let form = |form: &str| -> Result<String, TemplateError> {
             let template = self.environment.get_template(&format!("{language}/{name}.{form}"))?;

@@ -61,7 +61,8 @@ struct Walls {
 impl Walls {
     fn of(at: Timestamp, zone: &Zone) -> Self {
         let rules = rules(zone);
-        let (here, utc) = (at.to_zoned_datetime(rules.clone()), at.to_zoned_datetime(TimeZone::UTC));
+        let (here, utc) =
+            (at.to_zoned_datetime(rules.clone()), at.to_zoned_datetime(TimeZone::UTC));
         let name = here.strftime("%Z").to_string();
         // Zones without a name of their own have digits there.
         let zone = if name.starts_with(['+', '-']) { format!("UTC{name}") } else { name };
@@ -180,7 +181,10 @@ mod tests {
         assert_eq!(text("UTC"), "Tuesday 10 March 2026, 22:00 UTC");
         assert_eq!(text("Europe/Berlin"), "Tuesday 10 March 2026, 23:00 CET (22:00 UTC)");
         assert_eq!(text("Asia/Tokyo"), "Wednesday 11 March 2026, 07:00 JST (10 March, 22:00 UTC)");
-        assert_eq!(text("Asia/Dubai"), "Wednesday 11 March 2026, 02:00 UTC+04 (10 March, 22:00 UTC)");
+        assert_eq!(
+            text("Asia/Dubai"),
+            "Wednesday 11 March 2026, 02:00 UTC+04 (10 March, 22:00 UTC)"
+        );
     }
 
     #[test]
