@@ -1,6 +1,6 @@
-//! A notice as a CloudEvent 1.0, for programs.
+//! A notice as a `CloudEvent` 1.0, for programs.
 //!
-//! Its size is bounded: what everybody forwards is 64 KiB (CloudEvents 1.0, "Size Limits"). Of long
+//! Its size is bounded: what everybody forwards is 64 KiB (`CloudEvents` 1.0, "Size Limits"). Of long
 //! lists it says how long they are and how they begin; the link leads to the rest.
 
 use domain::change::{Kind as Category, PlanHash};
@@ -144,7 +144,7 @@ impl<'a> CloudEvent<'a> {
         }
     }
 
-    /// In structured mode (CloudEvents JSON format 1.0): `application/cloudevents+json`.
+    /// In structured mode (`CloudEvents` JSON format 1.0): `application/cloudevents+json`.
     pub fn to_json(&self) -> String {
         serde_json::to_string(self).unwrap_or_else(|_| unreachable!("all keys are texts"))
     }

@@ -36,9 +36,9 @@ fn parcel(notice: &Notice) -> Parcel {
     Parcel::of(notice, &Templates::english(), ENGLISH).unwrap()
 }
 
-fn account(password: &str) -> Option<Credentials> {
+fn account(password: &str) -> Credentials {
     let password = Secret::new(password.to_owned());
-    Some(Credentials { user: "patchwright".to_owned(), password })
+    Credentials { user: "patchwright".to_owned(), password }
 }
 
 #[test]
@@ -165,7 +165,7 @@ fn tls_is_wanted_and_believed_only_with_the_right_certificate() {
         let mut server = Server::start(&python, "smtp.py", &[mode, &cert, &key]);
         let believed = SmtpSettings {
             roots: Some(identity.pem.clone()),
-            credentials: if mode.ends_with("auth") { account("pass word") } else { None },
+            credentials: mode.ends_with("auth").then(|| account("pass word")),
             ..settings(server.port, tls)
         };
 
@@ -194,7 +194,7 @@ fn a_server_without_starttls_gets_neither_mail_nor_password() {
     let server = Server::start(&python, "smtp.py", &["plain"]);
     let settings = SmtpSettings {
         roots: Some(Identity::new().pem),
-        credentials: account("pass word"),
+        credentials: Some(account("pass word")),
         ..settings(server.port, SmtpTls::StartTls)
     };
 
@@ -239,8 +239,10 @@ fn a_mailbox_that_is_not_there_is_given_up() {
 fn a_wrong_password_is_ours_to_correct_and_not_told() {
     let Some(python) = python() else { return };
     let server = Server::start(&python, "smtp.py", &["plain+auth"]);
-    let settings =
-        SmtpSettings { credentials: account("wrong word"), ..settings(server.port, SmtpTls::None) };
+    let settings = SmtpSettings {
+        credentials: Some(account("wrong word")),
+        ..settings(server.port, SmtpTls::None)
+    };
 
     let notice = sample(Kind::Planned, Fullness::Full);
     let error = sent(settings, &parcel(&notice)).unwrap_err();

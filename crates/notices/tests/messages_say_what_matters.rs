@@ -1,22 +1,19 @@
 //! What tenants read, of each kind: calm, clear, complete.
 
-use std::fs;
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+mod support;
 
 use domain::cloud::CiId;
 use domain::proof::RebootCause;
 use jiff::Timestamp;
-use notices::content::{Draft, Item, ItemState, Kind, Notice};
+use notices::content::{Item, ItemState, Kind, Notice};
 use notices::sample::{Fullness, sample};
-use notices::{DigestError, ENGLISH, Message, TemplateError, Templates};
+use notices::{DigestError, ENGLISH, Message, Templates};
+use support::altered;
 
 fn message(notice: &Notice) -> Message {
     Templates::english().message(ENGLISH, notice).unwrap()
-}
-
-fn altered(kind: Kind, alter: impl FnOnce(&mut Draft)) -> Notice {
-    let mut draft = sample(kind, Fullness::Full).draft().clone();
-    alter(&mut draft);
-    Notice::new(draft).unwrap()
 }
 
 #[test]
@@ -74,7 +71,7 @@ fn a_notice_of_five_thousand_systems_is_one_short_message() {
                 [place.to_be_bytes(); 5].concat().try_into().unwrap(),
             ),
             name: format!("web-{place:04}").parse().unwrap(),
-            state: if place % 1000 == 0 { ItemState::Failed } else { ItemState::Done },
+            state: if place.is_multiple_of(1000) { ItemState::Failed } else { ItemState::Done },
         };
         draft.items = (1..=5000).rev().map(item).collect();
     });

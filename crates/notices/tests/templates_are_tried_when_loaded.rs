@@ -1,6 +1,8 @@
 //! An operator's templates take the places of ours, and are refused with file, line and name where
 //! they would fail later.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
 use std::fs;
 use std::path::Path;
 

@@ -71,9 +71,11 @@ impl Retry {
     fn wait(&self, attempts: u32, seed: u64) -> Duration {
         let doubled = 2_u32.checked_pow(attempts.clamp(1, 31)).unwrap_or(u32::MAX);
         let ceiling = self.shortest.saturating_mul(doubled).min(self.longest).max(self.shortest);
-        let span = (ceiling - self.shortest).as_millis() + 1;
-        let drawn = u128::from(mixed(seed.wrapping_add(u64::from(attempts)))) * span >> 64;
-        self.shortest + Duration::from_millis(u64::try_from(drawn).unwrap_or(u64::MAX))
+        let span = ceiling.saturating_sub(self.shortest).as_millis().min(u128::from(u64::MAX));
+        let random = u128::from(mixed(seed.wrapping_add(u64::from(attempts))));
+        let drawn = (random * (span + 1)) >> 64;
+        let drawn = Duration::from_millis(u64::try_from(drawn).unwrap_or(u64::MAX));
+        self.shortest.saturating_add(drawn)
     }
 }
 

@@ -220,9 +220,10 @@ impl Server {
                 ));
             }
             let text = format!("`{host}` said: {code} {said}");
-            return match error.is_permanent() {
-                true => DeliveryError::Never { text },
-                false => DeliveryError::later(text),
+            return if error.is_permanent() {
+                DeliveryError::Never { text }
+            } else {
+                DeliveryError::later(text)
             };
         }
         let what = if error.is_tls() {

@@ -160,6 +160,10 @@ fn failed(error: ureq::Error, host: &str) -> DeliveryError {
         ureq::Error::Io(error) if error.kind() == std::io::ErrorKind::TimedOut => {
             format!("no answer in time from `{host}`")
         }
+        // What a certificate lacks comes wrapped like this.
+        ureq::Error::Io(error) if error.kind() == std::io::ErrorKind::InvalidData => {
+            format!("no TLS with `{host}`: {}", excerpt(&error.to_string()))
+        }
         ureq::Error::Io(error) => {
             format!("no way through to `{host}`: {}", excerpt(&error.to_string()))
         }

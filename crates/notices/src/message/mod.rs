@@ -206,7 +206,8 @@ fn environment(files: BTreeMap<String, String>) -> Environment<'static> {
         format!("{language}/{name}").into()
     });
     environment.set_auto_escape_callback(|name| {
-        if name.ends_with(".html") { AutoEscape::Html } else { AutoEscape::None }
+        let form = name.rsplit_once('.').map_or("", |(_, form)| form);
+        if form == "html" { AutoEscape::Html } else { AutoEscape::None }
     });
     environment.set_undefined_behavior(UndefinedBehavior::Strict);
     // Statements that stand on lines of their own leave no lines behind.

@@ -10,10 +10,16 @@ import asyncio
 import email
 import email.policy
 import json
+import logging
 import ssl
 import sys
+import warnings
 
 from aiosmtpd.smtp import SMTP, AuthResult, LoginPassword
+
+# Connections that break off are part of the tests.
+logging.disable()
+warnings.simplefilter("ignore")
 
 mode, *wants = sys.argv[1].split("+")
 identity = sys.argv[2:]

@@ -6,7 +6,10 @@
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdout, Command, Stdio};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{self, Receiver};
+use std::thread;
+use std::time::Duration;
 
 use notices::content::{Draft, Kind, Notice};
 use notices::sample::{Fullness, sample};
@@ -52,14 +55,17 @@ pub(crate) fn asked(python: &Path, name: &str, input: &str) -> Value {
 /// A server in a script: says its port first, then a line of JSON for each thing that it gets.
 pub(crate) struct Server {
     child: Child,
-    said: BufReader<ChildStdout>,
+    said: Receiver<String>,
     pub(crate) port: u16,
 }
 
 impl Server {
     pub(crate) fn start(python: &Path, name: &str, arguments: &[&str]) -> Self {
         let mut child = script(python, name).args(arguments).spawn().unwrap();
-        let said = BufReader::new(child.stdout.take().unwrap());
+        let out = BufReader::new(child.stdout.take().unwrap());
+        // Read at once: a server whose words nobody takes stands still.
+        let (say, said) = mpsc::channel();
+        thread::spawn(move || out.lines().map_while(Result::ok).try_for_each(|it| say.send(it)));
         let mut server = Self { child, said, port: 0 };
         server.port = server.next()["port"].as_u64().unwrap().try_into().unwrap();
         server
@@ -67,17 +73,14 @@ impl Server {
 
     /// The next thing that it got.
     pub(crate) fn next(&mut self) -> Value {
-        let mut line = String::new();
-        self.said.read_line(&mut line).unwrap();
-        serde_json::from_str(&line).unwrap_or_else(|_| panic!("the server said {line:?}"))
+        let line = self.said.recv_timeout(Duration::from_secs(60)).expect("the server says more");
+        serde_json::from_str(&line).unwrap()
     }
 
     /// All that it got and that was not asked for yet; it ends with that.
     pub(crate) fn rest(mut self) -> Vec<Value> {
         drop(self.child.stdin.take());
-        let mut rest = String::new();
-        self.said.read_to_string(&mut rest).unwrap();
-        rest.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+        self.said.iter().map(|line| serde_json::from_str(&line).unwrap()).collect()
     }
 }
 
