@@ -163,7 +163,7 @@ fn a_change_keeps_its_event_until_it_is_cancelled() {
         *ask = Ask::Told;
     });
 
-    assert_eq!(property(&[planned.clone()], "STATUS:"), "TENTATIVE");
+    assert_eq!(property(std::slice::from_ref(&planned), "STATUS:"), "TENTATIVE");
     assert_eq!(property(&[told], "STATUS:"), "CONFIRMED");
     let both = [planned.clone(), put_off];
     assert_eq!(property(&both, "STATUS:"), "CANCELLED");
