@@ -191,17 +191,19 @@ fn tls_is_wanted_and_believed_only_with_the_right_certificate() {
 #[test]
 fn a_server_without_starttls_gets_neither_mail_nor_password() {
     let Some(python) = python() else { return };
-    let server = Server::start(&python, "smtp.py", &["plain"]);
-    let settings = SmtpSettings {
-        roots: Some(Identity::new().pem),
-        credentials: Some(account("pass word")),
-        ..settings(server.port, SmtpTls::StartTls)
-    };
+    for (mode, credentials) in [("plain", None), ("plain+auth", Some(account("pass word")))] {
+        let server = Server::start(&python, "smtp.py", &[mode]);
+        let settings = SmtpSettings {
+            roots: Some(Identity::new().pem),
+            credentials,
+            ..settings(server.port, SmtpTls::StartTls)
+        };
 
-    let error = sent(settings, &parcel(&sample(Kind::Planned, Fullness::Full))).unwrap_err();
+        let error = sent(settings, &parcel(&sample(Kind::Planned, Fullness::Full))).unwrap_err();
 
-    assert!(matches!(error, DeliveryError::Later { .. }), "{error}");
-    assert!(server.rest().is_empty());
+        assert!(matches!(error, DeliveryError::Later { .. }), "{error}");
+        assert!(server.rest().is_empty(), "{mode}");
+    }
 }
 
 #[test]

@@ -42,7 +42,7 @@ fn what_comes_out_of_an_image_stays_text() {
     let hostile = "<script>alert(1)</script>\r\nBcc: x@example.org\u{202e}";
     let notice = altered(Kind::Planned, |draft| {
         draft.title = "<b>&\"openssl\"</b>".parse().unwrap();
-        draft.description = "</p><script>alert(1)</script>".parse().unwrap();
+        draft.description = "</p><script>alert(1)</script> a/b &#x2f;".parse().unwrap();
         draft.items[0].name = "<script>alert(1)</script>".parse().unwrap();
         let impact = draft.impact.as_mut().unwrap();
         let downtime = impact.restarted["ssh.service"];
@@ -55,6 +55,7 @@ fn what_comes_out_of_an_image_stays_text() {
 
     assert!(!html.contains("<script") && !html.contains("<b>"), "{html}");
     assert!(html.contains("&lt;script&gt;"), "{html}");
+    assert!(html.contains("a/b &amp;#x2f;"), "{html}");
     assert!(subject.as_str().contains("<b>&\"openssl\"</b>"), "nothing is escaped in a subject");
     for read in [subject.as_str(), &text, &html] {
         assert!(!read.contains('\r') && !read.contains('\u{202e}'));

@@ -105,3 +105,9 @@ fn what_cannot_be_a_template_is_refused() {
     ));
     assert!(matches!(Templates::load(Path::new("/nowhere")), Err(TemplateError::File { .. })));
 }
+
+#[test]
+fn templates_are_shared_by_threads() {
+    const fn shared<T: Send + Sync + Clone>() {}
+    shared::<Templates>();
+}

@@ -9,11 +9,13 @@ use std::env;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use domain::cloud::NoticeId;
 use jiff::{SignedDuration, Timestamp};
 use notices::content::Kind;
 use notices::delivery::{Next, Reach, Retry, Webhook, WebhookSecret};
 use notices::sample::{Fullness, sample};
-use notices::{CloudEvent, Deliver, DeliveryError, ENGLISH, Parcel, Templates};
+use notices::{CloudEvent, Deliver, DeliveryError, ENGLISH, LARGEST_EVENT, Parcel, Templates};
+use serde_json::Value;
 use support::{Identity, Server, python};
 
 fn secret() -> WebhookSecret {
@@ -56,6 +58,28 @@ fn the_standards_own_library_verifies_it() {
     let notice = sample(Kind::Planned, Fullness::Full);
     assert_eq!(got["headers"]["webhook-id"], notice.id().to_string());
     assert_eq!(got["body"], CloudEvent::new(&notice).to_json());
+}
+
+#[test]
+fn a_digest_names_its_notices() {
+    let Some(python) = python() else { return };
+    let mut server = receiver(&python);
+    let (id, now) = (NoticeId::new(Timestamp::UNIX_EPOCH, [3; 10]), Timestamp::now());
+    let notices = vec![sample(Kind::Planned, Fullness::Full); 5000];
+    let templates = Templates::english();
+    let digest = Parcel::digest(id, now, &notices, &templates, ENGLISH).unwrap();
+
+    webhook(&server, "hook").deliver(&digest, now).unwrap();
+
+    let got = server.next();
+    assert_eq!(got["verified"], true);
+    let body = got["body"].as_str().unwrap();
+    assert!(body.len() < LARGEST_EVENT);
+    let event: Value = serde_json::from_str(body).unwrap();
+    assert_eq!(event["type"], "patchwright.notice.digest.v1");
+    assert_eq!(event["id"], got["headers"]["webhook-id"]);
+    assert_eq!(event["data"]["total"], 5000);
+    assert_eq!(event["data"]["first"][99]["link"], notices[0].link());
 }
 
 #[test]

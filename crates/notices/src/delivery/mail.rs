@@ -70,6 +70,8 @@ mod tests {
             "ops@acme.example, x@acme.example",
             "ops@acme.example\r\nBcc: x@acme.example",
             "o ps@acme.example",
+            "o\u{200b}ps@acme.example",
+            "ops\u{202e}@acme.example",
             &format!("{}@acme.example", "x".repeat(300)),
         ] {
             assert!(text.parse::<MailAddress>().is_err(), "{text}");

@@ -260,6 +260,25 @@ mod tests {
         }
     }
 
+    proptest::proptest! {
+        #[test]
+        fn what_is_registered_by_its_number_is_public(
+            address in "(https://)?[0-9a-fx.:\\[\\]@/#?%１-９。]{0,30}"
+        ) {
+            let Ok(url) = Reach::public().check(&address) else { return Ok(()) };
+            let host = url.host_str().unwrap().trim_matches(['[', ']']);
+            if let Ok(number) = host.parse::<IpAddr>() {
+                proptest::prop_assert!(is_public(number), "{}", url);
+            }
+        }
+
+        #[test]
+        fn no_address_makes_it_panic(address in "(https?://)?\\PC{0,60}") {
+            let _ = Reach::public().check(&address);
+            let _ = opened().check(&address);
+        }
+    }
+
     #[test]
     fn the_operator_opens_networks_and_nothing_else() {
         for address in

@@ -148,7 +148,8 @@ impl Templates {
         let subject = self.subject(language, kind, &context)?;
         let template = self.environment.get_template(&format!("{language}/{kind}.html"))?;
         let mut page = template.render_captured(context)?;
-        Ok((subject, page.with_state_mut(|state| state.render_block(CONTENT))?))
+        let html = page.with_state_mut(|state| state.render_block(CONTENT))?;
+        Ok((subject, readable(&html)))
     }
 
     fn of(files: BTreeMap<String, String>, languages: Vec<String>) -> Result<Self, TemplateError> {
@@ -179,7 +180,7 @@ impl Templates {
         Ok(Message {
             subject: self.subject(language, name, context)?,
             text: tidy(&form("txt")?),
-            html: form("html")?,
+            html: readable(&form("html")?),
         })
     }
 
@@ -270,6 +271,11 @@ fn read(path: &Path, file: &str) -> Result<String, TemplateError> {
         return Err(TemplateError::TooLarge { file: file.to_owned(), size });
     }
     fs::read_to_string(path).map_err(failed)
+}
+
+/// With plain slashes, which need no escape: not every gateway that looks at links decodes them.
+fn readable(html: &str) -> String {
+    html.replace("&#x2f;", "/")
 }
 
 /// Without blanks at the ends of lines, and at most one empty line in a row.
