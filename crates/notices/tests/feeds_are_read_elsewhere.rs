@@ -25,6 +25,10 @@ fn notices() -> Vec<Notice> {
                 draft.id = NoticeId::new(Timestamp::UNIX_EPOCH, [number; 10]);
                 draft.title = format!("{ODD_TITLE} {kind}").parse().unwrap();
                 draft.published_at += SignedDuration::from_secs(i64::from(number));
+                if kind == Kind::Started {
+                    draft.contact.name = "The \"desk\"; Süd: all, day".parse().unwrap();
+                    draft.contact.at = "+49 30 1234 (ask for \"patching\")".parse().unwrap();
+                }
             })
         })
         .collect();
@@ -83,6 +87,13 @@ fn two_calendars_and_a_reader_agree() {
         assert_eq!(event["start"], time(window.from).as_str());
         assert_eq!(event["end"], time(window.until).as_str());
         assert_eq!(event["url"], notice.link().as_str());
+        assert_eq!(event["organizer_name"], draft.contact.name.as_str().replace('"', "'"));
+        let organizer = if notice.kind() == Kind::Started {
+            "https://patch.cloud.example/"
+        } else {
+            "mailto:ops@cloud.example"
+        };
+        assert_eq!(event["organizer"], organizer);
         let text = Templates::english().message(ENGLISH, notice).unwrap().text;
         assert_eq!(event["description"], text.trim_end());
         let status = match draft.news.kind() {
@@ -111,7 +122,7 @@ fn reader_sees(feed: &Value, notices: &[Notice]) {
         let subject = Templates::english().message(ENGLISH, notice).unwrap().subject;
         assert_eq!(entry["title"], subject.as_str());
         assert_eq!(entry["link"], notice.link().as_str());
-        assert_eq!(entry["author"], "Operations desk");
+        assert_eq!(entry["author"], draft.contact.name.as_str());
         assert_eq!(entry["type"], "text/html");
         assert_eq!(entry["tags"][0], notice.kind().as_str());
         let html = entry["html"].as_str().unwrap();

@@ -169,7 +169,7 @@ fn nobody_holds_us_up() {
             scope.spawn(move || {
                 let began = Instant::now();
                 let error = deliver(&webhook).unwrap_err();
-                assert!(began.elapsed() < Duration::from_secs(12), "{path}");
+                assert!(began.elapsed() < Duration::from_secs(20), "{path}");
                 assert_eq!(
                     error.to_string(),
                     "not delivered yet: no answer in time from `127.0.0.1`"

@@ -6,7 +6,8 @@
 use jiff::Timestamp;
 
 use super::Feed;
-use crate::content::{Ask, News, Notice};
+use crate::content::{Ask, Draft, News, Notice};
+use crate::delivery::MailAddress;
 use crate::message::{TemplateError, Templates};
 
 /// Longest line, in octets without its end (RFC 5545 3.1).
@@ -61,6 +62,8 @@ impl Lines {
         self.add("SEQUENCE", &draft.sequence.to_string());
         self.add("DTSTART", &utc(window.from));
         self.add("DTEND", &utc(window.until.max(next_second(window.from))));
+        let [name, address] = organizer(draft);
+        self.add(&name, &address);
         self.add_text("SUMMARY", draft.title.as_str());
         self.add_text("DESCRIPTION", text.trim_end());
         self.add("URL", &notice.link());
@@ -112,6 +115,20 @@ impl Lines {
         }
         self.0.push_str("\r\n");
     }
+}
+
+/// Whom to ask: `METHOD:PUBLISH` wants one (RFC 5546 3.2.1). Where the contact has no plain mail
+/// address, it is whoever is behind the links.
+fn organizer(draft: &Draft) -> [String; 2] {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "._+-@".contains(c);
+    let at = draft.contact.at.as_str();
+    let address = match at.parse::<MailAddress>() {
+        Ok(_) if at.chars().all(is_plain) => format!("mailto:{at}"),
+        _ => draft.link_base.to_string(),
+    };
+    // A quoted value has no way to hold a quote (RFC 5545 3.2).
+    let name = draft.contact.name.as_str().replace('"', "'");
+    [format!("ORGANIZER;CN=\"{name}\""), address]
 }
 
 /// What waits for an answer is not sure.

@@ -203,20 +203,18 @@ impl Context {
             link: notice.link(),
         }
     }
-
-    fn asks(&self) -> bool {
-        matches!(self.ask.mode, "answer" | "explicit")
-    }
 }
 
 impl DigestContext {
     /// Of notices in their order, all of one tenant; the first says where the link begins.
     pub(super) fn new(first: &Notice, notices: &[&Notice], shown: usize) -> Self {
-        let asking = notices.iter().filter(|notice| Context::new(notice).asks()).count();
+        let asks = |notice: &&&Notice| {
+            matches!(notice.draft().news.ask(), Some(Ask::Answer { .. } | Ask::Explicit))
+        };
         Self {
             tenant: Tenant::new(first.draft()),
             total: notices.len(),
-            asking,
+            asking: notices.iter().filter(asks).count(),
             notices: notices.iter().take(shown).map(|notice| Context::new(notice)).collect(),
             more: notices.len().saturating_sub(shown),
             link: first.draft().link_base.to(&["notices"]),

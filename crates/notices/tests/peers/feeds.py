@@ -29,6 +29,8 @@ def by_icalendar(text):
                 "summary": str(event["SUMMARY"]),
                 "description": str(event["DESCRIPTION"]),
                 "url": str(event["URL"]),
+                "organizer": str(event["ORGANIZER"]),
+                "organizer_name": event["ORGANIZER"].params["CN"],
             }
             for event in calendar.events
         ],
@@ -53,6 +55,8 @@ def by_vobject(text):
                 "summary": event.summary.value,
                 "description": event.description.value,
                 "url": event.url.value,
+                "organizer": event.organizer.value,
+                "organizer_name": event.organizer.params["CN"][0],
             }
             for event in getattr(calendar, "vevent_list", [])
         ],
