@@ -136,6 +136,7 @@ fn install(missing: &[&str], updates: bool) -> Result<()> {
 
 /// Programs from `PyPI` that tests use, each with what is pinned with hashes.
 const PYTHON: &[(&str, &str)] = &[
+    ("notices", "crates/notices/tests/peers/notices.txt"),
     ("schemathesis", "crates/patchwright/tests/peers/schemathesis.txt"),
     ("securesystemslib", "crates/ledger/tests/peers/securesystemslib.txt"),
 ];

@@ -201,6 +201,8 @@ kinds! {
     JobId = Job, "job";
     /// A patch or an alteration on its way into the cloud.
     ChangeId = Change, "chg";
+    /// What a tenant is told of a change, once.
+    NoticeId = Notice, "ntc";
     /// A recorded event.
     EventId = Event, "evt";
 }

@@ -15,10 +15,10 @@ pub use duty::{Duty, ServiceModel, duty};
 pub use event::EventKind;
 pub use id::{
     AdvisoryId, AgentId, CeremonyId, ChangeId, CiId, EventId, ExternalIdentityId, FindingId,
-    GroupId, Id, IdKind, ImageId, InvalidId, JobId, JoinTokenId, PROVIDER, PasskeyId, PatchId,
-    SessionId, TenantId, TokenId, UserId,
+    GroupId, Id, IdKind, ImageId, InvalidId, JobId, JoinTokenId, NoticeId, PROVIDER, PasskeyId,
+    PatchId, SessionId, TenantId, TokenId, UserId,
 };
-pub use name::{InvalidName, LabelKey, Login, Name, Slug};
+pub use name::{InvalidName, LabelKey, Login, Name, Slug, is_invisible};
 pub use role::{Access, Role, Side};
 
 /// Writes an enum whose values have one word each, in storage, in the API and in the CLI.

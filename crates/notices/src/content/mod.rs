@@ -1,0 +1,15 @@
+//! What tenants are told, as data.
+
+mod draft;
+mod link;
+mod news;
+mod notice;
+mod text;
+
+pub use draft::{Contact, Draft, Item, ItemState, Rollback, Tenant, WayBack};
+pub use link::{InvalidLinkBase, LinkBase};
+pub use news::{Ask, Kind, News};
+pub use notice::{
+    InvalidNotice, LARGEST_NOTICE, MOST_ADVISORIES, MOST_ITEMS, MOST_WAYS_BACK, Notice, SCHEMA,
+};
+pub use text::{AdvisoryName, InvalidText, Line, Text};

@@ -1,0 +1,218 @@
+//! A notice as a `CloudEvent` 1.0, for programs.
+//!
+//! Its size is bounded: what everybody forwards is 64 KiB (`CloudEvents` 1.0, "Size Limits"). Of long
+//! lists it says how long they are and how they begin; the link leads to the rest.
+
+use domain::change::{Kind as Category, PlanHash};
+use domain::cloud::{ChangeId, NoticeId, TenantId};
+use domain::priority::Priority;
+use jiff::Timestamp;
+use serde::Serialize;
+
+use crate::content::{Draft, Item, ItemState, Kind, News, Notice, Rollback, Text};
+use crate::message::short;
+
+/// Largest event, in bytes.
+pub const LARGEST_EVENT: usize = 64 << 10;
+
+/// The form of the data.
+const SCHEMA: &str = "patchwright.notice.event/1";
+
+/// What a list of an event may take of it, in bytes.
+const LARGEST_LIST: usize = 8 << 10;
+
+/// The media type of an event in structured mode.
+pub(crate) const MEDIA_TYPE: &str = "application/cloudevents+json";
+
+/// A notice, for programs: `patchwright.notice.planned.v1` and so on.
+#[derive(Debug, Clone, Serialize)]
+pub struct CloudEvent<'a> {
+    specversion: &'static str,
+    id: NoticeId,
+    source: String,
+    #[serde(rename = "type")]
+    kind: String,
+    subject: ChangeId,
+    time: Timestamp,
+    datacontenttype: &'static str,
+    data: Data<'a>,
+}
+
+/// What a [`Notice`] says under the same names, with long lists cut.
+#[derive(Debug, Clone, Serialize)]
+struct Data<'a> {
+    /// Of this form.
+    schema: &'static str,
+    tenant: Tenant<'a>,
+    change: ChangeId,
+    plan: Option<PlanHash>,
+    sequence: u32,
+    published_at: Timestamp,
+    news: &'a News,
+    category: Category,
+    priority: Priority,
+    title: &'a str,
+    description: &'a Text,
+    advisories: Listed<String>,
+    impact: Option<Impact>,
+    due: Option<Timestamp>,
+    counts: Vec<Count>,
+    items: Listed<&'a Item>,
+    rollback: Listed<WayBack<'a>>,
+    contact: Contact<'a>,
+    link: String,
+}
+
+#[derive(Debug, Clone, Serialize)]
+struct Tenant<'a> {
+    id: TenantId,
+    name: &'a str,
+    zone: &'a str,
+}
+
+#[derive(Debug, Clone, Serialize)]
+struct Contact<'a> {
+    name: &'a str,
+    at: &'a str,
+}
+
+#[derive(Debug, Clone, Serialize)]
+struct WayBack<'a> {
+    items: u32,
+    way: &'static str,
+    reason: Option<&'a str>,
+}
+
+#[derive(Debug, Clone, Serialize)]
+struct Count {
+    state: ItemState,
+    count: usize,
+}
+
+#[derive(Debug, Clone, Serialize)]
+struct Impact {
+    install_ms: u64,
+    restarts: Listed<Restart>,
+    reboot_needed: bool,
+    /// `null` where it was not measured.
+    reboot_ms: Option<u64>,
+}
+
+#[derive(Debug, Clone, Serialize)]
+struct Restart {
+    unit: String,
+    times: u32,
+    milliseconds: u64,
+}
+
+/// A list, or its beginning.
+#[derive(Debug, Clone, Serialize)]
+struct Listed<T> {
+    total: usize,
+    first: Vec<T>,
+}
+
+impl<T: Serialize> Listed<T> {
+    /// As many as there is room for.
+    fn new(all: impl ExactSizeIterator<Item = T>) -> Self {
+        let total = all.len();
+        let mut room = LARGEST_LIST;
+        let mut first = Vec::new();
+        for one in all {
+            let size = serde_json::to_vec(&one).map_or(usize::MAX, |json| json.len() + 1);
+            let Some(left) = room.checked_sub(size) else { break };
+            room = left;
+            first.push(one);
+        }
+        Self { total, first }
+    }
+}
+
+impl<'a> CloudEvent<'a> {
+    /// The event of a notice. Its id is the notice's, so that a second delivery is recognised.
+    pub fn new(notice: &'a Notice) -> Self {
+        let draft = notice.draft();
+        Self {
+            specversion: "1.0",
+            id: draft.id,
+            source: draft.link_base.to(&["tenants", &draft.tenant.id.to_string()]),
+            kind: event_type(notice.kind()),
+            subject: draft.change,
+            time: draft.published_at,
+            datacontenttype: "application/json",
+            data: Data::new(notice, draft),
+        }
+    }
+
+    /// In structured mode (`CloudEvents` JSON format 1.0): `application/cloudevents+json`.
+    pub fn to_json(&self) -> String {
+        serde_json::to_string(self).unwrap_or_else(|_| unreachable!("all keys are texts"))
+    }
+}
+
+/// `patchwright.notice.planned.v1`.
+fn event_type(kind: Kind) -> String {
+    format!("patchwright.notice.{kind}.v1")
+}
+
+impl<'a> Data<'a> {
+    fn new(notice: &'a Notice, draft: &'a Draft) -> Self {
+        Self {
+            schema: SCHEMA,
+            tenant: Tenant {
+                id: draft.tenant.id,
+                name: draft.tenant.name.as_str(),
+                zone: draft.tenant.zone.name(),
+            },
+            change: draft.change,
+            plan: draft.plan,
+            sequence: draft.sequence,
+            published_at: draft.published_at,
+            news: &draft.news,
+            category: draft.category,
+            priority: draft.priority,
+            title: draft.title.as_str(),
+            description: &draft.description,
+            advisories: Listed::new(draft.advisories.iter().map(ToString::to_string)),
+            impact: draft.impact.as_ref().map(Impact::new),
+            due: draft.due,
+            counts: notice
+                .counts()
+                .into_iter()
+                .map(|(state, count)| Count { state, count })
+                .collect(),
+            items: Listed::new(draft.items.iter()),
+            rollback: Listed::new(draft.rollback.iter().map(WayBack::new)),
+            contact: Contact { name: draft.contact.name.as_str(), at: draft.contact.at.as_str() },
+            link: notice.link(),
+        }
+    }
+}
+
+impl Impact {
+    fn new(impact: &domain::proof::Impact) -> Self {
+        let restart = |(unit, downtime): (&String, &domain::proof::Downtime)| Restart {
+            unit: short(unit),
+            times: downtime.times,
+            milliseconds: downtime.milliseconds,
+        };
+        Self {
+            install_ms: impact.install_ms,
+            restarts: Listed::new(impact.restarted.iter().map(restart)),
+            reboot_needed: !impact.reboot.causes.is_empty(),
+            reboot_ms: impact.reboot.downtime_ms,
+        }
+    }
+}
+
+impl<'a> WayBack<'a> {
+    fn new(way_back: &'a crate::content::WayBack) -> Self {
+        let (way, reason) = match &way_back.by {
+            Rollback::Packages => ("packages", None),
+            Rollback::Files => ("files", None),
+            Rollback::Snapshot => ("snapshot", None),
+            Rollback::Impossible { reason } => ("impossible", Some(reason.as_str())),
+        };
+        Self { items: way_back.items, way, reason }
+    }
+}

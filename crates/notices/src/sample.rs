@@ -1,0 +1,198 @@
+//! A made-up notice of each kind: what templates are tried with when they are loaded, and what an
+//! operator who writes templates can look at.
+
+use std::collections::BTreeMap;
+
+use domain::change::{Kind as Category, PlanHash, Reason, Shortfall, Window};
+use domain::cloud::{ChangeId, CiId, Name, NoticeId, TenantId};
+use domain::priority::Priority;
+use domain::proof::{Downtime, Impact, Reboot, RebootCause};
+use domain::sla::{Silence, Zone};
+use jiff::{SignedDuration, Timestamp};
+
+use crate::content::{
+    Ask, Contact, Draft, Item, ItemState, Kind, News, Notice, Rollback, Tenant, WayBack,
+};
+
+/// How much a sample says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fullness {
+    /// All that a notice can say.
+    Full,
+    /// Only what every notice says.
+    Bare,
+}
+
+/// When the samples were published.
+const PUBLISHED: i64 = 1_772_442_000; // 2 March 2026, 09:00 UTC
+
+/// A notice of a kind, the same each time.
+///
+/// # Panics
+/// Never: what it consists of is tried by the tests.
+pub fn sample(kind: Kind, fullness: Fullness) -> Notice {
+    let draft = match fullness {
+        Fullness::Full => full(kind),
+        Fullness::Bare => bare(kind),
+    };
+    Notice::new(draft).expect("the sample holds to the rules")
+}
+
+fn at(hours: i64) -> Timestamp {
+    Timestamp::UNIX_EPOCH + SignedDuration::from_secs(PUBLISHED) + SignedDuration::from_hours(hours)
+}
+
+/// A text that is known to be right.
+fn known<T: std::str::FromStr>(text: &str) -> T {
+    let Ok(known) = text.parse() else { unreachable!("the sample's `{text}` is right") };
+    known
+}
+
+fn reason(text: &str) -> Reason {
+    known(text)
+}
+
+fn full(kind: Kind) -> Draft {
+    Draft {
+        plan: Some(PlanHash::from([0xa5; 32])),
+        news: news(kind, Ask::Answer { by: at(7 * 24), silence: Silence::Approves }),
+        advisories: ["DSA-6113-1", "CVE-2026-0711", "CVE-2026-0712"].map(known).to_vec(),
+        impact: Some(impact()),
+        due: Some(at(30 * 24)),
+        items: items(kind),
+        rollback: vec![
+            WayBack { items: 3, by: Rollback::Packages },
+            WayBack { items: 1, by: Rollback::Snapshot },
+            WayBack {
+                items: 1,
+                by: Rollback::Impossible {
+                    reason: reason("the appliance keeps no older version of its firmware"),
+                },
+            },
+        ],
+        ..bare(kind)
+    }
+}
+
+fn bare(kind: Kind) -> Draft {
+    let ask = if kind == Kind::Emergency { Ask::Told } else { Ask::Nothing };
+    Draft {
+        id: NoticeId::new(at(0), [7; 10]),
+        tenant: Tenant {
+            id: TenantId::new(at(-9000), [1; 10]),
+            name: known("Sparkasse Süd"),
+            zone: Zone::named("Europe/Berlin").unwrap_or_else(Zone::utc),
+        },
+        change: ChangeId::new(at(-30), [2; 10]),
+        plan: None,
+        sequence: place(kind),
+        published_at: at(0),
+        news: news(kind, ask),
+        category: if kind == Kind::Cancelled { Category::Alteration } else { Category::Patch },
+        priority: if kind == Kind::Emergency { Priority::Critical } else { Priority::Medium },
+        title: known("openssl 3.0.17-1~deb12u2 for Debian 12"),
+        description: known(
+            "Two flaws in the handling of certificates are fixed: a malformed name could end the \
+             process that reads it.\n\nServices that use the library restart by themselves.",
+        ),
+        advisories: Vec::new(),
+        impact: None,
+        due: None,
+        items: vec![item(0, "web-1", ItemState::Pending)],
+        rollback: Vec::new(),
+        contact: Contact { name: known("Operations desk"), at: known("ops@cloud.example") },
+        link_base: known("https://patch.cloud.example/"),
+    }
+}
+
+/// Where a kind stands among the notices of a change.
+fn place(kind: Kind) -> u32 {
+    let before = Kind::ALL.iter().take_while(|&&other| other != kind);
+    u32::try_from(before.count()).unwrap_or(u32::MAX)
+}
+
+fn news(kind: Kind, ask: Ask) -> News {
+    // 10 March 2026, 23:00 to 01:00 in Berlin.
+    let window = Window { from: at(8 * 24 + 13), until: at(8 * 24 + 15) };
+    let later = Window { from: at(15 * 24 + 13), until: at(15 * 24 + 15) };
+    match kind {
+        Kind::Planned => News::Planned { window, ask },
+        Kind::Reminder => News::Reminder { window, ask },
+        Kind::Emergency => {
+            News::Emergency { window: Window { from: at(4), until: at(6) }, ask: Ask::Told }
+        }
+        Kind::Lapsed => News::Lapsed { window, answer_by: at(-1) },
+        Kind::Started => News::Started { window, at: at(8 * 24 + 13) },
+        Kind::Completed => News::Completed {
+            ran: Window {
+                from: window.from,
+                until: window.from + SignedDuration::from_secs(11 * 60 + 30),
+            },
+        },
+        Kind::Delayed => News::Delayed {
+            before: window,
+            window: (ask != Ask::Nothing).then_some(later),
+            reason: reason("The patch did not start in the lab on one of your images."),
+            ask,
+        },
+        Kind::Cancelled => News::Cancelled {
+            before: window,
+            reason: reason("The vendor has withdrawn the update."),
+        },
+        Kind::Failed => News::Failed {
+            window,
+            shortfall: Shortfall::RolledBack,
+            reason: (ask != Ask::Nothing).then(|| {
+                reason("nginx.service did not come up on web-3; what was before is back.")
+            }),
+        },
+    }
+}
+
+fn item(number: u8, name: &str, state: ItemState) -> Item {
+    let name: Name = known(name);
+    Item { ci: CiId::new(at(-1000), [number; 10]), name, state }
+}
+
+fn items(kind: Kind) -> Vec<Item> {
+    let (most, odd) = match kind {
+        Kind::Completed => (ItemState::Done, ItemState::Accepted),
+        Kind::Failed => (ItemState::Done, ItemState::Failed),
+        _ => (ItemState::Pending, ItemState::Skipped),
+    };
+    ["db-1", "fw-1", "web-1", "web-2", "web-3"]
+        .into_iter()
+        .enumerate()
+        .map(|(place, name)| {
+            let state = if name == "web-3" { odd } else { most };
+            item(u8::try_from(place).unwrap_or(u8::MAX), name, state)
+        })
+        .collect()
+}
+
+fn impact() -> Impact {
+    let down = |milliseconds| Downtime { times: 1, milliseconds };
+    Impact {
+        install_ms: 8_420,
+        restarted: BTreeMap::from([
+            ("nginx.service".to_owned(), down(1_240)),
+            ("ssh.service".to_owned(), down(60)),
+        ]),
+        reboot: Reboot {
+            causes: vec![RebootCause::Kernel {
+                running: "6.1.0-31-amd64".to_owned(),
+                installed: "6.1.0-32-amd64".to_owned(),
+            }],
+            downtime_ms: Some(23_700),
+            units: BTreeMap::from([("nginx.service".to_owned(), 21_300)]),
+        },
+        files_touched: vec!["/usr/lib/x86_64-linux-gnu/libssl.so.3".to_owned()],
+        configuration_changed: vec!["/etc/ssl/openssl.cnf".to_owned()],
+        packages: BTreeMap::from([(
+            "libssl3:amd64".to_owned(),
+            (Some("3.0.15-1~deb12u1".to_owned()), Some("3.0.17-1~deb12u2".to_owned())),
+        )]),
+        disk_bytes: 1 << 20,
+        new_errors: Vec::new(),
+    }
+}
