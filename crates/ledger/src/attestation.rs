@@ -28,10 +28,13 @@ use std::fmt;
 use std::str::FromStr;
 
 use base64::prelude::{BASE64_STANDARD, BASE64_URL_SAFE, Engine as _};
+use ed25519_dalek::pkcs8::spki::der::pem::LineEnding;
+use ed25519_dalek::pkcs8::{DecodePrivateKey as _, EncodePrivateKey as _};
 use ed25519_dalek::{Signature, Signer as _, SigningKey, VerifyingKey};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
+use zeroize::Zeroizing;
 
 /// `payloadType` of an in-toto Statement.
 const PAYLOAD_TYPE: &str = "application/vnd.in-toto+json";
@@ -156,6 +159,20 @@ pub enum AttestationError {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("not an Ed25519 public key in PEM, or not a safe one")]
 pub struct AttestorKeyError;
+
+/// Why a text is no private key.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("not an Ed25519 private key in PEM (PKCS#8, not encrypted)")]
+pub struct AttestorSecretError;
+
+/// What an envelope holds, and who signed it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Opened {
+    /// The bytes that are signed: a Statement in JSON.
+    pub payload: Vec<u8>,
+    /// Which of the trusted keys signed them.
+    pub key: AttestorKey,
+}
 
 impl AttestationError {
     /// The way out.
@@ -283,14 +300,39 @@ impl Attestor {
         AttestorKey { point: self.secret.verifying_key() }
     }
 
+    /// Reads a private key, as `openssl genpkey -algorithm ed25519` writes it (PKCS#8 in PEM).
+    ///
+    /// # Errors
+    /// If it is none, or is encrypted.
+    pub fn from_pem(text: &str) -> Result<Self, AttestorSecretError> {
+        let secret = SigningKey::from_pkcs8_pem(text).map_err(|_| AttestorSecretError)?;
+        Ok(Self { secret })
+    }
+
+    /// The private key, as OpenSSL reads it (PKCS#8 in PEM); forgotten when it is dropped.
+    ///
+    /// # Panics
+    /// Never: every Ed25519 key has this form.
+    pub fn to_pem(&self) -> Zeroizing<String> {
+        self.secret.to_pkcs8_pem(LineEnding::LF).expect("an Ed25519 key has a form in PKCS#8")
+    }
+
     /// Signs a statement.
     ///
     /// # Errors
     /// If it is about nothing.
     pub fn attest(&self, statement: &Statement) -> Result<Envelope, AttestationError> {
-        check(statement)?;
         let payload = serde_json::to_vec(statement).map_err(AttestationError::Statement)?;
-        let signature = self.secret.sign(&pre_authentication(PAYLOAD_TYPE, &payload));
+        self.sign(&payload)
+    }
+
+    /// Signs the bytes of a statement exactly as they are, for where others compare these bytes.
+    ///
+    /// # Errors
+    /// If they are no statement, or one about nothing.
+    pub fn sign(&self, payload: &[u8]) -> Result<Envelope, AttestationError> {
+        check(&serde_json::from_slice(payload).map_err(AttestationError::Statement)?)?;
+        let signature = self.secret.sign(&pre_authentication(PAYLOAD_TYPE, payload));
         Ok(Envelope {
             payload: BASE64_STANDARD.encode(payload),
             payload_type: PAYLOAD_TYPE.to_owned(),
@@ -313,6 +355,11 @@ impl AttestorKey {
     /// SHA-256 of its `SubjectPublicKeyInfo`: a hint for finding it, nothing to trust.
     pub fn id(&self) -> String {
         Digest::of(&self.spki()).0
+    }
+
+    /// The same, as bytes.
+    pub fn id_bytes(&self) -> [u8; 32] {
+        Sha256::digest(self.spki()).into()
     }
 
     fn spki(&self) -> Vec<u8> {
@@ -362,6 +409,15 @@ impl FromStr for AttestorKey {
 /// # Errors
 /// As [`AttestationError`]: nothing of it may be believed then.
 pub fn verify(bytes: &[u8], trusted: &[AttestorKey]) -> Result<Statement, AttestationError> {
+    let Opened { payload, key: _ } = open(bytes, trusted)?;
+    serde_json::from_slice(&payload).map_err(AttestationError::Statement)
+}
+
+/// The very bytes of a statement, once one of the trusted keys is seen to have signed them, and which.
+///
+/// # Errors
+/// As [`AttestationError`]: nothing of it may be believed then.
+pub fn open(bytes: &[u8], trusted: &[AttestorKey]) -> Result<Opened, AttestationError> {
     if bytes.len() > LARGEST_ENVELOPE {
         return Err(AttestationError::TooLong { size: bytes.len(), limit: LARGEST_ENVELOPE });
     }
@@ -369,25 +425,24 @@ pub fn verify(bytes: &[u8], trusted: &[AttestorKey]) -> Result<Statement, Attest
     let payload = decode(&envelope.payload, "payload")?;
     let message = pre_authentication(&envelope.payload_type, &payload);
     // Key ids are not authenticated (DSSE, "keyid"): each key is tried.
-    let mut is_signed = false;
+    let mut signer = None;
     for signed in envelope.signatures.iter().take(MOST_SIGNATURES) {
         let signature = decode(&signed.sig, "signature")?;
         let Ok(signature) = Signature::from_slice(&signature) else { continue };
-        is_signed |=
-            trusted.iter().any(|key| key.point.verify_strict(&message, &signature).is_ok());
+        let signs = |key: &&AttestorKey| key.point.verify_strict(&message, &signature).is_ok();
+        signer = signer.or_else(|| trusted.iter().find(signs).cloned());
     }
-    if !is_signed {
+    let Some(key) = signer else {
         let named: Vec<_> =
             envelope.signatures.iter().take(MOST_SIGNATURES).map(|it| it.keyid.as_str()).collect();
         let named = if named.is_empty() { "nobody".to_owned() } else { named.join(", ") };
         return Err(AttestationError::Signature { trusted: trusted.len(), named });
-    }
+    };
     if envelope.payload_type != PAYLOAD_TYPE {
         return Err(AttestationError::PayloadType { found: envelope.payload_type });
     }
-    let statement = serde_json::from_slice(&payload).map_err(AttestationError::Statement)?;
-    check(&statement)?;
-    Ok(statement)
+    check(&serde_json::from_slice(&payload).map_err(AttestationError::Statement)?)?;
+    Ok(Opened { payload, key })
 }
 
 fn check(statement: &Statement) -> Result<(), AttestationError> {
@@ -440,6 +495,30 @@ mod tests {
             pre_authentication("http://example.com/HelloWorld", b"hello world"),
             b"DSSEv1 29 http://example.com/HelloWorld 11 hello world"
         );
+    }
+
+    #[test]
+    fn bytes_are_signed_as_they_are_and_come_back_so_with_their_signer() {
+        let (ours, other) = (Attestor::new(&[1; 32]), Attestor::new(&[2; 32]));
+        // Members in another order, and a blank: not as we would write it.
+        let payload = br#"{"predicateType":"urn:x", "_type":"https://in-toto.io/Statement/v1","subject":[{"digest":{"sha256":"e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"}}]}"#;
+        let carried = serde_json::to_vec(&ours.sign(payload).unwrap()).unwrap();
+
+        let opened = open(&carried, &[other.key(), ours.key()]).unwrap();
+
+        assert_eq!(opened, Opened { payload: payload.to_vec(), key: ours.key() });
+        assert!(open(&carried, &[other.key()]).is_err());
+        assert!(ours.sign(b"{}").is_err(), "nothing else than statements is signed");
+    }
+
+    #[test]
+    fn a_private_key_is_read_as_it_was_written() {
+        let ours = Attestor::new(&[3; 32]);
+        let pem = ours.to_pem();
+
+        assert!(pem.starts_with("-----BEGIN PRIVATE KEY-----\n"));
+        assert_eq!(Attestor::from_pem(&pem).unwrap().key(), ours.key());
+        assert!(Attestor::from_pem(&ours.key().to_string()).is_err());
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 mod check;
 mod client;
+mod consent;
 mod data;
 mod failure;
 mod fleet_sim;
@@ -49,6 +50,8 @@ enum Command {
     Policy(policy::PolicyArgs),
     /// Read SLA policies between provider and tenant, and tell whether they can be kept.
     Sla(sla::SlaArgs),
+    /// Read plans, and sign what a tenant says to them.
+    Consent(consent::ConsentArgs),
     /// Keep people from the machine itself, for when nobody can sign in.
     User(user::UserArgs),
     /// Hold somebody else's log to its word.
@@ -74,6 +77,7 @@ fn main() -> ExitCode {
         Command::Ledger(arguments) => ledger::run(&arguments, &mut stdout().lock()),
         Command::Policy(arguments) => policy::run(&arguments, &mut anstream::stdout().lock()),
         Command::Sla(arguments) => sla::run(&arguments, &mut anstream::stdout().lock()),
+        Command::Consent(arguments) => consent::run(&arguments, &mut anstream::stdout().lock()),
         Command::User(arguments) => user::run(&arguments),
         Command::Witness(arguments) => witness::run(&arguments),
         Command::Version(arguments) => version::run(arguments, stdin().lock(), stdout().lock()),

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::digest::{KeyId, Nonce, PlanHash};
 use super::keyring::{KeyRing, NotInForce};
 use super::plan::Plan;
+use super::share::Refusal;
 use super::signed::{Payload, Verified};
 use super::text::Reason;
 use crate::cloud::{ChangeId, Name, TenantId};
@@ -88,6 +89,24 @@ impl Decision {
             Self::Approve => None,
             Self::Defer { until, .. } => Some(*until),
             Self::Refuse { acceptance } => Some(acceptance.expiry),
+        }
+    }
+
+    /// Whether it makes sense at all: it reaches further than now, and somebody bears the risk for as
+    /// long as nothing is done. What the SLA allows beyond that is asked of the share.
+    ///
+    /// # Errors
+    /// [`Refusal::Past`] or [`Refusal::RiskUncovered`].
+    pub fn makes_sense(&self, now: Timestamp) -> Result<(), Refusal> {
+        match self {
+            Self::Defer { until, .. } if *until <= now => Err(Refusal::Past { until: *until, now }),
+            Self::Defer { until, acceptance } if acceptance.expiry < *until => {
+                Err(Refusal::RiskUncovered { expiry: acceptance.expiry, until: *until })
+            }
+            Self::Refuse { acceptance } if acceptance.expiry <= now => {
+                Err(Refusal::RiskUncovered { expiry: acceptance.expiry, until: now })
+            }
+            Self::Approve | Self::Defer { .. } | Self::Refuse { .. } => Ok(()),
         }
     }
 

@@ -278,23 +278,15 @@ impl Share {
 
     /// Whether the SLA lets the tenant decide like this.
     fn allows(&self, decision: &Decision, now: Timestamp) -> Result<(), Refusal> {
+        decision.makes_sense(now)?;
         let Dates { deferrals_left, longest_deferral, due, .. } = self.terms.dates;
         match decision {
-            Decision::Refuse { acceptance } if acceptance.expiry <= now => {
-                Err(Refusal::RiskUncovered { expiry: acceptance.expiry, until: now })
-            }
-            Decision::Defer { until, .. } if *until <= now => {
-                Err(Refusal::Past { until: *until, now })
-            }
             Decision::Defer { .. } if deferrals_left == 0 => Err(Refusal::NoDeferralLeft),
             Decision::Defer { until, .. } if until.duration_since(now) > longest_deferral => {
                 Err(Refusal::DeferralTooLong { until: *until, now, longest: longest_deferral })
             }
             Decision::Defer { until, .. } if due <= *until => {
                 Err(Refusal::DeferralPastDue { until: *until, due })
-            }
-            Decision::Defer { until, acceptance } if acceptance.expiry < *until => {
-                Err(Refusal::RiskUncovered { expiry: acceptance.expiry, until: *until })
             }
             Decision::Approve | Decision::Refuse { .. } | Decision::Defer { .. } => Ok(()),
         }

@@ -1,0 +1,103 @@
+//! A tenant's signing key: Ed25519, in a file that OpenSSL reads as well.
+
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result};
+use clap::Subcommand;
+use ledger::attestation::{Attestor, AttestorKey};
+
+use super::{DIM, GOOD};
+use crate::failure::{during, helped};
+
+/// Longer than any key in PEM.
+const LONGEST: usize = 4096;
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Make a key, readable for you alone, and print its public half.
+    New {
+        /// Where it goes; never over another file.
+        file: PathBuf,
+    },
+    /// Print the public half of a key, and its id.
+    Show {
+        /// The private key, or the public one (PEM).
+        file: PathBuf,
+    },
+}
+
+pub(super) fn run(command: &Command, out: &mut impl Write) -> Result<()> {
+    match command {
+        Command::New { file } => {
+            let attestor = make(file)?;
+            writeln!(out, "{GOOD}✓{GOOD:#} made {}", file.display())?;
+            writeln!(
+                out,
+                "  {DIM}keep it where only you can read it; a copy belongs elsewhere{DIM:#}\n"
+            )?;
+            show(&attestor.key(), out)
+        }
+        Command::Show { file } => match read(file) {
+            Ok(attestor) => show(&attestor.key(), out),
+            Err(error) => show(&read_public(file).map_err(|_| error)?, out),
+        },
+    }
+}
+
+fn show(key: &AttestorKey, out: &mut impl Write) -> Result<()> {
+    writeln!(out, "  key id  {}\n", key.id())?;
+    write!(out, "{key}")?;
+    Ok(())
+}
+
+fn make(path: &Path) -> Result<Attestor> {
+    let mut seed = [0; 32];
+    getrandom::fill(&mut seed).map_err(|error| anyhow::anyhow!("no randomness: {error}"))?;
+    let attestor = Attestor::new(&seed);
+    let attempt = || format!("cannot make the key `{}`", path.display());
+    let file = File::options().write(true).create_new(true).mode(0o600).open(path);
+    let mut file = file.map_err(|error| {
+        let help = match error.kind() {
+            io::ErrorKind::AlreadyExists => "name a file that is not there yet",
+            _ => "name a file in a directory that you may write to",
+        };
+        helped(anyhow::Error::new(error).context(attempt()), help)
+    })?;
+    file.write_all(attestor.to_pem().as_bytes())
+        .and_then(|()| file.sync_all())
+        .with_context(attempt)?;
+    Ok(attestor)
+}
+
+/// A private key. One that others can read is not used.
+pub(super) fn read(path: &Path) -> Result<Attestor> {
+    let attempt = || format!("cannot use the key `{}`", path.display());
+    let mode = fs::metadata(path).with_context(attempt)?.permissions().mode();
+    if mode & 0o077 != 0 {
+        let error = anyhow::anyhow!("others can read it (mode {:o})", mode & 0o777);
+        let help = "take that away (chmod 600), and make a new key if others may have read it";
+        return Err(during(helped(error, help), attempt()));
+    }
+    Attestor::from_pem(&text(path)?).map_err(|error| {
+        let help =
+            "make one with `patchwright consent key new`, or `openssl genpkey -algorithm ed25519`";
+        during(helped(error, help), attempt())
+    })
+}
+
+/// A public key.
+pub(super) fn read_public(path: &Path) -> Result<AttestorKey> {
+    text(path)?.parse().map_err(|error: ledger::attestation::AttestorKeyError| {
+        let help = "give the public half, as `patchwright consent key show` prints it";
+        during(helped(error, help), format!("cannot use the key `{}`", path.display()))
+    })
+}
+
+/// The file's text, from the first line of PEM on: `key show` prints the id above it.
+fn text(path: &Path) -> Result<String> {
+    let text = String::from_utf8_lossy(&super::read(path, LONGEST)?).into_owned();
+    Ok(text.find("-----BEGIN").and_then(|at| text.get(at..)).unwrap_or(&text).to_owned())
+}

@@ -1,0 +1,240 @@
+//! `patchwright consent`: a tenant reads a plan, and signs what it says to it.
+//!
+//! All of it works on files, on whichever machine holds the tenant's key: nothing is sent, and the
+//! key goes nowhere.
+
+mod key;
+mod show;
+
+use std::fs::{self, File};
+use std::io::{Read as _, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anstyle::{AnsiColor, Style};
+use anyhow::{Context as _, Result};
+use clap::{Args, Subcommand};
+use domain::change::{
+    Acceptance, Decision, LARGEST_PLAN, Nonce, Payload as _, Plan, Reason, Statement, Verified,
+};
+use domain::cloud::Name;
+use jiff::Timestamp;
+use ledger::attestation::{self, Attestor, LARGEST_ENVELOPE};
+
+use crate::failure::{during, helped};
+
+const BOLD: Style = Style::new().bold();
+const DIM: Style = Style::new().dimmed();
+const GOOD: Style = AnsiColor::Green.on_default();
+const WARN: Style = AnsiColor::Yellow.on_default();
+
+/// Read plans, and sign what a tenant says to them: yes, later, or no.
+#[derive(Debug, Args)]
+pub(crate) struct ConsentArgs {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Print what a plan does to which items, when, and its hash.
+    Show {
+        /// The plan, as it was published.
+        plan: PathBuf,
+    },
+    /// Agree to a plan, and to nothing else.
+    Approve {
+        #[command(flatten)]
+        signing: Signing,
+    },
+    /// Say "not before".
+    Defer {
+        /// Until when nothing is to be done (2026-12-01T02:00:00Z).
+        #[arg(long, value_name = "TIME")]
+        until: Timestamp,
+        #[command(flatten)]
+        risk: Risk,
+        #[command(flatten)]
+        signing: Signing,
+    },
+    /// Say no, and who bears the risk.
+    Refuse {
+        #[command(flatten)]
+        risk: Risk,
+        #[command(flatten)]
+        signing: Signing,
+    },
+    /// Tell whether a signed statement holds, and what it says.
+    Verify {
+        /// The statement, as it was signed (DSSE in JSON).
+        statement: PathBuf,
+        /// The plan that it is to be about.
+        #[arg(long)]
+        plan: PathBuf,
+        /// The tenant's public key (PEM); may be given several times.
+        #[arg(long, value_name = "FILE", required = true)]
+        public_key: Vec<PathBuf>,
+    },
+    /// Make and show the keys that a tenant signs with.
+    Key {
+        #[command(subcommand)]
+        command: key::Command,
+    },
+}
+
+/// With what, and where to.
+#[derive(Debug, Args)]
+struct Signing {
+    /// The plan, as it was published.
+    plan: PathBuf,
+    /// The tenant's private key (PEM, as `patchwright consent key new` or OpenSSL makes it).
+    #[arg(long, value_name = "FILE")]
+    key: PathBuf,
+    /// Where the signed statement goes; by default to standard output.
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+}
+
+/// Who bears what is left open.
+#[derive(Debug, Args)]
+struct Risk {
+    /// Why.
+    #[arg(long)]
+    reason: Reason,
+    /// Who bears the risk meanwhile.
+    #[arg(long = "risk-owner", value_name = "NAME")]
+    owner: Name,
+    /// Until when they bear it.
+    #[arg(long, value_name = "TIME")]
+    expiry: Timestamp,
+}
+
+impl Risk {
+    fn acceptance(&self) -> Acceptance {
+        let Self { reason, owner, expiry } = self;
+        Acceptance { reason: reason.clone(), risk_owner: owner.clone(), expiry: *expiry }
+    }
+}
+
+/// Runs the command.
+pub(crate) fn run(arguments: &ConsentArgs, out: &mut impl Write) -> Result<ExitCode> {
+    match &arguments.command {
+        Command::Show { plan } => show::plan(&read_plan(plan)?, out)?,
+        Command::Approve { signing } => sign(signing, Decision::Approve, out)?,
+        Command::Defer { until, risk, signing } => {
+            let acceptance = risk.acceptance();
+            sign(signing, Decision::Defer { until: *until, acceptance }, out)?;
+        }
+        Command::Refuse { risk, signing } => {
+            sign(signing, Decision::Refuse { acceptance: risk.acceptance() }, out)?;
+        }
+        Command::Verify { statement, plan, public_key } => {
+            verify(statement, &read_plan(plan)?, public_key, out)?;
+        }
+        Command::Key { command } => key::run(command, out)?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn sign(signing: &Signing, decision: Decision, out: &mut impl Write) -> Result<()> {
+    let now = Timestamp::now();
+    decision.makes_sense(now).map_err(|refusal| {
+        let help = refusal.help();
+        helped(refusal, help)
+    })?;
+    let plan = read_plan(&signing.plan)?;
+    let attestor = key::read(&signing.key)?;
+    let statement = statement(&plan, decision, now)?;
+    let text = signed(&attestor, &statement)?;
+    let Some(path) = &signing.out else {
+        out.write_all(text.as_bytes())?;
+        return Ok(());
+    };
+    write_new(path, &text)?;
+    writeln!(out, "{GOOD}✓{GOOD:#} signed, by the key {}", attestor.key().id())?;
+    show::statement(&statement, out)?;
+    writeln!(out, "\n  written to {}", path.display())?;
+    Ok(())
+}
+
+fn statement(plan: &Plan, decision: Decision, given_at: Timestamp) -> Result<Statement> {
+    let mut nonce = [0; 16];
+    getrandom::fill(&mut nonce).map_err(|error| anyhow::anyhow!("no randomness: {error}"))?;
+    Ok(Statement {
+        change: plan.draft().change,
+        plan: plan.hash(),
+        tenant: plan.draft().tenant,
+        decision,
+        given_at,
+        nonce: Nonce::from(nonce),
+    })
+}
+
+/// The envelope, one line of JSON.
+fn signed(attestor: &Attestor, statement: &Statement) -> Result<String> {
+    let envelope = attestor.sign(&statement.to_payload())?;
+    Ok(serde_json::to_string(&envelope)? + "\n")
+}
+
+fn verify(path: &Path, plan: &Plan, keys: &[PathBuf], out: &mut impl Write) -> Result<()> {
+    let keys: Vec<_> = keys.iter().map(|path| key::read_public(path)).collect::<Result<_>>()?;
+    let bytes = read(path, LARGEST_ENVELOPE)?;
+    let attempt = || format!("`{}` is no consent to this plan", path.display());
+    let opened = attestation::open(&bytes, &keys).map_err(|error| {
+        let help = error.help();
+        during(helped(error, help), attempt())
+    })?;
+    let said = Verified::<Statement>::signed_by(opened.key.id_bytes().into(), &opened.payload);
+    let said = said.map_err(|error| {
+        let help = error.help();
+        during(helped(error, help), attempt())
+    })?;
+    let statement = said.said();
+    let (given, wanted) = (statement.plan, plan.hash());
+    let is_ours =
+        statement.tenant == plan.draft().tenant && statement.change == plan.draft().change;
+    if given != wanted || !is_ours {
+        let error = anyhow::anyhow!("it is about the plan {given}, and this one is {wanted}");
+        let help = "a changed plan is another plan: it needs a statement of its own";
+        return Err(during(helped(error, help), attempt()));
+    }
+    writeln!(out, "{GOOD}✓{GOOD:#} the signature holds, by the key {}", said.key())?;
+    show::statement(statement, out)
+}
+
+fn read_plan(path: &Path) -> Result<Plan> {
+    Plan::parse(&read(path, LARGEST_PLAN)?).map_err(|error| {
+        let help = error.help();
+        during(helped(error, help), format!("`{}` is no plan", path.display()))
+    })
+}
+
+/// A file of at most so many bytes; a longer one is read no further than shows that.
+fn read(path: &Path, limit: usize) -> Result<Vec<u8>> {
+    let attempt = || format!("cannot read `{}`", path.display());
+    let mut bytes = Vec::new();
+    let most = u64::try_from(limit).unwrap_or(u64::MAX).saturating_add(1);
+    File::open(path)
+        .with_context(attempt)?
+        .take(most)
+        .read_to_end(&mut bytes)
+        .with_context(attempt)?;
+    Ok(bytes)
+}
+
+/// Whole or not at all, and never over another file.
+fn write_new(path: &Path, text: &str) -> Result<()> {
+    let attempt = || format!("cannot write `{}`", path.display());
+    let folder = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+    let mut file =
+        tempfile::NamedTempFile::new_in(folder.unwrap_or(Path::new("."))).with_context(attempt)?;
+    file.write_all(text.as_bytes()).with_context(attempt)?;
+    file.as_file().sync_all().with_context(attempt)?;
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o644);
+    fs::set_permissions(file.path(), mode).with_context(attempt)?;
+    file.persist_noclobber(path).map_err(|error| {
+        let error = anyhow::Error::new(error.error).context(attempt());
+        helped(error, "name a file that is not there yet")
+    })?;
+    Ok(())
+}
