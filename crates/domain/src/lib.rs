@@ -29,6 +29,7 @@ pub mod fleet;
 pub mod image;
 pub mod inventory;
 pub mod matching;
+pub mod obligation;
 pub mod priority;
 pub mod proof;
 pub mod sla;

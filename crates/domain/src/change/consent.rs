@@ -121,7 +121,7 @@ impl Decision {
 }
 
 /// A statement that was received while its key was in force.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Heard {
     statement: Statement,
     key: KeyId,

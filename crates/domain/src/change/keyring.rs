@@ -311,7 +311,7 @@ impl NotInForce {
 }
 
 /// A tenant's keys.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KeyRing {
     tenant: TenantId,
     version: u64,
@@ -320,7 +320,7 @@ pub struct KeyRing {
     recovery: Option<Recovery>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 struct Recovery {
     key: NewKey,
     asked_by: UserId,

@@ -49,7 +49,9 @@ pub use plan::{
     Action, Disruption, Draft, ExactPackage, InvalidPlan, Item, LARGEST_PLAN, NoSuccessor, Plan,
     Rollback, Stage, Window,
 };
-pub use share::{Context, Effect, Event, Notice, Outcome, Phase, Refusal, Share, Shortfall, Sight};
+pub use share::{
+    Context, Effect, Event, Kept, Notice, Outcome, Phase, Refusal, Share, Shortfall, Sight,
+};
 pub use signed::{InvalidPayload, LONGEST_PAYLOAD, Payload, Verified};
 pub use standing::{NotCovered, Scope, Standing, StandingRule, WeeklyWindow};
 pub use text::{InvalidReason, Reason};

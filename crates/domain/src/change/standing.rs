@@ -66,7 +66,7 @@ pub struct WeeklyWindow {
 }
 
 /// A rule that was received while its key was in force.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Standing {
     rule: StandingRule,
     key: KeyId,
@@ -191,6 +191,11 @@ impl Standing {
     /// The key that signed it.
     pub const fn key(&self) -> KeyId {
         self.key
+    }
+
+    /// When the tenant took it back.
+    pub const fn withdrawn(&self) -> Option<Timestamp> {
+        self.withdrawn
     }
 
     /// Whether it agrees to a plan.

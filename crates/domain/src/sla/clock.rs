@@ -87,7 +87,7 @@ pub enum Rung {
     Stage {
         /// Which.
         stage: Stage,
-        /// How often the patch was lost before.
+        /// How often the way had begun anew: the patch was lost, or the tenant asked again.
         round: usize,
     },
     /// A due date passed.
@@ -143,6 +143,12 @@ impl Case<'_> {
         })
     }
 
+    /// How a due date that passed is attributed.
+    pub fn breach_of(&self, date: &DueDate, now: Timestamp) -> Breach {
+        let now = self.believed(now);
+        self.breach(date, &self.phases(now), now)
+    }
+
     fn is_reached(&self, at: Timestamp, rung: &Rung, judged: Timestamp) -> bool {
         match rung {
             Rung::Due { goal, .. } => at <= self.instants.at(goal.moment()).unwrap_or(judged),
@@ -163,7 +169,7 @@ impl Case<'_> {
                 // once and was over at once.
                 let missed =
                     phase.until.is_none_or(|until| at < until || (at == until && phase.from < at));
-                missed.then_some((at, Rung::Stage { stage: phase.stage, round }))
+                missed.then_some((at, Rung::Stage { stage: phase.stage, round: phase.restarts }))
             })
             .collect();
         if let Some(binding) = self.dues.binding() {
@@ -226,7 +232,11 @@ impl Case<'_> {
             .collect();
         let mut overruns: BTreeMap<Party, SignedDuration> = BTreeMap::new();
         for span in &ledger {
-            let phase = phases.iter().find(|phase| phase.stage == span.stage);
+            let phase = phases.iter().find(|phase| {
+                phase.stage == span.stage
+                    && phase.from <= span.from
+                    && phase.until.is_none_or(|until| span.from < until)
+            });
             let deadline = phase.and_then(|phase| phase.deadline);
             let beyond = match (span.party, deadline) {
                 (Party::Provider | Party::Tenant, None) => continue,

@@ -11,7 +11,8 @@ use crate::priority::{
 };
 
 /// What is known of a patch and of the item that lacks it.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Facts {
     /// The priority that the priority policy gave it.
     pub priority: Priority,

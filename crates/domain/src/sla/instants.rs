@@ -33,13 +33,17 @@ pub enum Moment {
     Verified,
     /// A later scan found it missing again.
     Regressed,
+    /// What the tenant was told and said counts no more, and it is asked anew: another plan took
+    /// the place of the one before, or its deferral was over.
+    AskedAgain,
     /// The vendor took it back.
     Withdrawn,
 }
 
 impl Moment {
-    /// Whether it stays true when the patch is lost again. The rest has to happen anew.
-    fn outlasts_a_regression(self) -> bool {
+    /// Whether it stays true when the patch is lost again or the tenant asked anew. The rest has to
+    /// happen again.
+    fn outlasts_a_round(self) -> bool {
         self <= Self::Tested || self == Self::Withdrawn
     }
 }
@@ -103,13 +107,15 @@ impl Instants {
     /// Adds a record. The same one twice is one.
     ///
     /// # Errors
-    /// If it would overwrite one. After a regression, what comes after the test may happen again.
+    /// If it would overwrite one. After a regression, and when the tenant is asked anew, what comes
+    /// after the test may happen again.
     pub fn record(&mut self, moment: Moment, at: Timestamp) -> Result<(), NotRecorded> {
-        if moment == Moment::Regressed {
+        if matches!(moment, Moment::Regressed | Moment::AskedAgain) {
             if self.records.last() == Some(&Record { moment, at }) {
                 return Ok(());
             }
-            if self.at(Moment::Installed).or(self.at(Moment::Verified)).is_none() {
+            let lost = self.at(Moment::Installed).or(self.at(Moment::Verified));
+            if moment == Moment::Regressed && lost.is_none() {
                 return Err(NotRecorded::NothingToLose { given: at });
             }
         } else if let Some(recorded) = self.at(moment) {
@@ -123,9 +129,10 @@ impl Instants {
         Ok(())
     }
 
-    /// When it happened; since the last regression, where it has to happen anew after one.
+    /// When it happened; since the tenant was last asked anew or the patch was last lost, where it
+    /// has to happen again then.
     pub fn at(&self, moment: Moment) -> Option<Timestamp> {
-        let since = if moment.outlasts_a_regression() { 0 } else { self.round_start() };
+        let since = if moment.outlasts_a_round() { 0 } else { self.round_start() };
         self.records.get(since..)?.iter().find(|record| record.moment == moment).map(|it| it.at)
     }
 
@@ -155,11 +162,28 @@ impl Instants {
         &self.records
     }
 
-    /// Position after the last regression.
-    fn round_start(&self) -> usize {
-        let last = self.records.iter().rposition(|record| record.moment == Moment::Regressed);
-        last.map_or(0, |position| position + 1)
+    /// What was recorded before the tenant was last asked anew since the patch was last lost, and
+    /// when it was.
+    pub(super) fn before_asked_again(&self) -> Option<(Self, Timestamp)> {
+        let last = self.records.iter().rposition(is_round)?;
+        let Record { moment, at } = self.records[last];
+        (moment == Moment::AskedAgain)
+            .then(|| (Self { records: self.records[..last].to_vec() }, at))
     }
+
+    /// How often the way began anew: the patch was lost, or the tenant asked again.
+    pub(super) fn restarts(&self) -> usize {
+        self.records.iter().filter(|record| is_round(record)).count()
+    }
+
+    /// Position after the last restart.
+    fn round_start(&self) -> usize {
+        self.records.iter().rposition(is_round).map_or(0, |position| position + 1)
+    }
+}
+
+fn is_round(record: &Record) -> bool {
+    matches!(record.moment, Moment::Regressed | Moment::AskedAgain)
 }
 
 impl TryFrom<Vec<Record>> for Instants {

@@ -54,6 +54,8 @@ pub enum Cause {
     HostUnreachable,
     /// Both agreed not to alter anything.
     ChangeFreeze,
+    /// The tenant refused, and bears the risk meanwhile.
+    Refusal,
 }
 
 /// To whom time is booked.
@@ -78,6 +80,7 @@ impl From<Cause> for Party {
             Cause::Vendor => Self::Vendor,
             Cause::HostUnreachable => Self::HostUnreachable,
             Cause::ChangeFreeze => Self::ChangeFreeze,
+            Cause::Refusal => Self::Tenant,
         }
     }
 }
@@ -113,6 +116,8 @@ pub(super) struct Phase {
     pub(super) deadline: Option<Timestamp>,
     /// When it ends by itself.
     pub(super) ends: Option<Timestamp>,
+    /// How often the way had begun anew by then.
+    pub(super) restarts: usize,
 }
 
 /// A time in which one party held the ball.
@@ -173,8 +178,12 @@ impl Case<'_> {
         let withdrawn = self.instants.at(Moment::Withdrawn);
 
         let reached = self.reached();
-        let mut walk = Walk { phases: Vec::new(), at: start, now, shared: None };
-        if lost {
+        let restarts = self.instants.restarts();
+        let mut walk = Walk { phases: Vec::new(), at: start, now, shared: None, restarts };
+        let again = self.instants.before_asked_again();
+        if let Some((before, asked)) = &again {
+            walk.begin_anew(self.until(before, *asked), *asked);
+        } else if lost {
             // After a loss the patch is known and tested: the way begins at the notice, within the
             // time that an evaluation has.
             walk.shared = Some(calendar.end(start, terms.evaluate));
@@ -185,7 +194,7 @@ impl Case<'_> {
             (Stage::Notify, Moment::Notified, |terms| terms.notify),
         ];
         for (stage, moment, wait) in steps {
-            if lost && stage != Stage::Notify {
+            if (lost || again.is_some()) && stage != Stage::Notify {
                 continue;
             }
             let until = reached(moment);
@@ -235,6 +244,17 @@ impl Case<'_> {
             for phase in &mut phases {
                 phase.until = Some(phase.until.map_or(end, |until| until.min(end)));
             }
+        }
+        phases
+    }
+
+    /// The stages up to when the tenant was asked anew.
+    fn until(&self, before: &Instants, asked: Timestamp) -> Vec<Phase> {
+        let put_off = self.deferrals.iter().take_while(|deferral| deferral.at < asked).count();
+        let deferrals = &self.deferrals[..put_off];
+        let mut phases = Case { instants: before, deferrals, ..*self }.phases(asked);
+        for phase in &mut phases {
+            phase.until.get_or_insert(asked.max(phase.from));
         }
         phases
     }
@@ -332,6 +352,9 @@ impl Case<'_> {
         match stage {
             Stage::Answer => Party::Tenant,
             Stage::Lead | Stage::Install if deferred => Party::Tenant,
+            Stage::Notify | Stage::Lead | Stage::Install if interrupted(Cause::Refusal) => {
+                Party::Tenant
+            }
             Stage::Lead | Stage::Install if frozen || interrupted(Cause::ChangeFreeze) => {
                 Party::ChangeFreeze
             }
@@ -353,9 +376,20 @@ struct Walk {
     now: Timestamp,
     /// The deadline that a stage without a wait of its own shares.
     shared: Option<Timestamp>,
+    restarts: usize,
 }
 
 impl Walk {
+    /// Goes on after what was before the tenant was asked anew.
+    fn begin_anew(&mut self, before: Vec<Phase>, asked: Timestamp) {
+        self.phases = before;
+        let last = self.phases.last().and_then(|phase| phase.until);
+        self.at = last.unwrap_or(self.at).max(asked).min(self.now);
+        if let Some(phase) = self.phases.last_mut() {
+            phase.until = Some(self.at);
+        }
+    }
+
     fn deadline(&mut self, wait: Wait, end: impl Fn(Timestamp) -> Timestamp) -> Timestamp {
         if !wait.is_none() {
             self.shared = Some(end(self.at));
@@ -377,7 +411,8 @@ impl Walk {
             return;
         }
         let until = reached.map(|until| until.max(self.at).min(self.now.max(self.at)));
-        self.phases.push(Phase { stage, from: self.at, until, deadline, ends });
+        let Self { at: from, restarts, .. } = *self;
+        self.phases.push(Phase { stage, from, until, deadline, ends, restarts });
         self.at = until.unwrap_or(self.at);
     }
 }

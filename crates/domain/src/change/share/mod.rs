@@ -41,6 +41,21 @@ use crate::sla::{Approval, Silence};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Share {
     plan: Plan,
+    state: State,
+}
+
+/// A share without its plan, as it is kept: the plan is kept once, by its hash.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Kept {
+    /// The hash of the plan in force.
+    pub plan: PlanHash,
+    state: State,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct State {
     author: UserId,
     terms: Terms,
     heard: Vec<Heard>,
@@ -298,8 +313,7 @@ impl Share {
             }));
         }
         let hash = plan.hash();
-        let share = Self {
-            plan,
+        let state = State {
             author,
             terms: Terms { kind: proven.kind(), dates: untold(&terms.dates), ..*terms },
             heard: Vec::new(),
@@ -311,6 +325,7 @@ impl Share {
             version: 0,
             judged: None,
         };
+        let share = Self { plan, state };
         let effects = vec![
             Effect::Record { version: 0, event: "plan", from: "none", to: "planned" },
             Effect::Notify { notice: Notice::Planned, plan: hash },
@@ -318,9 +333,43 @@ impl Share {
         Ok((share, effects))
     }
 
+    /// As it is kept, beside its plan.
+    pub fn to_kept(&self) -> Kept {
+        Kept { plan: self.plan.hash(), state: self.state.clone() }
+    }
+
+    /// As it was kept. Whoever keeps it vouches that it is what [`Share::to_kept`] gave; what was
+    /// signed is kept beside it and can be verified anew.
+    ///
+    /// # Errors
+    /// If the plan is another one.
+    pub fn from_kept(kept: Kept, plan: Plan) -> Result<Self, Refusal> {
+        let (given, current) = (plan.hash(), kept.plan);
+        if given == current {
+            Ok(Self { plan, state: kept.state })
+        } else {
+            Err(Refusal::Plan { given, current })
+        }
+    }
+
+    /// Who wrote the plan.
+    pub const fn author(&self) -> UserId {
+        self.state.author
+    }
+
+    /// Who of the provider agreed to plans of it.
+    pub fn approvals(&self) -> &[Countersign] {
+        &self.state.approvals
+    }
+
+    /// When the tenant was told of the plan in force.
+    pub const fn notified_at(&self) -> Option<Timestamp> {
+        self.state.notified_at
+    }
+
     /// Where it stands.
     pub const fn phase(&self) -> Phase {
-        self.phase
+        self.state.phase
     }
 
     /// The plan in force.
@@ -330,29 +379,29 @@ impl Share {
 
     /// What is agreed.
     pub const fn terms(&self) -> &Terms {
-        &self.terms
+        &self.state.terms
     }
 
     /// What the tenant said.
     pub fn heard(&self) -> &[Heard] {
-        &self.heard
+        &self.state.heard
     }
 
     /// How often the tenant has deferred.
     pub fn deferrals(&self) -> usize {
-        let decisions = self.heard.iter().map(|heard| &heard.statement().decision);
+        let decisions = self.state.heard.iter().map(|heard| &heard.statement().decision);
         decisions.filter(|decision| matches!(decision, Decision::Defer { .. })).count()
     }
 
     /// How often it was altered.
     pub const fn version(&self) -> u64 {
-        self.version
+        self.state.version
     }
 
     /// Whether nothing is left to do for it.
     pub const fn is_settled(&self) -> bool {
         matches!(
-            self.phase,
+            self.state.phase,
             Phase::Verified | Phase::Refused { .. } | Phase::Withdrawn | Phase::Closed
         )
     }
@@ -360,14 +409,14 @@ impl Share {
     /// Who holds the ball at an instant, if nothing else happens before it; `None` once there is
     /// nothing to do.
     pub fn holder(&self, at: Timestamp) -> Option<Side> {
-        match self.phase {
+        match self.state.phase {
             Phase::Verified | Phase::Withdrawn | Phase::Closed => None,
             Phase::Lapsed => Some(Side::Tenant),
             // When its time is over, the tenant is to be asked again.
             Phase::Deferred { until } | Phase::Refused { until } if at < until => {
                 Some(Side::Tenant)
             }
-            Phase::Notified => Some(match self.terms.dates {
+            Phase::Notified => Some(match self.state.terms.dates {
                 Dates { approval: Approval::Required { silence }, answer_by, .. } => {
                     let is_over = answer_by.is_some_and(|over| over <= at);
                     match silence {
@@ -383,15 +432,16 @@ impl Share {
 
     /// When time alone may alter it next.
     pub fn wakes_at(&self) -> Option<Timestamp> {
-        let next = match self.phase {
-            Phase::Notified => self.terms.dates.answer_by,
+        let next = match self.state.phase {
+            Phase::Notified => self.state.terms.dates.answer_by,
             Phase::Deferred { until } | Phase::Refused { until } => Some(until),
             Phase::Approved { .. } => Some(self.plan.draft().stages[0].window.until),
             Phase::Scheduled { at } => Some(at),
             _ => None,
         };
-        let due = (self.judged != Some(self.terms.dates.due) && self.holder(self.last).is_some())
-            .then_some(self.terms.dates.due);
+        let due = (self.state.judged != Some(self.state.terms.dates.due)
+            && self.holder(self.state.last).is_some())
+        .then_some(self.state.terms.dates.due);
         next.into_iter().chain(due).min()
     }
 
@@ -406,11 +456,11 @@ impl Share {
     fn case<'a>(&'a self, context: &Context<'a>) -> Case<'a> {
         Case {
             plan: &self.plan,
-            author: self.author,
-            terms: &self.terms,
-            consents: &self.heard,
+            author: self.state.author,
+            terms: &self.state.terms,
+            consents: &self.state.heard,
             standing: context.standing,
-            approvals: &self.approvals,
+            approvals: &self.state.approvals,
             keys: context.keys,
         }
     }

@@ -30,8 +30,8 @@ impl Share {
         context: &Context<'_>,
         now: Timestamp,
     ) -> Result<(Self, Vec<Effect>), Refusal> {
-        if now < self.last {
-            return Err(Refusal::TimeWentBack { last: self.last, now });
+        if now < self.state.last {
+            return Err(Refusal::TimeWentBack { last: self.state.last, now });
         }
         let draft = self.plan.draft();
         if context.change.id != draft.change {
@@ -50,24 +50,24 @@ impl Share {
             let next = if effects.is_empty() { self.clone() } else { next };
             return Ok((next, effects));
         };
-        next.version += 1;
-        next.last = now;
-        if phase != self.phase {
-            next.since = now;
+        next.state.version += 1;
+        next.state.last = now;
+        if phase != self.state.phase {
+            next.state.since = now;
         }
-        next.phase = phase;
-        let (from, to) = (self.phase.as_str(), phase.as_str());
-        effects.push(Effect::Record { version: next.version, event: word, from, to });
+        next.state.phase = phase;
+        let (from, to) = (self.state.phase.as_str(), phase.as_str());
+        effects.push(Effect::Record { version: next.state.version, event: word, from, to });
         effects.extend(follows);
         Ok((next, effects))
     }
 
     fn pass_due(&mut self, now: Timestamp) -> Option<Effect> {
-        let due = self.terms.dates.due;
-        if now < due || self.judged == Some(due) {
+        let due = self.state.terms.dates.due;
+        if now < due || self.state.judged == Some(due) {
             return None;
         }
-        self.judged = Some(due);
+        self.state.judged = Some(due);
         // Whose ball it was until then: at the date itself it is too late for everybody.
         let last = due.checked_sub(SignedDuration::from_nanos(1)).unwrap_or(due);
         self.holder(last).map(|side| Effect::Breach { due, side })
@@ -89,8 +89,8 @@ impl Share {
             Event::Countersign(countersign) => self.countersign(countersign).map(Some),
             Event::Finished { plan, outcome } => self.finished(plan, outcome).map(Some),
             Event::Scanned { taken_at, sight } => self.scanned(taken_at, sight, now).map(Some),
-            Event::Withdraw if self.phase.is_before_start() => Ok(Some(self.withdrawn())),
-            Event::Close if matches!(self.phase, Phase::Verified | Phase::Refused { .. }) => {
+            Event::Withdraw if self.state.phase.is_before_start() => Ok(Some(self.withdrawn())),
+            Event::Close if matches!(self.state.phase, Phase::Verified | Phase::Refused { .. }) => {
                 Ok(Some((Phase::Closed, Vec::new())))
             }
             Event::Withdraw | Event::Close => Err(self.not_now(word)),
@@ -99,20 +99,20 @@ impl Share {
 
     /// One step that time, or what stands beside the share, brings about.
     fn tick(&mut self, context: &Context<'_>, now: Timestamp) -> Option<Next> {
-        if !self.phase.is_before_start() {
+        if !self.state.phase.is_before_start() {
             return None;
         }
         if let Stage::Withdrawn { .. } = context.change.stage() {
             return Some(self.withdrawn());
         }
-        match self.phase {
+        match self.state.phase {
             Phase::Deferred { until } | Phase::Refused { until } if now < until => None,
             // Nobody bears the risk any more, so the tenant is asked again.
             Phase::Deferred { .. } | Phase::Refused { .. } => {
                 self.forget_notice();
                 Some((Phase::Planned, vec![self.tell(Notice::Planned)]))
             }
-            Phase::Planned if self.terms.dates.approval != Approval::NotNeeded => None,
+            Phase::Planned if self.state.terms.dates.approval != Approval::NotNeeded => None,
             Phase::Planned | Phase::Notified | Phase::Lapsed => self.await_consent(context, now),
             Phase::Approved { .. } | Phase::Scheduled { .. } => self.await_start(context, now),
             _ => None,
@@ -128,15 +128,15 @@ impl Share {
         if let Some(phase) = held(&lacks) {
             return Some((phase, Vec::new()));
         }
-        let is_over = self.terms.dates.answer_by.is_some_and(|over| over <= now);
-        (is_over && self.phase == Phase::Notified)
+        let is_over = self.state.terms.dates.answer_by.is_some_and(|over| over <= now);
+        (is_over && self.state.phase == Phase::Notified)
             .then(|| (Phase::Lapsed, vec![self.tell(Notice::Lapsed)]))
     }
 
     fn await_start(&self, context: &Context<'_>, now: Timestamp) -> Option<Next> {
         let lacks = match self.permit(context, now) {
             Ok(permit) => {
-                if matches!(self.phase, Phase::Approved { .. }) {
+                if matches!(self.state.phase, Phase::Approved { .. }) {
                     return Some(schedule(now));
                 }
                 // The change is as it is in this very transaction: what is withdrawn, or proven
@@ -157,7 +157,7 @@ impl Share {
         if lacks.iter().any(|lack| matches!(lack, Lack::WindowOver { .. })) {
             return Some(fall_short(self, Shortfall::WindowMissed));
         }
-        match (self.phase, lacks.pass_at()) {
+        match (self.state.phase, lacks.pass_at()) {
             (Phase::Approved { .. }, Some(at)) => Some(schedule(at)),
             (Phase::Scheduled { at }, Some(later)) if at != later => Some(schedule(later)),
             _ => None,
@@ -170,29 +170,29 @@ impl Share {
         author: UserId,
         context: &Context<'_>,
     ) -> Result<Next, Refusal> {
-        if !self.phase.takes_a_plan() {
+        if !self.state.phase.takes_a_plan() {
             return Err(self.not_now("replan"));
         }
         context.change.proven()?;
         plan.follows(&self.plan)?;
         self.plan = plan;
-        self.author = author;
+        self.state.author = author;
         self.forget_notice();
         Ok((Phase::Planned, vec![self.tell(Notice::Planned)]))
     }
 
     fn notified(&mut self, plan: PlanHash, dates: Dates, now: Timestamp) -> Result<Next, Refusal> {
         self.is_in_force(plan)?;
-        if self.phase != Phase::Planned {
+        if self.state.phase != Phase::Planned {
             return Err(self.not_now("notify"));
         }
-        let due = self.terms.dates.due;
+        let due = self.state.terms.dates.due;
         if dates.due != due {
             return Err(Refusal::OtherDue { given: dates.due, due });
         }
         has_lead_time(&dates)?;
-        self.terms.dates = dates;
-        self.notified_at = Some(now);
+        self.state.terms.dates = dates;
+        self.state.notified_at = Some(now);
         Ok((Phase::Notified, Vec::new()))
     }
 
@@ -203,12 +203,13 @@ impl Share {
         if dates.due <= now {
             return Err(Refusal::DuePast { due: dates.due, now });
         }
-        if self.notified_at.is_some() {
+        if self.state.notified_at.is_some() {
             has_lead_time(&dates)?;
         }
         // Without a notice there is no lead time to be over, whatever the dates say.
-        self.terms.dates = if self.notified_at.is_some() { dates } else { untold(&dates) };
-        Ok((self.phase, Vec::new()))
+        self.state.terms.dates =
+            if self.state.notified_at.is_some() { dates } else { untold(&dates) };
+        Ok((self.state.phase, Vec::new()))
     }
 
     fn answer(
@@ -229,7 +230,7 @@ impl Share {
 
         let key = heard.key();
         let decision = heard.statement().decision.clone();
-        self.heard.push(heard);
+        self.state.heard.push(heard);
         match decision {
             Decision::Approve => {
                 let basis = consented(&self.case(context), now);
@@ -237,7 +238,7 @@ impl Share {
                 Ok((phase, Vec::new()))
             }
             Decision::Defer { until, acceptance } => {
-                self.terms.dates.deferrals_left -= 1;
+                self.state.terms.dates.deferrals_left -= 1;
                 Ok((Phase::Deferred { until }, vec![Effect::AcceptFinding { acceptance, key }]))
             }
             Decision::Refuse { acceptance } => {
@@ -250,10 +251,10 @@ impl Share {
     /// Whether a statement is said now: after the notice, after what was said before, and once.
     fn is_fresh(&self, heard: &Heard) -> Result<(), Refusal> {
         let Statement { nonce, given_at, .. } = *heard.statement();
-        if self.heard.iter().any(|known| known.statement().nonce == nonce) {
+        if self.state.heard.iter().any(|known| known.statement().nonce == nonce) {
             return Err(Refusal::Replayed { nonce });
         }
-        match (self.phase, self.notified_at) {
+        match (self.state.phase, self.state.notified_at) {
             (
                 Phase::Notified
                 | Phase::Lapsed
@@ -269,7 +270,7 @@ impl Share {
             }
             _ => return Err(self.not_now("answer")),
         }
-        let later = self.heard.iter().find(|known| !heard.outweighs(known));
+        let later = self.state.heard.iter().find(|known| !heard.outweighs(known));
         match later {
             Some(later) => Err(Refusal::Stale { given_at, latest: later.statement().given_at }),
             None => Ok(()),
@@ -279,7 +280,7 @@ impl Share {
     /// Whether the SLA lets the tenant decide like this.
     fn allows(&self, decision: &Decision, now: Timestamp) -> Result<(), Refusal> {
         decision.makes_sense(now)?;
-        let Dates { deferrals_left, longest_deferral, due, .. } = self.terms.dates;
+        let Dates { deferrals_left, longest_deferral, due, .. } = self.state.terms.dates;
         match decision {
             Decision::Defer { .. } if deferrals_left == 0 => Err(Refusal::NoDeferralLeft),
             Decision::Defer { until, .. } if until.duration_since(now) > longest_deferral => {
@@ -295,22 +296,22 @@ impl Share {
     fn countersign(&mut self, countersign: Countersign) -> Result<Next, Refusal> {
         let Countersign { by, plan } = countersign;
         self.is_in_force(plan)?;
-        if !self.phase.is_before_start() {
+        if !self.state.phase.is_before_start() {
             return Err(self.not_now("countersign"));
         }
-        if by == self.author {
+        if by == self.state.author {
             return Err(Refusal::OwnPlan { by });
         }
-        if self.approvals.contains(&countersign) {
+        if self.state.approvals.contains(&countersign) {
             return Err(Refusal::AgreedAlready { by });
         }
-        self.approvals.push(countersign);
-        Ok((self.phase, Vec::new()))
+        self.state.approvals.push(countersign);
+        Ok((self.state.phase, Vec::new()))
     }
 
     fn finished(&self, plan: PlanHash, outcome: Outcome) -> Result<Next, Refusal> {
         self.is_in_force(plan)?;
-        if self.phase != Phase::RollingOut {
+        if self.state.phase != Phase::RollingOut {
             return Err(self.not_now("finish"));
         }
         Ok(match outcome {
@@ -320,12 +321,17 @@ impl Share {
         })
     }
 
-    fn scanned(&self, taken_at: Timestamp, sight: Sight, now: Timestamp) -> Result<Next, Refusal> {
-        let since = self.since;
+    fn scanned(
+        &mut self,
+        taken_at: Timestamp,
+        sight: Sight,
+        now: Timestamp,
+    ) -> Result<Next, Refusal> {
+        let since = self.state.since;
         if taken_at < since || now < taken_at {
             return Err(Refusal::ScanTime { taken_at, since, now });
         }
-        match (self.phase, sight) {
+        match (self.state.phase, sight) {
             (Phase::Verifying, Sight::Missing) => Ok(fall_short(self, Shortfall::StillMissing)),
             (Phase::Verifying, Sight::Unknown) => Ok(fall_short(self, Shortfall::Unknown)),
             // Also where the tenant did it by itself before the plan came to it.
@@ -335,7 +341,11 @@ impl Share {
             {
                 Ok((Phase::Verified, vec![self.tell(Notice::Completed)]))
             }
-            (Phase::Verified | Phase::Closed, Sight::Missing) => Ok((Phase::Reopened, Vec::new())),
+            (Phase::Verified | Phase::Closed, Sight::Missing) => {
+                // What the tenant was told is settled with what was done.
+                self.forget_notice();
+                Ok((Phase::Reopened, Vec::new()))
+            }
             _ => Err(self.not_now("scan")),
         }
     }
@@ -345,8 +355,8 @@ impl Share {
     }
 
     fn forget_notice(&mut self) {
-        self.terms.dates = untold(&self.terms.dates);
-        self.notified_at = None;
+        self.state.terms.dates = untold(&self.state.terms.dates);
+        self.state.notified_at = None;
     }
 
     fn tell(&self, notice: Notice) -> Effect {
@@ -359,8 +369,10 @@ impl Share {
     }
 
     fn not_now(&self, event: &'static str) -> Refusal {
-        match self.phase {
-            Phase::RollingOut | Phase::Verifying => Refusal::Started { at: self.since, event },
+        match self.state.phase {
+            Phase::RollingOut | Phase::Verifying => {
+                Refusal::Started { at: self.state.since, event }
+            }
             phase => Refusal::Phase { phase: phase.as_str(), event },
         }
     }
