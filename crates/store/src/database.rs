@@ -35,6 +35,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../migrations/0006_external_identities.sql"),
     include_str!("../migrations/0007_images.sql"),
     include_str!("../migrations/0008_image_contents.sql"),
+    include_str!("../migrations/0009_changes.sql"),
 ];
 
 impl Database {

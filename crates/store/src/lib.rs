@@ -22,6 +22,7 @@ mod access;
 mod actor;
 mod agents;
 mod answers;
+mod changes;
 mod cis;
 mod contents;
 mod database;
@@ -61,6 +62,12 @@ pub use agents::{
     Agent, AgentSeen, AgentState, JoinToken, Joining, KeyHash, KnownAgent, NewJoinToken,
 };
 pub use answers::Once;
+pub use changes::{
+    ChangeStep, Channel, ChannelKind, ClockFilter, ClockRow, Consent, ConsentKey, Delivery,
+    DeliveryState, DueDelivery, KeptRule, Matter, Move, NewChange, NewChannel, NewConsentKey,
+    NoticeRow, Outcome, PolicyState, PolicyVersion, Tidings, TrackedChange, Tried, Unwoken,
+    Written,
+};
 pub use cis::{AgreedDuty, Ci, CiAlteration, CiFilter, ClassCounts, Labels, NewCi};
 pub use database::{Database, Engine};
 pub use environment::{Environment, System};

@@ -11,7 +11,7 @@ use std::sync::{Arc, OnceLock};
 use futures_util::future::BoxFuture;
 use jiff::Timestamp;
 use sqlx::pool::PoolConnection;
-use sqlx::{Any, AnyConnection, AnyPool};
+use sqlx::{Any, AnyConnection, AnyPool, AssertSqlSafe};
 use tokio::sync::{Mutex, mpsc, oneshot};
 
 use crate::database::{Engine, discard};
@@ -51,10 +51,29 @@ pub(crate) struct Tx<'c> {
     pub(crate) now: Timestamp,
     pub(crate) event_ids: &'c EventIds,
     environment: &'c dyn Environment,
+    engine: Engine,
     events: Vec<NewEvent>,
 }
 
 impl Tx<'_> {
+    /// Holds a row until the end of the transaction, so that what is decided by it stays true until
+    /// then. SQLite has one writer, which holds everything.
+    pub(crate) async fn hold(
+        &mut self,
+        table: &'static str,
+        column: &'static str,
+        value: &str,
+    ) -> Result<(), StoreError> {
+        if self.engine == Engine::Postgres {
+            let text = format!("SELECT 1 AS one FROM {table} WHERE {column} = $1 FOR UPDATE");
+            sqlx::query(AssertSqlSafe(text))
+                .bind(value)
+                .fetch_optional(&mut *self.connection)
+                .await?;
+        }
+        Ok(())
+    }
+
     /// Says what happens. Goes into the same commit as the change itself.
     pub(crate) fn record(&mut self, event: NewEvent) {
         self.events.push(event);
@@ -290,6 +309,7 @@ impl Worker {
             now,
             event_ids: &self.event_ids,
             environment: &*self.environment,
+            engine: self.engine,
             events: Vec::new(),
         }
     }

@@ -87,6 +87,52 @@ words! {
         JobEnded = "job.ended",
         /// Somebody called it off.
         JobCancelled = "job.cancelled",
+        /// A change was taken up.
+        ChangeFound = "change.found",
+        /// A change stands otherwise than before: proven, rejected, withdrawn, closed.
+        ChangeAltered = "change.altered",
+        /// Something was tried with a change, or with a tenant's part of it, that may not be.
+        ChangeRefused = "change.refused",
+        /// A change asks something of a tenant: its clock runs.
+        ObligationOpened = "obligation.opened",
+        /// A tenant's part of a change stands otherwise than before.
+        ObligationAltered = "obligation.altered",
+        /// A step of escalation was taken.
+        ObligationEscalated = "obligation.escalated",
+        /// A due date was missed, and by whom.
+        ObligationBreached = "obligation.breached",
+        /// A plan may start, and why.
+        RolloutPermitted = "rollout.permitted",
+        /// A tenant said yes, later or no to a plan.
+        ConsentGiven = "consent.given",
+        /// A tenant's keys are others than before.
+        ConsentKeyAltered = "consent_key.altered",
+        /// Something was tried with a tenant's keys that may not be.
+        ConsentKeyRefused = "consent_key.refused",
+        /// A tenant agreed ahead.
+        StandingRuleAdded = "standing_rule.added",
+        /// A tenant took that back.
+        StandingRuleWithdrawn = "standing_rule.withdrawn",
+        /// A rule was brought that does not count.
+        StandingRuleRefused = "standing_rule.refused",
+        /// One side proposed a version of an SLA policy.
+        SlaPolicyProposed = "sla_policy.proposed",
+        /// The other side agreed to it.
+        SlaPolicyAgreed = "sla_policy.agreed",
+        /// A notice was written.
+        NoticePublished = "notice.published",
+        /// The tenant has it.
+        NoticeGiven = "notice.given",
+        /// A channel has it.
+        NoticeDelivered = "notice.delivered",
+        /// A channel does not take it.
+        NoticeUndeliverable = "notice.undeliverable",
+        /// Somebody of the tenant says that they read it.
+        NoticeAcknowledged = "notice.acknowledged",
+        /// A tenant is told at one more place.
+        ChannelCreated = "channel.created",
+        /// A tenant is told there no more.
+        ChannelEnded = "channel.ended",
         /// Two configuration items were related.
         RelationAdded = "relation.added",
         /// A relation ended.

@@ -203,6 +203,8 @@ kinds! {
     ChangeId = Change, "chg";
     /// What a tenant is told of a change, once.
     NoticeId = Notice, "ntc";
+    /// Where a tenant is told.
+    ChannelId = Channel, "chn";
     /// A recorded event.
     EventId = Event, "evt";
 }

@@ -14,9 +14,9 @@ pub use class::{Class, RelationKind};
 pub use duty::{Duty, ServiceModel, duty};
 pub use event::EventKind;
 pub use id::{
-    AdvisoryId, AgentId, CeremonyId, ChangeId, CiId, EventId, ExternalIdentityId, FindingId,
-    GroupId, Id, IdKind, ImageId, InvalidId, JobId, JoinTokenId, NoticeId, PROVIDER, PasskeyId,
-    PatchId, SessionId, TenantId, TokenId, UserId,
+    AdvisoryId, AgentId, CeremonyId, ChangeId, ChannelId, CiId, EventId, ExternalIdentityId,
+    FindingId, GroupId, Id, IdKind, ImageId, InvalidId, JobId, JoinTokenId, NoticeId, PROVIDER,
+    PasskeyId, PatchId, SessionId, TenantId, TokenId, UserId,
 };
 pub use name::{InvalidName, LabelKey, Login, Name, Slug, is_invisible};
 pub use role::{Access, Role, Side};

@@ -8,6 +8,7 @@ use sqlx::any::AnyRow;
 use sqlx::{AnyConnection, AnyPool};
 
 use crate::actor::Actor;
+use crate::changes::open;
 use crate::error::StoreError;
 use crate::event::NewEvent;
 use crate::page::{Cursor, Page, PageRequest, range};
@@ -130,6 +131,7 @@ pub(crate) async fn submit(
     .map_err(StoreError::exists("advisory", &new.name))?;
     invalidate(tx, &advisory).await?;
     record(tx, by, EventKind::AdvisorySubmitted, &advisory);
+    open::brought_by(tx, by, &advisory).await?;
     Ok(advisory)
 }
 
@@ -179,6 +181,7 @@ pub(crate) async fn decide(
     invalidate(tx, &before).await?;
     invalidate(tx, &after).await?;
     record(tx, by, EventKind::AdvisoryDecided, &after);
+    open::decided(tx, by, &after).await?;
     Ok(after)
 }
 

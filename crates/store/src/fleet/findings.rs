@@ -565,7 +565,7 @@ pub(crate) const fn rank(priority: Priority) -> i64 {
     }
 }
 
-fn priority(row: &AnyRow) -> Result<Priority, StoreError> {
+pub(crate) fn priority(row: &AnyRow) -> Result<Priority, StoreError> {
     let number: i64 = get(row, "priority")?;
     [Priority::Low, Priority::Medium, Priority::High, Priority::Critical]
         .into_iter()

@@ -1,0 +1,464 @@
+//! The steps of changes and obligations, each with what follows from it in the same commit.
+
+use domain::change::{self, ChangeEffect, Countersign, Decision, Sight};
+use domain::cloud::{ChangeId, CiId, EventKind, TenantId, UserId};
+use domain::obligation::{Effect, Event, Obligation};
+use domain::sla::{Policy, State};
+use jiff::{SignedDuration, Timestamp};
+use serde_json::json;
+
+use super::load::{self, Loaded, must_see, text};
+use super::{ChangeStep, Matter, Move, Outcome, POSTPONED, TrackedChange, lists};
+use crate::actor::Actor;
+use crate::error::StoreError;
+use crate::event::NewEvent;
+use crate::fleet::findings;
+use crate::value::{get, parsed};
+use crate::writer::Tx;
+
+/// What time alone brings about was brought about; whoever says that it is due again at once is
+/// wrong, and must not keep the timer busy.
+const SOONEST: SignedDuration = SignedDuration::from_secs(60);
+
+pub(super) async fn step_change(
+    tx: &mut Tx<'_>,
+    by: &Actor,
+    id: ChangeId,
+    step: &ChangeStep,
+) -> Result<Outcome<TrackedChange>, StoreError> {
+    tx.hold("changes", "id", &id.to_string()).await?;
+    let mut tracked = lists::change(&mut *tx.connection, by.scope(), id).await?;
+    let row = sqlx::query(
+        "SELECT COUNT(*) AS unsettled FROM obligations WHERE change_id = $1 AND is_settled = 0",
+    )
+    .bind(id.to_string())
+    .fetch_one(&mut *tx.connection)
+    .await?;
+    let unsettled = u32::try_from(get::<i64>(&row, "unsettled")?).unwrap_or(u32::MAX);
+    let event = step.event(person(by)?, unsettled);
+    let (next, effects) = match tracked.change.step(event, tx.now) {
+        Ok(stepped) => stepped,
+        Err(refusal) => {
+            let (reason, version) = (refusal.to_string(), signed(tracked.change.version()));
+            let (tenant, object) = (tracked.found_by, id.to_string());
+            refused(tx, by, tenant, object, version, &reason);
+            return Ok(Outcome::refused(&refusal, refusal.help()));
+        }
+    };
+    tracked.change = next;
+    sqlx::query("UPDATE changes SET record = $1, stage = $2, version = $3 WHERE id = $4")
+        .bind(text(&tracked.change)?)
+        .bind(tracked.change.stage().as_str())
+        .bind(signed(tracked.change.version()))
+        .bind(id.to_string())
+        .execute(&mut *tx.connection)
+        .await?;
+    for effect in effects {
+        match effect {
+            ChangeEffect::Record { version, from, to } => tx.record(NewEvent {
+                tenant: tracked.found_by,
+                kind: EventKind::ChangeAltered,
+                by: by.clone(),
+                object: id.to_string(),
+                version: signed(version),
+                payload: json!({ "from": from, "to": to, "stage": tracked.change.stage() }),
+            }),
+            // Each tenant's part learns of it when it is looked at, which is now.
+            ChangeEffect::Plan | ChangeEffect::Withdraw => {
+                sqlx::query(
+                    "UPDATE obligations SET wakes_at = $1
+                     WHERE change_id = $2 AND phase NOT IN ('verified', 'withdrawn', 'closed')",
+                )
+                .bind(tx.now.as_microsecond())
+                .bind(id.to_string())
+                .execute(&mut *tx.connection)
+                .await?;
+            }
+            ChangeEffect::Prove => {}
+        }
+    }
+    Ok(Outcome::Done(tracked))
+}
+
+pub(super) async fn advance(
+    tx: &mut Tx<'_>,
+    by: &Actor,
+    change: ChangeId,
+    tenant: TenantId,
+    action: &Move,
+) -> Result<Outcome<Matter>, StoreError> {
+    must_see(by, tenant)?;
+    let tracked = lists::change(&mut *tx.connection, by.scope(), change).await?;
+    let loaded = load::held(tx, change, tenant).await?;
+    let event = event(tx, by, &loaded, action).await?;
+    match take(tx, by, &loaded, event).await? {
+        Outcome::Done(obligation) => {
+            if let Move::Answer { statement, envelope } = action {
+                keep_consent(tx, by, tenant, statement.said(), statement.key(), envelope).await?;
+            }
+            Ok(Outcome::Done(Matter { obligation, change: tracked, policy: loaded.policy }))
+        }
+        Outcome::Refused { reason, help } => Ok(Outcome::Refused { reason, help }),
+    }
+}
+
+/// What time brings about for an obligation.
+pub(super) async fn wake(
+    tx: &mut Tx<'_>,
+    change: ChangeId,
+    tenant: TenantId,
+) -> Result<(), StoreError> {
+    let loaded = load::held(tx, change, tenant).await?;
+    match take(tx, &Actor::System, &loaded, Event::Tick).await? {
+        Outcome::Done(_) => Ok(()),
+        Outcome::Refused { reason, help: _ } => {
+            Err(StoreError::Refused { reason, help: "set the clock, or look at the obligation" })
+        }
+    }
+}
+
+/// Leaves an obligation alone for a while.
+pub(super) async fn postpone(
+    tx: &mut Tx<'_>,
+    change: ChangeId,
+    tenant: TenantId,
+) -> Result<(), StoreError> {
+    sqlx::query("UPDATE obligations SET wakes_at = $1 WHERE change_id = $2 AND tenant_id = $3")
+        .bind((tx.now + POSTPONED).as_microsecond())
+        .bind(change.to_string())
+        .bind(tenant.to_string())
+        .execute(&mut *tx.connection)
+        .await?;
+    Ok(())
+}
+
+/// Has all obligations of a tenant looked at: its keys or its rules are others.
+pub(super) async fn wake_tenant(tx: &mut Tx<'_>, tenant: TenantId) -> Result<(), StoreError> {
+    sqlx::query(
+        "UPDATE obligations SET wakes_at = $1
+         WHERE tenant_id = $2 AND phase NOT IN ('verified', 'withdrawn', 'closed')",
+    )
+    .bind(tx.now.as_microsecond())
+    .bind(tenant.to_string())
+    .execute(&mut *tx.connection)
+    .await?;
+    Ok(())
+}
+
+/// Steps a loaded obligation, and keeps it with all that follows.
+pub(super) async fn take(
+    tx: &mut Tx<'_>,
+    by: &Actor,
+    loaded: &Loaded,
+    event: Event,
+) -> Result<Outcome<Obligation>, StoreError> {
+    let obligation = &loaded.obligation;
+    match obligation.step(event, &loaded.context(), tx.now) {
+        Ok((next, effects)) => {
+            follow(tx, by, &next, effects).await?;
+            save(tx, &next, &loaded.policy, false).await?;
+            Ok(Outcome::Done(next))
+        }
+        Err(refusal) => {
+            let (tenant, object) = (obligation.tenant(), obligation.change().to_string());
+            let version = signed(obligation.version());
+            refused(tx, by, tenant, object, version, &refusal.to_string());
+            Ok(Outcome::refused(&refusal, refusal.help()))
+        }
+    }
+}
+
+/// Keeps an obligation.
+pub(super) async fn save(
+    tx: &mut Tx<'_>,
+    obligation: &Obligation,
+    policy: &Policy,
+    is_new: bool,
+) -> Result<(), StoreError> {
+    let clock = obligation.clock(policy, tx.now);
+    let state = clock.as_ref().map_or("ok", |clock| state_word(&clock.state));
+    let holder = clock.as_ref().and_then(|clock| clock.holder).map(|holder| text(&holder));
+    let holder = holder.transpose()?.map(|word| word.trim_matches('"').to_owned());
+    let wakes_at = obligation
+        .wakes_at(policy, tx.now)
+        .map(|at| if at <= tx.now { tx.now + SOONEST } else { at });
+    let statement = if is_new {
+        "INSERT INTO obligations (record, phase, holder, state, priority, due, stage_deadline,
+                                  wakes_at, is_settled, version, change_id, tenant_id)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)"
+    } else {
+        "UPDATE obligations SET record = $1, phase = $2, holder = $3, state = $4, priority = $5,
+             due = $6, stage_deadline = $7, wakes_at = $8, is_settled = $9, version = $10
+         WHERE change_id = $11 AND tenant_id = $12"
+    };
+    let micros = Timestamp::as_microsecond;
+    sqlx::query(statement)
+        .bind(text(&obligation.to_kept())?)
+        .bind(obligation.phase())
+        .bind(holder)
+        .bind(state)
+        .bind(findings::rank(obligation.facts().priority))
+        .bind(obligation.dues().binding().map(|date| micros(date.due)))
+        .bind(clock.and_then(|clock| clock.stage_deadline).map(micros))
+        .bind(wakes_at.map(micros))
+        .bind(i64::from(obligation.is_settled()))
+        .bind(signed(obligation.version()))
+        .bind(obligation.change().to_string())
+        .bind(obligation.tenant().to_string())
+        .execute(&mut *tx.connection)
+        .await
+        .map_err(StoreError::exists("obligation", &obligation.change()))?;
+    Ok(())
+}
+
+/// Records what happened, and passes on what is to be done.
+pub(super) async fn follow(
+    tx: &mut Tx<'_>,
+    by: &Actor,
+    obligation: &Obligation,
+    effects: Vec<Effect>,
+) -> Result<(), StoreError> {
+    let (change, tenant) = (obligation.change(), obligation.tenant());
+    let version = signed(obligation.version());
+    let record = |tx: &mut Tx<'_>, kind, version, payload| {
+        tx.record(NewEvent {
+            tenant,
+            kind,
+            by: by.clone(),
+            object: change.to_string(),
+            version,
+            payload,
+        });
+    };
+    for (place, effect) in (0_i64..).zip(effects) {
+        match effect {
+            Effect::Record { version: 1, .. } => {
+                let payload = json!({
+                    "policy": obligation.policy(), "instants": obligation.instants(),
+                    "due": obligation.dues(), "duty": obligation.duty(),
+                });
+                record(tx, EventKind::ObligationOpened, 1, payload);
+            }
+            Effect::Record { version, event, from, to } => {
+                let payload = json!({ "event": event, "from": from, "to": to });
+                record(tx, EventKind::ObligationAltered, signed(version), payload);
+            }
+            Effect::Escalate { rung, holder } => {
+                let payload = json!({ "step": rung, "holder": holder });
+                record(tx, EventKind::ObligationEscalated, version, payload);
+            }
+            Effect::Breach(breach) => {
+                record(tx, EventKind::ObligationBreached, version, json!({ "breach": breach }));
+            }
+            Effect::Share(change::Effect::Notify { notice, plan }) => {
+                sqlx::query(
+                    "INSERT INTO tidings (change_id, tenant_id, version, place, what, plan_hash,
+                                          created_at)
+                     VALUES ($1, $2, $3, $4, $5, $6, $7)",
+                )
+                .bind(change.to_string())
+                .bind(tenant.to_string())
+                .bind(version)
+                .bind(place)
+                .bind(text(&notice)?)
+                .bind(plan.to_string())
+                .bind(tx.now.as_microsecond())
+                .execute(&mut *tx.connection)
+                .await?;
+            }
+            Effect::Share(change::Effect::Start(permit)) => {
+                let payload = json!({
+                    "plan": permit.plan(), "basis": permit.basis(),
+                    "granted_at": permit.granted_at(), "window": permit.window(),
+                });
+                record(tx, EventKind::RolloutPermitted, version, payload);
+            }
+            Effect::Share(change::Effect::AcceptFinding { acceptance, key }) => {
+                accept_findings(tx, by, obligation, &acceptance, key).await?;
+            }
+            // In the record, and in when the obligation wakes.
+            Effect::Share(_) => {}
+        }
+    }
+    Ok(())
+}
+
+/// A tenant's no or later leaves findings open: their risk is somebody's meanwhile.
+async fn accept_findings(
+    tx: &mut Tx<'_>,
+    by: &Actor,
+    obligation: &Obligation,
+    acceptance: &change::Acceptance,
+    key: change::KeyId,
+) -> Result<(), StoreError> {
+    let rows = sqlx::query(
+        "SELECT findings.id AS id FROM findings
+         JOIN change_patches ON change_patches.patch_id = findings.patch_id
+         WHERE change_id = $1 AND tenant_id = $2 AND state = 'open' ORDER BY findings.id",
+    )
+    .bind(obligation.change().to_string())
+    .bind(obligation.tenant().to_string())
+    .fetch_all(&mut *tx.connection)
+    .await?;
+    let new = crate::NewAcceptance {
+        reason: format!("{} (signed by {key})", acceptance.reason),
+        risk_owner: acceptance.risk_owner.to_string(),
+        until: acceptance.expiry,
+    };
+    for row in rows {
+        findings::accept(tx, by, parsed(&row, "id")?, &new).await?;
+    }
+    Ok(())
+}
+
+async fn event(
+    tx: &mut Tx<'_>,
+    by: &Actor,
+    loaded: &Loaded,
+    action: &Move,
+) -> Result<Event, StoreError> {
+    Ok(match action.clone() {
+        Move::Assess(facts) => Event::Assess { facts },
+        Move::Plan { plan, two_persons_above } => {
+            sqlx::query(
+                "INSERT INTO plans (hash, tenant_id, change_id, body, created_by, created_at)
+                 VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT DO NOTHING",
+            )
+            .bind(plan.hash().to_string())
+            .bind(loaded.obligation.tenant().to_string())
+            .bind(loaded.obligation.change().to_string())
+            .bind(plan.to_bytes())
+            .bind(by.id())
+            .bind(tx.now.as_microsecond())
+            .execute(&mut *tx.connection)
+            .await?;
+            Event::Plan { plan, author: person(by)?, two_persons_above }
+        }
+        Move::Acknowledge => Event::Acknowledged,
+        Move::Answer { statement, envelope: _ } => Event::Answer(statement),
+        Move::Countersign(plan) => Event::Countersign(Countersign { by: person(by)?, plan }),
+        Move::Interrupt(interruption) => Event::Interrupt { interruption },
+        Move::Finish { plan, outcome } => Event::Finished { plan, outcome },
+        Move::Scan => {
+            let (taken_at, sight) = look(tx, &loaded.obligation).await?;
+            Event::Scanned { taken_at, sight }
+        }
+        Move::Withdraw => Event::Withdraw,
+        Move::Close => Event::Close,
+    })
+}
+
+/// What the findings say of the items of a plan: nothing is known of an item that was not heard of
+/// since the plan was carried out, or whose check is not carried over.
+async fn look(tx: &mut Tx<'_>, obligation: &Obligation) -> Result<(Timestamp, Sight), StoreError> {
+    let (change, tenant) = (obligation.change().to_string(), obligation.tenant().to_string());
+    let row = sqlx::query(
+        "SELECT COUNT(*) AS missing FROM findings
+         JOIN change_patches ON change_patches.patch_id = findings.patch_id
+         WHERE change_id = $1 AND tenant_id = $2 AND state = 'open'",
+    )
+    .bind(change)
+    .bind(tenant)
+    .fetch_one(&mut *tx.connection)
+    .await?;
+    if get::<i64>(&row, "missing")? > 0 {
+        return Ok((tx.now, Sight::Missing));
+    }
+    let since = obligation.instants().at(domain::sla::Moment::Installed);
+    let items: Vec<CiId> = obligation
+        .share()
+        .map(|share| share.plan().items().map(|item| item.ci).collect())
+        .unwrap_or_default();
+    for ci in items {
+        let row = sqlx::query("SELECT seen_at, pending FROM systems WHERE ci_id = $1")
+            .bind(ci.to_string())
+            .fetch_optional(&mut *tx.connection)
+            .await?;
+        let Some(row) = row else { return Ok((tx.now, Sight::Unknown)) };
+        let seen = crate::value::time(&row, "seen_at")?;
+        let is_pending = get::<i64>(&row, "pending")? > 0;
+        if is_pending || since.is_some_and(|since| seen < since) {
+            return Ok((tx.now, Sight::Unknown));
+        }
+    }
+    Ok((tx.now, Sight::Clean))
+}
+
+async fn keep_consent(
+    tx: &mut Tx<'_>,
+    by: &Actor,
+    tenant: TenantId,
+    said: &change::Statement,
+    key: change::KeyId,
+    envelope: &str,
+) -> Result<(), StoreError> {
+    sqlx::query(
+        "INSERT INTO consents (tenant_id, nonce, change_id, plan_hash, decision, key_id, envelope,
+                               received_by, received_at)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
+    )
+    .bind(tenant.to_string())
+    .bind(said.nonce.to_string())
+    .bind(said.change.to_string())
+    .bind(said.plan.to_string())
+    .bind(said.decision.as_str())
+    .bind(key.to_string())
+    .bind(envelope)
+    .bind(by.id())
+    .bind(tx.now.as_microsecond())
+    .execute(&mut *tx.connection)
+    .await
+    .map_err(StoreError::exists("statement", &said.nonce))?;
+    let until: Option<Timestamp> = Decision::holds_until(&said.decision);
+    tx.record(NewEvent {
+        tenant,
+        kind: EventKind::ConsentGiven,
+        by: by.clone(),
+        object: said.change.to_string(),
+        version: 1,
+        payload: json!({
+            "plan": said.plan, "decision": said.decision.as_str(), "until": until, "key": key,
+            "envelope": envelope,
+        }),
+    });
+    Ok(())
+}
+
+pub(super) fn refused(
+    tx: &mut Tx<'_>,
+    by: &Actor,
+    tenant: TenantId,
+    object: String,
+    version: i64,
+    reason: &str,
+) {
+    let payload = json!({ "reason": reason });
+    let (kind, by) = (EventKind::ChangeRefused, by.clone());
+    tx.record(NewEvent { tenant, kind, by, object, version, payload });
+}
+
+/// Somebody with a name: a plan has an author, a decision somebody who made it.
+pub(super) fn person(by: &Actor) -> Result<UserId, StoreError> {
+    match by {
+        Actor::Person { user, .. } => Ok(*user),
+        Actor::System | Actor::Agent { .. } => Err(StoreError::Refused {
+            reason: "a person has to decide this".to_owned(),
+            help: "sign in as a person, or use a person's token",
+        }),
+    }
+}
+
+pub(super) fn signed(version: u64) -> i64 {
+    i64::try_from(version).unwrap_or(i64::MAX)
+}
+
+const fn state_word(state: &State) -> &'static str {
+    match state {
+        State::Ok => "ok",
+        State::Warn { .. } => "warn",
+        State::Overdue { .. } => "overdue",
+        State::Breached(_) => "breached",
+        State::Met => "met",
+        State::Withdrawn => "withdrawn",
+    }
+}

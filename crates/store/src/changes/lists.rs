@@ -1,0 +1,245 @@
+//! What is there, for those who may see it.
+
+use domain::change::{Plan, PlanHash};
+use domain::cloud::{ChangeId, TenantId};
+use jiff::Timestamp;
+use sqlx::any::AnyRow;
+use sqlx::{AnyConnection, AnyPool};
+
+use super::load::{corrupt, json, read_plan};
+use super::{ClockFilter, ClockRow, Consent, TrackedChange};
+use crate::error::StoreError;
+use crate::fleet::findings;
+use crate::page::{Cursor, Page, PageRequest, range};
+use crate::value::{get, parsed, parsed_or_none, time, time_or_none};
+
+macro_rules! changes {
+    ($rest:literal) => {
+        concat!(
+            "SELECT id, title, tenant_id, advisory_id, record, created_by, created_at
+             FROM changes ",
+            $rest
+        )
+    };
+}
+
+/// One change: a tenant sees those that ask something of it.
+pub(super) async fn change(
+    connection: &mut AnyConnection,
+    scope: Option<TenantId>,
+    id: ChangeId,
+) -> Result<TrackedChange, StoreError> {
+    let (low, high) = range(scope);
+    let row = sqlx::query(changes!(
+        "WHERE id = $1 AND (tenant_id BETWEEN $2 AND $3 OR EXISTS (
+             SELECT 1 FROM obligations WHERE change_id = changes.id
+                 AND obligations.tenant_id BETWEEN $2 AND $3))"
+    ))
+    .bind(id.to_string())
+    .bind(low)
+    .bind(high)
+    .fetch_optional(&mut *connection)
+    .await?
+    .ok_or_else(|| StoreError::not_found("change", &id))?;
+    let mut change = read_change(&row)?;
+    for_reader(&mut change, scope);
+    change.patches = patches(connection, id).await?;
+    Ok(change)
+}
+
+pub(super) async fn changes(
+    pool: &AnyPool,
+    scope: Option<TenantId>,
+    page: &PageRequest,
+) -> Result<Page<TrackedChange>, StoreError> {
+    let (low, high) = range(scope);
+    let (_, after) = page.place();
+    // The newest first: ids begin with their time.
+    let before = if after.is_empty() { "zzzz" } else { after };
+    let rows = sqlx::query(changes!(
+        "WHERE id < $1 AND (tenant_id BETWEEN $2 AND $3 OR EXISTS (
+             SELECT 1 FROM obligations WHERE change_id = changes.id
+                 AND obligations.tenant_id BETWEEN $2 AND $3))
+         ORDER BY id DESC LIMIT $4"
+    ))
+    .bind(before)
+    .bind(low)
+    .bind(high)
+    .bind(page.fetched())
+    .fetch_all(pool)
+    .await?;
+    let items = rows.iter().map(read_change).collect::<Result<Vec<_>, _>>()?;
+    let mut page = page.cut(items, |change| Cursor::new(change.found_by, change.change.id));
+    let mut connection = pool.acquire().await?;
+    for change in &mut page.items {
+        for_reader(change, scope);
+        change.patches = patches(&mut connection, change.change.id).await?;
+    }
+    Ok(page)
+}
+
+/// A tenant does not learn which other one found it, or who.
+fn for_reader(change: &mut TrackedChange, scope: Option<TenantId>) {
+    if scope.is_some_and(|own| own != change.found_by) {
+        change.advisory = None;
+        change.created_by = String::new();
+        change.found_by = domain::cloud::PROVIDER;
+    }
+}
+
+async fn patches(
+    connection: &mut AnyConnection,
+    change: ChangeId,
+) -> Result<Vec<domain::cloud::PatchId>, StoreError> {
+    let rows =
+        sqlx::query("SELECT patch_id FROM change_patches WHERE change_id = $1 ORDER BY patch_id")
+            .bind(change.to_string())
+            .fetch_all(connection)
+            .await?;
+    rows.iter().map(|row| parsed(row, "patch_id")).collect()
+}
+
+pub(super) async fn clocks(
+    pool: &AnyPool,
+    scope: Option<TenantId>,
+    filter: &ClockFilter,
+    at_most: u16,
+) -> Result<Vec<ClockRow>, StoreError> {
+    let (low, high) = range(scope);
+    let (own_low, own_high) = range(filter.tenant);
+    let (from, until) = filter
+        .change
+        .map_or((String::new(), "zzzz".to_owned()), |id| (id.to_string(), id.to_string()));
+    let before = filter.due_before.map_or(i64::MAX, Timestamp::as_microsecond);
+    let rows = sqlx::query(
+        "SELECT change_id, title, obligations.tenant_id AS tenant_id, priority, phase, holder, state,
+                due, stage_deadline, wakes_at, is_settled
+         FROM obligations JOIN changes ON changes.id = change_id
+         WHERE obligations.tenant_id BETWEEN $1 AND $2
+             AND obligations.tenant_id BETWEEN $3 AND $4
+             AND change_id BETWEEN $5 AND $6 AND due <= $7 AND is_settled <= $8
+         ORDER BY due, change_id, obligations.tenant_id LIMIT $9",
+    )
+    .bind(low)
+    .bind(high)
+    .bind(own_low)
+    .bind(own_high)
+    .bind(from)
+    .bind(until)
+    .bind(before)
+    .bind(i64::from(filter.settled))
+    .bind(i64::from(at_most))
+    .fetch_all(pool)
+    .await?;
+    rows.iter().map(read_clock).collect()
+}
+
+pub(super) async fn plan(
+    pool: &AnyPool,
+    scope: Option<TenantId>,
+    hash: PlanHash,
+) -> Result<Plan, StoreError> {
+    let (low, high) = range(scope);
+    let row = sqlx::query("SELECT body FROM plans WHERE hash = $1 AND tenant_id BETWEEN $2 AND $3")
+        .bind(hash.to_string())
+        .bind(low)
+        .bind(high)
+        .fetch_optional(pool)
+        .await?;
+    read_plan(&row.ok_or_else(|| StoreError::not_found("plan", &hash))?)
+}
+
+pub(super) async fn consents(
+    pool: &AnyPool,
+    change: ChangeId,
+    tenant: TenantId,
+) -> Result<Vec<Consent>, StoreError> {
+    let rows = sqlx::query(
+        "SELECT nonce, change_id, plan_hash, decision, key_id, envelope, received_by, received_at
+         FROM consents WHERE change_id = $1 AND tenant_id = $2 ORDER BY received_at, nonce",
+    )
+    .bind(change.to_string())
+    .bind(tenant.to_string())
+    .fetch_all(pool)
+    .await?;
+    rows.iter()
+        .map(|row| {
+            Ok(Consent {
+                change: parsed(row, "change_id")?,
+                plan: parsed(row, "plan_hash")?,
+                decision: get(row, "decision")?,
+                key: parsed(row, "key_id")?,
+                nonce: parsed(row, "nonce")?,
+                envelope: get(row, "envelope")?,
+                received_by: get(row, "received_by")?,
+                received_at: time(row, "received_at")?,
+            })
+        })
+        .collect()
+}
+
+/// The obligations whose time has come, the longest due first.
+pub(super) async fn due(
+    pool: &AnyPool,
+    now: Timestamp,
+    at_most: u16,
+) -> Result<Vec<(ChangeId, TenantId)>, StoreError> {
+    let rows = sqlx::query(
+        "SELECT change_id, tenant_id FROM obligations
+         WHERE wakes_at IS NOT NULL AND wakes_at <= $1 ORDER BY wakes_at LIMIT $2",
+    )
+    .bind(now.as_microsecond())
+    .bind(i64::from(at_most))
+    .fetch_all(pool)
+    .await?;
+    rows.iter().map(|row| Ok((parsed(row, "change_id")?, parsed(row, "tenant_id")?))).collect()
+}
+
+pub(super) async fn next_wake(pool: &AnyPool) -> Result<Option<Timestamp>, StoreError> {
+    let row = sqlx::query(
+        "SELECT wakes_at FROM obligations WHERE wakes_at IS NOT NULL ORDER BY wakes_at LIMIT 1",
+    )
+    .fetch_optional(pool)
+    .await?;
+    row.map(|row| time(&row, "wakes_at")).transpose()
+}
+
+pub(super) async fn count_open(pool: &AnyPool) -> Result<u64, StoreError> {
+    let row = sqlx::query("SELECT COUNT(*) AS total FROM obligations WHERE is_settled = 0")
+        .fetch_one(pool)
+        .await?;
+    Ok(get::<i64>(&row, "total")?.unsigned_abs())
+}
+
+fn read_change(row: &AnyRow) -> Result<TrackedChange, StoreError> {
+    Ok(TrackedChange {
+        change: json(row, "record")?,
+        title: get(row, "title")?,
+        found_by: parsed(row, "tenant_id")?,
+        advisory: parsed_or_none(row, "advisory_id")?,
+        patches: Vec::new(),
+        created_by: get(row, "created_by")?,
+        created_at: time(row, "created_at")?,
+    })
+}
+
+fn read_clock(row: &AnyRow) -> Result<ClockRow, StoreError> {
+    let holder: Option<String> = get(row, "holder")?;
+    let holder = holder
+        .map(|word| serde_json::from_value(word.into()))
+        .transpose()
+        .map_err(|error| corrupt("holder", &error))?;
+    Ok(ClockRow {
+        change: parsed(row, "change_id")?,
+        title: get(row, "title")?,
+        tenant: parsed(row, "tenant_id")?,
+        priority: findings::priority(row)?,
+        phase: get(row, "phase")?,
+        holder,
+        state: get(row, "state")?,
+        due: time_or_none(row, "due")?,
+        stage_deadline: time_or_none(row, "stage_deadline")?,
+        wakes_at: time_or_none(row, "wakes_at")?,
+        is_settled: get::<i64>(row, "is_settled")? != 0,
+    })
+}

@@ -1,0 +1,656 @@
+//! Changes, what each asks of both sides, and what tenants said and were told.
+//!
+//! ```text
+//! findings, advisories ─► change ─► obligation of each tenant ─► tidings ─► notices ─► deliveries
+//!                            ▲            ▲    └ wakes_at: the timer
+//!                 proof ─────┘   plans, consents, keys, rules, policies
+//! ```
+//!
+//! An obligation is stepped in one transaction with all that it looks at: the change, the tenant's
+//! keys and rules as they are then. So nothing starts that was withdrawn, and no consent counts that
+//! was revoked, whatever happens at the same time.
+//!
+//! What the domain refuses is recorded and answered as [`Outcome::Refused`]: it is no failure of the
+//! store.
+
+mod advance;
+mod channels;
+mod lists;
+mod load;
+pub(crate) mod open;
+mod policies;
+mod signers;
+
+use domain::change::{
+    Change, ChangeEvent, FileHash, KeyId, Kind, Nonce, Outcome as Rollout, Plan, PlanHash, Reason,
+    StandingRule, Statement, Verified,
+};
+use domain::cloud::{AdvisoryId, ChangeId, ChannelId, NoticeId, PatchId, TenantId, UserId, words};
+use domain::obligation::Obligation;
+use domain::priority::{PolicyRef, Priority};
+use domain::sla::{Facts, Interruption, Party, Policy};
+use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
+
+use crate::Store;
+use crate::actor::Actor;
+use crate::answers::Once;
+use crate::error::StoreError;
+use crate::page::{Page, PageRequest};
+
+pub use channels::{
+    Channel, ChannelKind, Delivery, DeliveryState, DueDelivery, NewChannel, NoticeRow, Tidings,
+    Tried, Written,
+};
+pub use signers::{ConsentKey, NewConsentKey};
+
+/// A change, and where it came from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TrackedChange {
+    /// How it stands.
+    pub change: Change,
+    /// What people call it.
+    pub title: String,
+    /// Who found it: [`PROVIDER`](domain::cloud::PROVIDER), or the tenant that brought the advisory.
+    pub found_by: TenantId,
+    /// The advisory that it came from.
+    pub advisory: Option<AdvisoryId>,
+    /// The patches that it installs.
+    pub patches: Vec<PatchId>,
+    /// Who took it up.
+    pub created_by: String,
+    /// When.
+    pub created_at: Timestamp,
+}
+
+/// A change that is to be.
+#[derive(Debug, Clone)]
+pub struct NewChange {
+    /// Patch or alteration.
+    pub kind: Kind,
+    /// What people call it.
+    pub title: String,
+    /// The patches that it installs.
+    pub patches: Vec<PatchId>,
+    /// Tenants that it concerns, beside those whose items lack one of the patches.
+    pub tenants: Vec<TenantId>,
+    /// How urgent, for those tenants.
+    pub priority: Priority,
+}
+
+/// An obligation with all that stands beside it.
+#[derive(Debug, Clone)]
+pub struct Matter {
+    /// The obligation.
+    pub obligation: Obligation,
+    /// The change.
+    pub change: TrackedChange,
+    /// The policy that governs.
+    pub policy: Policy,
+}
+
+/// An obligation as lists show it, without what only its own page needs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClockRow {
+    /// The change.
+    pub change: ChangeId,
+    /// What people call it.
+    pub title: String,
+    /// Whose part of it.
+    pub tenant: TenantId,
+    /// How urgent.
+    pub priority: Priority,
+    /// Where it stands.
+    pub phase: String,
+    /// Who holds the ball.
+    pub holder: Option<Party>,
+    /// How the clock stood when it was last looked at: `ok`, `warn`, `overdue`, `breached`, `met`,
+    /// `withdrawn`.
+    pub state: String,
+    /// The first instant that is too late.
+    pub due: Option<Timestamp>,
+    /// The first instant that is too late for what it waits for.
+    pub stage_deadline: Option<Timestamp>,
+    /// When it is looked at next.
+    pub wakes_at: Option<Timestamp>,
+    /// Whether nothing is left to do.
+    pub is_settled: bool,
+}
+
+/// Which obligations are asked for.
+#[derive(Debug, Clone, Default)]
+pub struct ClockFilter {
+    /// Of one tenant.
+    pub tenant: Option<TenantId>,
+    /// Of one change.
+    pub change: Option<ChangeId>,
+    /// Due before an instant.
+    pub due_before: Option<Timestamp>,
+    /// Also those where nothing is left to do.
+    pub settled: bool,
+}
+
+/// What became of something that was asked of a change or an obligation.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Outcome<T> {
+    /// It happened.
+    Done(T),
+    /// The rules do not allow it; that is recorded.
+    Refused {
+        /// Why.
+        reason: String,
+        /// The way out.
+        help: String,
+    },
+}
+
+/// What people do with a change.
+#[derive(Debug, Clone)]
+pub enum ChangeStep {
+    /// The proof begins.
+    Prove,
+    /// Nothing speaks against it.
+    Pass(FileHash),
+    /// Something does.
+    Fail(FileHash),
+    /// The proof came to no end.
+    Lose,
+    /// It is taken back.
+    Withdraw(Reason),
+    /// Everything is settled.
+    Close,
+    /// It is needed again.
+    Reopen(Reason),
+}
+
+/// What people and tools do with an obligation.
+#[derive(Debug, Clone)]
+pub enum Move {
+    /// What is known of it is this now.
+    Assess(Box<Facts>),
+    /// A plan, or another in its place.
+    Plan {
+        /// The plan.
+        plan: Plan,
+        /// More items than this that the provider must patch need two of its people.
+        two_persons_above: usize,
+    },
+    /// Somebody of the tenant read the notice.
+    Acknowledge,
+    /// The tenant speaks.
+    Answer {
+        /// What it said.
+        statement: Verified<Statement>,
+        /// As it was signed.
+        envelope: String,
+    },
+    /// One of the provider's people agrees to a plan.
+    Countersign(PlanHash),
+    /// Something stands in the way.
+    Interrupt(Interruption),
+    /// The rollout is at its end.
+    Finish {
+        /// Of which plan.
+        plan: PlanHash,
+        /// How it went.
+        outcome: Rollout,
+    },
+    /// It is looked whether the findings are gone.
+    Scan,
+    /// It is taken back for this tenant.
+    Withdraw,
+    /// It is settled.
+    Close,
+}
+
+words! {
+    /// How a version of an SLA policy stands.
+    PolicyState {
+        /// One side proposed it.
+        Proposed = "proposed",
+        /// Both sides agreed.
+        Agreed = "agreed",
+    }
+}
+
+/// A version of an SLA policy.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PolicyVersion {
+    /// Whose: the provider's is every tenant's default.
+    pub tenant: TenantId,
+    /// Name and version.
+    pub policy: PolicyRef,
+    /// The whole policy in TOML.
+    pub document: String,
+    /// Who proposed it.
+    pub proposed_by: String,
+    /// When.
+    pub proposed_at: Timestamp,
+    /// How it stands.
+    pub state: PolicyState,
+    /// Who agreed for the other side.
+    pub agreed_by: Option<String>,
+    /// Since when it is in force.
+    pub since: Option<Timestamp>,
+}
+
+/// A rule by which a tenant agreed ahead.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeptRule {
+    /// The rule.
+    pub standing: domain::change::Standing,
+    /// As it was signed.
+    pub envelope: String,
+    /// When it came in.
+    pub created_at: Timestamp,
+}
+
+/// What a tenant said to a plan, as it was signed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Consent {
+    /// About which change.
+    pub change: ChangeId,
+    /// About which plan.
+    pub plan: PlanHash,
+    /// `approve`, `defer` or `refuse`.
+    pub decision: String,
+    /// The key that signed it.
+    pub key: KeyId,
+    /// The nonce.
+    pub nonce: Nonce,
+    /// The DSSE envelope, or the passkey's assertion, in JSON.
+    pub envelope: String,
+    /// Through whom it came in.
+    pub received_by: String,
+    /// When.
+    pub received_at: Timestamp,
+}
+
+/// An obligation could not be looked at when its time came.
+#[derive(Debug)]
+pub struct Unwoken {
+    /// The change.
+    pub change: ChangeId,
+    /// The tenant.
+    pub tenant: TenantId,
+    /// Why; it is tried again after [`POSTPONED`].
+    pub error: StoreError,
+}
+
+/// How long an obligation that could not be looked at is left alone.
+pub(crate) const POSTPONED: SignedDuration = SignedDuration::from_mins(5);
+
+/// Changes and obligations.
+impl Store {
+    /// Takes up a change.
+    pub async fn create_change(
+        &self,
+        by: &Actor,
+        once: Option<Once>,
+        new: NewChange,
+    ) -> Result<TrackedChange, StoreError> {
+        self.write_once(by, once, new, |tx, (by, new)| Box::pin(open::create(tx, by, new))).await
+    }
+
+    /// Takes up a change for each patch that is missing somewhere and has none, and an obligation for
+    /// each tenant that lacks one; at most so many of both. Says how many there were.
+    pub async fn open_obligations(&self, at_most: u16) -> Result<u64, StoreError> {
+        self.write((), move |tx, ()| Box::pin(open::sweep(tx, at_most))).await
+    }
+
+    /// Takes a step with a change, and all that follows from it for its tenants.
+    pub async fn step_change(
+        &self,
+        by: &Actor,
+        id: ChangeId,
+        step: ChangeStep,
+    ) -> Result<Outcome<TrackedChange>, StoreError> {
+        self.write((by.clone(), step), move |tx, (by, step)| {
+            Box::pin(advance::step_change(tx, by, id, step))
+        })
+        .await
+    }
+
+    /// Does something with a tenant's obligation.
+    pub async fn advance(
+        &self,
+        by: &Actor,
+        change: ChangeId,
+        tenant: TenantId,
+        action: Move,
+    ) -> Result<Outcome<Matter>, StoreError> {
+        self.write((by.clone(), action), move |tx, (by, action)| {
+            Box::pin(advance::advance(tx, by, change, tenant, action))
+        })
+        .await
+    }
+
+    /// One change.
+    pub async fn change(&self, by: &Actor, id: ChangeId) -> Result<TrackedChange, StoreError> {
+        lists::change(&mut *self.pool.acquire().await?, by.scope(), id).await
+    }
+
+    /// The changes that the actor may see: for a tenant those that ask something of it.
+    pub async fn changes(
+        &self,
+        by: &Actor,
+        page: &PageRequest,
+    ) -> Result<Page<TrackedChange>, StoreError> {
+        lists::changes(&self.pool, by.scope(), page).await
+    }
+
+    /// One tenant's obligation.
+    pub async fn matter(
+        &self,
+        by: &Actor,
+        change: ChangeId,
+        tenant: TenantId,
+    ) -> Result<Matter, StoreError> {
+        let mut connection = self.pool.acquire().await?;
+        load::must_see(by, tenant)?;
+        let change_of = lists::change(&mut connection, by.scope(), change).await?;
+        let loaded = load::obligation(&mut connection, change, tenant).await?;
+        Ok(Matter { obligation: loaded.obligation, change: change_of, policy: loaded.policy })
+    }
+
+    /// Obligations, the earliest due first.
+    pub async fn clocks(
+        &self,
+        by: &Actor,
+        filter: &ClockFilter,
+        at_most: u16,
+    ) -> Result<Vec<ClockRow>, StoreError> {
+        lists::clocks(&self.pool, by.scope(), filter, at_most).await
+    }
+
+    /// The bytes of a plan.
+    pub async fn plan(&self, by: &Actor, hash: PlanHash) -> Result<Plan, StoreError> {
+        lists::plan(&self.pool, by.scope(), hash).await
+    }
+
+    /// What a tenant said about a change, in the order in which it came in.
+    pub async fn consents(
+        &self,
+        by: &Actor,
+        change: ChangeId,
+        tenant: TenantId,
+    ) -> Result<Vec<Consent>, StoreError> {
+        load::must_see(by, tenant)?;
+        lists::consents(&self.pool, change, tenant).await
+    }
+
+    /// Looks at the obligations whose time has come, at most so many; each by itself, so that none
+    /// stands in the way of the others. Says how many there were, and those that failed.
+    pub async fn wake_obligations(
+        &self,
+        at_most: u16,
+    ) -> Result<(usize, Vec<Unwoken>), StoreError> {
+        let due = lists::due(&self.pool, self.environment.now(), at_most).await?;
+        let looks = due.iter().map(|&(change, tenant)| async move {
+            let looked =
+                self.write((), move |tx, ()| Box::pin(advance::wake(tx, change, tenant))).await;
+            looked.err().map(|error| Unwoken { change, tenant, error })
+        });
+        let failed: Vec<_> =
+            futures_util::future::join_all(looks).await.into_iter().flatten().collect();
+        for Unwoken { change, tenant, .. } in &failed {
+            let (change, tenant) = (*change, *tenant);
+            self.write((), move |tx, ()| Box::pin(advance::postpone(tx, change, tenant))).await?;
+        }
+        Ok((due.len(), failed))
+    }
+
+    /// When the next obligation is to be looked at.
+    pub async fn next_wake(&self) -> Result<Option<Timestamp>, StoreError> {
+        lists::next_wake(&self.pool).await
+    }
+
+    /// How many obligations are open.
+    pub async fn open_clocks(&self) -> Result<u64, StoreError> {
+        lists::count_open(&self.pool).await
+    }
+}
+
+/// SLA policies.
+impl Store {
+    /// Proposes a version: of the provider's default, which is in force at once, or of a tenant's,
+    /// which the other side has to agree to.
+    pub async fn propose_policy(
+        &self,
+        by: &Actor,
+        tenant: TenantId,
+        policy: Policy,
+    ) -> Result<PolicyVersion, StoreError> {
+        self.write((by.clone(), policy), move |tx, (by, policy)| {
+            Box::pin(policies::propose(tx, by, tenant, policy))
+        })
+        .await
+    }
+
+    /// Agrees to a version that the other side proposed; it is in force from now on.
+    pub async fn agree_to_policy(
+        &self,
+        by: &Actor,
+        tenant: TenantId,
+        version: String,
+    ) -> Result<PolicyVersion, StoreError> {
+        self.write((by.clone(), version), move |tx, (by, version)| {
+            Box::pin(policies::agree(tx, by, tenant, version))
+        })
+        .await
+    }
+
+    /// All versions of a tenant's policy, the newest first, then those of the provider's default.
+    pub async fn policy_versions(
+        &self,
+        by: &Actor,
+        tenant: TenantId,
+    ) -> Result<Vec<PolicyVersion>, StoreError> {
+        load::must_see(by, tenant)?;
+        policies::versions(&self.pool, tenant).await
+    }
+
+    /// The policy in force for a tenant now.
+    pub async fn policy_in_force(
+        &self,
+        by: &Actor,
+        tenant: TenantId,
+    ) -> Result<Policy, StoreError> {
+        load::must_see(by, tenant)?;
+        let now = self.environment.now();
+        policies::governing(&mut *self.pool.acquire().await?, tenant, now).await
+    }
+}
+
+/// Keys and rules of tenants.
+impl Store {
+    /// What a key event does to a tenant's keys; `key` is the public key of the one it brings.
+    pub async fn alter_keys(
+        &self,
+        by: &Actor,
+        tenant: TenantId,
+        event: domain::change::KeyEvent,
+        key: Option<NewConsentKey>,
+    ) -> Result<Outcome<domain::change::KeyRing>, StoreError> {
+        self.write((by.clone(), event, key), move |tx, (by, event, key)| {
+            Box::pin(signers::alter(tx, by, tenant, event, key.as_ref()))
+        })
+        .await
+    }
+
+    /// A tenant's keys.
+    pub async fn key_ring(
+        &self,
+        by: &Actor,
+        tenant: TenantId,
+    ) -> Result<(domain::change::KeyRing, Vec<ConsentKey>), StoreError> {
+        load::must_see(by, tenant)?;
+        let mut connection = self.pool.acquire().await?;
+        let ring = load::key_ring(&mut connection, tenant).await?;
+        Ok((ring, signers::public_keys(&mut connection, tenant).await?))
+    }
+
+    /// Takes a rule in by which a tenant agrees ahead.
+    pub async fn add_rule(
+        &self,
+        by: &Actor,
+        tenant: TenantId,
+        rule: Verified<StandingRule>,
+        envelope: String,
+    ) -> Result<Outcome<KeptRule>, StoreError> {
+        self.write((by.clone(), rule, envelope), move |tx, (by, rule, envelope)| {
+            Box::pin(signers::add_rule(tx, by, tenant, rule, envelope))
+        })
+        .await
+    }
+
+    /// The tenant takes a rule back.
+    pub async fn withdraw_rule(
+        &self,
+        by: &Actor,
+        tenant: TenantId,
+        nonce: Nonce,
+    ) -> Result<KeptRule, StoreError> {
+        self.write(by.clone(), move |tx, by| {
+            Box::pin(signers::withdraw_rule(tx, by, tenant, nonce))
+        })
+        .await
+    }
+
+    /// A tenant's rules, the oldest first.
+    pub async fn rules(&self, by: &Actor, tenant: TenantId) -> Result<Vec<KeptRule>, StoreError> {
+        load::must_see(by, tenant)?;
+        signers::rules(&mut *self.pool.acquire().await?, tenant).await
+    }
+}
+
+/// What tenants are told.
+impl Store {
+    /// What is to be written, the oldest first, at most so many.
+    pub async fn tidings(&self, at_most: u16) -> Result<Vec<Tidings>, StoreError> {
+        channels::tidings(&self.pool, at_most).await
+    }
+
+    /// Publishes what was written of some tidings: in the console at once, on the tenant's channels
+    /// as soon as they take it. Where there is none, it is given now. False where another process
+    /// was faster.
+    pub async fn publish_notice(
+        &self,
+        tidings: Tidings,
+        written: Written,
+    ) -> Result<bool, StoreError> {
+        self.write((tidings, written), |tx, (tidings, written)| {
+            Box::pin(channels::publish(tx, tidings, written))
+        })
+        .await
+    }
+
+    /// Deliveries whose time has come, at most so many.
+    pub async fn due_deliveries(&self, at_most: u16) -> Result<Vec<DueDelivery>, StoreError> {
+        channels::due(&self.pool, self.environment.now(), at_most).await
+    }
+
+    /// When the next delivery is to be tried.
+    pub async fn next_delivery(&self) -> Result<Option<Timestamp>, StoreError> {
+        channels::next(&self.pool).await
+    }
+
+    /// Notes how a try went. The first channel that has a notice of a plan is when it was given.
+    pub async fn record_delivery(
+        &self,
+        notice: NoticeId,
+        channel: ChannelId,
+        tried: Tried,
+    ) -> Result<(), StoreError> {
+        self.write(tried, move |tx, tried| Box::pin(channels::record(tx, notice, channel, tried)))
+            .await
+    }
+
+    /// Tries a delivery again that was given up.
+    pub async fn retry_delivery(
+        &self,
+        by: &Actor,
+        notice: NoticeId,
+        channel: ChannelId,
+    ) -> Result<Delivery, StoreError> {
+        self.write(by.clone(), move |tx, by| Box::pin(channels::retry(tx, by, notice, channel)))
+            .await
+    }
+
+    /// One notice.
+    pub async fn notice(&self, by: &Actor, id: NoticeId) -> Result<NoticeRow, StoreError> {
+        channels::notice(&mut *self.pool.acquire().await?, by.scope(), id).await
+    }
+
+    /// The notices that the actor may see, the newest first.
+    pub async fn notices(
+        &self,
+        by: &Actor,
+        tenant: Option<TenantId>,
+        page: &PageRequest,
+    ) -> Result<Page<NoticeRow>, StoreError> {
+        channels::notices(&self.pool, by.scope(), tenant, page).await
+    }
+
+    /// How a notice fares on each channel.
+    pub async fn deliveries(
+        &self,
+        by: &Actor,
+        notice: NoticeId,
+    ) -> Result<Vec<Delivery>, StoreError> {
+        channels::deliveries(&self.pool, by.scope(), notice).await
+    }
+
+    /// Somebody of the tenant says that they read it.
+    pub async fn acknowledge_notice(
+        &self,
+        by: &Actor,
+        id: NoticeId,
+    ) -> Result<NoticeRow, StoreError> {
+        self.write(by.clone(), move |tx, by| Box::pin(channels::acknowledge(tx, by, id))).await
+    }
+
+    /// Adds a channel of a tenant.
+    pub async fn create_channel(
+        &self,
+        by: &Actor,
+        tenant: TenantId,
+        new: NewChannel,
+    ) -> Result<Channel, StoreError> {
+        self.write((by.clone(), new), move |tx, (by, new)| {
+            Box::pin(channels::create(tx, by, tenant, new))
+        })
+        .await
+    }
+
+    /// Ends a channel; what waits for it is given up.
+    pub async fn end_channel(&self, by: &Actor, id: ChannelId) -> Result<Channel, StoreError> {
+        self.write(by.clone(), move |tx, by| Box::pin(channels::end(tx, by, id))).await
+    }
+
+    /// The channels of a tenant that are in use.
+    pub async fn channels(&self, by: &Actor, tenant: TenantId) -> Result<Vec<Channel>, StoreError> {
+        load::must_see(by, tenant)?;
+        channels::of_tenant(&mut *self.pool.acquire().await?, tenant).await
+    }
+}
+
+impl<T> Outcome<T> {
+    fn refused(error: &impl std::fmt::Display, help: impl Into<String>) -> Self {
+        Self::Refused { reason: error.to_string(), help: help.into() }
+    }
+}
+
+impl ChangeStep {
+    fn event(&self, by: UserId, unsettled: u32) -> ChangeEvent {
+        match self.clone() {
+            Self::Prove => ChangeEvent::Prove,
+            Self::Pass(evidence) => ChangeEvent::Pass { evidence },
+            Self::Fail(evidence) => ChangeEvent::Fail { evidence },
+            Self::Lose => ChangeEvent::Lose,
+            Self::Withdraw(reason) => ChangeEvent::Withdraw { by, reason },
+            Self::Close => ChangeEvent::Close { unsettled },
+            Self::Reopen(reason) => ChangeEvent::Reopen { reason },
+        }
+    }
+}

@@ -1,0 +1,306 @@
+//! How changes and obligations begin: with a patch that is missing, an advisory that somebody
+//! brought, or a person's decision.
+
+use std::collections::BTreeSet;
+
+use domain::change::{Change, Kind};
+use domain::cloud::{AdvisoryId, ChangeId, CiId, Duty, EventKind, PROVIDER, PatchId, TenantId};
+use domain::obligation::{Draft, Event, Obligation};
+use domain::priority::{AssetFacts, Priority, PriorityInputs};
+use domain::sla::Facts;
+use jiff::Timestamp;
+use serde_json::json;
+
+use super::load::text;
+use super::{ChangeStep, NewChange, TrackedChange, advance, lists, load, policies};
+use crate::actor::Actor;
+use crate::error::StoreError;
+use crate::event::NewEvent;
+use crate::fleet::advisories::{Advisory, AdvisoryState};
+use crate::fleet::findings;
+use crate::value::{get, parsed, time};
+use crate::writer::Tx;
+use crate::{cis, tenants};
+
+/// Most items of a tenant that are asked whose duty they are; the rest is alike.
+const MOST_ASKED: i64 = 200;
+
+pub(super) async fn create(
+    tx: &mut Tx<'_>,
+    by: &Actor,
+    new: &NewChange,
+) -> Result<TrackedChange, StoreError> {
+    advance::person(by)?;
+    let tracked = insert(tx, by, new, PROVIDER, None).await?;
+    let id = tracked.change.id;
+    for (tenant, since, priority) in concerned(tx, id).await? {
+        open(tx, by, id, tenant, priority, since).await?;
+    }
+    for &tenant in &new.tenants {
+        tenants::must_exist(tx, by, tenant).await?;
+        if !exists(tx, id, tenant).await? {
+            let now = tx.now;
+            open(tx, by, id, tenant, new.priority, now).await?;
+        }
+    }
+    Ok(tracked)
+}
+
+/// Changes for patches that have none, and obligations for tenants that lack one.
+pub(super) async fn sweep(tx: &mut Tx<'_>, at_most: u16) -> Result<u64, StoreError> {
+    let rows = sqlx::query(
+        "SELECT patch_id, MIN(release) AS release, MIN(source) AS source,
+                MIN(candidate) AS candidate
+         FROM findings WHERE state = 'open' AND NOT EXISTS (
+             SELECT 1 FROM change_patches WHERE change_patches.patch_id = findings.patch_id)
+         GROUP BY patch_id ORDER BY patch_id LIMIT $1",
+    )
+    .bind(i64::from(at_most))
+    .fetch_all(&mut *tx.connection)
+    .await?;
+    let mut opened = 0;
+    for row in &rows {
+        let patch: PatchId = parsed(row, "patch_id")?;
+        let (release, source): (String, String) = (get(row, "release")?, get(row, "source")?);
+        let candidate: String = get(row, "candidate")?;
+        let new = NewChange {
+            kind: Kind::Patch,
+            title: format!("{source} {candidate} for {release}"),
+            patches: vec![patch],
+            tenants: Vec::new(),
+            priority: Priority::Medium,
+        };
+        // What somebody brought before it was found missing goes on as the same change.
+        match brought(tx, patch).await? {
+            Some(change) => link(tx, change, patch).await?,
+            None => drop(insert(tx, &Actor::System, &new, PROVIDER, None).await?),
+        }
+        opened += 1;
+    }
+    let rows = sqlx::query(
+        "SELECT change_id, tenant_id, MIN(first_seen_at) AS since, MAX(priority) AS priority
+         FROM findings JOIN change_patches ON change_patches.patch_id = findings.patch_id
+         WHERE state = 'open' AND NOT EXISTS (
+             SELECT 1 FROM obligations WHERE obligations.change_id = change_patches.change_id
+                 AND obligations.tenant_id = findings.tenant_id)
+         GROUP BY change_id, tenant_id ORDER BY change_id, tenant_id LIMIT $1",
+    )
+    .bind(i64::from(at_most))
+    .fetch_all(&mut *tx.connection)
+    .await?;
+    for row in &rows {
+        let (change, tenant) = (parsed(row, "change_id")?, parsed(row, "tenant_id")?);
+        let (since, priority) = (time(row, "since")?, findings::priority(row)?);
+        open(tx, &Actor::System, change, tenant, priority, since).await?;
+        opened += 1;
+    }
+    Ok(opened)
+}
+
+/// What a tenant brings starts the clocks that the provider's own finds start (X.1642 8.7.1(2)).
+pub(crate) async fn brought_by(
+    tx: &mut Tx<'_>,
+    by: &Actor,
+    advisory: &Advisory,
+) -> Result<(), StoreError> {
+    let new = NewChange {
+        kind: Kind::Patch,
+        title: advisory.name.clone(),
+        patches: Vec::new(),
+        tenants: Vec::new(),
+        priority: Priority::Medium,
+    };
+    let tracked = insert(tx, by, &new, advisory.tenant, Some(advisory.id)).await?;
+    if advisory.tenant != PROVIDER {
+        let at = advisory.submitted_at;
+        // Nothing is known of it yet: medium, until the provider has looked.
+        open(tx, by, tracked.change.id, advisory.tenant, Priority::Medium, at).await?;
+    }
+    Ok(())
+}
+
+/// What was rejected or taken back asks nothing of anybody any more.
+pub(crate) async fn decided(
+    tx: &mut Tx<'_>,
+    by: &Actor,
+    advisory: &Advisory,
+) -> Result<(), StoreError> {
+    if !matches!(advisory.state, AdvisoryState::Rejected | AdvisoryState::Withdrawn) {
+        return Ok(());
+    }
+    let row = sqlx::query("SELECT id FROM changes WHERE advisory_id = $1")
+        .bind(advisory.id.to_string())
+        .fetch_optional(&mut *tx.connection)
+        .await?;
+    let Some(row) = row else { return Ok(()) };
+    let said = advisory.decision.clone().unwrap_or_default();
+    let reason = said.parse().or_else(|_| "the advisory was decided so".parse());
+    let reason = reason.map_err(|error| load::corrupt("a reason", &error))?;
+    // Refused where it is over already; that is recorded, and nothing else is to be done.
+    advance::step_change(tx, by, parsed(&row, "id")?, &ChangeStep::Withdraw(reason)).await?;
+    Ok(())
+}
+
+/// The change of an advisory that speaks of a patch.
+async fn brought(tx: &mut Tx<'_>, patch: PatchId) -> Result<Option<ChangeId>, StoreError> {
+    let row =
+        sqlx::query("SELECT patch FROM findings WHERE patch_id = $1 AND state = 'open' LIMIT 1")
+            .bind(patch.to_string())
+            .fetch_optional(&mut *tx.connection)
+            .await?;
+    let Some(row) = row else { return Ok(None) };
+    let missing: domain::fleet::MissingPatch = load::json(&row, "patch")?;
+    for name in missing.advisories {
+        let row = sqlx::query(
+            "SELECT changes.id AS id FROM changes JOIN advisories ON advisories.id = advisory_id
+             WHERE advisories.name = $1 AND stage NOT IN ('withdrawn', 'closed')
+             ORDER BY changes.id LIMIT 1",
+        )
+        .bind(name)
+        .fetch_optional(&mut *tx.connection)
+        .await?;
+        if let Some(row) = row {
+            return Ok(Some(parsed(&row, "id")?));
+        }
+    }
+    Ok(None)
+}
+
+async fn insert(
+    tx: &mut Tx<'_>,
+    by: &Actor,
+    new: &NewChange,
+    found_by: TenantId,
+    advisory: Option<AdvisoryId>,
+) -> Result<TrackedChange, StoreError> {
+    let change = Change::found(ChangeId::new(tx.now, tx.random()), new.kind, tx.now);
+    let id = change.id;
+    sqlx::query(
+        "INSERT INTO changes (id, title, tenant_id, advisory_id, record, stage, created_by,
+                              created_at, version)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 0)",
+    )
+    .bind(id.to_string())
+    .bind(new.title.as_str())
+    .bind(found_by.to_string())
+    .bind(advisory.map(|advisory| advisory.to_string()))
+    .bind(text(&change)?)
+    .bind(change.stage().as_str())
+    .bind(by.id())
+    .bind(tx.now.as_microsecond())
+    .execute(&mut *tx.connection)
+    .await?;
+    for &patch in &new.patches {
+        link(tx, id, patch).await?;
+    }
+    tx.record(NewEvent {
+        tenant: found_by,
+        kind: EventKind::ChangeFound,
+        by: by.clone(),
+        object: id.to_string(),
+        version: 0,
+        payload: json!({
+            "kind": new.kind, "title": new.title, "patches": new.patches, "advisory": advisory,
+        }),
+    });
+    lists::change(&mut *tx.connection, None, id).await
+}
+
+async fn link(tx: &mut Tx<'_>, change: ChangeId, patch: PatchId) -> Result<(), StoreError> {
+    sqlx::query(
+        "INSERT INTO change_patches (change_id, patch_id) VALUES ($1, $2) ON CONFLICT DO NOTHING",
+    )
+    .bind(change.to_string())
+    .bind(patch.to_string())
+    .execute(&mut *tx.connection)
+    .await?;
+    Ok(())
+}
+
+/// The tenants that lack one of a change's patches, since when, and how urgent.
+async fn concerned(
+    tx: &mut Tx<'_>,
+    change: ChangeId,
+) -> Result<Vec<(TenantId, Timestamp, Priority)>, StoreError> {
+    let rows = sqlx::query(
+        "SELECT tenant_id, MIN(first_seen_at) AS since, MAX(priority) AS priority
+         FROM findings JOIN change_patches ON change_patches.patch_id = findings.patch_id
+         WHERE change_id = $1 AND state = 'open' GROUP BY tenant_id ORDER BY tenant_id",
+    )
+    .bind(change.to_string())
+    .fetch_all(&mut *tx.connection)
+    .await?;
+    rows.iter()
+        .map(|row| Ok((parsed(row, "tenant_id")?, time(row, "since")?, findings::priority(row)?)))
+        .collect()
+}
+
+async fn exists(tx: &mut Tx<'_>, change: ChangeId, tenant: TenantId) -> Result<bool, StoreError> {
+    let row =
+        sqlx::query("SELECT 1 AS one FROM obligations WHERE change_id = $1 AND tenant_id = $2")
+            .bind(change.to_string())
+            .bind(tenant.to_string())
+            .fetch_optional(&mut *tx.connection)
+            .await?;
+    Ok(row.is_some())
+}
+
+/// Opens an obligation, and evaluates it with what is known now.
+async fn open(
+    tx: &mut Tx<'_>,
+    by: &Actor,
+    change: ChangeId,
+    tenant: TenantId,
+    priority: Priority,
+    collected: Timestamp,
+) -> Result<(), StoreError> {
+    let policy = policies::governing(&mut *tx.connection, tenant, collected).await?;
+    let facts = Facts {
+        priority,
+        patch: PriorityInputs::default(),
+        cves: Vec::new(),
+        asset: AssetFacts::default(),
+    };
+    let duty = duty_of(tx, change, tenant).await?;
+    let draft = Draft { change, tenant, facts: facts.clone(), duty, published: None, collected };
+    let (obligation, effects) = Obligation::open(draft, &policy, tx.now);
+    advance::save(tx, &obligation, &policy, true).await?;
+    advance::follow(tx, by, &obligation, effects).await?;
+    // A check that found it missing has decided its priority; an advisory that somebody brought
+    // waits for the provider's word.
+    if !lacking(tx, change, tenant, 1).await?.is_empty() {
+        let loaded = load::held(tx, change, tenant).await?;
+        advance::take(tx, by, &loaded, Event::Assess { facts: Box::new(facts) }).await?;
+    }
+    Ok(())
+}
+
+/// Who installs: the provider, unless all items are the tenant's to patch.
+async fn duty_of(tx: &mut Tx<'_>, change: ChangeId, tenant: TenantId) -> Result<Duty, StoreError> {
+    let mut duties = BTreeSet::new();
+    for ci in lacking(tx, change, tenant, MOST_ASKED).await? {
+        let ci = cis::find(&mut *tx.connection, None, ci).await?;
+        duties.insert(ci.duty);
+    }
+    let all_tenants = !duties.is_empty() && !duties.contains(&Duty::Provider);
+    Ok(if all_tenants { Duty::Tenant } else { Duty::Provider })
+}
+
+async fn lacking(
+    tx: &mut Tx<'_>,
+    change: ChangeId,
+    tenant: TenantId,
+    at_most: i64,
+) -> Result<Vec<CiId>, StoreError> {
+    let rows = sqlx::query(
+        "SELECT DISTINCT ci_id FROM findings
+         JOIN change_patches ON change_patches.patch_id = findings.patch_id
+         WHERE change_id = $1 AND tenant_id = $2 AND state = 'open' LIMIT $3",
+    )
+    .bind(change.to_string())
+    .bind(tenant.to_string())
+    .bind(at_most)
+    .fetch_all(&mut *tx.connection)
+    .await?;
+    rows.iter().map(|row| parsed(row, "ci_id")).collect()
+}

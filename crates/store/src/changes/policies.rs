@@ -1,0 +1,220 @@
+//! Versions of SLA policies: what both sides agreed to, and since when.
+
+use domain::cloud::{EventKind, PROVIDER, Side, TenantId};
+use domain::priority::PolicyRef;
+use domain::sla::{InForce, Policy, governing as governs};
+use jiff::Timestamp;
+use serde_json::json;
+use sqlx::any::AnyRow;
+use sqlx::{AnyConnection, AnyPool};
+
+use super::load::{corrupt, must_see};
+use super::{PolicyState, PolicyVersion};
+use crate::actor::Actor;
+use crate::error::StoreError;
+use crate::event::NewEvent;
+use crate::tenants;
+use crate::value::{get, parsed, time, time_or_none};
+use crate::writer::Tx;
+
+/// The default where the provider gave none.
+const DEFAULT: &str = "x1642-default";
+
+macro_rules! select {
+    ($rest:literal) => {
+        concat!(
+            "SELECT tenant_id, version, name, document, proposed_by, proposed_at, agreed_by, since
+             FROM sla_policies ",
+            $rest
+        )
+    };
+}
+
+pub(super) async fn propose(
+    tx: &mut Tx<'_>,
+    by: &Actor,
+    tenant: TenantId,
+    policy: &Policy,
+) -> Result<PolicyVersion, StoreError> {
+    tenants::must_exist(tx, by, tenant).await?;
+    let reference = policy.reference();
+    if named(&mut *tx.connection, tenant, &reference).await.is_ok() {
+        return Err(StoreError::Exists {
+            what: "version of this policy",
+            name: format!("{} {}", reference.name, reference.version),
+        });
+    }
+    let since = (tenant == PROVIDER).then_some(tx.now);
+    sqlx::query(
+        "INSERT INTO sla_policies (tenant_id, version, name, document, proposed_by, proposed_at,
+                                   agreed_by, since)
+         VALUES ($1, $2, $3, $4, $5, $6, NULL, $7)",
+    )
+    .bind(tenant.to_string())
+    .bind(reference.version.as_str())
+    .bind(reference.name.as_str())
+    .bind(policy.to_toml())
+    .bind(format!("{}:{}", side_of(by).as_str(), by.id()))
+    .bind(tx.now.as_microsecond())
+    .bind(since.map(Timestamp::as_microsecond))
+    .execute(&mut *tx.connection)
+    .await
+    .map_err(StoreError::exists("version", &reference.version))?;
+    let version = find(tx, tenant, &reference.version).await?;
+    record(tx, by, EventKind::SlaPolicyProposed, &version);
+    Ok(version)
+}
+
+pub(super) async fn agree(
+    tx: &mut Tx<'_>,
+    by: &Actor,
+    tenant: TenantId,
+    version: &str,
+) -> Result<PolicyVersion, StoreError> {
+    must_see(by, tenant)?;
+    let before = find(tx, tenant, version).await?;
+    let proposed_for = before.proposed_by.split_once(':').map_or("", |(side, _)| side);
+    if before.state == PolicyState::Agreed {
+        return Err(StoreError::Refused {
+            reason: "the version is agreed already".to_owned(),
+            help: "propose another version to change it",
+        });
+    }
+    if proposed_for == side_of(by).as_str() {
+        return Err(StoreError::Refused {
+            reason: format!("the {proposed_for} proposed it; the other side has to agree"),
+            help: "have the other side agree",
+        });
+    }
+    sqlx::query(
+        "UPDATE sla_policies SET agreed_by = $1, since = $2
+         WHERE tenant_id = $3 AND version = $4 AND since IS NULL",
+    )
+    .bind(by.id())
+    .bind(tx.now.as_microsecond())
+    .bind(tenant.to_string())
+    .bind(version)
+    .execute(&mut *tx.connection)
+    .await?;
+    let after = find(tx, tenant, version).await?;
+    record(tx, by, EventKind::SlaPolicyAgreed, &after);
+    Ok(after)
+}
+
+pub(super) async fn versions(
+    pool: &AnyPool,
+    tenant: TenantId,
+) -> Result<Vec<PolicyVersion>, StoreError> {
+    let rows = sqlx::query(select!(
+        "WHERE tenant_id = $1 OR (tenant_id = $2 AND since IS NOT NULL)
+         ORDER BY CASE WHEN tenant_id = $1 THEN 0 ELSE 1 END, proposed_at DESC"
+    ))
+    .bind(tenant.to_string())
+    .bind(PROVIDER.to_string())
+    .fetch_all(pool)
+    .await?;
+    rows.iter().map(read).collect()
+}
+
+/// The policy that governs what is collected at an instant: the tenant's, else the provider's, else
+/// the shipped one.
+pub(super) async fn governing(
+    connection: &mut AnyConnection,
+    tenant: TenantId,
+    collected: Timestamp,
+) -> Result<Policy, StoreError> {
+    for whose in [tenant, PROVIDER] {
+        let rows = sqlx::query(select!("WHERE tenant_id = $1 AND since <= $2 ORDER BY since"))
+            .bind(whose.to_string())
+            .bind(collected.as_microsecond())
+            .fetch_all(&mut *connection)
+            .await?;
+        let versions = rows
+            .iter()
+            .map(|row| Ok(InForce { since: time(row, "since")?, policy: policy(row)? }))
+            .collect::<Result<Vec<_>, StoreError>>()?;
+        if let Some(policy) = governs(&versions, collected) {
+            return Ok(policy.clone());
+        }
+    }
+    shipped(DEFAULT)
+}
+
+/// A version by its name, among a tenant's own, the provider's and those shipped.
+pub(super) async fn named(
+    connection: &mut AnyConnection,
+    tenant: TenantId,
+    reference: &PolicyRef,
+) -> Result<Policy, StoreError> {
+    if let Ok(policy) = Policy::builtin(&reference.name)
+        && policy.reference() == *reference
+    {
+        return Ok(policy.clone());
+    }
+    let row = sqlx::query(select!(
+        "WHERE tenant_id IN ($1, $2) AND name = $3 AND version = $4
+         ORDER BY CASE WHEN tenant_id = $1 THEN 0 ELSE 1 END LIMIT 1"
+    ))
+    .bind(tenant.to_string())
+    .bind(PROVIDER.to_string())
+    .bind(reference.name.as_str())
+    .bind(reference.version.as_str())
+    .fetch_optional(connection)
+    .await?;
+    let name = format!("{} {}", reference.name, reference.version);
+    policy(&row.ok_or_else(|| StoreError::not_found("policy", &name))?)
+}
+
+fn shipped(name: &str) -> Result<Policy, StoreError> {
+    Policy::builtin(name).cloned().map_err(|error| corrupt("the shipped policy", &error))
+}
+
+async fn find(
+    tx: &mut Tx<'_>,
+    tenant: TenantId,
+    version: &str,
+) -> Result<PolicyVersion, StoreError> {
+    let row = sqlx::query(select!("WHERE tenant_id = $1 AND version = $2"))
+        .bind(tenant.to_string())
+        .bind(version)
+        .fetch_optional(&mut *tx.connection)
+        .await?;
+    read(&row.ok_or_else(|| StoreError::not_found("version of the policy", &version))?)
+}
+
+fn side_of(by: &Actor) -> Side {
+    match by.scope() {
+        None => Side::Provider,
+        Some(_) => Side::Tenant,
+    }
+}
+
+fn record(tx: &mut Tx<'_>, by: &Actor, kind: EventKind, version: &PolicyVersion) {
+    tx.record(NewEvent {
+        tenant: version.tenant,
+        kind,
+        by: by.clone(),
+        object: version.tenant.to_string(),
+        version: 1,
+        payload: json!({ "policy": version.policy, "document": version.document }),
+    });
+}
+
+fn policy(row: &AnyRow) -> Result<Policy, StoreError> {
+    let document: String = get(row, "document")?;
+    Policy::from_toml(&document).map_err(|error| corrupt("an SLA policy", &error))
+}
+
+fn read(row: &AnyRow) -> Result<PolicyVersion, StoreError> {
+    let since = time_or_none(row, "since")?;
+    Ok(PolicyVersion {
+        tenant: parsed(row, "tenant_id")?,
+        policy: PolicyRef { name: get(row, "name")?, version: get(row, "version")? },
+        document: get(row, "document")?,
+        proposed_by: get(row, "proposed_by")?,
+        proposed_at: time(row, "proposed_at")?,
+        state: if since.is_some() { PolicyState::Agreed } else { PolicyState::Proposed },
+        agreed_by: get(row, "agreed_by")?,
+        since,
+    })
+}

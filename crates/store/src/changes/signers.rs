@@ -1,0 +1,250 @@
+//! Keys of tenants, and the rules by which they agreed ahead.
+
+use domain::change::{
+    KeyEffect, KeyEvent, KeyId, KeyKind, KeyRing, Nonce, Standing, StandingRule, Verified,
+};
+use domain::cloud::{EventKind, TenantId};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use sqlx::AnyConnection;
+use sqlx::any::AnyRow;
+
+use super::load::{self, must_see, text};
+use super::{KeptRule, Outcome, advance};
+use crate::actor::Actor;
+use crate::error::StoreError;
+use crate::event::NewEvent;
+use crate::tenants;
+use crate::value::{get, parsed, time};
+use crate::writer::Tx;
+
+/// A public key that a tenant signs with.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ConsentKey {
+    /// Its id.
+    pub id: KeyId,
+    /// What it is.
+    pub kind: KeyKind,
+    /// Of an Ed25519 key its 32 bytes; of a passkey the credential as the library keeps it.
+    pub public_key: Vec<u8>,
+    /// What people call it.
+    pub label: String,
+    /// When it was brought.
+    pub created_at: Timestamp,
+}
+
+/// A public key that is brought.
+#[derive(Debug, Clone)]
+pub struct NewConsentKey {
+    /// Its id.
+    pub id: KeyId,
+    /// What it is.
+    pub kind: KeyKind,
+    /// As in [`ConsentKey`].
+    pub public_key: Vec<u8>,
+    /// What people call it.
+    pub label: String,
+}
+
+pub(super) async fn alter(
+    tx: &mut Tx<'_>,
+    by: &Actor,
+    tenant: TenantId,
+    event: &KeyEvent,
+    key: Option<&NewConsentKey>,
+) -> Result<Outcome<KeyRing>, StoreError> {
+    must_see(by, tenant)?;
+    tenants::must_exist(tx, by, tenant).await?;
+    tx.hold("tenants", "id", &tenant.to_string()).await?;
+    let ring = load::key_ring(&mut *tx.connection, tenant).await?;
+    let (next, effects) = match ring.step(event.clone(), tx.now) {
+        Ok(stepped) => stepped,
+        Err(refusal) => {
+            tx.record(NewEvent {
+                tenant,
+                kind: EventKind::ConsentKeyRefused,
+                by: by.clone(),
+                object: tenant.to_string(),
+                version: i64::try_from(ring.version()).unwrap_or(i64::MAX),
+                payload: json!({ "reason": refusal.to_string() }),
+            });
+            return Ok(Outcome::refused(&refusal, refusal.help()));
+        }
+    };
+    let version = i64::try_from(next.version()).unwrap_or(i64::MAX);
+    sqlx::query(
+        "INSERT INTO key_rings (tenant_id, record, version) VALUES ($1, $2, $3)
+         ON CONFLICT (tenant_id) DO UPDATE SET record = excluded.record, version = excluded.version",
+    )
+    .bind(tenant.to_string())
+    .bind(text(&next)?)
+    .bind(version)
+    .execute(&mut *tx.connection)
+    .await?;
+    if let Some(key) = key {
+        sqlx::query(
+            "INSERT INTO consent_keys (tenant_id, key_id, kind, public_key, label, created_at)
+             VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT DO NOTHING",
+        )
+        .bind(tenant.to_string())
+        .bind(key.id.to_string())
+        .bind(key.kind.as_str())
+        .bind(key.public_key.as_slice())
+        .bind(key.label.as_str())
+        .bind(tx.now.as_microsecond())
+        .execute(&mut *tx.connection)
+        .await?;
+    }
+    for effect in effects {
+        let payload = match effect {
+            KeyEffect::Record { what, key, .. } => json!({ "what": what, "key": key }),
+            KeyEffect::Warn { key, completes_at } => {
+                json!({ "what": "key.recovery_warned", "key": key, "completes_at": completes_at })
+            }
+        };
+        tx.record(NewEvent {
+            tenant,
+            kind: EventKind::ConsentKeyAltered,
+            by: by.clone(),
+            object: tenant.to_string(),
+            version,
+            payload,
+        });
+    }
+    advance::wake_tenant(tx, tenant).await?;
+    Ok(Outcome::Done(next))
+}
+
+pub(super) async fn public_keys(
+    connection: &mut AnyConnection,
+    tenant: TenantId,
+) -> Result<Vec<ConsentKey>, StoreError> {
+    let rows = sqlx::query(
+        "SELECT key_id, kind, public_key, label, created_at FROM consent_keys
+         WHERE tenant_id = $1 ORDER BY created_at, key_id",
+    )
+    .bind(tenant.to_string())
+    .fetch_all(connection)
+    .await?;
+    rows.iter()
+        .map(|row| {
+            Ok(ConsentKey {
+                id: parsed(row, "key_id")?,
+                kind: parsed(row, "kind")?,
+                public_key: get(row, "public_key")?,
+                label: get(row, "label")?,
+                created_at: time(row, "created_at")?,
+            })
+        })
+        .collect()
+}
+
+pub(super) async fn add_rule(
+    tx: &mut Tx<'_>,
+    by: &Actor,
+    tenant: TenantId,
+    rule: &Verified<StandingRule>,
+    envelope: &str,
+) -> Result<Outcome<KeptRule>, StoreError> {
+    must_see(by, tenant)?;
+    tx.hold("tenants", "id", &tenant.to_string()).await?;
+    let keys = load::key_ring(&mut *tx.connection, tenant).await?;
+    let nonce = rule.said().nonce;
+    let standing = match Standing::admit(rule.clone(), &keys, tx.now) {
+        Ok(standing) => standing,
+        Err(refusal) => {
+            record(tx, by, EventKind::StandingRuleRefused, tenant, nonce, &refusal.to_string());
+            return Ok(Outcome::refused(&refusal, refusal.help()));
+        }
+    };
+    let kept = KeptRule { standing, envelope: envelope.to_owned(), created_at: tx.now };
+    sqlx::query(
+        "INSERT INTO standing_rules (tenant_id, nonce, record, envelope, created_at)
+         VALUES ($1, $2, $3, $4, $5)",
+    )
+    .bind(tenant.to_string())
+    .bind(nonce.to_string())
+    .bind(text(&kept.standing)?)
+    .bind(envelope)
+    .bind(tx.now.as_microsecond())
+    .execute(&mut *tx.connection)
+    .await
+    .map_err(StoreError::exists("rule", &nonce))?;
+    record(tx, by, EventKind::StandingRuleAdded, tenant, nonce, envelope);
+    advance::wake_tenant(tx, tenant).await?;
+    Ok(Outcome::Done(kept))
+}
+
+pub(super) async fn withdraw_rule(
+    tx: &mut Tx<'_>,
+    by: &Actor,
+    tenant: TenantId,
+    nonce: Nonce,
+) -> Result<KeptRule, StoreError> {
+    must_see(by, tenant)?;
+    tx.hold("tenants", "id", &tenant.to_string()).await?;
+    let row = sqlx::query(
+        "SELECT record, envelope, created_at FROM standing_rules
+         WHERE tenant_id = $1 AND nonce = $2",
+    )
+    .bind(tenant.to_string())
+    .bind(nonce.to_string())
+    .fetch_optional(&mut *tx.connection)
+    .await?
+    .ok_or_else(|| StoreError::not_found("rule", &nonce))?;
+    let mut kept = read_rule(&row)?;
+    if kept.standing.withdrawn().is_some() {
+        return Ok(kept);
+    }
+    kept.standing = kept.standing.withdraw(tx.now);
+    sqlx::query("UPDATE standing_rules SET record = $1 WHERE tenant_id = $2 AND nonce = $3")
+        .bind(text(&kept.standing)?)
+        .bind(tenant.to_string())
+        .bind(nonce.to_string())
+        .execute(&mut *tx.connection)
+        .await?;
+    record(tx, by, EventKind::StandingRuleWithdrawn, tenant, nonce, "");
+    advance::wake_tenant(tx, tenant).await?;
+    Ok(kept)
+}
+
+pub(super) async fn rules(
+    connection: &mut AnyConnection,
+    tenant: TenantId,
+) -> Result<Vec<KeptRule>, StoreError> {
+    let rows = sqlx::query(
+        "SELECT record, envelope, created_at FROM standing_rules
+         WHERE tenant_id = $1 ORDER BY created_at, nonce",
+    )
+    .bind(tenant.to_string())
+    .fetch_all(connection)
+    .await?;
+    rows.iter().map(read_rule).collect()
+}
+
+fn record(
+    tx: &mut Tx<'_>,
+    by: &Actor,
+    kind: EventKind,
+    tenant: TenantId,
+    nonce: Nonce,
+    what: &str,
+) {
+    tx.record(NewEvent {
+        tenant,
+        kind,
+        by: by.clone(),
+        object: tenant.to_string(),
+        version: 1,
+        payload: json!({ "rule": nonce, "says": what }),
+    });
+}
+
+fn read_rule(row: &AnyRow) -> Result<KeptRule, StoreError> {
+    Ok(KeptRule {
+        standing: load::json(row, "record")?,
+        envelope: get(row, "envelope")?,
+        created_at: time(row, "created_at")?,
+    })
+}
