@@ -14,12 +14,12 @@ use clap::Args;
 use domain::check::Report;
 use domain::cloud::{CiId, Class, Login, PROVIDER, Role};
 use server::{
-    Agents, App, Fleet, Lab, LabSettings, Laboratory, Providers, Recorder, RecorderError, Settings,
-    Tls, Witnesses,
+    Agents, App, Clocks, Fleet, Lab, LabSettings, Laboratory, Providers, Recorder, RecorderError,
+    Settings, Tls, Witnesses,
 };
 use store::{
-    Actor, CiFilter, Database, Labels, MasterKey, NewCi, PageRequest, Store, StoreError, System,
-    Vault,
+    Actor, CiFilter, Database, Labels, MasterKey, NewCi, PageRequest, SteadySystem, Store,
+    StoreError, System, Vault,
 };
 use tokio::sync::oneshot;
 
@@ -232,6 +232,11 @@ async fn up(arguments: &UpArgs) -> Result<()> {
         // A dropped sender stops it as well.
         let _ = locking_up.await;
     }));
+    let (wind_down, winding_down) = oneshot::channel::<()>();
+    let ticking = tokio::spawn(Arc::new(Clocks::new(store.clone())).run(async {
+        // A dropped sender stops it as well.
+        let _ = winding_down.await;
+    }));
     if !arguments.no_check {
         tokio::spawn(look_after(store.clone(), Arc::clone(&fleet)));
     }
@@ -243,6 +248,9 @@ async fn up(arguments: &UpArgs) -> Result<()> {
     doors.close().await;
     drop(rest);
     drop(lock_up);
+    drop(wind_down);
+    // A look that is under way is a transaction: done, or not done at all.
+    let _ = tokio::time::timeout(GRACE, ticking).await;
     // A job that does not end in time is taken up by the next process, when its lease is over.
     let _ = tokio::time::timeout(GRACE, working).await;
     // A check that is still under way has nothing to lose: its next run begins anew.
@@ -427,7 +435,7 @@ pub(crate) async fn open_store(database: Option<&str>, data: &Path) -> Result<St
         Some(address) => address.parse().map_err(failed)?,
         None => Database::file(&data.join("patchwright.db")),
     };
-    Store::open(&database, Arc::new(System)).await.map_err(failed)
+    Store::open(&database, Arc::new(SteadySystem::default())).await.map_err(failed)
 }
 
 /// Makes the provider and its first person, where there is none; gives the password, if so.

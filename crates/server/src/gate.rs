@@ -43,6 +43,12 @@ words! {
         ImageRead = "image.read",
         /// Reading jobs of the lab and their logs.
         JobRead = "job.read",
+        /// Reading changes, plans and clocks.
+        ChangeRead = "change.read",
+        /// Reading keys, rules and what was said to plans.
+        ConsentRead = "consent.read",
+        /// Reading SLA policies.
+        SlaRead = "sla.read",
         /// Reading events.
         EventRead = "event.read",
         /// Reading the ledger.
@@ -91,6 +97,20 @@ words! {
         JobCreate = "job.create",
         /// Calling a job off.
         JobCancel = "job.cancel",
+        /// Taking up a change, and taking steps with it.
+        ChangeDecide = "change.decide",
+        /// Planning what a change does to a tenant's items.
+        ChangePlan = "change.plan",
+        /// Agreeing to another's plan for the provider.
+        ChangeCountersign = "change.countersign",
+        /// Saying what was found, what stands in the way, and how a rollout went.
+        ChangeReport = "change.report",
+        /// Bringing a tenant's signed word on a plan, or a rule.
+        ConsentGive = "consent.give",
+        /// Seeing to the keys that a tenant signs with.
+        ConsentKeys = "consent.keys",
+        /// Proposing an SLA policy, or agreeing to one.
+        SlaAgree = "sla.agree",
         /// Bringing an advisory.
         AdvisorySubmit = "advisory.submit",
         /// Accepting, rejecting or withdrawing an advisory.

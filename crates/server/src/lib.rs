@@ -14,6 +14,7 @@
 mod agents;
 mod api;
 mod caller;
+mod clocks;
 mod codes;
 mod console;
 mod expectations;
@@ -48,6 +49,7 @@ use tower_http::trace::TraceLayer;
 
 pub use agents::{Agents, AgentsError, AuthorityError, serve_agents, serve_proxied_agents};
 pub use caller::Caller;
+pub use clocks::Clocks;
 pub use expectations::{
     Case as PolicyCase, Difference, Expectations, ExpectationsError, Outcome, Policies, Situation,
 };

@@ -7,7 +7,8 @@ mod support;
 use std::fmt::Write as _;
 
 use domain::cloud::{
-    Access, AdvisoryId, AgentId, CiId, FindingId, ImageId, JobId, PROVIDER, PatchId, Role, TenantId,
+    Access, AdvisoryId, AgentId, ChangeId, CiId, FindingId, ImageId, JobId, PROVIDER, PatchId,
+    Role, TenantId,
 };
 use serde_json::{Value, json};
 use store::NewCi;
@@ -31,7 +32,11 @@ fn of(path: &str, ids: &[(&str, String)]) -> String {
     let collection = path.split('/').nth(3).unwrap();
     let id = ids.iter().find(|(name, _)| *name == collection).map_or("x", |(_, id)| id);
     let other = ids.iter().find(|(name, _)| *name == "other").map_or("x", |(_, id)| id);
+    let tenant = ids.iter().find(|(name, _)| *name == "tenants").map_or("x", |(_, id)| id);
     path.replace("{id}", id)
+        .replace("{tenant}", tenant)
+        .replace("{key}", &"07".repeat(32))
+        .replace("{nonce}", &"07".repeat(16))
         .replace("{kind}", "depends_on")
         .replace("{to}", other)
         .replace("{sequence}", "0")
@@ -78,6 +83,11 @@ x--xx--- POST /api/v1/agent-tokens
 xxxxxxxx GET /api/v1/agents
 xxxxxxxx GET /api/v1/agents/{id}
 x--xx--- DELETE /api/v1/agents/{id}
+xxxxxxxx GET /api/v1/changes
+x--x---- POST /api/v1/changes
+xxxxxxxx GET /api/v1/changes/{id}
+xxxxxxxx GET /api/v1/changes/{id}/obligations
+x--x---- POST /api/v1/changes/{id}/steps
 xxxxxxxx GET /api/v1/cis
 x--xx--- POST /api/v1/cis
 x--xx--- POST /api/v1/cis/import
@@ -89,6 +99,7 @@ xxxxxxxx GET /api/v1/cis/{id}/facts
 xxxxxxxx GET /api/v1/cis/{id}/relations
 x--xx--- POST /api/v1/cis/{id}/relations
 x--xx--- DELETE /api/v1/cis/{id}/relations/{kind}/{to}
+xxxxxxxx GET /api/v1/clocks
 xxxxxxxx GET /api/v1/events
 xxxxxxxx GET /api/v1/events/{sequence}/proof
 xxxxxxxx GET /api/v1/findings
@@ -115,11 +126,36 @@ xxxxxxxx GET /api/v1/jobs
 xxxxxxxx GET /api/v1/jobs/{id}
 x--xx--- POST /api/v1/jobs/{id}/cancel
 xxxxxxxx GET /api/v1/jobs/{id}/log
+xxxxxxxx GET /api/v1/keys/{id}
+----x--- POST /api/v1/keys/{id}
+----x--- POST /api/v1/keys/{id}/orders
+----x--- POST /api/v1/keys/{id}/recovery
+----x--- DELETE /api/v1/keys/{id}/recovery
+----x--- POST /api/v1/keys/{id}/recovery/completion
+----x--- DELETE /api/v1/keys/{id}/{key}
 xxxxxxxx GET /api/v1/ledger
 xxxxxxxx GET /api/v1/ledger/records
+xxxxxxxx GET /api/v1/obligations/{id}/{tenant}
+----xx-- POST /api/v1/obligations/{id}/{tenant}/answer
+x--x---- POST /api/v1/obligations/{id}/{tenant}/assess
+x--x---- POST /api/v1/obligations/{id}/{tenant}/close
+xxxxxxxx GET /api/v1/obligations/{id}/{tenant}/consents
+-x-x---- POST /api/v1/obligations/{id}/{tenant}/countersign
+x--x---- POST /api/v1/obligations/{id}/{tenant}/finish
+x--x---- POST /api/v1/obligations/{id}/{tenant}/interruptions
+x--x---- POST /api/v1/obligations/{id}/{tenant}/plan
+x--x---- POST /api/v1/obligations/{id}/{tenant}/scan
+x--x---- POST /api/v1/obligations/{id}/{tenant}/withdraw
 xxxxxxxx GET /api/v1/patches
 xxxxxxxx GET /api/v1/patches/{id}
+xxxxxxxx GET /api/v1/plans/{id}
+xxxxxxxx GET /api/v1/policies/{id}
+---xx--- POST /api/v1/policies/{id}
+---xx--- POST /api/v1/policies/{id}/agreement
 xxxxxxxx GET /api/v1/relations
+xxxxxxxx GET /api/v1/rules/{id}
+----xx-- POST /api/v1/rules/{id}
+----xx-- DELETE /api/v1/rules/{id}/{nonce}
 xxxxxxxx GET /api/v1/session
 xxxxxxx- DELETE /api/v1/session
 xxxxxxx- PUT /api/v1/session/codes
@@ -168,6 +204,13 @@ async fn every_role_meets_the_gate_at_every_route() {
         ("advisories", AdvisoryId::new(jiff::Timestamp::UNIX_EPOCH, [5; 10]).to_string()),
         ("images", ImageId::new(jiff::Timestamp::UNIX_EPOCH, [7; 10]).to_string()),
         ("jobs", JobId::new(jiff::Timestamp::UNIX_EPOCH, [8; 10]).to_string()),
+        ("changes", ChangeId::new(jiff::Timestamp::UNIX_EPOCH, [9; 10]).to_string()),
+        ("obligations", ChangeId::new(jiff::Timestamp::UNIX_EPOCH, [9; 10]).to_string()),
+        ("plans", "07".repeat(32)),
+        ("tenants", TenantId::new(jiff::Timestamp::UNIX_EPOCH, [10; 10]).to_string()),
+        ("keys", TenantId::new(jiff::Timestamp::UNIX_EPOCH, [10; 10]).to_string()),
+        ("rules", TenantId::new(jiff::Timestamp::UNIX_EPOCH, [10; 10]).to_string()),
+        ("policies", TenantId::new(jiff::Timestamp::UNIX_EPOCH, [10; 10]).to_string()),
     ];
 
     let mut table = String::new();
@@ -211,6 +254,12 @@ fn valid(path: &str, b: TenantId, other: CiId, sha256: &Value) -> Value {
         "/api/v1/images" => json!({ "tenant": b, "name": "x", "sha256": sha256 }),
         "/api/v1/images/{id}/jobs" => json!({ "kind": "test" }),
         "/api/v1/advisories/{id}/decision" => json!({ "state": "withdrawn", "reason": "x" }),
+        "/api/v1/keys/{id}" | "/api/v1/keys/{id}/recovery" => {
+            json!({ "public_key": support::PUBLIC_KEY, "label": "x" })
+        }
+        "/api/v1/keys/{id}/orders" => json!({ "envelope": {} }),
+        "/api/v1/policies/{id}" => json!({ "document": "version = \"x\"" }),
+        "/api/v1/policies/{id}/agreement" => json!({ "version": "x" }),
         _ => json!({}),
     }
 }
@@ -248,6 +297,11 @@ async fn what_is_another_tenants_is_not_there() {
     let image = world.ask(&of_b, "GET", &path, None).await.json();
     let job = world.queue(&of_b, &image, "test", json!({ "do": CANARY })).await;
     let job = world.job(&of_b, &job).await;
+    world.store.open_obligations(100).await.unwrap();
+    let clocks = world.ask(&of_b, "GET", "/api/v1/clocks", None).await.json();
+    let clock = &clocks[0];
+    let change = clock["change"].as_str().unwrap().to_owned();
+    assert!(clock["title"].as_str().unwrap().contains(CANARY), "{clock}");
     let user = world.ask(&of_b, "GET", "/api/v1/session", None).await.json();
     let token = world.ask(&of_b, "GET", "/api/v1/tokens", None).await.json();
     let ids = [
@@ -263,6 +317,12 @@ async fn what_is_another_tenants_is_not_there() {
         ("advisories", advisory["id"].as_str().unwrap().to_owned()),
         ("images", image["id"].as_str().unwrap().to_owned()),
         ("jobs", job["id"].as_str().unwrap().to_owned()),
+        ("changes", change.clone()),
+        ("obligations", change),
+        ("plans", "07".repeat(32)),
+        ("keys", b.to_string()),
+        ("rules", b.to_string()),
+        ("policies", b.to_string()),
     ];
     for (method, path, is_open) in routes() {
         if is_open || path.ends_with("/stream") {
@@ -283,7 +343,10 @@ async fn what_is_another_tenants_is_not_there() {
         let names_an_object =
             path.contains('{') || (method == "POST" && !own.contains(&path.as_str()));
         if names_an_object && path != "/api/v1/tenants" {
-            assert_eq!(answer.status, 404, "{method} {path}: {}", answer.text);
+            // What no tenant may do is refused before anything is looked for.
+            let gate = GATES.lines().find(|line| line.ends_with(&format!(" {method} {path}")));
+            let expected = if gate.unwrap().as_bytes()[4] == b'x' { 404 } else { 403 };
+            assert_eq!(answer.status, expected, "{method} {path}: {}", answer.text);
         }
         if method == "DELETE" && path == "/api/v1/session" {
             assert_eq!(answer.status, 422);

@@ -70,7 +70,7 @@ pub use changes::{
 };
 pub use cis::{AgreedDuty, Ci, CiAlteration, CiFilter, ClassCounts, Labels, NewCi};
 pub use database::{Database, Engine};
-pub use environment::{Environment, System};
+pub use environment::{Environment, SteadySystem, System};
 pub use error::StoreError;
 pub use event::Event;
 use event::NewEvent;

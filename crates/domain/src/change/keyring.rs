@@ -348,6 +348,11 @@ impl KeyRing {
         self.keys.values()
     }
 
+    /// The key that a recovery under way is about.
+    pub fn recovery(&self) -> Option<&NewKey> {
+        self.recovery.as_ref().map(|recovery| &recovery.key)
+    }
+
     /// A key that counts now.
     ///
     /// # Errors

@@ -3,15 +3,19 @@
 pub(crate) mod account;
 mod advisories;
 mod agents;
+mod changes;
 mod cis;
+mod consent;
 mod events;
 mod findings;
 mod groups;
 mod images;
 mod jobs;
 mod ledger;
+mod obligations;
 mod people;
 pub(crate) mod session;
+mod sla;
 mod status;
 mod tenants;
 mod tokens;
@@ -131,6 +135,10 @@ pub(crate) fn routes() -> (Router<App>, Router<App>, Document) {
         .nest("/api/v1", agents::routes())
         .nest("/api/v1", images::routes())
         .nest("/api/v1", jobs::routes())
+        .nest("/api/v1", changes::routes())
+        .nest("/api/v1", obligations::routes())
+        .nest("/api/v1", consent::routes())
+        .nest("/api/v1", sla::routes())
         .nest("/api/v1", events::routes())
         .nest("/api/v1", ledger::routes())
         .split_for_parts();

@@ -34,6 +34,11 @@ use laboratory::Fake;
 
 pub(crate) const PASSWORD: &str = "correct horse battery staple";
 
+/// An Ed25519 public key in PEM.
+pub(crate) const PUBLIC_KEY: &str = "-----BEGIN PUBLIC KEY-----\n\
+    MCowBQYDK2VwAyEAiojj3XQJ8ZX9UtstPLpdcspnCb8dlBIb83SIAbQPb1w=\n\
+    -----END PUBLIC KEY-----\n";
+
 pub(crate) struct World {
     pub(crate) app: App,
     pub(crate) store: Store,

@@ -96,7 +96,8 @@ pub(super) async fn advance(
             if let Move::Answer { statement, envelope } = action {
                 keep_consent(tx, by, tenant, statement.said(), statement.key(), envelope).await?;
             }
-            Ok(Outcome::Done(Matter { obligation, change: tracked, policy: loaded.policy }))
+            let Loaded { policy, keys, standing, .. } = loaded;
+            Ok(Outcome::Done(Matter { obligation, change: tracked, policy, keys, standing }))
         }
         Outcome::Refused { reason, help } => Ok(Outcome::Refused { reason, help }),
     }

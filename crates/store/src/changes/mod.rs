@@ -87,6 +87,24 @@ pub struct Matter {
     pub change: TrackedChange,
     /// The policy that governs.
     pub policy: Policy,
+    /// The tenant's keys.
+    pub keys: domain::change::KeyRing,
+    /// The rules by which the tenant agreed ahead.
+    pub standing: Vec<domain::change::Standing>,
+}
+
+impl Matter {
+    /// What its share lacks to start now; `None` where there is no plan.
+    pub fn lacks(&self, now: Timestamp) -> Option<Vec<domain::change::Lack>> {
+        let share = self.obligation.share()?;
+        let context = domain::change::Context {
+            change: &self.change.change,
+            keys: &self.keys,
+            standing: &self.standing,
+        };
+        let lacks = share.permit(&context, now).err();
+        Some(lacks.map(|lacks| lacks.iter().cloned().collect()).unwrap_or_default())
+    }
 }
 
 /// An obligation as lists show it, without what only its own page needs.
@@ -350,7 +368,8 @@ impl Store {
         load::must_see(by, tenant)?;
         let change_of = lists::change(&mut connection, by.scope(), change).await?;
         let loaded = load::obligation(&mut connection, change, tenant).await?;
-        Ok(Matter { obligation: loaded.obligation, change: change_of, policy: loaded.policy })
+        let load::Loaded { obligation, policy, keys, standing, .. } = loaded;
+        Ok(Matter { obligation, change: change_of, policy, keys, standing })
     }
 
     /// Obligations, the earliest due first.
