@@ -3,6 +3,7 @@
 pub(crate) mod account;
 mod advisories;
 mod agents;
+mod channels;
 mod cis;
 mod events;
 mod findings;
@@ -10,6 +11,7 @@ mod groups;
 mod images;
 mod jobs;
 mod ledger;
+mod notices;
 mod people;
 pub(crate) mod session;
 mod status;
@@ -131,6 +133,8 @@ pub(crate) fn routes() -> (Router<App>, Router<App>, Document) {
         .nest("/api/v1", agents::routes())
         .nest("/api/v1", images::routes())
         .nest("/api/v1", jobs::routes())
+        .nest("/api/v1", notices::routes())
+        .nest("/api/v1", channels::routes())
         .nest("/api/v1", events::routes())
         .nest("/api/v1", ledger::routes())
         .split_for_parts();
