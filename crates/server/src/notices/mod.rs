@@ -216,9 +216,7 @@ impl Notices {
         }
         match address.parse::<MailAddress>() {
             Ok(_) => Ok(()),
-            Err(error) => {
-                Err(Problem::new(Kind::Invalid, error.to_string()).help(error.help()))
-            }
+            Err(error) => Err(Problem::new(Kind::Invalid, error.to_string()).help(error.help())),
         }
     }
 
@@ -230,9 +228,7 @@ impl Notices {
         };
         match reach.check(address) {
             Ok(_) => Ok(()),
-            Err(error) => {
-                Err(Problem::new(Kind::Invalid, error.to_string()).help(error.help()))
-            }
+            Err(error) => Err(Problem::new(Kind::Invalid, error.to_string()).help(error.help())),
         }
     }
 
@@ -243,8 +239,8 @@ impl Notices {
         self.store.environment().fill(&mut nonce);
         let secret = WebhookSecret::of(random).reveal();
         let sealed = self.vault.seal(&place(channel), secret.as_bytes(), nonce);
-        let sealed = sealed
-            .ok_or_else(|| Problem::new(Kind::Internal, "the secret could not be sealed"))?;
+        let sealed =
+            sealed.ok_or_else(|| Problem::new(Kind::Internal, "the secret could not be sealed"))?;
         Ok((secret.as_str().to_owned(), sealed))
     }
 

@@ -163,8 +163,7 @@ impl Notices {
         };
         let (answer, mut is_over) = (error.to_string(), false);
         for (notice, first, attempts) in of {
-            let next =
-                self.retry.next(attempts.saturating_add(1), first, now, &error, seed);
+            let next = self.retry.next(attempts.saturating_add(1), first, now, &error, seed);
             let answer = answer.clone();
             let tried = match next {
                 Next::Attempt(again) => Tried::Failed { answer, again },
@@ -191,8 +190,7 @@ impl Notices {
         let later = |text: &str| DeliveryError::Later { text: text.to_owned(), after: None };
         match channel.kind {
             ChannelKind::Mail => {
-                let smtp =
-                    self.mail.as_ref().ok_or_else(|| later("no mail server is set up"))?;
+                let smtp = self.mail.as_ref().ok_or_else(|| later("no mail server is set up"))?;
                 let to: MailAddress = channel
                     .address
                     .parse()
@@ -200,10 +198,8 @@ impl Notices {
                 Ok(Box::new(smtp.mailbox(to)))
             }
             ChannelKind::Webhook => {
-                let reach = self
-                    .webhooks
-                    .clone()
-                    .ok_or_else(|| later("webhooks are not switched on"))?;
+                let reach =
+                    self.webhooks.clone().ok_or_else(|| later("webhooks are not switched on"))?;
                 let secret = self
                     .secret(channel)
                     .ok_or_else(|| later("the secret of the channel cannot be opened"))?;

@@ -90,8 +90,7 @@ impl Notices {
         let mut findings = Vec::new();
         for &patch in &matter.change.patches {
             let tenant = Some(matter.obligation.tenant());
-            let filter =
-                FindingFilter { tenant, patch: Some(patch), ..FindingFilter::default() };
+            let filter = FindingFilter { tenant, patch: Some(patch), ..FindingFilter::default() };
             let mut request = PageRequest { after: None, limit: LONGEST_PAGE };
             loop {
                 let page = self.store.findings(&Actor::System, &filter, &request).await?;
@@ -272,8 +271,9 @@ fn described(plan: &Plan) -> Vec<String> {
     let mut reboots = 0_usize;
     for action in plan.items().flat_map(|item| &item.actions) {
         match action {
-            Action::Upgrade { packages: exact } => packages
-                .extend(exact.iter().map(|package| format!("{} {}", package.name, package.version))),
+            Action::Upgrade { packages: exact } => packages.extend(
+                exact.iter().map(|package| format!("{} {}", package.name, package.version)),
+            ),
             Action::WriteFile { path, .. } => drop(files.insert(path.clone())),
             Action::RestartUnit { unit } => drop(units.insert(unit.clone())),
             Action::Reboot => reboots += 1,
@@ -345,11 +345,8 @@ fn ways_back(plan: &Plan) -> Result<Vec<WayBack>, Unwritten> {
             change::Rollback::Impossible { reason } => *impossible.entry(reason).or_default() += 1,
         }
     }
-    let plain = [
-        (packages, Rollback::Packages),
-        (files, Rollback::Files),
-        (snapshots, Rollback::Snapshot),
-    ];
+    let plain =
+        [(packages, Rollback::Packages), (files, Rollback::Files), (snapshots, Rollback::Snapshot)];
     let mut ways: Vec<WayBack> = plain
         .into_iter()
         .filter(|(items, _)| *items > 0)
