@@ -7,6 +7,7 @@
 )]
 
 pub(crate) mod laboratory;
+pub(crate) mod receiver;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
