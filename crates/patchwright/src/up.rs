@@ -14,8 +14,8 @@ use clap::Args;
 use domain::check::Report;
 use domain::cloud::{CiId, Class, Login, PROVIDER, Role};
 use server::{
-    Agents, App, Clocks, Fleet, Lab, LabSettings, Laboratory, Providers, Recorder, RecorderError,
-    Settings, Tls, Witnesses,
+    Agents, App, Clocks, Fleet, Lab, LabSettings, Laboratory, NoticeSettings, Notices,
+    NoticesError, Providers, Recorder, RecorderError, Settings, Tls, Witnesses,
 };
 use store::{
     Actor, CiFilter, Database, Labels, MasterKey, NewCi, PageRequest, SteadySystem, Store,
@@ -91,6 +91,11 @@ pub(crate) struct UpArgs {
     #[arg(long, value_name = "FILE")]
     witnesses: Option<PathBuf>,
 
+    /// Tell tenants by mail and webhooks as this file (TOML) says, not in the console alone:
+    /// docs/notices.md.
+    #[arg(long, value_name = "FILE", env = "PATCHWRIGHT_NOTICES")]
+    notices: Option<PathBuf>,
+
     /// Where agents connect, over mutual TLS. Port 0 takes any that is free.
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:7879")]
     agents: SocketAddr,
@@ -161,6 +166,7 @@ async fn up(arguments: &UpArgs) -> Result<()> {
     let tls = tls(arguments)?;
     let watched = witness_policy(arguments)?;
     let providers = providers(arguments)?;
+    let told = notice_settings(arguments)?;
     make_private(&data)?;
     let master = MasterKey::open(&data.join("master.key"), &System).map_err(|error| {
         let help = error.help();
@@ -181,7 +187,8 @@ async fn up(arguments: &UpArgs) -> Result<()> {
     let lab = open_lab(arguments, &store, &data, Some(Arc::new(laboratory))).await?;
     let witnesses = watched
         .map(|policy| Arc::new(Witnesses::new(policy, Arc::clone(&recorder), store.clone())));
-    let settings = settings(arguments, &store, &master, providers, witnesses.clone()).await?;
+    let settings = settings(arguments, &store, &master, providers, witnesses.clone(), told).await?;
+    let notices = Arc::clone(&settings.notices);
     let app = App::new(
         store.clone(),
         Arc::clone(&recorder),
@@ -237,6 +244,11 @@ async fn up(arguments: &UpArgs) -> Result<()> {
         // A dropped sender stops it as well.
         let _ = winding_down.await;
     }));
+    let (hush, hushing) = oneshot::channel::<()>();
+    let telling = tokio::spawn(notices.run(async {
+        // A dropped sender stops it as well.
+        let _ = hushing.await;
+    }));
     if !arguments.no_check {
         tokio::spawn(look_after(store.clone(), Arc::clone(&fleet)));
     }
@@ -251,10 +263,13 @@ async fn up(arguments: &UpArgs) -> Result<()> {
     drop(wind_down);
     // A look that is under way is a transaction: done, or not done at all.
     let _ = tokio::time::timeout(GRACE, ticking).await;
+    drop(hush);
     // A job that does not end in time is taken up by the next process, when its lease is over.
     let _ = tokio::time::timeout(GRACE, working).await;
     // A check that is still under way has nothing to lose: its next run begins anew.
     let _ = tokio::time::timeout(GRACE, checking).await;
+    // What is delivered and not noted is delivered again by the next process, under the same id.
+    let _ = tokio::time::timeout(GRACE, telling).await;
     // What was acknowledged last is published too.
     drop(stop);
     if let Err(error) = recording.await? {
@@ -271,6 +286,7 @@ async fn settings(
     master: &Arc<MasterKey>,
     providers: Providers,
     witnesses: Option<Arc<Witnesses>>,
+    told: NoticeSettings,
 ) -> Result<Settings> {
     let key = store.key(master, "factors").await.map_err(store_failed)?;
     let url = match (&arguments.url, arguments.listen.port()) {
@@ -280,7 +296,19 @@ async fn settings(
         (None, port) => format!("http://localhost:{port}"),
     };
     let requires_mfa = arguments.require_mfa;
-    Ok(Settings { vault: Vault::new(&key), url, requires_mfa, providers, witnesses })
+    let vault = Vault::new(&key);
+    let notices =
+        Notices::open(store.clone(), vault.clone(), &url, told).map_err(notices_failed)?;
+    let notices = Arc::new(notices);
+    Ok(Settings { vault, url, requires_mfa, providers, witnesses, notices })
+}
+
+/// How tenants are told. Read first, as the certificate is.
+fn notice_settings(arguments: &UpArgs) -> Result<NoticeSettings> {
+    match &arguments.notices {
+        Some(file) => NoticeSettings::read(file).map_err(notices_failed),
+        None => Ok(NoticeSettings::default()),
+    }
 }
 
 /// Images, and the lab that works with them; without a laboratory, jobs are refused.
@@ -597,6 +625,11 @@ fn listen_failed(error: server::ListenError) -> anyhow::Error {
         Some(help) => helped(error, help),
         None => error.into(),
     }
+}
+
+fn notices_failed(error: NoticesError) -> anyhow::Error {
+    let help = error.help();
+    helped(error, help)
 }
 
 fn agents_failed(error: server::ListenError) -> anyhow::Error {

@@ -15,7 +15,7 @@ use domain::inventory::{Inventory, OsRelease, PackageFamily};
 use serde_json::{Value, json};
 use server::{
     Agents, App, Case, Fleet, ImageFacts, JobWatch, Judge, Lab, LabFailure, LabOutcome, LabRefusal,
-    LabSettings, Laboratory, Order, Providers, Recorder, Settings,
+    LabSettings, Laboratory, NoticeSettings, Notices, Order, Providers, Recorder, Settings,
 };
 use store::{Actor, Database, MasterKey, NewToken, Store, System, Vault};
 
@@ -148,9 +148,13 @@ async fn serve(directory: &Path) -> (String, String) {
     let settings = LabSettings { largest_image: 8 << 20, ..LabSettings::default() };
     let lab = Lab::open(store.clone(), directory, Some(laboratory), settings).await.unwrap();
     let lab = Arc::new(lab);
+    let vault = Vault::new(&store.key(&master, "factors").await.unwrap());
+    let url = "http://localhost".to_owned();
+    let told = NoticeSettings::default();
     let settings = Settings {
-        vault: Vault::new(&store.key(&master, "factors").await.unwrap()),
-        url: "http://localhost".to_owned(),
+        notices: Arc::new(Notices::open(store.clone(), vault.clone(), &url, told).unwrap()),
+        vault,
+        url,
         requires_mfa: false,
         providers: Providers::none(),
         witnesses: None,

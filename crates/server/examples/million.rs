@@ -71,6 +71,9 @@ async fn main() -> Result<(), Failure> {
     let lab =
         server::Lab::open(store.clone(), directory, None, server::LabSettings::default()).await?;
     let vault = store::Vault::new(&store.key(&master, "factors").await?);
+    let url = "http://localhost".to_owned();
+    let told = server::NoticeSettings::default();
+    let notices = Arc::new(server::Notices::open(store.clone(), vault.clone(), &url, told)?);
     let app = App::new(
         store.clone(),
         Arc::new(recorder),
@@ -79,10 +82,11 @@ async fn main() -> Result<(), Failure> {
         Arc::new(lab),
         server::Settings {
             vault,
-            url: "http://localhost".to_owned(),
+            url,
             requires_mfa: false,
             providers: server::Providers::none(),
             witnesses: None,
+            notices,
         },
     )?;
     let begin = Instant::now();

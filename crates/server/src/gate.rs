@@ -49,6 +49,10 @@ words! {
         ConsentRead = "consent.read",
         /// Reading SLA policies.
         SlaRead = "sla.read",
+        /// Reading notices, and how they fare.
+        NoticeRead = "notice.read",
+        /// Reading where a tenant is told, without secrets.
+        ChannelRead = "channel.read",
         /// Reading events.
         EventRead = "event.read",
         /// Reading the ledger.
@@ -115,6 +119,14 @@ words! {
         AdvisorySubmit = "advisory.submit",
         /// Accepting, rejecting or withdrawing an advisory.
         AdvisoryDecide = "advisory.decide",
+        /// Saying that one read a notice.
+        NoticeAcknowledge = "notice.acknowledge",
+        /// Trying a delivery again that was given up.
+        NoticeRetry = "notice.retry",
+        /// Adding a channel on which a tenant is told.
+        ChannelCreate = "channel.create",
+        /// Ending one.
+        ChannelEnd = "channel.end",
     }
 }
 
@@ -370,6 +382,8 @@ advisory.read    yes yes yes yes yes yes yes
 agent.read       yes yes yes yes yes yes yes
 image.read       yes yes yes yes yes yes yes
 job.read         yes yes yes yes yes yes yes
+notice.read      yes yes yes yes yes yes yes
+channel.read     yes yes yes yes yes yes yes
 event.read       yes yes yes yes yes yes yes
 ledger.read      yes yes yes yes yes yes yes
 session.close    yes yes yes yes yes yes yes
@@ -396,6 +410,10 @@ job.create       yes  -   -  yes yes  -   -
 job.cancel       yes  -   -  yes yes  -   - 
 advisory.submit  yes yes yes yes yes yes  - 
 advisory.decide  yes  -   -  yes yes yes  - 
+notice.acknowledge yes yes  -  yes yes yes  - 
+notice.retry     yes  -   -  yes  -   -   - 
+channel.create   yes  -   -  yes yes  -   - 
+channel.end      yes  -   -  yes yes  -   - 
 ";
         let gate = Gate::shipped(false).unwrap();
         assert_eq!(table(&gate, Access::Write, false), expected);

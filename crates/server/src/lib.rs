@@ -22,6 +22,7 @@ mod fleet;
 mod gate;
 mod images;
 mod listen;
+mod notices;
 mod oidc;
 mod passkeys;
 mod passwords;
@@ -60,6 +61,7 @@ pub use images::{
     Order, Outcome as LabOutcome,
 };
 pub use listen::{ListenError, serve, serve_router};
+pub use notices::{NoticeSettings, Notices, NoticesError};
 pub use oidc::{Providers, ProvidersError};
 pub use problem::Problem;
 pub use recorder::{Recorder, RecorderError};
@@ -95,6 +97,7 @@ pub struct Parts {
     url: String,
     providers: Providers,
     witnesses: Option<Arc<Witnesses>>,
+    notices: Arc<Notices>,
     /// Changes whenever events were published in the ledger.
     news: watch::Sender<u64>,
 }
@@ -112,6 +115,8 @@ pub struct Settings {
     pub providers: Providers,
     /// Who cosigns the ledger.
     pub witnesses: Option<Arc<Witnesses>>,
+    /// How tenants are told.
+    pub notices: Arc<Notices>,
 }
 
 impl std::ops::Deref for App {
@@ -137,7 +142,7 @@ impl App {
     ) -> Result<Self, PolicyError> {
         let mut salt = [0; 16];
         store.environment().fill(&mut salt);
-        let Settings { vault, url, requires_mfa, providers, witnesses } = settings;
+        let Settings { vault, url, requires_mfa, providers, witnesses, notices } = settings;
         let gate = Gate::shipped(requires_mfa)?;
         let relying_party = RelyingParty::of(&url)
             .map_err(|reason| PolicyError::of("--url", &Problem::new(Kind::Invalid, reason)))?;
@@ -158,6 +163,7 @@ impl App {
             url: url.trim_end_matches('/').to_owned(),
             providers,
             witnesses,
+            notices,
             news,
         })))
     }

@@ -7,7 +7,7 @@ mod support;
 use std::fmt::Write as _;
 
 use domain::cloud::{
-    Access, AdvisoryId, AgentId, ChangeId, CiId, FindingId, ImageId, JobId, PROVIDER, PatchId,
+    Access, AdvisoryId, AgentId, ChangeId, ChannelId, CiId, NoticeId, FindingId, ImageId, JobId, PROVIDER, PatchId,
     Role, TenantId,
 };
 use serde_json::{Value, json};
@@ -211,6 +211,8 @@ async fn every_role_meets_the_gate_at_every_route() {
         ("keys", TenantId::new(jiff::Timestamp::UNIX_EPOCH, [10; 10]).to_string()),
         ("rules", TenantId::new(jiff::Timestamp::UNIX_EPOCH, [10; 10]).to_string()),
         ("policies", TenantId::new(jiff::Timestamp::UNIX_EPOCH, [10; 10]).to_string()),
+        ("notices", NoticeId::new(jiff::Timestamp::UNIX_EPOCH, [11; 10]).to_string()),
+        ("channels", ChannelId::new(jiff::Timestamp::UNIX_EPOCH, [12; 10]).to_string()),
     ];
 
     let mut table = String::new();

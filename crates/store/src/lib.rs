@@ -65,7 +65,7 @@ pub use answers::Once;
 pub use changes::{
     ChangeStep, Channel, ChannelKind, ClockFilter, ClockRow, Consent, ConsentKey, Delivery,
     DeliveryState, DueDelivery, KeptRule, Matter, Move, NewChange, NewChannel, NewConsentKey,
-    NoticeRow, Outcome, PolicyState, PolicyVersion, Tidings, TrackedChange, Tried, Unwoken,
+    NoticeRow, Outcome, PolicyState, PolicyVersion, Tidings, Told, TrackedChange, Tried, Unwoken,
     Written,
 };
 pub use cis::{AgreedDuty, Ci, CiAlteration, CiFilter, ClassCounts, Labels, NewCi};

@@ -4,6 +4,7 @@ pub(crate) mod account;
 mod advisories;
 mod agents;
 mod changes;
+mod channels;
 mod cis;
 mod consent;
 mod events;
@@ -12,6 +13,7 @@ mod groups;
 mod images;
 mod jobs;
 mod ledger;
+mod notices;
 mod obligations;
 mod people;
 pub(crate) mod session;
@@ -139,6 +141,8 @@ pub(crate) fn routes() -> (Router<App>, Router<App>, Document) {
         .nest("/api/v1", obligations::routes())
         .nest("/api/v1", consent::routes())
         .nest("/api/v1", sla::routes())
+        .nest("/api/v1", notices::routes())
+        .nest("/api/v1", channels::routes())
         .nest("/api/v1", events::routes())
         .nest("/api/v1", ledger::routes())
         .split_for_parts();

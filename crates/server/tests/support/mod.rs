@@ -7,9 +7,11 @@
 )]
 
 pub(crate) mod laboratory;
+pub(crate) mod receiver;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 
 use axum::Router;
 use axum::body::Body;
@@ -26,8 +28,10 @@ use domain::inventory::{
 use domain::matching::Index;
 use domain::priority::{AssetFacts, Policy};
 use serde_json::Value;
-use server::{Agents, App, Case, Fleet, Judge, Lab, LabSettings, Recorder};
-use store::{Actor, Database, MasterKey, NewTenant, NewToken, Store, System};
+use server::{
+    Agents, App, Case, Fleet, Judge, Lab, LabSettings, NoticeSettings, Notices, Recorder,
+};
+use store::{Actor, Database, Environment, MasterKey, NewTenant, NewToken, Store, System};
 use tower::ServiceExt as _;
 
 use laboratory::Fake;
@@ -47,9 +51,31 @@ pub(crate) struct World {
     pub(crate) agents: Arc<Agents>,
     pub(crate) lab: Arc<Lab>,
     pub(crate) laboratory: Arc<Fake>,
+    pub(crate) notices: Arc<Notices>,
+    pub(crate) clock: Arc<Clock>,
     pub(crate) router: Router,
     pub(crate) admin: Actor,
     pub(crate) directory: tempfile::TempDir,
+}
+
+/// The system's clock, which can be put forward.
+#[derive(Default)]
+pub(crate) struct Clock(AtomicI64);
+
+impl Clock {
+    pub(crate) fn pass(&self, time: jiff::SignedDuration) {
+        self.0.fetch_add(i64::try_from(time.as_micros()).unwrap(), Ordering::SeqCst);
+    }
+}
+
+impl Environment for Clock {
+    fn now(&self) -> jiff::Timestamp {
+        System.now() + jiff::SignedDuration::from_micros(self.0.load(Ordering::SeqCst))
+    }
+
+    fn fill(&self, bytes: &mut [u8]) {
+        System.fill(bytes);
+    }
 }
 
 /// What is exploited, for judges.
@@ -125,18 +151,29 @@ impl World {
 
     /// One in which people may sign in elsewhere as well.
     pub(crate) async fn with(requires_mfa: bool, providers: server::Providers) -> Self {
-        Self::build(requires_mfa, providers, true).await
+        Self::build(requires_mfa, providers, true, NoticeSettings::default()).await
     }
 
     /// One whose control plane has no lab.
     pub(crate) async fn without_lab() -> Self {
-        Self::build(false, server::Providers::none(), false).await
+        Self::build(false, server::Providers::none(), false, NoticeSettings::default()).await
     }
 
-    async fn build(requires_mfa: bool, providers: server::Providers, has_lab: bool) -> Self {
+    /// One that tells tenants beside the console.
+    pub(crate) async fn telling(told: NoticeSettings) -> Self {
+        Self::build(false, server::Providers::none(), true, told).await
+    }
+
+    async fn build(
+        requires_mfa: bool,
+        providers: server::Providers,
+        has_lab: bool,
+        told: NoticeSettings,
+    ) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let database = Database::file(&directory.path().join("patchwright.db"));
-        let store = Store::open(&database, Arc::new(System)).await.unwrap();
+        let clock = Arc::new(Clock::default());
+        let store = Store::open(&database, clock.clone()).await.unwrap();
         let master = MasterKey::open(&directory.path().join("master.key"), &System).unwrap();
         let master = Arc::new(master);
         let recorder =
@@ -157,13 +194,23 @@ impl World {
         let lab = Arc::new(lab);
         let vault = store::Vault::new(&store.key(&master, "factors").await.unwrap());
         let url = "http://localhost".to_owned();
+        let notices = Notices::open(store.clone(), vault.clone(), &url, told).unwrap();
+        let notices = Arc::new(notices);
+        let telling = Arc::clone(&notices);
         let app = App::new(
             store.clone(),
             Arc::clone(&recorder),
             Arc::clone(&fleet),
             Arc::clone(&agents),
             Arc::clone(&lab),
-            server::Settings { vault, url, requires_mfa, providers, witnesses: None },
+            server::Settings {
+                vault,
+                url,
+                requires_mfa,
+                providers,
+                witnesses: None,
+                notices: telling,
+            },
         )
         .unwrap();
         let first = app
@@ -179,7 +226,20 @@ impl World {
         let (root, _) = store.user_by_login(&"root".parse().unwrap()).await.unwrap().unwrap();
         let admin = Actor::Person { user: root.id, tenant: root.tenant, role: root.role };
         let router = app.router();
-        Self { app, store, recorder, fleet, agents, lab, laboratory, router, admin, directory }
+        Self {
+            app,
+            store,
+            recorder,
+            fleet,
+            agents,
+            lab,
+            laboratory,
+            notices,
+            clock,
+            router,
+            admin,
+            directory,
+        }
     }
 
     /// An agent that joined for an item.

@@ -145,6 +145,17 @@ pub struct NoticeRow {
     pub acknowledged_at: Option<Timestamp>,
 }
 
+/// That a tenant was told something of a change before.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Told {
+    /// What kind of notice it was.
+    pub kind: String,
+    /// About which plan.
+    pub plan: PlanHash,
+    /// When.
+    pub at: Timestamp,
+}
+
 /// A notice on a channel.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Delivery {
@@ -467,6 +478,31 @@ pub(super) async fn notices(
     .await?;
     let items = rows.iter().map(read_notice).collect::<Result<Vec<_>, _>>()?;
     Ok(page.cut(items, |notice| Cursor::new(notice.tenant, notice.id)))
+}
+
+/// In the order in which it was told.
+pub(super) async fn told(
+    pool: &AnyPool,
+    change: ChangeId,
+    tenant: TenantId,
+) -> Result<Vec<Told>, StoreError> {
+    let rows = sqlx::query(
+        "SELECT kind, plan_hash, created_at FROM notices
+         WHERE change_id = $1 AND tenant_id = $2 ORDER BY created_at, sequence",
+    )
+    .bind(change.to_string())
+    .bind(tenant.to_string())
+    .fetch_all(pool)
+    .await?;
+    rows.iter()
+        .map(|row| {
+            Ok(Told {
+                kind: get(row, "kind")?,
+                plan: parsed(row, "plan_hash")?,
+                at: time(row, "created_at")?,
+            })
+        })
+        .collect()
 }
 
 pub(super) async fn deliveries(

@@ -40,7 +40,7 @@ use crate::page::{Page, PageRequest};
 
 pub use channels::{
     Channel, ChannelKind, Delivery, DeliveryState, DueDelivery, NewChannel, NoticeRow, Tidings,
-    Tried, Written,
+    Told, Tried, Written,
 };
 pub use signers::{ConsentKey, NewConsentKey};
 
@@ -609,6 +609,11 @@ impl Store {
         page: &PageRequest,
     ) -> Result<Page<NoticeRow>, StoreError> {
         channels::notices(&self.pool, by.scope(), tenant, page).await
+    }
+
+    /// What a tenant was told of a change, the oldest first.
+    pub async fn told(&self, change: ChangeId, tenant: TenantId) -> Result<Vec<Told>, StoreError> {
+        channels::told(&self.pool, change, tenant).await
     }
 
     /// How a notice fares on each channel.
