@@ -7,8 +7,8 @@ mod support;
 use std::fmt::Write as _;
 
 use domain::cloud::{
-    Access, AdvisoryId, AgentId, ChangeId, ChannelId, CiId, NoticeId, FindingId, ImageId, JobId, PROVIDER, PatchId,
-    Role, TenantId,
+    Access, AdvisoryId, AgentId, ChangeId, ChannelId, CiId, FindingId, ImageId, JobId, NoticeId,
+    PROVIDER, PatchId, Role, TenantId,
 };
 use serde_json::{Value, json};
 use store::NewCi;
@@ -35,6 +35,7 @@ fn of(path: &str, ids: &[(&str, String)]) -> String {
     let tenant = ids.iter().find(|(name, _)| *name == "tenants").map_or("x", |(_, id)| id);
     path.replace("{id}", id)
         .replace("{tenant}", tenant)
+        .replace("{channel}", &ChannelId::of_content([7; 16]).to_string())
         .replace("{key}", &"07".repeat(32))
         .replace("{nonce}", &"07".repeat(16))
         .replace("{kind}", "depends_on")
@@ -88,6 +89,7 @@ x--x---- POST /api/v1/changes
 xxxxxxxx GET /api/v1/changes/{id}
 xxxxxxxx GET /api/v1/changes/{id}/obligations
 x--x---- POST /api/v1/changes/{id}/steps
+x--xx--- DELETE /api/v1/channels/{id}
 xxxxxxxx GET /api/v1/cis
 x--xx--- POST /api/v1/cis
 x--xx--- POST /api/v1/cis/import
@@ -135,6 +137,11 @@ xxxxxxxx GET /api/v1/keys/{id}
 ----x--- DELETE /api/v1/keys/{id}/{key}
 xxxxxxxx GET /api/v1/ledger
 xxxxxxxx GET /api/v1/ledger/records
+xxxxxxxx GET /api/v1/notices
+xxxxxxxx GET /api/v1/notices/{id}
+xx-xxx-- POST /api/v1/notices/{id}/acknowledge
+xxxxxxxx GET /api/v1/notices/{id}/deliveries
+x--x---- POST /api/v1/notices/{id}/deliveries/{channel}/retry
 xxxxxxxx GET /api/v1/obligations/{id}/{tenant}
 ----xx-- POST /api/v1/obligations/{id}/{tenant}/answer
 x--x---- POST /api/v1/obligations/{id}/{tenant}/assess
@@ -174,6 +181,10 @@ xxxxxxxx GET /api/v1/status
 xxxxxxxx GET /api/v1/tenants
 ---x---- POST /api/v1/tenants
 xxxxxxxx GET /api/v1/tenants/{id}
+xxxxxxxx GET /api/v1/tenants/{id}/channels
+x--xx--- POST /api/v1/tenants/{id}/channels
+xxxxxxxx GET /api/v1/tenants/{id}/notices.atom
+xxxxxxxx GET /api/v1/tenants/{id}/notices.ics
 xxxxxxxx GET /api/v1/tokens
 xxxxxxx- POST /api/v1/tokens
 xxxxxxx- DELETE /api/v1/tokens/{id}
@@ -262,6 +273,7 @@ fn valid(path: &str, b: TenantId, other: CiId, sha256: &Value) -> Value {
         "/api/v1/keys/{id}/orders" => json!({ "envelope": {} }),
         "/api/v1/policies/{id}" => json!({ "document": "version = \"x\"" }),
         "/api/v1/policies/{id}/agreement" => json!({ "version": "x" }),
+        "/api/v1/tenants/{id}/channels" => json!({ "kind": "mail", "address": "x@example.org" }),
         _ => json!({}),
     }
 }
@@ -325,6 +337,8 @@ async fn what_is_another_tenants_is_not_there() {
         ("keys", b.to_string()),
         ("rules", b.to_string()),
         ("policies", b.to_string()),
+        ("notices", NoticeId::of_content([11; 16]).to_string()),
+        ("channels", ChannelId::of_content([12; 16]).to_string()),
     ];
     for (method, path, is_open) in routes() {
         if is_open || path.ends_with("/stream") {
