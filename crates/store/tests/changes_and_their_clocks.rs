@@ -41,6 +41,7 @@ on_both_engines! {
     a_no_accepts_the_findings
     a_breach_is_told_once_whoever_looks
     what_is_missing_again_reopens
+    what_becomes_exploited_is_due_earlier
 }
 
 const ALL: PageRequest = PageRequest { after: None, limit: 1000 };
@@ -625,6 +626,8 @@ async fn what_a_tenant_brings_starts_its_clock(world: World) {
     assert_eq!(world.store.open_obligations(10).await.unwrap(), 1);
     assert_eq!(world.store.changes(&world.admin, &ALL).await.unwrap().items.len(), 1);
     assert_eq!(world.store.change(&anna, clock.change).await.unwrap().patches.len(), 1);
+    let known = &clocks(&world, &anna).await[0];
+    assert_eq!((&*known.phase, known.priority), ("evaluated", Priority::Critical));
 
     let b = world.tenant("b").await;
     let bert = world.owner(&b).await;
@@ -715,4 +718,19 @@ async fn what_is_missing_again_reopens(world: World) {
     let action = Move::Plan { plan: next, two_persons_above: 9 };
     let planned = done(case.does(&world, &world.admin, action).await);
     assert_eq!(planned.obligation.share().unwrap().phase(), Phase::Planned);
+}
+
+async fn what_becomes_exploited_is_due_earlier(world: World) {
+    let (case, _) = Case::told(&world, "high", DAY * 5).await;
+    let before = clocks(&world, &case.owner).await[0].due.unwrap();
+    let mut report = report(now(&world), &[("web", "2", "critical")]);
+    report.findings[0].exploited = vec!["CVE-2026-1".into()];
+    world.checked(&case.ci, report).await;
+
+    let clock = &clocks(&world, &case.owner).await[0];
+    assert_eq!(clock.priority, Priority::Critical);
+    assert_eq!(clock.due, Some(before - DAY * 11), "3 days instead of 14");
+    let matter = case.matter(&world).await;
+    assert_eq!(matter.obligation.facts().path(), domain::sla::Path::Emergency);
+    assert!(matter.obligation.instants().at(Moment::KevAdded).is_some());
 }

@@ -46,6 +46,9 @@ pub struct MissingPatch {
     pub security: bool,
     /// Whether the administrator holds a package of it at its version.
     pub held: bool,
+    /// Those of `cves` that are known to be exploited.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub exploited: Vec<String>,
 }
 
 impl MissingPatch {
@@ -108,6 +111,7 @@ pub fn missing_patches(report: &Report, family: PackageFamily) -> Vec<MissingPat
             advisories: sorted(finding.advisories.iter().map(|it| it.id.clone())),
             security: finding.security,
             held: finding.held,
+            exploited: sorted(finding.exploited.iter().cloned()),
         };
         match patches.get_mut(finding.source.as_str()) {
             None => drop(patches.insert(&finding.source, new)),
@@ -130,6 +134,7 @@ fn join(patch: &mut MissingPatch, new: MissingPatch, kind: VersionKind) {
     }
     patch.cves = sorted(patch.cves.drain(..).chain(new.cves));
     patch.advisories = sorted(patch.advisories.drain(..).chain(new.advisories));
+    patch.exploited = sorted(patch.exploited.drain(..).chain(new.exploited));
     patch.security |= new.security;
     patch.held |= new.held;
 }

@@ -5,9 +5,10 @@ use std::collections::BTreeSet;
 
 use domain::change::{Change, Kind};
 use domain::cloud::{AdvisoryId, ChangeId, CiId, Duty, EventKind, PROVIDER, PatchId, TenantId};
+use domain::fleet::MissingPatch;
 use domain::obligation::{Draft, Event, Obligation};
-use domain::priority::{AssetFacts, Priority, PriorityInputs};
-use domain::sla::Facts;
+use domain::priority::{AssetFacts, KevListing, Priority, PriorityInputs, Sourced};
+use domain::sla::{Facts, Moment};
 use jiff::Timestamp;
 use serde_json::json;
 
@@ -72,7 +73,10 @@ pub(super) async fn sweep(tx: &mut Tx<'_>, at_most: u16) -> Result<u64, StoreErr
         };
         // What somebody brought before it was found missing goes on as the same change.
         match brought(tx, patch).await? {
-            Some(change) => link(tx, change, patch).await?,
+            Some(change) => {
+                link(tx, change, patch).await?;
+                reassess_all(tx, patch, &release).await?;
+            }
             None => drop(insert(tx, &Actor::System, &new, PROVIDER, None).await?),
         }
         opened += 1;
@@ -149,7 +153,7 @@ async fn brought(tx: &mut Tx<'_>, patch: PatchId) -> Result<Option<ChangeId>, St
             .fetch_optional(&mut *tx.connection)
             .await?;
     let Some(row) = row else { return Ok(None) };
-    let missing: domain::fleet::MissingPatch = load::json(&row, "patch")?;
+    let missing: MissingPatch = load::json(&row, "patch")?;
     for name in missing.advisories {
         let row = sqlx::query(
             "SELECT changes.id AS id FROM changes JOIN advisories ON advisories.id = advisory_id
@@ -255,12 +259,13 @@ async fn open(
     collected: Timestamp,
 ) -> Result<(), StoreError> {
     let policy = policies::governing(&mut *tx.connection, tenant, collected).await?;
-    let facts = Facts {
+    let mut facts = Facts {
         priority,
         patch: PriorityInputs::default(),
         cves: Vec::new(),
         asset: AssetFacts::default(),
     };
+    facts.patch.known_exploited = listed(&exploited(tx, change, tenant).await?);
     let duty = duty_of(tx, change, tenant).await?;
     let draft = Draft { change, tenant, facts: facts.clone(), duty, published: None, collected };
     let (obligation, effects) = Obligation::open(draft, &policy, tx.now);
@@ -273,6 +278,86 @@ async fn open(
         advance::take(tx, by, &loaded, Event::Assess { facts: Box::new(facts) }).await?;
     }
     Ok(())
+}
+
+/// What a check says anew of a patch that a tenant lacks: it may be more urgent than it was, or be
+/// exploited now. Dates only become earlier by it.
+pub(crate) async fn reassess(
+    tx: &mut Tx<'_>,
+    tenant: TenantId,
+    release: &str,
+    patch: &MissingPatch,
+) -> Result<(), StoreError> {
+    let rows = sqlx::query(
+        "SELECT obligations.change_id AS change_id FROM obligations
+         JOIN change_patches ON change_patches.change_id = obligations.change_id
+         WHERE patch_id = $1 AND tenant_id = $2 AND is_settled = 0",
+    )
+    .bind(patch.id(release).to_string())
+    .bind(tenant.to_string())
+    .fetch_all(&mut *tx.connection)
+    .await?;
+    for row in &rows {
+        let loaded = load::held(tx, parsed(row, "change_id")?, tenant).await?;
+        let known = loaded.obligation.facts();
+        let mut facts = known.clone();
+        facts.priority = facts.priority.max(patch.priority);
+        if !facts.is_exploited() {
+            facts.patch.known_exploited = listed(&patch.exploited).or(facts.patch.known_exploited);
+        }
+        // What was brought before it was found missing is evaluated by that.
+        let is_new = loaded.obligation.instants().at(Moment::Evaluated).is_none();
+        if is_new || facts != *known {
+            let event = Event::Assess { facts: Box::new(facts) };
+            advance::take(tx, &Actor::System, &loaded, event).await?;
+        }
+    }
+    Ok(())
+}
+
+/// The same for every tenant that lacks a patch.
+async fn reassess_all(tx: &mut Tx<'_>, patch: PatchId, release: &str) -> Result<(), StoreError> {
+    let rows = sqlx::query(
+        "SELECT tenant_id, MAX(patch) AS patch FROM findings
+         WHERE patch_id = $1 AND state = 'open' GROUP BY tenant_id",
+    )
+    .bind(patch.to_string())
+    .fetch_all(&mut *tx.connection)
+    .await?;
+    for row in &rows {
+        let missing: MissingPatch = load::json(row, "patch")?;
+        reassess(tx, parsed(row, "tenant_id")?, release, &missing).await?;
+    }
+    Ok(())
+}
+
+/// That something is known to be exploited, and what.
+fn listed(exploited: &[String]) -> Option<Sourced<KevListing>> {
+    let said = || format!("the check: {}", exploited.join(", "));
+    (!exploited.is_empty()).then(|| Sourced::new(KevListing::Listed, said()))
+}
+
+/// What is exploited of all that a change fixes on a tenant's items.
+async fn exploited(
+    tx: &mut Tx<'_>,
+    change: ChangeId,
+    tenant: TenantId,
+) -> Result<Vec<String>, StoreError> {
+    let rows = sqlx::query(
+        "SELECT patch FROM findings
+         JOIN change_patches ON change_patches.patch_id = findings.patch_id
+         WHERE change_id = $1 AND tenant_id = $2 AND state = 'open' LIMIT $3",
+    )
+    .bind(change.to_string())
+    .bind(tenant.to_string())
+    .bind(MOST_ASKED)
+    .fetch_all(&mut *tx.connection)
+    .await?;
+    let mut exploited = BTreeSet::new();
+    for row in &rows {
+        exploited.extend(load::json::<MissingPatch>(row, "patch")?.exploited);
+    }
+    Ok(exploited.into_iter().collect())
 }
 
 /// Who installs: the provider, unless all items are the tenant's to patch.

@@ -13,6 +13,7 @@ use sqlx::any::AnyRow;
 use sqlx::{AnyConnection, AnyPool};
 
 use crate::actor::Actor;
+use crate::changes::open;
 use crate::cis;
 use crate::error::StoreError;
 use crate::event::NewEvent;
@@ -180,14 +181,17 @@ pub(crate) async fn apply(
             Step::Open(patch) => {
                 changed.opened.push(brief(&patch));
                 insert(tx, checked.tenant, ci, &release, &patch).await?;
+                open::reassess(tx, checked.tenant, &release, &patch).await?;
             }
             Step::Reopen(patch) => {
                 changed.reopened.push(brief(&patch));
                 alter(tx, ci, &release, &patch, true).await?;
+                open::reassess(tx, checked.tenant, &release, &patch).await?;
             }
             Step::Alter(patch) => {
                 changed.altered.push(brief(&patch));
                 alter(tx, ci, &release, &patch, false).await?;
+                open::reassess(tx, checked.tenant, &release, &patch).await?;
             }
             Step::Fix { source } => {
                 close(tx, ci, &source, FindingState::Fixed).await?;
