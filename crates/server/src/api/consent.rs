@@ -51,7 +51,7 @@ pub(crate) struct Key {
     #[schema(value_type = String)]
     holder: UserId,
     /// The public key in PEM, of an Ed25519 key.
-    public_key: Option<String>,
+    pem: Option<String>,
     /// Since when it counts.
     #[schema(value_type = String, format = DateTime)]
     since: Timestamp,
@@ -92,7 +92,7 @@ pub(crate) struct OrderRequest {
 pub(crate) struct Rule {
     /// What it says.
     #[schema(value_type = Object)]
-    rule: StandingRule,
+    says: StandingRule,
     #[schema(value_type = String)]
     key: KeyId,
     #[schema(value_type = Option<String>, format = DateTime)]
@@ -105,11 +105,11 @@ pub(crate) struct Rule {
 }
 
 impl Rule {
-    fn of(kept: KeptRule) -> Result<Self, Problem> {
+    fn of(kept: &KeptRule) -> Result<Self, Problem> {
         let envelope = serde_json::from_str(&kept.envelope)
             .map_err(|_| Problem::new(Kind::Internal, "a kept envelope is damaged"))?;
         Ok(Self {
-            rule: kept.standing.rule().clone(),
+            says: kept.standing.rule().clone(),
             key: kept.standing.key(),
             withdrawn_at: kept.standing.withdrawn(),
             created_at: kept.created_at,
@@ -186,7 +186,7 @@ fn list(ring: &KeyRing, keys: &[ConsentKey]) -> Vec<Key> {
             kind: known.key.kind,
             label: kept.map(|key| key.label.clone()).unwrap_or_default(),
             holder: known.key.holder,
-            public_key: kept.and_then(public).map(|key| key.to_string()),
+            pem: kept.and_then(public).map(|key| key.to_string()),
             since: known.since,
             ended: known.ended,
         }
@@ -325,7 +325,7 @@ async fn rules(
 ) -> Result<Json<Vec<Rule>>, Problem> {
     app.store.tenant(&by, tenant).await?;
     let rules = app.store.rules(&by, tenant).await?;
-    Ok(Json(rules.into_iter().map(Rule::of).collect::<Result<_, _>>()?))
+    Ok(Json(rules.iter().map(Rule::of).collect::<Result<_, _>>()?))
 }
 
 /// Agree ahead for one's tenant: a DSSE envelope with the rule, signed by one of its keys.
@@ -340,7 +340,7 @@ async fn agree_ahead(
     of_tenant(&by, tenant)?;
     let (rule, envelope) = signed::<StandingRule>(&app, &by, tenant, &bytes).await?;
     let kept = accepted(app.store.add_rule(&by, tenant, rule, envelope).await?)?;
-    Ok((StatusCode::CREATED, Json(Rule::of(kept)?)))
+    Ok((StatusCode::CREATED, Json(Rule::of(&kept)?)))
 }
 
 /// Take a rule back. That needs no signature: it only makes less happen.
@@ -355,5 +355,5 @@ async fn withdraw(
     let tenant: TenantId = tenant.parse().map_err(|_| Problem::not_found("tenant of yours"))?;
     of_tenant(&by, tenant)?;
     let nonce: Nonce = given("nonce", &nonce)?;
-    Ok(Json(Rule::of(app.store.withdraw_rule(&by, tenant, nonce).await?)?))
+    Ok(Json(Rule::of(&app.store.withdraw_rule(&by, tenant, nonce).await?)?))
 }

@@ -345,9 +345,9 @@ fn ways_back(plan: &Plan) -> Result<Vec<WayBack>, Unwritten> {
             change::Rollback::Impossible { reason } => *impossible.entry(reason).or_default() += 1,
         }
     }
-    let plain =
+    let usual =
         [(packages, Rollback::Packages), (files, Rollback::Files), (snapshots, Rollback::Snapshot)];
-    let mut ways: Vec<WayBack> = plain
+    let mut ways: Vec<WayBack> = usual
         .into_iter()
         .filter(|(items, _)| *items > 0)
         .map(|(items, by)| WayBack { items, by })
