@@ -139,6 +139,7 @@ impl Notices {
             while tasks.try_join_next().is_some() {}
         }
         while tasks.join_next().await.is_some() {}
+        *locked(&self.held_until) = None;
         if let Err(error) = self.store.give_lease_back("notices", &self.holder).await {
             let error = &error as &dyn std::error::Error;
             tracing::warn!(error, "the lease runs out by itself");
