@@ -5,6 +5,7 @@ use std::fs;
 use std::net::SocketAddr;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
+use std::pin::Pin;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,6 +23,7 @@ use store::{
     StoreError, System, Vault,
 };
 use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
 
 use crate::check::{self, OfficialSources};
 use crate::data::data_directory;
@@ -229,26 +231,13 @@ async fn up(arguments: &UpArgs) -> Result<()> {
         // Cut off at the end: a cosignature that is missed is asked for again.
         tokio::spawn(witnesses.run(std::future::pending()));
     }
-    let (rest, resting) = oneshot::channel::<()>();
-    let checking = tokio::spawn(Arc::clone(&fleet).run(async {
-        // A dropped sender stops it as well.
-        let _ = resting.await;
-    }));
-    let (lock_up, locking_up) = oneshot::channel::<()>();
-    let working = tokio::spawn(Arc::clone(&lab).run(async {
-        // A dropped sender stops it as well.
-        let _ = locking_up.await;
-    }));
-    let (wind_down, winding_down) = oneshot::channel::<()>();
-    let ticking = tokio::spawn(Arc::new(Clocks::new(store.clone())).run(async {
-        // A dropped sender stops it as well.
-        let _ = winding_down.await;
-    }));
-    let (hush, hushing) = oneshot::channel::<()>();
-    let telling = tokio::spawn(notices.run(async {
-        // A dropped sender stops it as well.
-        let _ = hushing.await;
-    }));
+    // None has anything to lose: what is not done in time is taken up by the next process.
+    let background = [
+        Work::begin(|end| Arc::clone(&fleet).run(end)),
+        Work::begin(|end| Arc::clone(&lab).run(end)),
+        Work::begin(|end| Arc::new(Clocks::new(store.clone())).run(end)),
+        Work::begin(|end| notices.run(end)),
+    ];
     if !arguments.no_check {
         tokio::spawn(look_after(store.clone(), Arc::clone(&fleet)));
     }
@@ -258,18 +247,9 @@ async fn up(arguments: &UpArgs) -> Result<()> {
         outcome?.map_err(listen_failed)?;
     }
     doors.close().await;
-    drop(rest);
-    drop(lock_up);
-    drop(wind_down);
-    // A look that is under way is a transaction: done, or not done at all.
-    let _ = tokio::time::timeout(GRACE, ticking).await;
-    drop(hush);
-    // A job that does not end in time is taken up by the next process, when its lease is over.
-    let _ = tokio::time::timeout(GRACE, working).await;
-    // A check that is still under way has nothing to lose: its next run begins anew.
-    let _ = tokio::time::timeout(GRACE, checking).await;
-    // What is delivered and not noted is delivered again by the next process, under the same id.
-    let _ = tokio::time::timeout(GRACE, telling).await;
+    for task in background.map(Work::end) {
+        let _ = tokio::time::timeout(GRACE, task).await;
+    }
     // What was acknowledged last is published too.
     drop(stop);
     if let Err(error) = recording.await? {
@@ -277,6 +257,32 @@ async fn up(arguments: &UpArgs) -> Result<()> {
     }
     eprintln!("Patchwright has ended; nothing was lost.");
     Ok(())
+}
+
+/// Work in the background, until it is asked to end.
+struct Work {
+    end: oneshot::Sender<()>,
+    task: JoinHandle<()>,
+}
+
+impl Work {
+    fn begin<F>(run: impl FnOnce(Pin<Box<dyn Future<Output = ()> + Send>>) -> F) -> Self
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let (end, ended) = oneshot::channel();
+        let ended = Box::pin(async {
+            // A dropped sender ends it as well.
+            let _ = ended.await;
+        });
+        Self { end, task: tokio::spawn(run(ended)) }
+    }
+
+    /// Asks it to end, which it does by itself then.
+    fn end(self) -> JoinHandle<()> {
+        drop(self.end);
+        self.task
+    }
 }
 
 /// How people sign in.

@@ -500,7 +500,7 @@ impl MailServer {
     fn rest(mut self) -> Vec<Value> {
         drop(self.child.stdin.take());
         let mut rest = Vec::new();
-        while let Some(line) = self.lines.next() {
+        for line in self.lines.by_ref() {
             rest.push(serde_json::from_str(&line.unwrap()).unwrap());
         }
         rest
