@@ -64,31 +64,8 @@ async fn main() -> Result<(), Failure> {
         fill(&store, &path, &by, &mut cloud, systems, sets).await?;
     }
 
-    let master = Arc::new(MasterKey::open(&directory.join("master.key"), &System)?);
-    let recorder = Recorder::open(store.clone(), &master, directory.join("ledger")).await?;
     let fleet = Arc::new(Fleet::new(store.clone(), Arc::new(ByAdvisories)));
-    let agents = Agents::open(store.clone(), &master, Arc::clone(&fleet)).await?;
-    let lab =
-        server::Lab::open(store.clone(), directory, None, server::LabSettings::default()).await?;
-    let vault = store::Vault::new(&store.key(&master, "factors").await?);
-    let url = "http://localhost".to_owned();
-    let told = server::NoticeSettings::default();
-    let notices = Arc::new(server::Notices::open(store.clone(), vault.clone(), &url, told)?);
-    let app = App::new(
-        store.clone(),
-        Arc::new(recorder),
-        Arc::clone(&fleet),
-        Arc::new(agents),
-        Arc::new(lab),
-        server::Settings {
-            vault,
-            url,
-            requires_mfa: false,
-            providers: server::Providers::none(),
-            witnesses: None,
-            notices,
-        },
-    )?;
+    let app = open(&store, directory, &fleet).await?;
     let begin = Instant::now();
     fleet.follow().await?;
     println!("{systems} systems, {sets} sets, {TENANTS} tenants");
@@ -141,6 +118,34 @@ async fn main() -> Result<(), Failure> {
         totals.unchecked
     );
     Ok(())
+}
+
+/// A control plane over a store.
+async fn open(store: &Store, directory: &Path, fleet: &Arc<Fleet>) -> Result<App, Failure> {
+    let master = Arc::new(MasterKey::open(&directory.join("master.key"), &System)?);
+    let recorder = Recorder::open(store.clone(), &master, directory.join("ledger")).await?;
+    let agents = Agents::open(store.clone(), &master, Arc::clone(fleet)).await?;
+    let lab =
+        server::Lab::open(store.clone(), directory, None, server::LabSettings::default()).await?;
+    let vault = store::Vault::new(&store.key(&master, "factors").await?);
+    let url = "http://localhost".to_owned();
+    let told = server::NoticeSettings::default();
+    let notices = Arc::new(server::Notices::open(store.clone(), vault.clone(), &url, told)?);
+    Ok(App::new(
+        store.clone(),
+        Arc::new(recorder),
+        Arc::clone(fleet),
+        Arc::new(agents),
+        Arc::new(lab),
+        server::Settings {
+            vault,
+            url,
+            requires_mfa: false,
+            providers: server::Providers::none(),
+            witnesses: None,
+            notices,
+        },
+    )?)
 }
 
 /// Tenants, package sets and systems.
