@@ -43,6 +43,20 @@ fn of(path: &str, ids: &[(&str, String)]) -> String {
         .replace("{sequence}", "0")
 }
 
+/// Objects around a change of a tenant.
+fn around(change: &str, tenant: TenantId) -> [(&'static str, String); 8] {
+    [
+        ("changes", change.to_owned()),
+        ("obligations", change.to_owned()),
+        ("plans", "07".repeat(32)),
+        ("keys", tenant.to_string()),
+        ("rules", tenant.to_string()),
+        ("policies", tenant.to_string()),
+        ("notices", NoticeId::of_content([11; 16]).to_string()),
+        ("channels", ChannelId::of_content([12; 16]).to_string()),
+    ]
+}
+
 fn body_of(method: &str) -> Option<Value> {
     matches!(method, "POST" | "PATCH" | "PUT").then(|| json!({}))
 }
@@ -215,16 +229,10 @@ async fn every_role_meets_the_gate_at_every_route() {
         ("advisories", AdvisoryId::new(jiff::Timestamp::UNIX_EPOCH, [5; 10]).to_string()),
         ("images", ImageId::new(jiff::Timestamp::UNIX_EPOCH, [7; 10]).to_string()),
         ("jobs", JobId::new(jiff::Timestamp::UNIX_EPOCH, [8; 10]).to_string()),
-        ("changes", ChangeId::new(jiff::Timestamp::UNIX_EPOCH, [9; 10]).to_string()),
-        ("obligations", ChangeId::new(jiff::Timestamp::UNIX_EPOCH, [9; 10]).to_string()),
-        ("plans", "07".repeat(32)),
-        ("tenants", TenantId::new(jiff::Timestamp::UNIX_EPOCH, [10; 10]).to_string()),
-        ("keys", TenantId::new(jiff::Timestamp::UNIX_EPOCH, [10; 10]).to_string()),
-        ("rules", TenantId::new(jiff::Timestamp::UNIX_EPOCH, [10; 10]).to_string()),
-        ("policies", TenantId::new(jiff::Timestamp::UNIX_EPOCH, [10; 10]).to_string()),
-        ("notices", NoticeId::new(jiff::Timestamp::UNIX_EPOCH, [11; 10]).to_string()),
-        ("channels", ChannelId::new(jiff::Timestamp::UNIX_EPOCH, [12; 10]).to_string()),
+        ("tenants", TenantId::of_content([10; 16]).to_string()),
     ];
+    let change = ChangeId::of_content([9; 16]).to_string();
+    let ids = [&ids[..], &around(&change, TenantId::of_content([10; 16]))].concat();
 
     let mut table = String::new();
     for (method, path, _) in routes() {
@@ -278,6 +286,35 @@ fn valid(path: &str, b: TenantId, other: CiId, sha256: &Value) -> Value {
     }
 }
 
+/// Lists that name something of another tenant's show nothing.
+async fn lists_are_empty(
+    world: &World,
+    of_a: &str,
+    b: TenantId,
+    group: domain::cloud::GroupId,
+    image: &Value,
+) {
+    let image_id = image["id"].as_str().unwrap();
+    let empty = [
+        format!("cis?tenant={b}"),
+        format!("cis?group={group}"),
+        "cis?name=canary".into(),
+        format!("cis?label=owner={CANARY}"),
+        format!("findings?tenant={b}"),
+        format!("findings?group={group}"),
+        format!("images?tenant={b}"),
+        format!("jobs?image={image_id}"),
+    ];
+    for path in empty {
+        let answer = world.ask(of_a, "GET", &format!("/api/v1/{path}"), None).await;
+        assert_eq!(answer.json()["items"], json!([]), "{path}");
+    }
+    for query in [format!("tenant={b}"), format!("group={group}")] {
+        let answer = world.ask(of_a, "GET", &format!("/api/v1/status?{query}"), None).await;
+        assert_eq!(answer.status, 404, "{query}: {}", answer.text);
+    }
+}
+
 /// Every route with every object of another tenant: as if it were not there.
 #[tokio::test]
 async fn what_is_another_tenants_is_not_there() {
@@ -312,10 +349,9 @@ async fn what_is_another_tenants_is_not_there() {
     let job = world.queue(&of_b, &image, "test", json!({ "do": CANARY })).await;
     let job = world.job(&of_b, &job).await;
     world.store.open_obligations(100).await.unwrap();
-    let clocks = world.ask(&of_b, "GET", "/api/v1/clocks", None).await.json();
-    let clock = &clocks[0];
-    let change = clock["change"].as_str().unwrap().to_owned();
+    let clock = &world.ask(&of_b, "GET", "/api/v1/clocks", None).await.json()[0];
     assert!(clock["title"].as_str().unwrap().contains(CANARY), "{clock}");
+    let change = clock["change"].as_str().unwrap().to_owned();
     let user = world.ask(&of_b, "GET", "/api/v1/session", None).await.json();
     let token = world.ask(&of_b, "GET", "/api/v1/tokens", None).await.json();
     let ids = [
@@ -331,15 +367,8 @@ async fn what_is_another_tenants_is_not_there() {
         ("advisories", advisory["id"].as_str().unwrap().to_owned()),
         ("images", image["id"].as_str().unwrap().to_owned()),
         ("jobs", job["id"].as_str().unwrap().to_owned()),
-        ("changes", change.clone()),
-        ("obligations", change),
-        ("plans", "07".repeat(32)),
-        ("keys", b.to_string()),
-        ("rules", b.to_string()),
-        ("policies", b.to_string()),
-        ("notices", NoticeId::of_content([11; 16]).to_string()),
-        ("channels", ChannelId::of_content([12; 16]).to_string()),
     ];
+    let ids = [&ids[..], &around(&change, b)].concat();
     for (method, path, is_open) in routes() {
         if is_open || path.ends_with("/stream") {
             continue;
@@ -368,25 +397,7 @@ async fn what_is_another_tenants_is_not_there() {
             assert_eq!(answer.status, 422);
         }
     }
-    let image_id = image["id"].as_str().unwrap();
-    let empty = [
-        format!("cis?tenant={b}"),
-        format!("cis?group={}", group.id),
-        "cis?name=canary".into(),
-        format!("cis?label=owner={CANARY}"),
-        format!("findings?tenant={b}"),
-        format!("findings?group={}", group.id),
-        format!("images?tenant={b}"),
-        format!("jobs?image={image_id}"),
-    ];
-    for path in empty {
-        let answer = world.ask(&of_a, "GET", &format!("/api/v1/{path}"), None).await;
-        assert_eq!(answer.json()["items"], json!([]), "{path}");
-    }
-    for query in [format!("tenant={b}"), format!("group={}", group.id)] {
-        let answer = world.ask(&of_a, "GET", &format!("/api/v1/status?{query}"), None).await;
-        assert_eq!(answer.status, 404, "{query}: {}", answer.text);
-    }
+    lists_are_empty(&world, &of_a, b, group.id, &image).await;
     // Nothing of what was tried has happened.
     let seen = world.ask(&of_b, "GET", "/api/v1/cis", None).await.json();
     assert_eq!(seen["items"].as_array().unwrap().len(), 3);
