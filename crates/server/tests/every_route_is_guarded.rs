@@ -43,6 +43,9 @@ fn of(path: &str, ids: &[(&str, String)]) -> String {
         .replace("{sequence}", "0")
 }
 
+/// In everything of the other tenant, so that it is seen wherever it leaks.
+const CANARY: &str = "canary-of-b";
+
 /// Objects around a change of a tenant.
 fn around(change: &str, tenant: TenantId) -> [(&'static str, String); 8] {
     [
@@ -318,7 +321,6 @@ async fn lists_are_empty(
 /// Every route with every object of another tenant: as if it were not there.
 #[tokio::test]
 async fn what_is_another_tenants_is_not_there() {
-    const CANARY: &str = "canary-of-b";
     let world = World::new().await;
     let (a, b) = (world.tenant("a").await, world.tenant(CANARY).await);
     let of_a = world.token(a, Role::TenantOwner, Access::Write).await;
