@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 
 use crate::system::{ensure_packages, ensure_python, has, root, run};
 
@@ -60,6 +60,7 @@ fn ensure_provider() -> Result<()> {
 
 /// Format, clippy and dependency policy.
 pub(crate) fn lint() -> Result<()> {
+    every_test_is_listed()?;
     run("cargo", &["fmt", "--all", "--check"])?;
     run("cargo", &["clippy", "--locked", "--workspace", "--all-targets", "--", "-D", "warnings"])?;
     if !has("cargo", &["deny", "--version"]) {
@@ -72,4 +73,28 @@ pub(crate) fn lint() -> Result<()> {
         eprintln!("warning: the RustSec advisory database cannot be reached; not checked here");
         Ok(())
     }
+}
+
+/// Rust compiles only what `tests/it/main.rs` names: a file that it forgets would be tests that nobody runs.
+fn every_test_is_listed() -> Result<()> {
+    for krate in fs::read_dir(root().join("crates"))? {
+        let tests = krate?.path().join("tests/it");
+        let Ok(list) = fs::read_to_string(tests.join("main.rs")) else { continue };
+        for file in fs::read_dir(&tests)? {
+            let path = file?.path();
+            let (Some(name), Some("rs")) =
+                (path.file_stem(), path.extension().and_then(|end| end.to_str()))
+            else {
+                continue;
+            };
+            let name = name.to_string_lossy();
+            let listed = list.lines().any(|line| line == format!("mod {name};"));
+            ensure!(
+                listed || name == "main",
+                "`{}` is not run: add `mod {name};` to `main.rs` beside it",
+                path.display()
+            );
+        }
+    }
+    Ok(())
 }

@@ -5,6 +5,7 @@
 
 mod accept;
 mod apply;
+mod clocks;
 pub(crate) mod connection;
 pub(crate) mod contexts;
 mod create;
@@ -38,6 +39,8 @@ pub(crate) enum Command {
     Context(login::ContextArgs),
     /// Tell whether the cloud is at its latest, and what is not.
     Status(status::StatusArgs),
+    /// List the clocks of the SLA that run, and who holds the ball.
+    Clocks(clocks::ClocksArgs),
     /// List objects, or read some.
     Get(get::GetArgs),
     /// Tell everything about one object.
@@ -63,6 +66,7 @@ pub(crate) fn run(command: &Command) -> Result<ExitCode> {
         Command::Logout(arguments) => login::logout(arguments),
         Command::Context(arguments) => login::context(arguments),
         Command::Status(arguments) => status::run(arguments),
+        Command::Clocks(arguments) => clocks::run(arguments),
         Command::Get(arguments) => get::run(arguments),
         Command::Describe(arguments) => describe::run(arguments),
         Command::Create(arguments) => create::run(arguments),

@@ -1,0 +1,29 @@
+//! What the program promises, tried on real systems, disks and peers.
+//!
+//! One program for all of them: each would link the whole product again, for gigabytes of disk.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+mod a_failing_disk_loses_nothing_acknowledged;
+mod a_fleet_is_checked_like_its_hosts;
+mod agents_join_and_report;
+mod consent_is_verified_elsewhere;
+mod debsecan_agrees;
+mod evidence_is_taken_along;
+mod findings_are_what_apt_offers;
+mod images_are_brought_to_the_latest;
+mod images_from_a_command_line;
+mod json_is_stable;
+mod osv_agrees_with_a_plain_check;
+mod pins_mean_what_they_mean_to_apt;
+#[path = "../../../store/tests/it/support/postgres.rs"]
+mod postgres;
+mod several_processes_share_a_database;
+mod support;
+mod the_api_withstands_schemathesis;
+mod the_client_does_it_all;
+#[path = "support/up.rs"]
+mod up;
+mod up_keeps_what_it_acknowledged;
+mod up_speaks_tls;
+mod witnesses_hold_the_ledger;

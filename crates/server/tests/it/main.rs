@@ -1,0 +1,22 @@
+//! What the control plane promises, asked through its API and pages.
+//!
+//! One program for all of them: each would link the whole product again, for gigabytes of disk.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+mod access_is_recorded;
+mod every_route_is_guarded;
+mod findings_have_a_history;
+mod images_are_brought_and_published;
+mod pages_show_what_is_there;
+mod people_prove_who_they_are;
+mod people_sign_in_at_a_certified_provider;
+mod people_sign_in_elsewhere;
+#[path = "support/provider.rs"]
+mod provider;
+mod support;
+mod tenants_are_told;
+mod the_api_keeps_its_conventions;
+mod the_lab_does_its_jobs;
+mod the_openapi_document_is_checked_in;
+mod what_happened_is_published;

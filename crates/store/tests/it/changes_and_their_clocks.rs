@@ -1,0 +1,732 @@
+//! Changes, obligations, consent and notices on both engines.
+
+use std::collections::BTreeSet;
+
+use crate::support::{self, World, package_set, person, vm};
+use domain::change::{
+    Acceptance, Action, Decision, Disruption, Draft, FileHash, Item, KeyEvent, KeyId, KeyKind,
+    Kind, NewKey, Nonce, Outcome as Rollout, Payload, Phase, Plan, Rollback, Scope, Stage,
+    StandingRule, Statement, Verified, WeeklyWindow, Window,
+};
+use domain::check::Report;
+use domain::cloud::{ChannelId, Duty, EventKind, NoticeId, PROVIDER, TenantId, UserId};
+use domain::fleet::FindingState;
+use domain::priority::Priority;
+use domain::sla::{Moment, Party, Policy};
+use jiff::{SignedDuration, Timestamp};
+use serde_json::json;
+use store::{
+    Actor, AdvisoryDecision, AdvisoryState, ChangeStep, ChannelKind, Ci, ClockFilter, ClockRow,
+    DeliveryState, FindingFilter, Matter, Move, NewAdvisory, NewChange, NewChannel, Outcome,
+    PageRequest, StoreError, Tenant, TrackedChange, Tried, Written,
+};
+
+on_both_engines! {
+    a_missing_patch_opens_a_change_and_a_clock
+    the_whole_way_leaves_a_record
+    what_is_refused_is_recorded_and_alters_nothing
+    another_tenants_part_is_not_there
+    nothing_starts_after_a_withdrawal
+    one_answer_counts_whoever_is_faster
+    a_notice_is_given_with_the_first_delivery
+    what_no_channel_takes_stays_with_the_provider
+    policies_are_agreed_on_and_govern_what_comes_after
+    a_rule_agrees_ahead_until_it_is_withdrawn
+    a_revoked_key_starts_nothing
+    what_a_tenant_brings_starts_its_clock
+    a_no_accepts_the_findings
+    a_breach_is_told_once_whoever_looks
+    what_is_missing_again_reopens
+    what_becomes_exploited_is_due_earlier
+}
+
+const ALL: PageRequest = PageRequest { after: None, limit: 1000 };
+const DAY: SignedDuration = SignedDuration::from_hours(24);
+
+fn report(at: Timestamp, missing: &[(&str, &str, &str)]) -> Report {
+    let findings: Vec<_> = missing
+        .iter()
+        .map(|(source, candidate, priority)| {
+            json!({
+                "package": source, "architecture": "amd64", "source": source,
+                "installed": "1", "installed_source": "1",
+                "candidate": candidate, "candidate_source": candidate,
+                "offered_by": { "kind": "advisory" },
+                "priority": priority, "outcome": priority, "unscored": false,
+                "policy": { "name": "default", "version": "1.0.0" },
+                "inputs": {}, "reason": "urgency",
+                "cves": ["CVE-2026-1"], "advisories": [{
+                    "id": "X-1", "fixed": null, "cves": [], "published": null,
+                    "provenance": { "kind": "osv", "id": "X-1" },
+                }], "security": true, "held": false,
+            })
+        })
+        .collect();
+    let status = if findings.is_empty() { "latest" } else { "outdated" };
+    serde_json::from_value(json!({
+        "schema": "patchwright.check/1", "target": "", "checked_at": at,
+        "os": { "id": "debian", "id_like": [], "version_id": "12", "codename": "bookworm",
+            "pretty_name": "Debian 12" },
+        "architecture": "amd64", "packages": 2, "sources": [],
+        "policy": { "name": "default", "version": "1.0.0" },
+        "status": status, "findings": findings, "unfixed": [], "unknown": [],
+    }))
+    .unwrap()
+}
+
+fn now(world: &World) -> Timestamp {
+    store::Environment::now(&*world.environment)
+}
+
+fn user(by: &Actor) -> UserId {
+    let Actor::Person { user, .. } = by else { panic!("{by:?}") };
+    *user
+}
+
+fn done<T: std::fmt::Debug>(outcome: Outcome<T>) -> T {
+    match outcome {
+        Outcome::Done(value) => value,
+        Outcome::Refused { reason, .. } => panic!("{reason}"),
+    }
+}
+
+fn reason<T: std::fmt::Debug>(outcome: Outcome<T>) -> String {
+    match outcome {
+        Outcome::Done(value) => panic!("{value:?}"),
+        Outcome::Refused { reason, .. } => reason,
+    }
+}
+
+/// A tenant whose one item lacks one patch, and a key to sign with.
+struct Case {
+    tenant: Tenant,
+    owner: Actor,
+    ci: Ci,
+    change: TrackedChange,
+}
+
+const KEY: [u8; 32] = [7; 32];
+
+async fn lacking(world: &World, priority: &str) -> Case {
+    let tenant = world.tenant("a").await;
+    let owner = world.owner(&tenant).await;
+    let ci = world.store.create_ci(&owner, None, vm(tenant.id, "web")).await.unwrap();
+    world.observe(&ci, package_set(&[("web", "1")])).await;
+    world.checked(&ci, report(now(world), &[("web", "2", priority)])).await;
+    assert_eq!(world.store.open_obligations(100).await.unwrap(), 2);
+    assert_eq!(world.store.open_obligations(100).await.unwrap(), 0);
+    let change = world.store.changes(&world.admin, &ALL).await.unwrap().items.remove(0);
+    let key = NewKey { id: KeyId::from(KEY), kind: KeyKind::Ed25519, holder: user(&owner) };
+    let register = KeyEvent::Register { key, by: user(&owner) };
+    done(world.store.alter_keys(&owner, tenant.id, register, None).await.unwrap());
+    Case { tenant, owner, ci, change }
+}
+
+impl Case {
+    async fn proven(world: &World, priority: &str) -> Self {
+        let mut case = lacking(world, priority).await;
+        case.step(world, ChangeStep::Prove).await;
+        case.step(world, ChangeStep::Pass(FileHash::from([3; 32]))).await;
+        wake(world).await;
+        case
+    }
+
+    async fn step(&mut self, world: &World, step: ChangeStep) {
+        let id = self.change.change.id;
+        self.change = done(world.store.step_change(&world.admin, id, step).await.unwrap());
+    }
+
+    fn plan_from(&self, from: Timestamp, parent: Option<&Plan>) -> Plan {
+        Plan::new(Draft {
+            change: self.change.change.id,
+            tenant: self.tenant.id,
+            generation: parent.map_or(0, |plan| plan.draft().generation + 1),
+            parent: parent.map(Plan::hash),
+            stages: vec![Stage {
+                window: Window { from, until: from + DAY },
+                items: vec![Item {
+                    ci: self.ci.id,
+                    duty: Duty::Provider,
+                    actions: vec![Action::Reboot],
+                    rollback: Rollback::Snapshot,
+                }],
+            }],
+        })
+        .unwrap()
+    }
+
+    async fn does(&self, world: &World, by: &Actor, action: Move) -> Outcome<Matter> {
+        let id = self.change.change.id;
+        world.store.advance(by, id, self.tenant.id, action).await.unwrap()
+    }
+
+    async fn plan(&self, world: &World, from: Timestamp) -> Plan {
+        let plan = self.plan_from(from, None);
+        let action = Move::Plan { plan: plan.clone(), two_persons_above: 9 };
+        done(self.does(world, &world.admin, action).await);
+        plan
+    }
+
+    /// Planned from a time on, and told of it.
+    async fn told(world: &World, priority: &str, ahead: SignedDuration) -> (Self, Plan) {
+        let case = Self::proven(world, priority).await;
+        let plan = case.plan(world, now(world) + ahead).await;
+        assert_eq!(publish(world, 1).await, 1);
+        (case, plan)
+    }
+
+    fn statement(&self, plan: &Plan, decision: Decision, at: Timestamp, nonce: u8) -> Move {
+        let said = Statement {
+            change: self.change.change.id,
+            plan: plan.hash(),
+            tenant: self.tenant.id,
+            decision,
+            given_at: at,
+            nonce: Nonce::from([nonce; 16]),
+        };
+        let statement = Verified::signed_by(KeyId::from(KEY), &said.to_payload()).unwrap();
+        Move::Answer { statement, envelope: format!("{{\"nonce\":{nonce}}}") }
+    }
+
+    async fn say(
+        &self,
+        world: &World,
+        plan: &Plan,
+        decision: Decision,
+        nonce: u8,
+    ) -> Outcome<Matter> {
+        let action = self.statement(plan, decision, now(world), nonce);
+        self.does(world, &self.owner, action).await
+    }
+
+    async fn matter(&self, world: &World) -> Matter {
+        let id = self.change.change.id;
+        world.store.matter(&world.admin, id, self.tenant.id).await.unwrap()
+    }
+
+    async fn phase(&self, world: &World) -> &'static str {
+        self.matter(world).await.obligation.phase()
+    }
+}
+
+/// Writes what is to be written; says how many there were.
+async fn publish(world: &World, first: u8) -> usize {
+    let tidings = world.store.tidings(100).await.unwrap();
+    for (number, one) in (first..).zip(tidings.clone()) {
+        let kind = serde_json::to_value(one.what).unwrap();
+        let written = Written {
+            id: NoticeId::of_content([number; 16]),
+            kind: kind.as_str().unwrap().to_owned(),
+            sequence: 0,
+            document: "{}".to_owned(),
+        };
+        assert!(world.store.publish_notice(one.clone(), written.clone()).await.unwrap());
+        assert!(!world.store.publish_notice(one, written).await.unwrap(), "once");
+    }
+    tidings.len()
+}
+
+async fn wake(world: &World) -> usize {
+    let mut total = 0;
+    loop {
+        let (woken, failed) = world.store.wake_obligations(100).await.unwrap();
+        assert!(failed.is_empty(), "{failed:?}");
+        total += woken;
+        if woken == 0 {
+            return total;
+        }
+    }
+}
+
+async fn events(world: &World, kind: EventKind) -> u64 {
+    while world.store.sequence_events(1000).await.unwrap() > 0 {}
+    let counts = world.store.event_counts().await.unwrap();
+    counts.iter().filter(|count| count.1 == kind).map(|count| count.2).sum()
+}
+
+async fn clocks(world: &World, by: &Actor) -> Vec<ClockRow> {
+    world.store.clocks(by, &ClockFilter::default(), 100).await.unwrap()
+}
+
+fn acceptance(until: Timestamp) -> Acceptance {
+    Acceptance {
+        reason: "Quarter-end close".parse().unwrap(),
+        risk_owner: "Ada".parse().unwrap(),
+        expiry: until,
+    }
+}
+
+async fn a_missing_patch_opens_a_change_and_a_clock(world: World) {
+    let case = lacking(&world, "high").await;
+
+    assert_eq!(case.change.title, "web 2 for debian:12");
+    assert_eq!(case.change.found_by, PROVIDER);
+    let [clock] = &clocks(&world, &case.owner).await[..] else { panic!() };
+    assert_eq!((clock.tenant, clock.priority), (case.tenant.id, Priority::High));
+    assert_eq!((&*clock.phase, &*clock.state), ("evaluated", "ok"));
+    assert_eq!(clock.holder, Some(Party::Provider));
+    let finding =
+        &world.store.findings(&case.owner, &FindingFilter::default(), &ALL).await.unwrap().items[0];
+    assert_eq!(clock.due, Some(finding.first_seen_at + DAY * 14), "since it was found");
+    let matter = case.matter(&world).await;
+    assert_eq!(matter.obligation.duty(), Duty::Tenant, "a VM of a tenant that has IaaS");
+    assert_eq!(world.store.open_clocks().await.unwrap(), 1);
+    assert_eq!(events(&world, EventKind::ChangeFound).await, 1);
+    assert_eq!(events(&world, EventKind::ObligationOpened).await, 1);
+}
+
+async fn the_whole_way_leaves_a_record(world: World) {
+    let (case, plan) = Case::told(&world, "high", DAY * 5).await;
+    assert_eq!(case.phase(&world).await, "notified");
+    let notice = &world.store.notices(&case.owner, None, &ALL).await.unwrap().items[0];
+    assert!(notice.given_at.is_some(), "there is no channel: the console is one");
+    world.store.acknowledge_notice(&case.owner, notice.id).await.unwrap();
+    assert!(world.store.acknowledge_notice(&world.admin, notice.id).await.is_err());
+
+    done(case.say(&world, &plan, Decision::Approve, 1).await);
+    assert_eq!(case.phase(&world).await, "scheduled");
+    assert_eq!(events(&world, EventKind::RolloutPermitted).await, 0);
+    world.environment.pass(DAY * 5);
+    assert!(wake(&world).await > 0);
+    assert_eq!(case.phase(&world).await, "rolling_out");
+    assert_eq!(events(&world, EventKind::RolloutPermitted).await, 1);
+
+    let finish = Move::Finish { plan: plan.hash(), outcome: Rollout::Done };
+    done(case.does(&world, &world.admin, finish).await);
+    done(case.does(&world, &world.admin, Move::Scan).await);
+    assert_eq!(case.phase(&world).await, "non_compliant", "the finding is still open");
+    world.observe(&case.ci, package_set(&[("web", "2")])).await;
+    world.checked(&case.ci, report(now(&world), &[])).await;
+    world.store.note_seen(vec![(case.ci.id, now(&world))]).await.unwrap();
+    done(case.does(&world, &world.admin, Move::Scan).await);
+    assert_eq!(case.phase(&world).await, "verified");
+
+    let matter = case.matter(&world).await;
+    let happened: Vec<_> =
+        matter.obligation.instants().records().iter().map(|record| record.moment).collect();
+    assert_eq!(
+        happened,
+        [
+            Moment::Collected,
+            Moment::Evaluated,
+            Moment::Tested,
+            Moment::Notified,
+            Moment::Acknowledged,
+            Moment::Approved,
+            Moment::Scheduled,
+            Moment::Installed,
+            Moment::Verified,
+        ]
+    );
+    let consents =
+        world.store.consents(&case.owner, case.change.change.id, case.tenant.id).await.unwrap();
+    assert_eq!(consents.len(), 1);
+    assert_eq!((consents[0].plan, &*consents[0].decision), (plan.hash(), "approve"));
+    assert_eq!(world.store.plan(&case.owner, plan.hash()).await.unwrap(), plan);
+    assert_eq!(clocks(&world, &world.admin).await, [], "nothing is left to do");
+    assert_eq!(world.store.next_wake().await.unwrap(), None);
+    assert_eq!(publish(&world, 10).await, 3, "started, failed, completed");
+}
+
+async fn what_is_refused_is_recorded_and_alters_nothing(world: World) {
+    let (case, plan) = Case::told(&world, "high", DAY * 5).await;
+    let before = case.matter(&world).await.obligation;
+
+    let other = case.plan_from(now(&world) + DAY, None);
+    assert!(reason(case.say(&world, &other, Decision::Approve, 1).await).contains("in force"));
+    let until = now(&world) + DAY * 30;
+    let decision = Decision::Defer { until, acceptance: acceptance(until) };
+    assert!(reason(case.say(&world, &plan, decision, 2).await).contains("too long"));
+    let finish = Move::Finish { plan: plan.hash(), outcome: Rollout::Done };
+    reason(case.does(&world, &world.admin, finish).await);
+    reason(case.does(&world, &world.admin, Move::Close).await);
+    let close = world.store.step_change(&world.admin, case.change.change.id, ChangeStep::Close);
+    assert!(reason(close.await.unwrap()).contains("not settled"));
+
+    assert_eq!(case.matter(&world).await.obligation, before);
+    assert_eq!(events(&world, EventKind::ChangeRefused).await, 5);
+    let id = case.change.change.id;
+    assert_eq!(world.store.consents(&case.owner, id, case.tenant.id).await.unwrap(), []);
+    assert!(matches!(
+        world
+            .store
+            .advance(&Actor::System, id, case.tenant.id, Move::Countersign(plan.hash()))
+            .await,
+        Err(StoreError::Refused { .. })
+    ));
+}
+
+async fn another_tenants_part_is_not_there(world: World) {
+    let (case, plan) = Case::told(&world, "high", DAY * 5).await;
+    let b = world.tenant("b").await;
+    let bert = world.owner(&b).await;
+    let id = case.change.change.id;
+    let is_hidden = |error: StoreError| matches!(error, StoreError::NotFound { .. });
+
+    assert!(is_hidden(world.store.change(&bert, id).await.unwrap_err()));
+    assert!(world.store.changes(&bert, &ALL).await.unwrap().items.is_empty());
+    assert!(is_hidden(world.store.matter(&bert, id, case.tenant.id).await.unwrap_err()));
+    assert!(is_hidden(world.store.plan(&bert, plan.hash()).await.unwrap_err()));
+    assert!(is_hidden(world.store.consents(&bert, id, case.tenant.id).await.unwrap_err()));
+    assert!(is_hidden(world.store.key_ring(&bert, case.tenant.id).await.unwrap_err()));
+    assert!(is_hidden(world.store.rules(&bert, case.tenant.id).await.unwrap_err()));
+    assert!(is_hidden(world.store.policy_versions(&bert, case.tenant.id).await.unwrap_err()));
+    assert!(is_hidden(world.store.channels(&bert, case.tenant.id).await.unwrap_err()));
+    assert_eq!(clocks(&world, &bert).await, []);
+    let notice = &world.store.notices(&case.owner, None, &ALL).await.unwrap().items[0];
+    assert!(world.store.notices(&bert, None, &ALL).await.unwrap().items.is_empty());
+    let theirs = world.store.notices(&bert, Some(case.tenant.id), &ALL).await.unwrap();
+    assert!(theirs.items.is_empty());
+    assert!(is_hidden(world.store.notice(&bert, notice.id).await.unwrap_err()));
+    assert!(is_hidden(world.store.deliveries(&bert, notice.id).await.unwrap_err()));
+    assert!(is_hidden(world.store.acknowledge_notice(&bert, notice.id).await.unwrap_err()));
+    let answer = case.statement(&plan, Decision::Approve, now(&world), 1);
+    assert!(is_hidden(world.store.advance(&bert, id, case.tenant.id, answer).await.unwrap_err()));
+    let channel = channel(&world, &case, 1).await;
+    assert!(is_hidden(world.store.end_channel(&bert, channel).await.unwrap_err()));
+}
+
+/// Whoever withdraws, approves and starts at the same time: the permit is recorded before the
+/// withdrawal, or not at all.
+async fn nothing_starts_after_a_withdrawal(world: World) {
+    let (case, plan) = Case::told(&world, "high", DAY * 4).await;
+    world.environment.pass(DAY * 4);
+    let reason = "The vendor took it back".parse().unwrap();
+    let id = case.change.change.id;
+
+    let (approved, withdrawn, woken) = tokio::join!(
+        case.say(&world, &plan, Decision::Approve, 1),
+        world.store.step_change(&world.admin, id, ChangeStep::Withdraw(reason)),
+        world.store.wake_obligations(10),
+    );
+    done(withdrawn.unwrap());
+    woken.unwrap();
+    wake(&world).await;
+
+    let permitted = events(&world, EventKind::RolloutPermitted).await;
+    let all = world.store.events(&world.admin, store::Retrieval::Events, 0, 10_000).await.unwrap();
+    let place = |is: &dyn Fn(&store::Event) -> bool| all.iter().position(is);
+    let ended = place(&|event| {
+        event.kind == EventKind::ChangeAltered
+            && String::from_utf8_lossy(&event.payload).contains("\"to\":\"withdrawn\"")
+    });
+    match case.phase(&world).await {
+        "withdrawn" => assert_eq!(permitted, 0),
+        "rolling_out" => {
+            let started = place(&|event| event.kind == EventKind::RolloutPermitted);
+            assert!(started.unwrap() < ended.unwrap());
+            done(approved);
+        }
+        other => panic!("{other}"),
+    }
+}
+
+async fn one_answer_counts_whoever_is_faster(world: World) {
+    let (case, plan) = Case::told(&world, "medium", DAY * 10).await;
+    let until = now(&world) + DAY * 4;
+    let no = Decision::Refuse { acceptance: acceptance(until) };
+    let at = now(&world);
+    let (yes, no) =
+        (case.statement(&plan, Decision::Approve, at, 1), case.statement(&plan, no, at, 2));
+
+    let (yes, no) =
+        tokio::join!(case.does(&world, &case.owner, yes), case.does(&world, &case.owner, no));
+
+    // Of two of one instant the more careful one counts.
+    drop(yes);
+    done(no);
+    assert_eq!(case.phase(&world).await, "refused");
+    let again = case.statement(&plan, Decision::Approve, at, 1);
+    assert!(matches!(case.does(&world, &case.owner, again).await, Outcome::Refused { .. }));
+}
+
+async fn channel(world: &World, case: &Case, number: u8) -> ChannelId {
+    let new = NewChannel {
+        id: ChannelId::of_content([number; 16]),
+        kind: ChannelKind::Webhook,
+        address: format!("https://hooks.example/{number}"),
+        sealed: Some(vec![number; 8]),
+    };
+    world.store.create_channel(&case.owner, case.tenant.id, new).await.unwrap().id
+}
+
+async fn a_notice_is_given_with_the_first_delivery(world: World) {
+    let case = Case::proven(&world, "high").await;
+    let (first, second) = (channel(&world, &case, 1).await, channel(&world, &case, 2).await);
+    case.plan(&world, now(&world) + DAY * 5).await;
+    publish(&world, 1).await;
+    assert_eq!(case.phase(&world).await, "planned", "nobody has it yet");
+
+    let due = world.store.due_deliveries(10).await.unwrap();
+    let [one, _] = &due[..] else { panic!("{due:?}") };
+    assert_eq!((one.channel.sealed.as_deref(), one.attempts), (Some(&[1; 8][..]), 0));
+    let notice = one.notice.id;
+    let again = now(&world) + SignedDuration::from_mins(1);
+    let failed = Tried::Failed { answer: "503".into(), again };
+    world.store.record_delivery(notice, first, failed).await.unwrap();
+    assert_eq!(case.phase(&world).await, "planned");
+    assert_eq!(world.store.due_deliveries(10).await.unwrap().len(), 1);
+    let delivered = || Tried::Delivered { answer: "200".into() };
+    world.store.record_delivery(notice, second, delivered()).await.unwrap();
+    assert_eq!(case.phase(&world).await, "notified");
+    let row = world.store.notice(&case.owner, notice).await.unwrap();
+    let matter = case.matter(&world).await;
+    assert_eq!(matter.obligation.instants().at(Moment::Notified), row.given_at);
+
+    world.environment.pass(SignedDuration::from_mins(2));
+    assert_eq!(world.store.due_deliveries(10).await.unwrap()[0].attempts, 1);
+    world.store.record_delivery(notice, first, delivered()).await.unwrap();
+    world.store.record_delivery(notice, first, delivered()).await.unwrap();
+    assert_eq!(events(&world, EventKind::NoticeDelivered).await, 2);
+    assert_eq!(events(&world, EventKind::NoticeGiven).await, 1);
+    assert_eq!(world.store.next_delivery().await.unwrap(), None);
+}
+
+async fn what_no_channel_takes_stays_with_the_provider(world: World) {
+    let case = Case::proven(&world, "high").await;
+    let id = channel(&world, &case, 1).await;
+    case.plan(&world, now(&world) + DAY * 5).await;
+    publish(&world, 1).await;
+    let notice = world.store.due_deliveries(10).await.unwrap()[0].notice.id;
+    let given_up = Tried::GivenUp { answer: "gone".into() };
+    world.store.record_delivery(notice, id, given_up).await.unwrap();
+
+    assert_eq!(case.phase(&world).await, "planned");
+    assert_eq!(events(&world, EventKind::NoticeUndeliverable).await, 1);
+    let [delivery] = &world.store.deliveries(&case.owner, notice).await.unwrap()[..] else {
+        panic!()
+    };
+    assert_eq!(
+        (delivery.state, delivery.answer.as_deref()),
+        (DeliveryState::GivenUp, Some("gone"))
+    );
+    let retried = world.store.retry_delivery(&world.admin, notice, id).await.unwrap();
+    assert_eq!(retried.state, DeliveryState::Waiting);
+
+    world.store.end_channel(&case.owner, id).await.unwrap();
+    assert_eq!(world.store.due_deliveries(10).await.unwrap().len(), 0);
+    assert!(world.store.retry_delivery(&world.admin, notice, id).await.is_err());
+    assert_eq!(world.store.channels(&case.owner, case.tenant.id).await.unwrap(), []);
+}
+
+async fn policies_are_agreed_on_and_govern_what_comes_after(world: World) {
+    let tenant = world.tenant("a").await;
+    let owner = world.owner(&tenant).await;
+    let shipped = Policy::builtin("x1642-default").unwrap();
+    let in_force = async |world: &World| {
+        world.store.policy_in_force(&owner, tenant.id).await.unwrap().reference().version
+    };
+    assert_eq!(in_force(&world).await, shipped.reference().version);
+
+    let ours = shipped.negotiate("version = \"cloud-1\"").unwrap();
+    world.store.propose_policy(&world.admin, PROVIDER, ours.clone()).await.unwrap();
+    assert_eq!(in_force(&world).await, "cloud-1", "the provider's default needs nobody");
+    let theirs = ours.negotiate("version = \"acme-1\"\nmedium.deferrals = { count = 0 }").unwrap();
+    let proposed = world.store.propose_policy(&owner, tenant.id, theirs.clone()).await.unwrap();
+    assert_eq!(proposed.since, None);
+    assert_eq!(in_force(&world).await, "cloud-1", "proposed is not agreed");
+    let own = world.store.agree_to_policy(&owner, tenant.id, "acme-1".into()).await.unwrap_err();
+    assert!(own.to_string().contains("the other side"), "{own}");
+    world.store.agree_to_policy(&world.admin, tenant.id, "acme-1".into()).await.unwrap();
+    assert_eq!(in_force(&world).await, "acme-1");
+    assert!(world.store.agree_to_policy(&world.admin, tenant.id, "acme-1".into()).await.is_err());
+    assert!(
+        world.store.propose_policy(&owner, tenant.id, theirs).await.is_err(),
+        "what was agreed stays"
+    );
+    assert_eq!(world.store.policy_versions(&owner, tenant.id).await.unwrap().len(), 2);
+    let stranger = world.owner(&world.tenant("b").await).await;
+    let other = ours.negotiate("version = \"b-1\"").unwrap();
+    assert!(world.store.propose_policy(&stranger, tenant.id, other).await.is_err());
+
+    let ci = world.store.create_ci(&owner, None, vm(tenant.id, "web")).await.unwrap();
+    world.observe(&ci, package_set(&[("web", "1")])).await;
+    world.checked(&ci, report(now(&world), &[("web", "2", "high")])).await;
+    let later = ours.negotiate("version = \"acme-2\"").unwrap();
+    world.store.propose_policy(&world.admin, tenant.id, later).await.unwrap();
+    world.store.agree_to_policy(&owner, tenant.id, "acme-2".into()).await.unwrap();
+    world.store.open_obligations(10).await.unwrap();
+    let change = world.store.changes(&world.admin, &ALL).await.unwrap().items[0].change.id;
+    let matter = world.store.matter(&owner, change, tenant.id).await.unwrap();
+    assert_eq!(matter.policy.reference().version, "acme-1", "in force when it was collected");
+}
+
+async fn a_rule_agrees_ahead_until_it_is_withdrawn(world: World) {
+    let case = Case::proven(&world, "low").await;
+    let rule = StandingRule {
+        tenant: case.tenant.id,
+        kinds: BTreeSet::from([Kind::Patch]),
+        priorities: BTreeSet::from([Priority::Low]),
+        items: Scope::All,
+        disruption: Disruption::Reboots,
+        windows: vec![WeeklyWindow { begins: 0, minutes: 7 * 24 * 60 }],
+        from: now(&world),
+        until: now(&world) + DAY * 90,
+        given_at: now(&world),
+        nonce: Nonce::from([9; 16]),
+    };
+    let verified =
+        |key: [u8; 32]| Verified::signed_by(KeyId::from(key), &rule.to_payload()).unwrap();
+    let add = async |world: &World, key| {
+        world.store.add_rule(&case.owner, case.tenant.id, verified(key), "{}".into()).await.unwrap()
+    };
+    assert!(reason(add(&world, [8; 32]).await).contains("none of the tenant's"));
+    assert_eq!(events(&world, EventKind::StandingRuleRefused).await, 1);
+    done(add(&world, KEY).await);
+    let week = now(&world).as_second().rem_euclid(7 * 24 * 3600);
+    let monday = now(&world) + DAY * 21 - SignedDuration::from_secs(week) + DAY * 4;
+    case.plan(&world, monday + DAY).await;
+    publish(&world, 1).await;
+    assert_eq!(case.phase(&world).await, "scheduled", "{:?}", case.matter(&world).await);
+
+    world.store.withdraw_rule(&case.owner, case.tenant.id, rule.nonce).await.unwrap();
+    wake(&world).await;
+    assert_eq!(case.phase(&world).await, "notified", "the tenant is asked");
+    let kept = world.store.rules(&case.owner, case.tenant.id).await.unwrap();
+    assert!(kept[0].standing.withdrawn().is_some());
+}
+
+async fn a_revoked_key_starts_nothing(world: World) {
+    let (case, plan) = Case::told(&world, "low", DAY * 20).await;
+    done(case.say(&world, &plan, Decision::Approve, 1).await);
+    assert_eq!(case.phase(&world).await, "scheduled");
+    let revoke = || KeyEvent::Revoke { key: KeyId::from(KEY), by: user(&case.owner) };
+    done(world.store.alter_keys(&case.owner, case.tenant.id, revoke(), None).await.unwrap());
+    reason(world.store.alter_keys(&case.owner, case.tenant.id, revoke(), None).await.unwrap());
+    assert_eq!(events(&world, EventKind::ConsentKeyRefused).await, 1);
+
+    world.environment.pass(DAY * 20);
+    wake(&world).await;
+
+    assert_ne!(case.phase(&world).await, "rolling_out");
+    assert_eq!(events(&world, EventKind::RolloutPermitted).await, 0);
+}
+
+async fn what_a_tenant_brings_starts_its_clock(world: World) {
+    let a = world.tenant("a").await;
+    let anna = world.owner(&a).await;
+    let new =
+        |name: &str| NewAdvisory { name: name.into(), document: "{}".into(), note: String::new() };
+    let advisory = world.store.submit_advisory(&anna, None, new("X-1")).await.unwrap();
+
+    let [clock] = &clocks(&world, &anna).await[..] else { panic!() };
+    assert_eq!((&*clock.title, &*clock.phase), ("X-1", "collected"));
+    let change = world.store.change(&world.admin, clock.change).await.unwrap();
+    assert_eq!((change.found_by, change.advisory), (a.id, Some(advisory.id)), "with credit");
+    assert_eq!(world.store.change(&anna, clock.change).await.unwrap(), change);
+
+    // Once it is found missing, it is the same change.
+    let ci = world.store.create_ci(&anna, None, vm(a.id, "web")).await.unwrap();
+    world.observe(&ci, package_set(&[("web", "1")])).await;
+    world.checked(&ci, report(now(&world), &[("web", "2", "critical")])).await;
+    assert_eq!(world.store.open_obligations(10).await.unwrap(), 1);
+    assert_eq!(world.store.changes(&world.admin, &ALL).await.unwrap().items.len(), 1);
+    assert_eq!(world.store.change(&anna, clock.change).await.unwrap().patches.len(), 1);
+    let known = &clocks(&world, &anna).await[0];
+    assert_eq!((&*known.phase, known.priority), ("evaluated", Priority::Critical));
+
+    let b = world.tenant("b").await;
+    let bert = world.owner(&b).await;
+    let ci = world.store.create_ci(&bert, None, vm(b.id, "web")).await.unwrap();
+    world.observe(&ci, package_set(&[("web", "1")])).await;
+    world.checked(&ci, report(now(&world), &[("web", "2", "critical")])).await;
+    world.store.open_obligations(10).await.unwrap();
+    let seen = world.store.change(&bert, clock.change).await.unwrap();
+    assert_eq!((seen.found_by, seen.advisory, &*seen.created_by), (PROVIDER, None, ""));
+
+    let decision = AdvisoryDecision { state: AdvisoryState::Rejected, reason: "Not ours".into() };
+    world.store.decide_advisory(&world.admin, advisory.id, None, decision).await.unwrap();
+    wake(&world).await;
+    let matter = world.store.matter(&anna, clock.change, a.id).await.unwrap();
+    assert_eq!(matter.obligation.phase(), "withdrawn");
+}
+
+async fn a_no_accepts_the_findings(world: World) {
+    let (case, plan) = Case::told(&world, "medium", DAY * 10).await;
+    let until = now(&world) + DAY * 9;
+    let no = Decision::Refuse { acceptance: acceptance(until) };
+    done(case.say(&world, &plan, no, 1).await);
+
+    let findings =
+        world.store.findings(&case.owner, &FindingFilter::default(), &ALL).await.unwrap();
+    let [finding] = &findings.items[..] else { panic!() };
+    let accepted = finding.acceptance.as_ref().unwrap();
+    assert_eq!((finding.state, accepted.until), (FindingState::Open, until));
+    assert_eq!(&*accepted.risk_owner, "Ada");
+    assert!(accepted.reason.starts_with("Quarter-end close (signed by "), "{}", accepted.reason);
+}
+
+async fn a_breach_is_told_once_whoever_looks(world: World) {
+    let case = lacking(&world, "critical").await;
+    world.environment.pass(DAY * 3);
+    let looks = (0..8).map(|_| world.store.wake_obligations(100));
+    for look in futures_util::future::join_all(looks).await {
+        assert!(look.unwrap().1.is_empty());
+    }
+    world.environment.pass(DAY);
+    wake(&world).await;
+
+    assert_eq!(events(&world, EventKind::ObligationBreached).await, 1);
+    let clock = &clocks(&world, &case.owner).await[0];
+    assert_eq!((&*clock.state, clock.holder), ("breached", Some(Party::Provider)));
+    let all = world.store.events(&world.admin, store::Retrieval::Events, 0, 10_000).await.unwrap();
+    let breach = all.iter().find(|event| event.kind == EventKind::ObligationBreached).unwrap();
+    let breach: serde_json::Value = serde_json::from_slice(&breach.payload).unwrap();
+    assert_eq!(breach["breach"]["by"], "provider");
+    assert_eq!(breach["breach"]["date"]["clause"], "critical 3d");
+}
+
+async fn what_is_missing_again_reopens(world: World) {
+    let tenants: Vec<TenantId> = Vec::new();
+    let new = NewChange {
+        kind: Kind::Alteration,
+        title: "TLS 1.3 alone".into(),
+        patches: Vec::new(),
+        tenants,
+        priority: Priority::Low,
+    };
+    let alteration = world.store.create_change(&world.admin, None, new.clone()).await.unwrap();
+    assert_eq!(alteration.change.stage().as_str(), "found");
+    assert!(world.store.create_change(&Actor::System, None, new).await.is_err());
+    let carol = person(PROVIDER, "carol", domain::cloud::Role::Operator);
+    let carol = support::actor(&world.store.create_user(&world.admin, None, carol).await.unwrap());
+
+    let (case, plan) = Case::told(&world, "high", DAY * 5).await;
+    done(case.does(&world, &carol, Move::Countersign(plan.hash())).await);
+    done(case.say(&world, &plan, Decision::Approve, 1).await);
+    world.environment.pass(DAY * 5);
+    wake(&world).await;
+    let finish = Move::Finish { plan: plan.hash(), outcome: Rollout::Done };
+    done(case.does(&world, &world.admin, finish).await);
+    world.observe(&case.ci, package_set(&[("web", "2")])).await;
+    world.checked(&case.ci, report(now(&world), &[])).await;
+    done(case.does(&world, &world.admin, Move::Scan).await);
+    assert_eq!(case.phase(&world).await, "verified");
+
+    world.observe(&case.ci, package_set(&[("web", "1")])).await;
+    world.checked(&case.ci, report(now(&world), &[("web", "2", "high")])).await;
+    done(case.does(&world, &world.admin, Move::Scan).await);
+    let matter = case.matter(&world).await;
+    assert_eq!(matter.obligation.phase(), "reopened");
+    let started = matter.obligation.instants().regressed().unwrap();
+    assert_eq!(matter.obligation.dues().binding().unwrap().due, started + DAY * 14);
+    let next = case.plan_from(now(&world) + DAY * 5, Some(&plan));
+    let action = Move::Plan { plan: next, two_persons_above: 9 };
+    let planned = done(case.does(&world, &world.admin, action).await);
+    assert_eq!(planned.obligation.share().unwrap().phase(), Phase::Planned);
+}
+
+async fn what_becomes_exploited_is_due_earlier(world: World) {
+    let (case, _) = Case::told(&world, "high", DAY * 5).await;
+    let before = clocks(&world, &case.owner).await[0].due.unwrap();
+    let mut report = report(now(&world), &[("web", "2", "critical")]);
+    report.findings[0].exploited = vec!["CVE-2026-1".into()];
+    world.checked(&case.ci, report).await;
+
+    let clock = &clocks(&world, &case.owner).await[0];
+    assert_eq!(clock.priority, Priority::Critical);
+    assert_eq!(clock.due, Some(before - DAY * 11), "3 days instead of 14");
+    let matter = case.matter(&world).await;
+    assert_eq!(matter.obligation.facts().path(), domain::sla::Path::Emergency);
+    assert!(matter.obligation.instants().at(Moment::KevAdded).is_some());
+}

@@ -1,0 +1,17 @@
+//! What the store promises, on both of its engines.
+//!
+//! One program for all of them: each would link the whole product again, for gigabytes of disk.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+mod a_change_and_its_record_are_one;
+mod agents_are_who_they_are;
+mod changes_and_their_clocks;
+mod findings_last;
+mod images_and_their_jobs;
+mod old_checks_prove_nothing;
+mod people_are_known_elsewhere;
+mod support;
+mod transactions_that_wait_for_each_other;
+mod who_reads_is_recorded;
+mod whoever_asks_sees_their_own;

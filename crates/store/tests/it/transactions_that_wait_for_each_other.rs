@@ -1,0 +1,66 @@
+//! Two transactions that wait for each other: one gives way, and nobody who asked hears of it.
+//! PostgreSQL alone; SQLite has one writer.
+
+use std::time::Duration;
+
+use crate::support::{World, vm};
+use domain::cloud::{CiId, PROVIDER};
+use sqlx::{Connection as _, PgConnection};
+use store::{CiFilter, PageRequest};
+
+const ALL: PageRequest = PageRequest { after: None, limit: 1000 };
+
+async fn insert(connection: &mut PgConnection, number: u8, name: &str) {
+    let id = CiId::of_content([number; 16]).to_string();
+    sqlx::query(
+        "INSERT INTO cis (id, tenant_id, class, name, created_at, version)
+         VALUES ($1, $2, 'vm', $3, 0, 1)",
+    )
+    .bind(id)
+    .bind(PROVIDER.to_string())
+    .bind(name)
+    .execute(connection)
+    .await
+    .unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_gives_way_is_tried_again() {
+    let (world, address) = World::postgres_at().await;
+    let mut other = PgConnection::connect(&address).await.unwrap();
+    let mut watch = PgConnection::connect(&address).await.unwrap();
+    sqlx::query("BEGIN").execute(&mut other).await.unwrap();
+    insert(&mut other, 1, "second").await;
+
+    // Ours holds `first` and waits for `second`; the other one then waits for `first`.
+    let (store, admin) = (world.store.clone(), world.admin.clone());
+    let ours = tokio::spawn(async move {
+        let both = vec![vm(PROVIDER, "first"), vm(PROVIDER, "second")];
+        store.create_cis(&admin, None, both).await
+    });
+    let waits = "SELECT 1 FROM pg_stat_activity
+                 WHERE datname = current_database() AND wait_event_type = 'Lock'";
+    while sqlx::query(waits).fetch_optional(&mut watch).await.unwrap().is_none() {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    insert(&mut other, 2, "first").await;
+    let counts = "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()";
+    sqlx::query("ROLLBACK").execute(&mut other).await.unwrap();
+
+    let made = ours.await.unwrap().unwrap();
+
+    assert_eq!(made.len(), 2);
+    let items = world.store.cis(&world.admin, &CiFilter::default(), &ALL).await.unwrap().items;
+    assert_eq!(items.len(), 2, "once");
+    // Statistics lag behind; without a deadlock this test has shown nothing.
+    let deadlocks = async |watch: &mut PgConnection| -> i64 {
+        sqlx::query_scalar(counts).fetch_one(watch).await.unwrap()
+    };
+    for _ in 0..1000 {
+        if deadlocks(&mut watch).await > 0 {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("nobody gave way");
+}
