@@ -64,9 +64,9 @@ pub use agents::{
 pub use answers::Once;
 pub use changes::{
     ChangeStep, Channel, ChannelKind, ClockFilter, ClockRow, Consent, ConsentKey, Delivery,
-    DeliveryState, DueDelivery, KeptRule, Matter, Move, NewChange, NewChannel, NewConsentKey,
-    NoticeRow, Outcome, PolicyState, PolicyVersion, Tidings, Told, TrackedChange, Tried, Unwoken,
-    Written,
+    DeliveryState, DueDelivery, HistoryFilter, KeptRule, Matter, Move, NewChange, NewChannel,
+    NewConsentKey, NoticeRow, Outcome, PastObligation, PolicyState, PolicyVersion, Tidings, Told,
+    TrackedChange, Tried, Unwoken, Written,
 };
 pub use cis::{AgreedDuty, Ci, CiAlteration, CiFilter, ClassCounts, Labels, NewCi};
 pub use database::{Database, Engine};

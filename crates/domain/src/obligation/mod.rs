@@ -32,7 +32,7 @@ use crate::change::{
 use crate::cloud::{ChangeId, Duty, TenantId, UserId};
 use crate::priority::PolicyRef;
 use crate::sla::{
-    Breach, Case, ClockView, Deferral, DueDates, Facts, Instants, Interruption, Moment,
+    Breach, Case, ClockView, Deferral, DueDates, Facts, History, Instants, Interruption, Moment,
     NotDeferred, NotRecorded, Party, Policy, Rung,
 };
 
@@ -383,6 +383,12 @@ impl KeptObligation {
     /// The plan that it is kept with.
     pub fn plan(&self) -> Option<PlanHash> {
         self.share.as_ref().map(|share| share.plan)
+    }
+
+    /// What happened to it, for judging it under another policy.
+    pub fn into_history(self, name: String) -> History {
+        let Record { facts, duty, instants, deferrals, interruptions, .. } = self.record;
+        History { name, facts, duty, instants, deferrals, interruptions }
     }
 
     /// The policy that governs it.

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 
 use super::clock::{Breach, Rung, State};
 use super::dates::Deferral;
@@ -14,7 +15,8 @@ use crate::cloud::Duty;
 use crate::priority::Priority;
 
 /// What happened to one patch on one tenant's items.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct History {
     /// What people know it by.
     pub name: String,
@@ -31,7 +33,7 @@ pub struct History {
 }
 
 /// A history as the policy judges it.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Judged {
     /// Its name.
     pub name: String,
@@ -48,7 +50,8 @@ pub struct Judged {
 }
 
 /// What a policy says of a history.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(tag = "is", rename_all = "snake_case")]
 pub enum Verdict {
     /// Verified in time.
     Kept,
@@ -104,7 +107,7 @@ fn judge(policy: &Policy, history: &History, now: Timestamp) -> Judged {
 }
 
 /// How many of a priority were kept, breached or are open.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct Tally {
     /// Verified in time.
     pub kept: usize,

@@ -1,6 +1,7 @@
 //! Who held the ball when: a patch's way cut into stages, and those into spans of one party each.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -85,6 +86,18 @@ impl From<Cause> for Party {
     }
 }
 
+impl fmt::Display for Party {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Provider => "provider",
+            Self::Tenant => "tenant",
+            Self::Vendor => "vendor",
+            Self::HostUnreachable => "host unreachable",
+            Self::ChangeFreeze => "change freeze",
+        })
+    }
+}
+
 /// What a patch waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -103,6 +116,20 @@ pub enum Stage {
     Install,
     /// To be verified.
     Verify,
+}
+
+impl fmt::Display for Stage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Evaluate => "evaluation",
+            Self::Test => "test",
+            Self::Notify => "notice",
+            Self::Answer => "answer",
+            Self::Lead => "lead time",
+            Self::Install => "installation",
+            Self::Verify => "verification",
+        })
+    }
 }
 
 /// A stage from its beginning to its end, or until now.

@@ -164,7 +164,7 @@ fn screen(clocks: &[Value], names: &Names<'_>, now: Timestamp, limit: u16) -> St
 }
 
 /// How much time is left, or how much too much was taken.
-fn left(due: Timestamp, now: Timestamp) -> String {
+pub(super) fn left(due: Timestamp, now: Timestamp) -> String {
     let seconds = due.duration_since(now).as_secs();
     let (sign, seconds) = if seconds < 0 { ("−", -seconds) } else { ("", seconds) };
     let (days, hours, minutes) = (seconds / 86_400, seconds / 3600 % 24, seconds / 60 % 60);

@@ -95,6 +95,8 @@ impl Page<'_> {
             "decision",
             "request",
             "result",
+            "document",
+            "stage",
         ];
         let own = object.as_object().into_iter().flatten();
         for (name, value) in own.filter(|(name, _)| !elsewhere.contains(&name.as_str())) {
@@ -114,6 +116,8 @@ impl Page<'_> {
             Kind::Event => self.payload(object),
             Kind::Image => self.image(object)?,
             Kind::Job => self.job(object)?,
+            Kind::Change => self.change(object)?,
+            Kind::Notice => self.notice(object)?,
             _ => {}
         }
         // Patches have no events of their own: items have.
@@ -478,6 +482,66 @@ impl Page<'_> {
         for line in &lines[lines.len().saturating_sub(LOG_LINES)..] {
             let _ = writeln!(self.out, "  {}", plain(line.trim_end()));
         }
+        Ok(())
+    }
+
+    fn change(&mut self, change: &Value) -> Result<()> {
+        self.section("how it stands");
+        let mut fields = Fields::default();
+        flat(&mut fields, "", &change["stage"]);
+        self.out.push_str(&fields.text(2));
+        self.section("tenants");
+        let path = format!("/changes/{}/obligations", encoded(&text(&change["id"])));
+        let clocks = self.connection.get(&path)?;
+        let clocks = clocks.as_array().map_or(&[][..], Vec::as_slice);
+        if clocks.is_empty() {
+            self.note("it asks nothing of a tenant that you may see");
+            return Ok(());
+        }
+        let heads = ["TENANT", "PRIORITY", "STANDS AT", "BALL", "CLOCK", "DUE"];
+        let mut table = Table::new(&heads).indented(2);
+        for clock in clocks.iter().take(ROWS) {
+            let priority = text(&clock["priority"]);
+            table.row(vec![
+                Cell::from(self.names.tenant(&text(&clock["tenant"]))),
+                Cell::from(&priority).styled(style_of(&priority)),
+                Cell::from(text(&clock["phase"]).replace('_', " ")),
+                Cell::from(text(&clock["holder"]).replace('_', " ")),
+                Cell::from(text(&clock["state"])),
+                Cell::from(moment(&clock["due"])),
+            ]);
+        }
+        self.table(table);
+        if clocks.len() > ROWS {
+            self.note(&format!("… {} more: patchwright clocks --all", clocks.len() - ROWS));
+        }
+        Ok(())
+    }
+
+    fn notice(&mut self, notice: &Value) -> Result<()> {
+        self.section("what it says");
+        let mut fields = Fields::default();
+        flat(&mut fields, "", &notice["document"]);
+        self.out.push_str(&fields.text(2));
+        self.section("deliveries");
+        let path = format!("/notices/{}/deliveries", encoded(&text(&notice["id"])));
+        let deliveries = self.connection.get(&path)?;
+        let deliveries = deliveries["items"].as_array().map_or(&[][..], Vec::as_slice);
+        if deliveries.is_empty() {
+            self.note("in the console alone: the tenant has no channel");
+            return Ok(());
+        }
+        let mut table = Table::new(&["KIND", "ADDRESS", "STATE", "TRIES", "ANSWER"]).indented(2);
+        for delivery in deliveries {
+            table.row(vec![
+                Cell::from(text(&delivery["kind"])),
+                Cell::from(text(&delivery["address"])),
+                Cell::from(text(&delivery["state"]).replace('_', " ")),
+                Cell::from(text(&delivery["attempts"])),
+                Cell::from(text(&delivery["answer"])),
+            ]);
+        }
+        self.table(table);
         Ok(())
     }
 

@@ -215,7 +215,14 @@ impl Draft {
                 put("kind", word(&self.relation));
                 put("to", Some(json!(end(&self.to)?)));
             }
-            Kind::Finding | Kind::Patch | Kind::Agent | Kind::Image | Kind::Job | Kind::Event => {
+            Kind::Finding
+            | Kind::Patch
+            | Kind::Agent
+            | Kind::Image
+            | Kind::Job
+            | Kind::Change
+            | Kind::Notice
+            | Kind::Event => {
                 return Err(anyhow!("a {} cannot be created", kind.word()));
             }
         }

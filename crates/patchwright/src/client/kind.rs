@@ -45,6 +45,12 @@ pub(crate) enum Kind {
     /// Jobs of the lab.
     #[value(name = "jobs", alias = "job")]
     Job,
+    /// Patches and alterations on their way into the cloud.
+    #[value(name = "changes", aliases = ["change", "chg"])]
+    Change,
+    /// What tenants were told.
+    #[value(name = "notices", aliases = ["notice", "ntc"])]
+    Notice,
     /// What happened, by place in the ledger.
     #[value(name = "events", aliases = ["event", "evt", "ev"])]
     Event,
@@ -254,6 +260,30 @@ const JOBS: &[Column] = &[
     ID,
 ];
 
+const CHANGES: &[Column] = &[
+    column("KIND", field!("kind")),
+    column("STANDS", |it, _| {
+        let stage = text(&it["stage"]["is"]);
+        Cell::from(&stage).styled(style_of(&stage))
+    }),
+    column("TITLE", field!("title")),
+    column("FOUND BY", |it, names| names.tenant(&text(&it["found_by"])).into()),
+    column("SINCE", time!("created_at")),
+    wide("PATCHES", |it, _| Cell::from(list(&it["patches"]))),
+    ID,
+];
+
+const NOTICES: &[Column] = &[
+    column("KIND", field!("kind")),
+    column("TITLE", field!("title")),
+    TENANT,
+    column("WRITTEN", time!("created_at")),
+    column("GIVEN", time!("given_at")),
+    column("READ BY", |it, names| names.person(&text(&it["acknowledged_by"])).into()),
+    wide("CHANGE", field!("change")),
+    ID,
+];
+
 const EVENTS: &[Column] = &[
     column("PLACE", field!("sequence")),
     column("AT", time!("at")),
@@ -290,6 +320,8 @@ impl Kind {
             Self::Token => "token",
             Self::Image => "image",
             Self::Job => "job",
+            Self::Change => "change",
+            Self::Notice => "notice",
             Self::Event => "event",
             Self::Relation => "relation",
         }
@@ -315,6 +347,8 @@ impl Kind {
             Self::Token => "/tokens",
             Self::Image => "/images",
             Self::Job => "/jobs",
+            Self::Change => "/changes",
+            Self::Notice => "/notices",
             Self::Event => "/events",
         }
     }
@@ -334,6 +368,8 @@ impl Kind {
             Self::Token => "tok_",
             Self::Image => "img_",
             Self::Job => "job_",
+            Self::Change => "chg_",
+            Self::Notice => "ntc_",
             Self::Event => "evt_",
             Self::Relation => "rel_",
         }
@@ -358,6 +394,7 @@ impl Kind {
             Self::User => &["login"],
             Self::Ci | Self::Group | Self::Advisory | Self::Token | Self::Image => &["name"],
             Self::Patch => &["source"],
+            Self::Change | Self::Notice => &["title"],
             _ => &[],
         }
     }
@@ -398,6 +435,8 @@ impl Kind {
             Self::Token => TOKENS,
             Self::Image => IMAGES,
             Self::Job => JOBS,
+            Self::Change => CHANGES,
+            Self::Notice => NOTICES,
             Self::Event => EVENTS,
             Self::Relation => RELATIONS,
         }
@@ -425,6 +464,7 @@ impl Kind {
             ],
             Self::Image => &[Filter::Tenant, Filter::Name],
             Self::Job => &[Filter::Image],
+            Self::Notice => &[Filter::Tenant],
             Self::Event => &[Filter::From],
             Self::Relation => &[Filter::Ci],
             _ => &[],

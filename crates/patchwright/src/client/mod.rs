@@ -5,6 +5,7 @@
 
 mod accept;
 mod apply;
+pub(crate) mod changes;
 mod clocks;
 pub(crate) mod connection;
 pub(crate) mod contexts;
@@ -18,7 +19,8 @@ pub(crate) mod images;
 pub(crate) mod kind;
 mod login;
 pub(crate) mod names;
-mod output;
+mod notices;
+pub(crate) mod output;
 mod secret;
 mod status;
 mod transfer;
@@ -41,6 +43,12 @@ pub(crate) enum Command {
     Status(status::StatusArgs),
     /// List the clocks of the SLA that run, and who holds the ball.
     Clocks(clocks::ClocksArgs),
+    /// Take up changes, plan them for each tenant, and see what they wait for.
+    Change(changes::ChangeArgs),
+    /// Say that a notice was read, and send it again.
+    Notice(notices::NoticeArgs),
+    /// Tell where a tenant's notices go, beside the console.
+    Channel(notices::ChannelArgs),
     /// List objects, or read some.
     Get(get::GetArgs),
     /// Tell everything about one object.
@@ -67,6 +75,9 @@ pub(crate) fn run(command: &Command) -> Result<ExitCode> {
         Command::Context(arguments) => login::context(arguments),
         Command::Status(arguments) => status::run(arguments),
         Command::Clocks(arguments) => clocks::run(arguments),
+        Command::Change(arguments) => changes::run(arguments),
+        Command::Notice(arguments) => notices::run(arguments),
+        Command::Channel(arguments) => notices::channel(arguments),
         Command::Get(arguments) => get::run(arguments),
         Command::Describe(arguments) => describe::run(arguments),
         Command::Create(arguments) => create::run(arguments),

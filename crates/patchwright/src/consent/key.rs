@@ -9,7 +9,8 @@ use anyhow::{Context as _, Result};
 use clap::Subcommand;
 use ledger::attestation::{Attestor, AttestorKey};
 
-use super::{DIM, GOOD};
+use super::{DIM, GOOD, remote};
+use crate::client::contexts::Access;
 use crate::failure::{during, helped};
 
 /// Longer than any key in PEM.
@@ -27,6 +28,21 @@ pub(super) enum Command {
         /// The private key, or the public one (PEM).
         file: PathBuf,
     },
+    /// Register your tenant's first key with the control plane; owners may.
+    Register {
+        /// The public key, or the private one, of which only the public half is sent (PEM).
+        file: PathBuf,
+        /// What people call it.
+        #[arg(long, default_value = "")]
+        label: String,
+        #[command(flatten)]
+        access: Access,
+    },
+    /// List the keys that your tenant signs with.
+    List {
+        #[command(flatten)]
+        access: Access,
+    },
 }
 
 pub(super) fn run(command: &Command, out: &mut impl Write) -> Result<()> {
@@ -40,10 +56,19 @@ pub(super) fn run(command: &Command, out: &mut impl Write) -> Result<()> {
             )?;
             show(&attestor.key(), out)
         }
-        Command::Show { file } => match read(file) {
-            Ok(attestor) => show(&attestor.key(), out),
-            Err(error) => show(&read_public(file).map_err(|_| error)?, out),
-        },
+        Command::Show { file } => show(&either(file)?, out),
+        Command::Register { file, label, access } => {
+            remote::register(&either(file)?.to_string(), label, access, out)
+        }
+        Command::List { access } => remote::keys(access, out),
+    }
+}
+
+/// A public key, or the public half of a private one.
+fn either(path: &Path) -> Result<AttestorKey> {
+    match read(path) {
+        Ok(attestor) => Ok(attestor.key()),
+        Err(error) => read_public(path).map_err(|_| error),
     }
 }
 

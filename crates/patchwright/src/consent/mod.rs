@@ -1,9 +1,10 @@
 //! `patchwright consent`: a tenant reads a plan, and signs what it says to it.
 //!
-//! All of it works on files, on whichever machine holds the tenant's key: nothing is sent, and the
-//! key goes nowhere.
+//! All of it works on files, on whichever machine holds the tenant's key, which goes nowhere. A plan
+//! that is named by its change comes from the control plane, and what is said to it goes back there.
 
 mod key;
+mod remote;
 mod show;
 
 use std::fs::{self, File};
@@ -13,14 +14,19 @@ use std::process::ExitCode;
 
 use anstyle::{AnsiColor, Style};
 use anyhow::{Context as _, Result};
+use base64::prelude::{BASE64_STANDARD, Engine as _};
 use clap::{Args, Subcommand};
 use domain::change::{
-    Acceptance, Decision, LARGEST_PLAN, Nonce, Payload as _, Plan, Reason, Statement, Verified,
+    Acceptance, Decision, LARGEST_PLAN, Nonce, Payload as _, Plan, PlanHash, Reason, Statement,
+    Verified,
 };
 use domain::cloud::Name;
 use jiff::Timestamp;
 use ledger::attestation::{self, Attestor, LARGEST_ENVELOPE};
+use serde_json::Value;
 
+use self::remote::{Found, Named};
+use crate::client::contexts::Access;
 use crate::failure::{during, helped};
 
 const BOLD: Style = Style::new().bold();
@@ -39,8 +45,10 @@ pub(crate) struct ConsentArgs {
 enum Command {
     /// Print what a plan does to which items, when, and its hash.
     Show {
-        /// The plan, as it was published.
-        plan: PathBuf,
+        /// A change (`chg_…`: the plan for your tenant's share of it), a plan's hash, or a file.
+        plan: Named,
+        #[command(flatten)]
+        access: Access,
     },
     /// Agree to a plan, and to nothing else.
     Approve {
@@ -64,6 +72,13 @@ enum Command {
         #[command(flatten)]
         signing: Signing,
     },
+    /// Hand in a statement that was signed elsewhere.
+    Send {
+        /// The statement, as it was signed (DSSE in JSON).
+        statement: PathBuf,
+        #[command(flatten)]
+        access: Access,
+    },
     /// Tell whether a signed statement holds, and what it says.
     Verify {
         /// The statement, as it was signed (DSSE in JSON).
@@ -75,7 +90,7 @@ enum Command {
         #[arg(long, value_name = "FILE", required = true)]
         public_key: Vec<PathBuf>,
     },
-    /// Make and show the keys that a tenant signs with.
+    /// Make, show and register the keys that a tenant signs with.
     Key {
         #[command(subcommand)]
         command: key::Command,
@@ -85,14 +100,17 @@ enum Command {
 /// With what, and where to.
 #[derive(Debug, Args)]
 struct Signing {
-    /// The plan, as it was published.
-    plan: PathBuf,
+    /// A change (`chg_…`: the plan for your tenant's share of it) or a plan's hash, and the statement
+    /// is handed in; or a file, and it is only signed.
+    plan: Named,
     /// The tenant's private key (PEM, as `patchwright consent key new` or OpenSSL makes it).
     #[arg(long, value_name = "FILE")]
     key: PathBuf,
-    /// Where the signed statement goes; by default to standard output.
+    /// Where the signed statement goes; without it, that to a file's plan goes to standard output.
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
+    #[command(flatten)]
+    access: Access,
 }
 
 /// Who bears what is left open.
@@ -119,7 +137,7 @@ impl Risk {
 /// Runs the command.
 pub(crate) fn run(arguments: &ConsentArgs, out: &mut impl Write) -> Result<ExitCode> {
     match &arguments.command {
-        Command::Show { plan } => show::plan(&read_plan(plan)?, out)?,
+        Command::Show { plan, access } => show::plan(&remote::find(plan, access)?.plan, out)?,
         Command::Approve { signing } => sign(signing, Decision::Approve, out)?,
         Command::Defer { until, risk, signing } => {
             let acceptance = risk.acceptance();
@@ -128,6 +146,7 @@ pub(crate) fn run(arguments: &ConsentArgs, out: &mut impl Write) -> Result<ExitC
         Command::Refuse { risk, signing } => {
             sign(signing, Decision::Refuse { acceptance: risk.acceptance() }, out)?;
         }
+        Command::Send { statement, access } => send(statement, access, out)?,
         Command::Verify { statement, plan, public_key } => {
             verify(statement, &read_plan(plan)?, public_key, out)?;
         }
@@ -142,19 +161,48 @@ fn sign(signing: &Signing, decision: Decision, out: &mut impl Write) -> Result<(
         let help = refusal.help();
         helped(refusal, help)
     })?;
-    let plan = read_plan(&signing.plan)?;
     let attestor = key::read(&signing.key)?;
+    let Found { plan, connection } = remote::find(&signing.plan, &signing.access)?;
     let statement = statement(&plan, decision, now)?;
     let text = signed(&attestor, &statement)?;
-    let Some(path) = &signing.out else {
+    if let Some(path) = &signing.out {
+        write_new(path, &text)?;
+    } else if connection.is_none() {
         out.write_all(text.as_bytes())?;
         return Ok(());
-    };
-    write_new(path, &text)?;
+    }
     writeln!(out, "{GOOD}✓{GOOD:#} signed, by the key {}", attestor.key().id())?;
     show::statement(&statement, out)?;
-    writeln!(out, "\n  written to {}", path.display())?;
+    if let Some(path) = &signing.out {
+        writeln!(out, "\n  written to {}", path.display())?;
+    }
+    if let Some(connection) = &connection {
+        writeln!(out)?;
+        remote::send(connection, &plan, &text, out)?;
+    }
     Ok(())
+}
+
+/// What a statement is about stands in it; whether its signature counts, the control plane tells.
+fn send(path: &Path, access: &Access, out: &mut impl Write) -> Result<()> {
+    let text = String::from_utf8_lossy(&read(path, LARGEST_ENVELOPE)?).into_owned();
+    let about = about(&text).map_err(|error| {
+        let help = "give a file that `patchwright consent approve|defer|refuse` wrote";
+        during(helped(error, help), format!("`{}` is no consent", path.display()))
+    })?;
+    let Found { plan, connection } = remote::find(&Named::Hash(about), access)?;
+    let connection = connection.context("a plan that is named by its hash has a connection")?;
+    remote::send(&connection, &plan, &text, out)
+}
+
+/// The plan that a statement names, before anybody looked at its signature.
+fn about(text: &str) -> Result<PlanHash> {
+    let envelope: Value = serde_json::from_str(text)?;
+    let payload = envelope["payload"].as_str().context("it has no `payload`")?;
+    let payload = BASE64_STANDARD.decode(payload).context("its `payload` is not Base64")?;
+    let payload: Value = serde_json::from_slice(&payload).context("its `payload` is not JSON")?;
+    let plan = payload["predicate"]["plan"].as_str().context("it names no plan")?;
+    Ok(plan.parse::<PlanHash>()?)
 }
 
 fn statement(plan: &Plan, decision: Decision, given_at: Timestamp) -> Result<Statement> {

@@ -4,17 +4,17 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::IntoResponse;
-use domain::cloud::TenantId;
+use domain::cloud::{ChangeId, TenantId};
 use domain::priority::PolicyRef;
-use domain::sla::{Policy, PolicyError};
+use domain::sla::{History, Policy, PolicyError};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use store::PolicyState;
-use utoipa::ToSchema;
+use store::{HistoryFilter, PastObligation, PolicyState};
+use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::{Body, Path, Problems};
+use super::{Body, Listed, Paging, Path, Problems, Query, given};
 use crate::App;
 use crate::gate::{Action, By};
 use crate::problem::{Kind, Problem};
@@ -23,7 +23,10 @@ use crate::problem::{Kind, Problem};
 const LONGEST: usize = 256 << 10;
 
 pub(super) fn routes() -> OpenApiRouter<App> {
-    OpenApiRouter::new().routes(routes!(list, propose)).routes(routes!(agree))
+    OpenApiRouter::new()
+        .routes(routes!(list, propose))
+        .routes(routes!(agree))
+        .routes(routes!(histories))
 }
 
 /// A version of an SLA policy.
@@ -85,6 +88,54 @@ fn refused(error: &PolicyError) -> Problem {
         Some(help) => problem.help(help),
         None => problem,
     }
+}
+
+/// Which past.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct HistoryQuery {
+    /// Of one tenant.
+    tenant: Option<String>,
+    /// Of changes taken up since an instant (RFC 3339).
+    #[param(value_type = Option<String>, format = DateTime)]
+    since: Option<Timestamp>,
+}
+
+/// What happened to a change on one tenant's items.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct Past {
+    #[schema(value_type = String)]
+    change: ChangeId,
+    #[schema(value_type = String)]
+    tenant: TenantId,
+    /// The policy that governs it.
+    #[schema(value_type = Object)]
+    policy: PolicyRef,
+    /// `name`, `facts`, `duty`, `instants`, `deferrals`, `interruptions`.
+    #[schema(value_type = Object)]
+    history: History,
+}
+
+impl From<PastObligation> for Past {
+    fn from(past: PastObligation) -> Self {
+        let PastObligation { change, tenant, policy, history } = past;
+        Self { change, tenant, policy, history }
+    }
+}
+
+/// Tell what happened to changes, tenant by tenant, for judging it under another policy:
+/// `patchwright sla simulate` does.
+#[utoipa::path(get, path = "/histories", tag = "SLA", params(HistoryQuery, Paging),
+    responses((status = 200, body = Listed<Past>), Problems))]
+async fn histories(
+    State(app): State<App>,
+    By(by): By<{ Action::ChangeRead as usize }>,
+    Query(HistoryQuery { tenant, since }): Query<HistoryQuery>,
+    Query(paging): Query<Paging>,
+) -> Result<Json<Listed<Past>>, Problem> {
+    let tenant = tenant.as_deref().map(|text| given("tenant", text)).transpose()?;
+    let filter = HistoryFilter { tenant, since };
+    Ok(Json(Listed::of(app.store.histories(&by, &filter, &paging.request()?).await?)))
 }
 
 /// List the versions of a tenant's policy, the newest first, then the provider's default.

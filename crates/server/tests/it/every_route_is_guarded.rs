@@ -126,6 +126,7 @@ x--xx--- POST /api/v1/groups
 xxxxxxxx GET /api/v1/groups/{id}
 x--xx--- DELETE /api/v1/groups/{id}
 x--xx--- PATCH /api/v1/groups/{id}
+xxxxxxxx GET /api/v1/histories
 xxxxxxxx GET /api/v1/images
 x--xx--- POST /api/v1/images
 x--xx--- POST /api/v1/images/content

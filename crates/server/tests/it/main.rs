@@ -16,6 +16,7 @@ mod people_sign_in_elsewhere;
 mod provider;
 mod support;
 mod tenants_are_told;
+mod tenants_consent_by_the_api;
 mod the_api_keeps_its_conventions;
 mod the_lab_does_its_jobs;
 mod the_openapi_document_is_checked_in;

@@ -2,12 +2,13 @@
 
 use domain::change::{Plan, PlanHash};
 use domain::cloud::{ChangeId, TenantId};
+use domain::obligation::KeptObligation;
 use jiff::Timestamp;
 use sqlx::any::AnyRow;
 use sqlx::{AnyConnection, AnyPool};
 
 use super::load::{corrupt, json, read_plan};
-use super::{ClockFilter, ClockRow, Consent, TrackedChange};
+use super::{ClockFilter, ClockRow, Consent, HistoryFilter, PastObligation, TrackedChange};
 use crate::error::StoreError;
 use crate::fleet::findings;
 use crate::page::{Cursor, Page, PageRequest, range};
@@ -132,6 +133,48 @@ pub(super) async fn clocks(
     .fetch_all(pool)
     .await?;
     rows.iter().map(read_clock).collect()
+}
+
+pub(super) async fn histories(
+    pool: &AnyPool,
+    scope: Option<TenantId>,
+    filter: &HistoryFilter,
+    page: &PageRequest,
+) -> Result<Page<PastObligation>, StoreError> {
+    let (low, high) = range(scope);
+    let (own_low, own_high) = range(filter.tenant);
+    let (after_tenant, after) = page.place();
+    let since = filter.since.map_or(i64::MIN, Timestamp::as_microsecond);
+    let rows = sqlx::query(
+        "SELECT change_id, title, obligations.tenant_id AS tenant_id, obligations.record AS record
+         FROM obligations JOIN changes ON changes.id = change_id
+         WHERE obligations.tenant_id BETWEEN $1 AND $2
+             AND obligations.tenant_id BETWEEN $3 AND $4
+             AND (obligations.tenant_id > $5 OR obligations.tenant_id = $5 AND change_id > $6)
+             AND changes.created_at >= $7
+         ORDER BY obligations.tenant_id, change_id LIMIT $8",
+    )
+    .bind(low)
+    .bind(high)
+    .bind(own_low)
+    .bind(own_high)
+    .bind(after_tenant)
+    .bind(after)
+    .bind(since)
+    .bind(page.fetched())
+    .fetch_all(pool)
+    .await?;
+    let past = |row: &AnyRow| {
+        let kept: KeptObligation = json(row, "record")?;
+        Ok(PastObligation {
+            change: parsed(row, "change_id")?,
+            tenant: parsed(row, "tenant_id")?,
+            policy: kept.policy().clone(),
+            history: kept.into_history(get(row, "title")?),
+        })
+    };
+    let items = rows.iter().map(past).collect::<Result<Vec<_>, StoreError>>()?;
+    Ok(page.cut(items, |past| Cursor::new(past.tenant, past.change)))
 }
 
 pub(super) async fn plan(

@@ -148,6 +148,28 @@ pub struct ClockFilter {
     pub settled: bool,
 }
 
+/// Which past is asked for.
+#[derive(Debug, Clone, Default)]
+pub struct HistoryFilter {
+    /// Of one tenant.
+    pub tenant: Option<TenantId>,
+    /// Of changes taken up since then.
+    pub since: Option<Timestamp>,
+}
+
+/// What happened to an obligation, settled or not.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PastObligation {
+    /// The change.
+    pub change: ChangeId,
+    /// Whose part of it.
+    pub tenant: TenantId,
+    /// The policy that governs it.
+    pub policy: domain::priority::PolicyRef,
+    /// What happened.
+    pub history: domain::sla::History,
+}
+
 /// What became of something that was asked of a change or an obligation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Outcome<T> {
@@ -380,6 +402,17 @@ impl Store {
         at_most: u16,
     ) -> Result<Vec<ClockRow>, StoreError> {
         lists::clocks(&self.pool, by.scope(), filter, at_most).await
+    }
+
+    /// What happened to obligations, for judging them under another policy: by tenant, then the
+    /// longest known first.
+    pub async fn histories(
+        &self,
+        by: &Actor,
+        filter: &HistoryFilter,
+        page: &PageRequest,
+    ) -> Result<Page<PastObligation>, StoreError> {
+        lists::histories(&self.pool, by.scope(), filter, page).await
     }
 
     /// The bytes of a plan.

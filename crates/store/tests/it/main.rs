@@ -4,6 +4,10 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+// Its macro is known to what comes after it.
+#[macro_use]
+mod support;
+
 mod a_change_and_its_record_are_one;
 mod agents_are_who_they_are;
 mod changes_and_their_clocks;
@@ -11,7 +15,6 @@ mod findings_last;
 mod images_and_their_jobs;
 mod old_checks_prove_nothing;
 mod people_are_known_elsewhere;
-mod support;
 mod transactions_that_wait_for_each_other;
 mod who_reads_is_recorded;
 mod whoever_asks_sees_their_own;

@@ -147,7 +147,6 @@ pub(crate) fn actor(user: &User) -> Actor {
 }
 
 /// Makes a test of an async function over a world, once for each engine.
-#[macro_export]
 macro_rules! on_both_engines {
     ($($name:ident)+) => {$(
         mod $name {

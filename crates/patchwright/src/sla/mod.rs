@@ -1,4 +1,7 @@
-//! `patchwright sla`: what an SLA policy says, whether it can be kept, and what differs.
+//! `patchwright sla`: what an SLA policy says, whether it can be kept, what differs, and what it would
+//! have made of the patches that were.
+
+mod simulate;
 
 use std::fs;
 use std::io::Write;
@@ -64,6 +67,8 @@ enum Command {
         #[arg(long)]
         exit_code: bool,
     },
+    /// Judge what was by another policy: which patches of the last quarter would have been in time.
+    Simulate(simulate::SimulateArgs),
 }
 
 const DEFAULT: &str = "x1642-default";
@@ -92,6 +97,10 @@ pub(crate) fn run(arguments: &SlaArgs, out: &mut impl Write) -> Result<ExitCode>
             }
             let differs = *exit_code && !differences.is_empty();
             Ok(if differs { ExitCode::from(DIFFERS) } else { ExitCode::SUCCESS })
+        }
+        Command::Simulate(arguments) => {
+            simulate::run(arguments, out)?;
+            Ok(ExitCode::SUCCESS)
         }
     }
 }

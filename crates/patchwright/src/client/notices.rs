@@ -1,0 +1,158 @@
+//! `patchwright notice` and `patchwright channel`: what tenants are told, and where it goes.
+
+use std::io;
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Args, Subcommand};
+use serde_json::{Value, json};
+
+use super::connection::{Change, Connection, encoded};
+use super::contexts::{Access, connect};
+use super::names::Names;
+use super::output::{Cell, Table, moment, text};
+use crate::text::plain;
+
+/// Say that a notice was read, and send it again.
+#[derive(Debug, Args)]
+pub(crate) struct NoticeArgs {
+    #[command(subcommand)]
+    command: NoticeCommand,
+    #[command(flatten)]
+    access: Access,
+}
+
+#[derive(Debug, Subcommand)]
+enum NoticeCommand {
+    /// Say that you read a notice of your tenant; it agrees to nothing.
+    Acknowledge {
+        /// Which one, by id.
+        notice: String,
+    },
+    /// Try deliveries of a notice again that were given up.
+    Retry {
+        /// Which one, by id.
+        notice: String,
+    },
+}
+
+/// Where a tenant's notices go, beside the console.
+#[derive(Debug, Args)]
+pub(crate) struct ChannelArgs {
+    #[command(subcommand)]
+    command: ChannelCommand,
+    #[command(flatten)]
+    access: Access,
+}
+
+#[derive(Debug, Subcommand)]
+enum ChannelCommand {
+    /// List a tenant's channels.
+    List {
+        /// Whose, by id or short name; by default your own tenant's.
+        #[arg(long, value_name = "TENANT")]
+        tenant: Option<String>,
+    },
+    /// Send all notices from now on to an address of mail, or to a webhook (https).
+    Add {
+        /// `ops@acme.example`, or `https://acme.example/hook`.
+        address: String,
+        /// Whose, by id or short name; by default your own tenant's.
+        #[arg(long, value_name = "TENANT")]
+        tenant: Option<String>,
+    },
+    /// Send nothing there any more; what waits is given up.
+    End {
+        /// Which one, by id.
+        channel: String,
+    },
+}
+
+/// Runs `patchwright notice`.
+pub(crate) fn run(arguments: &NoticeArgs) -> Result<ExitCode> {
+    let connection = connect(&arguments.access)?;
+    match &arguments.command {
+        NoticeCommand::Acknowledge { notice } => {
+            let notice = post(&connection, &format!("/notices/{}/acknowledge", encoded(notice)))?;
+            println!("{} acknowledged", plain(&text(&notice["title"])));
+        }
+        NoticeCommand::Retry { notice } => {
+            let path = format!("/notices/{}/deliveries", encoded(notice));
+            let deliveries = connection.get(&path)?;
+            let given_up = |it: &&Value| it["state"] == "given_up";
+            let all = deliveries["items"].as_array().into_iter().flatten().filter(given_up);
+            let mut tried = 0;
+            for delivery in all {
+                post(
+                    &connection,
+                    &format!("{path}/{}/retry", encoded(&text(&delivery["channel"]))),
+                )?;
+                println!("{} is tried again", plain(&text(&delivery["address"])));
+                tried += 1;
+            }
+            if tried == 0 {
+                println!("nothing was given up: there is nothing to try again");
+            }
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn post(connection: &Connection, path: &str) -> Result<Value> {
+    Ok(connection.change(&Change::of("POST", path))?.body)
+}
+
+/// Runs `patchwright channel`.
+pub(crate) fn channel(arguments: &ChannelArgs) -> Result<ExitCode> {
+    let connection = connect(&arguments.access)?;
+    let names = Names::new(&connection);
+    let of = |tenant: &Option<String>| -> Result<String> {
+        let tenant = match tenant {
+            Some(tenant) => names.tenant_id(tenant)?,
+            None => names.own_tenant()?,
+        };
+        Ok(format!("/tenants/{}/channels", encoded(&tenant)))
+    };
+    match &arguments.command {
+        ChannelCommand::List { tenant } => list(&connection.get(&of(tenant)?)?)?,
+        ChannelCommand::Add { address, tenant } => {
+            let kind = if address.contains("://") { "webhook" } else { "mail" };
+            let body = json!({ "kind": kind, "address": address });
+            let path = of(tenant)?;
+            let change = Change { body: Some(&body), ..Change::of("POST", &path) };
+            let made = connection.change(&change)?.body;
+            let channel = &made["channel"];
+            println!("notices go to {} from now on", plain(&text(&channel["address"])));
+            println!("id      {}", plain(&text(&channel["id"])));
+            if let Some(secret) = made["secret"].as_str() {
+                println!("secret  {}  (shown this once: keep it)", plain(secret));
+            }
+        }
+        ChannelCommand::End { channel } => {
+            let path = format!("/channels/{}", encoded(channel));
+            let ended = connection.change(&Change::of("DELETE", &path))?.body;
+            println!("nothing goes to {} any more", plain(&text(&ended["address"])));
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn list(channels: &Value) -> Result<()> {
+    let items = channels["items"].as_array().map(Vec::as_slice).unwrap_or_default();
+    if items.is_empty() {
+        println!(
+            "no channel: notices are in the console alone; add one: `patchwright channel add`"
+        );
+        return Ok(());
+    }
+    let mut table = Table::new(&["KIND", "ADDRESS", "SINCE", "ID"]);
+    for channel in items {
+        table.row(vec![
+            Cell::from(text(&channel["kind"])),
+            Cell::from(text(&channel["address"])),
+            Cell::from(moment(&channel["created_at"])),
+            Cell::from(text(&channel["id"])),
+        ]);
+    }
+    table.print(&mut io::stdout().lock())
+}
