@@ -20,8 +20,8 @@ use serde_json::{Value, json};
 use server::NoticeSettings;
 use sha2::{Digest as _, Sha256};
 use store::{
-    Actor, ChangeStep, Conclusion, DeliveryState, Environment as _, Labels, Move, NewCi, NoticeRow,
-    Outcome, PageRequest, TrackedChange,
+    Actor, ChangeStep, Conclusion, DeliveryState, Environment as _, Labels, Move, NewCi,
+    NoticeFilter, NoticeRow, Outcome, PageRequest, TrackedChange,
 };
 
 const ALL: PageRequest = PageRequest { after: None, limit: 1000 };
@@ -127,7 +127,8 @@ impl Case {
     }
 
     async fn notices(&self, world: &World) -> Vec<NoticeRow> {
-        let mut rows = world.store.notices(&self.person, None, &ALL).await.unwrap().items;
+        let mut rows =
+            world.store.notices(&self.person, &NoticeFilter::default(), &ALL).await.unwrap().items;
         rows.reverse();
         rows
     }
