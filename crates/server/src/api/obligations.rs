@@ -51,8 +51,8 @@ pub(super) fn routes() -> OpenApiRouter<App> {
 
 /// Which change and which tenant.
 pub(crate) struct Which {
-    change: ChangeId,
-    tenant: TenantId,
+    pub(crate) change: ChangeId,
+    pub(crate) tenant: TenantId,
 }
 
 impl axum::extract::FromRequestParts<App> for Which {
