@@ -79,19 +79,19 @@ impl Instants {
     }
 }
 
-/// [`ClockStanding`] of a row. What is kept of a clock is as old as the last look at it, so that its
-/// dates count beside the word that was kept.
+/// [`ClockStanding`] of a row. What is kept of a clock is as old as the last look at it: a due date
+/// that passed since is missed whoever looked, and what a stage's deadline brought about (silence may
+/// approve then) is not known before somebody looks.
 macro_rules! standing {
     ($now:literal, $near:literal, $late:literal) => {
         concat!(
             "CASE WHEN is_settled = 1 THEN 'settled'
                   WHEN state IN ('overdue', 'breached') OR due <= ",
             $now,
+            " THEN 'overdue' WHEN wakes_at <= ",
+            $late,
             " OR stage_deadline <= ",
             $now,
-            " THEN 'overdue'
-                  WHEN wakes_at <= ",
-            $late,
             " OR state NOT IN ('ok', 'warn') THEN 'unknown'
                   WHEN state = 'warn' OR due <= ",
             $near,
