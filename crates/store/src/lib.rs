@@ -63,10 +63,11 @@ pub use agents::{
 };
 pub use answers::Once;
 pub use changes::{
-    ChangeStep, Channel, ChannelKind, ClockFilter, ClockRow, Consent, ConsentKey, Delivery,
-    DeliveryState, DueDelivery, HistoryFilter, KeptRule, Matter, Move, NewChange, NewChannel,
-    NewConsentKey, NoticeRow, Outcome, PastObligation, PolicyState, PolicyVersion, Tidings, Told,
-    TrackedChange, Tried, Unwoken, Written,
+    ChangeCounts, ChangeStep, Channel, ChannelKind, ChannelRecord, ClockFilter, ClockRow,
+    ClockStanding, ClockTotals, Consent, ConsentKey, Delivery, DeliveryState, DueDelivery,
+    HistoryFilter, KeptRule, Matter, Move, NewChange, NewChannel, NewConsentKey, NoticeFilter,
+    NoticeRow, Outcome, PastObligation, PolicyState, PolicyVersion, Tidings, Told, TrackedChange,
+    Tried, Unwoken, Written,
 };
 pub use cis::{AgreedDuty, Ci, CiAlteration, CiFilter, ClassCounts, Labels, NewCi};
 pub use database::{Database, Engine};

@@ -155,7 +155,7 @@ impl StepRequest {
 }
 
 /// What the rules refuse is a problem like any other; it is recorded already.
-pub(super) fn accepted<T>(outcome: Outcome<T>) -> Result<T, Problem> {
+pub(crate) fn accepted<T>(outcome: Outcome<T>) -> Result<T, Problem> {
     match outcome {
         Outcome::Done(value) => Ok(value),
         Outcome::Refused { reason, help } => Err(Problem::new(Kind::Refused, reason).help(help)),

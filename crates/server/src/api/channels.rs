@@ -79,7 +79,7 @@ impl From<store::Channel> for Channel {
 }
 
 /// An address as everybody may see it who may see the channel.
-pub(super) fn shown(kind: ChannelKind, address: &str) -> String {
+pub(crate) fn shown(kind: ChannelKind, address: &str) -> String {
     if kind == ChannelKind::Mail {
         return address.to_owned();
     }

@@ -11,7 +11,7 @@ use notices::content::Tenant;
 use notices::{Feed, Notice as Content, TemplateError};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
-use store::{Actor, ChannelKind, DeliveryState, NoticeRow, Page, PageRequest};
+use store::{Actor, ChannelKind, DeliveryState, NoticeFilter, NoticeRow, Page, PageRequest};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -112,6 +112,11 @@ pub(crate) struct Deliveries {
 pub(crate) struct Wanted {
     /// Of one tenant.
     tenant: Option<String>,
+    /// About one change.
+    change: Option<String>,
+    /// With `true`, only those that nobody says to have read.
+    #[serde(default)]
+    unread: bool,
 }
 
 impl From<NoticeRow> for Notice {
@@ -165,7 +170,9 @@ async fn list(
     Query(paging): Query<Paging>,
 ) -> Result<Json<Listed<Notice>>, Problem> {
     let tenant = wanted.tenant.as_deref().map(|it| given("tenant", it)).transpose()?;
-    Ok(Json(Listed::of(app.store.notices(&by, tenant, &paging.request()?).await?)))
+    let change = wanted.change.as_deref().map(|it| given("change", it)).transpose()?;
+    let filter = NoticeFilter { tenant, change, unread: wanted.unread };
+    Ok(Json(Listed::of(app.store.notices(&by, &filter, &paging.request()?).await?)))
 }
 
 /// Read a notice.
@@ -268,7 +275,8 @@ async fn fed(
     let row = app.store.tenant(by, tenant).await?;
     let policy = app.store.policy_in_force(by, tenant).await?;
     let request = PageRequest { after: None, limit: FED };
-    let Page { items, .. } = app.store.notices(by, Some(tenant), &request).await?;
+    let filter = NoticeFilter { tenant: Some(tenant), ..NoticeFilter::default() };
+    let Page { items, .. } = app.store.notices(by, &filter, &request).await?;
     let zone = policy.calendar().zone.clone();
     let app = app.clone();
     // Hundreds of templates are some work.

@@ -51,8 +51,8 @@ pub(super) fn routes() -> OpenApiRouter<App> {
 
 /// Which change and which tenant.
 pub(crate) struct Which {
-    change: ChangeId,
-    tenant: TenantId,
+    pub(crate) change: ChangeId,
+    pub(crate) tenant: TenantId,
 }
 
 impl axum::extract::FromRequestParts<App> for Which {
@@ -133,6 +133,9 @@ pub(crate) struct ClockQuery {
     /// With `true`, also those where nothing is left to do.
     #[serde(default)]
     settled: bool,
+    /// With `true`, only those of which a date passed.
+    #[serde(default)]
+    overdue: bool,
     /// Clocks at most, 1 to 1000.
     #[param(minimum = 1, maximum = 1000)]
     limit: Option<u16>,
@@ -337,8 +340,8 @@ async fn clocks(
         return Err(Problem::new(Kind::Invalid, format!("limit {limit} is not in 1..=1000")));
     }
     let tenant = query.tenant.as_deref().map(|text| given("tenant", text)).transpose()?;
-    let filter =
-        ClockFilter { tenant, change: None, due_before: query.due_before, settled: query.settled };
+    let ClockQuery { due_before, settled, overdue, .. } = query;
+    let filter = ClockFilter { tenant, change: None, due_before, settled, overdue };
     let rows = app.store.clocks(&by, &filter, limit).await?;
     Ok(Json(rows.into_iter().map(Clock::from).collect()))
 }

@@ -29,14 +29,19 @@ pub(super) struct Part {
 }
 
 impl Part {
-    fn request(&self, limit: u16) -> Result<PageRequest, Problem> {
-        let wrong = |error: store::InvalidCursor| Problem::new(Kind::Invalid, error.to_string());
-        let after = match self.after.as_str() {
-            "" => None,
-            text => Some(text.parse().map_err(wrong)?),
-        };
-        Ok(PageRequest { after, limit })
+    pub(super) fn request(&self, limit: u16) -> Result<PageRequest, Problem> {
+        part(&self.after, limit)
     }
+}
+
+/// The part of a list after a place; from its beginning where none is given.
+pub(super) fn part(after: &str, limit: u16) -> Result<PageRequest, Problem> {
+    let wrong = |error: store::InvalidCursor| Problem::new(Kind::Invalid, error.to_string());
+    let after = match after {
+        "" => None,
+        text => Some(text.parse().map_err(wrong)?),
+    };
+    Ok(PageRequest { after, limit })
 }
 
 /// The patches that items lack, the most urgent first.

@@ -1,9 +1,19 @@
 //! The console: what people look at. Pages are made here, whole; nothing but passkeys needs a script.
 
 mod account;
+mod answers;
+mod changes;
+mod clocks;
+mod course;
 mod elsewhere;
 mod fleet;
+mod headline;
+mod names;
+mod notices;
+mod obligation;
 mod pages;
+mod plan;
+mod times;
 
 use axum::Router;
 use axum::extract::State;
@@ -30,6 +40,16 @@ pub(crate) fn routes() -> Router<App> {
         .route("/cis/{id}", get(pages::ci))
         .route("/patches", get(fleet::patches))
         .route("/patches/{id}", get(fleet::patch))
+        .route("/changes", get(changes::changes))
+        .route("/changes/{id}", get(changes::change))
+        .route("/clocks", get(clocks::clocks))
+        .route("/obligations/{change}/{tenant}", get(obligation::show))
+        .route("/obligations/{change}/{tenant}/countersign", post(obligation::countersign))
+        .route("/obligations/{change}/{tenant}/withdraw", post(obligation::withdraw))
+        .route("/obligations/{change}/{tenant}/close", post(obligation::close))
+        .route("/notices", get(notices::notices))
+        .route("/notices/{id}", get(notices::notice))
+        .route("/notices/{id}/acknowledge", post(notices::acknowledge))
         .route("/ledger", get(pages::ledger))
         .route("/login", get(login_page).post(login))
         .route("/logout", post(logout))
@@ -60,6 +80,9 @@ async fn style() -> impl IntoResponse {
 fn page(place: &str, title: &str, body: &Markup) -> Markup {
     let places = [
         ("/", "Overview"),
+        ("/clocks", "Clocks"),
+        ("/changes", "Changes"),
+        ("/notices", "Notices"),
         ("/cis", "Configuration items"),
         ("/patches", "Patches"),
         ("/ledger", "Ledger"),

@@ -12,7 +12,8 @@ use maud::{Markup, html};
 use serde::Deserialize;
 use store::{CiFilter, Counts, Finding, FindingFilter, PageRequest, Retrieval};
 
-use super::{Refusal, elsewhere, page, pass};
+use super::fleet::part;
+use super::{Refusal, clocks, elsewhere, page, pass};
 use crate::App;
 use crate::api::{Path, Query};
 use crate::caller::Caller;
@@ -33,7 +34,8 @@ pub(super) async fn overview(
     State(app): State<App>,
     caller: Option<Caller>,
 ) -> Result<Markup, Refusal> {
-    let by = pass(&app, caller, Action::CiRead)?;
+    let by = pass(&app, caller.clone(), Action::CiRead)?;
+    let agreed = clocks::glance(&app, caller.as_ref(), &by).await?;
     let fresh_since = app.store.environment().now() - FRESH;
     let totals = app.store.check_totals(&by, fresh_since).await?;
     let counts = app.store.ci_counts(&by).await?;
@@ -76,6 +78,7 @@ pub(super) async fn overview(
                 @if accepted > 0 { p.quiet { "The risk of " (accepted) " of them is accepted." } }
                 p { a href="/patches" { "Which patches" } }
             }
+            (agreed)
             h2 { "What there is" }
             @if counts.is_empty() {
                 p.empty { "Take up configuration items with " code { "POST /api/v1/cis" }
@@ -125,10 +128,7 @@ pub(super) async fn cis(
         name: given(&wanted.name),
         ..CiFilter::default()
     };
-    let after = given(&wanted.after)
-        .map(|text| text.parse().map_err(|error: store::InvalidCursor| invalid(error.to_string())))
-        .transpose()?;
-    let list = app.store.cis(&by, &filter, &PageRequest { after, limit: ROWS }).await?;
+    let list = app.store.cis(&by, &filter, &part(&wanted.after, ROWS)?).await?;
     let ids: Vec<CiId> = list.items.iter().map(|ci| ci.id).collect();
     let checks = app.store.check_counts(&by, &ids).await?;
     let now = app.store.environment().now();

@@ -4,13 +4,11 @@ use std::io::{BufRead as _, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
+use crate::support::case::{Case, DAY, tell, wake};
 use crate::support::receiver::Receiver;
 use crate::support::{self, World};
-use domain::change::{
-    Action, Decision, Draft, ExactPackage, FileHash, Item, KeyEvent, KeyId, KeyKind, NewKey, Nonce,
-    Outcome as Rollout, Payload as _, Plan, Rollback, Stage, Statement, Verified, Window,
-};
-use domain::cloud::{Access, CiId, Class, Duty, PROVIDER, Role, TenantId};
+use domain::change::{Decision, Outcome as Rollout};
+use domain::cloud::{Access, PROVIDER, Role};
 use domain::priority::{AssetFacts, KevListing, Priority, PriorityInputs, Sourced};
 use domain::sla::Facts;
 use jiff::{SignedDuration, Timestamp};
@@ -19,133 +17,12 @@ use notices::{ENGLISH, Notice, Templates};
 use serde_json::{Value, json};
 use server::NoticeSettings;
 use sha2::{Digest as _, Sha256};
-use store::{
-    Actor, ChangeStep, Conclusion, DeliveryState, Environment as _, Labels, Move, NewCi, NoticeRow,
-    Outcome, PageRequest, TrackedChange,
-};
-
-const ALL: PageRequest = PageRequest { after: None, limit: 1000 };
-const DAY: SignedDuration = SignedDuration::from_hours(24);
-const KEY: [u8; 32] = [7; 32];
+use store::{Actor, ChangeStep, Conclusion, DeliveryState, Environment as _, Move, NoticeRow};
 
 /// Webhooks may go to this machine.
 fn here() -> NoticeSettings {
     let webhooks = Some(Reach::also(vec!["127.0.0.0/8".parse().unwrap()]));
     NoticeSettings { webhooks, ..NoticeSettings::default() }
-}
-
-/// A tenant with an item that lacks a patch, proven and ready to be planned.
-struct Case {
-    tenant: TenantId,
-    owner: String,
-    person: Actor,
-    ci: CiId,
-    change: TrackedChange,
-}
-
-impl Case {
-    async fn new(world: &World, slug: &str, osv: Value, evidence: [u8; 32]) -> Self {
-        let tenant = world.tenant(slug).await;
-        let owner = world.token(tenant, Role::TenantOwner, Access::Write).await;
-        let session = world.ask(&owner, "GET", "/api/v1/session", None).await.json();
-        let user = session["user"].as_str().unwrap().parse().unwrap();
-        let person = Actor::Person { user, tenant, role: Role::TenantOwner };
-        let name = format!("web-of-{slug}").parse().unwrap();
-        let new = NewCi { tenant, class: Class::Vm, name, labels: Labels::new() };
-        let ci = world.store.create_ci(&world.admin, None, new).await.unwrap().id;
-        let body = Some(json!({ "osv": osv }));
-        let brought = world.ask(&owner, "POST", "/api/v1/advisories", body).await;
-        assert_eq!(brought.status, 201, "{}", brought.text);
-        world.observe(ci, tenant, &[("web", "1")]).await;
-        world.check_fleet().await;
-        world.store.open_obligations(100).await.unwrap();
-        let change = world.store.changes(&person, &ALL).await.unwrap().items.remove(0);
-        let mut case = Self { tenant, owner, person, ci, change };
-        let key = NewKey { id: KeyId::from(KEY), kind: KeyKind::Ed25519, holder: user };
-        let register = KeyEvent::Register { key, by: user };
-        done(world.store.alter_keys(&case.person, tenant, register, None).await.unwrap());
-        case.step(world, ChangeStep::Prove).await;
-        case.step(world, ChangeStep::Pass(FileHash::from(evidence))).await;
-        wake(world).await;
-        case
-    }
-
-    async fn usual(world: &World, slug: &str) -> Self {
-        Self::new(world, slug, support::osv("X-1", "web", "2"), [3; 32]).await
-    }
-
-    async fn step(&mut self, world: &World, step: ChangeStep) {
-        let id = self.change.change.id;
-        self.change = done(world.store.step_change(&world.admin, id, step).await.unwrap());
-    }
-
-    async fn does(&self, world: &World, by: &Actor, action: Move) {
-        let id = self.change.change.id;
-        done(world.store.advance(by, id, self.tenant, action).await.unwrap());
-    }
-
-    async fn plan(&self, world: &World, ahead: SignedDuration, parent: Option<&Plan>) -> Plan {
-        let from = world.clock.now() + ahead;
-        let package = |version: &str| ExactPackage {
-            name: "web".into(),
-            architecture: "amd64".into(),
-            version: version.into(),
-            sha256: FileHash::from([1; 32]),
-        };
-        let item = Item {
-            ci: self.ci,
-            duty: Duty::Provider,
-            actions: vec![Action::Upgrade { packages: vec![package("2")] }, Action::Reboot],
-            rollback: Rollback::Packages { packages: vec![package("1")] },
-        };
-        let plan = Plan::new(Draft {
-            change: self.change.change.id,
-            tenant: self.tenant,
-            generation: parent.map_or(0, |it| it.draft().generation + 1),
-            parent: parent.map(Plan::hash),
-            stages: vec![Stage { window: Window { from, until: from + DAY }, items: vec![item] }],
-        })
-        .unwrap();
-        let action = Move::Plan { plan: plan.clone(), two_persons_above: 9 };
-        self.does(world, &world.admin, action).await;
-        plan
-    }
-
-    async fn phase(&self, world: &World) -> &'static str {
-        let id = self.change.change.id;
-        world.store.matter(&world.admin, id, self.tenant).await.unwrap().obligation.phase()
-    }
-
-    /// Adds a channel; gives its id and secret.
-    async fn channel(&self, world: &World, kind: &str, address: &str) -> (String, Value) {
-        let path = format!("/api/v1/tenants/{}/channels", self.tenant);
-        let body = json!({ "kind": kind, "address": address });
-        let made = world.ask(&self.owner, "POST", &path, Some(body)).await;
-        assert_eq!(made.status, 201, "{}", made.text);
-        let made = made.json();
-        (made["channel"]["id"].as_str().unwrap().to_owned(), made["secret"].clone())
-    }
-
-    async fn notices(&self, world: &World) -> Vec<NoticeRow> {
-        let mut rows = world.store.notices(&self.person, None, &ALL).await.unwrap().items;
-        rows.reverse();
-        rows
-    }
-}
-
-fn done<T: std::fmt::Debug>(outcome: Outcome<T>) -> T {
-    match outcome {
-        Outcome::Done(value) => value,
-        Outcome::Refused { reason, .. } => panic!("{reason}"),
-    }
-}
-
-async fn wake(world: &World) {
-    while world.store.wake_obligations(100).await.unwrap().0 > 0 {}
-}
-
-async fn tell(world: &World) {
-    while world.notices.step().await.unwrap() {}
 }
 
 fn said(row: &NoticeRow) -> Notice {
@@ -237,17 +114,7 @@ async fn each_step_is_told_in_order() {
     let case = Case::usual(&world, "a").await;
     let plan = case.plan(&world, DAY * 10, None).await;
     tell(&world).await;
-    let statement = Statement {
-        change: case.change.change.id,
-        plan: plan.hash(),
-        tenant: case.tenant,
-        decision: Decision::Approve,
-        given_at: world.clock.now(),
-        nonce: Nonce::from([1; 16]),
-    };
-    let statement = Verified::signed_by(KeyId::from(KEY), &statement.to_payload()).unwrap();
-    let answer = Move::Answer { statement, envelope: "{}".to_owned() };
-    case.does(&world, &case.person, answer).await;
+    case.answer(&world, &plan, Decision::Approve).await;
     world.clock.pass(DAY * 10);
     wake(&world).await;
     tell(&world).await;
@@ -448,14 +315,6 @@ async fn one_that_hangs_holds_up_nobody_else() {
     b.plan(&world, DAY * 11, Some(&b.planned(&world).await)).await;
     assert!(!world.notices.step().await.unwrap());
     assert_eq!(b.notices(&world).await.len(), 1, "the other one writes now");
-}
-
-impl Case {
-    async fn planned(&self, world: &World) -> Plan {
-        let id = self.change.change.id;
-        let matter = world.store.matter(&world.admin, id, self.tenant).await.unwrap();
-        matter.obligation.share().unwrap().plan().clone()
-    }
 }
 
 /// A mail server of Python's (aiosmtpd); says a line of JSON for each mail.

@@ -9,6 +9,8 @@
 //! A notice of a plan is given when the first of the tenant's channels has it: then, not before, its
 //! lead time begins. What no channel takes stays with the provider, loudly.
 
+use std::collections::BTreeMap;
+
 use domain::change::{Notice, PlanHash};
 use domain::cloud::{ChangeId, ChannelId, EventKind, NoticeId, TenantId, words};
 use domain::obligation::Event;
@@ -143,6 +145,30 @@ pub struct NoticeRow {
     pub acknowledged_by: Option<String>,
     /// When.
     pub acknowledged_at: Option<Timestamp>,
+}
+
+/// Which notices are asked for.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct NoticeFilter {
+    /// For one tenant.
+    pub tenant: Option<TenantId>,
+    /// About one change.
+    pub change: Option<ChangeId>,
+    /// Only those that nobody says to have read.
+    pub unread: bool,
+}
+
+/// How a channel fared so far.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChannelRecord {
+    /// When it last took a notice.
+    pub delivered_at: Option<Timestamp>,
+    /// When a notice for it was last given up.
+    pub given_up_at: Option<Timestamp>,
+    /// How many notices for it were given up.
+    pub given_up: u64,
+    /// How many are tried again.
+    pub retried: u64,
 }
 
 /// That a tenant was told something of a change before.
@@ -458,26 +484,44 @@ pub(super) async fn notice(
 pub(super) async fn notices(
     pool: &AnyPool,
     scope: Option<TenantId>,
-    tenant: Option<TenantId>,
+    filter: &NoticeFilter,
     page: &PageRequest,
 ) -> Result<Page<NoticeRow>, StoreError> {
-    let ((low, high), (own_low, own_high)) = (range(scope), range(tenant));
+    let ((low, high), (own_low, own_high)) = (range(scope), range(filter.tenant));
+    let (from, until) = filter
+        .change
+        .map_or((String::new(), "zzzz".to_owned()), |id| (id.to_string(), id.to_string()));
     let (_, after) = page.place();
     let before = if after.is_empty() { "zzzz" } else { after };
     let rows = sqlx::query(notice_columns!(
         "FROM notices WHERE id < $1 AND tenant_id BETWEEN $2 AND $3
-             AND tenant_id BETWEEN $4 AND $5 ORDER BY id DESC LIMIT $6"
+             AND tenant_id BETWEEN $4 AND $5 AND change_id BETWEEN $6 AND $7
+             AND (CASE WHEN acknowledged_at IS NULL THEN 0 ELSE 1 END) <= $8
+         ORDER BY id DESC LIMIT $9"
     ))
     .bind(before)
     .bind(low)
     .bind(high)
     .bind(own_low)
     .bind(own_high)
+    .bind(from)
+    .bind(until)
+    .bind(i64::from(!filter.unread))
     .bind(page.fetched())
     .fetch_all(pool)
     .await?;
     let items = rows.iter().map(read_notice).collect::<Result<Vec<_>, _>>()?;
     Ok(page.cut(items, |notice| Cursor::new(notice.tenant, notice.id)))
+}
+
+pub(super) async fn count_unread(pool: &AnyPool, tenant: TenantId) -> Result<u64, StoreError> {
+    let row = sqlx::query(
+        "SELECT COUNT(*) AS total FROM notices WHERE tenant_id = $1 AND acknowledged_at IS NULL",
+    )
+    .bind(tenant.to_string())
+    .fetch_one(pool)
+    .await?;
+    Ok(get::<i64>(&row, "total")?.unsigned_abs())
 }
 
 /// In the order in which it was told.
@@ -513,6 +557,20 @@ pub(super) async fn deliveries(
     let mut connection = pool.acquire().await?;
     notice(&mut connection, scope, id).await?;
     deliveries_of(&mut connection, id).await
+}
+
+pub(super) async fn deliveries_of_all(
+    pool: &AnyPool,
+    scope: Option<TenantId>,
+    ids: &[NoticeId],
+) -> Result<BTreeMap<NoticeId, Vec<Delivery>>, StoreError> {
+    let mut connection = pool.acquire().await?;
+    let mut all = BTreeMap::new();
+    for &id in ids {
+        notice(&mut connection, scope, id).await?;
+        all.insert(id, deliveries_of(&mut connection, id).await?);
+    }
+    Ok(all)
 }
 
 async fn deliveries_of(
@@ -660,6 +718,34 @@ pub(super) async fn of_tenant(
             .fetch_all(connection)
             .await?;
     rows.iter().map(read_channel).collect()
+}
+
+pub(super) async fn records(
+    pool: &AnyPool,
+    tenant: TenantId,
+) -> Result<BTreeMap<ChannelId, ChannelRecord>, StoreError> {
+    let rows = sqlx::query(
+        "SELECT channel_id, MAX(CASE WHEN state = 'delivered' THEN ended_at END) AS delivered_at,
+                MAX(CASE WHEN state = 'given_up' THEN ended_at END) AS given_up_at,
+                COUNT(CASE WHEN state = 'given_up' THEN 1 END) AS given_up,
+                COUNT(CASE WHEN state = 'waiting' AND attempts > 0 THEN 1 END) AS retried
+         FROM notices JOIN deliveries ON notice_id = notices.id
+         WHERE notices.tenant_id = $1 GROUP BY channel_id",
+    )
+    .bind(tenant.to_string())
+    .fetch_all(pool)
+    .await?;
+    rows.iter()
+        .map(|row| {
+            let record = ChannelRecord {
+                delivered_at: time_or_none(row, "delivered_at")?,
+                given_up_at: time_or_none(row, "given_up_at")?,
+                given_up: get::<i64>(row, "given_up")?.unsigned_abs(),
+                retried: get::<i64>(row, "retried")?.unsigned_abs(),
+            };
+            Ok((parsed(row, "channel_id")?, record))
+        })
+        .collect()
 }
 
 async fn channel(connection: &mut AnyConnection, id: ChannelId) -> Result<Channel, StoreError> {

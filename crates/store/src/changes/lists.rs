@@ -8,6 +8,7 @@ use sqlx::any::AnyRow;
 use sqlx::{AnyConnection, AnyPool};
 
 use super::load::{corrupt, json, read_plan};
+use super::standing::{Instants, standing};
 use super::{ClockFilter, ClockRow, Consent, HistoryFilter, PastObligation, TrackedChange};
 use crate::error::StoreError;
 use crate::fleet::findings;
@@ -70,7 +71,8 @@ pub(super) async fn changes(
     .fetch_all(pool)
     .await?;
     let items = rows.iter().map(read_change).collect::<Result<Vec<_>, _>>()?;
-    let mut page = page.cut(items, |change| Cursor::new(change.found_by, change.change.id));
+    // Ids alone are in order; whose a change is, a cursor tells nobody.
+    let mut page = page.cut(items, |change| Cursor::new(domain::cloud::PROVIDER, change.change.id));
     let mut connection = pool.acquire().await?;
     for change in &mut page.items {
         for_reader(change, scope);
@@ -105,6 +107,7 @@ pub(super) async fn clocks(
     scope: Option<TenantId>,
     filter: &ClockFilter,
     at_most: u16,
+    now: Timestamp,
 ) -> Result<Vec<ClockRow>, StoreError> {
     let (low, high) = range(scope);
     let (own_low, own_high) = range(filter.tenant);
@@ -112,15 +115,21 @@ pub(super) async fn clocks(
         .change
         .map_or((String::new(), "zzzz".to_owned()), |id| (id.to_string(), id.to_string()));
     let before = filter.due_before.map_or(i64::MAX, Timestamp::as_microsecond);
-    let rows = sqlx::query(
-        "SELECT change_id, title, obligations.tenant_id AS tenant_id, priority, phase, holder, state,
-                due, stage_deadline, wakes_at, is_settled
-         FROM obligations JOIN changes ON changes.id = change_id
-         WHERE obligations.tenant_id BETWEEN $1 AND $2
-             AND obligations.tenant_id BETWEEN $3 AND $4
-             AND change_id BETWEEN $5 AND $6 AND due <= $7 AND is_settled <= $8
-         ORDER BY due, change_id, obligations.tenant_id LIMIT $9",
-    )
+    let overdue = if filter.overdue { "overdue" } else { "" };
+    let Instants { now, near, late } = Instants::at(now);
+    let rows = sqlx::query(concat!(
+        "SELECT * FROM (
+             SELECT change_id, title, obligations.tenant_id AS tenant_id, priority, phase, holder,
+                    state, due, stage_deadline, wakes_at, is_settled, ",
+        standing!("$10", "$11", "$12"),
+        " AS standing
+             FROM obligations JOIN changes ON changes.id = change_id
+             WHERE obligations.tenant_id BETWEEN $1 AND $2
+                 AND obligations.tenant_id BETWEEN $3 AND $4
+                 AND change_id BETWEEN $5 AND $6 AND due <= $7 AND is_settled <= $8) AS clocks
+         WHERE standing = $13 OR $13 = ''
+         ORDER BY due, change_id, tenant_id LIMIT $9"
+    ))
     .bind(low)
     .bind(high)
     .bind(own_low)
@@ -130,6 +139,10 @@ pub(super) async fn clocks(
     .bind(before)
     .bind(i64::from(filter.settled))
     .bind(i64::from(at_most))
+    .bind(now)
+    .bind(near)
+    .bind(late)
+    .bind(overdue)
     .fetch_all(pool)
     .await?;
     rows.iter().map(read_clock).collect()
@@ -284,5 +297,6 @@ fn read_clock(row: &AnyRow) -> Result<ClockRow, StoreError> {
         stage_deadline: time_or_none(row, "stage_deadline")?,
         wakes_at: time_or_none(row, "wakes_at")?,
         is_settled: get::<i64>(row, "is_settled")? != 0,
+        standing: parsed(row, "standing")?,
     })
 }

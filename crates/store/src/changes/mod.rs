@@ -20,6 +20,9 @@ mod load;
 pub(crate) mod open;
 mod policies;
 mod signers;
+mod standing;
+
+use std::collections::BTreeMap;
 
 use domain::change::{
     Change, ChangeEvent, FileHash, KeyId, Kind, Nonce, Outcome as Rollout, Plan, PlanHash, Reason,
@@ -39,10 +42,11 @@ use crate::error::StoreError;
 use crate::page::{Page, PageRequest};
 
 pub use channels::{
-    Channel, ChannelKind, Delivery, DeliveryState, DueDelivery, NewChannel, NoticeRow, Tidings,
-    Told, Tried, Written,
+    Channel, ChannelKind, ChannelRecord, Delivery, DeliveryState, DueDelivery, NewChannel,
+    NoticeFilter, NoticeRow, Tidings, Told, Tried, Written,
 };
 pub use signers::{ConsentKey, NewConsentKey};
+pub use standing::{ChangeCounts, ClockStanding, ClockTotals};
 
 /// A change, and where it came from.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -133,6 +137,8 @@ pub struct ClockRow {
     pub wakes_at: Option<Timestamp>,
     /// Whether nothing is left to do.
     pub is_settled: bool,
+    /// How the clock stands now.
+    pub standing: ClockStanding,
 }
 
 /// Which obligations are asked for.
@@ -146,6 +152,8 @@ pub struct ClockFilter {
     pub due_before: Option<Timestamp>,
     /// Also those where nothing is left to do.
     pub settled: bool,
+    /// Only those of which a date passed.
+    pub overdue: bool,
 }
 
 /// Which past is asked for.
@@ -401,7 +409,21 @@ impl Store {
         filter: &ClockFilter,
         at_most: u16,
     ) -> Result<Vec<ClockRow>, StoreError> {
-        lists::clocks(&self.pool, by.scope(), filter, at_most).await
+        lists::clocks(&self.pool, by.scope(), filter, at_most, self.environment.now()).await
+    }
+
+    /// How many of the clocks that the actor may see stand how.
+    pub async fn clock_totals(&self, by: &Actor) -> Result<ClockTotals, StoreError> {
+        standing::totals(&self.pool, by.scope(), self.environment.now()).await
+    }
+
+    /// What of some changes is open, of what the actor may see.
+    pub async fn change_counts(
+        &self,
+        by: &Actor,
+        ids: &[ChangeId],
+    ) -> Result<BTreeMap<ChangeId, ChangeCounts>, StoreError> {
+        standing::counts(&self.pool, by.scope(), ids, self.environment.now()).await
     }
 
     /// What happened to obligations, for judging them under another policy: by tenant, then the
@@ -638,10 +660,15 @@ impl Store {
     pub async fn notices(
         &self,
         by: &Actor,
-        tenant: Option<TenantId>,
+        filter: &NoticeFilter,
         page: &PageRequest,
     ) -> Result<Page<NoticeRow>, StoreError> {
-        channels::notices(&self.pool, by.scope(), tenant, page).await
+        channels::notices(&self.pool, by.scope(), filter, page).await
+    }
+
+    /// How many notices of the actor's own tenant nobody has read yet.
+    pub async fn unread_notices(&self, by: &Actor) -> Result<u64, StoreError> {
+        channels::count_unread(&self.pool, by.tenant()).await
     }
 
     /// What a tenant was told of a change, the oldest first.
@@ -656,6 +683,15 @@ impl Store {
         notice: NoticeId,
     ) -> Result<Vec<Delivery>, StoreError> {
         channels::deliveries(&self.pool, by.scope(), notice).await
+    }
+
+    /// The same for several notices; of one that is on no channel nothing.
+    pub async fn deliveries_of(
+        &self,
+        by: &Actor,
+        notices: &[NoticeId],
+    ) -> Result<BTreeMap<NoticeId, Vec<Delivery>>, StoreError> {
+        channels::deliveries_of_all(&self.pool, by.scope(), notices).await
     }
 
     /// Somebody of the tenant says that they read it.
@@ -689,6 +725,16 @@ impl Store {
     pub async fn channels(&self, by: &Actor, tenant: TenantId) -> Result<Vec<Channel>, StoreError> {
         load::must_see(by, tenant)?;
         channels::of_tenant(&mut *self.pool.acquire().await?, tenant).await
+    }
+
+    /// How the channels of a tenant fared so far; nothing of those that nothing was sent on.
+    pub async fn channel_records(
+        &self,
+        by: &Actor,
+        tenant: TenantId,
+    ) -> Result<BTreeMap<ChannelId, ChannelRecord>, StoreError> {
+        load::must_see(by, tenant)?;
+        channels::records(&self.pool, tenant).await
     }
 }
 

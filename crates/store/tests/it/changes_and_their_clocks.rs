@@ -17,8 +17,8 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 use store::{
     Actor, AdvisoryDecision, AdvisoryState, ChangeStep, ChannelKind, Ci, ClockFilter, ClockRow,
-    DeliveryState, FindingFilter, Matter, Move, NewAdvisory, NewChange, NewChannel, Outcome,
-    PageRequest, StoreError, Tenant, TrackedChange, Tried, Written,
+    DeliveryState, FindingFilter, Matter, Move, NewAdvisory, NewChange, NewChannel, NoticeFilter,
+    Outcome, PageRequest, StoreError, Tenant, TrackedChange, Tried, Written,
 };
 
 on_both_engines! {
@@ -278,7 +278,8 @@ async fn a_missing_patch_opens_a_change_and_a_clock(world: World) {
 async fn the_whole_way_leaves_a_record(world: World) {
     let (case, plan) = Case::told(&world, "high", DAY * 5).await;
     assert_eq!(case.phase(&world).await, "notified");
-    let notice = &world.store.notices(&case.owner, None, &ALL).await.unwrap().items[0];
+    let notice =
+        &world.store.notices(&case.owner, &NoticeFilter::default(), &ALL).await.unwrap().items[0];
     assert!(notice.given_at.is_some(), "there is no channel: the console is one");
     world.store.acknowledge_notice(&case.owner, notice.id).await.unwrap();
     assert!(world.store.acknowledge_notice(&world.admin, notice.id).await.is_err());
@@ -373,9 +374,13 @@ async fn another_tenants_part_is_not_there(world: World) {
     assert!(is_hidden(world.store.policy_versions(&bert, case.tenant.id).await.unwrap_err()));
     assert!(is_hidden(world.store.channels(&bert, case.tenant.id).await.unwrap_err()));
     assert_eq!(clocks(&world, &bert).await, []);
-    let notice = &world.store.notices(&case.owner, None, &ALL).await.unwrap().items[0];
-    assert!(world.store.notices(&bert, None, &ALL).await.unwrap().items.is_empty());
-    let theirs = world.store.notices(&bert, Some(case.tenant.id), &ALL).await.unwrap();
+    let notice =
+        &world.store.notices(&case.owner, &NoticeFilter::default(), &ALL).await.unwrap().items[0];
+    assert!(
+        world.store.notices(&bert, &NoticeFilter::default(), &ALL).await.unwrap().items.is_empty()
+    );
+    let of_a = NoticeFilter { tenant: Some(case.tenant.id), ..NoticeFilter::default() };
+    let theirs = world.store.notices(&bert, &of_a, &ALL).await.unwrap();
     assert!(theirs.items.is_empty());
     assert!(is_hidden(world.store.notice(&bert, notice.id).await.unwrap_err()));
     assert!(is_hidden(world.store.deliveries(&bert, notice.id).await.unwrap_err()));

@@ -405,7 +405,7 @@ fn fall_short(share: &Share, shortfall: Shortfall) -> Next {
 
 impl Phase {
     /// Whether the plan has not started, and still may.
-    const fn is_before_start(self) -> bool {
+    pub const fn is_before_start(self) -> bool {
         matches!(
             self,
             Self::Planned

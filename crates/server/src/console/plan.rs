@@ -1,0 +1,133 @@
+//! A plan as people read it: what is done to which items, when, and the way back.
+
+use domain::change::{Action, Item, Plan, Rollback, Share, Stage};
+use domain::cloud::CiId;
+use jiff::Timestamp;
+use maud::{Markup, html};
+
+use super::names::{self, Names};
+use super::times::moment;
+
+/// Items of a plan that are shown; the plan itself has all.
+pub(super) const ITEMS: usize = 200;
+
+/// Packages of an action that are shown.
+const PACKAGES: usize = 20;
+
+/// The plan in force. `people` names who wrote it and who agreed to it.
+pub(super) fn section(
+    share: &Share,
+    items: &Names<CiId>,
+    people: &Names<String>,
+    now: Timestamp,
+) -> Markup {
+    let plan = share.plan();
+    let (draft, hash) = (plan.draft(), plan.hash());
+    let agreed: Vec<_> = share.approvals().iter().filter(|it| it.plan == hash).collect();
+    html! {
+        h2 id="plan" { "Plan" }
+        p { "Consent binds to the hash of this plan: a plan that differs by one byte is another plan, and \
+            needs another consent." }
+        dl.facts {
+            dt { "SHA-256" } dd { code { (hash) } br; a href={ "/api/v1/plans/" (hash) } { "its very bytes" } }
+            dt { "Written by" } dd { (names::of(people, &share.author().to_string()))
+                @if draft.generation > 0 { span.quiet { " · revision " (draft.generation) " of it" } } }
+            @if !agreed.is_empty() {
+                dt { "Agreed to by" } dd { @for (place, it) in agreed.iter().enumerate() {
+                    @if place > 0 { ", " } (names::of(people, &it.by.to_string()))
+                } }
+            }
+            dt { "Disturbs" } dd { (disturbs(plan)) }
+        }
+        @for (place, stage) in draft.stages.iter().enumerate() {
+            (window(place, stage, draft.stages.len(), now))
+            (table(stage, items, shown_before(plan, place)))
+        }
+    }
+}
+
+fn disturbs(plan: &Plan) -> &'static str {
+    use domain::change::Disruption;
+    match plan.disruption() {
+        Disruption::Harmless => "nothing that runs",
+        Disruption::Restarts => "services may restart",
+        Disruption::Reboots => "systems restart",
+    }
+}
+
+fn window(place: usize, stage: &Stage, stages: usize, now: Timestamp) -> Markup {
+    let window = stage.window;
+    let count = stage.items.len();
+    html! {
+        h3 {
+            @if stages > 1 { "Stage " (place + 1) ": " }
+            (moment(window.from)) " to " (moment(window.until))
+        }
+        p.quiet {
+            (count) @if count == 1 { " item" } @else { " items" }
+            @if window.has(now) { " · the window is open" } @else if window.until <= now { " · the window is over" }
+        }
+    }
+}
+
+/// How many items stand in the stages before one.
+fn shown_before(plan: &Plan, place: usize) -> usize {
+    plan.draft().stages.iter().take(place).map(|stage| stage.items.len()).sum()
+}
+
+fn table(stage: &Stage, names: &Names<CiId>, before: usize) -> Markup {
+    let shown = ITEMS.saturating_sub(before).min(stage.items.len());
+    html! {
+        @if shown > 0 {
+            div.wide { table.stack {
+                thead { tr { th { "Item" } th { "Patched by" } th { "What is done" } th { "The way back" } } }
+                tbody { @for item in stage.items.iter().take(shown) { (row(item, names)) } }
+            } }
+        }
+        @if shown < stage.items.len() {
+            p.quiet { (stage.items.len() - shown) " more: the plan's bytes name them all." }
+        }
+    }
+}
+
+fn row(item: &Item, names: &Names<CiId>) -> Markup {
+    html! { tr {
+        td { a href={ "/cis/" (item.ci) } { (names::of(names, &item.ci)) } }
+        td data-label="Patched by" { "the " (item.duty) }
+        td data-label="What is done" { ol.plain { @for action in &item.actions { li { (done(action)) } } } }
+        td data-label="The way back" { (back(&item.rollback)) }
+    } }
+}
+
+fn done(action: &Action) -> Markup {
+    html! { @match action {
+        Action::Upgrade { packages } => { "installs " (named(packages)) }
+        Action::WriteFile { path, before, .. } => {
+            @if before.is_some() { "alters " } @else { "writes " } code { (path) }
+        }
+        Action::RestartUnit { unit } => { "restarts " code { (unit) } }
+        Action::Reboot => "restarts the system",
+        Action::Probe { probe } => { "looks whether " code { (probe) } " works" }
+    } }
+}
+
+fn named(packages: &[domain::change::ExactPackage]) -> Markup {
+    html! {
+        @for (place, package) in packages.iter().take(PACKAGES).enumerate() {
+            @if place > 0 { ", " }
+            span.mono { (package.name) " " (package.version) }
+        }
+        @if packages.len() > PACKAGES { " and " (packages.len() - PACKAGES) " more" }
+    }
+}
+
+fn back(rollback: &Rollback) -> Markup {
+    html! { @match rollback {
+        Rollback::Packages { packages } => { "installs " (named(packages)) " again" }
+        Rollback::Files => "files get their content from before",
+        Rollback::Snapshot => "back to a snapshot",
+        Rollback::Impossible { reason } => {
+            span.outdated { "✗ none" } ": " (reason.as_str())
+        }
+    } }
+}
