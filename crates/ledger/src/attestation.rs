@@ -37,7 +37,7 @@ use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
 
 /// `payloadType` of an in-toto Statement.
-pub(crate) const PAYLOAD_TYPE: &str = "application/vnd.in-toto+json";
+pub const PAYLOAD_TYPE: &str = "application/vnd.in-toto+json";
 
 /// `_type` of an in-toto Statement v1.
 const STATEMENT_TYPE: &str = "https://in-toto.io/Statement/v1";

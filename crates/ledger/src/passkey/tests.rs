@@ -2,6 +2,7 @@
 
 use base64::prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD, Engine as _};
 use ed25519_dalek::Signer as _;
+use p256::ecdsa::signature::Signer as _;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
@@ -230,12 +231,12 @@ fn an_assertion_is_for_its_payload_and_its_key_alone() {
         // The very payload, which says nothing; another plan's; another key, which is trusted too.
         assert!(matches!(carried(b"{}", &key), Err(PasskeyError::Statement(_))));
         let other = carried(&payload(b"other"), &key);
-        let wrong = |error| matches!(error, AssertionError::Challenge { .. });
-        assert!(matches!(other, Err(PasskeyError::Assertion(error)) if wrong(error)));
+        let wrong = |error: &_| matches!(error, AssertionError::Challenge { .. });
+        assert!(matches!(&other, Err(PasskeyError::Assertion(error)) if wrong(error)));
         let stranger = PasskeyKey::p256(&[5; 32], false).unwrap();
         let signed = carried(b"{}", &stranger);
-        let wrong = |error| matches!(error, AssertionError::Signature { .. });
-        assert!(matches!(signed, Err(PasskeyError::Assertion(error)) if wrong(error)));
+        let wrong = |error: &_| matches!(error, AssertionError::Signature { .. });
+        assert!(matches!(&signed, Err(PasskeyError::Assertion(error)) if wrong(error)));
 
         let envelope = authenticator.sign(&payload(b"plan"));
         let unknown = open(&envelope, &[stranger], &sites()).unwrap_err();

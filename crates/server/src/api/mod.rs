@@ -6,7 +6,7 @@ mod agents;
 mod changes;
 mod channels;
 mod cis;
-mod consent;
+pub(crate) mod consent;
 mod events;
 mod findings;
 mod groups;
@@ -14,9 +14,10 @@ mod images;
 mod jobs;
 mod ledger;
 mod notices;
-mod obligations;
+pub(crate) mod obligations;
 mod people;
 pub(crate) mod session;
+pub(crate) mod signing;
 mod sla;
 mod status;
 mod tenants;
@@ -140,6 +141,7 @@ pub(crate) fn routes() -> (Router<App>, Router<App>, Document) {
         .nest("/api/v1", changes::routes())
         .nest("/api/v1", obligations::routes())
         .nest("/api/v1", consent::routes())
+        .nest("/api/v1", signing::routes())
         .nest("/api/v1", sla::routes())
         .nest("/api/v1", notices::routes())
         .nest("/api/v1", channels::routes())

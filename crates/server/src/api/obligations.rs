@@ -51,8 +51,8 @@ pub(super) fn routes() -> OpenApiRouter<App> {
 
 /// Which change and which tenant.
 pub(crate) struct Which {
-    change: ChangeId,
-    tenant: TenantId,
+    pub(crate) change: ChangeId,
+    pub(crate) tenant: TenantId,
 }
 
 impl axum::extract::FromRequestParts<App> for Which {
@@ -393,8 +393,9 @@ async fn plan(
     advance(&app, &by, &which, action).await
 }
 
-/// Answer a plan for one's tenant: a DSSE envelope with the consent, signed by one of its keys.
-/// `patchwright consent approve|defer|refuse` makes it.
+/// Answer a plan for one's tenant: an envelope with the consent, signed by one of its keys. `patchwright
+/// consent approve|defer|refuse` makes a DSSE envelope; what a passkey is to sign is told by
+/// `…/answer/passkey`.
 #[utoipa::path(post, path = "/obligations/{id}/{tenant}/answer", tag = "changes",
     params(("id" = String, Path), ("tenant" = String, Path)), request_body = Object,
     responses((status = 200, body = Obligation), Problems))]

@@ -1,6 +1,7 @@
 //! The console: what people look at. Pages are made here, whole; nothing but passkeys needs a script.
 
 mod account;
+mod consent;
 mod elsewhere;
 mod fleet;
 mod pages;
@@ -31,6 +32,7 @@ pub(crate) fn routes() -> Router<App> {
         .route("/patches", get(fleet::patches))
         .route("/patches/{id}", get(fleet::patch))
         .route("/ledger", get(pages::ledger))
+        .route("/obligations/{change}/{tenant}/consent", get(consent::show))
         .route("/login", get(login_page).post(login))
         .route("/logout", post(logout))
         .route("/login/passkey", post(account::sign_in))
