@@ -105,11 +105,11 @@ impl RelyingParty {
         self.id()?;
         let port = match self.port {
             Port::Val(port) => format!(":{port}"),
-            Port::None | Port::Any => String::new(),
+            Port::None | Port::NoneVal(_) | Port::Any => String::new(),
         };
         let site = Site::at(&format!("{}://{}{port}", self.scheme, self.host))
             .map_err(|error| Problem::new(Kind::Refused, error.to_string()).help(error.help()))?;
-        Ok(if self.port == Port::Any { site.at_any_port() } else { site })
+        Ok(if matches!(self.port, Port::Any) { site.at_any_port() } else { site })
     }
 
     fn origin(&self) -> DomainOrigin<'_, '_> {

@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod access_is_recorded;
+mod consent_is_signed_with_a_passkey;
 mod every_route_is_guarded;
 mod findings_have_a_history;
 mod images_are_brought_and_published;
