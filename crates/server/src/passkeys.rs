@@ -9,10 +9,10 @@ use store::{NewPasskey, Passkey};
 use webauthn_rp::bin::{Decode as _, Encode as _};
 use webauthn_rp::request::auth::AuthenticationVerificationOptions;
 use webauthn_rp::request::register::{
-    PublicKeyCredentialUserEntity, RegistrationVerificationOptions, UserHandle16,
+    CredProtect, PublicKeyCredentialUserEntity, RegistrationVerificationOptions, UserHandle16,
 };
 use webauthn_rp::request::{
-    AsciiDomain, DomainOrigin, Port, PublicKeyCredentialDescriptor, RpId, Scheme,
+    AsciiDomain, DomainOrigin, ExtensionInfo, Port, PublicKeyCredentialDescriptor, RpId, Scheme,
 };
 use webauthn_rp::response::register::{CompressedPubKey, DynamicState, StaticState};
 use webauthn_rp::response::{AuthTransports, CredentialId};
@@ -135,8 +135,12 @@ impl RelyingParty {
             let transports = AuthTransports::decode(0).ok()?;
             Some(PublicKeyCredentialDescriptor { id, transports })
         });
-        let options =
+        let mut options =
             PublicKeyCredentialCreationOptions::passkey(self.id()?, user, known.collect());
+        // Wished for, not enforced: Chromium refuses authenticators that do not know it, and we ask for
+        // user verification at each use anyway.
+        let wish = ExtensionInfo::AllowDontEnforceValue;
+        options.extensions.cred_protect = CredProtect::UserVerificationRequired(wish);
         let (server, client) = options.start_ceremony().map_err(|_| failed())?;
         begun(&client, server.encode().map_err(|_| failed())?)
     }

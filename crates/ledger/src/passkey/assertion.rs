@@ -183,12 +183,12 @@ impl Assertion {
 
     /// What the authenticator itself says: steps 15 to 19.
     fn is_verified_at(&self, site: &Site) -> Result<(), AssertionError> {
-        let size = self.authenticator_data.len();
-        let shape = || AssertionError::AuthenticatorData { size };
+        let length = self.authenticator_data.len();
+        let shape = || AssertionError::AuthenticatorData { size: length };
         let (found, rest) = self.authenticator_data.split_first_chunk::<32>().ok_or_else(shape)?;
         let flags = *rest.first().ok_or_else(shape)?;
         let has = |flag: u8| flags & flag != 0;
-        let is_whole = if has(flag::EXTENSIONS) { size > SHORTEST } else { size == SHORTEST };
+        let is_whole = if has(flag::EXTENSIONS) { length > SHORTEST } else { length == SHORTEST };
         if !is_whole || has(flag::ATTESTED) {
             return Err(shape());
         }

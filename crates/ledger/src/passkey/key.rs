@@ -68,8 +68,8 @@ impl PasskeyKey {
         }
     }
 
-    /// Whether it signed this: ECDSA with SHA-256 as ASN.1 in DER, or Ed25519 (W3C WebAuthn Level 3,
-    /// 6.5.5).
+    /// Whether it signed this: ECDSA with SHA-256 as ASN.1 in DER, or Ed25519 (W3C Web
+    /// Authentication Level 3, 6.5.5).
     pub(super) fn signed(&self, message: &[u8], signature: &[u8]) -> bool {
         match &self.0 {
             Point::P256(point) => Signature::from_der(signature)
