@@ -90,7 +90,7 @@ enum Command {
         /// The tenant's public key (PEM); may be given several times.
         #[arg(long, value_name = "FILE", required = true)]
         public_key: Vec<PathBuf>,
-        /// The console's address where a passkey must have signed (https://cloud.example.org); may be
+        /// The console's address where a passkey must have signed (`https://NAME[:PORT]`); may be
         /// given several times.
         #[arg(long, value_name = "URL")]
         origin: Vec<String>,

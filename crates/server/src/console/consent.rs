@@ -1,8 +1,10 @@
 //! A tenant's answer to a plan, signed with a passkey.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use axum::extract::State;
 use domain::change::{Action as Step, KeyId, Phase, Plan, Share};
-use domain::cloud::TenantId;
+use domain::cloud::{CiId, TenantId};
 use jiff::Timestamp;
 use maud::{Markup, html};
 use store::{Actor, Consent, Factors, Matter, Passkey};
@@ -17,6 +19,9 @@ use crate::problem::Problem;
 
 /// Steps of a stage that are told one by one.
 const TOLD: usize = 20;
+
+/// Items whose names are looked up.
+const NAMED: usize = 100;
 
 /// What somebody who looks may do about a plan.
 enum May {
@@ -39,6 +44,10 @@ pub(super) async fn show(
     let by = app.gate.pass(caller, Action::ChangeRead)?;
     let matter = app.store.matter(&by, change, tenant).await?;
     let section = section(&app, &by, speaks, &matter).await?;
+    let names = match matter.obligation.share() {
+        Some(share) => names(&app, &by, share.plan()).await,
+        None => BTreeMap::new(),
+    };
     Ok(page(
         "/changes",
         &matter.change.title,
@@ -46,7 +55,7 @@ pub(super) async fn show(
             h1 { (matter.change.title) }
             p.lead { (matter.obligation.facts().priority) " · " (words(matter.obligation.phase())) }
             @match matter.obligation.share() {
-                Some(share) => (plan(share.plan())),
+                Some(share) => (plan(share.plan(), &names)),
                 None => p.empty { "There is no plan yet. Once there is one, it is answered here." },
             }
             (section)
@@ -54,6 +63,18 @@ pub(super) async fn show(
             script src="/console.js" {}
         },
     ))
+}
+
+/// What the items are called that are told one by one. One that is gone by now is told by its id.
+async fn names(app: &App, by: &Actor, plan: &Plan) -> BTreeMap<CiId, String> {
+    let mut names = BTreeMap::new();
+    let told = plan.draft().stages.iter().flat_map(|stage| stage.items.iter().take(TOLD));
+    for item in told.take(NAMED) {
+        if let Ok(ci) = app.store.ci(by, item.ci).await {
+            names.insert(item.ci, ci.name.to_string());
+        }
+    }
+    names
 }
 
 /// What the policies let somebody do about consent.
@@ -99,6 +120,9 @@ pub(super) async fn section(
                 }
                 May::Sign(signers) => {
                     h2 { "Answer" }
+                    @if !consents.is_empty() {
+                        p { "Of several answers the one given last counts." }
+                    }
                     (what_is_signed(share, signers))
                     (choices(matter, share, now))
                 }
@@ -143,17 +167,19 @@ fn when(at: Timestamp) -> Markup {
 }
 
 /// What a plan does, and its hash.
-fn plan(plan: &Plan) -> Markup {
-    let items: std::collections::BTreeSet<_> = plan.items().map(|item| item.ci).collect();
+fn plan(plan: &Plan, names: &BTreeMap<CiId, String>) -> Markup {
+    let items: BTreeSet<_> = plan.items().map(|item| item.ci).collect();
     html! {
         h2 { "The plan" }
         p { "Touches " (items.len()) @if items.len() == 1 { " item" } @else { " items" }
-            "; disturbs them by: " (plan.disruption()) "." }
+            ". Disturbance: " (plan.disruption()) "." }
         @for (place, stage) in (1_usize..).zip(&plan.draft().stages) {
             h3 { "Stage " (place) span.quiet { " · " (when(stage.window.from)) " until "
                 (when(stage.window.until)) } }
             ul { @for item in stage.items.iter().take(TOLD) {
-                li { a href={ "/cis/" (item.ci) } { (item.ci) }
+                li { a href={ "/cis/" (item.ci) } {
+                        @match names.get(&item.ci) { Some(name) => (name), None => (item.ci) }
+                    }
                     ": " @for (at, action) in item.actions.iter().enumerate() {
                         @if at > 0 { ", " } (step(action))
                     } }
