@@ -37,7 +37,7 @@ use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
 
 /// `payloadType` of an in-toto Statement.
-const PAYLOAD_TYPE: &str = "application/vnd.in-toto+json";
+pub const PAYLOAD_TYPE: &str = "application/vnd.in-toto+json";
 
 /// `_type` of an in-toto Statement v1.
 const STATEMENT_TYPE: &str = "https://in-toto.io/Statement/v1";
@@ -331,7 +331,7 @@ impl Attestor {
     /// # Errors
     /// If they are no statement, or one about nothing.
     pub fn sign(&self, payload: &[u8]) -> Result<Envelope, AttestationError> {
-        check(&serde_json::from_slice(payload).map_err(AttestationError::Statement)?)?;
+        check_payload(payload)?;
         let signature = self.secret.sign(&pre_authentication(PAYLOAD_TYPE, payload));
         Ok(Envelope {
             payload: BASE64_STANDARD.encode(payload),
@@ -362,8 +362,25 @@ impl AttestorKey {
         Sha256::digest(self.spki()).into()
     }
 
-    fn spki(&self) -> Vec<u8> {
+    pub(crate) fn spki(&self) -> Vec<u8> {
         [SPKI.as_slice(), self.point.as_bytes()].concat()
+    }
+
+    /// From a `SubjectPublicKeyInfo` in its one spelling; none that anybody can sign for.
+    pub(crate) fn from_spki(bytes: &[u8]) -> Option<Self> {
+        Self::from_point(bytes.strip_prefix(&SPKI)?.try_into().ok()?)
+    }
+
+    /// From a compressed point in its one spelling (RFC 8032 §5.1.2).
+    pub(crate) fn from_point(bytes: &[u8; 32]) -> Option<Self> {
+        let point = VerifyingKey::from_bytes(bytes).ok()?;
+        (point.to_bytes() == *bytes && !point.is_weak()).then_some(Self { point })
+    }
+
+    /// Whether it signed this; strictly, so that a message has one signature.
+    pub(crate) fn signed(&self, message: &[u8], signature: &[u8]) -> bool {
+        Signature::from_slice(signature)
+            .is_ok_and(|signature| self.point.verify_strict(message, &signature).is_ok())
     }
 }
 
@@ -376,8 +393,7 @@ impl fmt::Debug for AttestorKey {
 /// As PEM.
 impl fmt::Display for AttestorKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let text = BASE64_STANDARD.encode(self.spki());
-        write!(f, "-----BEGIN PUBLIC KEY-----\n{text}\n-----END PUBLIC KEY-----\n")
+        f.write_str(&to_pem(&self.spki()))
     }
 }
 
@@ -385,23 +401,33 @@ impl FromStr for AttestorKey {
     type Err = AttestorKeyError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let text: String = text
-            .trim()
-            .strip_prefix("-----BEGIN PUBLIC KEY-----")
-            .and_then(|rest| rest.strip_suffix("-----END PUBLIC KEY-----"))
-            .ok_or(AttestorKeyError)?
-            .split_whitespace()
-            .collect();
-        let bytes = BASE64_STANDARD.decode(text).map_err(|_| AttestorKeyError)?;
-        let key = bytes.strip_prefix(&SPKI).ok_or(AttestorKeyError)?;
-        let key: [u8; 32] = key.try_into().map_err(|_| AttestorKeyError)?;
-        let point = VerifyingKey::from_bytes(&key).map_err(|_| AttestorKeyError)?;
-        // A second spelling, or a key for which anybody can sign.
-        if point.to_bytes() != key || point.is_weak() {
-            return Err(AttestorKeyError);
-        }
-        Ok(Self { point })
+        from_pem(text).and_then(|spki| Self::from_spki(&spki)).ok_or(AttestorKeyError)
     }
+}
+
+/// A `SubjectPublicKeyInfo` in PEM, its text in lines of 64 (RFC 7468 §2), as OpenSSL writes it.
+pub(crate) fn to_pem(spki: &[u8]) -> String {
+    let text = BASE64_STANDARD.encode(spki);
+    let mut pem = "-----BEGIN PUBLIC KEY-----\n".to_owned();
+    for (place, letter) in text.chars().enumerate() {
+        if place > 0 && place % 64 == 0 {
+            pem.push('\n');
+        }
+        pem.push(letter);
+    }
+    pem.push_str("\n-----END PUBLIC KEY-----\n");
+    pem
+}
+
+/// What a `PUBLIC KEY` in PEM holds.
+pub(crate) fn from_pem(text: &str) -> Option<Vec<u8>> {
+    let text: String = text
+        .trim()
+        .strip_prefix("-----BEGIN PUBLIC KEY-----")?
+        .strip_suffix("-----END PUBLIC KEY-----")?
+        .split_whitespace()
+        .collect();
+    BASE64_STANDARD.decode(text).ok()
 }
 
 /// What an attestation says, once one of the trusted keys is seen to have signed it.
@@ -428,8 +454,7 @@ pub fn open(bytes: &[u8], trusted: &[AttestorKey]) -> Result<Opened, Attestation
     let mut signer = None;
     for signed in envelope.signatures.iter().take(MOST_SIGNATURES) {
         let signature = decode(&signed.sig, "signature")?;
-        let Ok(signature) = Signature::from_slice(&signature) else { continue };
-        let signs = |key: &&AttestorKey| key.point.verify_strict(&message, &signature).is_ok();
+        let signs = |key: &&AttestorKey| key.signed(&message, &signature);
         signer = signer.or_else(|| trusted.iter().find(signs).cloned());
     }
     let Some(key) = signer else {
@@ -441,8 +466,13 @@ pub fn open(bytes: &[u8], trusted: &[AttestorKey]) -> Result<Opened, Attestation
     if envelope.payload_type != PAYLOAD_TYPE {
         return Err(AttestationError::PayloadType { found: envelope.payload_type });
     }
-    check(&serde_json::from_slice(&payload).map_err(AttestationError::Statement)?)?;
+    check_payload(&payload)?;
     Ok(Opened { payload, key })
+}
+
+/// Whether bytes are a Statement about something.
+pub(crate) fn check_payload(payload: &[u8]) -> Result<(), AttestationError> {
+    check(&serde_json::from_slice(payload).map_err(AttestationError::Statement)?)
 }
 
 fn check(statement: &Statement) -> Result<(), AttestationError> {
@@ -468,7 +498,7 @@ fn decode(text: &str, part: &'static str) -> Result<Vec<u8>, AttestationError> {
 
 /// What is signed: type and payload with their lengths, so that nothing can be taken for anything
 /// else (DSSE, "PAE").
-fn pre_authentication(kind: &str, payload: &[u8]) -> Vec<u8> {
+pub(crate) fn pre_authentication(kind: &str, payload: &[u8]) -> Vec<u8> {
     let head = format!("DSSEv1 {} {kind} {} ", kind.len(), payload.len());
     [head.as_bytes(), payload].concat()
 }

@@ -76,6 +76,7 @@ mod keys;
 mod layout;
 mod log;
 pub mod mirror;
+pub mod passkey;
 mod payloads;
 mod policy;
 mod receipt;

@@ -33,6 +33,44 @@ const signIn = async () => {
   location.assign("/");
 };
 
+const bytes = (buffer) => btoa(String.fromCharCode(...new Uint8Array(buffer)));
+
+const instant = (local) => new Date(local).toISOString();
+
+// Registers one of one's own passkeys as the first key of one's tenant.
+const key = async (form) => {
+  const passkey = new FormData(form).get("passkey");
+  await post(`/api/v1/keys/${form.dataset.tenant}/passkey`, { passkey });
+  location.reload();
+};
+
+// Answers a plan: the statement is made up by the server, which checks what comes back of it.
+const consent = async (form) => {
+  const { plan, is, until, reason, risk_owner, expiry } = Object.fromEntries(new FormData(form));
+  const decision = { is };
+  if (until) decision.until = instant(until);
+  if (expiry) decision.acceptance = { reason, risk_owner, expiry: instant(expiry) };
+  const answer = `/api/v1/obligations/${form.dataset.change}/${form.dataset.tenant}/answer`;
+  const begun = await post(`${answer}/passkey`, { plan, decision });
+  const publicKey = PublicKeyCredential.parseRequestOptionsFromJSON(begun.options);
+  const credential = await navigator.credentials.get({ publicKey });
+  const { authenticatorData, clientDataJSON, signature } = credential.response;
+  const signer = begun.keys.find((it) => it.credential === credential.id);
+  await post(answer, {
+    payload: begun.payload,
+    payloadType: begun.payload_type,
+    assertion: {
+      keyid: signer.key,
+      authenticatorData: bytes(authenticatorData),
+      clientDataJSON: bytes(clientDataJSON),
+      signature: bytes(signature),
+    },
+  });
+  location.reload();
+};
+
+const ceremonies = { add, "sign-in": signIn, key, consent };
+
 for (const form of document.querySelectorAll("form[data-passkey]")) {
   form.hidden = !window.PublicKeyCredential?.parseCreationOptionsFromJSON;
   form.addEventListener("submit", async (event) => {
@@ -40,7 +78,7 @@ for (const form of document.querySelectorAll("form[data-passkey]")) {
     const said = form.querySelector("[role=alert]");
     said.textContent = "";
     try {
-      await (form.dataset.passkey === "add" ? add(form) : signIn());
+      await ceremonies[form.dataset.passkey](form);
     } catch (error) {
       said.textContent = error.name === "NotAllowedError" ? "Nothing was chosen." : error.message;
     }

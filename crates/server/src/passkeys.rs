@@ -4,16 +4,17 @@
 //! which gives them out once. User verification (a PIN, a finger) is asked for and checked, so that a
 //! passkey is two factors in one.
 
+use ledger::passkey::{PasskeyKey, Site};
 use store::{NewPasskey, Passkey};
 use webauthn_rp::bin::{Decode as _, Encode as _};
 use webauthn_rp::request::auth::AuthenticationVerificationOptions;
 use webauthn_rp::request::register::{
-    PublicKeyCredentialUserEntity, RegistrationVerificationOptions, UserHandle16,
+    CredProtect, PublicKeyCredentialUserEntity, RegistrationVerificationOptions, UserHandle16,
 };
 use webauthn_rp::request::{
-    AsciiDomain, DomainOrigin, Port, PublicKeyCredentialDescriptor, RpId, Scheme,
+    AsciiDomain, DomainOrigin, ExtensionInfo, Port, PublicKeyCredentialDescriptor, RpId, Scheme,
 };
-use webauthn_rp::response::register::{DynamicState, StaticState};
+use webauthn_rp::response::register::{CompressedPubKey, DynamicState, StaticState};
 use webauthn_rp::response::{AuthTransports, CredentialId};
 use webauthn_rp::{
     AuthenticatedCredential, DiscoverableAuthentication16, DiscoverableAuthenticationServerState,
@@ -99,6 +100,18 @@ impl RelyingParty {
         })
     }
 
+    /// Where people sign with passkeys, for whoever verifies it.
+    pub(crate) fn site(&self) -> Result<Site, Problem> {
+        self.id()?;
+        let port = match self.port {
+            Port::Val(port) => format!(":{port}"),
+            Port::None | Port::NoneVal(_) | Port::Any => String::new(),
+        };
+        let site = Site::at(&format!("{}://{}{port}", self.scheme, self.host))
+            .map_err(|error| Problem::new(Kind::Refused, error.to_string()).help(error.help()))?;
+        Ok(if matches!(self.port, Port::Any) { site.at_any_port() } else { site })
+    }
+
     fn origin(&self) -> DomainOrigin<'_, '_> {
         let scheme = if self.scheme == "https" { Scheme::Https } else { Scheme::Other("http") };
         DomainOrigin { scheme, host: &self.host, port: self.port }
@@ -122,8 +135,12 @@ impl RelyingParty {
             let transports = AuthTransports::decode(0).ok()?;
             Some(PublicKeyCredentialDescriptor { id, transports })
         });
-        let options =
+        let mut options =
             PublicKeyCredentialCreationOptions::passkey(self.id()?, user, known.collect());
+        // Wished for, not enforced: Chromium refuses authenticators that do not know it, and we ask for
+        // user verification at each use anyway.
+        let wish = ExtensionInfo::AllowDontEnforceValue;
+        options.extensions.cred_protect = CredProtect::UserVerificationRequired(wish);
         let (server, client) = options.start_ceremony().map_err(|_| failed())?;
         begun(&client, server.encode().map_err(|_| failed())?)
     }
@@ -192,6 +209,29 @@ impl RelyingParty {
         let Ok(dynamic_state) = credential.dynamic_state().encode();
         Ok(dynamic_state.to_vec())
     }
+}
+
+/// The public key of a passkey, as a key that signs for a tenant.
+///
+/// # Errors
+/// If it is of a kind that few authenticators have, and whose signatures nobody else is to have to
+/// verify.
+pub(crate) fn public_key(passkey: &Passkey) -> Result<PasskeyKey, Problem> {
+    let damaged = || Problem::new(Kind::Internal, "a kept passkey is damaged");
+    let StaticState { credential_public_key, .. } =
+        StaticState::decode(&passkey.static_state).map_err(|_| damaged())?;
+    let key = match &credential_public_key {
+        CompressedPubKey::Ed25519(key) => PasskeyKey::ed25519(key.inner()),
+        CompressedPubKey::P256(key) => {
+            let (x, y_is_odd) = key.as_parts();
+            PasskeyKey::p256(x, y_is_odd)
+        }
+        CompressedPubKey::P384(_) | CompressedPubKey::Rsa(_) => {
+            return Err(Problem::new(Kind::Refused, "this passkey signs with RSA or P-384")
+                .help("add one that signs with ES256 or Ed25519, as nearly all do"));
+        }
+    };
+    key.map_err(|_| damaged())
 }
 
 /// What an authenticator answers at sign-in.

@@ -4,7 +4,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use super::digest::{KeyId, Nonce, PlanHash};
-use super::keyring::{KeyRing, NotInForce};
+use super::keyring::{KeyKind, KeyRing, NotInForce};
 use super::plan::Plan;
 use super::share::Refusal;
 use super::signed::{Payload, Verified};
@@ -13,6 +13,11 @@ use crate::cloud::{ChangeId, Name, TenantId};
 
 /// How far the clock of whoever signs may be off.
 pub const CLOCK_TOLERANCE: SignedDuration = SignedDuration::from_mins(5);
+
+/// How long after it was made up a statement may come in that a passkey signed. It is made up and
+/// signed in one go, in a browser; one that comes later was kept back by somebody. A key's statements
+/// may be carried by hand for as long as their plan is in force.
+pub const PASSKEY_TOLERANCE: SignedDuration = SignedDuration::from_mins(10);
 
 /// A tenant's word on exactly one plan (X.1642 8.7.2(3), R17, R22; CCM CCC-05).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -150,6 +155,14 @@ pub enum NotHeard {
         /// When it came in.
         now: Timestamp,
     },
+    /// A passkey's statement was kept back.
+    #[error("the statement was made up at {given_at} for a passkey to sign, and it is {now}")]
+    Late {
+        /// When it was made up.
+        given_at: Timestamp,
+        /// When it came in.
+        now: Timestamp,
+    },
 }
 
 impl NotHeard {
@@ -159,7 +172,29 @@ impl NotHeard {
             Self::Tenant { .. } => "sign as the tenant whose items are in the plan",
             Self::Key(error) => error.help(),
             Self::Future { .. } => "set the clock of the machine that signs, and sign again",
+            Self::Late { .. } => "begin again, and sign within ten minutes",
         }
+    }
+
+    /// Whether something counts that a tenant says with a key: the key is one of its own in force, and
+    /// it is said now.
+    pub(super) fn check(
+        (tenant, given_at): (TenantId, Timestamp),
+        key: KeyId,
+        keys: &KeyRing,
+        now: Timestamp,
+    ) -> Result<(), Self> {
+        if tenant != keys.tenant() {
+            return Err(Self::Tenant { given: tenant, expected: keys.tenant() });
+        }
+        let kind = keys.in_force(key)?.key.kind;
+        if given_at.duration_since(now) > CLOCK_TOLERANCE {
+            return Err(Self::Future { given_at, now });
+        }
+        if kind == KeyKind::Passkey && now.duration_since(given_at) > PASSKEY_TOLERANCE {
+            return Err(Self::Late { given_at, now });
+        }
+        Ok(())
     }
 }
 
@@ -167,7 +202,7 @@ impl Heard {
     /// Takes a statement in.
     ///
     /// # Errors
-    /// If its key is not one of the tenant's in force, or it comes from the future.
+    /// If its key is not one of the tenant's in force, it comes from the future, or was kept back.
     pub fn admit(
         statement: Verified<Statement>,
         keys: &KeyRing,
@@ -175,13 +210,7 @@ impl Heard {
     ) -> Result<Self, NotHeard> {
         let key = statement.key();
         let Statement { tenant, given_at, .. } = *statement.said();
-        if tenant != keys.tenant() {
-            return Err(NotHeard::Tenant { given: tenant, expected: keys.tenant() });
-        }
-        keys.in_force(key)?;
-        if given_at.duration_since(now) > CLOCK_TOLERANCE {
-            return Err(NotHeard::Future { given_at, now });
-        }
+        NotHeard::check((tenant, given_at), key, keys, now)?;
         Ok(Self { statement: statement.into_said(), key, received_at: now })
     }
 

@@ -33,7 +33,9 @@ mod text;
 mod tests;
 
 pub use canonical::NotCanonical;
-pub use consent::{Acceptance, CLOCK_TOLERANCE, Decision, Heard, NotHeard, Statement};
+pub use consent::{
+    Acceptance, CLOCK_TOLERANCE, Decision, Heard, NotHeard, PASSKEY_TOLERANCE, Statement,
+};
 pub use digest::{FileHash, InvalidDigest, KeyId, Nonce, PlanHash};
 pub use keyring::{
     Ended, Key, KeyEffect, KeyEvent, KeyKind, KeyOrder, KeyRefusal, KeyRing, MOST_KEYS, NewKey,

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::canonical::to_canonical;
-use super::consent::{CLOCK_TOLERANCE, NotHeard};
+use super::consent::NotHeard;
 use super::digest::{KeyId, Nonce, sha256};
 use super::keyring::KeyRing;
 use super::lifecycle::Kind;
@@ -159,7 +159,7 @@ impl Standing {
     /// Takes a rule in.
     ///
     /// # Errors
-    /// If its key is not one of the tenant's in force, or it comes from the future.
+    /// If its key is not one of the tenant's in force, it comes from the future, or was kept back.
     pub fn admit(
         rule: Verified<StandingRule>,
         keys: &KeyRing,
@@ -167,13 +167,7 @@ impl Standing {
     ) -> Result<Self, NotHeard> {
         let key = rule.key();
         let StandingRule { tenant, given_at, .. } = *rule.said();
-        if tenant != keys.tenant() {
-            return Err(NotHeard::Tenant { given: tenant, expected: keys.tenant() });
-        }
-        keys.in_force(key)?;
-        if given_at.duration_since(now) > CLOCK_TOLERANCE {
-            return Err(NotHeard::Future { given_at, now });
-        }
+        NotHeard::check((tenant, given_at), key, keys, now)?;
         Ok(Self { rule: rule.into_said(), key, withdrawn: None })
     }
 

@@ -1,5 +1,6 @@
 //! A tenant's signing key: Ed25519, in a file that OpenSSL reads as well.
 
+use std::fmt::Display;
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
@@ -8,6 +9,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result};
 use clap::Subcommand;
 use ledger::attestation::{Attestor, AttestorKey};
+use ledger::passkey::{PasskeyKey, PasskeyKeyError};
 
 use super::{DIM, GOOD, remote};
 use crate::client::contexts::Access;
@@ -25,7 +27,7 @@ pub(super) enum Command {
     },
     /// Print the public half of a key, and its id.
     Show {
-        /// The private key, or the public one (PEM).
+        /// The private key, or the public one (PEM), a passkey's too.
         file: PathBuf,
     },
     /// Register your tenant's first key with the control plane; owners may.
@@ -54,9 +56,16 @@ pub(super) fn run(command: &Command, out: &mut impl Write) -> Result<()> {
                 out,
                 "  {DIM}keep it where only you can read it; a copy belongs elsewhere{DIM:#}\n"
             )?;
-            show(&attestor.key(), out)
+            show(&attestor.key().id(), &attestor.key(), out)
         }
-        Command::Show { file } => show(&either(file)?, out),
+        Command::Show { file } => match either(file) {
+            Ok(key) => show(&key.id(), &key, out),
+            // A passkey's may be on another curve.
+            Err(error) => {
+                let key = read_passkey(file).map_err(|_| error)?;
+                show(&key.id(), &key, out)
+            }
+        },
         Command::Register { file, label, access } => {
             remote::register(&either(file)?.to_string(), label, access, out)
         }
@@ -72,9 +81,9 @@ fn either(path: &Path) -> Result<AttestorKey> {
     }
 }
 
-fn show(key: &AttestorKey, out: &mut impl Write) -> Result<()> {
-    writeln!(out, "  key id  {}\n", key.id())?;
-    write!(out, "{key}")?;
+fn show(id: &str, pem: &impl Display, out: &mut impl Write) -> Result<()> {
+    writeln!(out, "  key id  {id}\n")?;
+    write!(out, "{pem}")?;
     Ok(())
 }
 
@@ -117,6 +126,14 @@ pub(super) fn read(path: &Path) -> Result<Attestor> {
 pub(super) fn read_public(path: &Path) -> Result<AttestorKey> {
     text(path)?.parse().map_err(|error: ledger::attestation::AttestorKeyError| {
         let help = "give the public half, as `patchwright consent key show` prints it";
+        during(helped(error, help), format!("cannot use the key `{}`", path.display()))
+    })
+}
+
+/// A passkey's public key.
+pub(super) fn read_passkey(path: &Path) -> Result<PasskeyKey> {
+    text(path)?.parse().map_err(|error: PasskeyKeyError| {
+        let help = "give the public key that `GET /api/v1/keys/TENANT` tells as `pem`";
         during(helped(error, help), format!("cannot use the key `{}`", path.display()))
     })
 }

@@ -23,6 +23,7 @@ use domain::change::{
 use domain::cloud::Name;
 use jiff::Timestamp;
 use ledger::attestation::{self, Attestor, LARGEST_ENVELOPE};
+use ledger::passkey::{self, Site};
 use serde_json::Value;
 
 use self::remote::{Found, Named};
@@ -81,7 +82,7 @@ enum Command {
     },
     /// Tell whether a signed statement holds, and what it says.
     Verify {
-        /// The statement, as it was signed (DSSE in JSON).
+        /// The statement, as it was signed: DSSE, or with a passkey's assertion.
         statement: PathBuf,
         /// The plan that it is to be about.
         #[arg(long)]
@@ -89,6 +90,10 @@ enum Command {
         /// The tenant's public key (PEM); may be given several times.
         #[arg(long, value_name = "FILE", required = true)]
         public_key: Vec<PathBuf>,
+        /// The console's address where a passkey must have signed (`https://NAME[:PORT]`); may be
+        /// given several times.
+        #[arg(long, value_name = "URL")]
+        origin: Vec<String>,
     },
     /// Make, show and register the keys that a tenant signs with.
     Key {
@@ -147,8 +152,8 @@ pub(crate) fn run(arguments: &ConsentArgs, out: &mut impl Write) -> Result<ExitC
             sign(signing, Decision::Refuse { acceptance: risk.acceptance() }, out)?;
         }
         Command::Send { statement, access } => send(statement, access, out)?,
-        Command::Verify { statement, plan, public_key } => {
-            verify(statement, &read_plan(plan)?, public_key, out)?;
+        Command::Verify { statement, plan, public_key, origin } => {
+            verify(statement, &read_plan(plan)?, public_key, origin, out)?;
         }
         Command::Key { command } => key::run(command, out)?,
     }
@@ -224,15 +229,29 @@ fn signed(attestor: &Attestor, statement: &Statement) -> Result<String> {
     Ok(serde_json::to_string(&envelope)? + "\n")
 }
 
-fn verify(path: &Path, plan: &Plan, keys: &[PathBuf], out: &mut impl Write) -> Result<()> {
-    let keys: Vec<_> = keys.iter().map(|path| key::read_public(path)).collect::<Result<_>>()?;
+/// Who signed a statement, and how.
+struct Signature {
+    key: [u8; 32],
+    payload: Vec<u8>,
+    /// Where, if it was with a passkey.
+    origin: Option<String>,
+}
+
+fn verify(
+    path: &Path,
+    plan: &Plan,
+    keys: &[PathBuf],
+    origins: &[String],
+    out: &mut impl Write,
+) -> Result<()> {
     let bytes = read(path, LARGEST_ENVELOPE)?;
     let attempt = || format!("`{}` is no consent to this plan", path.display());
-    let opened = attestation::open(&bytes, &keys).map_err(|error| {
-        let help = error.help();
-        during(helped(error, help), attempt())
-    })?;
-    let said = Verified::<Statement>::signed_by(opened.key.id_bytes().into(), &opened.payload);
+    let opened = if passkey::is_envelope(&bytes) {
+        open_passkey(&bytes, keys, origins, &attempt)?
+    } else {
+        open_dsse(&bytes, keys, &attempt)?
+    };
+    let said = Verified::<Statement>::signed_by(opened.key.into(), &opened.payload);
     let said = said.map_err(|error| {
         let help = error.help();
         during(helped(error, help), attempt())
@@ -247,7 +266,46 @@ fn verify(path: &Path, plan: &Plan, keys: &[PathBuf], out: &mut impl Write) -> R
         return Err(during(helped(error, help), attempt()));
     }
     writeln!(out, "{GOOD}✓{GOOD:#} the signature holds, by the key {}", said.key())?;
+    if let Some(origin) = opened.origin {
+        writeln!(out, "  with a passkey at {origin}, user verified")?;
+    }
     show::statement(statement, out)
+}
+
+fn open_dsse(bytes: &[u8], keys: &[PathBuf], attempt: &impl Fn() -> String) -> Result<Signature> {
+    let keys: Vec<_> = keys.iter().map(|path| key::read_public(path)).collect::<Result<_>>()?;
+    let opened = attestation::open(bytes, &keys).map_err(|error| {
+        let help = error.help();
+        during(helped(error, help), attempt())
+    })?;
+    Ok(Signature { key: opened.key.id_bytes(), payload: opened.payload, origin: None })
+}
+
+fn open_passkey(
+    bytes: &[u8],
+    keys: &[PathBuf],
+    origins: &[String],
+    attempt: &impl Fn() -> String,
+) -> Result<Signature> {
+    let keys: Vec<_> = keys.iter().map(|path| key::read_passkey(path)).collect::<Result<_>>()?;
+    if origins.is_empty() {
+        let error = anyhow::anyhow!("it was signed with a passkey, on a page of some address");
+        let help = "name the console's address with --origin: a passkey signs for it alone";
+        return Err(during(helped(error, help), attempt()));
+    }
+    let site = |origin: &String| {
+        Site::at(origin).map_err(|error| {
+            let help = error.help();
+            helped(error, help)
+        })
+    };
+    let sites: Vec<_> = origins.iter().map(site).collect::<Result<_>>()?;
+    let opened = passkey::open(bytes, &keys, &sites).map_err(|error| {
+        let help = error.help();
+        during(helped(error, help), attempt())
+    })?;
+    let (key, origin) = (opened.key.id_bytes(), Some(opened.origin));
+    Ok(Signature { key, payload: opened.payload, origin })
 }
 
 fn read_plan(path: &Path) -> Result<Plan> {

@@ -1,16 +1,23 @@
-//! A tenant's consent, signed by the command, verified by OpenSSL with the very commands that its
-//! documentation gives.
+//! A tenant's consent, signed by the command or with a passkey, verified by OpenSSL with the very
+//! commands that its documentation gives.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::{Command, Output};
 
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use base64::prelude::{BASE64_STANDARD, Engine as _};
-use domain::change::{Action, Draft, ExactPackage, FileHash, Item, Plan, Rollback, Stage, Window};
+use domain::change::{
+    Action, Decision, Draft, ExactPackage, FileHash, Item, Nonce, Payload as _, Plan, Rollback,
+    Stage, Statement, Window,
+};
 use domain::cloud::{ChangeId, CiId, Duty, TenantId};
 use jiff::Timestamp;
-use serde_json::Value;
+use ledger::passkey::{Assertion, Envelope, PasskeyKey, challenge};
+use p256::ecdsa::signature::Signer as _;
+use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
 
 fn at(second: i64) -> Timestamp {
     Timestamp::from_second(1_900_000_000 + second).unwrap()
@@ -64,12 +71,88 @@ impl Desk {
 
     /// The commands of `docs/consent.md`.
     fn verify_elsewhere(&self) -> Output {
+        self.follow("## Verify")
+    }
+
+    /// The commands under a heading there.
+    fn follow(&self, heading: &str) -> Output {
         let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/consent.md");
         let docs = fs::read_to_string(docs).unwrap();
-        let (_, rest) = docs.split_once("```sh\n").unwrap();
+        let (_, rest) = docs.split_once(&format!("\n{heading}\n")).unwrap();
+        let (_, rest) = rest.split_once("```sh\n").unwrap();
         let (script, _) = rest.split_once("```").unwrap();
         let mut command = Command::new("bash");
         command.current_dir(self.0.path()).args(["-c", script]).output().unwrap()
+    }
+}
+
+const ORIGIN: &str = "https://cloud.example.org";
+
+/// An authenticator, and the browser before it.
+struct Authenticator {
+    is_p256: bool,
+    /// User present and verified.
+    flags: u8,
+    origin: &'static str,
+    name: &'static str,
+}
+
+impl Authenticator {
+    fn new(is_p256: bool) -> Self {
+        Self { is_p256, flags: 0b101, origin: ORIGIN, name: "cloud.example.org" }
+    }
+
+    /// Agrees to a plan at a desk, where the public key is as well afterwards.
+    fn approve(&self, desk: &Desk, plan: &str) {
+        let plan = Plan::parse(&fs::read(desk.path(plan)).unwrap()).unwrap();
+        let statement = Statement {
+            change: plan.draft().change,
+            plan: plan.hash(),
+            tenant: plan.draft().tenant,
+            decision: Decision::Approve,
+            given_at: at(0),
+            nonce: Nonce::from([4; 16]),
+        };
+        let payload = statement.to_payload();
+        let challenge = BASE64_URL_SAFE_NO_PAD.encode(challenge(&payload));
+        let client_data = json!({
+            "type": "webauthn.get", "challenge": challenge, "origin": self.origin,
+            "crossOrigin": false,
+        });
+        let client_data = client_data.to_string().into_bytes();
+        let mut data = Sha256::digest(self.name).to_vec();
+        data.extend([self.flags, 0, 0, 0, 9]);
+        let (key, signature) = self.sign(&[&data[..], &Sha256::digest(&client_data)].concat());
+        let assertion = Assertion { authenticator_data: data, client_data, signature };
+        let envelope = Envelope::new(&payload, &key, &assertion);
+        fs::write(desk.path("consent.json"), serde_json::to_string(&envelope).unwrap()).unwrap();
+        fs::write(desk.path("passkey.pub"), key.to_string()).unwrap();
+    }
+
+    fn sign(&self, message: &[u8]) -> (PasskeyKey, Vec<u8>) {
+        if self.is_p256 {
+            let secret = p256::ecdsa::SigningKey::from_slice(&[7; 32]).unwrap();
+            let point = secret.verifying_key().to_sec1_point(true);
+            let (parity, x) = point.as_bytes().split_first().unwrap();
+            let key = PasskeyKey::p256(x.try_into().unwrap(), *parity == 3).unwrap();
+            let signature: p256::ecdsa::Signature = secret.sign(message);
+            (key, signature.to_der().as_bytes().to_vec())
+        } else {
+            let secret = ed25519_dalek::SigningKey::from_bytes(&[7; 32]);
+            let key = PasskeyKey::ed25519(&secret.verifying_key().to_bytes()).unwrap();
+            (key, ed25519_dalek::Signer::sign(&secret, message).to_bytes().to_vec())
+        }
+    }
+}
+
+impl Desk {
+    fn verify_passkey(&self, plan: &str, origin: &str) -> Output {
+        let key = ["--public-key", "passkey.pub", "--origin", origin];
+        self.run(&[&["verify", "consent.json", "--plan", plan][..], &key].concat())
+    }
+
+    fn verify_passkey_elsewhere(&self) -> Output {
+        self.follow("### What a passkey signed")
     }
 }
 
@@ -111,6 +194,98 @@ fn openssl_verifies_what_was_signed_and_nothing_else() {
     fs::write(desk.path("consent.json"), envelope.to_string()).unwrap();
     assert!(!desk.verify_elsewhere().status.success());
     assert_eq!(desk.verify("other.json").status.code(), Some(1));
+}
+
+#[test]
+fn openssl_verifies_what_a_passkey_signed_and_nothing_else() {
+    for is_p256 in [true, false] {
+        let (desk, good) = (Desk::new(), Authenticator::new(is_p256));
+        good.approve(&desk, "plan.json");
+
+        let verified = desk.verify_passkey_elsewhere();
+
+        let said = text(&verified.stdout);
+        assert!(verified.status.success(), "{said}{}", text(&verified.stderr));
+        assert!(said.contains("Signature Verified Successfully"), "{said}");
+        assert!(said.contains("plan.json: OK"), "{said}");
+        assert!(said.contains(r#""is": "approve""#), "{said}");
+        let ours = desk.verify_passkey("plan.json", ORIGIN);
+        let said = text(&ours.stdout);
+        assert!(ours.status.success(), "{said}{}", text(&ours.stderr));
+        assert!(said.contains("the signature holds, by the key"), "{said}");
+        assert!(
+            said.contains("with a passkey at https://cloud.example.org, user verified"),
+            "{said}"
+        );
+        assert!(said.contains("says        approve"), "{said}");
+
+        // Another plan at hand; another consent; and whatever an authenticator says that will not do.
+        assert_eq!(desk.verify_passkey("other.json", ORIGIN).status.code(), Some(1));
+        good.approve(&desk, "other.json");
+        assert!(!desk.verify_passkey_elsewhere().status.success());
+        assert_eq!(desk.verify_passkey("plan.json", ORIGIN).status.code(), Some(1));
+        for wrong in [
+            Authenticator { flags: 0b001, ..Authenticator::new(is_p256) },
+            Authenticator { flags: 0b100, ..Authenticator::new(is_p256) },
+            Authenticator { origin: "https://evil.example", ..Authenticator::new(is_p256) },
+            Authenticator { name: "evil.example", ..Authenticator::new(is_p256) },
+        ] {
+            wrong.approve(&desk, "plan.json");
+            assert!(!desk.verify_passkey_elsewhere().status.success());
+            assert_eq!(desk.verify_passkey("plan.json", ORIGIN).status.code(), Some(1));
+        }
+    }
+}
+
+#[test]
+fn a_byte_of_what_a_passkey_signed_is_missed_by_nobody() {
+    let (desk, passkey) = (Desk::new(), Authenticator::new(true));
+    passkey.approve(&desk, "plan.json");
+    let envelope: Value =
+        serde_json::from_slice(&fs::read(desk.path("consent.json")).unwrap()).unwrap();
+    for part in [
+        "/payload",
+        "/assertion/authenticatorData",
+        "/assertion/clientDataJSON",
+        "/assertion/signature",
+    ] {
+        let mut altered = envelope.clone();
+        let kept = altered.pointer_mut(part).unwrap();
+        let mut bytes = BASE64_STANDARD.decode(kept.as_str().unwrap()).unwrap();
+        let last = bytes.len() - 2;
+        bytes[last] ^= 1;
+        *kept = BASE64_STANDARD.encode(bytes).into();
+        fs::write(desk.path("consent.json"), altered.to_string()).unwrap();
+        assert!(!desk.verify_passkey_elsewhere().status.success(), "{part}");
+        assert_eq!(desk.verify_passkey("plan.json", ORIGIN).status.code(), Some(1), "{part}");
+    }
+}
+
+#[test]
+fn where_a_passkey_signed_is_to_be_said_and_a_key_of_either_kind_is_shown() {
+    let (desk, passkey) = (Desk::new(), Authenticator::new(true));
+    passkey.approve(&desk, "plan.json");
+
+    let unsaid =
+        desk.run(&["verify", "consent.json", "--plan", "plan.json", "--public-key", "passkey.pub"]);
+    assert_eq!(unsaid.status.code(), Some(1));
+    assert!(text(&unsaid.stderr).contains("--origin"), "{}", text(&unsaid.stderr));
+    let elsewhere = desk.verify_passkey("plan.json", "https://other.example.org");
+    assert_eq!(elsewhere.status.code(), Some(1));
+    let why = text(&elsewhere.stderr);
+    assert!(why.contains("signed at https://cloud.example.org"), "{why}");
+    let odd = desk.verify_passkey("plan.json", "http://cloud.example.org");
+    assert!(text(&odd.stderr).contains("only `localhost` may be without TLS"));
+
+    let shown = text(&desk.run(&["key", "show", "passkey.pub"]).stdout);
+    let key = text(&fs::read(desk.path("passkey.pub")).unwrap());
+    assert!(shown.contains("key id") && shown.ends_with(&key), "{shown}");
+    let der = Command::new("openssl")
+        .args(["pkey", "-pubin", "-pubout", "-in"])
+        .arg(desk.path("passkey.pub"))
+        .output()
+        .unwrap();
+    assert_eq!(text(&der.stdout), key, "it is spelt as OpenSSL spells it");
 }
 
 #[test]

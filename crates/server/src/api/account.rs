@@ -5,6 +5,7 @@ use axum::extract::{FromRequestParts, State};
 use axum::http::StatusCode;
 use axum::http::request::Parts;
 use axum::response::IntoResponse;
+use domain::change::KeyId;
 use domain::cloud::{CeremonyId, ExternalIdentityId, Name, PasskeyId, SessionId, UserId};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -84,6 +85,11 @@ pub(crate) struct Passkey {
     pub(crate) created_at: Timestamp,
     #[schema(value_type = Option<String>, format = DateTime)]
     pub(crate) used_at: Option<Timestamp>,
+    /// Its id as a key that signs for a tenant; none of a kind that cannot.
+    #[schema(value_type = Option<String>)]
+    pub(crate) key: Option<KeyId>,
+    /// Its public key in PEM, for whoever signs an order that adds it.
+    pub(crate) public_key: Option<String>,
 }
 
 /// Another password for oneself.
@@ -191,8 +197,10 @@ impl From<store::ExternalIdentity> for ExternalIdentity {
 
 impl From<store::Passkey> for Passkey {
     fn from(passkey: store::Passkey) -> Self {
+        let (key, public_key) = super::signing::key_of(&passkey).unzip();
+        let public_key = public_key.map(|key| key.to_string());
         let store::Passkey { id, name, created_at, used_at, .. } = passkey;
-        Self { id, name, created_at, used_at }
+        Self { id, name, created_at, used_at, key, public_key }
     }
 }
 

@@ -12,6 +12,7 @@ use domain::change::{
 use domain::cloud::{TenantId, UserId};
 use jiff::Timestamp;
 use ledger::attestation::{self, AttestorKey};
+use ledger::passkey::{self, PasskeyKey};
 use serde::{Deserialize, Serialize};
 use store::{Actor, ConsentKey, KeptRule, NewConsentKey};
 use utoipa::ToSchema;
@@ -19,13 +20,13 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::changes::accepted;
-use super::{Body, Path, Problems, checked_text, given};
+use super::{Body, Path, Problems, checked_text, given, signing};
 use crate::App;
 use crate::gate::{Action, By};
 use crate::problem::{Kind, Problem};
 
 /// Longest label of a key, in bytes.
-const LONGEST_LABEL: usize = 100;
+pub(super) const LONGEST_LABEL: usize = 100;
 
 pub(super) fn routes() -> OpenApiRouter<App> {
     OpenApiRouter::new()
@@ -50,7 +51,7 @@ pub(crate) struct Key {
     /// Who holds it.
     #[schema(value_type = String)]
     holder: UserId,
-    /// The public key in PEM, of an Ed25519 key.
+    /// The public key in PEM.
     pem: Option<String>,
     /// Since when it counts.
     #[schema(value_type = String, format = DateTime)]
@@ -64,19 +65,26 @@ pub(crate) struct Key {
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct KeyRequest {
-    /// An Ed25519 public key in PEM, as `patchwright consent key show` and `openssl pkey -pubout`
-    /// write it.
+    /// A public key in PEM, as `patchwright consent key show` and `openssl pkey -pubout` write it.
     public_key: String,
+    /// `ed25519`, which signs DSSE envelopes, or `passkey`.
+    #[serde(default = "usual_kind")]
+    #[schema(value_type = Option<String>)]
+    kind: KeyKind,
     /// What people call it.
     #[schema(max_length = 100)]
     label: String,
+}
+
+const fn usual_kind() -> KeyKind {
+    KeyKind::Ed25519
 }
 
 /// An order about a tenant's keys, signed with one of them.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct OrderRequest {
-    /// The DSSE envelope.
+    /// The DSSE envelope, or the one with a passkey's assertion.
     #[schema(value_type = Object)]
     envelope: serde_json::Value,
     /// The public key in PEM that the order brings, if it brings one.
@@ -126,13 +134,19 @@ pub(super) async fn signed<T: Payload>(
     tenant: TenantId,
     envelope: &[u8],
 ) -> Result<(Verified<T>, String), Problem> {
-    let (_, keys) = app.store.key_ring(by, tenant).await?;
-    let trusted: Vec<_> = keys.iter().filter_map(public).collect();
-    let opened = attestation::open(envelope, &trusted).map_err(|error| {
-        Problem::new(Kind::Refused, error.to_string())
-            .help("sign with a key that is registered at /keys: `patchwright consent` does")
-    })?;
-    let said = Verified::<T>::signed_by(opened.key.id_bytes().into(), &opened.payload)
+    let (ring, keys) = app.store.key_ring(by, tenant).await?;
+    let (key, payload) = if passkey::is_envelope(envelope) {
+        let opened = signing::asserted(app, by, &ring, &keys, envelope)?;
+        (opened.key.id_bytes(), opened.payload)
+    } else {
+        let trusted: Vec<_> = keys.iter().filter_map(public).collect();
+        let opened = attestation::open(envelope, &trusted).map_err(|error| {
+            Problem::new(Kind::Refused, error.to_string())
+                .help("sign with a key that is registered at /keys: `patchwright consent` does")
+        })?;
+        (opened.key.id_bytes(), opened.payload)
+    };
+    let said = Verified::<T>::signed_by(key.into(), &payload)
         .map_err(|error| Problem::new(Kind::Invalid, error.to_string()).help(error.help()))?;
     let text = String::from_utf8(envelope.to_vec())
         .map_err(|_| Problem::new(Kind::Invalid, "the envelope is not UTF-8"))?;
@@ -146,20 +160,36 @@ fn public(key: &ConsentKey) -> Option<AttestorKey> {
 }
 
 /// A key as it was sent, and its id.
-fn brought(public_key: &str, label: String) -> Result<NewConsentKey, Problem> {
-    let key: AttestorKey = public_key.parse().map_err(|error| {
-        Problem::new(Kind::Invalid, format!("public_key: {error}"))
-            .help("send an Ed25519 public key in PEM: `openssl pkey -in KEY -pubout` writes it")
-    })?;
-    Ok(NewConsentKey {
-        id: key.id_bytes().into(),
-        kind: KeyKind::Ed25519,
-        public_key: key.to_string().into_bytes(),
-        label: checked_text("label", label, 0..=LONGEST_LABEL)?,
-    })
+fn brought(public_key: &str, kind: KeyKind, label: String) -> Result<NewConsentKey, Problem> {
+    let (id, pem) = match kind {
+        KeyKind::Ed25519 => {
+            let key: AttestorKey = public_key.parse().map_err(|error| {
+                odd(
+                    &error,
+                    "an Ed25519 public key in PEM: `openssl pkey -in KEY -pubout` writes it",
+                )
+            })?;
+            (key.id_bytes(), key.to_string())
+        }
+        KeyKind::Passkey => {
+            let key: PasskeyKey = public_key.parse().map_err(|error| {
+                odd(
+                    &error,
+                    "the passkey's public key in PEM: its person finds it at /session/factors",
+                )
+            })?;
+            (key.id_bytes(), key.to_string())
+        }
+    };
+    let label = checked_text("label", label, 0..=LONGEST_LABEL)?;
+    Ok(NewConsentKey { id: id.into(), kind, public_key: pem.into_bytes(), label })
 }
 
-fn holder(by: &Actor) -> Result<UserId, Problem> {
+fn odd(error: &dyn std::fmt::Display, wanted: &str) -> Problem {
+    Problem::new(Kind::Invalid, format!("public_key: {error}")).help(format!("send {wanted}"))
+}
+
+pub(super) fn holder(by: &Actor) -> Result<UserId, Problem> {
     match by {
         Actor::Person { user, .. } => Ok(*user),
         Actor::System | Actor::Agent { .. } => {
@@ -169,11 +199,15 @@ fn holder(by: &Actor) -> Result<UserId, Problem> {
 }
 
 /// Only people of the tenant itself: whoever could add keys could consent.
-fn of_tenant(by: &Actor, tenant: TenantId) -> Result<(), Problem> {
+pub(super) fn of_tenant(by: &Actor, tenant: TenantId) -> Result<(), Problem> {
     if by.tenant() == tenant { Ok(()) } else { Err(Problem::not_found("tenant of yours")) }
 }
 
-async fn shown(app: &App, by: &Actor, tenant: TenantId) -> Result<Json<Vec<Key>>, Problem> {
+pub(super) async fn shown(
+    app: &App,
+    by: &Actor,
+    tenant: TenantId,
+) -> Result<Json<Vec<Key>>, Problem> {
     let (ring, keys) = app.store.key_ring(by, tenant).await?;
     Ok(Json(list(&ring, &keys)))
 }
@@ -186,7 +220,7 @@ fn list(ring: &KeyRing, keys: &[ConsentKey]) -> Vec<Key> {
             kind: known.key.kind,
             label: kept.map(|key| key.label.clone()).unwrap_or_default(),
             holder: known.key.holder,
-            pem: kept.and_then(public).map(|key| key.to_string()),
+            pem: kept.and_then(|key| String::from_utf8(key.public_key.clone()).ok()),
             since: known.since,
             ended: known.ended,
         }
@@ -213,10 +247,10 @@ async fn register(
     State(app): State<App>,
     By(by): By<{ Action::ConsentKeys as usize }>,
     Path(tenant): Path<TenantId>,
-    Body(KeyRequest { public_key, label }): Body<KeyRequest>,
+    Body(KeyRequest { public_key, kind, label }): Body<KeyRequest>,
 ) -> Result<impl IntoResponse, Problem> {
     of_tenant(&by, tenant)?;
-    let (key, holder) = (brought(&public_key, label)?, holder(&by)?);
+    let (key, holder) = (brought(&public_key, kind, label)?, holder(&by)?);
     let new = NewKey { id: key.id, kind: key.kind, holder };
     let event = KeyEvent::Register { key: new, by: holder };
     accepted(app.store.alter_keys(&by, tenant, event, Some(key)).await?)?;
@@ -235,12 +269,13 @@ async fn order(
     use domain::change::Order;
     of_tenant(&by, tenant)?;
     let (order, _) = signed::<KeyOrder>(&app, &by, tenant, envelope.to_string().as_bytes()).await?;
-    let key = public_key.map(|text| brought(&text, label)).transpose()?;
     let wanted = match order.said().order {
-        Order::Add { key } | Order::Rotate { key } => Some(key.id),
+        Order::Add { key } | Order::Rotate { key } => Some(key),
         Order::Revoke { .. } => None,
     };
-    if wanted != key.as_ref().map(|key| key.id) {
+    let kind = wanted.map_or(KeyKind::Ed25519, |key| key.kind);
+    let key = public_key.map(|text| brought(&text, kind, label)).transpose()?;
+    if wanted.map(|key| key.id) != key.as_ref().map(|key| key.id) {
         return Err(Problem::new(Kind::Invalid, "`public_key` is not the key of the order").help(
             "send the public key that the order adds or rotates to, and none with a revocation",
         ));
@@ -274,10 +309,10 @@ async fn recover(
     State(app): State<App>,
     By(by): By<{ Action::ConsentKeys as usize }>,
     Path(tenant): Path<TenantId>,
-    Body(KeyRequest { public_key, label }): Body<KeyRequest>,
+    Body(KeyRequest { public_key, kind, label }): Body<KeyRequest>,
 ) -> Result<Json<Vec<Key>>, Problem> {
     of_tenant(&by, tenant)?;
-    let key = brought(&public_key, label)?;
+    let key = brought(&public_key, kind, label)?;
     let asks = holder(&by)?;
     // Of both owners the key is the same, whoever will hold it.
     let (ring, _) = app.store.key_ring(&by, tenant).await?;
@@ -328,7 +363,7 @@ async fn rules(
     Ok(Json(rules.iter().map(Rule::of).collect::<Result<_, _>>()?))
 }
 
-/// Agree ahead for one's tenant: a DSSE envelope with the rule, signed by one of its keys.
+/// Agree ahead for one's tenant: an envelope with the rule, signed by one of its keys.
 #[utoipa::path(post, path = "/rules/{id}", tag = "consent", params(("id" = String, Path)),
     request_body = Object, responses((status = 201, body = Rule), Problems))]
 async fn agree_ahead(

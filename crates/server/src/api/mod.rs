@@ -6,7 +6,7 @@ mod agents;
 pub(crate) mod changes;
 pub(crate) mod channels;
 mod cis;
-mod consent;
+pub(crate) mod consent;
 mod events;
 mod findings;
 mod groups;
@@ -17,6 +17,7 @@ mod notices;
 pub(crate) mod obligations;
 mod people;
 pub(crate) mod session;
+pub(crate) mod signing;
 mod sla;
 mod status;
 mod tenants;
@@ -140,6 +141,7 @@ pub(crate) fn routes() -> (Router<App>, Router<App>, Document) {
         .nest("/api/v1", changes::routes())
         .nest("/api/v1", obligations::routes())
         .nest("/api/v1", consent::routes())
+        .nest("/api/v1", signing::routes())
         .nest("/api/v1", sla::routes())
         .nest("/api/v1", notices::routes())
         .nest("/api/v1", channels::routes())

@@ -396,8 +396,9 @@ async fn plan(
     advance(&app, &by, &which, action).await
 }
 
-/// Answer a plan for one's tenant: a DSSE envelope with the consent, signed by one of its keys.
-/// `patchwright consent approve|defer|refuse` makes it.
+/// Answer a plan for one's tenant: an envelope with the consent, signed by one of its keys. `patchwright
+/// consent approve|defer|refuse` makes a DSSE envelope; what a passkey is to sign is told by
+/// `…/answer/passkey`.
 #[utoipa::path(post, path = "/obligations/{id}/{tenant}/answer", tag = "changes",
     params(("id" = String, Path), ("tenant" = String, Path)), request_body = Object,
     responses((status = 200, body = Obligation), Problems))]

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use crate::support::{self, World};
 use domain::cloud::{
     Access, AdvisoryId, AgentId, ChangeId, ChannelId, CiId, FindingId, ImageId, JobId, NoticeId,
-    PROVIDER, PatchId, Role, TenantId,
+    PROVIDER, PasskeyId, PatchId, Role, TenantId,
 };
 use serde_json::{Value, json};
 use store::NewCi;
@@ -145,6 +145,8 @@ xxxxxxxx GET /api/v1/jobs/{id}/log
 xxxxxxxx GET /api/v1/keys/{id}
 ----x--- POST /api/v1/keys/{id}
 ----x--- POST /api/v1/keys/{id}/orders
+----x--- POST /api/v1/keys/{id}/orders/passkey
+----x--- POST /api/v1/keys/{id}/passkey
 ----x--- POST /api/v1/keys/{id}/recovery
 ----x--- DELETE /api/v1/keys/{id}/recovery
 ----x--- POST /api/v1/keys/{id}/recovery/completion
@@ -158,6 +160,7 @@ xxxxxxxx GET /api/v1/notices/{id}/deliveries
 x--x---- POST /api/v1/notices/{id}/deliveries/{channel}/retry
 xxxxxxxx GET /api/v1/obligations/{id}/{tenant}
 ----xx-- POST /api/v1/obligations/{id}/{tenant}/answer
+----xx-- POST /api/v1/obligations/{id}/{tenant}/answer/passkey
 x--x---- POST /api/v1/obligations/{id}/{tenant}/assess
 x--x---- POST /api/v1/obligations/{id}/{tenant}/close
 xxxxxxxx GET /api/v1/obligations/{id}/{tenant}/consents
@@ -279,6 +282,15 @@ fn valid(path: &str, b: TenantId, other: CiId, sha256: &Value) -> Value {
             json!({ "public_key": support::PUBLIC_KEY, "label": "x" })
         }
         "/api/v1/keys/{id}/orders" => json!({ "envelope": {} }),
+        "/api/v1/keys/{id}/orders/passkey" => {
+            json!({ "order": { "do": "revoke", "key": "07".repeat(32) } })
+        }
+        "/api/v1/keys/{id}/passkey" => {
+            json!({ "passkey": PasskeyId::new(jiff::Timestamp::UNIX_EPOCH, [1; 10]) })
+        }
+        "/api/v1/obligations/{id}/{tenant}/answer/passkey" => {
+            json!({ "plan": "07".repeat(32), "decision": { "is": "approve" } })
+        }
         "/api/v1/policies/{id}" => json!({ "document": "version = \"x\"" }),
         "/api/v1/policies/{id}/agreement" => json!({ "version": "x" }),
         "/api/v1/tenants/{id}/channels" => json!({ "kind": "mail", "address": "x@example.org" }),

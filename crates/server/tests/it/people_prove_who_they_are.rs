@@ -1,14 +1,11 @@
 //! Passwords, codes, recovery codes, passkeys: what opens a session, and what does not.
 
+use crate::support::authenticator::Authenticator;
 use crate::support::{Answer, PASSWORD, World};
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD as BASE64URL;
 use domain::cloud::{Access, PROVIDER, Role};
-use ed25519_dalek::{Signer as _, SigningKey};
 use serde_json::{Value, json};
-use sha2::{Digest as _, Sha256};
-
-const ORIGIN: &str = "http://localhost:7878";
 
 async fn sign_in(world: &World, password: &str, code: Option<&str>) -> Answer {
     let body = json!({ "login": "root", "password": password, "code": code });
@@ -208,84 +205,6 @@ async fn secrets_are_sealed_at_rest() {
     assert!(has(b"factor.added"), "this is what is looked into");
     for needle in [raw.as_ref(), shown.as_bytes(), recovery[0].as_bytes(), session.as_bytes()] {
         assert!(!has(needle));
-    }
-}
-
-/// A passkey as an authenticator keeps it (Ed25519, attestation "none").
-struct Authenticator {
-    key: SigningKey,
-    credential: [u8; 32],
-    counter: u32,
-    /// User present and verified.
-    flags: u8,
-    origin: &'static str,
-}
-
-impl Authenticator {
-    fn new(seed: u8) -> Self {
-        let key = SigningKey::from_bytes(&[seed; 32]);
-        Self { key, credential: [seed; 32], counter: 1, flags: 0b101, origin: ORIGIN }
-    }
-
-    fn client_data(&self, kind: &str, options: &Value) -> Vec<u8> {
-        let data = json!({
-            "type": kind, "challenge": options["challenge"], "origin": self.origin,
-            "crossOrigin": false,
-        });
-        data.to_string().into_bytes()
-    }
-
-    fn data(&self, flags: u8) -> Vec<u8> {
-        let mut data = Sha256::digest("localhost").to_vec();
-        data.push(flags);
-        data.extend(self.counter.to_be_bytes());
-        data
-    }
-
-    /// `navigator.credentials.create`.
-    fn create(&self, options: &Value) -> Value {
-        let mut data = self.data(self.flags | 0b100_0000);
-        data.extend([0; 16]);
-        data.extend([0, 32]);
-        data.extend(self.credential);
-        // COSE_Key: OKP, EdDSA, Ed25519 (RFC 9053, 7.2).
-        data.extend([0xa4, 1, 1, 3, 0x27, 0x20, 6, 0x21, 0x58, 32]);
-        data.extend(self.key.verifying_key().to_bytes());
-        let mut object = vec![0xa3];
-        object.extend(b"\x63fmt\x64none\x67attStmt\xa0\x68authData\x58");
-        object.push(u8::try_from(data.len()).unwrap());
-        object.extend(&data);
-        let client_data = self.client_data("webauthn.create", options);
-        json!({
-            "id": BASE64URL.encode(self.credential), "rawId": BASE64URL.encode(self.credential),
-            "type": "public-key", "authenticatorAttachment": "cross-platform",
-            "clientExtensionResults": {},
-            "response": {
-                "clientDataJSON": BASE64URL.encode(client_data),
-                "attestationObject": BASE64URL.encode(object),
-                "authenticatorData": BASE64URL.encode(data),
-                "transports": ["usb"], "publicKeyAlgorithm": -8,
-            },
-        })
-    }
-
-    /// `navigator.credentials.get`.
-    fn get(&mut self, options: &Value, handle: &[u8]) -> Value {
-        self.counter += 1;
-        let data = self.data(self.flags);
-        let client_data = self.client_data("webauthn.get", options);
-        let signed = [&data[..], &Sha256::digest(&client_data)].concat();
-        json!({
-            "id": BASE64URL.encode(self.credential), "rawId": BASE64URL.encode(self.credential),
-            "type": "public-key", "authenticatorAttachment": "cross-platform",
-            "clientExtensionResults": {},
-            "response": {
-                "clientDataJSON": BASE64URL.encode(client_data),
-                "authenticatorData": BASE64URL.encode(data),
-                "signature": BASE64URL.encode(self.key.sign(&signed).to_bytes()),
-                "userHandle": BASE64URL.encode(handle),
-            },
-        })
     }
 }
 

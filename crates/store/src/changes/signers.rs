@@ -26,7 +26,7 @@ pub struct ConsentKey {
     pub id: KeyId,
     /// What it is.
     pub kind: KeyKind,
-    /// Of an Ed25519 key its 32 bytes; of a passkey the credential as the library keeps it.
+    /// In PEM.
     pub public_key: Vec<u8>,
     /// What people call it.
     pub label: String,

@@ -24,6 +24,20 @@ fn a_statement_is_heard_with_a_key_in_force_and_not_from_the_future() {
 }
 
 #[test]
+fn what_a_passkey_signed_is_not_kept_back() {
+    let new = NewKey { kind: KeyKind::Passkey, ..new_key(1) };
+    let register = KeyEvent::Register { key: new, by: id(1) };
+    let passkeys = KeyRing::new(ring().tenant()).step(register, at(-100)).unwrap().0;
+    let heard = |keys: &KeyRing, now| Heard::admit(signed(1, &yes()), keys, now).map(|_| ());
+    let given_at = yes().given_at;
+    let (last, late) = (given_at + PASSKEY_TOLERANCE, given_at + PASSKEY_TOLERANCE + SECOND);
+
+    assert_eq!(heard(&passkeys, last), Ok(()));
+    assert_eq!(heard(&passkeys, late), Err(NotHeard::Late { given_at, now: late }));
+    assert_eq!(heard(&ring(), late), Ok(()), "a key's statement may be carried by hand");
+}
+
+#[test]
 fn of_two_words_the_later_counts_and_of_one_instant_the_one_that_does_less() {
     let heard = |decision, hour| {
         let said = statement(&plan(), decision, at(hour), 1);

@@ -6,6 +6,7 @@
     reason = "helpers of tests, of which each file uses its part"
 )]
 
+pub(crate) mod authenticator;
 pub(crate) mod case;
 pub(crate) mod laboratory;
 pub(crate) mod receiver;
