@@ -11,6 +11,7 @@ use maud::{Markup, html};
 use serde::Deserialize;
 use store::{Actor, Consent, Matter, Move, NoticeFilter, NoticeRow, PageRequest};
 
+use super::consent::Answering;
 use super::names::{self, Names};
 use super::times::{moment, moment_away};
 use super::{Refusal, answers, clocks, course, elsewhere, headline, notices, page, pass, plan};
@@ -120,7 +121,15 @@ async fn shown(
     let caller = caller.ok_or_else(Problem::unauthenticated)?;
     let sight = Sight::of(app, &caller, &by, which).await?;
     let deeds = Deeds::of(app, &caller, &by, &sight.matter);
-    Ok(page("/clocks", &sight.matter.change.title, &sight.body(which, &deeds, refusal)))
+    let answering = Answering::of(app, &caller, &by, &sight.matter).await?;
+    Ok(page(
+        "/clocks",
+        &sight.matter.change.title,
+        &html! {
+            (sight.body(which, &deeds, &answering, refusal))
+            @if answering.needs_script() { script src="/console.js" {} }
+        },
+    ))
 }
 
 impl Sight {
@@ -153,7 +162,13 @@ impl Sight {
         Ok(Self { matter, consents, notices, tenant, items, people, now })
     }
 
-    fn body(&self, which: &Which, deeds: &Deeds, refusal: Option<&Problem>) -> Markup {
+    fn body(
+        &self,
+        which: &Which,
+        deeds: &Deeds,
+        answering: &Answering,
+        refusal: Option<&Problem>,
+    ) -> Markup {
         let Self { matter, now, .. } = self;
         let obligation = &matter.obligation;
         let clock = obligation.clock(&matter.policy, *now);
@@ -181,6 +196,7 @@ impl Sight {
                     p { (answers::asked(&share.terms().dates, *now)) }
                     (answers::given(Some(share), &self.consents, &self.people,
                         (which.change, which.tenant)))
+                    (answering.section(matter, share, !self.consents.is_empty(), *now))
                 }
             }
             (deeds.forms(which, obligation.share().map(|share| share.plan().hash())))
