@@ -1,6 +1,6 @@
 //! What a tenant is asked about a plan, and what it said so far.
 
-use domain::change::{Decision, Share};
+use domain::change::{Decision, Heard, Share};
 use domain::cloud::{ChangeId, TenantId};
 use domain::sla::{Approval, Dates, Silence};
 use jiff::Timestamp;
@@ -59,7 +59,7 @@ pub(super) fn given(
 /// Yes, later or no, with what belongs to it.
 fn said(share: Option<&Share>, consent: &Consent) -> Markup {
     let heard = share.into_iter().flat_map(Share::heard);
-    let statement = heard.map(|it| it.statement()).find(|it| it.nonce == consent.nonce);
+    let statement = heard.map(Heard::statement).find(|it| it.nonce == consent.nonce);
     html! { @match statement.map(|it| &it.decision) {
         Some(Decision::Approve) => span.latest { "✓ approved" },
         Some(Decision::Defer { until, acceptance }) => {

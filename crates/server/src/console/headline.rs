@@ -27,10 +27,9 @@ pub(super) fn headline(
         Some(Phase::Deferred { until }) => {
             html! { (tenant) " put it off until " (till(until, now)) "." }
         }
-        _ => match clock.and_then(|clock| Some((clock, clock.stage?, clock.holder?))) {
-            Some((clock, stage, holder)) => waiting(phase, clock, stage, holder, tenant, now),
-            None => html! { "Unknown: nobody can tell what it waits for." },
-        },
+        _ => clock
+            .and_then(|clock| Some(waiting(phase, clock, clock.stage?, clock.holder?, tenant, now)))
+            .unwrap_or_else(|| html! { "Unknown: nobody can tell what it waits for." }),
     }
 }
 

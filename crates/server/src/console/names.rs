@@ -1,6 +1,7 @@
 //! What people call tenants, items and each other; what a reader may not see has its id alone.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 use domain::cloud::{CiId, TenantId, UserId};
 use store::{Actor, StoreError};
@@ -18,9 +19,9 @@ pub(super) async fn tenants(
 ) -> Result<Names<TenantId>, StoreError> {
     let mut names = Names::new();
     for id in ids {
-        if !names.contains_key(&id) {
+        if let Entry::Vacant(place) = names.entry(id) {
             let found = app.store.tenant(by, id).await.map(|it| it.name.to_string());
-            names.insert(id, or_id(found, id)?);
+            place.insert(or_id(found, &id)?);
         }
     }
     Ok(names)
@@ -34,9 +35,9 @@ pub(super) async fn items(
 ) -> Result<Names<CiId>, StoreError> {
     let mut names = Names::new();
     for id in ids {
-        if !names.contains_key(&id) {
+        if let Entry::Vacant(place) = names.entry(id) {
             let found = app.store.ci(by, id).await.map(|it| it.name.to_string());
-            names.insert(id, or_id(found, id)?);
+            place.insert(or_id(found, &id)?);
         }
     }
     Ok(names)
@@ -51,10 +52,10 @@ pub(super) async fn people<'a>(
     let mut names = Names::new();
     for id in ids {
         if let Ok(user) = id.parse::<UserId>()
-            && !names.contains_key(id)
+            && let Entry::Vacant(place) = names.entry(id.to_owned())
         {
             let found = app.store.user(by, user).await.map(|it| it.name.to_string());
-            names.insert(id.to_owned(), or_id(found, user)?);
+            place.insert(or_id(found, &user)?);
         }
     }
     Ok(names)
@@ -65,7 +66,7 @@ pub(super) fn of<I: Ord + ToString>(names: &Names<I>, id: &I) -> String {
     names.get(id).cloned().unwrap_or_else(|| id.to_string())
 }
 
-fn or_id(found: Result<String, StoreError>, id: impl ToString) -> Result<String, StoreError> {
+fn or_id(found: Result<String, StoreError>, id: &impl ToString) -> Result<String, StoreError> {
     match found {
         Err(StoreError::NotFound { .. }) => Ok(id.to_string()),
         other => other,
