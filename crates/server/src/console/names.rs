@@ -53,8 +53,11 @@ pub(super) async fn people<'a>(
         if let Ok(user) = id.parse::<UserId>()
             && !names.contains_key(id)
         {
-            let found = app.store.user(by, user).await.map(|it| it.name.to_string());
-            names.insert(id.to_owned(), or_id(found, user)?);
+            match app.store.user(by, user).await {
+                Ok(found) => drop(names.insert(id.to_owned(), found.name.to_string())),
+                Err(StoreError::NotFound { .. }) => {}
+                Err(error) => return Err(error),
+            }
         }
     }
     Ok(names)

@@ -43,6 +43,7 @@ struct Sight {
 
 /// What the reader may do here.
 struct Deeds {
+    answer: bool,
     countersign: bool,
     withdraw: bool,
     close: bool,
@@ -179,8 +180,8 @@ impl Sight {
                     (plan::section(share, &self.items, &self.people, *now))
                     h2 id="consent" { "Consent" }
                     p { (answers::asked(&share.terms().dates, *now)) }
-                    (answers::given(Some(share), &self.consents, &self.people,
-                        (which.change, which.tenant)))
+                    (answers::given(share, &self.consents, &self.people))
+                    @if deeds.answer { (answers::by_command(which.change)) }
                 }
             }
             (deeds.forms(which, obligation.share().map(|share| share.plan().hash())))
@@ -210,17 +211,39 @@ impl Sight {
 }
 
 fn missing(lack: &Lack, now: Timestamp) -> Markup {
-    html! { @match lack.passes_at() {
-        Some(_) => {
-            @match lack {
-                Lack::LeadTime { until } => { "The lead time of the notice runs until " (moment_away(*until, now)) }
-                Lack::WindowAhead { opens } => { "The window opens at " (moment_away(*opens, now)) }
-                other => (other),
-            }
-            "." span.quiet { " It passes by itself." }
+    let what = match lack {
+        Lack::LeadTime { until } => {
+            html! { "The lead time of the notice runs until " (moment_away(*until, now)) "." }
         }
-        None => { (lack) ": " strong { (lack.help()) } "." }
-    } }
+        Lack::WindowAhead { opens } => {
+            html! { "The window opens at " (moment_away(*opens, now)) "." }
+        }
+        Lack::WindowOver { closed } => {
+            html! { "The window was over at " (moment_away(*closed, now)) "." }
+        }
+        Lack::Deferred { until } => {
+            html! { "The tenant put it off until " (moment_away(*until, now)) "." }
+        }
+        Lack::Refused { until } => {
+            html! { "The tenant refused it, and bears the risk until " (moment_away(*until, now)) "." }
+        }
+        Lack::Consent { .. } => html! { "The tenant has not agreed to this plan." },
+        Lack::OtherPlan { .. } => html! { "The tenant agreed to another plan, not to this one." },
+        other => html! { (sentence(&other.to_string())) },
+    };
+    html! {
+        (what) " "
+        @if lack.passes_at().is_some() { span.quiet { "It passes by itself." } }
+        @else { strong { (sentence(lack.help())) } }
+    }
+}
+
+/// A clause as a sentence of its own.
+fn sentence(clause: &str) -> String {
+    let mut letters = clause.chars();
+    letters
+        .next()
+        .map_or_else(String::new, |first| format!("{}{}.", first.to_uppercase(), letters.as_str()))
 }
 
 /// How the clock stands, in a word with its sign.
@@ -250,7 +273,7 @@ fn dates(dates: &[DueDate], now: Timestamp) -> Markup {
                 td data-label="By" { (date.pack.name) " " span.quiet { (date.pack.version) } }
                 td data-label="In its words" { (date.clause)
                     @if let Some(decision) = &date.decision {
-                        br; span.quiet { "decided by " (decision.by) ", " (moment(decision.at)) ": " (decision.reason) }
+                        " " br; span.quiet { "decided by " (decision.by) ", " (moment(decision.at)) ": " (decision.reason) }
                     } }
                 td data-label="Counted from" { (moment(date.started)) }
             } } }
@@ -271,7 +294,11 @@ impl Deeds {
         let share = matter.obligation.share();
         let phase = share.map(Share::phase);
         let countersigns = app.gate.permits(caller, Action::ChangeCountersign);
+        let answers = app.gate.permits(caller, Action::ConsentGive);
         Self {
+            answer: answers
+                && by.tenant() == matter.obligation.tenant()
+                && phase.is_some_and(Phase::is_before_start),
             countersign: countersigns && share.is_some_and(|share| awaits_word_of(share, by)),
             withdraw: decides
                 && phase.map_or(!matter.obligation.is_settled(), Phase::is_before_start),
