@@ -1,7 +1,6 @@
 //! What a tenant is asked about a plan, and what it said so far.
 
-use domain::change::{Decision, Share};
-use domain::cloud::ChangeId;
+use domain::change::{Decision, Heard, Share};
 use domain::sla::{Approval, Dates, Silence};
 use jiff::Timestamp;
 use maud::{Markup, html};
@@ -52,18 +51,9 @@ pub(super) fn given(share: &Share, consents: &[Consent], people: &Names<String>)
     }
 }
 
-/// How whoever speaks for the tenant answers with a key of their own.
-pub(super) fn by_command(change: ChangeId) -> Markup {
-    html! {
-        p.quiet { "With a key of your own: " code { "patchwright consent approve " (change) " --key KEY" }
-            "; " code { "defer" } " and " code { "refuse" } " say later and no." }
-    }
-}
-
 /// Yes, later or no, with what belongs to it.
 fn said(share: &Share, consent: &Consent) -> Markup {
-    let statement =
-        share.heard().iter().map(|it| it.statement()).find(|it| it.nonce == consent.nonce);
+    let statement = share.heard().iter().map(Heard::statement).find(|it| it.nonce == consent.nonce);
     html! { @match statement.map(|it| &it.decision) {
         Some(Decision::Approve) => span.latest { "✓ approved" },
         Some(Decision::Defer { until, acceptance }) => {

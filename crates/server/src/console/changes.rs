@@ -156,8 +156,9 @@ pub(super) async fn change(
     let tracked = app.store.change(&by, id).await?;
     let filter = ClockFilter { change: Some(id), settled: true, ..ClockFilter::default() };
     let rows = app.store.clocks(&by, &filter, OBLIGATIONS).await?;
-    let named = rows.iter().map(|row| row.tenant).chain(finders(std::slice::from_ref(&tracked)));
-    let names = names::tenants(&app, &by, named).await?;
+    let concerned =
+        rows.iter().map(|row| row.tenant).chain(finders(std::slice::from_ref(&tracked)));
+    let names = names::tenants(&app, &by, concerned).await?;
     let patches = patches(&app, &by, &tracked.patches).await?;
     let advisory = match tracked.advisory {
         Some(id) => known(app.store.advisory(&by, id).await)?,

@@ -80,14 +80,9 @@ pub(super) async fn glance(
     by: &Actor,
 ) -> Result<Markup, StoreError> {
     let may = |action| caller.is_some_and(|it| app.gate.permits(it, action));
-    let totals = match may(Action::ChangeRead) {
-        true => Some(app.store.clock_totals(by).await?),
-        false => None,
-    };
-    let unread = match may(Action::NoticeRead) {
-        true => app.store.unread_notices(by).await?,
-        false => 0,
-    };
+    let totals =
+        if may(Action::ChangeRead) { Some(app.store.clock_totals(by).await?) } else { None };
+    let unread = if may(Action::NoticeRead) { app.store.unread_notices(by).await? } else { 0 };
     Ok(html! {
         h2 { "Clocks and notices" }
         p.glance {
@@ -203,7 +198,7 @@ pub(super) fn obligation(row: &ClockRow) -> String {
 
 pub(super) fn due(due: Option<Timestamp>, now: Timestamp) -> Markup {
     html! { @match due {
-        Some(due) => { (moment(due)) " " br; span class={ @if due <= now { "outdated" } @else { "quiet" } } { (away(due, now)) } }
+        Some(due) => { (moment(due)) " " br; span class={ "when " @if due <= now { "outdated" } @else { "quiet" } } { (away(due, now)) } }
         None => span.unknown { "? unknown" },
     } }
 }

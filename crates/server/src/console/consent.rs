@@ -1,27 +1,16 @@
 //! A tenant's answer to a plan, signed with a passkey.
 
-use std::collections::{BTreeMap, BTreeSet};
-
-use axum::extract::State;
-use domain::change::{Action as Step, KeyId, Phase, Plan, Share};
-use domain::cloud::{CiId, TenantId};
+use domain::change::{KeyId, Phase, Share};
+use domain::cloud::TenantId;
 use jiff::Timestamp;
 use maud::{Markup, html};
-use store::{Actor, Consent, Factors, Matter, Passkey};
+use store::{Actor, Factors, Matter, Passkey};
 
-use super::{Refusal, elsewhere, page};
 use crate::App;
-use crate::api::obligations::Which;
 use crate::api::signing;
 use crate::caller::Caller;
 use crate::gate::Action;
 use crate::problem::Problem;
-
-/// Steps of a stage that are told one by one.
-const TOLD: usize = 20;
-
-/// Items whose names are looked up.
-const NAMED: usize = 100;
 
 /// What somebody who looks may do about a plan.
 enum May {
@@ -31,50 +20,6 @@ enum May {
     Register { passkeys: Vec<Passkey>, is_first: bool },
     /// Sign.
     Sign(Vec<(Passkey, KeyId)>),
-}
-
-/// The page on which a tenant answers a plan.
-pub(super) async fn show(
-    State(app): State<App>,
-    caller: Option<Caller>,
-    Which { change, tenant }: Which,
-) -> Result<Markup, Refusal> {
-    let caller = caller.ok_or_else(Problem::unauthenticated)?;
-    let speaks = Speaks::of(&app, &caller);
-    let by = app.gate.pass(caller, Action::ChangeRead)?;
-    let matter = app.store.matter(&by, change, tenant).await?;
-    let section = section(&app, &by, speaks, &matter).await?;
-    let names = match matter.obligation.share() {
-        Some(share) => names(&app, &by, share.plan()).await,
-        None => BTreeMap::new(),
-    };
-    Ok(page(
-        "/changes",
-        &matter.change.title,
-        &html! {
-            h1 { (matter.change.title) }
-            p.lead { (matter.obligation.facts().priority) " · " (words(matter.obligation.phase())) }
-            @match matter.obligation.share() {
-                Some(share) => (plan(share.plan(), &names)),
-                None => p.empty { "There is no plan yet. Once there is one, it is answered here." },
-            }
-            (section)
-            (elsewhere(&format!("/obligations/{change}/{tenant}")))
-            script src="/console.js" {}
-        },
-    ))
-}
-
-/// What the items are called that are told one by one. One that is gone by now is told by its id.
-async fn names(app: &App, by: &Actor, plan: &Plan) -> BTreeMap<CiId, String> {
-    let mut names = BTreeMap::new();
-    let told = plan.draft().stages.iter().flat_map(|stage| stage.items.iter().take(TOLD));
-    for item in told.take(NAMED) {
-        if let Ok(ci) = app.store.ci(by, item.ci).await {
-            names.insert(item.ci, ci.name.to_string());
-        }
-    }
-    names
 }
 
 /// What the policies let somebody do about consent.
@@ -93,34 +38,33 @@ impl Speaks {
     }
 }
 
-/// What was answered, and what one can answer now. Pages with it need the console's script.
+/// What one can answer now; nothing for who does not speak for the tenant. Pages with it need the
+/// console's script.
 pub(super) async fn section(
     app: &App,
     by: &Actor,
     speaks: Speaks,
     matter: &Matter,
 ) -> Result<Markup, Problem> {
-    let (change, tenant) = (matter.obligation.change(), matter.obligation.tenant());
-    let consents = app.store.consents(by, change, tenant).await?;
+    let tenant = matter.obligation.tenant();
     let (may, now) = (may(app, by, speaks, matter).await?, app.store.environment().now());
     let share = matter.obligation.share();
     Ok(html! {
-        @if !consents.is_empty() { (answers(&consents, share)) }
         @if let Some(share) = share.filter(|share| is_answered_now(share)) {
             @match &may {
                 May::Read => {},
                 _ if !app.relying_party.has_passkeys() => {
-                    h2 { "Answer" }
+                    h3 { "Answer" }
                     p.empty { "Passkeys are bound to a name: open the console by its name, which "
                         code { "up --url" } " tells. Or sign elsewhere: " (by_command()) }
                 }
                 May::Register { passkeys, is_first } => {
-                    h2 { "Answer" }
+                    h3 { "Answer" }
                     (register(passkeys, *is_first, tenant))
                 }
                 May::Sign(signers) => {
-                    h2 { "Answer" }
-                    @if !consents.is_empty() {
+                    h3 { "Answer" }
+                    @if !share.heard().is_empty() {
                         p { "Of several answers the one given last counts." }
                     }
                     (what_is_signed(share, signers))
@@ -156,77 +100,6 @@ const fn is_answered_now(share: &Share) -> bool {
             | Phase::Deferred { .. }
             | Phase::Refused { .. }
     )
-}
-
-fn words(phase: &str) -> String {
-    phase.replace('_', " ")
-}
-
-fn when(at: Timestamp) -> Markup {
-    html! { time.when datetime=(at) { (at.strftime("%-d %b %Y, %H:%M UTC")) } }
-}
-
-/// What a plan does, and its hash.
-fn plan(plan: &Plan, names: &BTreeMap<CiId, String>) -> Markup {
-    let items: BTreeSet<_> = plan.items().map(|item| item.ci).collect();
-    html! {
-        h2 { "The plan" }
-        p { "Touches " (items.len()) @if items.len() == 1 { " item" } @else { " items" }
-            ". Disturbance: " (plan.disruption()) "." }
-        @for (place, stage) in (1_usize..).zip(&plan.draft().stages) {
-            h3 { "Stage " (place) span.quiet { " · " (when(stage.window.from)) " until "
-                (when(stage.window.until)) } }
-            ul { @for item in stage.items.iter().take(TOLD) {
-                li { a href={ "/cis/" (item.ci) } {
-                        @match names.get(&item.ci) { Some(name) => (name), None => (item.ci) }
-                    }
-                    ": " @for (at, action) in item.actions.iter().enumerate() {
-                        @if at > 0 { ", " } (step(action))
-                    } }
-            } }
-            @if let Some(more) = stage.items.len().checked_sub(TOLD).filter(|more| *more > 0) {
-                p.quiet { "and " (more) " more" }
-            }
-        }
-        p { "Its SHA-256, to which an answer is bound: " a href={ "/api/v1/plans/" (plan.hash()) } {
-            code { (plan.hash()) } } }
-    }
-}
-
-fn step(action: &Step) -> Markup {
-    html! {
-        @match action {
-            Step::Upgrade { packages } => {
-                "install " @for (at, package) in packages.iter().take(TOLD).enumerate() {
-                    @if at > 0 { ", " } (package.name) " " span.mono { (package.version) }
-                }
-                @if packages.len() > TOLD { " and " (packages.len() - TOLD) " more" }
-            },
-            Step::WriteFile { path, before: None, .. } => { "create " code { (path) } },
-            Step::WriteFile { path, .. } => { "write " code { (path) } },
-            Step::RestartUnit { unit } => { "restart " code { (unit) } },
-            Step::Reboot => strong { "reboot" },
-            Step::Probe { probe } => { "probe " (probe) },
-        }
-    }
-}
-
-/// What was said before, the latest first.
-fn answers(consents: &[Consent], share: Option<&Share>) -> Markup {
-    let in_force = share.map(|share| share.plan().hash());
-    html! {
-        h2 { "What was answered" }
-        div.wide { table {
-            thead { tr { th { "Answer" } th { "To" } th { "Signed by the key" } th { "Received" } } }
-            tbody { @for consent in consents.iter().rev() { tr {
-                td { (consent.decision) }
-                td { @if Some(consent.plan) == in_force { "this plan" } @else {
-                    span.quiet { "an earlier plan " code { (short(&consent.plan.to_string())) } } } }
-                td { code { (short(&consent.key.to_string())) } }
-                td { (when(consent.received_at)) }
-            } } }
-        } }
-    }
 }
 
 fn short(digest: &str) -> String {
@@ -276,12 +149,12 @@ fn choices(matter: &Matter, share: &Share, now: Timestamp) -> Markup {
     html! {
         div.choices {
             section.card {
-                h3 { "Yes" }
+                h4 { "Yes" }
                 p.quiet { "The plan may be carried out in its windows." }
                 (form("approve", "Approve with a passkey", &html! {}))
             }
             section.card {
-                h3 { "Not before" }
+                h4 { "Not before" }
                 p.quiet { "You are asked again then." }
                 (form("defer", "Defer with a passkey", &html! {
                     (time("until", "Not before (your own time)")) (risk)
@@ -289,7 +162,7 @@ fn choices(matter: &Matter, share: &Share, now: Timestamp) -> Markup {
                 }))
             }
             section.card {
-                h3 { "No" }
+                h4 { "No" }
                 p.quiet { "You are asked again when nobody bears the risk any more." }
                 (form("refuse", "Refuse with a passkey", &html! {
                     (risk) (time("expiry", "The risk is borne until (your own time)"))
@@ -302,8 +175,7 @@ fn choices(matter: &Matter, share: &Share, now: Timestamp) -> Markup {
 }
 
 fn by_command() -> Markup {
-    html! { code { "patchwright consent approve|defer|refuse" } ", then "
-    code { "POST /api/v1/obligations/CHANGE/TENANT/answer" } "." }
+    html! { code { "patchwright consent approve|defer|refuse CHANGE --key KEY" } "." }
 }
 
 /// The way to a passkey that signs.

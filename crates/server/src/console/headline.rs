@@ -27,10 +27,10 @@ pub(super) fn headline(
         Some(Phase::Deferred { until }) => {
             html! { (tenant) " put it off until " (till(until, now)) "." }
         }
-        _ => match clock.and_then(|clock| Wait::of(obligation, clock)) {
-            Some(wait) => waiting(&wait, tenant, now),
-            None => html! { "Unknown: nobody can tell what it waits for." },
-        },
+        _ => clock.and_then(|clock| Wait::of(obligation, clock)).map_or_else(
+            || html! { "Unknown: nobody can tell what it waits for." },
+            |wait| waiting(&wait, tenant, now),
+        ),
     }
 }
 

@@ -52,7 +52,6 @@ pub(crate) fn routes() -> Router<App> {
         .route("/notices/{id}", get(notices::notice))
         .route("/notices/{id}/acknowledge", post(notices::acknowledge))
         .route("/ledger", get(pages::ledger))
-        .route("/obligations/{change}/{tenant}/consent", get(consent::show))
         .route("/login", get(login_page).post(login))
         .route("/logout", post(logout))
         .route("/login/passkey", post(account::sign_in))

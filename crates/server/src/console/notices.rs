@@ -72,7 +72,7 @@ pub(super) async fn notices(
         "/notices",
         "Notices",
         &html! {
-            h1 { (verdict(unread)) }
+            h1 { (verdict(unread, inbox.of_all)) }
             p.lead { "What is told of each change: before it, at its start and at its end. Saying that one \
                 read it agrees to nothing." }
             (wanted.choices())
@@ -104,8 +104,10 @@ fn request(filter: &NoticeFilter) -> String {
     if parts.is_empty() { String::new() } else { format!("?{}", parts.join("&")) }
 }
 
-fn verdict(unread: u64) -> String {
+/// What is left to read of one's own; the provider's list shows everybody's.
+fn verdict(unread: u64, of_all: bool) -> String {
     match unread {
+        0 if of_all => "Notices".to_owned(),
         0 => "You have read all notices.".to_owned(),
         1 => "1 notice is to be read.".to_owned(),
         more => format!("{more} notices are to be read."),
@@ -135,7 +137,7 @@ impl Wanted {
 
     fn choices(&self) -> Markup {
         html! {
-            nav.choices aria-label="Which notices" {
+            nav.tabs aria-label="Which notices" {
                 a href=(self.link(false, "")) aria-current=[(!self.unread).then_some("true")] { "All" }
                 a href=(self.link(true, "")) aria-current=[self.unread.then_some("true")] { "Unread" }
             }

@@ -13,7 +13,9 @@ use store::{Actor, Consent, Matter, Move, NoticeFilter, NoticeRow, PageRequest};
 
 use super::names::{self, Names};
 use super::times::{moment, moment_away};
-use super::{Refusal, answers, clocks, course, elsewhere, headline, notices, page, pass, plan};
+use super::{
+    Refusal, answers, clocks, consent, course, elsewhere, headline, notices, page, pass, plan,
+};
 use crate::App;
 use crate::api::changes::accepted;
 use crate::api::obligations::Which;
@@ -43,7 +45,8 @@ struct Sight {
 
 /// What the reader may do here.
 struct Deeds {
-    answer: bool,
+    /// To answer for the tenant.
+    consent: Markup,
     countersign: bool,
     withdraw: bool,
     close: bool,
@@ -120,7 +123,7 @@ async fn shown(
     let by = pass(app, caller.clone(), Action::ChangeRead)?;
     let caller = caller.ok_or_else(Problem::unauthenticated)?;
     let sight = Sight::of(app, &caller, &by, which).await?;
-    let deeds = Deeds::of(app, &caller, &by, &sight.matter);
+    let deeds = Deeds::of(app, &caller, &by, &sight.matter).await?;
     Ok(page("/clocks", &sight.matter.change.title, &sight.body(which, &deeds, refusal)))
 }
 
@@ -181,7 +184,7 @@ impl Sight {
                     h2 id="consent" { "Consent" }
                     p { (answers::asked(&share.terms().dates, *now)) }
                     (answers::given(share, &self.consents, &self.people))
-                    @if deeds.answer { (answers::by_command(which.change)) }
+                    (deeds.consent)
                 }
             }
             (deeds.forms(which, obligation.share().map(|share| share.plan().hash())))
@@ -189,6 +192,7 @@ impl Sight {
             (course::ledger(&spans, clock.as_ref().map(|clock| &clock.state)))
             (notices::of_obligation(&self.notices, *now))
             (elsewhere(&format!("/obligations/{}/{}", which.change, which.tenant)))
+            script src="/console.js" {}
         }
     }
 
@@ -289,21 +293,19 @@ const fn reached(goal: Goal) -> &'static str {
 }
 
 impl Deeds {
-    fn of(app: &App, caller: &Caller, by: &Actor, matter: &Matter) -> Self {
+    async fn of(app: &App, caller: &Caller, by: &Actor, matter: &Matter) -> Result<Self, Problem> {
         let decides = app.gate.permits(caller, Action::ChangeDecide);
         let share = matter.obligation.share();
         let phase = share.map(Share::phase);
         let countersigns = app.gate.permits(caller, Action::ChangeCountersign);
-        let answers = app.gate.permits(caller, Action::ConsentGive);
-        Self {
-            answer: answers
-                && by.tenant() == matter.obligation.tenant()
-                && phase.is_some_and(Phase::is_before_start),
+        let speaks = consent::Speaks::of(app, caller);
+        Ok(Self {
+            consent: consent::section(app, by, speaks, matter).await?,
             countersign: countersigns && share.is_some_and(|share| awaits_word_of(share, by)),
             withdraw: decides
                 && phase.map_or(!matter.obligation.is_settled(), Phase::is_before_start),
             close: decides && matches!(phase, Some(Phase::Verified | Phase::Refused { .. })),
-        }
+        })
     }
 
     fn forms(&self, which: &Which, plan: Option<PlanHash>) -> Markup {

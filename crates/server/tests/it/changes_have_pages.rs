@@ -77,6 +77,7 @@ async fn a_change_is_followed_from_the_list_to_its_obligation() {
     assert!(before.contains("The provider is to plan it and tell a until"), "{before}");
     assert!(before.contains("There is no plan yet"), "{before}");
 
+    world.clock.pass(SignedDuration::from_mins(30));
     let plan = case.plan(&world, DAY * 10, None).await;
     tell(&world).await;
     let page = look(&world, &case.owner, &case.page()).await;
@@ -94,7 +95,8 @@ async fn a_change_is_followed_from_the_list_to_its_obligation() {
         "installs <span class=\"mono\">web 1</span> again",
         "Without an answer it counts as agreed",
         "It was proven in the lab.",
-        "role=\"img\" aria-label=\"Provider",
+        "role=\"img\" aria-label=\"Provider 100 %\"",
+        "Provider <strong>30 minutes</strong>",
         "Nothing was said to it yet.",
         "○ Planned",
     ] {

@@ -347,7 +347,7 @@ async fn the_page_says_what_is_signed_and_offers_it_to_whoever_may() {
     let case = Case::unregistered(Authenticator::p256(1)).await;
     let page = async |session: &str| {
         let request = Request::builder()
-            .uri(format!("/obligations/{}/{}/consent", case.change, case.tenant))
+            .uri(format!("/obligations/{}/{}", case.change, case.tenant))
             .header("cookie", format!("patchwright_session={session}"));
         let answer = case.world.send(request.body(Body::empty()).unwrap()).await;
         assert_eq!(answer.status, 200, "{}", answer.text);
@@ -356,7 +356,7 @@ async fn the_page_says_what_is_signed_and_offers_it_to_whoever_may() {
     let plan = case.in_force().await.as_str().unwrap().to_owned();
 
     let first = page(&case.owner).await;
-    assert!(first.contains(&plan) && first.contains("reboot"), "{first}");
+    assert!(first.contains(&plan) && first.contains("restarts the system"), "{first}");
     assert!(first.contains("data-passkey=\"key\"") && !first.contains("data-passkey=\"consent\""));
     assert_eq!(case.register(&case.owner, &case.passkey).await.status, 201);
     let ready = page(&case.owner).await;
@@ -372,7 +372,7 @@ async fn the_page_says_what_is_signed_and_offers_it_to_whoever_may() {
     let other = case.world.tenant("b").await;
     let stranger = person(&case.world, other, "bob", Role::TenantOwner).await;
     let request = Request::builder()
-        .uri(format!("/obligations/{}/{}/consent", case.change, case.tenant))
+        .uri(format!("/obligations/{}/{}", case.change, case.tenant))
         .header("cookie", format!("patchwright_session={stranger}"));
     let answer = case.world.send(request.body(Body::empty()).unwrap()).await;
     assert_eq!(answer.status, 404);
