@@ -1,7 +1,6 @@
 //! What a tenant is asked about a plan, and what it said so far.
 
 use domain::change::{Decision, Heard, Share};
-use domain::cloud::{ChangeId, TenantId};
 use domain::sla::{Approval, Dates, Silence};
 use jiff::Timestamp;
 use maud::{Markup, html};
@@ -26,13 +25,9 @@ pub(super) fn asked(dates: &Dates, now: Timestamp) -> Markup {
 }
 
 /// What was said, as it was signed.
-pub(super) fn given(
-    share: Option<&Share>,
-    consents: &[Consent],
-    people: &Names<String>,
-    (change, tenant): (ChangeId, TenantId),
-) -> Markup {
-    let plan = share.map(|share| share.plan().hash());
+pub(super) fn given(share: &Share, consents: &[Consent], people: &Names<String>) -> Markup {
+    let plan = share.plan();
+    let (change, tenant, hash) = (plan.draft().change, plan.draft().tenant, plan.hash());
     html! {
         @if consents.is_empty() {
             p.quiet { "Nothing was said to it yet." }
@@ -42,8 +37,8 @@ pub(super) fn given(
                 tbody { @for consent in consents { tr {
                     td { (said(share, consent)) }
                     td data-label="To" {
-                        @if plan == Some(consent.plan) { "this plan" } @else { span.quiet { "an earlier plan" } }
-                        br; code { (beginning(&consent.plan.to_string())) }
+                        @if consent.plan == hash { "this plan" } @else { span.quiet { "an earlier plan" } }
+                        " " br; code { (beginning(&consent.plan.to_string())) }
                     }
                     td data-label="Through" { (names::of(people, &consent.received_by)) }
                     td data-label="Signed by" { "key " code { (beginning(&consent.key.to_string())) } }
@@ -57,9 +52,8 @@ pub(super) fn given(
 }
 
 /// Yes, later or no, with what belongs to it.
-fn said(share: Option<&Share>, consent: &Consent) -> Markup {
-    let heard = share.into_iter().flat_map(Share::heard);
-    let statement = heard.map(Heard::statement).find(|it| it.nonce == consent.nonce);
+fn said(share: &Share, consent: &Consent) -> Markup {
+    let statement = share.heard().iter().map(Heard::statement).find(|it| it.nonce == consent.nonce);
     html! { @match statement.map(|it| &it.decision) {
         Some(Decision::Approve) => span.latest { "✓ approved" },
         Some(Decision::Defer { until, acceptance }) => {
@@ -74,7 +68,7 @@ fn said(share: Option<&Share>, consent: &Consent) -> Markup {
 
 fn risk(acceptance: &domain::change::Acceptance) -> Markup {
     html! {
-        br; span.quiet { (acceptance.reason.as_str()) " · risk of " (acceptance.risk_owner) " until "
+        " " br; span.quiet { (acceptance.reason.as_str()) " · risk of " (acceptance.risk_owner) " until "
             (moment(acceptance.expiry)) }
     }
 }

@@ -80,10 +80,10 @@ fn row(
             @if tracked.change.kind != domain::change::Kind::Patch {
                 " " span.quiet { "(" (tracked.change.kind) ")" }
             } }
-        td data-label="Stands" { (stage(tracked.change.stage())) }
+        td.whole data-label="Stands" { (stage(tracked.change.stage())) }
         td data-label="Found by" { (finder(tracked.found_by, names)) }
         td class="quiet when" data-label="Found" { (away(tracked.created_at, now)) }
-        td data-label="Open" { (open(counts, of_all)) }
+        td.whole data-label="Open" { (open(counts, of_all)) }
         td data-label="First due" {
             @if counts.open > 0 { (due(counts.due, now)) } @else { span.quiet { "–" } }
         }
@@ -102,7 +102,7 @@ fn open(counts: ChangeCounts, of_all: bool) -> Markup {
             _ => "open",
         }
         @if counts.overdue > 0 {
-            br; span.outdated { "✗ " @if of_all { (counts.overdue) " " } "overdue" }
+            " " br; span.outdated { "✗ " @if of_all { (counts.overdue) " " } "overdue" }
         }
     }
 }
@@ -156,9 +156,9 @@ pub(super) async fn change(
     let tracked = app.store.change(&by, id).await?;
     let filter = ClockFilter { change: Some(id), settled: true, ..ClockFilter::default() };
     let rows = app.store.clocks(&by, &filter, OBLIGATIONS).await?;
-    let found_by = finders(std::slice::from_ref(&tracked));
-    let names =
-        names::tenants(&app, &by, rows.iter().map(|row| row.tenant).chain(found_by)).await?;
+    let concerned =
+        rows.iter().map(|row| row.tenant).chain(finders(std::slice::from_ref(&tracked)));
+    let names = names::tenants(&app, &by, concerned).await?;
     let patches = patches(&app, &by, &tracked.patches).await?;
     let advisory = match tracked.advisory {
         Some(id) => known(app.store.advisory(&by, id).await)?,
@@ -285,7 +285,7 @@ fn asked(rows: &[ClockRow], names: Option<&Names<TenantId>>, now: Timestamp) -> 
                         None => span.unknown { "? nobody knows" },
                     }
                     @if let Some(until) = row.stage_deadline {
-                        br; span.quiet { "until " (moment_away(until, now)) }
+                        " " br; span.quiet { "until " (moment_away(until, now)) }
                     }
                 }
                 td data-label="Stands" { (standing(row, now)) }

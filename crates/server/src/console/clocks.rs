@@ -198,7 +198,7 @@ pub(super) fn obligation(row: &ClockRow) -> String {
 
 pub(super) fn due(due: Option<Timestamp>, now: Timestamp) -> Markup {
     html! { @match due {
-        Some(due) => { (moment(due)) br; span class={ @if due <= now { "outdated" } @else { "quiet" } } { (away(due, now)) } }
+        Some(due) => { (moment(due)) " " br; span class={ "when " @if due <= now { "outdated" } @else { "quiet" } } { (away(due, now)) } }
         None => span.unknown { "? unknown" },
     } }
 }
@@ -208,7 +208,7 @@ fn awaited(row: &ClockRow, now: Timestamp) -> Markup {
     html! {
         @match row.holder { Some(holder) => (party(holder)), None => span.unknown { "? nobody knows" } }
         span.quiet { " · " (spaced(&row.phase)) }
-        @if let Some(until) = row.stage_deadline { br; span.quiet { "until " (moment_away(until, now)) } }
+        @if let Some(until) = row.stage_deadline { " " br; span.quiet { "until " (moment_away(until, now)) } }
     }
 }
 

@@ -38,38 +38,39 @@ impl Speaks {
     }
 }
 
-/// What a person can say to a plan now. Pages with it need the console's script.
-pub(super) struct Answering {
-    may: May,
-    has_passkeys: bool,
-}
-
-impl Answering {
-    pub(super) async fn of(
-        app: &App,
-        caller: &Caller,
-        by: &Actor,
-        matter: &Matter,
-    ) -> Result<Self, Problem> {
-        let may = may(app, by, Speaks::of(app, caller), matter).await?;
-        Ok(Self { may, has_passkeys: app.relying_party.has_passkeys() })
-    }
-
-    /// Whether anything of it needs the console's script.
-    pub(super) const fn needs_script(&self) -> bool {
-        !matches!(self.may, May::Read)
-    }
-
-    /// The part of a page where one answers; nothing where there is nothing to answer.
-    pub(super) fn section(
-        &self,
-        matter: &Matter,
-        share: &Share,
-        has_answered: bool,
-        now: Timestamp,
-    ) -> Markup {
-        if !is_answered_now(share) {
-            return html! {};
+/// What one can answer now; nothing for who does not speak for the tenant. Pages with it need the
+/// console's script.
+pub(super) async fn section(
+    app: &App,
+    by: &Actor,
+    speaks: Speaks,
+    matter: &Matter,
+) -> Result<Markup, Problem> {
+    let tenant = matter.obligation.tenant();
+    let (may, now) = (may(app, by, speaks, matter).await?, app.store.environment().now());
+    let share = matter.obligation.share();
+    Ok(html! {
+        @if let Some(share) = share.filter(|share| is_answered_now(share)) {
+            @match &may {
+                May::Read => {},
+                _ if !app.relying_party.has_passkeys() => {
+                    h3 { "Answer" }
+                    p.empty { "Passkeys are bound to a name: open the console by its name, which "
+                        code { "up --url" } " tells. Or sign elsewhere: " (by_command()) }
+                }
+                May::Register { passkeys, is_first } => {
+                    h3 { "Answer" }
+                    (register(passkeys, *is_first, tenant))
+                }
+                May::Sign(signers) => {
+                    h3 { "Answer" }
+                    @if !share.heard().is_empty() {
+                        p { "Of several answers the one given last counts." }
+                    }
+                    (what_is_signed(share, signers))
+                    (choices(matter, share, now))
+                }
+            }
         }
         html! { @match &self.may {
             May::Read => {},
@@ -191,9 +192,8 @@ fn choices(matter: &Matter, share: &Share, now: Timestamp) -> Markup {
     }
 }
 
-fn by_command(share: &Share) -> Markup {
-    html! { code { "patchwright consent approve " (share.plan().draft().change) " --key FILE" } ", and "
-    code { "defer" } " or " code { "refuse" } " likewise." }
+fn by_command() -> Markup {
+    html! { code { "patchwright consent approve|defer|refuse CHANGE --key KEY" } "." }
 }
 
 /// The way to a passkey that signs.

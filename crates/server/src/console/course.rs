@@ -48,6 +48,8 @@ pub(super) fn ledger(spans: &[Span], state: Option<&State>) -> Markup {
         let sum = sums.entry(span.party).or_default();
         *sum = sum.saturating_add(span.length());
     }
+    // What was over at once was nobody's time.
+    sums.retain(|_, sum| sum.as_secs() > 0);
     let whole = sums.values().fold(SignedDuration::ZERO, |all, it| all.saturating_add(*it));
     html! {
         h2 { "Whose time it was" }

@@ -1,6 +1,6 @@
 //! An obligation in one sentence: what is waited for, by whom, and until when.
 
-use domain::change::{Phase, Shortfall};
+use domain::change::{Phase, Share, Shortfall};
 use domain::obligation::Obligation;
 use domain::sla::{ClockView, Party, Stage};
 use jiff::Timestamp;
@@ -15,7 +15,7 @@ pub(super) fn headline(
     tenant: &str,
     now: Timestamp,
 ) -> Markup {
-    let phase = obligation.share().map(domain::change::Share::phase);
+    let phase = obligation.share().map(Share::phase);
     match phase {
         Some(Phase::Verified) => html! { "It is done, and an independent scan has verified it." },
         Some(Phase::Closed) => html! { "It is closed: nothing is waited for." },
@@ -27,20 +27,39 @@ pub(super) fn headline(
         Some(Phase::Deferred { until }) => {
             html! { (tenant) " put it off until " (till(until, now)) "." }
         }
-        _ => clock
-            .and_then(|clock| Some(waiting(phase, clock, clock.stage?, clock.holder?, tenant, now)))
-            .unwrap_or_else(|| html! { "Unknown: nobody can tell what it waits for." }),
+        _ => clock.and_then(|clock| Wait::of(obligation, clock)).map_or_else(
+            || html! { "Unknown: nobody can tell what it waits for." },
+            |wait| waiting(&wait, tenant, now),
+        ),
     }
 }
 
-fn waiting(
+/// What is waited for.
+struct Wait {
     phase: Option<Phase>,
-    clock: &ClockView,
     stage: Stage,
     holder: Party,
-    tenant: &str,
-    now: Timestamp,
-) -> Markup {
+    /// The first instant that is too late.
+    deadline: Option<Timestamp>,
+    /// When the lead time is over.
+    start: Option<Timestamp>,
+}
+
+impl Wait {
+    fn of(obligation: &Obligation, clock: &ClockView) -> Option<Self> {
+        let share = obligation.share();
+        Some(Self {
+            phase: share.map(Share::phase),
+            stage: clock.stage?,
+            holder: clock.holder?,
+            deadline: clock.stage_deadline,
+            start: share.and_then(|share| share.terms().dates.earliest_start),
+        })
+    }
+}
+
+fn waiting(wait: &Wait, tenant: &str, now: Timestamp) -> Markup {
+    let Wait { phase, stage, holder, deadline, start: ends } = *wait;
     let what = deed(phase, stage, tenant);
     let before = match phase {
         Some(Phase::NonCompliant { shortfall }) => Some(short(shortfall)),
@@ -59,11 +78,11 @@ fn waiting(
         }
         _ if stage == Stage::Lead => html! {
             "It waits for the end of the lead time"
-            @if let Some(ends) = clock.next_wake { ", until " (till(ends, now)) } "."
+            @if let Some(ends) = ends.filter(|ends| now < *ends) { ", until " (till(ends, now)) } "."
         },
         (holder, _) => {
             let who = if holder == Party::Tenant { tenant } else { "The provider" };
-            match clock.stage_deadline {
+            match deadline {
                 None => html! { (who) " is to " (what) "." },
                 Some(until) if now < until => {
                     html! { (who) " is to " (what) " until " (till(until, now)) "." }

@@ -1,7 +1,6 @@
 //! What people call tenants, items and each other; what a reader may not see has its id alone.
 
-use std::collections::BTreeMap;
-use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
 
 use domain::cloud::{CiId, TenantId, UserId};
 use store::{Actor, StoreError};
@@ -18,11 +17,9 @@ pub(super) async fn tenants(
     ids: impl Iterator<Item = TenantId>,
 ) -> Result<Names<TenantId>, StoreError> {
     let mut names = Names::new();
-    for id in ids {
-        if let Entry::Vacant(place) = names.entry(id) {
-            let found = app.store.tenant(by, id).await.map(|it| it.name.to_string());
-            place.insert(or_id(found, &id)?);
-        }
+    for id in ids.collect::<BTreeSet<_>>() {
+        let found = app.store.tenant(by, id).await.map(|it| it.name.to_string());
+        seen(&mut names, id, found)?;
     }
     Ok(names)
 }
@@ -34,11 +31,9 @@ pub(super) async fn items(
     ids: impl Iterator<Item = CiId>,
 ) -> Result<Names<CiId>, StoreError> {
     let mut names = Names::new();
-    for id in ids {
-        if let Entry::Vacant(place) = names.entry(id) {
-            let found = app.store.ci(by, id).await.map(|it| it.name.to_string());
-            place.insert(or_id(found, &id)?);
-        }
+    for id in ids.collect::<BTreeSet<_>>() {
+        let found = app.store.ci(by, id).await.map(|it| it.name.to_string());
+        seen(&mut names, id, found)?;
     }
     Ok(names)
 }
@@ -50,12 +45,10 @@ pub(super) async fn people<'a>(
     ids: impl Iterator<Item = &'a str>,
 ) -> Result<Names<String>, StoreError> {
     let mut names = Names::new();
-    for id in ids {
-        if let Ok(user) = id.parse::<UserId>()
-            && let Entry::Vacant(place) = names.entry(id.to_owned())
-        {
+    for id in ids.collect::<BTreeSet<_>>() {
+        if let Ok(user) = id.parse::<UserId>() {
             let found = app.store.user(by, user).await.map(|it| it.name.to_string());
-            place.insert(or_id(found, &user)?);
+            seen(&mut names, id.to_owned(), found)?;
         }
     }
     Ok(names)
@@ -66,9 +59,16 @@ pub(super) fn of<I: Ord + ToString>(names: &Names<I>, id: &I) -> String {
     names.get(id).cloned().unwrap_or_else(|| id.to_string())
 }
 
-fn or_id(found: Result<String, StoreError>, id: &impl ToString) -> Result<String, StoreError> {
+/// Takes a name up that the reader may see.
+fn seen<I: Ord>(
+    names: &mut Names<I>,
+    id: I,
+    found: Result<String, StoreError>,
+) -> Result<(), StoreError> {
     match found {
-        Err(StoreError::NotFound { .. }) => Ok(id.to_string()),
-        other => other,
+        Ok(name) => drop(names.insert(id, name)),
+        Err(StoreError::NotFound { .. }) => {}
+        Err(error) => return Err(error),
     }
+    Ok(())
 }

@@ -72,7 +72,7 @@ pub(super) async fn notices(
         "/notices",
         "Notices",
         &html! {
-            h1 { (verdict(unread)) }
+            h1 { (verdict(unread, inbox.of_all)) }
             p.lead { "What is told of each change: before it, at its start and at its end. Saying that one \
                 read it agrees to nothing." }
             (wanted.choices())
@@ -104,8 +104,10 @@ fn request(filter: &NoticeFilter) -> String {
     if parts.is_empty() { String::new() } else { format!("?{}", parts.join("&")) }
 }
 
-fn verdict(unread: u64) -> String {
+/// What is left to read of one's own; the provider's list shows everybody's.
+fn verdict(unread: u64, of_all: bool) -> String {
     match unread {
+        0 if of_all => "Notices".to_owned(),
         0 => "You have read all notices.".to_owned(),
         1 => "1 notice is to be read.".to_owned(),
         more => format!("{more} notices are to be read."),
@@ -135,7 +137,7 @@ impl Wanted {
 
     fn choices(&self) -> Markup {
         html! {
-            nav.choices aria-label="Which notices" {
+            nav.tabs aria-label="Which notices" {
                 a href=(self.link(false, "")) aria-current=[(!self.unread).then_some("true")] { "All" }
                 a href=(self.link(true, "")) aria-current=[self.unread.then_some("true")] { "Unread" }
             }
@@ -168,10 +170,10 @@ impl Inbox {
         let is_unread = row.acknowledged_at.is_none();
         let deliveries = self.deliveries.get(&row.id).map(Vec::as_slice).unwrap_or_default();
         html! { tr class=[is_unread.then_some("unread")] {
-            td { (kind(&row.kind)) br;
+            td { (kind(&row.kind)) " " br;
                 a href={ "/notices/" (row.id) } { (title(row)) } }
             @if self.of_all { td data-label="To" { (names::of(&self.tenants, &row.tenant)) } }
-            td data-label="Told" { (moment(row.created_at)) br; span.quiet { (away(row.created_at, self.now)) } }
+            td data-label="Told" { (moment(row.created_at)) " " br; span.quiet { (away(row.created_at, self.now)) } }
             td data-label="Reached" { (reached(row, deliveries, self.now)) }
             td data-label="Read" { (read(row, self.reads, self.unread, self.now)) }
         } }
@@ -207,7 +209,7 @@ fn reached(row: &NoticeRow, deliveries: &[Delivery], now: Timestamp) -> Markup {
     html! {
         @if deliveries.is_empty() { span.latest { "✓ console" } }
         @for (place, it) in deliveries.iter().enumerate() {
-            @if place > 0 { br; }
+            @if place > 0 { " " br; }
             @match (it.state, it.ended_at) {
                 (DeliveryState::Delivered, Some(at)) => {
                     span.latest { "✓ " (it.kind) } " " span.quiet { (away(at, now)) }
@@ -217,7 +219,7 @@ fn reached(row: &NoticeRow, deliveries: &[Delivery], now: Timestamp) -> Markup {
                 (DeliveryState::Waiting, _) => span.near { "… " (it.kind) " waits" },
             }
         }
-        @if row.given_at.is_none() { br; span.unknown { "? not given yet" } }
+        @if row.given_at.is_none() { " " br; span.unknown { "? not given yet" } }
     }
 }
 
@@ -314,7 +316,7 @@ fn arrived(row: &NoticeRow, deliveries: &[Delivery], now: Timestamp) -> Markup {
                         DeliveryState::Waiting => { span.near { "… waits" }
                             @if let Some(at) = it.next_at { span.quiet { " · tried " (away(at, now)) } } }
                     }
-                    @if let Some(at) = it.ended_at { br; span.quiet { (moment_away(at, now)) } } }
+                    @if let Some(at) = it.ended_at { " " br; span.quiet { (moment_away(at, now)) } } }
                     td data-label="Tries" { (it.attempts) }
                     td.quiet data-label="Last answer" { (it.answer.as_deref().unwrap_or("–")) }
                 } } }

@@ -14,7 +14,9 @@ use store::{Actor, Consent, Matter, Move, NoticeFilter, NoticeRow, PageRequest};
 use super::consent::Answering;
 use super::names::{self, Names};
 use super::times::{moment, moment_away};
-use super::{Refusal, answers, clocks, course, elsewhere, headline, notices, page, pass, plan};
+use super::{
+    Refusal, answers, clocks, consent, course, elsewhere, headline, notices, page, pass, plan,
+};
 use crate::App;
 use crate::api::changes::accepted;
 use crate::api::obligations::Which;
@@ -44,6 +46,8 @@ struct Sight {
 
 /// What the reader may do here.
 struct Deeds {
+    /// To answer for the tenant.
+    consent: Markup,
     countersign: bool,
     withdraw: bool,
     close: bool,
@@ -120,16 +124,8 @@ async fn shown(
     let by = pass(app, caller.clone(), Action::ChangeRead)?;
     let caller = caller.ok_or_else(Problem::unauthenticated)?;
     let sight = Sight::of(app, &caller, &by, which).await?;
-    let deeds = Deeds::of(app, &caller, &by, &sight.matter);
-    let answering = Answering::of(app, &caller, &by, &sight.matter).await?;
-    Ok(page(
-        "/clocks",
-        &sight.matter.change.title,
-        &html! {
-            (sight.body(which, &deeds, &answering, refusal))
-            @if answering.needs_script() { script src="/console.js" {} }
-        },
-    ))
+    let deeds = Deeds::of(app, &caller, &by, &sight.matter).await?;
+    Ok(page("/clocks", &sight.matter.change.title, &sight.body(which, &deeds, refusal)))
 }
 
 impl Sight {
@@ -194,9 +190,8 @@ impl Sight {
                     (plan::section(share, &self.items, &self.people, *now))
                     h2 id="consent" { "Consent" }
                     p { (answers::asked(&share.terms().dates, *now)) }
-                    (answers::given(Some(share), &self.consents, &self.people,
-                        (which.change, which.tenant)))
-                    (answering.section(matter, share, !self.consents.is_empty(), *now))
+                    (answers::given(share, &self.consents, &self.people))
+                    (deeds.consent)
                 }
             }
             (deeds.forms(which, obligation.share().map(|share| share.plan().hash())))
@@ -204,6 +199,7 @@ impl Sight {
             (course::ledger(&spans, clock.as_ref().map(|clock| &clock.state)))
             (notices::of_obligation(&self.notices, *now))
             (elsewhere(&format!("/obligations/{}/{}", which.change, which.tenant)))
+            script src="/console.js" {}
         }
     }
 
@@ -226,17 +222,39 @@ impl Sight {
 }
 
 fn missing(lack: &Lack, now: Timestamp) -> Markup {
-    html! { @match lack.passes_at() {
-        Some(_) => {
-            @match lack {
-                Lack::LeadTime { until } => { "The lead time of the notice runs until " (moment_away(*until, now)) }
-                Lack::WindowAhead { opens } => { "The window opens at " (moment_away(*opens, now)) }
-                other => (other),
-            }
-            "." span.quiet { " It passes by itself." }
+    let what = match lack {
+        Lack::LeadTime { until } => {
+            html! { "The lead time of the notice runs until " (moment_away(*until, now)) "." }
         }
-        None => { (lack) ": " strong { (lack.help()) } "." }
-    } }
+        Lack::WindowAhead { opens } => {
+            html! { "The window opens at " (moment_away(*opens, now)) "." }
+        }
+        Lack::WindowOver { closed } => {
+            html! { "The window was over at " (moment_away(*closed, now)) "." }
+        }
+        Lack::Deferred { until } => {
+            html! { "The tenant put it off until " (moment_away(*until, now)) "." }
+        }
+        Lack::Refused { until } => {
+            html! { "The tenant refused it, and bears the risk until " (moment_away(*until, now)) "." }
+        }
+        Lack::Consent { .. } => html! { "The tenant has not agreed to this plan." },
+        Lack::OtherPlan { .. } => html! { "The tenant agreed to another plan, not to this one." },
+        other => html! { (sentence(&other.to_string())) },
+    };
+    html! {
+        (what) " "
+        @if lack.passes_at().is_some() { span.quiet { "It passes by itself." } }
+        @else { strong { (sentence(lack.help())) } }
+    }
+}
+
+/// A clause as a sentence of its own.
+fn sentence(clause: &str) -> String {
+    let mut letters = clause.chars();
+    letters
+        .next()
+        .map_or_else(String::new, |first| format!("{}{}.", first.to_uppercase(), letters.as_str()))
 }
 
 /// How the clock stands, in a word with its sign.
@@ -266,7 +284,7 @@ fn dates(dates: &[DueDate], now: Timestamp) -> Markup {
                 td data-label="By" { (date.pack.name) " " span.quiet { (date.pack.version) } }
                 td data-label="In its words" { (date.clause)
                     @if let Some(decision) = &date.decision {
-                        br; span.quiet { "decided by " (decision.by) ", " (moment(decision.at)) ": " (decision.reason) }
+                        " " br; span.quiet { "decided by " (decision.by) ", " (moment(decision.at)) ": " (decision.reason) }
                     } }
                 td data-label="Counted from" { (moment(date.started)) }
             } } }
@@ -282,17 +300,19 @@ const fn reached(goal: Goal) -> &'static str {
 }
 
 impl Deeds {
-    fn of(app: &App, caller: &Caller, by: &Actor, matter: &Matter) -> Self {
+    async fn of(app: &App, caller: &Caller, by: &Actor, matter: &Matter) -> Result<Self, Problem> {
         let decides = app.gate.permits(caller, Action::ChangeDecide);
         let share = matter.obligation.share();
         let phase = share.map(Share::phase);
         let countersigns = app.gate.permits(caller, Action::ChangeCountersign);
-        Self {
+        let speaks = consent::Speaks::of(app, caller);
+        Ok(Self {
+            consent: consent::section(app, by, speaks, matter).await?,
             countersign: countersigns && share.is_some_and(|share| awaits_word_of(share, by)),
             withdraw: decides
                 && phase.map_or(!matter.obligation.is_settled(), Phase::is_before_start),
             close: decides && matches!(phase, Some(Phase::Verified | Phase::Refused { .. })),
-        }
+        })
     }
 
     fn forms(&self, which: &Which, plan: Option<PlanHash>) -> Markup {

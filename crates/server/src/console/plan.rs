@@ -1,7 +1,7 @@
 //! A plan as people read it: what is done to which items, when, and the way back.
 
 use domain::change::{Action, Item, Plan, Rollback, Share, Stage};
-use domain::cloud::CiId;
+use domain::cloud::{CiId, UserId};
 use jiff::Timestamp;
 use maud::{Markup, html};
 
@@ -30,11 +30,11 @@ pub(super) fn section(
             needs another consent." }
         dl.facts {
             dt { "SHA-256" } dd { code { (hash) } br; a href={ "/api/v1/plans/" (hash) } { "its very bytes" } }
-            dt { "Written by" } dd { (names::of(people, &share.author().to_string()))
+            dt { "Written by" } dd { (person(people, share.author()))
                 @if draft.generation > 0 { span.quiet { " · revision " (draft.generation) " of it" } } }
             @if !agreed.is_empty() {
                 dt { "Agreed to by" } dd { @for (place, it) in agreed.iter().enumerate() {
-                    @if place > 0 { ", " } (names::of(people, &it.by.to_string()))
+                    @if place > 0 { ", " } (person(people, it.by))
                 } }
             }
             dt { "Disturbs" } dd { (disturbs(plan)) }
@@ -44,6 +44,11 @@ pub(super) fn section(
             (table(stage, items, shown_before(plan, place)))
         }
     }
+}
+
+/// One of the provider's people; tenants do not learn which.
+fn person(people: &Names<String>, id: UserId) -> &str {
+    people.get(&id.to_string()).map_or("somebody of the provider", String::as_str)
 }
 
 fn disturbs(plan: &Plan) -> &'static str {
@@ -92,7 +97,7 @@ fn table(stage: &Stage, names: &Names<CiId>, before: usize) -> Markup {
 
 fn row(item: &Item, names: &Names<CiId>) -> Markup {
     html! { tr {
-        td { a href={ "/cis/" (item.ci) } { (names::of(names, &item.ci)) } }
+        td.whole { a href={ "/cis/" (item.ci) } { (names::of(names, &item.ci)) } }
         td data-label="Patched by" { "the " (item.duty) }
         td data-label="What is done" { ol.plain { @for action in &item.actions { li { (done(action)) } } } }
         td data-label="The way back" { (back(&item.rollback)) }
