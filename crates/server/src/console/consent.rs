@@ -24,13 +24,13 @@ enum May {
 
 /// What the policies let somebody do about consent.
 #[derive(Debug, Clone, Copy)]
-struct Speaks {
+pub(super) struct Speaks {
     may_consent: bool,
     may_keep_keys: bool,
 }
 
 impl Speaks {
-    fn of(app: &App, caller: &Caller) -> Self {
+    pub(super) fn of(app: &App, caller: &Caller) -> Self {
         Self {
             may_consent: app.gate.permits(caller, Action::ConsentGive),
             may_keep_keys: app.gate.permits(caller, Action::ConsentKeys),
@@ -72,25 +72,7 @@ pub(super) async fn section(
                 }
             }
         }
-        html! { @match &self.may {
-            May::Read => {},
-            _ if !self.has_passkeys => {
-                h3 { "Your answer" }
-                p.empty { "Passkeys are bound to a name: open the console by its name, which "
-                    code { "up --url" } " tells. Or sign elsewhere: " (by_command(share)) }
-            }
-            May::Register { passkeys, is_first } => {
-                h3 { "Your answer" }
-                (register(passkeys, *is_first, matter.obligation.tenant(), share))
-            }
-            May::Sign(signers) => {
-                h3 { "Your answer" }
-                @if has_answered { p { "Of several answers the one given last counts." } }
-                (what_is_signed(share, signers))
-                (choices(matter, share, now))
-            }
-        } }
-    }
+    })
 }
 
 async fn may(app: &App, by: &Actor, speaks: Speaks, matter: &Matter) -> Result<May, Problem> {
@@ -188,7 +170,7 @@ fn choices(matter: &Matter, share: &Share, now: Timestamp) -> Markup {
             }
         }
         noscript { p.quiet { "Signing with a passkey needs the browser's help, and thus scripts. \
-            Without: " (by_command(share)) } }
+            Without: " (by_command()) } }
     }
 }
 
@@ -197,11 +179,11 @@ fn by_command() -> Markup {
 }
 
 /// The way to a passkey that signs.
-fn register(passkeys: &[Passkey], is_first: bool, tenant: TenantId, share: &Share) -> Markup {
+fn register(passkeys: &[Passkey], is_first: bool, tenant: TenantId) -> Markup {
     html! {
         @if passkeys.is_empty() {
             p.empty { "You have no passkey yet. Add one on the page of your " a href="/account" { "account" }
-                ", then come back. Or sign elsewhere: " (by_command(share)) }
+                ", then come back. Or sign elsewhere: " (by_command()) }
         } @else if is_first {
             p { "Your tenant has no key yet. Register one of your passkeys: from then on it signs for your \
                 tenant, and each further key needs its signature." }

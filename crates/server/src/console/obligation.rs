@@ -11,7 +11,6 @@ use maud::{Markup, html};
 use serde::Deserialize;
 use store::{Actor, Consent, Matter, Move, NoticeFilter, NoticeRow, PageRequest};
 
-use super::consent::Answering;
 use super::names::{self, Names};
 use super::times::{moment, moment_away};
 use super::{
@@ -158,13 +157,7 @@ impl Sight {
         Ok(Self { matter, consents, notices, tenant, items, people, now })
     }
 
-    fn body(
-        &self,
-        which: &Which,
-        deeds: &Deeds,
-        answering: &Answering,
-        refusal: Option<&Problem>,
-    ) -> Markup {
+    fn body(&self, which: &Which, deeds: &Deeds, refusal: Option<&Problem>) -> Markup {
         let Self { matter, now, .. } = self;
         let obligation = &matter.obligation;
         let clock = obligation.clock(&matter.policy, *now);
