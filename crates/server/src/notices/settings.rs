@@ -306,6 +306,17 @@ mod tests {
     }
 
     #[test]
+    fn the_file_of_the_documentation_is_one() {
+        let docs = include_str!("../../../../docs/notices.md");
+        let (_, rest) = docs.split_once("```toml\n").unwrap();
+        let (text, _) = rest.split_once("```").unwrap();
+
+        let told = of(&text.replace("mail-password", "password")).unwrap();
+
+        assert!(told.mail.is_some() && told.webhooks.is_some() && told.contact.is_some());
+    }
+
+    #[test]
     fn what_makes_no_sense_is_refused_with_a_reason() {
         for (text, reason) in [
             (String::new(), "cannot understand"),
