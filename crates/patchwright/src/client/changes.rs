@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::io;
+use std::io::{self, Write as _};
 use std::process::ExitCode;
 
 use anyhow::{Result, anyhow};
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueEnum};
 use domain::change::{Kind as ChangeKind, Reason};
 use domain::cloud::ChangeId;
 use domain::priority::{Exposure, Priority};
@@ -20,7 +20,9 @@ use super::connection::{Change, Connection, encoded};
 use super::contexts::{Access, connect};
 use super::create::read_all;
 use super::names::Names;
-use super::output::{BOLD, Cell, DIM, Fields, Table, WARN, moment, style_of, styled, text};
+use super::output::{
+    BOLD, Cell, DIM, Fields, Table, WARN, json as to_json, moment, style_of, styled, text,
+};
 use crate::failure::{during, helped};
 use crate::text::plain;
 
@@ -32,8 +34,19 @@ const LARGEST_STAGES: u64 = 16 << 20;
 pub(crate) struct ChangeArgs {
     #[command(subcommand)]
     command: Command,
+    /// How to print it.
+    #[arg(short, long, value_enum, value_name = "FORMAT", default_value = "table", global = true)]
+    output: Form,
     #[command(flatten)]
     access: Access,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Form {
+    /// For people.
+    Table,
+    /// As the API has it.
+    Json,
 }
 
 #[derive(Debug, Subcommand)]
@@ -72,8 +85,10 @@ enum Command {
     Show(Share),
     /// Give a tenant's share a plan, or another in the place of the one in force.
     Plan {
-        #[command(flatten)]
-        share: Share,
+        /// Which change.
+        change: ChangeId,
+        /// Whose share, by id or short name.
+        tenant: String,
         /// Its stages in JSON: `[{"window": {"from", "until"}, "items": […]}]`; `-` is standard input.
         stages: String,
     },
@@ -150,15 +165,17 @@ pub(crate) fn run(arguments: &ChangeArgs) -> Result<ExitCode> {
                 "kind": kind, "title": title, "patches": patches, "tenants": tenants,
                 "priority": priority,
             });
-            return told(&connection, "/changes", &body, true);
+            return told(&connection, "/changes", &body, arguments.output);
         }
         Command::Step { change, step, evidence, reason } => {
             let body = json!({ "do": step, "evidence": evidence, "reason": reason });
-            return told(&connection, &format!("/changes/{change}/steps"), &body, false);
+            let path = format!("/changes/{change}/steps");
+            return told(&connection, &path, &body, arguments.output);
         }
         Command::Show(share) => connection.get(&of(share, "")?)?,
-        Command::Plan { share, stages } => {
-            post(&of(share, "/plan")?, &json!({ "stages": read_stages(stages)? }))?
+        Command::Plan { change, tenant, stages } => {
+            let share = Share { change: *change, tenant: Some(tenant.clone()) };
+            post(&of(&share, "/plan")?, &json!({ "stages": read_stages(stages)? }))?
         }
         Command::Countersign(share) => {
             let plan = connection.get(&of(share, "")?)?["share"]["plan"].take();
@@ -185,15 +202,23 @@ pub(crate) fn run(arguments: &ChangeArgs) -> Result<ExitCode> {
             connection.change(&Change::of("POST", &of(share, "/close")?))?.body
         }
     };
-    let page = page(&obligation, &names, Timestamp::now());
-    styled(&mut io::stdout().lock(), &page)?;
+    let out = &mut io::stdout().lock();
+    match arguments.output {
+        Form::Table => styled(out, &page(&obligation, &names, Timestamp::now()))?,
+        Form::Json => writeln!(out, "{}", to_json(&obligation, true))?,
+    }
     Ok(ExitCode::SUCCESS)
 }
 
-/// Makes a change of a change, and tells how it stands then.
-fn told(connection: &Connection, path: &str, body: &Value, once: bool) -> Result<ExitCode> {
-    let change = Change { body: Some(body), is_repeatable: once, ..Change::of("POST", path) };
+/// Makes a change of a change, and tells how it stands then. Taking one up is repeatable.
+fn told(connection: &Connection, path: &str, body: &Value, output: Form) -> Result<ExitCode> {
+    let is_repeatable = path == "/changes";
+    let change = Change { body: Some(body), is_repeatable, ..Change::of("POST", path) };
     let change = connection.change(&change)?.body;
+    if output == Form::Json {
+        println!("{}", to_json(&change, true));
+        return Ok(ExitCode::SUCCESS);
+    }
     let (id, title) = (text(&change["id"]), text(&change["title"]));
     println!("{} is {}: {}", plain(&id), plain(&text(&change["stage"]["is"])), plain(&title));
     Ok(ExitCode::SUCCESS)

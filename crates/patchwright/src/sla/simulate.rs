@@ -151,7 +151,7 @@ fn screen(policy: &Policy, judged: &[Judged], out: &mut impl Write) -> Result<()
         "{BOLD}{}{BOLD:#} {} on {}\n",
         plain(&document.name),
         plain(&document.version),
-        count(judged.len(), "patch and tenant", "patches and tenants")
+        count(judged.len(), "obligation", "obligations")
     )?;
     let tallies = tally(judged);
     writeln!(out, "  {BOLD}PRIORITY   KEPT  BREACHED  OPEN  NO CLOCK{BOLD:#}")?;

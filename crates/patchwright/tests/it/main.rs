@@ -7,6 +7,9 @@
 mod a_failing_disk_loses_nothing_acknowledged;
 mod a_fleet_is_checked_like_its_hosts;
 mod agents_join_and_report;
+#[path = "support/client.rs"]
+mod client;
+mod consent_by_the_client;
 mod consent_is_verified_elsewhere;
 mod debsecan_agrees;
 mod evidence_is_taken_along;
