@@ -4,6 +4,7 @@
 A fuzzer that begins with nothing spends its time outside the parsers. What needs a tool that is
 not installed (gpg, mke2fs, qemu-img, rpm) is left out, and said so.
 """
+import base64
 import gzip
 import hashlib
 import io
@@ -294,8 +295,24 @@ def consents():
         put("consent", name, signed("key-order", "key", "5" * 64, said))
 
 
+def passkeys():
+    """What an authenticator and a browser say, to the challenge of the statement that the target signs."""
+    statement = b'{"_type":"https://in-toto.io/Statement/v1"}'
+    kind = b"application/vnd.in-toto+json"
+    encoded = b"DSSEv1 %d %s %d %s" % (len(kind), kind, len(statement), statement)
+    asked = base64.urlsafe_b64encode(hashlib.sha256(encoded).digest()).rstrip(b"=").decode()
+    browser = {"type": "webauthn.get", "challenge": asked, "origin": "https://cloud.example.org", "crossOrigin": False}
+    here = hashlib.sha256(b"cloud.example.org").digest()
+    envelope = {"payload": base64.b64encode(statement).decode(), "payloadType": kind.decode(), "assertion": {
+        "keyid": "5" * 64, "authenticatorData": "AAAA", "clientDataJSON": "e30=", "signature": "AAAA"}}
+    for name, said, flags in (("good", browser, 5), ("framed", {**browser, "crossOrigin": True}, 5), ("absent", browser, 0)):
+        answer = here + bytes([flags, 0, 0, 0, 9])
+        put("passkey", name, parts([answer, json.dumps(said).encode(), json.dumps(envelope).encode()]))
+
+
 def main():
     version_keys()
+    passkeys()
     policies()
     consents()
     texts()

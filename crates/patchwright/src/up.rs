@@ -98,6 +98,11 @@ pub(crate) struct UpArgs {
     #[arg(long, value_name = "FILE", env = "PATCHWRIGHT_NOTICES")]
     notices: Option<PathBuf>,
 
+    /// A plan with more items than this that the provider must patch needs two of its people beside
+    /// its author.
+    #[arg(long, value_name = "NUMBER", default_value_t = 20)]
+    two_persons_above: u16,
+
     /// Where agents connect, over mutual TLS. Port 0 takes any that is free.
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:7879")]
     agents: SocketAddr,
@@ -306,7 +311,8 @@ async fn settings(
     let notices =
         Notices::open(store.clone(), vault.clone(), &url, told).map_err(notices_failed)?;
     let notices = Arc::new(notices);
-    Ok(Settings { vault, url, requires_mfa, providers, witnesses, notices })
+    let two_persons_above = usize::from(arguments.two_persons_above);
+    Ok(Settings { vault, url, requires_mfa, providers, witnesses, notices, two_persons_above })
 }
 
 /// How tenants are told. Read first, as the certificate is.

@@ -144,6 +144,7 @@ async fn open(store: &Store, directory: &Path, fleet: &Arc<Fleet>) -> Result<App
             providers: server::Providers::none(),
             witnesses: None,
             notices,
+            two_persons_above: 20,
         },
     )?)
 }

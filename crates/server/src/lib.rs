@@ -98,6 +98,7 @@ pub struct Parts {
     providers: Providers,
     witnesses: Option<Arc<Witnesses>>,
     notices: Arc<Notices>,
+    two_persons_above: usize,
     /// Changes whenever events were published in the ledger.
     news: watch::Sender<u64>,
 }
@@ -117,6 +118,8 @@ pub struct Settings {
     pub witnesses: Option<Arc<Witnesses>>,
     /// How tenants are told.
     pub notices: Arc<Notices>,
+    /// Above so many items that the provider must patch, two of its people beside a plan's author agree.
+    pub two_persons_above: usize,
 }
 
 impl std::ops::Deref for App {
@@ -142,7 +145,8 @@ impl App {
     ) -> Result<Self, PolicyError> {
         let mut salt = [0; 16];
         store.environment().fill(&mut salt);
-        let Settings { vault, url, requires_mfa, providers, witnesses, notices } = settings;
+        let Settings { vault, url, requires_mfa, providers, witnesses, notices, two_persons_above } =
+            settings;
         let gate = Gate::shipped(requires_mfa)?;
         let relying_party = RelyingParty::of(&url)
             .map_err(|reason| PolicyError::of("--url", &Problem::new(Kind::Invalid, reason)))?;
@@ -164,6 +168,7 @@ impl App {
             providers,
             witnesses,
             notices,
+            two_persons_above,
             news,
         })))
     }

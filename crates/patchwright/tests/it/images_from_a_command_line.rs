@@ -156,6 +156,7 @@ async fn serve(directory: &Path) -> (String, String) {
         requires_mfa: false,
         providers: Providers::none(),
         witnesses: None,
+        two_persons_above: 20,
     };
     let app = App::new(
         store.clone(),

@@ -27,9 +27,6 @@ use crate::App;
 use crate::gate::{Action, By};
 use crate::problem::{Kind, Problem};
 
-/// Above so many items that the provider must patch, two of its people beside the author agree.
-const TWO_PERSONS_ABOVE: usize = 20;
-
 /// Clocks listed where the caller names no number.
 const USUAL: u16 = 200;
 
@@ -392,7 +389,7 @@ async fn plan(
     };
     let plan = Plan::new(draft)
         .map_err(|error| Problem::new(Kind::Invalid, error.to_string()).help(error.help()))?;
-    let action = Move::Plan { plan, two_persons_above: TWO_PERSONS_ABOVE };
+    let action = Move::Plan { plan, two_persons_above: app.two_persons_above };
     advance(&app, &by, &which, action).await
 }
 

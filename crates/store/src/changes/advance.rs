@@ -1,6 +1,6 @@
 //! The steps of changes and obligations, each with what follows from it in the same commit.
 
-use domain::change::{self, ChangeEffect, Countersign, Decision, Sight};
+use domain::change::{self, ChangeEffect, Countersign, Decision, Plan, Sight};
 use domain::cloud::{ChangeId, CiId, EventKind, TenantId, UserId};
 use domain::obligation::{Effect, Event, Obligation};
 use domain::sla::{Policy, State};
@@ -10,6 +10,7 @@ use serde_json::json;
 use super::load::{self, Loaded, must_see, text};
 use super::{ChangeStep, Matter, Move, Outcome, POSTPONED, TrackedChange, lists};
 use crate::actor::Actor;
+use crate::cis;
 use crate::error::StoreError;
 use crate::event::NewEvent;
 use crate::fleet::findings;
@@ -90,6 +91,14 @@ pub(super) async fn advance(
     must_see(by, tenant)?;
     let tracked = lists::change(&mut *tx.connection, by.scope(), change).await?;
     let loaded = load::held(tx, change, tenant).await?;
+    if let Move::Plan { plan, .. } = action
+        && let Some(reason) = strange_item(tx, plan, tenant).await?
+    {
+        let version = signed(loaded.obligation.version());
+        refused(tx, by, tenant, change.to_string(), version, &reason);
+        let help = "name items as `get cis` has them, each with the side that must patch it";
+        return Ok(Outcome::refused(&reason, help));
+    }
     let event = event(tx, by, &loaded, action).await?;
     match take(tx, by, &loaded, event).await? {
         Outcome::Done(obligation) => {
@@ -101,6 +110,35 @@ pub(super) async fn advance(
         }
         Outcome::Refused { reason, help } => Ok(Outcome::Refused { reason, help }),
     }
+}
+
+/// What is wrong with an item of a plan: a tenant's yes reaches no other tenant's items, and nobody
+/// gets around the rules for the provider's items by calling them the tenant's.
+async fn strange_item(
+    tx: &mut Tx<'_>,
+    plan: &Plan,
+    tenant: TenantId,
+) -> Result<Option<String>, StoreError> {
+    for item in plan.items() {
+        let ci = match cis::find(&mut *tx.connection, Some(tenant), item.ci).await {
+            Ok(ci) => ci,
+            Err(StoreError::NotFound { .. }) => {
+                return Ok(Some(format!("{} is no item of this tenant", item.ci)));
+            }
+            Err(error) => return Err(error),
+        };
+        if ci.retired_at.is_some() {
+            return Ok(Some(format!("{} ({}) left the cloud", ci.name, ci.id)));
+        }
+        if ci.duty != item.duty {
+            let reason = format!(
+                "{} ({}) is the {}'s to patch, and the plan says the {}'s",
+                ci.name, ci.id, ci.duty, item.duty
+            );
+            return Ok(Some(reason));
+        }
+    }
+    Ok(None)
 }
 
 /// What time brings about for an obligation.

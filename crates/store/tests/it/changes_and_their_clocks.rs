@@ -26,6 +26,7 @@ on_both_engines! {
     the_whole_way_leaves_a_record
     what_is_refused_is_recorded_and_alters_nothing
     another_tenants_part_is_not_there
+    a_plan_reaches_its_tenants_items_alone_each_with_its_duty
     nothing_starts_after_a_withdrawal
     one_answer_counts_whoever_is_faster
     a_notice_is_given_with_the_first_delivery
@@ -146,7 +147,7 @@ impl Case {
                 window: Window { from, until: from + DAY },
                 items: vec![Item {
                     ci: self.ci.id,
-                    duty: Duty::Provider,
+                    duty: self.ci.duty,
                     actions: vec![Action::Reboot],
                     rollback: Rollback::Snapshot,
                 }],
@@ -393,6 +394,33 @@ async fn another_tenants_part_is_not_there(world: World) {
 
 /// Whoever withdraws, approves and starts at the same time: the permit is recorded before the
 /// withdrawal, or not at all.
+async fn a_plan_reaches_its_tenants_items_alone_each_with_its_duty(world: World) {
+    let case = Case::proven(&world, "high").await;
+    let other = world.tenant("b").await;
+    let theirs = world.store.create_ci(&world.admin, None, vm(other.id, "web")).await.unwrap();
+    let gone = world.store.create_ci(&case.owner, None, vm(case.tenant.id, "old")).await.unwrap();
+    world.store.retire_ci(&case.owner, gone.id, None).await.unwrap();
+    let of = |ci: &Ci, duty| {
+        let mut draft = case.plan_from(now(&world) + DAY * 5, None).draft().clone();
+        let item = &mut draft.stages[0].items[0];
+        (item.ci, item.duty) = (ci.id, duty);
+        Plan::new(draft).unwrap()
+    };
+    let duty = case.ci.duty;
+    let not_theirs = if duty == Duty::Tenant { Duty::Provider } else { Duty::Tenant };
+    for (plan, said) in [
+        (of(&theirs, theirs.duty), "is no item of this tenant"),
+        (of(&gone, gone.duty), "left the cloud"),
+        (of(&case.ci, not_theirs), "to patch, and the plan says"),
+    ] {
+        let action = Move::Plan { plan, two_persons_above: 9 };
+        let refused = reason(case.does(&world, &world.admin, action).await);
+        assert!(refused.contains(said), "{refused}");
+    }
+    assert!(case.matter(&world).await.obligation.share().is_none());
+    case.plan(&world, now(&world) + DAY * 5).await;
+}
+
 async fn nothing_starts_after_a_withdrawal(world: World) {
     let (case, plan) = Case::told(&world, "high", DAY * 4).await;
     world.environment.pass(DAY * 4);

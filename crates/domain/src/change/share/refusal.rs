@@ -95,14 +95,6 @@ pub enum Refusal {
         /// The longest that the SLA allows.
         longest: SignedDuration,
     },
-    /// It defers past the date that both sides owe.
-    #[error("a deferral until {until} would miss the date {due}")]
-    DeferralPastDue {
-        /// Until when.
-        until: Timestamp,
-        /// The SLA's date.
-        due: Timestamp,
-    },
     /// Nobody would bear the risk for as long as nothing is done.
     #[error("the risk is borne until {expiry}, and nothing is done until {until}")]
     RiskUncovered {
@@ -177,9 +169,7 @@ impl Refusal {
             Self::NoSuccessor(_) => "plan again from the plan in force",
             Self::NotHeard(error) => error.help(),
             Self::Replayed { .. } | Self::Stale { .. } => "sign a new statement",
-            Self::NoDeferralLeft | Self::DeferralPastDue { .. } => {
-                "approve, or refuse and have somebody bear the risk"
-            }
+            Self::NoDeferralLeft => "approve, or refuse and have somebody bear the risk",
             Self::DeferralTooLong { .. } => "defer for a shorter time",
             Self::RiskUncovered { .. } => "have the risk borne for at least as long",
             Self::Past { .. } => "name a time to come",

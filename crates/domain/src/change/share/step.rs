@@ -280,14 +280,11 @@ impl Share {
     /// Whether the SLA lets the tenant decide like this.
     fn allows(&self, decision: &Decision, now: Timestamp) -> Result<(), Refusal> {
         decision.makes_sense(now)?;
-        let Dates { deferrals_left, longest_deferral, due, .. } = self.state.terms.dates;
+        let Dates { deferrals_left, longest_deferral, .. } = self.state.terms.dates;
         match decision {
             Decision::Defer { .. } if deferrals_left == 0 => Err(Refusal::NoDeferralLeft),
             Decision::Defer { until, .. } if until.duration_since(now) > longest_deferral => {
                 Err(Refusal::DeferralTooLong { until: *until, now, longest: longest_deferral })
-            }
-            Decision::Defer { until, .. } if due <= *until => {
-                Err(Refusal::DeferralPastDue { until: *until, due })
             }
             Decision::Approve | Decision::Refuse { .. } | Decision::Defer { .. } => Ok(()),
         }

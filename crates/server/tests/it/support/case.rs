@@ -83,7 +83,7 @@ impl Case {
         };
         let item = Item {
             ci: self.ci,
-            duty: Duty::Provider,
+            duty: world.store.ci(&world.admin, self.ci).await.unwrap().duty,
             actions: vec![Action::Upgrade { packages: vec![package("2")] }, Action::Reboot],
             rollback: Rollback::Packages { packages: vec![package("1")] },
         };

@@ -212,6 +212,7 @@ impl World {
                 providers,
                 witnesses: None,
                 notices: telling,
+                two_persons_above: 1,
             },
         )
         .unwrap();
