@@ -36,6 +36,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../migrations/0007_images.sql"),
     include_str!("../migrations/0008_image_contents.sql"),
     include_str!("../migrations/0009_changes.sql"),
+    include_str!("../migrations/0010_patches_of_changes.sql"),
 ];
 
 impl Database {

@@ -19,6 +19,9 @@ pub const CLOCK_TOLERANCE: SignedDuration = SignedDuration::from_mins(5);
 /// may be carried by hand for as long as their plan is in force.
 pub const PASSKEY_TOLERANCE: SignedDuration = SignedDuration::from_mins(10);
 
+/// For how long a risk is borne at most before somebody looks at it again.
+pub const LONGEST_RISK: SignedDuration = SignedDuration::from_hours(366 * 24);
+
 /// A tenant's word on exactly one plan (X.1642 8.7.2(3), R17, R22; CCM CCC-05).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -101,8 +104,14 @@ impl Decision {
     /// long as nothing is done. What the SLA allows beyond that is asked of the share.
     ///
     /// # Errors
-    /// [`Refusal::Past`] or [`Refusal::RiskUncovered`].
+    /// [`Refusal::Past`], [`Refusal::RiskUncovered`] or [`Refusal::RiskTooLong`].
     pub fn makes_sense(&self, now: Timestamp) -> Result<(), Refusal> {
+        if let Self::Defer { acceptance, .. } | Self::Refuse { acceptance } = self {
+            let (expiry, latest) = (acceptance.expiry, now + LONGEST_RISK);
+            if latest < expiry {
+                return Err(Refusal::RiskTooLong { expiry, latest });
+            }
+        }
         match self {
             Self::Defer { until, .. } if *until <= now => Err(Refusal::Past { until: *until, now }),
             Self::Defer { until, acceptance } if acceptance.expiry < *until => {

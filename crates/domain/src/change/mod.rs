@@ -34,7 +34,8 @@ mod tests;
 
 pub use canonical::NotCanonical;
 pub use consent::{
-    Acceptance, CLOCK_TOLERANCE, Decision, Heard, NotHeard, PASSKEY_TOLERANCE, Statement,
+    Acceptance, CLOCK_TOLERANCE, Decision, Heard, LONGEST_RISK, NotHeard, PASSKEY_TOLERANCE,
+    Statement,
 };
 pub use digest::{FileHash, InvalidDigest, KeyId, Nonce, PlanHash};
 pub use keyring::{

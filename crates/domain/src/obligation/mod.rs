@@ -27,7 +27,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::change::{
     self, Acceptance, Change, ChangeRefusal, Countersign, Kept, KeyId, KeyRing, Outcome, Permit,
-    Phase, Plan, PlanHash, Share, Sight, Standing, Statement, Verified,
+    Plan, PlanHash, Share, Sight, Standing, Statement, Verified,
 };
 use crate::cloud::{ChangeId, Duty, TenantId, UserId};
 use crate::priority::PolicyRef;
@@ -202,6 +202,22 @@ pub enum Refusal {
         /// What was tried.
         event: &'static str,
     },
+    /// The plan comes too late for its own window.
+    #[error(
+        "told now, the plan may not start before {earliest}, and its first window closes at {closes}"
+    )]
+    Untenable {
+        /// When the lead time of a notice that is given now is over.
+        earliest: Timestamp,
+        /// When nothing may be begun any more.
+        closes: Timestamp,
+    },
+    /// More than anybody looks through.
+    #[error("{most} interruptions are recorded already")]
+    TooManyInterruptions {
+        /// The most that are kept.
+        most: usize,
+    },
     /// The record would go back in time.
     #[error("it is {now}, and the obligation was altered at {last}")]
     TimeWentBack {
@@ -229,6 +245,8 @@ impl Refusal {
             Self::Deferral(refusal) => refusal.help().unwrap_or_default(),
             Self::Instant(refusal) => refusal.help().unwrap_or_default(),
             Self::NoPlan { .. } => "make a plan first".to_owned(),
+            Self::Untenable { .. } => "give a later window".to_owned(),
+            Self::TooManyInterruptions { .. } => "end one that is open".to_owned(),
             Self::TimeWentBack { .. } => "set the clock, then try again".to_owned(),
             Self::Policy { .. } => "give the policy in force when the patch was collected".into(),
         }
@@ -319,6 +337,8 @@ impl Obligation {
         match &self.share {
             Some(share) => share.phase().as_str(),
             None if self.at(Moment::Withdrawn).is_some() => "withdrawn",
+            // Done by somebody before there was a plan.
+            None if self.at(Moment::Verified).is_some() => "verified",
             None if self.at(Moment::Tested).is_some() => "tested",
             None if self.at(Moment::Evaluated).is_some() => "evaluated",
             None => "collected",
@@ -329,7 +349,7 @@ impl Obligation {
     pub fn is_settled(&self) -> bool {
         match &self.share {
             Some(share) => share.is_settled(),
-            None => self.at(Moment::Withdrawn).is_some(),
+            None => [Moment::Withdrawn, Moment::Verified].iter().any(|it| self.at(*it).is_some()),
         }
     }
 
@@ -346,9 +366,7 @@ impl Obligation {
     /// When time alone may alter it next; `None` where it never does.
     pub fn wakes_at(&self, policy: &Policy, now: Timestamp) -> Option<Timestamp> {
         let share = self.share.as_ref();
-        if share.is_some_and(|share| {
-            matches!(share.phase(), Phase::Verified | Phase::Withdrawn | Phase::Closed)
-        }) {
+        if self.is_settled() {
             return None;
         }
         let clock = self.clock(policy, now).and_then(|clock| clock.next_wake);

@@ -3,11 +3,14 @@
 use jiff::Timestamp;
 
 use super::{Context, Effect, Event, Obligation, Record, Refusal};
-use crate::change::{self, Decision, Phase, Share, Terms};
+use crate::change::{self, Decision, Phase, Share, Sight, Terms};
 use crate::sla::{Breach, Cause, Deferral, Interruption, Moment, Rung};
 
 /// Most steps that follow from one event: a way from a notice to a start has six.
 const MOST_STEPS: usize = 32;
+
+/// Most interruptions that are kept of one obligation.
+const MOST_INTERRUPTIONS: usize = 200;
 
 impl Obligation {
     /// The obligation after an event, and after all that time alone brings about by then.
@@ -70,12 +73,14 @@ impl Obligation {
                 Ok(())
             }
             Event::Interrupt { interruption } => {
-                self.record.interrupt(interruption);
+                self.record.interrupt(interruption)?;
                 self.recorded(word, effects);
                 Ok(())
             }
             Event::Plan { plan, author, two_persons_above: _ } if self.share.is_some() => {
-                self.share_step(change::Event::Replan { plan, author }, context, now, effects)
+                let closes = plan.draft().stages[0].window.until;
+                self.share_step(change::Event::Replan { plan, author }, context, now, effects)?;
+                self.record.can_start_before(closes, context, now)
             }
             Event::Plan { plan, author, two_persons_above } => {
                 let dates = self.record.dates(context, now)?;
@@ -85,9 +90,10 @@ impl Obligation {
                 let terms = Terms { kind, priority, dates, two_persons_above };
                 let (share, follows) = Share::open(proven, plan, author, &terms, now)?;
                 let before = self.phase();
+                let closes = share.plan().draft().stages[0].window.until;
                 self.share = Some(share);
                 self.follow(word, before, follows, effects);
-                Ok(())
+                self.record.can_start_before(closes, context, now)
             }
             Event::Notified { plan } => {
                 // The dates follow from this very notice.
@@ -111,6 +117,9 @@ impl Obligation {
             Event::Finished { plan, outcome } => {
                 let event = change::Event::Finished { plan, outcome };
                 self.share_step(event, context, now, effects)
+            }
+            Event::Scanned { taken_at, sight } if self.share.is_none() => {
+                self.scanned_without_plan(taken_at, sight, context, now, effects)
             }
             Event::Scanned { taken_at, sight } => {
                 let event = change::Event::Scanned { taken_at, sight };
@@ -238,7 +247,36 @@ impl Obligation {
         Ok(())
     }
 
-    fn assess(&mut self, facts: crate::sla::Facts, now: Timestamp) -> Result<(), Refusal> {
+    /// What others did by themselves before there was a plan, or undid again.
+    fn scanned_without_plan(
+        &mut self,
+        taken_at: Timestamp,
+        sight: Sight,
+        context: &Context<'_>,
+        now: Timestamp,
+        effects: &mut Vec<Effect>,
+    ) -> Result<(), Refusal> {
+        let is_verified = self.at(Moment::Verified).is_some();
+        match sight {
+            Sight::Clean if !is_verified && self.at(Moment::Withdrawn).is_none() => {
+                self.record.once(Moment::Installed, taken_at)?;
+                self.record.once(Moment::Verified, now)?;
+            }
+            Sight::Missing if is_verified => {
+                self.record.instants.record(Moment::Regressed, now)?;
+                self.record.reassess(context);
+            }
+            Sight::Clean | Sight::Missing | Sight::Unknown => return Ok(()),
+        }
+        self.recorded("scan", effects);
+        Ok(())
+    }
+
+    fn assess(&mut self, mut facts: crate::sla::Facts, now: Timestamp) -> Result<(), Refusal> {
+        // What is listed stays listed, whoever says nothing of it.
+        if self.record.facts.is_exploited() && !facts.is_exploited() {
+            facts.patch.known_exploited = self.record.facts.patch.known_exploited.clone();
+        }
         let newly_exploited = facts.is_exploited() && !self.record.facts.is_exploited();
         if newly_exploited && self.at(Moment::KevAdded).is_none() {
             self.record.instants.record(Moment::KevAdded, now)?;
@@ -260,11 +298,13 @@ impl Obligation {
         self.record.reassess(context);
         let Some(share) = &self.share else { return Ok(()) };
         let dates = self.record.dates(context, now)?;
-        if dates == share.terms().dates || dates.due <= now || share.holder(now).is_none() {
+        let (terms, priority) = (share.terms(), self.record.facts.priority);
+        let is_same = dates == terms.dates && priority == terms.priority;
+        if is_same || share.holder(now).is_none() {
             return Ok(());
         }
         let reason = "the patch was assessed again".parse().expect("a plain sentence");
-        self.share_step(change::Event::Redate { dates, reason }, context, now, effects)
+        self.share_step(change::Event::Redate { dates, priority, reason }, context, now, effects)
     }
 
     fn follow(
@@ -345,16 +385,36 @@ impl Record {
         self.dues = self.dues.reassess(dates);
     }
 
+    /// Whether a plan that is told now can start before its first window closes.
+    fn can_start_before(
+        &self,
+        closes: Timestamp,
+        context: &Context<'_>,
+        now: Timestamp,
+    ) -> Result<(), Refusal> {
+        let mut told = self.clone();
+        if told.instants.at(Moment::Notified).is_some() {
+            told.instants.record(Moment::AskedAgain, now)?;
+        }
+        told.instants.record(Moment::Notified, now)?;
+        let earliest = told.dates(context, now)?.earliest_start.unwrap_or(now).max(now);
+        if earliest < closes { Ok(()) } else { Err(Refusal::Untenable { earliest, closes }) }
+    }
+
     /// Something begins to stand in the way, or what does gets its end.
-    fn interrupt(&mut self, new: Interruption) {
+    fn interrupt(&mut self, new: Interruption) -> Result<(), Refusal> {
         let open = self
             .interruptions
-            .iter_mut()
-            .find(|old| old.cause == new.cause && old.from == new.from && old.until.is_none());
+            .iter()
+            .position(|old| old.cause == new.cause && old.from == new.from && old.until.is_none());
         match open {
-            Some(old) => old.until = new.until,
+            Some(at) => self.interruptions[at].until = new.until,
+            None if self.interruptions.len() >= MOST_INTERRUPTIONS => {
+                return Err(Refusal::TooManyInterruptions { most: MOST_INTERRUPTIONS });
+            }
             None => self.interruptions.push(new),
         }
+        Ok(())
     }
 
     fn end_waiting(&mut self, now: Timestamp) {

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::change::{
     Action, ChangeEvent, Decision, FileHash, Item, KeyEvent, KeyKind, Kind, NewKey, Nonce, Payload,
-    Rollback, Shortfall, Stage as PlanStage, Window,
+    Phase, Rollback, Shortfall, Stage as PlanStage, Window,
 };
 use crate::cloud::{Id, IdKind};
 use crate::priority::{AssetFacts, Exposure, KevListing, Priority, PriorityInputs, Sourced};
@@ -338,13 +338,81 @@ fn what_was_lost_again_starts_another_clock() {
 }
 
 #[test]
-fn what_becomes_exploited_is_due_earlier_and_asks_nobody() {
+fn what_becomes_exploited_is_due_earlier_and_told_anew() {
     let mut world = World::told(Priority::High, "", 80, 100);
     world.step(Event::Assess { facts: Box::new(exploited(Priority::Critical)) }, 5).unwrap();
 
     assert_eq!(world.it.dues().binding().unwrap().due, at(72));
     assert_eq!(world.it.instants().at(Moment::KevAdded), Some(at(5)));
+    // Nobody is asked any more, and yet nothing rests on a notice that spoke of other terms.
+    assert_eq!(world.it.phase(), "planned");
+    assert_eq!(world.tick(80), "planned");
+    world.tell(81).unwrap();
     assert_eq!(world.it.phase(), "scheduled", "{:?}", world.it.share().unwrap().terms());
+    let lead = world.it.share().unwrap().terms().dates.earliest_start.unwrap();
+    assert!(at(81) < lead, "{lead}");
+}
+
+#[test]
+fn a_rise_in_priority_asks_anew_unless_the_tenant_said_yes() {
+    let rise = || Event::Assess { facts: Box::new(facts(Priority::Critical)) };
+    let mut agreed = World::told(Priority::Low, "", 500, 520);
+    agreed.say(Decision::Approve, 5).unwrap();
+    agreed.step(rise(), 6).unwrap();
+    assert_eq!(agreed.it.phase(), "scheduled", "its yes was to this very plan");
+
+    let mut silent = World::told(Priority::Low, "", 500, 520);
+    silent.step(rise(), 6).unwrap();
+    assert_eq!(silent.it.phase(), "planned");
+    assert_eq!(silent.it.share().unwrap().terms().priority, Priority::Critical);
+    assert_eq!(silent.tick(510), "planned", "the old notice gives no lead time");
+
+    // A later that is said holds, and the tenant hears why it may think again.
+    let mut later_said = World::told(Priority::Low, "", 900, 920);
+    later_said.say(later(200), 5).unwrap();
+    later_said.step(rise(), 6).unwrap();
+    assert_eq!(later_said.it.phase(), "planned");
+    later_said.tell(7).unwrap();
+    assert_eq!(later_said.it.phase(), "deferred");
+}
+
+#[test]
+fn what_is_listed_stays_listed() {
+    let mut world = World::of(Priority::High, "");
+    world.step(Event::Assess { facts: Box::new(exploited(Priority::High)) }, 1).unwrap();
+    world.step(Event::Assess { facts: Box::new(facts(Priority::High)) }, 2).unwrap();
+    assert!(world.it.facts().is_exploited());
+}
+
+#[test]
+fn a_plan_that_cannot_start_in_its_window_is_refused() {
+    let mut world = World::of(Priority::High, "");
+    world.prove(2);
+    let refused = world.plan(plan(0, None, 10, 20), 3).unwrap_err();
+    assert!(matches!(refused, Refusal::Untenable { closes, .. } if closes == at(20)), "{refused}");
+    assert!(world.it.share().is_none());
+    world.plan(plan(0, None, 80, 100), 3).unwrap();
+    assert!(matches!(world.replan(10, 20, 4), Err(Refusal::Untenable { .. })));
+    assert_eq!(world.it.share().unwrap().plan().draft().generation, 0);
+}
+
+#[test]
+fn what_somebody_did_before_there_was_a_plan_is_verified() {
+    let mut world = World::of(Priority::High, "");
+    world.prove(2);
+    world.scan(Sight::Missing, 3).unwrap();
+    world.scan(Sight::Unknown, 3).unwrap();
+    assert_eq!(world.it.phase(), "tested");
+    world.scan(Sight::Clean, 5).unwrap();
+    assert_eq!(world.it.phase(), "verified");
+    assert!(world.it.is_settled());
+    assert_eq!(world.it.wakes_at(&world.policy, at(5)), None);
+    assert_eq!(world.tick(2000), "verified");
+    assert!(!world.effects.iter().any(|it| matches!(it, Effect::Breach(_))));
+
+    world.scan(Sight::Missing, 2001).unwrap();
+    assert!(!world.it.is_settled());
+    assert_eq!(world.it.dues().binding().unwrap().due, at(2001 + 14 * 24));
 }
 
 #[test]
@@ -367,8 +435,7 @@ fn another_policy_judges_nothing() {
 
 #[test]
 fn a_missed_window_is_the_providers() {
-    let mut world = World::planned(Priority::High, "", 10, 20);
-    world.tell(4).unwrap();
+    let mut world = World::told(Priority::High, "", 80, 100);
     world.say(Decision::Approve, 5).unwrap();
     assert_eq!(world.tick(100), "non_compliant");
     let share = world.it.share().unwrap();
@@ -399,7 +466,7 @@ fn moves() -> impl Strategy<Value = Move> {
         3 => Just(Move::Approve),
         2 => (1_i64..120).prop_map(Move::Later),
         1 => (1_i64..400).prop_map(Move::No),
-        2 => (1_i64..300).prop_map(Move::Replan),
+        2 => (1_i64..700).prop_map(Move::Replan),
         2 => prop_oneof![Just(Outcome::Done), Just(Outcome::Failed)].prop_map(Move::Finish),
         2 => prop_oneof![Just(Sight::Clean), Just(Sight::Missing)].prop_map(Move::Scan),
         1 => (1_i64..40).prop_map(Move::Unreachable),
@@ -425,7 +492,7 @@ proptest! {
         priority in priorities(),
         way in prop::collection::vec((moves(), 0_i64..80), 0..30),
     ) {
-        let mut world = World::planned(priority, "", 80, 100);
+        let mut world = World::planned(priority, "", 500, 530);
         let mut hour = 3;
         for (step, wait) in way {
             hour += wait;

@@ -95,7 +95,7 @@ impl Case {
         let from = self.world.clock.now() + DAY * 10;
         let item = Item {
             ci: self.ci,
-            duty: Duty::Provider,
+            duty: Duty::Tenant,
             actions: vec![Action::Reboot],
             rollback: Rollback::Snapshot,
         };

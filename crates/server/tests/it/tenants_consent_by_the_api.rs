@@ -85,7 +85,7 @@ impl Asked {
         json!({ "stages": [{
             "window": { "from": from, "until": from + DAY },
             "items": [{
-                "ci": self.ci, "duty": "provider",
+                "ci": self.ci, "duty": "tenant",
                 "actions": [{ "do": "upgrade", "packages": [package(version)] }],
                 "rollback": { "by": "packages", "packages": [package("1")] },
             }],

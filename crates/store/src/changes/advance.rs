@@ -1,14 +1,14 @@
 //! The steps of changes and obligations, each with what follows from it in the same commit.
 
-use domain::change::{self, ChangeEffect, Countersign, Decision, Plan, Sight};
-use domain::cloud::{ChangeId, CiId, EventKind, TenantId, UserId};
-use domain::obligation::{Effect, Event, Obligation};
+use domain::change::{self, ChangeEffect, ChangeStage, Countersign, Decision, Plan, Sight};
+use domain::cloud::{ChangeId, CiId, EventKind, FindingId, TenantId, UserId};
+use domain::obligation::{Effect, Event, KeptObligation, Obligation};
 use domain::sla::{Policy, State};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 
 use super::load::{self, Loaded, must_see, text};
-use super::{ChangeStep, Matter, Move, Outcome, POSTPONED, TrackedChange, lists};
+use super::{ChangeStep, Matter, Move, Outcome, POSTPONED, TrackedChange, lists, look};
 use crate::actor::Actor;
 use crate::cis;
 use crate::error::StoreError;
@@ -20,6 +20,12 @@ use crate::writer::Tx;
 /// What time alone brings about was brought about; whoever says that it is due again at once is
 /// wrong, and must not keep the timer busy.
 const SOONEST: SignedDuration = SignedDuration::from_secs(60);
+
+/// How soon what is to be verified is looked at again where nothing new came in.
+const RELOOK: SignedDuration = SignedDuration::from_mins(5);
+
+/// Stands between the reason of an acceptance that a tenant signed, and the key.
+pub(crate) const SIGNED_BY: &str = " (signed by ";
 
 pub(super) async fn step_change(
     tx: &mut Tx<'_>,
@@ -100,6 +106,14 @@ pub(super) async fn advance(
         return Ok(Outcome::refused(&reason, help));
     }
     let event = event(tx, by, &loaded, action).await?;
+    if let Event::Scanned { sight: Sight::Unknown, .. } = event {
+        // Nothing is decided by it, and the clock runs on.
+        let version = signed(loaded.obligation.version());
+        let reason = "no check since then tells whether it is done everywhere";
+        refused(tx, by, tenant, change.to_string(), version, reason);
+        let help = "wait for the next reports; `describe ci` says when an item was heard of";
+        return Ok(Outcome::refused(&reason, help));
+    }
     match take(tx, by, &loaded, event).await? {
         Outcome::Done(obligation) => {
             if let Move::Answer { statement, envelope } = action {
@@ -147,7 +161,17 @@ pub(super) async fn wake(
     change: ChangeId,
     tenant: TenantId,
 ) -> Result<(), StoreError> {
-    let loaded = load::held(tx, change, tenant).await?;
+    let mut loaded = load::held(tx, change, tenant).await?;
+    if let Some(event) = look::news(tx, &loaded).await? {
+        if let (Event::Scanned { .. }, ChangeStage::Closed) = (&event, loaded.change.stage()) {
+            let reason = "a patch of it is missing again".parse();
+            let reason = reason.map_err(|error| load::corrupt("a reason", &error))?;
+            step_change(tx, &Actor::System, change, &ChangeStep::Reopen(reason)).await?;
+            loaded = load::held(tx, change, tenant).await?;
+        }
+        take(tx, &Actor::System, &loaded, event).await?;
+        loaded = load::held(tx, change, tenant).await?;
+    }
     match take(tx, &Actor::System, &loaded, Event::Tick).await? {
         Outcome::Done(_) => Ok(()),
         Outcome::Refused { reason, help: _ } => {
@@ -168,6 +192,42 @@ pub(super) async fn postpone(
         .bind(tenant.to_string())
         .execute(&mut *tx.connection)
         .await?;
+    Ok(())
+}
+
+/// Has a tenant's obligations looked at that are about patches of a source package: a check saw
+/// something new of it, also where one is verified or closed.
+pub(crate) async fn wake_source(
+    tx: &mut Tx<'_>,
+    tenant: TenantId,
+    release: &str,
+    source: &str,
+) -> Result<(), StoreError> {
+    sqlx::query(
+        "UPDATE obligations SET wakes_at = $1
+         WHERE tenant_id = $2 AND phase <> 'withdrawn' AND (wakes_at IS NULL OR wakes_at > $1)
+             AND change_id IN (SELECT change_id FROM change_patches
+                               WHERE source = $3 AND release = $4)",
+    )
+    .bind(tx.now.as_microsecond())
+    .bind(tenant.to_string())
+    .bind(source)
+    .bind(release)
+    .execute(&mut *tx.connection)
+    .await?;
+    Ok(())
+}
+
+/// The same for all that an item lacks or lacked: it leaves the cloud.
+pub(crate) async fn wake_sources_of(tx: &mut Tx<'_>, ci: CiId) -> Result<(), StoreError> {
+    let rows = sqlx::query("SELECT tenant_id, release, source FROM findings WHERE ci_id = $1")
+        .bind(ci.to_string())
+        .fetch_all(&mut *tx.connection)
+        .await?;
+    for row in &rows {
+        let (release, source): (String, String) = (get(row, "release")?, get(row, "source")?);
+        wake_source(tx, parsed(row, "tenant_id")?, &release, &source).await?;
+    }
     Ok(())
 }
 
@@ -221,6 +281,9 @@ pub(super) async fn save(
     let wakes_at = obligation
         .wakes_at(policy, tx.now)
         .map(|at| if at <= tx.now { tx.now + SOONEST } else { at });
+    // What is to be verified is looked at until it can be told.
+    let looks_at = (obligation.phase() == "verifying").then(|| tx.now + RELOOK);
+    let wakes_at = wakes_at.into_iter().chain(looks_at).min();
     let statement = if is_new {
         "INSERT INTO obligations (record, phase, holder, state, priority, due, stage_deadline,
                                   wakes_at, is_settled, version, change_id, tenant_id)
@@ -315,6 +378,11 @@ pub(super) async fn follow(
             Effect::Share(change::Effect::AcceptFinding { acceptance, key }) => {
                 accept_findings(tx, by, obligation, &acceptance, key).await?;
             }
+            Effect::Share(change::Effect::EndAcceptance) => {
+                for id in open_findings(tx, obligation).await? {
+                    findings::end_signed_acceptance(tx, by, id).await?;
+                }
+            }
             // In the record, and in when the obligation wakes.
             Effect::Share(_) => {}
         }
@@ -330,6 +398,22 @@ async fn accept_findings(
     acceptance: &change::Acceptance,
     key: change::KeyId,
 ) -> Result<(), StoreError> {
+    let new = crate::NewAcceptance {
+        reason: format!("{}{SIGNED_BY}{key})", acceptance.reason),
+        risk_owner: acceptance.risk_owner.to_string(),
+        until: acceptance.expiry,
+    };
+    for id in open_findings(tx, obligation).await? {
+        findings::accept_for(tx, by, id, &new).await?;
+    }
+    Ok(())
+}
+
+/// What a tenant lacks of an obligation's patches.
+async fn open_findings(
+    tx: &mut Tx<'_>,
+    obligation: &Obligation,
+) -> Result<Vec<FindingId>, StoreError> {
     let rows = sqlx::query(
         "SELECT findings.id AS id FROM findings
          JOIN change_patches ON change_patches.patch_id = findings.patch_id
@@ -339,15 +423,7 @@ async fn accept_findings(
     .bind(obligation.tenant().to_string())
     .fetch_all(&mut *tx.connection)
     .await?;
-    let new = crate::NewAcceptance {
-        reason: format!("{} (signed by {key})", acceptance.reason),
-        risk_owner: acceptance.risk_owner.to_string(),
-        until: acceptance.expiry,
-    };
-    for row in rows {
-        findings::accept(tx, by, parsed(&row, "id")?, &new).await?;
-    }
-    Ok(())
+    rows.iter().map(|row| parsed(row, "id")).collect()
 }
 
 async fn event(
@@ -371,6 +447,8 @@ async fn event(
             .bind(tx.now.as_microsecond())
             .execute(&mut *tx.connection)
             .await?;
+            let elsewhere = provider_items_elsewhere(tx, loaded).await?;
+            let two_persons_above = two_persons_above.saturating_sub(elsewhere);
             Event::Plan { plan, author: person(by)?, two_persons_above }
         }
         Move::Acknowledge => Event::Acknowledged,
@@ -379,48 +457,38 @@ async fn event(
         Move::Interrupt(interruption) => Event::Interrupt { interruption },
         Move::Finish { plan, outcome } => Event::Finished { plan, outcome },
         Move::Scan => {
-            let (taken_at, sight) = look(tx, &loaded.obligation).await?;
-            Event::Scanned { taken_at, sight }
+            let sight = look::sight(tx, &loaded.obligation).await?;
+            Event::Scanned { taken_at: tx.now, sight }
         }
         Move::Withdraw => Event::Withdraw,
         Move::Close => Event::Close,
     })
 }
 
-/// What the findings say of the items of a plan: nothing is known of an item that was not heard of
-/// since the plan was carried out, or whose check is not carried over.
-async fn look(tx: &mut Tx<'_>, obligation: &Obligation) -> Result<(Timestamp, Sight), StoreError> {
-    let (change, tenant) = (obligation.change().to_string(), obligation.tenant().to_string());
-    let row = sqlx::query(
-        "SELECT COUNT(*) AS missing FROM findings
-         JOIN change_patches ON change_patches.patch_id = findings.patch_id
-         WHERE change_id = $1 AND tenant_id = $2 AND state = 'open'",
+/// How many items of the provider's duty the same change touches for other tenants: one person does
+/// not get around another's look by splitting it (T15).
+async fn provider_items_elsewhere(tx: &mut Tx<'_>, loaded: &Loaded) -> Result<usize, StoreError> {
+    let (change, tenant) = (loaded.obligation.change(), loaded.obligation.tenant());
+    let rows = sqlx::query(
+        "SELECT plans.body AS body, obligations.record AS record FROM plans
+         JOIN obligations ON obligations.change_id = plans.change_id
+             AND obligations.tenant_id = plans.tenant_id
+         WHERE plans.change_id = $1 AND plans.tenant_id <> $2
+             AND obligations.phase NOT IN ('withdrawn', 'closed')",
     )
-    .bind(change)
-    .bind(tenant)
-    .fetch_one(&mut *tx.connection)
+    .bind(change.to_string())
+    .bind(tenant.to_string())
+    .fetch_all(&mut *tx.connection)
     .await?;
-    if get::<i64>(&row, "missing")? > 0 {
-        return Ok((tx.now, Sight::Missing));
-    }
-    let since = obligation.instants().at(domain::sla::Moment::Installed);
-    let items: Vec<CiId> = obligation
-        .share()
-        .map(|share| share.plan().items().map(|item| item.ci).collect())
-        .unwrap_or_default();
-    for ci in items {
-        let row = sqlx::query("SELECT seen_at, pending FROM systems WHERE ci_id = $1")
-            .bind(ci.to_string())
-            .fetch_optional(&mut *tx.connection)
-            .await?;
-        let Some(row) = row else { return Ok((tx.now, Sight::Unknown)) };
-        let seen = crate::value::time(&row, "seen_at")?;
-        let is_pending = get::<i64>(&row, "pending")? > 0;
-        if is_pending || since.is_some_and(|since| seen < since) {
-            return Ok((tx.now, Sight::Unknown));
+    let mut items = 0;
+    for row in &rows {
+        let plan = load::read_plan(row)?;
+        let kept: KeptObligation = load::json(row, "record")?;
+        if kept.plan() == Some(plan.hash()) {
+            items += plan.provider_items();
         }
     }
-    Ok((tx.now, Sight::Clean))
+    Ok(items)
 }
 
 async fn keep_consent(

@@ -13,10 +13,11 @@
 //! What the domain refuses is recorded and answered as [`Outcome::Refused`]: it is no failure of the
 //! store.
 
-mod advance;
+pub(crate) mod advance;
 mod channels;
 mod lists;
 mod load;
+mod look;
 pub(crate) mod open;
 mod policies;
 mod signers;
@@ -342,8 +343,21 @@ impl Store {
 
     /// Takes up a change for each patch that is missing somewhere and has none, and an obligation for
     /// each tenant that lacks one; at most so many of both. Says how many there were.
+    ///
+    /// # Errors
+    /// The first one, after all that can be opened is: what cannot holds nobody else up.
     pub async fn open_obligations(&self, at_most: u16) -> Result<u64, StoreError> {
-        self.write((), move |tx, ()| Box::pin(open::sweep(tx, at_most))).await
+        let mut opened = Vec::new();
+        for patch in open::patches_without(&self.pool, at_most).await? {
+            opened.push(self.write((), move |tx, ()| Box::pin(open::open_change(tx, patch))).await);
+        }
+        for (change, tenant) in open::tenants_without(&self.pool, at_most).await? {
+            let new = self
+                .write((), move |tx, ()| Box::pin(open::open_obligation(tx, change, tenant)))
+                .await;
+            opened.push(new);
+        }
+        opened.into_iter().try_fold(0, |sum, is_new| Ok(sum + u64::from(is_new?)))
     }
 
     /// Takes a step with a change, and all that follows from it for its tenants.

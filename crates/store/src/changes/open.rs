@@ -11,6 +11,7 @@ use domain::priority::{AssetFacts, KevListing, Priority, PriorityInputs, Sourced
 use domain::sla::{Facts, Moment};
 use jiff::Timestamp;
 use serde_json::json;
+use sqlx::AnyPool;
 
 use super::load::text;
 use super::{ChangeStep, NewChange, TrackedChange, advance, lists, load, policies};
@@ -25,6 +26,20 @@ use crate::{cis, tenants};
 
 /// Most items of a tenant that are asked whose duty they are; the rest is alike.
 const MOST_ASKED: i64 = 200;
+
+/// A change is for everybody, unless it came of an advisory that a tenant brought and the provider has
+/// not accepted: that one is for its tenant alone.
+macro_rules! for_everybody {
+    ($provider:literal) => {
+        concat!(
+            "(changes.advisory_id IS NULL OR EXISTS (
+                 SELECT 1 FROM advisories WHERE advisories.id = changes.advisory_id
+                     AND (advisories.state = 'accepted' OR advisories.tenant_id = ",
+            $provider,
+            ")))"
+        )
+    };
+}
 
 pub(super) async fn create(
     tx: &mut Tx<'_>,
@@ -47,58 +62,123 @@ pub(super) async fn create(
     Ok(tracked)
 }
 
-/// Changes for patches that have none, and obligations for tenants that lack one.
-pub(super) async fn sweep(tx: &mut Tx<'_>, at_most: u16) -> Result<u64, StoreError> {
-    let rows = sqlx::query(
-        "SELECT patch_id, MIN(release) AS release, MIN(source) AS source,
-                MIN(candidate) AS candidate
-         FROM findings WHERE state = 'open' AND NOT EXISTS (
-             SELECT 1 FROM change_patches WHERE change_patches.patch_id = findings.patch_id)
-         GROUP BY patch_id ORDER BY patch_id LIMIT $1",
-    )
+/// Patches that are missing somewhere and have no change that is for everybody.
+pub(super) async fn patches_without(
+    pool: &AnyPool,
+    at_most: u16,
+) -> Result<Vec<PatchId>, StoreError> {
+    let rows = sqlx::query(concat!(
+        "SELECT patch_id FROM (SELECT DISTINCT patch_id FROM findings WHERE state = 'open') AS lacking
+         WHERE NOT EXISTS (
+             SELECT 1 FROM change_patches JOIN changes ON changes.id = change_patches.change_id
+             WHERE change_patches.patch_id = lacking.patch_id AND ",
+        for_everybody!("$2"),
+        ") ORDER BY patch_id LIMIT $1"
+    ))
     .bind(i64::from(at_most))
+    .bind(PROVIDER.to_string())
+    .fetch_all(pool)
+    .await?;
+    rows.iter().map(|row| parsed(row, "patch_id")).collect()
+}
+
+/// A change for a patch that has none; says whether there is a new one.
+pub(super) async fn open_change(tx: &mut Tx<'_>, patch: PatchId) -> Result<bool, StoreError> {
+    let row = sqlx::query(concat!(
+        "SELECT release, source, candidate, patch FROM findings
+         WHERE patch_id = $1 AND state = 'open' AND NOT EXISTS (
+             SELECT 1 FROM change_patches JOIN changes ON changes.id = change_patches.change_id
+             WHERE change_patches.patch_id = findings.patch_id AND ",
+        for_everybody!("$2"),
+        ") LIMIT 1"
+    ))
+    .bind(patch.to_string())
+    .bind(PROVIDER.to_string())
+    .fetch_optional(&mut *tx.connection)
+    .await?;
+    let Some(row) = row else { return Ok(false) };
+    let (release, source): (String, String) = (get(&row, "release")?, get(&row, "source")?);
+    let candidate: String = get(&row, "candidate")?;
+    let missing: MissingPatch = load::json(&row, "patch")?;
+    let rows = sqlx::query(
+        "SELECT DISTINCT tenant_id FROM findings WHERE patch_id = $1 AND state = 'open'",
+    )
+    .bind(patch.to_string())
     .fetch_all(&mut *tx.connection)
     .await?;
-    let mut opened = 0;
-    for row in &rows {
-        let patch: PatchId = parsed(row, "patch_id")?;
-        let (release, source): (String, String) = (get(row, "release")?, get(row, "source")?);
-        let candidate: String = get(row, "candidate")?;
-        let new = NewChange {
-            kind: Kind::Patch,
-            title: format!("{source} {candidate} for {release}"),
-            patches: vec![patch],
-            tenants: Vec::new(),
-            priority: Priority::Medium,
-        };
-        // What somebody brought before it was found missing goes on as the same change.
-        match brought(tx, patch).await? {
-            Some(change) => {
-                link(tx, change, patch).await?;
-                reassess_all(tx, patch, &release).await?;
-            }
-            None => drop(insert(tx, &Actor::System, &new, PROVIDER, None).await?),
+    let mut others = rows
+        .iter()
+        .map(|row| parsed(row, "tenant_id"))
+        .collect::<Result<BTreeSet<TenantId>, _>>()?;
+    // What somebody brought before it was found missing goes on as the same change.
+    let mut is_new = false;
+    for (change, only_for) in brought(tx, &missing).await? {
+        if let Some(tenant) = only_for {
+            others.remove(&tenant);
+        } else {
+            others.clear();
         }
-        opened += 1;
+        is_new |= link(tx, change, patch).await?;
     }
-    let rows = sqlx::query(
-        "SELECT change_id, tenant_id, MIN(first_seen_at) AS since, MAX(priority) AS priority
-         FROM findings JOIN change_patches ON change_patches.patch_id = findings.patch_id
-         WHERE state = 'open' AND NOT EXISTS (
-             SELECT 1 FROM obligations WHERE obligations.change_id = change_patches.change_id
-                 AND obligations.tenant_id = findings.tenant_id)
-         GROUP BY change_id, tenant_id ORDER BY change_id, tenant_id LIMIT $1",
-    )
+    if others.is_empty() {
+        if is_new {
+            reassess_all(tx, patch, &release).await?;
+        }
+        return Ok(is_new);
+    }
+    let new = NewChange {
+        kind: Kind::Patch,
+        title: format!("{source} {candidate} for {release}"),
+        patches: vec![patch],
+        tenants: Vec::new(),
+        priority: Priority::Medium,
+    };
+    insert(tx, &Actor::System, &new, PROVIDER, None).await?;
+    reassess_all(tx, patch, &release).await?;
+    Ok(true)
+}
+
+/// Tenants that lack a patch of a change that is theirs too, and have no clock for that patch.
+pub(super) async fn tenants_without(
+    pool: &AnyPool,
+    at_most: u16,
+) -> Result<Vec<(ChangeId, TenantId)>, StoreError> {
+    let rows = sqlx::query(concat!(
+        "SELECT DISTINCT change_patches.change_id AS change_id, lacking.tenant_id AS tenant_id
+         FROM (SELECT DISTINCT patch_id, tenant_id FROM findings WHERE state = 'open') AS lacking
+             JOIN change_patches ON change_patches.patch_id = lacking.patch_id
+             JOIN changes ON changes.id = change_patches.change_id
+         WHERE changes.stage <> 'withdrawn' AND (changes.tenant_id = lacking.tenant_id OR ",
+        for_everybody!("$2"),
+        ") AND NOT EXISTS (
+             SELECT 1 FROM obligations JOIN change_patches AS others
+                 ON others.change_id = obligations.change_id
+             WHERE others.patch_id = lacking.patch_id
+                 AND obligations.tenant_id = lacking.tenant_id)
+         ORDER BY change_id, tenant_id LIMIT $1"
+    ))
     .bind(i64::from(at_most))
-    .fetch_all(&mut *tx.connection)
+    .bind(PROVIDER.to_string())
+    .fetch_all(pool)
     .await?;
-    for row in &rows {
-        let (change, tenant) = (parsed(row, "change_id")?, parsed(row, "tenant_id")?);
-        let (since, priority) = (time(row, "since")?, findings::priority(row)?);
-        open(tx, &Actor::System, change, tenant, priority, since).await?;
-        opened += 1;
+    rows.iter().map(|row| Ok((parsed(row, "change_id")?, parsed(row, "tenant_id")?))).collect()
+}
+
+/// A tenant's clock for a change; says whether there is a new one.
+pub(super) async fn open_obligation(
+    tx: &mut Tx<'_>,
+    change: ChangeId,
+    tenant: TenantId,
+) -> Result<bool, StoreError> {
+    if exists(tx, change, tenant).await? {
+        return Ok(false);
     }
-    Ok(opened)
+    let concerned = concerned(tx, change).await?;
+    let Some((_, since, priority)) = concerned.into_iter().find(|it| it.0 == tenant) else {
+        return Ok(false);
+    };
+    open(tx, &Actor::System, change, tenant, priority, since).await?;
+    Ok(true)
 }
 
 /// What a tenant brings starts the clocks that the provider's own finds start (X.1642 8.7.1(2)).
@@ -115,6 +195,9 @@ pub(crate) async fn brought_by(
         priority: Priority::Medium,
     };
     let tracked = insert(tx, by, &new, advisory.tenant, Some(advisory.id)).await?;
+    for patch in missing_by(tx, advisory).await? {
+        link(tx, tracked.change.id, patch).await?;
+    }
     if advisory.tenant != PROVIDER {
         let at = advisory.submitted_at;
         // Nothing is known of it yet: medium, until the provider has looked.
@@ -123,7 +206,27 @@ pub(crate) async fn brought_by(
     Ok(())
 }
 
-/// What was rejected or taken back asks nothing of anybody any more.
+/// The patches that a tenant's items lack, and of which an advisory speaks.
+async fn missing_by(tx: &mut Tx<'_>, advisory: &Advisory) -> Result<Vec<PatchId>, StoreError> {
+    let rows = sqlx::query(
+        "SELECT patch_id, MAX(patch) AS patch FROM findings
+         WHERE tenant_id = $1 AND state = 'open' GROUP BY patch_id ORDER BY patch_id",
+    )
+    .bind(advisory.tenant.to_string())
+    .fetch_all(&mut *tx.connection)
+    .await?;
+    let mut patches = Vec::new();
+    for row in &rows {
+        let missing: MissingPatch = load::json(row, "patch")?;
+        if missing.advisories.contains(&advisory.name) {
+            patches.push(parsed(row, "patch_id")?);
+        }
+    }
+    Ok(patches)
+}
+
+/// What was rejected or taken back asks nothing of anybody any more, unless a patch of it was found
+/// missing meanwhile: that is true whoever said it first.
 pub(crate) async fn decided(
     tx: &mut Tx<'_>,
     by: &Actor,
@@ -132,10 +235,13 @@ pub(crate) async fn decided(
     if !matches!(advisory.state, AdvisoryState::Rejected | AdvisoryState::Withdrawn) {
         return Ok(());
     }
-    let row = sqlx::query("SELECT id FROM changes WHERE advisory_id = $1")
-        .bind(advisory.id.to_string())
-        .fetch_optional(&mut *tx.connection)
-        .await?;
+    let row = sqlx::query(
+        "SELECT id FROM changes WHERE advisory_id = $1 AND NOT EXISTS (
+             SELECT 1 FROM change_patches WHERE change_patches.change_id = changes.id)",
+    )
+    .bind(advisory.id.to_string())
+    .fetch_optional(&mut *tx.connection)
+    .await?;
     let Some(row) = row else { return Ok(()) };
     let said = advisory.decision.clone().unwrap_or_default();
     let reason = said.parse().or_else(|_| "the advisory was decided so".parse());
@@ -145,29 +251,34 @@ pub(crate) async fn decided(
     Ok(())
 }
 
-/// The change of an advisory that speaks of a patch.
-async fn brought(tx: &mut Tx<'_>, patch: PatchId) -> Result<Option<ChangeId>, StoreError> {
-    let row =
-        sqlx::query("SELECT patch FROM findings WHERE patch_id = $1 AND state = 'open' LIMIT 1")
-            .bind(patch.to_string())
-            .fetch_optional(&mut *tx.connection)
-            .await?;
-    let Some(row) = row else { return Ok(None) };
-    let missing: MissingPatch = load::json(&row, "patch")?;
-    for name in missing.advisories {
-        let row = sqlx::query(
-            "SELECT changes.id AS id FROM changes JOIN advisories ON advisories.id = advisory_id
+/// The changes of advisories that speak of a patch: for everybody, or for the tenant that is named.
+/// Whose advisory is not accepted speaks for itself alone, whatever it calls it.
+async fn brought(
+    tx: &mut Tx<'_>,
+    missing: &MissingPatch,
+) -> Result<Vec<(ChangeId, Option<TenantId>)>, StoreError> {
+    let mut changes = Vec::new();
+    for name in &missing.advisories {
+        let rows = sqlx::query(
+            "SELECT changes.id AS id, advisories.tenant_id AS tenant_id, advisories.state AS state
+             FROM changes JOIN advisories ON advisories.id = advisory_id
              WHERE advisories.name = $1 AND stage NOT IN ('withdrawn', 'closed')
-             ORDER BY changes.id LIMIT 1",
+             ORDER BY changes.id",
         )
-        .bind(name)
-        .fetch_optional(&mut *tx.connection)
+        .bind(name.as_str())
+        .fetch_all(&mut *tx.connection)
         .await?;
-        if let Some(row) = row {
-            return Ok(Some(parsed(&row, "id")?));
+        for row in &rows {
+            let tenant: TenantId = parsed(row, "tenant_id")?;
+            let is_accepted = get::<String>(row, "state")? == AdvisoryState::Accepted.as_str();
+            let of = (tenant != PROVIDER && !is_accepted).then_some(tenant);
+            // The first that is for everybody is enough.
+            if of.is_some() || changes.iter().all(|(_, of): &(_, Option<_>)| of.is_some()) {
+                changes.push((parsed(row, "id")?, of));
+            }
         }
     }
-    Ok(None)
+    Ok(changes)
 }
 
 async fn insert(
@@ -210,15 +321,29 @@ async fn insert(
     lists::change(&mut *tx.connection, None, id).await
 }
 
-async fn link(tx: &mut Tx<'_>, change: ChangeId, patch: PatchId) -> Result<(), StoreError> {
-    sqlx::query(
-        "INSERT INTO change_patches (change_id, patch_id) VALUES ($1, $2) ON CONFLICT DO NOTHING",
+/// Says whether it was not there yet.
+async fn link(tx: &mut Tx<'_>, change: ChangeId, patch: PatchId) -> Result<bool, StoreError> {
+    let row = sqlx::query(
+        "SELECT release, source, candidate FROM findings WHERE patch_id = $1
+         UNION SELECT release, source, candidate FROM set_patches WHERE patch_id = $1 LIMIT 1",
+    )
+    .bind(patch.to_string())
+    .fetch_optional(&mut *tx.connection)
+    .await?;
+    let row = row.ok_or_else(|| StoreError::not_found("patch", &patch))?;
+    let text = |column| get::<String>(&row, column);
+    let done = sqlx::query(
+        "INSERT INTO change_patches (change_id, patch_id, release, source, candidate)
+         VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING",
     )
     .bind(change.to_string())
     .bind(patch.to_string())
+    .bind(text("release")?)
+    .bind(text("source")?)
+    .bind(text("candidate")?)
     .execute(&mut *tx.connection)
     .await?;
-    Ok(())
+    Ok(done.rows_affected() > 0)
 }
 
 /// The tenants that lack one of a change's patches, since when, and how urgent.
@@ -227,7 +352,7 @@ async fn concerned(
     change: ChangeId,
 ) -> Result<Vec<(TenantId, Timestamp, Priority)>, StoreError> {
     let rows = sqlx::query(
-        "SELECT tenant_id, MIN(first_seen_at) AS since, MAX(priority) AS priority
+        "SELECT tenant_id, MIN(patch_since) AS since, MAX(priority) AS priority
          FROM findings JOIN change_patches ON change_patches.patch_id = findings.patch_id
          WHERE change_id = $1 AND state = 'open' GROUP BY tenant_id ORDER BY tenant_id",
     )

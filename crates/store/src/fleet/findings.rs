@@ -1,19 +1,21 @@
 //! Findings: which item lacks which patch, since when, and who bears the risk.
 
+use domain::change::LONGEST_RISK;
 use domain::check::Report;
 use domain::cloud::{CiId, Duty, EventKind, FindingId, GroupId, PatchId, Side, TenantId};
 use domain::fleet::{
     FindingState, KnownFinding, MissingPatch, PackageSet, SetDigest, Step, reconcile,
 };
+use domain::inventory::PackageFamily;
 use domain::priority::Priority;
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use sqlx::any::AnyRow;
 use sqlx::{AnyConnection, AnyPool};
 
 use crate::actor::Actor;
-use crate::changes::open;
+use crate::changes::{advance, open};
 use crate::cis;
 use crate::error::StoreError;
 use crate::event::NewEvent;
@@ -129,9 +131,6 @@ pub(crate) struct Checked {
     pub(crate) report: Report,
 }
 
-/// Longest time for which a risk is accepted.
-const LONGEST_ACCEPTANCE: SignedDuration = SignedDuration::from_hours(366 * 24);
-
 macro_rules! select {
     ($rest:literal) => {
         concat!(
@@ -180,25 +179,30 @@ pub(crate) async fn apply(
         match step {
             Step::Open(patch) => {
                 changed.opened.push(brief(&patch));
-                insert(tx, checked.tenant, ci, &release, &patch).await?;
+                insert(tx, checked.tenant, ci, &release, inventory.family, &patch).await?;
                 open::reassess(tx, checked.tenant, &release, &patch).await?;
+                advance::wake_source(tx, checked.tenant, &release, &patch.source).await?;
             }
             Step::Reopen(patch) => {
                 changed.reopened.push(brief(&patch));
-                alter(tx, ci, &release, &patch, true).await?;
+                alter(tx, ci, &release, inventory.family, &patch, true).await?;
                 open::reassess(tx, checked.tenant, &release, &patch).await?;
+                advance::wake_source(tx, checked.tenant, &release, &patch.source).await?;
             }
             Step::Alter(patch) => {
                 changed.altered.push(brief(&patch));
-                alter(tx, ci, &release, &patch, false).await?;
+                alter(tx, ci, &release, inventory.family, &patch, false).await?;
                 open::reassess(tx, checked.tenant, &release, &patch).await?;
+                advance::wake_source(tx, checked.tenant, &release, &patch.source).await?;
             }
             Step::Fix { source } => {
                 close(tx, ci, &source, FindingState::Fixed).await?;
+                advance::wake_source(tx, checked.tenant, &release, &source).await?;
                 changed.fixed.push(source);
             }
             Step::Withdraw { source } => {
                 close(tx, ci, &source, FindingState::Withdrawn).await?;
+                advance::wake_source(tx, checked.tenant, &release, &source).await?;
                 changed.withdrawn.push(source);
             }
         }
@@ -224,13 +228,14 @@ async fn insert(
     tenant: TenantId,
     ci: CiId,
     release: &str,
+    family: PackageFamily,
     patch: &MissingPatch,
 ) -> Result<(), StoreError> {
     sqlx::query(
         "INSERT INTO findings
          (id, tenant_id, ci_id, patch_id, release, source, installed, candidate, priority, security,
-          state, patch, first_seen_at, opened_at, reopened, version)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, 'open', $11, $12, $12, 0, 1)",
+          state, patch, first_seen_at, opened_at, patch_since, family, reopened, version)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, 'open', $11, $12, $12, $12, $13, 0, 1)",
     )
     .bind(FindingId::new(tx.now, tx.random()).to_string())
     .bind(tenant.to_string())
@@ -244,24 +249,29 @@ async fn insert(
     .bind(i64::from(patch.security))
     .bind(written(patch)?)
     .bind(tx.now.as_microsecond())
+    .bind(word(family))
     .execute(&mut *tx.connection)
     .await?;
     Ok(())
 }
 
-/// A risk was accepted for what was known then: a higher priority, or coming back, ends that.
+/// A risk was accepted for what was known then: another patch, a higher priority, or coming back,
+/// ends that.
 async fn alter(
     tx: &mut Tx<'_>,
     ci: CiId,
     release: &str,
+    family: PackageFamily,
     patch: &MissingPatch,
     is_back: bool,
 ) -> Result<(), StoreError> {
     sqlx::query(
         "UPDATE findings SET
-             accepted_until = CASE WHEN $10 = 1 OR $5 > priority THEN NULL ELSE accepted_until END,
+             accepted_until = CASE WHEN $10 = 1 OR $5 > priority OR patch_id <> $1 THEN NULL
+                 ELSE accepted_until END,
              opened_at = CASE WHEN $10 = 1 THEN $9 ELSE opened_at END,
-             reopened = reopened + $10, state = 'open', closed_at = NULL,
+             patch_since = CASE WHEN $10 = 1 OR patch_id <> $1 THEN $9 ELSE patch_since END,
+             reopened = reopened + $10, state = 'open', closed_at = NULL, family = $12,
              patch_id = $1, release = $2, installed = $3, candidate = $4, priority = $5,
              security = $6, patch = $7, version = version + 1
          WHERE ci_id = $8 AND source = $11",
@@ -277,6 +287,7 @@ async fn alter(
     .bind(tx.now.as_microsecond())
     .bind(i64::from(is_back))
     .bind(patch.source.as_str())
+    .bind(word(family))
     .execute(&mut *tx.connection)
     .await?;
     Ok(())
@@ -304,6 +315,7 @@ async fn close(
 
 /// The findings of an item that leaves the cloud go with it.
 pub(crate) async fn retire(tx: &mut Tx<'_>, ci: CiId) -> Result<(), StoreError> {
+    advance::wake_sources_of(tx, ci).await?;
     sqlx::query(
         "UPDATE findings SET state = 'retired', closed_at = $1, accepted_until = NULL,
              version = version + 1
@@ -322,14 +334,25 @@ pub(crate) async fn accept(
     id: FindingId,
     new: &NewAcceptance,
 ) -> Result<Finding, StoreError> {
-    let finding = owned(tx, by, id).await?;
+    owned(tx, by, id).await?;
+    accept_for(tx, by, id, new).await
+}
+
+/// The same where it was seen elsewhere whose risk it is: in what a tenant signed.
+pub(crate) async fn accept_for(
+    tx: &mut Tx<'_>,
+    by: &Actor,
+    id: FindingId,
+    new: &NewAcceptance,
+) -> Result<Finding, StoreError> {
+    let finding = find(&mut *tx.connection, None, id).await?;
     if finding.state != FindingState::Open {
         return Err(StoreError::Refused {
             reason: format!("the finding is {}", finding.state),
             help: "only the risk of an open finding can be accepted",
         });
     }
-    if new.until <= tx.now || new.until > tx.now + LONGEST_ACCEPTANCE {
+    if new.until <= tx.now || new.until > tx.now + LONGEST_RISK {
         return Err(StoreError::Refused {
             reason: format!("a risk cannot be accepted until {}", new.until),
             help: "give an instant between now and 366 days from now",
@@ -365,12 +388,30 @@ pub(crate) async fn end_acceptance(
     if before.acceptance.is_none() {
         return Ok(before);
     }
-    record(tx, by, EventKind::FindingAcceptanceEnded, &before);
+    end(tx, by, &before).await?;
+    find(&mut *tx.connection, by.scope(), id).await
+}
+
+/// Ends an acceptance that a tenant signed together with its later or no, which it took back.
+pub(crate) async fn end_signed_acceptance(
+    tx: &mut Tx<'_>,
+    by: &Actor,
+    id: FindingId,
+) -> Result<(), StoreError> {
+    let finding = find(&mut *tx.connection, None, id).await?;
+    if finding.acceptance.as_ref().is_some_and(|it| it.reason.contains(advance::SIGNED_BY)) {
+        end(tx, by, &finding).await?;
+    }
+    Ok(())
+}
+
+async fn end(tx: &mut Tx<'_>, by: &Actor, finding: &Finding) -> Result<(), StoreError> {
+    record(tx, by, EventKind::FindingAcceptanceEnded, finding);
     sqlx::query("UPDATE findings SET accepted_until = NULL, version = version + 1 WHERE id = $1")
-        .bind(id.to_string())
+        .bind(finding.id.to_string())
         .execute(&mut *tx.connection)
         .await?;
-    find(&mut *tx.connection, by.scope(), id).await
+    Ok(())
 }
 
 /// Ends acceptances whose time is over.
@@ -385,13 +426,7 @@ pub(crate) async fn expire(tx: &mut Tx<'_>, at_most: u16) -> Result<u64, StoreEr
     .await?;
     for row in &rows {
         let finding = read(row)?;
-        sqlx::query(
-            "UPDATE findings SET accepted_until = NULL, version = version + 1 WHERE id = $1",
-        )
-        .bind(finding.id.to_string())
-        .execute(&mut *tx.connection)
-        .await?;
-        record(tx, &Actor::System, EventKind::FindingAcceptanceEnded, &finding);
+        end(tx, &Actor::System, &finding).await?;
     }
     Ok(rows.len() as u64)
 }
@@ -557,6 +592,22 @@ pub(crate) async fn patches(
         })
         .collect::<Result<_, StoreError>>()?;
     Ok(request.cut(patches, |patch: &Patch| Cursor::new(domain::cloud::PROVIDER, patch.id)))
+}
+
+/// A family as it is kept.
+const fn word(family: PackageFamily) -> &'static str {
+    match family {
+        PackageFamily::Dpkg => "dpkg",
+        PackageFamily::Rpm => "rpm",
+        PackageFamily::Apk => "apk",
+    }
+}
+
+/// The family that a row names; none for rows that no check has written since they name one.
+pub(crate) fn family(row: &AnyRow) -> Result<Option<PackageFamily>, StoreError> {
+    let kept: String = get(row, "family")?;
+    let all = [PackageFamily::Dpkg, PackageFamily::Rpm, PackageFamily::Apk];
+    Ok(all.into_iter().find(|it| word(*it) == kept))
 }
 
 /// A priority as the number that sorts like it.

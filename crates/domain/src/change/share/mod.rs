@@ -34,6 +34,7 @@ use super::signed::Verified;
 use super::standing::Standing;
 use super::text::Reason;
 use crate::cloud::{Side, UserId};
+use crate::priority::Priority;
 use crate::sla::Dates;
 use crate::sla::{Approval, Silence};
 
@@ -154,10 +155,13 @@ pub enum Event {
         /// The dates.
         dates: Dates,
     },
-    /// The dates are others: the priority rose, or people agreed on them.
+    /// The dates are others: the priority rose, or people agreed on them. Where a told plan asks
+    /// something else by them, it is told anew, unless the tenant said yes to this very plan.
     Redate {
         /// The dates.
         dates: Dates,
+        /// The priority that they follow from.
+        priority: Priority,
         /// Why.
         reason: Reason,
     },
@@ -240,6 +244,8 @@ pub enum Effect {
         /// About which plan.
         plan: PlanHash,
     },
+    /// The tenant took its later or no back: nobody bears that risk any more.
+    EndAcceptance,
     /// The finding is accepted meanwhile.
     AcceptFinding {
         /// Who bears the risk, why, and until when.
@@ -400,10 +406,7 @@ impl Share {
 
     /// Whether nothing is left to do for it.
     pub const fn is_settled(&self) -> bool {
-        matches!(
-            self.state.phase,
-            Phase::Verified | Phase::Refused { .. } | Phase::Withdrawn | Phase::Closed
-        )
+        matches!(self.state.phase, Phase::Verified | Phase::Withdrawn | Phase::Closed)
     }
 
     /// Who holds the ball at an instant, if nothing else happens before it; `None` once there is

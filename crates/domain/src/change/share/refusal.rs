@@ -103,6 +103,20 @@ pub enum Refusal {
         /// Until when nothing is done; now, for a refusal.
         until: Timestamp,
     },
+    /// More than anybody has to say.
+    #[error("{most} statements about this change are kept already")]
+    TooManyStatements {
+        /// The most that are kept.
+        most: usize,
+    },
+    /// Nobody bears a risk for so long without looking at it again.
+    #[error("the risk is borne until {expiry}, which is later than {latest}")]
+    RiskTooLong {
+        /// Until when somebody bears it.
+        expiry: Timestamp,
+        /// The latest that is taken.
+        latest: Timestamp,
+    },
     /// It reaches no further than now.
     #[error("`until` is {until}, and it is {now}")]
     Past {
@@ -122,14 +136,6 @@ pub enum Refusal {
     AgreedAlready {
         /// Who.
         by: UserId,
-    },
-    /// A date that is missed already.
-    #[error("the new date {due} is past: it is {now}")]
-    DuePast {
-        /// The date.
-        due: Timestamp,
-        /// Now.
-        now: Timestamp,
     },
     /// A notice does not move the date that both sides owe.
     #[error("the notice says due at {given}, and {due} is agreed")]
@@ -172,9 +178,10 @@ impl Refusal {
             Self::NoDeferralLeft => "approve, or refuse and have somebody bear the risk",
             Self::DeferralTooLong { .. } => "defer for a shorter time",
             Self::RiskUncovered { .. } => "have the risk borne for at least as long",
+            Self::TooManyStatements { .. } => "talk with the provider, who withdraws the change",
+            Self::RiskTooLong { .. } => "bear it for at most 366 days, and decide anew then",
             Self::Past { .. } => "name a time to come",
             Self::OwnPlan { .. } | Self::AgreedAlready { .. } => "have somebody else look at it",
-            Self::DuePast { .. } => "give a date to come; the old one's breach is recorded",
             Self::OtherDue { .. } => "agree on another date first, with a reason",
             Self::NoLeadTime => "resolve the lead time by the tenant's policy",
             Self::ScanTime { .. } => "scan again",

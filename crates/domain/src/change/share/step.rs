@@ -7,12 +7,16 @@ use super::{Context, Effect, Event, Notice, Outcome, Phase, Refusal, Share, Shor
 use crate::change::consent::{CLOCK_TOLERANCE, Decision, Heard, Statement};
 use crate::change::digest::PlanHash;
 use crate::change::lifecycle::Stage;
-use crate::change::permit::{Countersign, Lack, Lacks, consented};
+use crate::change::permit::{Basis, Countersign, Lack, Lacks, consented};
 use crate::change::plan::Plan;
 use crate::change::signed::Verified;
 use crate::cloud::UserId;
+use crate::priority::Priority;
 use crate::sla::Approval;
 use crate::sla::Dates;
+
+/// Most statements that are kept of one share: nobody changes their mind so often.
+const MOST_STATEMENTS: usize = 64;
 
 /// Where an accepted event leads, and what follows beside the record.
 type Next = (Phase, Vec<Effect>);
@@ -84,13 +88,16 @@ impl Share {
             Event::Tick => Ok(self.tick(context, now)),
             Event::Replan { plan, author } => self.replan(plan, author, context).map(Some),
             Event::Notified { plan, dates } => self.notified(plan, dates, now).map(Some),
-            Event::Redate { dates, reason: _ } => self.redate(dates, now).map(Some),
+            Event::Redate { dates, priority, reason: _ } => {
+                self.redate(dates, priority, context, now).map(Some)
+            }
             Event::Answer(statement) => self.answer(statement, context, now).map(Some),
             Event::Countersign(countersign) => self.countersign(countersign).map(Some),
             Event::Finished { plan, outcome } => self.finished(plan, outcome).map(Some),
             Event::Scanned { taken_at, sight } => self.scanned(taken_at, sight, now).map(Some),
             Event::Withdraw if self.state.phase.is_before_start() => Ok(Some(self.withdrawn())),
-            Event::Close if matches!(self.state.phase, Phase::Verified | Phase::Refused { .. }) => {
+            // What is refused is asked again when that is over.
+            Event::Close if self.state.phase == Phase::Verified => {
                 Ok(Some((Phase::Closed, Vec::new())))
             }
             Event::Withdraw | Event::Close => Err(self.not_now(word)),
@@ -110,7 +117,7 @@ impl Share {
             // Nobody bears the risk any more, so the tenant is asked again.
             Phase::Deferred { .. } | Phase::Refused { .. } => {
                 self.forget_notice();
-                Some((Phase::Planned, vec![self.tell(Notice::Planned)]))
+                Some((Phase::Planned, self.tell_anew(now)))
             }
             Phase::Planned if self.state.terms.dates.approval != Approval::NotNeeded => None,
             Phase::Planned | Phase::Notified | Phase::Lapsed => self.await_consent(context, now),
@@ -196,19 +203,35 @@ impl Share {
         Ok((Phase::Notified, Vec::new()))
     }
 
-    fn redate(&mut self, dates: Dates, now: Timestamp) -> Result<Next, Refusal> {
+    fn redate(
+        &mut self,
+        dates: Dates,
+        priority: Priority,
+        context: &Context<'_>,
+        now: Timestamp,
+    ) -> Result<Next, Refusal> {
         if self.holder(now).is_none() {
             return Err(self.not_now("redate"));
         }
-        if dates.due <= now {
-            return Err(Refusal::DuePast { due: dates.due, now });
-        }
-        if self.state.notified_at.is_some() {
+        let is_told = self.state.notified_at.is_some();
+        if is_told {
             has_lead_time(&dates)?;
         }
+        let old = &self.state.terms;
+        let asks_otherwise = priority > old.priority
+            || dates.approval != old.dates.approval
+            || dates.earliest_start < old.dates.earliest_start;
+        let is_agreed = matches!(consented(&self.case(context), now), Ok(Basis::Consent { .. }));
+        let terms = &mut self.state.terms;
+        terms.priority = priority;
         // Without a notice there is no lead time to be over, whatever the dates say.
-        self.state.terms.dates =
-            if self.state.notified_at.is_some() { dates } else { untold(&dates) };
+        terms.dates = if is_told { dates } else { untold(&dates) };
+        // What was told holds no more: no silence, rule or lead time of the old notice counts for
+        // terms that the tenant does not know.
+        if is_told && asks_otherwise && !is_agreed && self.state.phase.is_before_start() {
+            self.forget_notice();
+            return Ok((Phase::Planned, self.tell_anew(now)));
+        }
         Ok((self.state.phase, Vec::new()))
     }
 
@@ -233,9 +256,11 @@ impl Share {
         self.state.heard.push(heard);
         match decision {
             Decision::Approve => {
+                let is_back =
+                    matches!(self.state.phase, Phase::Deferred { .. } | Phase::Refused { .. });
                 let basis = consented(&self.case(context), now);
                 let phase = basis.map_or(Phase::Notified, |basis| Phase::Approved { basis });
-                Ok((phase, Vec::new()))
+                Ok((phase, is_back.then_some(Effect::EndAcceptance).into_iter().collect()))
             }
             Decision::Defer { until, acceptance } => {
                 self.state.terms.dates.deferrals_left -= 1;
@@ -250,7 +275,12 @@ impl Share {
 
     /// Whether a statement is said now: after the notice, after what was said before, and once.
     fn is_fresh(&self, heard: &Heard) -> Result<(), Refusal> {
-        let Statement { nonce, given_at, .. } = *heard.statement();
+        let Statement { nonce, given_at, ref decision, .. } = *heard.statement();
+        // A later or no has room when there is none for another yes.
+        let most = MOST_STATEMENTS << usize::from(*decision != Decision::Approve);
+        if self.state.heard.len() >= most {
+            return Err(Refusal::TooManyStatements { most });
+        }
         if self.state.heard.iter().any(|known| known.statement().nonce == nonce) {
             return Err(Refusal::Replayed { nonce });
         }
@@ -354,6 +384,12 @@ impl Share {
     fn forget_notice(&mut self) {
         self.state.terms.dates = untold(&self.state.terms.dates);
         self.state.notified_at = None;
+    }
+
+    /// The plan in force is told once more, unless its window is past: then another one is.
+    fn tell_anew(&self, now: Timestamp) -> Vec<Effect> {
+        let is_past = self.plan.draft().stages[0].window.until <= now;
+        if is_past { Vec::new() } else { vec![self.tell(Notice::Planned)] }
     }
 
     fn tell(&self, notice: Notice) -> Effect {

@@ -240,11 +240,10 @@ fn people_agree_once_each_to_the_plan_in_force_and_not_to_their_own() {
 fn dates_are_moved_to_a_time_to_come_and_make_no_notice() {
     let reason = || "The priority rose".parse::<Reason>().unwrap();
     let redate = |world: &mut World, dates: Dates, now| {
-        world.step(Event::Redate { dates, reason: reason() }, now)
+        let priority = Priority::Medium;
+        world.step(Event::Redate { dates, priority, reason: reason() }, now)
     };
     let mut world = World::told();
-    let past = redate(&mut world, Dates { due: at(5), ..dates(0) }, at(5)).unwrap_err();
-    assert_eq!(past, Refusal::DuePast { due: at(5), now: at(5) });
     let none = redate(&mut world, Dates { earliest_start: None, ..dates(0) }, at(5)).unwrap_err();
     assert_eq!(none, Refusal::NoLeadTime);
     world.say(Decision::Approve, at(6), 1).unwrap();
@@ -263,12 +262,12 @@ fn dates_are_moved_to_a_time_to_come_and_make_no_notice() {
 }
 
 #[test]
-fn only_what_is_verified_or_refused_is_closed() {
+fn only_what_is_verified_is_closed_and_a_no_is_asked_again() {
     not_now(World::told().step(Event::Close, at(1)));
     let mut refused = World::told();
     refused.say(no(100), at(1), 1).unwrap();
-    assert!(refused.share.is_settled());
-    refused.step(Event::Close, at(2)).unwrap();
+    assert!(!refused.share.is_settled());
+    not_now(refused.step(Event::Close, at(2)));
     assert!(World::told().step(Event::Withdraw, at(1)).is_ok());
 }
 
@@ -285,7 +284,8 @@ fn a_missed_date_is_told_once_of_the_side_that_held_the_ball_before_it() {
     assert!(world.tick(at(241)).is_empty() && world.tick(at(500)).is_empty());
     // Another date is another breach.
     let another = Dates { due: at(600), ..dates(0) };
-    let redate = Event::Redate { dates: another, reason: "Agreed".parse().unwrap() };
+    let (priority, reason) = (Priority::Medium, "Agreed".parse().unwrap());
+    let redate = Event::Redate { dates: another, priority, reason };
     world.step(redate, at(501)).unwrap();
     assert_eq!(world.tick(at(600)), [breach(600, Side::Tenant)]);
 

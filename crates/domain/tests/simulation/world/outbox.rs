@@ -61,7 +61,10 @@ impl World {
                 }
             }
             Effect::Scan => self.send(2 * HOUR, &Message::Look(who)),
-            Effect::Notify { .. } | Effect::AcceptFinding { .. } | Effect::Schedule { .. } => {}
+            Effect::Notify { .. }
+            | Effect::AcceptFinding { .. }
+            | Effect::EndAcceptance
+            | Effect::Schedule { .. } => {}
         }
     }
 

@@ -4,7 +4,7 @@ use domain::change::{
     Action, Decision, Draft, ExactPackage, FileHash, Item, KeyEvent, KeyId, KeyKind, NewKey, Nonce,
     Payload as _, Plan, Rollback, Stage, Statement, Verified, Window,
 };
-use domain::cloud::{Access, CiId, Class, Duty, Role, TenantId};
+use domain::cloud::{Access, CiId, Class, Role, TenantId};
 use jiff::SignedDuration;
 use serde_json::{Value, json};
 use store::{

@@ -1,0 +1,151 @@
+//! What checks say of an obligation: whether its patches are in, everywhere, as far as somebody else
+//! than those who installed them can tell (R25).
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use domain::change::Sight;
+use domain::cloud::CiId;
+use domain::fleet::FindingState;
+use domain::obligation::{Event, Obligation};
+use domain::sla::Moment;
+use sqlx::any::AnyRow;
+
+use super::load::Loaded;
+use crate::error::StoreError;
+use crate::fleet::findings;
+use crate::value::{get, parsed, time};
+use crate::writer::Tx;
+
+/// What checks say that the obligation does not know yet.
+pub(super) async fn news(tx: &mut Tx<'_>, loaded: &Loaded) -> Result<Option<Event>, StoreError> {
+    let obligation = &loaded.obligation;
+    let phase = obligation.phase();
+    if matches!(phase, "withdrawn" | "rolling_out" | "reopened") {
+        return Ok(None);
+    }
+    let seen = seen(tx, obligation).await?;
+    let is_done = matches!(phase, "verified" | "closed");
+    Ok(match seen {
+        Seen::Told(Sight::Clean) if !is_done => Some(Sight::Clean),
+        Seen::Told(Sight::Missing) if is_done || phase == "verifying" => Some(Sight::Missing),
+        // Nobody is left who could lack it.
+        Seen::Nobody if !is_done && !matches!(phase, "verifying" | "non_compliant") => {
+            return Ok(Some(Event::Withdraw));
+        }
+        Seen::Told(_) | Seen::Nobody => None,
+    }
+    .map(|sight| Event::Scanned { taken_at: tx.now, sight }))
+}
+
+/// What was seen, as far as it can be told.
+pub(super) async fn sight(tx: &mut Tx<'_>, obligation: &Obligation) -> Result<Sight, StoreError> {
+    Ok(match seen(tx, obligation).await? {
+        Seen::Told(sight) => sight,
+        Seen::Nobody => Sight::Unknown,
+    })
+}
+
+enum Seen {
+    Told(Sight),
+    /// All items that lacked a patch left the cloud, or the sources took the patch back.
+    Nobody,
+}
+
+/// What one finding says of one patch.
+enum Says {
+    /// This patch or a later one is in.
+    Installed,
+    Missing,
+    /// It lacks a later patch, and what it has cannot be compared with this one.
+    Unknown,
+    /// The item is gone, or the patch is.
+    Nothing,
+}
+
+/// Only what was seen counts: that no finding speaks of a patch shows nothing.
+async fn seen(tx: &mut Tx<'_>, obligation: &Obligation) -> Result<Seen, StoreError> {
+    let stale = stale(tx, obligation).await?;
+    let rows = sqlx::query(
+        "SELECT ci_id, findings.patch_id AS found, state, installed, family,
+                change_patches.patch_id AS wanted, change_patches.candidate AS candidate
+         FROM change_patches JOIN findings
+             ON findings.source = change_patches.source
+             AND findings.release = change_patches.release
+         WHERE change_id = $1 AND tenant_id = $2",
+    )
+    .bind(obligation.change().to_string())
+    .bind(obligation.tenant().to_string())
+    .fetch_all(&mut *tx.connection)
+    .await?;
+    let mut installed: BTreeMap<CiId, bool> = BTreeMap::new();
+    let mut is_unknown = false;
+    for row in &rows {
+        let ci: CiId = parsed(row, "ci_id")?;
+        match says(row)? {
+            // What it lacked before the installation says nothing of what it lacks after it.
+            Says::Missing if stale.contains(&ci) => is_unknown = true,
+            Says::Missing => return Ok(Seen::Told(Sight::Missing)),
+            Says::Installed => drop(installed.insert(ci, true)),
+            Says::Unknown => is_unknown = true,
+            Says::Nothing => drop(installed.entry(ci).or_insert(false)),
+        }
+    }
+    if is_unknown || !stale.is_empty() {
+        return Ok(Seen::Told(Sight::Unknown));
+    }
+    if installed.is_empty() {
+        return Ok(Seen::Told(Sight::Unknown));
+    }
+    if installed.values().all(|is_in| !is_in) {
+        return Ok(Seen::Nobody);
+    }
+    let planned = obligation.share().map(|share| share.plan().items().map(|item| item.ci));
+    let all_told = planned.into_iter().flatten().all(|ci| installed.contains_key(&ci));
+    Ok(Seen::Told(if all_told { Sight::Clean } else { Sight::Unknown }))
+}
+
+fn says(row: &AnyRow) -> Result<Says, StoreError> {
+    let text = |column| get::<String>(row, column);
+    Ok(match parsed(row, "state")? {
+        FindingState::Fixed => Says::Installed,
+        FindingState::Withdrawn | FindingState::Retired => Says::Nothing,
+        FindingState::Open if text("found")? == text("wanted")? => Says::Missing,
+        // A later patch of the package took this one's place.
+        FindingState::Open => match findings::family(row)? {
+            Some(family) => {
+                let kind = family.version_kind();
+                let is_in = kind.compare(&text("installed")?, &text("candidate")?).is_ge();
+                if is_in { Says::Installed } else { Says::Missing }
+            }
+            None => Says::Unknown,
+        },
+    })
+}
+
+/// Items of the plan that were not heard of since it was carried out, or whose check is not carried
+/// over yet. What left the cloud is none of them.
+async fn stale(tx: &mut Tx<'_>, obligation: &Obligation) -> Result<BTreeSet<CiId>, StoreError> {
+    let mut stale = BTreeSet::new();
+    let Some(since) = obligation.instants().at(Moment::Installed) else { return Ok(stale) };
+    let Some(share) = obligation.share() else { return Ok(stale) };
+    let items: BTreeSet<CiId> = share.plan().items().map(|item| item.ci).collect();
+    for ci in items {
+        let row = sqlx::query(
+            "SELECT seen_at, pending, retired_at FROM cis
+             LEFT JOIN systems ON systems.ci_id = cis.id WHERE cis.id = $1",
+        )
+        .bind(ci.to_string())
+        .fetch_optional(&mut *tx.connection)
+        .await?;
+        let Some(row) = row else { continue };
+        if get::<Option<i64>>(&row, "retired_at")?.is_some() {
+            continue;
+        }
+        let is_told =
+            get::<Option<i64>>(&row, "pending")? == Some(0) && time(&row, "seen_at")? >= since;
+        if !is_told {
+            stale.insert(ci);
+        }
+    }
+    Ok(stale)
+}
