@@ -31,6 +31,7 @@ fn words(record: &[Entry]) -> BTreeMap<&'static str, u64> {
             Fact::Refused { .. } => "something was refused",
             Fact::Restarted => "restarted",
             Fact::Jumped { .. } => "the clock jumped",
+            Fact::Reassessed { .. } => "it was judged anew",
             _ => continue,
         };
         *words.entry(word).or_default() += 1;
@@ -108,6 +109,7 @@ fn no_update_without_consent() {
         "breached by the provider",
         "restarted",
         "the clock jumped",
+        "it was judged anew",
         "something was refused",
     ] {
         let count = seen.get(word).copied().unwrap_or(0);

@@ -61,6 +61,8 @@ struct Tenant {
     agreed: BTreeSet<(Hash, u8)>,
     moved: Option<(u64, &'static str)>,
     started: BTreeSet<Hash>,
+    /// What was asked for when the last start was ordered.
+    terms_of_start: Option<(Mode, i64)>,
     ran: BTreeSet<Hash>,
     /// Since the last notice the provider fell short.
     is_short: bool,
@@ -105,6 +107,23 @@ fn see(
             tenant.mode = Some(mode);
             (tenant.lead, tenant.answer, tenant.due) = (lead, answer, due);
             (tenant.above, tenant.urgency) = (above, urgency);
+        }
+        Fact::Reassessed { who, mode, lead, answer, urgency } => {
+            let tenant = of(tenants, who);
+            let is_yes = tenant.last_word().is_some_and(|said| said.word == Word::Yes);
+            let plan = tenant.plan.map(|plan| plan.hash);
+            let is_started = plan.is_some_and(|plan| tenant.started.contains(&plan));
+            let is_news = urgency > tenant.urgency
+                || Some(mode) != tenant.mode
+                || lead < tenant.lead
+                || answer < tenant.answer;
+            // Nobody was told of these terms.
+            if is_news && !is_yes && !is_started {
+                tenant.told = None;
+                plan.map(|plan| tenant.mailed.remove(&plan));
+            }
+            (tenant.mode, tenant.urgency) = (Some(mode), urgency);
+            (tenant.lead, tenant.answer) = (lead, answer);
         }
         Fact::Planned { who, plan, author, from, until, items, disruption } => {
             if change.1 != "proven" {
@@ -187,8 +206,9 @@ fn see(
             if !within {
                 return Err("ran outside its window".to_owned());
             }
-            let lead = tenant.mailed.get(&plan).map(|mailed| mailed + tenant.lead);
-            if tenant.mode != Some(Mode::Nothing) && lead.is_none_or(|over| at < over) {
+            let (mode, lead) = tenant.terms_of_start.unwrap_or((Mode::Required, i64::MAX / 2));
+            let lead = tenant.mailed.get(&plan).map(|mailed| mailed + lead);
+            if mode != Mode::Nothing && lead.is_none_or(|over| at < over) {
                 return Err(format!("ran before its lead time was over at {lead:?}"));
             }
         }
@@ -311,6 +331,7 @@ impl Tenant {
                 return Err("started without a second person".to_owned());
             }
         }
+        self.terms_of_start = self.mode.map(|mode| (mode, self.lead));
         if self.is_held(at) {
             return Err("started against the tenant's word".to_owned());
         }

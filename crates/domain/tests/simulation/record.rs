@@ -36,6 +36,8 @@ pub(crate) enum Word {
 pub(crate) enum Fact {
     /// What both sides agreed to, in seconds.
     Contract { who: Who, mode: Mode, lead: i64, answer: i64, due: i64, above: usize, urgency: u8 },
+    /// It is judged anew, and other terms follow; the date stays.
+    Reassessed { who: Who, mode: Mode, lead: i64, answer: i64, urgency: u8 },
     /// The control plane has a plan for a tenant.
     Planned {
         who: Who,

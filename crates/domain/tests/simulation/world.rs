@@ -56,6 +56,7 @@ enum Message {
     Look(Who),
     Scan(Who, i64, Sight),
     WithdrawShare(Who),
+    Reassess(Who),
     /// Somebody looks, because something changes by itself then.
     Wake(Who),
     /// The outbox sends again what is not answered.
@@ -178,6 +179,8 @@ impl World {
             (40, Message::Countersign(who, 2)),
             (30, Message::Countersign(who, 1)),
             (10, Message::Look(who)),
+            (15, Message::Reassess(who)),
+            (15, Message::Reassess(who)),
         ];
         for (percent, message) in likely {
             if chance(&mut self.random, percent) {
@@ -282,6 +285,7 @@ impl World {
                     self.post(self.now + HOUR, Message::Look(who));
                 }
             }
+            Message::Reassess(who) => self.reassess(who),
             Message::WithdrawShare(who) => self.tell_share(who, Event::Withdraw),
             Message::Wake(who) => {
                 self.wakes.remove(&(who, self.now));

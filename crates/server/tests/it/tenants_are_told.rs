@@ -121,6 +121,8 @@ async fn each_step_is_told_in_order() {
     world.clock.pass(SignedDuration::from_mins(5));
     let finish = Move::Finish { plan: plan.hash(), outcome: Rollout::Done };
     case.does(&world, &world.admin, finish).await;
+    // The agent came by, and says what it said before.
+    world.store.note_seen(vec![(case.ci, world.clock.now())]).await.unwrap();
     case.does(&world, &world.admin, Move::Scan).await;
     tell(&world).await;
     let set = support::package_set(&[("web", "2")]);

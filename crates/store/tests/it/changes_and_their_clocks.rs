@@ -746,7 +746,8 @@ async fn a_later_patch_of_a_package_has_a_clock_of_its_own(world: World) {
     let all = world.store.changes(&case.owner, &ALL).await.unwrap().items;
     case.change = all.into_iter().find(|it| it.change.id != first).unwrap();
     let matter = case.matter(&world).await;
-    assert_eq!(matter.obligation.instants().at(Moment::Collected), Some(now(&world)));
+    let collected = matter.obligation.instants().at(Moment::Collected).unwrap();
+    assert!(now(&world).duration_since(collected) < DAY, "{collected}");
     assert_eq!(matter.obligation.phase(), "evaluated");
 }
 

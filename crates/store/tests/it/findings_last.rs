@@ -211,12 +211,17 @@ async fn an_accepted_risk_ends_when_it_grows(world: World) {
         risk_owner: "CISO".into(),
         until: now(&world) + SignedDuration::from_hours(9),
     };
-    world.store.accept_finding(&anna, None, id, acceptance).await.unwrap();
+    let accept = || world.store.accept_finding(&anna, None, id, acceptance.clone());
+    let accepted = async || world.store.finding(&anna, id).await.unwrap().acceptance.is_some();
 
-    world.checked(&ci, report(now(&world), &[("web", "3", "low")])).await;
-    assert!(world.store.finding(&anna, id).await.unwrap().acceptance.is_some());
-    world.checked(&ci, report(now(&world), &[("web", "4", "critical")])).await;
-    assert_eq!(world.store.finding(&anna, id).await.unwrap().acceptance, None);
+    accept().await.unwrap();
+    world.checked(&ci, report(now(&world), &[("web", "2", "low")])).await;
+    assert!(accepted().await);
+    world.checked(&ci, report(now(&world), &[("web", "2", "critical")])).await;
+    assert!(!accepted().await, "it is more urgent than when somebody took it");
+    accept().await.unwrap();
+    world.checked(&ci, report(now(&world), &[("web", "3", "critical")])).await;
+    assert!(!accepted().await, "and nobody has taken what this one fixes");
 }
 
 async fn advisories_are_seen_by_those_whom_they_concern(world: World) {

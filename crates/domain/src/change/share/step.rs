@@ -220,7 +220,8 @@ impl Share {
         let old = &self.state.terms;
         let asks_otherwise = priority > old.priority
             || dates.approval != old.dates.approval
-            || dates.earliest_start < old.dates.earliest_start;
+            || dates.earliest_start < old.dates.earliest_start
+            || dates.answer_by < old.dates.answer_by;
         let is_agreed = matches!(consented(&self.case(context), now), Ok(Basis::Consent { .. }));
         let terms = &mut self.state.terms;
         terms.priority = priority;
@@ -228,7 +229,9 @@ impl Share {
         terms.dates = if is_told { dates } else { untold(&dates) };
         // What was told holds no more: no silence, rule or lead time of the old notice counts for
         // terms that the tenant does not know.
-        if is_told && asks_otherwise && !is_agreed && self.state.phase.is_before_start() {
+        let phase = self.state.phase;
+        let rests_on_it = phase.is_before_start() && phase != Phase::Planned;
+        if rests_on_it && asks_otherwise && !is_agreed {
             self.forget_notice();
             return Ok((Phase::Planned, self.tell_anew(now)));
         }

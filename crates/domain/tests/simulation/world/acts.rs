@@ -6,8 +6,8 @@ use domain::change::{
 };
 
 use super::super::people::{
-    DAY, HOUR, RuleNumbers, absolute, between, chance, key_id, nonce_of, short, statement,
-    tenant_id, user_id, word,
+    Contract, DAY, HOUR, RuleNumbers, absolute, between, chance, key_id, nonce_of, short,
+    since_begin, statement, tenant_id, user_id, word,
 };
 use super::super::record::{Entry, Fact, KeyNo, Who};
 use super::super::server::Input;
@@ -40,6 +40,26 @@ impl World {
         let taken = self.take(Input::Share(who, Event::Notified { plan, dates }));
         if taken.is_some() {
             let fact = Fact::Told { who, plan: short(plan) };
+            self.record.insert(number, Entry { at: self.now, fact });
+        }
+        self.perform(who, taken);
+    }
+
+    /// The patch is judged anew: other terms follow, and never a lower priority.
+    pub(super) fn reassess(&mut self, who: Who) {
+        let Some(share) = &self.server.tenants[who].share else { return };
+        let (told, deferred) = (share.notified_at().map(since_begin), share.deferrals());
+        let old = self.contracts[who];
+        let Contract { mode, lead, answer, urgency, .. } = Contract::draw(&mut self.random);
+        let urgency = urgency.max(old.urgency);
+        let new = Contract { mode, lead, answer, urgency, ..old };
+        let (dates, priority) = (new.dates(told, deferred), new.priority());
+        let reason = "It was judged anew".parse().expect("a reason");
+        let number = self.record.len();
+        let taken = self.take(Input::Share(who, Event::Redate { dates, priority, reason }));
+        if taken.is_some() {
+            self.contracts[who] = new;
+            let fact = Fact::Reassessed { who, mode, lead, answer, urgency };
             self.record.insert(number, Entry { at: self.now, fact });
         }
         self.perform(who, taken);
