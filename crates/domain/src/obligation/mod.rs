@@ -107,6 +107,8 @@ pub enum Event {
     Notified {
         /// Which plan.
         plan: PlanHash,
+        /// When the notice was written.
+        written_at: Timestamp,
     },
     /// Somebody of the tenant says that they read it.
     Acknowledged,

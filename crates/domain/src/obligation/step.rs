@@ -60,9 +60,11 @@ impl Obligation {
         match event {
             Event::Tick => Ok(()),
             Event::Assess { facts } => {
+                let known = self.record.facts.clone();
                 self.assess(*facts, now)?;
                 self.recorded(word, effects);
-                self.redate(context, now, effects)
+                let is_new = known != self.record.facts;
+                self.redate(is_new, context, now, effects)
             }
             Event::Acknowledged => {
                 self.share.as_ref().ok_or(Refusal::NoPlan { event: word })?;
@@ -95,14 +97,15 @@ impl Obligation {
                 self.follow(word, before, follows, effects);
                 self.record.can_start_before(closes, context, now)
             }
-            Event::Notified { plan } => {
+            Event::Notified { plan, written_at } => {
                 // The dates follow from this very notice.
                 let mut told = self.record.clone();
                 if told.instants.at(Moment::Notified).is_none() {
                     told.instants.record(Moment::Notified, now)?;
                 }
                 let dates = told.dates(context, now)?;
-                self.share_step(change::Event::Notified { plan, dates }, context, now, effects)
+                let event = change::Event::Notified { plan, written_at, dates };
+                self.share_step(event, context, now, effects)
             }
             Event::Answer(statement) => {
                 if let Decision::Defer { until, .. } = statement.said().decision {
@@ -188,7 +191,7 @@ impl Obligation {
         self.follow(word, before.as_str(), follows, effects);
         // What was lost again has dates of its own.
         if altered && after == Phase::Reopened {
-            self.redate(context, now, effects)
+            self.redate(false, context, now, effects)
         } else {
             Ok(())
         }
@@ -291,6 +294,7 @@ impl Obligation {
     /// Dates that another assessment made earlier, also for the share.
     fn redate(
         &mut self,
+        is_new: bool,
         context: &Context<'_>,
         now: Timestamp,
         effects: &mut Vec<Effect>,
@@ -300,7 +304,9 @@ impl Obligation {
         let dates = self.record.dates(context, now)?;
         let (terms, priority) = (share.terms(), self.record.facts.priority);
         let is_same = dates == terms.dates && priority == terms.priority;
-        if is_same || share.holder(now).is_none() {
+        // Of what is not told yet the dates do not show all that became of them.
+        let is_on_its_way = is_new && share.phase() == Phase::Planned;
+        if is_same && !is_on_its_way || share.holder(now).is_none() {
             return Ok(());
         }
         let reason = "the patch was assessed again".parse().expect("a plain sentence");

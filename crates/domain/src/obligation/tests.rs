@@ -141,7 +141,7 @@ impl World {
     }
 
     fn tell(&mut self, hour: i64) -> Result<(), Refusal> {
-        self.step(Event::Notified { plan: self.hash() }, hour)
+        self.step(Event::Notified { plan: self.hash(), written_at: at(hour) }, hour)
     }
 
     fn say(&mut self, decision: Decision, hour: i64) -> Result<(), Refusal> {
@@ -360,6 +360,13 @@ fn a_rise_in_priority_asks_anew_unless_the_tenant_said_yes() {
     agreed.say(Decision::Approve, 5).unwrap();
     agreed.step(rise(), 6).unwrap();
     assert_eq!(agreed.it.phase(), "scheduled", "its yes was to this very plan");
+
+    let mut under_way = World::planned(Priority::Low, "", 500, 520);
+    under_way.step(rise(), 6).unwrap();
+    let old = Event::Notified { plan: under_way.hash(), written_at: at(5) };
+    let refused = under_way.step(old, 7).unwrap_err();
+    assert!(refused.to_string().contains("before the terms"), "{refused}");
+    under_way.tell(7).unwrap();
 
     let mut silent = World::told(Priority::Low, "", 500, 520);
     silent.step(rise(), 6).unwrap();

@@ -155,7 +155,7 @@ impl<'a> World<'a> {
                 }
                 let dates = cast::dates(self.story, now, self.share.deferrals());
                 let plan = self.plans[self.oracle.plan].hash();
-                self.step(Event::Notified { plan, dates }, expected)
+                self.step(Event::Notified { plan, written_at: cast::at(now), dates }, expected)
             }
             Act::WithdrawChange => {
                 let reason = "The vendor took it back".parse().expect("a reason");

@@ -51,6 +51,8 @@ struct Tenant {
     plan: Option<PlanFact>,
     mailed: BTreeMap<Hash, i64>,
     told: Option<i64>,
+    /// Since when the terms are others than the tenant was told of.
+    terms_since: Option<i64>,
     signed: BTreeMap<u64, Said>,
     /// Taken, in the order of arrival.
     words: Vec<Said>,
@@ -118,8 +120,10 @@ fn see(
                 || lead < tenant.lead
                 || answer < tenant.answer;
             // Nobody was told of these terms.
-            if is_news && !is_yes && !is_started {
+            let is_unknown = tenant.told.is_none() || is_news;
+            if is_unknown && !is_yes && !is_started {
                 tenant.told = None;
+                tenant.terms_since = Some(at);
                 plan.map(|plan| tenant.mailed.remove(&plan));
             }
             (tenant.mode, tenant.urgency) = (Some(mode), urgency);
@@ -134,8 +138,12 @@ fn see(
             tenant.told = None;
             tenant.is_short = false;
         }
-        Fact::Mailed { who, plan } => {
-            of(tenants, who).mailed.entry(plan).or_insert(at);
+        Fact::Mailed { who, plan, written } => {
+            let tenant = of(tenants, who);
+            // One that was written under other terms speaks of these.
+            if tenant.terms_since.is_none_or(|since| since <= written) {
+                tenant.mailed.entry(plan).or_insert(at);
+            }
         }
         Fact::Told { who, plan } => {
             let tenant = of(tenants, who);
@@ -389,8 +397,9 @@ impl Tenant {
             return Some(false);
         }
         if self.told.is_none() {
-            // A plan in the place of one that was held is the provider's to tell of.
-            return Some(false);
+            // A plan in the place of one that was held is the provider's to tell of; where nothing is
+            // told by the contract, a no of before simply holds on.
+            return Some(self.mode == Some(Mode::Nothing) && self.is_held(at));
         }
         Some(self.is_held(at) || !self.is_agreed(at) && !self.is_over(at))
     }

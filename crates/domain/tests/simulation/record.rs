@@ -49,7 +49,7 @@ pub(crate) enum Fact {
         disruption: u8,
     },
     /// The notice is in the tenant's mailbox.
-    Mailed { who: Who, plan: Hash },
+    Mailed { who: Who, plan: Hash, written: i64 },
     /// The control plane knows that it is.
     Told { who: Who, plan: Hash },
     /// A tenant signed something, by its own account.

@@ -32,8 +32,8 @@ const AUTHOR: u8 = 0;
 enum Message {
     Change(ChangeEvent),
     Plan(Who),
-    Notice(Who, PlanHash),
-    Delivered(Who, PlanHash),
+    Notice(Who, PlanHash, Written),
+    Delivered(Who, PlanHash, Written),
     Speak(Who, PlanHash),
     Statement {
         to: Who,
@@ -63,6 +63,13 @@ enum Message {
     Resend(Who),
     Restart,
     Jump(i64),
+}
+
+/// When a notice was written, in truth and by the server's clock.
+#[derive(Debug, Clone, Copy)]
+struct Written {
+    truly: i64,
+    by_server: i64,
 }
 
 #[derive(Debug, Default)]
@@ -232,8 +239,8 @@ impl World {
         match message {
             Message::Change(event) => self.change(event),
             Message::Plan(who) => self.plan(who),
-            Message::Notice(who, plan) => self.read(who, plan),
-            Message::Delivered(who, plan) => self.told(who, plan),
+            Message::Notice(who, plan, written) => self.read(who, plan, written),
+            Message::Delivered(who, plan, written) => self.told(who, plan, written),
             Message::Speak(who, plan) => self.speak(who, plan),
             Message::Statement { to, key, payload, nonce } => {
                 let said = Verified::signed_by(key_id(key), &payload).expect("as it was signed");

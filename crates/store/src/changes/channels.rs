@@ -355,7 +355,7 @@ async fn given(tx: &mut Tx<'_>, notice: &NoticeRow, on: &str) -> Result<(), Stor
         share.plan().hash() == notice.plan && share.phase() == domain::change::Phase::Planned
     });
     if awaits && matches!(&*notice.kind, "planned" | "emergency") {
-        let event = Event::Notified { plan: notice.plan };
+        let event = Event::Notified { plan: notice.plan, written_at: notice.created_at };
         // Refused where another plan took its place meanwhile; that is recorded.
         let _: Outcome<_> = advance::take(tx, &Actor::System, &loaded, event).await?;
     }

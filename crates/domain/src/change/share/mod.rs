@@ -64,6 +64,10 @@ struct State {
     phase: Phase,
     /// When the tenant was told of the plan.
     notified_at: Option<Timestamp>,
+    /// Since when the tenant is to be told what it is to be told now; a notice from before then
+    /// speaks of another plan or of other terms.
+    #[serde(default)]
+    asked_at: Option<Timestamp>,
     /// Since when it is in its phase.
     since: Timestamp,
     /// When it was last altered.
@@ -152,6 +156,8 @@ pub enum Event {
     Notified {
         /// The plan that it was told of.
         plan: PlanHash,
+        /// When the notice was written; one from before the question is none.
+        written_at: Timestamp,
         /// The dates.
         dates: Dates,
     },
@@ -326,6 +332,7 @@ impl Share {
             approvals: Vec::new(),
             phase: Phase::Planned,
             notified_at: None,
+            asked_at: Some(now),
             since: now,
             last: now,
             version: 0,

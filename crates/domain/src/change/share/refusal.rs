@@ -137,6 +137,14 @@ pub enum Refusal {
         /// Who.
         by: UserId,
     },
+    /// The notice speaks of terms that are none any more.
+    #[error("the notice was written at {written_at}, before the terms of {asked_at}")]
+    OldNotice {
+        /// When it was written.
+        written_at: Timestamp,
+        /// Since when the terms are others.
+        asked_at: Timestamp,
+    },
     /// A notice does not move the date that both sides owe.
     #[error("the notice says due at {given}, and {due} is agreed")]
     OtherDue {
@@ -182,6 +190,7 @@ impl Refusal {
             Self::RiskTooLong { .. } => "bear it for at most 366 days, and decide anew then",
             Self::Past { .. } => "name a time to come",
             Self::OwnPlan { .. } | Self::AgreedAlready { .. } => "have somebody else look at it",
+            Self::OldNotice { .. } => "send the notice of now",
             Self::OtherDue { .. } => "agree on another date first, with a reason",
             Self::NoLeadTime => "resolve the lead time by the tenant's policy",
             Self::ScanTime { .. } => "scan again",

@@ -86,8 +86,10 @@ impl Share {
         let word = event.as_str();
         match event {
             Event::Tick => Ok(self.tick(context, now)),
-            Event::Replan { plan, author } => self.replan(plan, author, context).map(Some),
-            Event::Notified { plan, dates } => self.notified(plan, dates, now).map(Some),
+            Event::Replan { plan, author } => self.replan(plan, author, context, now).map(Some),
+            Event::Notified { plan, written_at, dates } => {
+                self.notified(plan, written_at, dates, now).map(Some)
+            }
             Event::Redate { dates, priority, reason: _ } => {
                 self.redate(dates, priority, context, now).map(Some)
             }
@@ -116,7 +118,7 @@ impl Share {
             Phase::Deferred { until } | Phase::Refused { until } if now < until => None,
             // Nobody bears the risk any more, so the tenant is asked again.
             Phase::Deferred { .. } | Phase::Refused { .. } => {
-                self.forget_notice();
+                self.forget_notice(now);
                 Some((Phase::Planned, self.tell_anew(now)))
             }
             Phase::Planned if self.state.terms.dates.approval != Approval::NotNeeded => None,
@@ -176,6 +178,7 @@ impl Share {
         plan: Plan,
         author: UserId,
         context: &Context<'_>,
+        now: Timestamp,
     ) -> Result<Next, Refusal> {
         if !self.state.phase.takes_a_plan() {
             return Err(self.not_now("replan"));
@@ -184,12 +187,21 @@ impl Share {
         plan.follows(&self.plan)?;
         self.plan = plan;
         self.state.author = author;
-        self.forget_notice();
+        self.forget_notice(now);
         Ok((Phase::Planned, vec![self.tell(Notice::Planned)]))
     }
 
-    fn notified(&mut self, plan: PlanHash, dates: Dates, now: Timestamp) -> Result<Next, Refusal> {
+    fn notified(
+        &mut self,
+        plan: PlanHash,
+        written_at: Timestamp,
+        dates: Dates,
+        now: Timestamp,
+    ) -> Result<Next, Refusal> {
         self.is_in_force(plan)?;
+        if let Some(asked_at) = self.state.asked_at.filter(|asked_at| written_at < *asked_at) {
+            return Err(Refusal::OldNotice { written_at, asked_at });
+        }
         if self.state.phase != Phase::Planned {
             return Err(self.not_now("notify"));
         }
@@ -218,7 +230,9 @@ impl Share {
             has_lead_time(&dates)?;
         }
         let old = &self.state.terms;
-        let asks_otherwise = priority > old.priority
+        // Before the notice nobody sees what a lead time will be: whatever is on its way is old.
+        let asks_otherwise = self.state.phase == Phase::Planned
+            || priority > old.priority
             || dates.approval != old.dates.approval
             || dates.earliest_start < old.dates.earliest_start
             || dates.answer_by < old.dates.answer_by;
@@ -229,10 +243,8 @@ impl Share {
         terms.dates = if is_told { dates } else { untold(&dates) };
         // What was told holds no more: no silence, rule or lead time of the old notice counts for
         // terms that the tenant does not know.
-        let phase = self.state.phase;
-        let rests_on_it = phase.is_before_start() && phase != Phase::Planned;
-        if rests_on_it && asks_otherwise && !is_agreed {
-            self.forget_notice();
+        if asks_otherwise && !is_agreed && self.state.phase.is_before_start() {
+            self.forget_notice(now);
             return Ok((Phase::Planned, self.tell_anew(now)));
         }
         Ok((self.state.phase, Vec::new()))
@@ -373,7 +385,7 @@ impl Share {
             }
             (Phase::Verified | Phase::Closed, Sight::Missing) => {
                 // What the tenant was told is settled with what was done.
-                self.forget_notice();
+                self.forget_notice(now);
                 Ok((Phase::Reopened, Vec::new()))
             }
             _ => Err(self.not_now("scan")),
@@ -384,7 +396,8 @@ impl Share {
         (Phase::Withdrawn, vec![self.tell(Notice::Withdrawn)])
     }
 
-    fn forget_notice(&mut self) {
+    fn forget_notice(&mut self, now: Timestamp) {
+        self.state.asked_at = Some(now);
         self.state.terms.dates = untold(&self.state.terms.dates);
         self.state.notified_at = None;
     }

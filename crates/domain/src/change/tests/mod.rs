@@ -196,13 +196,14 @@ impl World {
     fn told_of(dates: Dates) -> Self {
         let mut world = Self::new(plan(), dates.clone());
         let plan = world.share.plan().hash();
-        world.step(Event::Notified { plan, dates }, at(0)).unwrap();
+        world.step(Event::Notified { plan, written_at: at(0), dates }, at(0)).unwrap();
         world
     }
 
     fn tell(&mut self, hour: i64) {
         let plan = self.share.plan().hash();
-        self.step(Event::Notified { plan, dates: dates(hour) }, at(hour)).unwrap();
+        let event = Event::Notified { plan, written_at: at(hour), dates: dates(hour) };
+        self.step(event, at(hour)).unwrap();
     }
 
     fn step(&mut self, event: Event, now: Timestamp) -> Result<Vec<Effect>, Refusal> {

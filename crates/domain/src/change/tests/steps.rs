@@ -177,7 +177,7 @@ fn a_new_plan_follows_the_old_one_and_is_told_and_agreed_to_anew() {
     assert_eq!(world.settle(at(48)), Phase::Planned, "the old notice is none of the new plan");
     let Dates { earliest_start, answer_by, .. } = world.share.terms().dates.clone();
     assert_eq!((earliest_start, answer_by), (None, None));
-    let old = Event::Notified { plan: plan().hash(), dates: dates(2) };
+    let old = Event::Notified { plan: plan().hash(), written_at: at(2), dates: dates(2) };
     assert!(matches!(world.step(old, at(49)), Err(Refusal::Plan { .. })));
     // Whoever wrote the new one agrees to nothing; the old author may now.
     assert_eq!(world.countersign(9, at(50)).unwrap_err(), Refusal::OwnPlan { by: id(9) });
@@ -205,7 +205,7 @@ fn a_notice_is_about_the_plan_in_force_with_its_due_date_and_a_lead_time() {
     let tell = |dates| {
         let mut world = World::new(plan(), super::dates(0));
         let plan = world.share.plan().hash();
-        world.step(Event::Notified { plan, dates }, at(0)).map(|_| world)
+        world.step(Event::Notified { plan, written_at: at(0), dates }, at(0)).map(|_| world)
     };
     let other = Refusal::OtherDue { given: at(241), due: at(240) };
     let answer = tell(Dates { due: at(241), ..dates(0) }).map(|_| ());
@@ -214,7 +214,7 @@ fn a_notice_is_about_the_plan_in_force_with_its_due_date_and_a_lead_time() {
     assert_eq!(answer, Err(Refusal::NoLeadTime));
     let mut world = tell(dates(0)).unwrap();
     let plan = world.share.plan().hash();
-    not_now(world.step(Event::Notified { plan, dates: dates(0) }, at(1)));
+    not_now(world.step(Event::Notified { plan, written_at: at(1), dates: dates(0) }, at(1)));
 }
 
 #[test]

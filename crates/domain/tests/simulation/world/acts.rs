@@ -6,18 +6,18 @@ use domain::change::{
 };
 
 use super::super::people::{
-    Contract, DAY, HOUR, RuleNumbers, absolute, between, chance, key_id, nonce_of, short,
+    Contract, DAY, HOUR, RuleNumbers, absolute, at, between, chance, key_id, nonce_of, short,
     since_begin, statement, tenant_id, user_id, word,
 };
 use super::super::record::{Entry, Fact, KeyNo, Who};
 use super::super::server::Input;
-use super::{Message, TENANTS, World};
+use super::{Message, TENANTS, World, Written};
 
 impl World {
     /// A notice is in the tenant's mailbox.
-    pub(super) fn read(&mut self, who: Who, plan: PlanHash) {
-        self.write(Fact::Mailed { who, plan: short(plan) });
-        self.send(HOUR, &Message::Delivered(who, plan));
+    pub(super) fn read(&mut self, who: Who, plan: PlanHash, written: Written) {
+        self.write(Fact::Mailed { who, plan: short(plan), written: written.truly });
+        self.send(HOUR, &Message::Delivered(who, plan, written));
         if !self.people[who].mailbox.insert(plan) {
             return;
         }
@@ -32,12 +32,13 @@ impl World {
         }
     }
 
-    pub(super) fn told(&mut self, who: Who, plan: PlanHash) {
+    pub(super) fn told(&mut self, who: Who, plan: PlanHash, written: Written) {
         let deferred = self.server.tenants[who].share.as_ref().map_or(0, Share::deferrals);
         let now = self.server_now();
         let dates = self.contracts[who].dates(Some(now), deferred);
         let number = self.record.len();
-        let taken = self.take(Input::Share(who, Event::Notified { plan, dates }));
+        let written_at = at(written.by_server);
+        let taken = self.take(Input::Share(who, Event::Notified { plan, written_at, dates }));
         if taken.is_some() {
             let fact = Fact::Told { who, plan: short(plan) };
             self.record.insert(number, Entry { at: self.now, fact });

@@ -11,7 +11,7 @@ use jiff::SignedDuration;
 use super::super::people::{DAY, HOUR, at, between, chance, short, since_begin};
 use super::super::record::{Entry, Fact, Who};
 use super::super::server::{Follows, Input};
-use super::{Message, World};
+use super::{Message, World, Written};
 
 impl World {
     pub(super) fn tell_share(&mut self, who: Who, event: Event) {
@@ -46,7 +46,8 @@ impl World {
                 self.order(who);
             }
             Effect::Notify { notice: Notice::Planned, plan } => {
-                self.send(2 * HOUR, &Message::Notice(who, plan));
+                let written = self.written();
+                self.send(2 * HOUR, &Message::Notice(who, plan, written));
                 self.resend_later(who);
             }
             Effect::Notify { notice: Notice::Failed, .. } => {
@@ -74,13 +75,20 @@ impl World {
         let Some(share) = &self.server.tenants[who].share else { return };
         let plan = share.plan().hash();
         match share.phase() {
-            Phase::Planned => self.send(HOUR, &Message::Notice(who, plan)),
+            Phase::Planned => {
+                let written = self.written();
+                self.send(HOUR, &Message::Notice(who, plan, written));
+            }
             Phase::RollingOut => self.order(who),
             Phase::Verifying => self.send(HOUR, &Message::Look(who)),
             Phase::Verified | Phase::Withdrawn | Phase::Closed => return,
             _ => {}
         }
         self.resend_later(who);
+    }
+
+    fn written(&mut self) -> Written {
+        Written { truly: self.now, by_server: self.server_now() }
     }
 
     fn resend_later(&mut self, who: Who) {
