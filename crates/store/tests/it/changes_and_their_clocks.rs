@@ -42,6 +42,7 @@ on_both_engines! {
     checks_verify_and_reopen_by_themselves
     a_claim_that_is_not_borne_out_is_a_conflict
     an_alteration_is_not_verified_by_what_nobody_looked_at
+    what_was_seen_before_it_was_done_does_not_verify_it
     a_tenant_says_later_to_what_the_provider_must_patch
     one_person_does_not_split_a_large_change
     a_no_accepts_the_findings
@@ -832,7 +833,30 @@ async fn an_alteration_is_not_verified_by_what_nobody_looked_at(world: World) {
     case.plan(&world, now(&world) + DAY * 20).await;
     let refused = reason(case.does(&world, &world.admin, Move::Scan).await);
     assert!(refused.contains("no check"), "{refused}");
+    world.environment.pass(DAY);
+    wake(&world).await;
     assert_eq!(case.phase(&world).await, "planned");
+}
+
+/// It was installed by somebody while it was rolled out, and nobody has looked since it was done.
+async fn what_was_seen_before_it_was_done_does_not_verify_it(world: World) {
+    let (case, plan) = Case::told(&world, "high", DAY * 5).await;
+    done(case.say(&world, &plan, Decision::Approve, 1).await);
+    world.environment.pass(DAY * 5);
+    wake(&world).await;
+    assert_eq!(case.phase(&world).await, "rolling_out");
+    world.observe(&case.ci, package_set(&[("web", "2")])).await;
+    world.checked(&case.ci, report(now(&world), &[])).await;
+    world.environment.pass(DAY);
+    let finish = Move::Finish { plan: plan.hash(), outcome: Rollout::Done };
+    done(case.does(&world, &world.admin, finish).await);
+    world.environment.pass(SignedDuration::from_mins(10));
+    wake(&world).await;
+    assert_eq!(case.phase(&world).await, "verifying");
+    world.store.note_seen(vec![(case.ci.id, now(&world))]).await.unwrap();
+    world.environment.pass(SignedDuration::from_mins(10));
+    wake(&world).await;
+    assert_eq!(case.phase(&world).await, "verified");
 }
 
 async fn a_no_accepts_the_findings(world: World) {
