@@ -36,7 +36,7 @@ pub use canonical::NotCanonical;
 pub use consent::{
     Acceptance, CLOCK_TOLERANCE, Decision, Heard, NotHeard, PASSKEY_TOLERANCE, Statement,
 };
-pub use digest::{FileHash, InvalidDigest, KeyId, Nonce, PlanHash};
+pub use digest::{FileHash, InvalidDigest, KeyId, LayoutHash, Nonce, PlanHash};
 pub use keyring::{
     Ended, Key, KeyEffect, KeyEvent, KeyKind, KeyOrder, KeyRefusal, KeyRing, MOST_KEYS, NewKey,
     NotInForce, Order, RECOVERY_WAIT,
