@@ -79,6 +79,7 @@ impl Budget {
 
     /// The first limit that would be broken if all of these went out together.
     pub(super) fn limit(&self, terrain: &Terrain, nodes: &[Node]) -> Option<Limit> {
+        debug_assert!(!nodes.is_empty(), "somebody goes out");
         let new = || nodes.iter().copied().filter(|&node| self.reasons[node as usize] == 0);
         let adding = u32::try_from(new().count()).unwrap_or(u32::MAX);
         if adding > 0 && self.total + adding > self.max_unavailable {

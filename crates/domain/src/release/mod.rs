@@ -35,6 +35,9 @@ mod seats;
 mod terrain;
 mod waiting;
 
+#[cfg(test)]
+mod tests;
+
 pub use budget::DOMAIN_PERCENT;
 pub use fleet::{
     Amount, Caps, Condition, Content, Fleet, Freeze, Mobility, Order, Reboot, Service, Target,

@@ -233,7 +233,9 @@ impl<'a> Scheduler<'a> {
             self.leave(job);
         }
         if let Some(end) = end {
-            self.ready = later(end, soak(self.order, number));
+            // One that says nothing, or fails and goes back, must not cost the next wave its window.
+            let reserve = self.order.profile.patience();
+            self.ready = later(later(end, reserve), soak(self.order, number));
         }
     }
 
@@ -270,8 +272,8 @@ impl<'a> Scheduler<'a> {
             }
             let Some(closes) = self.openings.closes(opening, now) else { continue };
             jobs.retain(|&job| {
-                let fits = later(now, job.takes) <= closes;
-                if !fits || self.budget.is_spent() || !self.may_begin(job, now) {
+                let is_over = self.budget.is_spent() || self.is_blown();
+                if is_over || closes < later(now, job.takes) || !self.may_begin(job) {
                     return true;
                 }
                 for node in self.out(job.node, job.step) {
@@ -288,13 +290,13 @@ impl<'a> Scheduler<'a> {
         begun
     }
 
-    fn may_begin(&mut self, job: Job, now: Timestamp) -> bool {
+    fn may_begin(&self, job: Job) -> bool {
         let item = self.terrain.node(job.node);
         let is_behind = item.depends_on.iter().any(|&on| {
             let has_work = self.targets[on as usize].work.is_some();
             has_work && self.states[on as usize] != State::Done
         });
-        if is_behind || self.fuse(now).is_some() {
+        if is_behind {
             return false;
         }
         let is_host_away = std::iter::successors(item.runs_on, |&on| self.terrain.node(on).runs_on)
@@ -304,12 +306,13 @@ impl<'a> Scheduler<'a> {
         if is_host_away {
             return false;
         }
+        if job.step == StepKind::Install {
+            return self.budget.limit(self.terrain, &[job.node]).is_none();
+        }
         let out = self.out(job.node, job.step);
-        let is_resident_busy = job.step == StepKind::Reboot
-            && self
-                .all_residents(job.node)
-                .any(|it| matches!(self.states[it as usize], State::Busy(_)));
-        !is_resident_busy && self.budget.limit(self.terrain, &out).is_none()
+        let mut residents = self.all_residents(job.node);
+        let is_busy = residents.any(|it| matches!(self.states[it as usize], State::Busy(_)));
+        !is_busy && self.budget.limit(self.terrain, &out).is_none()
     }
 
     fn all_residents(&self, node: Node) -> impl Iterator<Item = Node> + '_ {
@@ -323,8 +326,12 @@ impl<'a> Scheduler<'a> {
         while self.begun.front().is_some_and(|&at| later(at, HOUR) <= now) {
             self.begun.pop_front();
         }
-        let is_blown = self.begun.len() >= self.order.caps.per_hour.get() as usize;
-        self.begun.front().filter(|_| is_blown).map(|&at| later(at, HOUR))
+        self.begun.front().filter(|_| self.is_blown()).map(|&at| later(at, HOUR))
+    }
+
+    /// Whether so many steps began as may within an hour; older ones are to be taken out first.
+    fn is_blown(&self) -> bool {
+        self.begun.len() >= self.order.caps.per_hour.get() as usize
     }
 
     /// When time alone lets something begin next.

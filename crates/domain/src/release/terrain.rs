@@ -96,6 +96,26 @@ impl InvalidFleet {
 }
 
 impl Item {
+    /// All of it, for a hash.
+    pub(super) fn write(&self, bytes: &mut Vec<u8>) {
+        let Self { ci, tenant, class, zone, domain, services, depends_on, runs_on, .. } = self;
+        let Self { mobility, condition, .. } = self;
+        bytes.extend(ci.as_bytes());
+        bytes.extend(tenant.as_bytes());
+        for word in [class.as_str(), mobility.as_str(), condition.as_str()] {
+            bytes.extend(word.as_bytes());
+            bytes.push(0);
+        }
+        for place in [zone, domain, runs_on] {
+            // No fleet has so many items that the last number is one of them.
+            bytes.extend(place.unwrap_or(u32::MAX).to_le_bytes());
+        }
+        for places in [services, depends_on] {
+            bytes.extend(places.len().to_le_bytes());
+            places.iter().for_each(|place| bytes.extend(place.to_le_bytes()));
+        }
+    }
+
     /// Whether it is emptied before it restarts.
     pub(super) const fn is_drained(&self) -> bool {
         matches!(self.class, Class::Hypervisor | Class::Host)

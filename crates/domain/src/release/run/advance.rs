@@ -102,6 +102,8 @@ impl Run {
         let job = self.order(task, warrant);
         self.go_out(task);
         self.state.begun.push_back(now);
+        // What begins late, because it was silent or had no consent, is watched as long as others.
+        self.state.waves[self.state.wave].settled = None;
         match step {
             StepKind::Install => {
                 self.set(task, Phase::Ordered, now);

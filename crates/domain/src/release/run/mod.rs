@@ -109,7 +109,7 @@ pub enum Mode {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct WaveState {
-    /// When nothing was left to do in it for the first time.
+    /// Since when nothing of it has begun and all of it is settled.
     settled: Option<Timestamp>,
     /// All that ever failed.
     failed: BTreeSet<TaskId>,
