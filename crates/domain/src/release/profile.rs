@@ -366,12 +366,12 @@ mod tests {
             let profile = Profile::builtin(name).unwrap();
             assert_eq!(profile.name(), name);
             let percent: Vec<_> = profile.steps().iter().map(|step| step.percent.get()).collect();
-            let hours: i64 = profile.steps().iter().map(|step| step.soak.as_hours()).sum();
-            (percent, hours)
+            let minutes: i64 = profile.steps().iter().map(|step| step.soak.as_mins()).sum();
+            (percent, minutes)
         });
 
         let seven = vec![1, 5, 15, 40, 60, 90, 100];
-        assert_eq!(seen, [(seven.clone(), 6 * 24), (seven, 24), (vec![5, 25, 100], 2)]);
+        assert_eq!(seen, [(seven.clone(), 6 * 1440), (seven, 1440), (vec![5, 25, 100], 90)]);
     }
 
     #[test]

@@ -133,7 +133,10 @@ impl<'a> Oracle<'a> {
     }
 
     pub(crate) fn sets_aside(&mut self, items: &[CiId]) {
-        self.aside.extend(items.iter().filter(|it| self.out.contains(it)));
+        let theirs = self.stopped.iter().filter(|(_, host)| items.contains(host));
+        let theirs: Vec<CiId> = theirs.map(|(&vm, _)| vm).collect();
+        self.aside.extend(items.iter().filter(|it| self.out.contains(*it)));
+        self.aside.extend(theirs);
     }
 
     pub(crate) fn moves(&mut self, vm: CiId, to: CiId) {
@@ -148,7 +151,10 @@ impl<'a> Oracle<'a> {
 
     /// A report that is the first of its kind, of the present attempt.
     pub(crate) fn hears(&mut self, item: CiId, report: Report) {
-        self.silent.remove(&item);
+        // Whoever says nothing any more may have said that it began.
+        if report != Report::Started {
+            self.silent.remove(&item);
+        }
         match report {
             Report::Verified => self.comes_back(item, Stand::New),
             Report::RolledBack => self.comes_back(item, Stand::Old),
@@ -180,6 +186,7 @@ impl<'a> Oracle<'a> {
         for vm in theirs {
             self.stopped.remove(&vm);
             self.off.remove(&vm);
+            self.aside.remove(&vm);
         }
     }
 
@@ -245,7 +252,8 @@ impl<'a> Oracle<'a> {
         self.orders(job)?;
         self.is_permitted(job, now, is_restart)?;
         let wave = self.waves[&item];
-        if let Some(ahead) = self.sizes.keys().find(|it| **it < wave && !self.passed.contains(it)) {
+        if let Some(ahead) = self.sizes.keys().find(|it| **it < wave && !self.passed.contains(*it))
+        {
             return Err(format!("{item} of wave {wave} begins before wave {ahead} is through"));
         }
         for on in &self.targets[&item].depends_on {
@@ -311,14 +319,13 @@ impl<'a> Oracle<'a> {
         }
         self.restarting.insert(item);
         self.goes_out(item)?;
-        residents
-            .iter()
-            .filter(|vm| self.stopped.contains_key(vm))
-            .try_for_each(|&vm| self.fits(vm))
+        let stopping = residents.into_iter().filter(|vm| self.stopped.contains_key(vm));
+        let stopping: Vec<CiId> = stopping.collect();
+        stopping.into_iter().try_for_each(|vm| self.fits(vm))
     }
 
     fn is_empty(&self, item: CiId) -> Result<(), String> {
-        let on_it = |(vm, host): &(&CiId, &CiId)| **host == item && !self.off.contains(vm);
+        let on_it = |(vm, host): &(&CiId, &CiId)| **host == item && !self.off.contains(*vm);
         match self.hosts.iter().find(on_it) {
             Some((vm, _)) => Err(format!("{item} restarts with {vm} on it")),
             None => Ok(()),
@@ -403,7 +410,7 @@ impl<'a> Oracle<'a> {
             0 => self.profile.canary().gate,
             _ => self.step(wave).gate,
         };
-        self.sizes[&wave] * gate.max_failed.get() as usize / 100
+        self.sizes.get(&wave).copied().unwrap_or(0) * gate.max_failed.get() as usize / 100
     }
 
     fn step(&self, wave: u16) -> domain::release::Step {
@@ -432,7 +439,7 @@ impl<'a> Oracle<'a> {
         let soak = if wave == 0 { self.profile.canary().soak } else { self.step(wave).soak };
         // What falls silent is heard of last when it begins.
         let at_work = self.waves.iter().find(|(ci, its)| {
-            **its == wave && self.stands[ci] == Stand::AtWork && !self.silent.contains(ci)
+            **its == wave && self.stands[*ci] == Stand::AtWork && !self.silent.contains(*ci)
         });
         if let Some((ci, _)) = at_work {
             return Err(format!("wave {wave} is through, and {ci} is at work"));

@@ -59,6 +59,7 @@ enum Act {
     Permit(u32),
     Operate,
     SetAside(Vec<CiId>),
+    Repair(CiId, u32),
     Wake,
 }
 
@@ -120,7 +121,7 @@ impl<'a> World<'a> {
         };
         for number in 0..crate::cloud::TENANTS {
             world.keys.insert(number, keys(number));
-            let answer = world.random.below(180) as i64;
+            let answer = world.minutes(180);
             match number {
                 MUTE => {}
                 _ if number % 2 == 1 => world.plan(answer, Act::Answer(number)),
@@ -139,8 +140,12 @@ impl<'a> World<'a> {
         self.queue.push(Reverse((minute, self.sequence, act)));
     }
 
+    fn minutes(&mut self, below: usize) -> i64 {
+        i64::try_from(self.random.below(below)).expect("some minutes")
+    }
+
     fn in_a_while(&mut self, minute: i64, least: i64, most: usize, act: Act) {
-        let wait = least + self.random.below(most) as i64;
+        let wait = least + self.minutes(most);
         self.plan(minute + wait, act);
     }
 
@@ -210,6 +215,10 @@ impl<'a> World<'a> {
                 let reason = "Nobody answers".parse().expect("a reason");
                 self.command(Command::SetAside { items, reason }, minute)
             }
+            Act::Repair(item, attempt) => {
+                self.mute.remove(&(item, attempt));
+                self.report(item, attempt, Report::Succeeded, minute)
+            }
             Act::Wake => Ok(()),
         }
     }
@@ -232,6 +241,7 @@ impl<'a> World<'a> {
                 self.oracle.permits(tenant(number), plan.hash());
                 self.step(Event::Permitted { tenant: tenant(number), permit }, minute)
             }
+            Err(_) if self.run.ended().is_some() => Ok(()),
             Err(_) => {
                 self.plan(minute + 60, Act::Permit(number));
                 Ok(())
@@ -415,6 +425,7 @@ impl<'a> World<'a> {
             if self.random.below(3) == 0 {
                 self.mute.insert((item, attempt));
                 self.in_a_while(minute, 90, 60, Act::SetAside(vec![item]));
+                self.in_a_while(minute, 300, 600, Act::Repair(item, attempt));
             } else {
                 // Somebody repairs the network; then it is heard of.
                 self.in_a_while(minute, 60, 120, Act::Report(item, attempt, Report::Succeeded));

@@ -1,14 +1,15 @@
 //! Time passes, and what may begin begins.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 
 use super::event::{Effect, End, Job};
 use super::{Mode, Phase, Run, Skip, TaskId, Warrant};
 use crate::change::Outcome;
+use crate::cloud::TenantId;
 use crate::release::layout::StepKind;
 use crate::release::schedule::{HOUR, later};
-
-use super::books::ByTenant;
 
 impl Run {
     pub(super) fn advance(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
@@ -43,7 +44,10 @@ impl Run {
     fn listen(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
         let tasks: Vec<TaskId> = self.books.at_work.iter().copied().collect();
         for task in tasks {
-            if self.patience_ends(task) <= now {
+            // One that is empty, and may not restart now, is not waited for.
+            let is_empty = self.state.items[task].phase == Phase::Draining
+                && self.left(self.task(task).node) == 0;
+            if !is_empty && self.patience_ends(task) <= now {
                 self.fall_silent(task, now, effects);
             }
         }
@@ -182,7 +186,7 @@ impl Run {
     /// Tells of tenants all of whose items have a place before `end`.
     pub(super) fn tell_tenants(&mut self, end: TaskId, effects: &mut Vec<Effect>) {
         let body = self.layout.body();
-        let mut last: ByTenant<(TaskId, Outcome)> = ByTenant::new();
+        let mut last: BTreeMap<TenantId, (TaskId, Outcome)> = BTreeMap::new();
         for (task, item) in self.state.items.iter().enumerate() {
             let tenant = body.terrain.node(body.tasks[task].node).tenant;
             let outcome = match item.phase {

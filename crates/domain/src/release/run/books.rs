@@ -1,6 +1,6 @@
 //! What follows from a run's state and is kept ready: it is made anew when a run is loaded.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap};
 
 use jiff::Timestamp;
 
@@ -65,9 +65,18 @@ impl Books {
         }
         state.stopped.keys().for_each(|&node| books.budget.take(terrain, node));
         for &task in &state.aside {
-            books.budget.set_aside(terrain, body.tasks[task].node);
+            books.leave_aside(body, state, task);
         }
         books
+    }
+
+    /// A task, and what is stopped for it, keeps the other zones waiting no more.
+    pub(super) fn leave_aside(&mut self, body: &Body, state: &State, task: TaskId) {
+        let node = body.tasks[task].node;
+        let theirs = state.stopped.iter().filter(|(_, root)| **root == node).map(|(&it, _)| it);
+        for node in theirs.chain([node]) {
+            self.budget.set_aside(&body.terrain, node);
+        }
     }
 
     pub(super) fn task(&self, item: CiId) -> Option<TaskId> {
@@ -164,15 +173,11 @@ impl Run {
     }
 }
 
-/// Whether tasks that are out any longer stand in it.
 impl State {
-    /// The step that an item is at takes it down.
+    /// Whether a task takes down what runs on its item.
     pub(super) fn is_restarting(&self, task: TaskId) -> bool {
         let item = &self.items[task];
         let restarts = item.step == super::StepKind::Reboot || item.phase == Phase::RollingBack;
         item.is_out && restarts
     }
 }
-
-/// Counts by tenant.
-pub(super) type ByTenant<T> = BTreeMap<crate::cloud::TenantId, T>;

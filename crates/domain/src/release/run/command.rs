@@ -117,8 +117,7 @@ impl Run {
             _ => {}
         }
         if self.state.items[task].is_out && self.state.aside.insert(task) {
-            let terrain = &self.layout.body().terrain;
-            self.books.budget.set_aside(terrain, self.layout.body().tasks[task].node);
+            self.books.leave_aside(self.layout.body(), &self.state, task);
         }
         self.skip_dependents(task, now);
     }

@@ -22,7 +22,8 @@ fn drained(plot: &Plot) -> World {
     let mut world = plot.run();
     world.tick(0);
     world.verify(1, 5);
-    let [Effect::Drain { job, residents }] = &world.tick(10)[..] else { panic!("no drain") };
+    let effects = world.tick(10);
+    let [Effect::Drain { job, residents }] = &effects[..] else { panic!("{effects:?}") };
     assert_eq!((job.attempt, residents), (2, &ids([3, 4])));
     world
 }
@@ -60,15 +61,15 @@ fn what_stops_is_out_until_the_hypervisor_is_verified() {
     plot.fleet.services = vec![service(50, 2)];
     let mut world = drained(&plot);
 
-    assert_eq!(world.tick(12), []);
-    assert_eq!(world.why(5, 12), "waiting for service shop: 1 of 3 down already");
-    vacated(&mut world, 3, Vacated::Moved { to: id(2) }, 13);
-    vacated(&mut world, 4, Vacated::Off, 13);
-    assert_eq!(world.tick(13).len(), 1);
-    assert_eq!(world.tick(14), []);
-    world.verify(1, 20);
+    assert_eq!(world.tick(25), []);
+    assert_eq!(world.why(5, 25), "waiting for service shop: 1 of 3 down already");
+    vacated(&mut world, 3, Vacated::Moved { to: id(2) }, 26);
+    vacated(&mut world, 4, Vacated::Off, 27);
+    assert_eq!(world.tick(27).len(), 1);
+    assert_eq!(world.tick(28), []);
+    world.verify(1, 35);
 
-    assert_eq!(started(&world.tick(20)), ids([5]));
+    assert_eq!(started(&world.tick(35)), ids([5]));
 }
 
 #[test]
@@ -88,14 +89,11 @@ fn nothing_is_altered_on_a_hypervisor_that_restarts_nor_is_it_emptied_under_work
     world.verify(3, 31);
     assert!(matches!(world.tick(31)[..], [Effect::Drain { .. }]));
 
-    let mut world = plot.run();
-    world.tick(0);
-    world.verify(1, 5);
-    plot.fleet.targets[2].work().windows = within(&[span(60, 2000)]);
+    plot.fleet.targets[2].work().windows = within(&[span(35, 2000)]);
     let mut world = drained(&plot);
     let on: CiId = id(1);
-    assert_eq!(world.tick(60), []);
-    assert_eq!(world.why(3, 60), format!("waiting for {on}, which it runs on, to restart"));
+    assert_eq!(world.tick(35), []);
+    assert_eq!(world.why(3, 35), format!("waiting for {on}, which it runs on, to restart"));
 }
 
 #[test]

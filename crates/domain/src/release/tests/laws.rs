@@ -68,7 +68,7 @@ fn event(world: &World, (item, what, _): Happening, now: Timestamp) -> Event {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(96))]
+    #![proptest_config(ProptestConfig::with_cases(48))]
 
     #[test]
     fn every_item_has_its_place_or_a_reason_and_no_limit_is_planned_to_be_broken(plot in plots()) {
@@ -108,7 +108,7 @@ proptest! {
     #[test]
     fn whatever_happens_twice_happens_once_and_a_run_reads_back(
         plot in plots(),
-        happenings in prop::collection::vec((0..24_u32, 0..160_u8, 0..40_i64), 1..160),
+        happenings in prop::collection::vec((0..24_u32, 0..160_u8, 0..40_i64), 1..60),
     ) {
         let layout = Arc::new(plot.plan());
         let run = Run::new(Arc::clone(&layout), at(0));

@@ -103,14 +103,14 @@ fn profile(percent: &[u8]) -> Profile {
                     max_silent = 0\n"
         .to_owned();
     for percent in percent {
-        text.push_str(&format!(
-            "[[waves]]\npercent = {percent}\nsoak = \"1h\"\nmax_failed = 10\nmax_silent = 10\n"
-        ));
+        text += "[[waves]]\nsoak = \"1h\"\nmax_failed = 10\nmax_silent = 10\n";
+        text += &format!("percent = {percent}\n");
     }
     Profile::parse(&text).unwrap()
 }
 
 /// What is planned from.
+#[derive(Debug)]
 struct Plot {
     fleet: Fleet,
     profile: Profile,

@@ -75,12 +75,12 @@ fn items_that_depend_on_each_other_in_a_circle_are_named() {
 #[test]
 fn what_contradicts_itself_is_refused() {
     let twice = Plot::new([target(1), target(1)]).try_plan().unwrap_err();
-    assert_eq!(twice, InvalidFleet::Twice { ci: id(1) }.into());
+    assert_eq!(twice, NoLayout::Fleet(InvalidFleet::Twice { ci: id(1) }));
 
     let mut lost = target(1);
     lost.runs_on = Some(id(9));
     let unknown = InvalidFleet::Unknown { of: id(1), relation: "runs on", to: id(9) };
-    assert_eq!(Plot::new([lost]).try_plan().unwrap_err(), unknown.into());
+    assert_eq!(Plot::new([lost]).try_plan().unwrap_err(), NoLayout::Fleet(unknown));
 
     let mut hidden = target(1);
     let actions = vec![Action::Reboot];
@@ -110,8 +110,8 @@ fn a_fifth_of_an_update_domain_goes_at_a_time_and_always_one() {
 
         let minutes = sorted(minutes(&Plot::new(targets).plan()));
 
-        for (place, minute) in minutes.into_iter().enumerate() {
-            assert_eq!(minute, 10 * (place as i64 / at_once), "{size}");
+        for (place, minute) in (0_i64..).zip(minutes) {
+            assert_eq!(minute, 10 * (place / at_once), "{size}");
         }
     }
 }
@@ -344,7 +344,9 @@ fn a_later_plan_names_the_one_whose_place_it_takes() {
     let second = plot.plan().plans()[&id(1)].clone();
 
     assert_eq!(second.follows(&first), Ok(()));
-    plot.fleet.targets.iter_mut().for_each(|target| target.tenant = id(3));
+    for target in &mut plot.fleet.targets {
+        target.tenant = id(3);
+    }
     plot.previous = BTreeMap::from([(id(3), first)]);
     let error = plot.try_plan().unwrap_err();
     assert_eq!(error, NoLayout::Previous { tenant: id(3), change: id(8), of: id(1) });
