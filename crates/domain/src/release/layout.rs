@@ -429,7 +429,11 @@ fn hash(body: &Body) -> LayoutHash {
     );
     let mut bytes = serde_json::to_vec(&parts).expect("texts, whole numbers, lists and objects");
     // What there is a hundred thousand times goes in as numbers: that is twenty times faster.
-    tasks.iter().for_each(|task| task.write(&mut bytes));
-    terrain.nodes.iter().for_each(|node| node.write(&mut bytes));
+    for task in tasks {
+        task.write(&mut bytes);
+    }
+    for node in &terrain.nodes {
+        node.write(&mut bytes);
+    }
     <[u8; 32]>::from(Sha256::digest(&bytes)).into()
 }

@@ -370,8 +370,8 @@ mod tests {
             (percent, minutes)
         });
 
-        let seven = vec![1, 5, 15, 40, 60, 90, 100];
-        assert_eq!(seen, [(seven.clone(), 6 * 1440), (seven, 1440), (vec![5, 25, 100], 90)]);
+        let gentle = vec![1, 5, 15, 40, 60, 90, 100];
+        assert_eq!(seen, [(gentle.clone(), 6 * 1440), (gentle, 1440), (vec![5, 25, 100], 90)]);
     }
 
     #[test]

@@ -112,7 +112,9 @@ impl Item {
         }
         for places in [services, depends_on] {
             bytes.extend(places.len().to_le_bytes());
-            places.iter().for_each(|place| bytes.extend(place.to_le_bytes()));
+            for place in places {
+                bytes.extend(place.to_le_bytes());
+            }
         }
     }
 

@@ -9,6 +9,7 @@ mod returns;
 mod runs;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 
@@ -76,6 +77,7 @@ fn within(windows: &[Window]) -> Arc<Windows> {
     Arc::new(Windows::Within(windows.to_vec()))
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "as it stands in a work")]
 fn reboot(windows: &[Window]) -> Option<Reboot> {
     Some(Reboot { takes: mins(10), windows: within(windows) })
 }
@@ -104,7 +106,7 @@ fn profile(percent: &[u8]) -> Profile {
         .to_owned();
     for percent in percent {
         text += "[[waves]]\nsoak = \"1h\"\nmax_failed = 10\nmax_silent = 10\n";
-        text += &format!("percent = {percent}\n");
+        writeln!(text, "percent = {percent}").unwrap();
     }
     Profile::parse(&text).unwrap()
 }
