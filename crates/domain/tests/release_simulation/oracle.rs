@@ -87,7 +87,9 @@ impl<'a> Oracle<'a> {
         }
         let waves: HashMap<CiId, u16> = layout.turns().map(|turn| (turn.ci, turn.wave)).collect();
         let mut sizes = BTreeMap::new();
-        waves.values().for_each(|&wave| *sizes.entry(wave).or_insert(0) += 1);
+        for &wave in waves.values() {
+            *sizes.entry(wave).or_insert(0) += 1;
+        }
         let hosts = targets.values().filter_map(|it| Some((it.ci, it.runs_on?))).collect();
         Self {
             layout,

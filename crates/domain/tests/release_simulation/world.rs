@@ -213,7 +213,7 @@ impl<'a> World<'a> {
             Act::SetAside(items) => {
                 self.oracle.sets_aside(&items);
                 let reason = "Nobody answers".parse().expect("a reason");
-                self.command(Command::SetAside { items, reason }, minute)
+                self.command(&Command::SetAside { items, reason }, minute)
             }
             Act::Repair(item, attempt) => {
                 self.mute.remove(&(item, attempt));
@@ -258,13 +258,13 @@ impl<'a> World<'a> {
         let reason = "As it stands in the runbook".parse().expect("a reason");
         if is_bad {
             self.oracle.rolls_back();
-            return self.command(Command::RollBack { reason }, minute);
+            return self.command(&Command::RollBack { reason }, minute);
         }
         self.oracle.resumes();
-        self.command(Command::Resume { reason }, minute)
+        self.command(&Command::Resume { reason }, minute)
     }
 
-    fn command(&mut self, command: Command, minute: i64) -> Result<(), String> {
+    fn command(&mut self, command: &Command, minute: i64) -> Result<(), String> {
         self.commands += 1;
         let name: EventId = id(9, self.commands);
         let event = || Event::Commanded { id: name, by: id(6, 2), command: command.clone() };
