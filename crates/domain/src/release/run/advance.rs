@@ -24,6 +24,8 @@ impl Run {
                 if !self.pass_wave(now, effects) {
                     break;
                 }
+                // Windows of the wave that has come may be over as well.
+                self.close_windows(now, effects);
             },
             Mode::Running | Mode::Held(_) => {}
             Mode::RollingBack(_) => {
