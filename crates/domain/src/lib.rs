@@ -32,5 +32,6 @@ pub mod matching;
 pub mod obligation;
 pub mod priority;
 pub mod proof;
+pub mod release;
 pub mod sla;
 pub mod version;

@@ -74,6 +74,8 @@ macro_rules! digests {
 digests! {
     /// SHA-256 of a plan's canonical bytes: what a consent binds to.
     PlanHash[32];
+    /// SHA-256 of how a release is laid out: its waves, its limits and the hashes of its plans.
+    LayoutHash[32];
     /// SHA-256 of a file's content.
     FileHash[32];
     /// SHA-256 of a public key's `SubjectPublicKeyInfo`, as the ledger's attestations name keys.

@@ -201,6 +201,8 @@ kinds! {
     JobId = Job, "job";
     /// A patch or an alteration on its way into the cloud.
     ChangeId = Change, "chg";
+    /// Changes that go out together, wave by wave.
+    ReleaseId = Release, "rel";
     /// What a tenant is told of a change, once.
     NoticeId = Notice, "ntc";
     /// Where a tenant is told.
