@@ -833,8 +833,8 @@ async fn an_alteration_is_not_verified_by_what_nobody_looked_at(world: World) {
     case.plan(&world, now(&world) + DAY * 20).await;
     let refused = reason(case.does(&world, &world.admin, Move::Scan).await);
     assert!(refused.contains("no check"), "{refused}");
-    world.environment.pass(DAY);
-    wake(&world).await;
+    world.environment.pass(DAY * 15);
+    assert!(world.store.wake_obligations(10).await.unwrap().0 > 0);
     assert_eq!(case.phase(&world).await, "planned");
 }
 
