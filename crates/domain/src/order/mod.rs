@@ -19,6 +19,7 @@
 //! [`Verified`](crate::change::Verified). State is kept by whoever calls, after everything held and
 //! before anything is done.
 
+mod bundle;
 mod policy;
 mod refusal;
 mod result;
@@ -30,6 +31,7 @@ mod versions;
 #[cfg(test)]
 mod tests;
 
+pub use bundle::Bundle;
 pub use policy::{Freeze, Hours, InvalidPolicy, PackageRules, Permission, Policy};
 pub use refusal::{Forbidden, Refusal};
 pub use result::{ActionOutcome, Downtime, Ended, ExecutionId, OrderResult};

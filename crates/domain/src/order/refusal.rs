@@ -271,6 +271,12 @@ pub enum Forbidden {
         /// The package.
         package: String,
     },
+    /// A package is held at its version.
+    #[error("the package `{package}` is held")]
+    Held {
+        /// The package.
+        package: String,
+    },
     /// A package is to be installed that is not there.
     #[error("the package `{package}` is not there, and nothing is to be added")]
     Addition {

@@ -64,6 +64,9 @@ pub struct Pins {
     pub order_keys: BTreeSet<KeyId>,
     /// The keys with which the tenant signs, and whose they are.
     pub consent_keys: KeyRing,
+    /// Where a passkey of the tenant signs: `https://cloud.example.org`. None of its passkeys counts
+    /// where none is named.
+    pub origins: BTreeSet<String>,
     /// What must be signed.
     pub terms: Terms,
 }
@@ -76,6 +79,7 @@ pub struct Trusted {
     pub(super) key_version: u64,
     pub(super) order_keys: BTreeSet<KeyId>,
     pub(super) consent_keys: KeyRing,
+    pub(super) origins: BTreeSet<String>,
     pub(super) terms: Terms,
     /// Highest sequence of an accepted order.
     pub(super) sequence: u64,
@@ -149,13 +153,14 @@ impl Terms {
 impl Trusted {
     /// What an agent goes by that joins now.
     pub fn join(pins: Pins, now: Timestamp) -> Self {
-        let Pins { agent, ci, versions, order_keys, consent_keys, terms } = pins;
+        let Pins { agent, ci, versions, order_keys, consent_keys, origins, terms } = pins;
         Self {
             agent,
             ci,
             key_version: 1,
             order_keys,
             consent_keys,
+            origins,
             terms,
             sequence: 0,
             issued_at: Timestamp::MIN,
@@ -184,6 +189,11 @@ impl Trusted {
     /// The tenant's keys, as far as the agent knows.
     pub const fn consent_keys(&self) -> &KeyRing {
         &self.consent_keys
+    }
+
+    /// Where a passkey of the tenant signs.
+    pub fn origins(&self) -> impl Iterator<Item = &str> {
+        self.origins.iter().map(String::as_str)
     }
 
     /// Highest sequence of an accepted order; 0 before the first.

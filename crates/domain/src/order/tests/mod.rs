@@ -119,6 +119,7 @@ impl World {
             versions: VersionKind::Dpkg,
             order_keys: [key(PROVIDER)].into(),
             consent_keys: ring,
+            origins: [].into(),
             terms: Terms {
                 patches: Demand::Signature,
                 alterations: Demand::Signature,
