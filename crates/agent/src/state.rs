@@ -90,7 +90,8 @@ impl State {
         let mut names = Vec::new();
         for entry in fs::read_dir(&self.directory)? {
             let name = entry?.file_name().to_string_lossy().into_owned();
-            if name.starts_with("result-") && name.ends_with(".json") {
+            let is_whole = Path::new(&name).extension().is_some_and(|it| it == "json");
+            if name.starts_with("result-") && is_whole {
                 names.push(name);
             }
         }

@@ -57,7 +57,7 @@ impl TrustedPackages for HostArchives {
         let Some(first) = packages.first() else { return Ok(Vec::new()) };
         let unusable = |because: String| {
             let because = format!("; {because}");
-            Refusal::NotVouched { package: first.clone(), because }
+            Refusal::NotVouched { package: Box::new(first.clone()), because }
         };
         let (sources, architectures, conf) = self.sources().map_err(unusable)?;
         let fetcher =
@@ -92,7 +92,7 @@ impl TrustedPackages for HostArchives {
             let mut all = offers.iter();
             let found = all.find_map(|(suite, offered)| Some((suite, offered.iter().find(is_it)?)));
             let Some((suite, offered)) = found else {
-                let (package, because) = (package.clone(), unread);
+                let (package, because) = (Box::new(package.clone()), unread);
                 return Err(Refusal::NotVouched { package, because });
             };
             wants.push(PackageWant { suite, package: offered });
@@ -103,8 +103,10 @@ impl TrustedPackages for HostArchives {
             .iter()
             .zip(files)
             .map(|(package, file)| {
-                let failed =
-                    |because: String| Refusal::NotFetched { package: package.clone(), because };
+                let failed = |because: String| Refusal::NotFetched {
+                    package: Box::new(package.clone()),
+                    because,
+                };
                 let kept = file.map_err(|error| failed(error.to_string()))?;
                 let to = into.join(format!("{}.deb", package.sha256));
                 fs::copy(kept, &to).map_err(|error| failed(error.to_string()))?;

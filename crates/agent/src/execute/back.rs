@@ -34,7 +34,7 @@ impl Executor<'_> {
         for package in packages {
             let file = self.new_packages().join(format!("{}.deb", package.sha256));
             let size = self.packages.unpacked_size(&file).map_err(|fault| Refusal::NotFetched {
-                package: package.clone(),
+                package: Box::new(package.clone()),
                 because: fault.to_string(),
             })?;
             unpacked = unpacked.saturating_add(size);

@@ -45,7 +45,7 @@ pub struct Executor<'a> {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Paused {
     /// It is over. The journal stays until [`Executor::forget`].
-    Ended(OrderResult),
+    Ended(Box<OrderResult>),
     /// The system restarts; [`Executor::resume`] goes on after that.
     Rebooting,
 }
@@ -197,7 +197,7 @@ impl Executor<'_> {
             run.add(Step::Ended { ended, downtime, at }).map_err(|error| self.journal(error))?;
         }
         let result = run.progress().result();
-        result.map(Paused::Ended).ok_or_else(|| {
+        result.map(|it| Paused::Ended(Box::new(it))).ok_or_else(|| {
             let source =
                 io::Error::new(io::ErrorKind::InvalidData, "it does not begin with an order");
             self.journal(source)
@@ -271,7 +271,7 @@ impl Executor<'_> {
         let keep_free = self.policy.keep_free_mib;
         if let Some(package) = packages.first() {
             let failed = |error: io::Error| Refusal::NotFetched {
-                package: package.clone(),
+                package: Box::new(package.clone()),
                 because: error.to_string(),
             };
             fs::create_dir_all(&new).map_err(failed)?;
@@ -279,8 +279,10 @@ impl Executor<'_> {
         let room = |bytes: u64| space::check(&[(new.as_path(), bytes)], keep_free);
         let files = self.archives.bring(packages, &new, &room)?;
         for (package, file) in packages.iter().zip(files) {
-            let failed =
-                |because: String| Refusal::NotFetched { package: package.clone(), because };
+            let failed = |because: String| Refusal::NotFetched {
+                package: Box::new(package.clone()),
+                because,
+            };
             let place = self.place(package);
             fs::rename(&file, &place).map_err(|error| failed(error.to_string()))?;
             self.check_file(package).map_err(failed)?;
@@ -291,7 +293,7 @@ impl Executor<'_> {
             return Ok(());
         }
         let failed = |error: io::Error| Refusal::NotFetched {
-            package: packages[0].clone(),
+            package: Box::new(packages[0].clone()),
             because: error.to_string(),
         };
         sync_up(&new).map_err(failed)

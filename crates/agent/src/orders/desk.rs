@@ -19,7 +19,7 @@ pub enum Answer {
     /// Nothing was altered.
     Refused(Refusal),
     /// It is over; the result is kept in the agent's [`State`] until it is told.
-    Ended(OrderResult),
+    Ended(Box<OrderResult>),
     /// The system restarts, and [`Desk::resume`] goes on.
     Rebooting,
 }

@@ -10,7 +10,7 @@ use crate::support::{Deb, Host, Told, runs_as_root, upgrade};
 
 fn ended(answer: Answer) -> OrderResult {
     match answer {
-        Answer::Ended(result) => result,
+        Answer::Ended(result) => *result,
         other => panic!("{other:?}"),
     }
 }

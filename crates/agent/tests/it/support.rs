@@ -177,7 +177,7 @@ impl TrustedPackages for Pool {
         let find = |package: &ExactPackage| {
             let because = String::new();
             let file = files.get(package).cloned();
-            file.ok_or(Refusal::NotVouched { package: package.clone(), because })
+            file.ok_or(Refusal::NotVouched { package: Box::new(package.clone()), because })
         };
         let found = packages.iter().map(find).collect::<Result<Vec<_>, _>>()?;
         room(found.iter().map(|file| file.metadata().unwrap().len()).sum())?;

@@ -174,7 +174,7 @@ pub enum Refusal {
     )]
     Older {
         /// What was to be installed.
-        package: ExactPackage,
+        package: Box<ExactPackage>,
         /// What nothing older may take the place of.
         floor: String,
     },
@@ -182,7 +182,7 @@ pub enum Refusal {
     #[error("{} has no usable version: {because}", .package.name)]
     Version {
         /// What was to be installed.
-        package: ExactPackage,
+        package: Box<ExactPackage>,
         /// What is wrong with it.
         because: String,
     },
@@ -208,7 +208,7 @@ pub enum Refusal {
     )]
     NotVouched {
         /// The package.
-        package: ExactPackage,
+        package: Box<ExactPackage>,
         /// Sources that could not be used, if any.
         because: String,
     },
@@ -216,7 +216,7 @@ pub enum Refusal {
     #[error("{} {} could not be had: {because}", .package.name, .package.version)]
     NotFetched {
         /// The package.
-        package: ExactPackage,
+        package: Box<ExactPackage>,
         /// Why.
         because: String,
     },

@@ -297,13 +297,16 @@ fn check_newer(
 ) -> Result<(), Refusal> {
     let floors = [local.installed, &trusted.floors];
     if let Err(because) = local.installed.validate(&package.version) {
-        return Err(Refusal::Version { package: package.clone(), because });
+        return Err(Refusal::Version { package: Box::new(package.clone()), because });
     }
     for versions in floors {
         if let Some(floor) = versions.replaced_by(package)
             && versions.compare(&package.version, floor).is_lt()
         {
-            return Err(Refusal::Older { package: package.clone(), floor: floor.to_owned() });
+            return Err(Refusal::Older {
+                package: Box::new(package.clone()),
+                floor: floor.to_owned(),
+            });
         }
     }
     Ok(())
