@@ -85,25 +85,25 @@ fn each_attempt_has_its_refusal() {
     let command = Told::to(vec![upgrade(&[injected])], 7).bundle();
     assert!(matches!(refused(&command), Refusal::Version { .. }));
 
-    // Another agent's order, more than the plan says, another window.
-    let mut order = agreed.order.clone();
-    order.agent = id(6);
-    assert!(matches!(refused(&signed(order)), Refusal::Agent { .. }));
-    let mut order = agreed.order.clone();
-    (order.sequence, order.nonce) = (7, [7; 16].into());
-    order.actions.push(Action::Reboot);
-    assert!(matches!(refused(&signed(order)), Refusal::Actions { .. }));
+    // Another agent's order, and more than the plan says.
+    let mut altered = agreed.order.clone();
+    altered.agent = id(6);
+    assert!(matches!(refused(&signed(altered)), Refusal::Agent { .. }));
+    let mut altered = agreed.order.clone();
+    (altered.sequence, altered.nonce) = (7, [7; 16].into());
+    altered.actions.push(Action::Reboot);
+    assert!(matches!(refused(&signed(altered)), Refusal::Actions { .. }));
 
     // Numbers that were used: the unlisted one was accepted as number 6, and refused later.
     assert!(matches!(refused(&honest), Refusal::Sequence { given: 5, seen: 6 }));
 
     // Backdated, and from the future.
-    let mut order = agreed.order.clone();
-    order.sequence = 8;
-    order.nonce = [8; 16].into();
-    order.issued_at -= SignedDuration::from_mins(30);
-    assert!(matches!(refused(&signed(order.clone())), Refusal::Backdated { .. }));
-    order.issued_at = agreed.order.issued_at + SignedDuration::from_mins(30);
-    assert!(matches!(refused(&signed(order)), Refusal::Future { .. }));
+    let mut altered = agreed.order.clone();
+    altered.sequence = 8;
+    altered.nonce = [8; 16].into();
+    altered.issued_at -= SignedDuration::from_mins(30);
+    assert!(matches!(refused(&signed(altered.clone())), Refusal::Backdated { .. }));
+    altered.issued_at = agreed.order.issued_at + SignedDuration::from_mins(30);
+    assert!(matches!(refused(&signed(altered)), Refusal::Future { .. }));
     assert_eq!(host.in_root(&["dpkg", "--audit"]), "");
 }

@@ -12,7 +12,7 @@ use domain::order::{Ended, Refusal};
 use jiff::Timestamp;
 use tempfile::TempDir;
 
-use crate::support::{Deb, Host, Told, run, runs_as_root, upgrade};
+use crate::support::{Deb, Host, Pool, Told, run, runs_as_root, upgrade};
 
 /// A flat archive in the host's root, and the key that signs it.
 struct Archive {
@@ -123,7 +123,7 @@ fn only_what_a_signed_list_of_the_hosts_names_is_installed() {
     // Another archive's key.
     let stranger = Archive::in_root_of(&Host {
         root: host.root.clone(),
-        pool: Default::default(),
+        pool: Pool::default(),
         debs: host.debs.clone(),
     });
     let told = refusal(take(&host, &new, 4)).to_string();

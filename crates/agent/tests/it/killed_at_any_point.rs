@@ -86,12 +86,12 @@ fn build(host: &Host, number: u64) -> Vec<ExactPackage> {
         (0..40).map(|place| (format!("/usr/lib/kill-data/{place}"), format!("{version} {place}"))),
     );
     let mut library = Deb::new("kill-lib", &version);
-    library.postinst = "sleep 0.05".to_owned();
+    "sleep 0.05".clone_into(&mut library.postinst);
     let mut program = Deb::new("kill", &version);
     program.depends = format!("kill-lib (= {version}), kill-data (= {version})");
     program.files.push(("/etc/kill.conf".to_owned(), format!("version = {version}\n")));
     program.files.push(("/etc/kill-plain.conf".to_owned(), format!("plain = {version}\n")));
-    program.postinst = "sleep 0.05".to_owned();
+    "sleep 0.05".clone_into(&mut program.postinst);
     [data, library, program].iter().map(|deb| host.offer(deb)).collect()
 }
 

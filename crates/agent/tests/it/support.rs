@@ -116,7 +116,8 @@ impl Deb {
             fs::create_dir_all(place.parent().unwrap()).unwrap();
             fs::write(place, content).unwrap();
             if path.starts_with("/etc/") {
-                conffiles += &format!("{path}\n");
+                conffiles.push_str(path);
+                conffiles.push('\n');
             }
         }
         let control = root.join("DEBIAN");
