@@ -5,6 +5,8 @@ use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use domain::change::{Action, ExactPackage, FileHash};
 use domain::order::{
@@ -21,6 +23,10 @@ use super::packages::{
 use super::progress::Progress;
 use super::space;
 use super::system::{System, downtime};
+
+/// How long the lock may be held by a process that ends, or by a program that is being started and has
+/// not let go of it yet.
+const LOCK_PATIENCE: Duration = Duration::from_secs(5);
 
 /// How often an action is begun before it is taken back.
 const MOST_STARTS: u32 = 3;
@@ -412,8 +418,13 @@ impl Executor<'_> {
         fs::create_dir_all(&self.directory).map_err(|error| self.journal(error))?;
         let lock =
             File::create(self.directory.join("lock")).map_err(|error| self.journal(error))?;
-        flock(&lock, FlockOperation::NonBlockingLockExclusive)
-            .map_err(|_| ExecuteError::Busy { directory: self.directory.clone() })?;
+        let deadline = Instant::now() + LOCK_PATIENCE;
+        while flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err() {
+            if Instant::now() >= deadline {
+                return Err(ExecuteError::Busy { directory: self.directory.clone() });
+            }
+            thread::sleep(Duration::from_millis(20));
+        }
         Ok(lock)
     }
 

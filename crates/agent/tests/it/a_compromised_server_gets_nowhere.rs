@@ -91,6 +91,8 @@ fn each_attempt_has_its_refusal() {
     assert!(matches!(refused(&signed(altered)), Refusal::Agent { .. }));
     let mut altered = agreed.order.clone();
     (altered.sequence, altered.nonce) = (7, [7; 16].into());
+    // Not before the one that was accepted, however slow this test is.
+    altered.issued_at += SignedDuration::from_mins(2);
     altered.actions.push(Action::Reboot);
     assert!(matches!(refused(&signed(altered)), Refusal::Actions { .. }));
 
