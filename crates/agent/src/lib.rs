@@ -3,6 +3,7 @@
 //! ```text
 //! join:  token ─► key made here ─► signing request ─► certificate
 //! run:   look ─► report (digests) ─► what is asked for: difference or whole set, facts ─► sleep
+//! order: bundle ─► opened with pinned keys ─► judged ─► carried out, or back ─► result
 //! ```
 //!
 //! The key never leaves the host. Whom to believe came with the token, so no other authority can
@@ -10,7 +11,9 @@
 
 mod client;
 mod command;
+pub mod execute;
 mod look;
+pub mod orders;
 mod state;
 
 pub use client::{AgentError, join, run};

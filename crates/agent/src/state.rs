@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use domain::cloud::{AgentId, CiId};
 use domain::fleet::PackageSet;
+use domain::order::{ExecutionId, OrderResult, Trusted};
 use jiff::Timestamp;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -55,6 +56,57 @@ impl State {
 
     pub(crate) fn keep_identity(&self, identity: &Identity) -> io::Result<()> {
         self.write("identity.json", &serde_json::to_vec_pretty(identity)?)
+    }
+
+    /// What this agent goes by when it is told to do something; `None` before anything was pinned.
+    ///
+    /// # Errors
+    /// If the file cannot be read or is damaged.
+    pub fn trusted(&self) -> io::Result<Option<Trusted>> {
+        self.read("trusted.json")
+    }
+
+    /// Keeps what it goes by from now on.
+    ///
+    /// # Errors
+    /// If the disk fails.
+    pub fn keep_trusted(&self, trusted: &Trusted) -> io::Result<()> {
+        self.write("trusted.json", &serde_json::to_vec(trusted)?)
+    }
+
+    /// Keeps what came of an order until the control plane has it.
+    ///
+    /// # Errors
+    /// If the disk fails.
+    pub fn keep_result(&self, result: &OrderResult) -> io::Result<()> {
+        self.write(&format!("result-{}.json", result.execution), &serde_json::to_vec(result)?)
+    }
+
+    /// Results that the control plane does not have yet, the oldest first.
+    ///
+    /// # Errors
+    /// If one cannot be read.
+    pub fn results(&self) -> io::Result<Vec<OrderResult>> {
+        let mut names = Vec::new();
+        for entry in fs::read_dir(&self.directory)? {
+            let name = entry?.file_name().to_string_lossy().into_owned();
+            let is_whole = Path::new(&name).extension().is_some_and(|it| it == "json");
+            if name.starts_with("result-") && is_whole {
+                names.push(name);
+            }
+        }
+        names.sort();
+        let read = |name: &String| self.read(name).transpose();
+        names.iter().filter_map(read).collect()
+    }
+
+    /// Drops a result that the control plane has.
+    ///
+    /// # Errors
+    /// If the disk fails.
+    pub fn drop_result(&self, execution: ExecutionId) -> io::Result<()> {
+        fs::remove_file(self.directory.join(format!("result-{execution}.json")))?;
+        File::open(&self.directory)?.sync_all()
     }
 
     /// The private key, PKCS #8 PEM.

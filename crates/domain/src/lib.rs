@@ -30,6 +30,7 @@ pub mod image;
 pub mod inventory;
 pub mod matching;
 pub mod obligation;
+pub mod order;
 pub mod priority;
 pub mod proof;
 pub mod release;

@@ -205,6 +205,19 @@ impl NotHeard {
         }
         Ok(())
     }
+
+    /// The same for what others took in before and carry on: a passkey's may be older.
+    pub(super) fn check_carried(
+        said: (TenantId, Timestamp),
+        key: KeyId,
+        keys: &KeyRing,
+        now: Timestamp,
+    ) -> Result<(), Self> {
+        match Self::check(said, key, keys, now) {
+            Err(Self::Late { .. }) => Ok(()),
+            outcome => outcome,
+        }
+    }
 }
 
 impl Heard {
@@ -220,6 +233,22 @@ impl Heard {
         let key = statement.key();
         let Statement { tenant, given_at, .. } = *statement.said();
         NotHeard::check((tenant, given_at), key, keys, now)?;
+        Ok(Self { statement: statement.into_said(), key, received_at: now })
+    }
+
+    /// Takes a statement in that the control plane took in before, as an agent does. How long a
+    /// passkey's was under way cannot be seen here; the plan's window is its limit.
+    ///
+    /// # Errors
+    /// If its key is not one of the tenant's in force, or it comes from the future.
+    pub fn carried(
+        statement: Verified<Statement>,
+        keys: &KeyRing,
+        now: Timestamp,
+    ) -> Result<Self, NotHeard> {
+        let key = statement.key();
+        let Statement { tenant, given_at, .. } = *statement.said();
+        NotHeard::check_carried((tenant, given_at), key, keys, now)?;
         Ok(Self { statement: statement.into_said(), key, received_at: now })
     }
 

@@ -45,6 +45,7 @@ pub use keyring::{
 pub use lifecycle::{
     Change, ChangeEffect, ChangeEvent, ChangeRefusal, Kind, Proven, Stage as ChangeStage,
 };
+pub(crate) use permit::consented;
 pub use permit::{
     Basis, Case, Countersign, Lack, Lacks, PROVIDER_APPROVERS, Permit, Terms, permit,
 };

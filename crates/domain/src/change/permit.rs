@@ -262,7 +262,7 @@ impl std::error::Error for Lacks {}
 ///
 /// # Errors
 /// All that it lacks there.
-pub(super) fn consented(case: &Case<'_>, now: Timestamp) -> Result<Basis, Lacks> {
+pub(crate) fn consented(case: &Case<'_>, now: Timestamp) -> Result<Basis, Lacks> {
     basis(case, now).map_err(Lacks)
 }
 

@@ -171,6 +171,21 @@ impl Standing {
         Ok(Self { rule: rule.into_said(), key, withdrawn: None })
     }
 
+    /// Takes a rule in that the control plane took in before, as an agent does.
+    ///
+    /// # Errors
+    /// If its key is not one of the tenant's in force, or it comes from the future.
+    pub fn carried(
+        rule: Verified<StandingRule>,
+        keys: &KeyRing,
+        now: Timestamp,
+    ) -> Result<Self, NotHeard> {
+        let key = rule.key();
+        let StandingRule { tenant, given_at, .. } = *rule.said();
+        NotHeard::check_carried((tenant, given_at), key, keys, now)?;
+        Ok(Self { rule: rule.into_said(), key, withdrawn: None })
+    }
+
     /// The tenant takes it back. That needs no signature: it only makes less happen.
     #[must_use]
     pub fn withdraw(self, now: Timestamp) -> Self {

@@ -1,0 +1,327 @@
+//! Debian and its kin: dpkg, with apt for the order of things.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use domain::version::VersionKind;
+use rustix::fs::{FlockOperation, fcntl_lock};
+use rustix::io::Errno;
+
+use super::command::{self, Output};
+use super::packages::{
+    Alteration, Completeness, Direction, Found, Hold, PackageFault, PackageSystem,
+};
+use super::{repack, settings};
+
+/// How long an installation may take.
+const ALTERATION_LIMIT: Duration = Duration::from_secs(3600);
+/// How long a question may take.
+const QUESTION_LIMIT: Duration = Duration::from_secs(120);
+/// How long somebody else may work before we do.
+const LOCK_LIMIT: Duration = Duration::from_secs(900);
+
+/// Nobody is there to answer, nothing beside the packages' own scripts restarts anything, and
+/// configuration files stay as the owner left them.
+const ENVIRONMENT: [(&str, &str); 7] = [
+    ("DEBIAN_FRONTEND", "noninteractive"),
+    ("DEBIAN_PRIORITY", "critical"),
+    ("DEBCONF_NONINTERACTIVE_SEEN", "true"),
+    ("APT_LISTCHANGES_FRONTEND", "none"),
+    ("NEEDRESTART_SUSPEND", "1"),
+    ("NEEDRESTART_MODE", "l"),
+    ("UCF_FORCE_CONFFOLD", "1"),
+];
+
+/// A file that was not altered becomes the new one, one that was stays.
+const KEEP_SETTINGS: [&str; 2] = ["--force-confdef", "--force-confold"];
+
+/// apt looks at the given files and at what is installed, and nowhere else.
+const OPTIONS: [&str; 12] = [
+    "--yes",
+    "--no-install-recommends",
+    "--option=Dpkg::Options::=--force-confdef",
+    "--option=Dpkg::Options::=--force-confold",
+    "--option=Dpkg::Use-Pty=0",
+    "--option=DPkg::Lock::Timeout=900",
+    "--option=Dir::Etc::SourceList=/dev/null",
+    "--option=Dir::Etc::SourceParts=/dev/null",
+    "--option=Dir::Cache::pkgcache=",
+    "--option=Dir::Cache::srcpkgcache=",
+    "--option=APT::Sandbox::User=root",
+    "--option=APT::Get::AutomaticRemove=false",
+];
+
+/// dpkg and apt of the system below a root.
+#[derive(Debug, Clone)]
+pub struct Apt {
+    root: PathBuf,
+    work: PathBuf,
+}
+
+impl Apt {
+    /// Those below a root, with a directory to work in that lies below it as well.
+    pub fn new(root: impl Into<PathBuf>, work: impl Into<PathBuf>) -> Self {
+        Self { root: root.into(), work: work.into() }
+    }
+
+    /// How a file is called inside of the root.
+    fn inside(&self, path: &Path) -> Result<String, PackageFault> {
+        let outside = || PackageFault::Outside { path: path.to_owned() };
+        let below = path.strip_prefix(&self.root).map_err(|_| outside())?;
+        Ok(format!("/{}", below.to_str().ok_or_else(outside)?))
+    }
+
+    /// The arguments that run a program inside of the root.
+    fn argv<'a>(&'a self, argv: &[&'a str]) -> Result<Vec<&'a str>, PackageFault> {
+        if self.root == Path::new("/") {
+            return Ok(argv.to_vec());
+        }
+        let outside = || PackageFault::Outside { path: self.root.clone() };
+        let root = self.root.to_str().ok_or_else(outside)?;
+        Ok([&["chroot", root][..], argv].concat())
+    }
+
+    fn ask(&self, argv: &[&str]) -> Result<Output, PackageFault> {
+        let whole = self.argv(argv)?;
+        command::run(&whole, &ENVIRONMENT, QUESTION_LIMIT).map_err(|how| failed(argv[0], how, ""))
+    }
+
+    /// Asks what is answered at length, so through a file.
+    fn ask_long(&self, argv: &[&str], name: &str) -> Result<(Output, String), PackageFault> {
+        fs::create_dir_all(&self.work).map_err(PackageFault::disk(&self.work))?;
+        let (whole, answer) = (self.argv(argv)?, self.work.join(name));
+        let output = command::run_apart(&whole, &ENVIRONMENT, QUESTION_LIMIT, &answer)
+            .map_err(|how| failed(argv[0], how, ""))?;
+        let text = fs::read_to_string(&answer).map_err(PackageFault::disk(&answer))?;
+        Ok((output, text))
+    }
+
+    /// Configuration files of a package that are not as it brought them.
+    fn altered_settings(&self, package: &Found) -> Result<BTreeSet<String>, PackageFault> {
+        let name = match package.architecture.as_str() {
+            "all" => package.name.clone(),
+            architecture => format!("{}:{architecture}", package.name),
+        };
+        let (_, text) = self.ask_long(&["dpkg", "--verify", &name], "verified")?;
+        // `??5?????? c /etc/tool.conf`, `missing   c /etc/tool.conf` (dpkg(1), --verify-format).
+        let settings = text.lines().filter_map(|line| line.split_once(" c "));
+        Ok(settings.map(|(_, path)| path.trim().to_owned()).collect())
+    }
+
+    /// Runs what alters something; it goes on where we end.
+    fn act(&self, argv: &[&str]) -> Result<Output, PackageFault> {
+        fs::create_dir_all(&self.work).map_err(PackageFault::disk(&self.work))?;
+        let (whole, log) = (self.argv(argv)?, self.work.join("log"));
+        command::run_apart(&whole, &ENVIRONMENT, ALTERATION_LIMIT, &log)
+            .map_err(|how| failed(argv[0], how, ""))
+    }
+
+    /// Waits until nobody else alters packages: an apt that we started and that outlived us, or the
+    /// owner's.
+    fn wait_for_others(&self) -> Result<(), PackageFault> {
+        let deadline = Instant::now() + LOCK_LIMIT;
+        // Ours first: it may not have come as far as the lock.
+        while command::outlives(&["apt-get", "dpkg"], &self.work.join("log")) {
+            if Instant::now() >= deadline {
+                return Err(PackageFault::Locked);
+            }
+            thread::sleep(Duration::from_millis(100));
+        }
+        for name in ["var/lib/dpkg/lock-frontend", "var/lib/dpkg/lock"] {
+            let path = self.root.join(name);
+            let file = fs::OpenOptions::new()
+                .write(true)
+                .create(true)
+                .truncate(false)
+                .open(&path)
+                .map_err(PackageFault::disk(&path))?;
+            loop {
+                match fcntl_lock(&file, FlockOperation::NonBlockingLockExclusive) {
+                    Ok(()) => break,
+                    Err(Errno::AGAIN | Errno::ACCESS) if Instant::now() < deadline => {
+                        thread::sleep(Duration::from_millis(100));
+                    }
+                    Err(Errno::AGAIN | Errno::ACCESS) => return Err(PackageFault::Locked),
+                    Err(error) => return Err(PackageFault::disk(&path)(error.into())),
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn apt(&self, alteration: &Alteration<'_>) -> Result<Output, PackageFault> {
+        let lists = self.work.join("lists");
+        let partial = lists.join("partial");
+        fs::create_dir_all(&partial).map_err(PackageFault::disk(&partial))?;
+        let lists = format!("--option=Dir::State::Lists={}", self.inside(&lists)?);
+        let mut argv = vec!["apt-get"];
+        argv.extend(OPTIONS);
+        argv.push(&lists);
+        match alteration.direction {
+            Direction::Forward => argv.push("--no-remove"),
+            Direction::Back => argv.extend(["--allow-downgrades", "--purge"]),
+        }
+        let files = self.files(alteration)?;
+        let removed: Vec<_> = alteration.remove.iter().map(|name| format!("{name}-")).collect();
+        argv.push("install");
+        argv.extend(files.iter().map(String::as_str));
+        argv.extend(removed.iter().map(String::as_str));
+        self.act(&argv)
+    }
+
+    fn files(&self, alteration: &Alteration<'_>) -> Result<Vec<String>, PackageFault> {
+        alteration.files.iter().map(|file| self.inside(file)).collect()
+    }
+
+    /// Without apt, which refuses to begin on what an interruption left.
+    fn dpkg(&self, alteration: &Alteration<'_>) -> Result<Output, PackageFault> {
+        let files = self.files(alteration)?;
+        if !alteration.remove.is_empty() {
+            let mut argv = vec!["dpkg", "--purge", "--"];
+            argv.extend(alteration.remove.iter().map(String::as_str));
+            let removed = self.act(&argv)?;
+            if removed.exit != Some(0) || files.is_empty() {
+                return Ok(removed);
+            }
+        }
+        let mut argv = vec!["dpkg"];
+        argv.extend(KEEP_SETTINGS);
+        argv.extend(["--install", "--"]);
+        argv.extend(files.iter().map(String::as_str));
+        self.act(&argv)
+    }
+}
+
+impl PackageSystem for Apt {
+    fn versions(&self) -> VersionKind {
+        VersionKind::Dpkg
+    }
+
+    fn installed(&self) -> Result<Vec<Found>, PackageFault> {
+        let format =
+            "--showformat=${Package}\\t${Architecture}\\t${Version}\\t${db:Status-Abbrev}\\n";
+        let argv = ["dpkg-query", "--show", format];
+        let (output, text) = self.ask_long(&argv, "installed")?;
+        if output.exit != Some(0) {
+            return Err(ended("dpkg-query", &output));
+        }
+        text.lines().filter_map(|line| found(line).transpose()).collect()
+    }
+
+    fn audit(&self) -> Result<(), PackageFault> {
+        let output = self.ask(&["dpkg", "--audit"])?;
+        let said = output.text.trim();
+        if output.exit == Some(0) && said.is_empty() {
+            return Ok(());
+        }
+        Err(PackageFault::InPart { packages: vec![said.to_owned()] })
+    }
+
+    fn repair(&self) -> Result<(), PackageFault> {
+        self.wait_for_others()?;
+        let mut argv = vec!["dpkg"];
+        argv.extend(KEEP_SETTINGS);
+        argv.extend(["--configure", "--pending"]);
+        let output = self.act(&argv)?;
+        if output.exit == Some(0) { Ok(()) } else { Err(ended("dpkg", &output)) }
+    }
+
+    fn unpacked_size(&self, file: &Path) -> Result<u64, PackageFault> {
+        let file = self.inside(file)?;
+        let output = self.ask(&["dpkg-deb", "--field", &file, "Installed-Size"])?;
+        let text = output.text.trim();
+        match text.parse::<u64>() {
+            Ok(kib) if output.exit == Some(0) => Ok(kib.saturating_mul(1024)),
+            // The field is optional (Debian Policy 5.6.20).
+            _ if output.exit == Some(0) && text.is_empty() => Ok(0),
+            _ => Err(ended("dpkg-deb", &output)),
+        }
+    }
+
+    fn unpacks_to(&self) -> PathBuf {
+        self.root.join("usr")
+    }
+
+    fn repack(&self, package: &Found, into: &Path) -> Result<PathBuf, PackageFault> {
+        let altered = self.altered_settings(package)?;
+        repack::repack(&self.root, package, &altered, into)
+    }
+
+    fn keep_settings(&self, packages: &[Found], into: &Path) -> Result<(), PackageFault> {
+        settings::keep(&self.root, packages, into)
+    }
+
+    fn restore_settings(&self, from: &Path) -> Result<(), PackageFault> {
+        settings::restore(&self.root, from)
+    }
+
+    fn alter(&self, alteration: &Alteration<'_>) -> Result<(), PackageFault> {
+        let output = self.apt(alteration)?;
+        if output.exit == Some(0) {
+            return Ok(());
+        }
+        let by_apt = ended("apt-get", &output);
+        // What is whole was not begun, or apt said no for a reason; what is in part has to end somewhere.
+        if self.audit().is_ok() && alteration.direction == Direction::Forward {
+            return Err(by_apt);
+        }
+        let output = self.dpkg(alteration)?;
+        if output.exit == Some(0) { Ok(()) } else { Err(by_apt) }
+    }
+}
+
+/// A line of `dpkg-query`; `None` for what is not installed.
+fn found(line: &str) -> Result<Option<Found>, PackageFault> {
+    let strange = || PackageFault::Database { reason: format!("dpkg-query says {line:?}") };
+    let mut fields = line.split('\t');
+    let mut next = || fields.next().ok_or_else(strange);
+    let (name, architecture, version, status) = (next()?, next()?, next()?, next()?);
+    // Wanted, is, and an error (dpkg-query(1), db:Status-Abbrev).
+    let mut letters = status.chars();
+    let mut letter = || letters.next().unwrap_or(' ');
+    let (wanted, is, error) = (letter(), letter(), letter());
+    if matches!(is, 'n' | 'c') {
+        return Ok(None);
+    }
+    let is_whole = is == 'i' && error == ' ';
+    Ok(Some(Found {
+        name: name.to_owned(),
+        architecture: architecture.to_owned(),
+        version: version.to_owned(),
+        completeness: if is_whole { Completeness::Whole } else { Completeness::Part },
+        hold: if wanted == 'h' { Hold::Held } else { Hold::Free },
+    }))
+}
+
+fn ended(program: &str, output: &Output) -> PackageFault {
+    let how = match output.exit {
+        Some(exit) => format!("ended with {exit}"),
+        None => "was ended".to_owned(),
+    };
+    failed(program, how, output.text.trim())
+}
+
+fn failed(program: &str, how: String, output: &str) -> PackageFault {
+    PackageFault::Program { program: program.to_owned(), how, output: output.to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_package_is_whole_held_in_part_or_not_there() {
+        let read = |status: &str| found(&format!("nginx\tamd64\t1.0-1\t{status}")).unwrap();
+
+        assert_eq!(read("ii ").unwrap().completeness, Completeness::Whole);
+        assert_eq!(read("hi ").unwrap().hold, Hold::Held);
+        for status in ["iU ", "iF ", "iH ", "iHR", "iW ", "it "] {
+            assert_eq!(read(status).unwrap().completeness, Completeness::Part, "{status}");
+        }
+        assert_eq!(read("rc "), None);
+        assert!(found("nginx").is_err());
+    }
+}

@@ -1,0 +1,153 @@
+//! The way back: kept before anything is altered, gone where something failed.
+
+use std::fs;
+use std::io;
+use std::path::PathBuf;
+
+use domain::change::ExactPackage;
+use domain::order::{Ended, Refusal};
+
+use super::executor::{Executor, Run, replaced};
+use super::journal::{Step, sync_up};
+use super::packages::{Alteration, Completeness, Direction, Found, KeptPackage, PackageFault};
+use super::progress::WayBack;
+use super::space;
+
+impl Executor<'_> {
+    /// Makes package files of what is replaced, and copies of its configuration files.
+    pub(super) fn keep_way_back(
+        &self,
+        packages: &[ExactPackage],
+        installed: &[Found],
+        old: &[Found],
+    ) -> Result<Step, Refusal> {
+        let back = self.back_packages();
+        let name = old.first().map_or_else(|| "nothing".to_owned(), |found| found.name.clone());
+        let lost = |package: &str, because: String| Refusal::NoWayBack {
+            package: package.to_owned(),
+            because,
+        };
+        let disk = |error: io::Error| lost(&name, error.to_string());
+        fs::create_dir_all(&back).map_err(disk)?;
+        // What is unpacked anew stands beside the old until all of it is there.
+        let mut unpacked = 0_u64;
+        for package in packages {
+            let file = self.new_packages().join(format!("{}.deb", package.sha256));
+            let size = self.packages.unpacked_size(&file).map_err(|fault| Refusal::NotFetched {
+                package: Box::new(package.clone()),
+                because: fault.to_string(),
+            })?;
+            unpacked = unpacked.saturating_add(size);
+        }
+        // The packages go back as they are unpacked, and are as large as the new ones, more or less.
+        let root = self.packages.unpacks_to();
+        let wants = [(root.as_path(), unpacked), (back.as_path(), unpacked)];
+        space::check(&wants, self.policy.keep_free_mib)?;
+        let mut kept = Vec::with_capacity(old.len());
+        for found in old {
+            let fault = |fault: PackageFault| lost(&found.name, told(&fault));
+            let file = self.packages.repack(found, &back).map_err(fault)?;
+            let file = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            let Found { name, architecture, version, .. } = found.clone();
+            kept.push(KeptPackage { name, architecture, version, file });
+        }
+        self.packages.keep_settings(old, &back).map_err(|fault| lost(&name, told(&fault)))?;
+        sync_up(&back).map_err(disk)?;
+        let is_new = |package: &&ExactPackage| {
+            replaced(installed, std::slice::from_ref(*package)).is_empty()
+        };
+        let added = packages.iter().filter(is_new).map(called).collect();
+        Ok(Step::WayBackKept { packages: kept, added, units: self.system.times() })
+    }
+
+    /// Takes back what was done, once something failed.
+    pub(super) fn turn_back(&self, run: &Run, action: usize, because: String) -> io::Result<Ended> {
+        let progress = run.progress();
+        if progress.turned_back.is_none() {
+            run.add(Step::TurnedBack { because: because.clone(), action })?;
+        }
+        let Some(way_back) = &progress.way_back else { return Ok(Ended::RolledBack { because }) };
+        if !progress.packages().is_empty()
+            && let Err(fault) = self.go_back(way_back)
+        {
+            let because = format!("{because}; and the way back failed: {}", told(&fault));
+            return Ok(Ended::Stuck { because });
+        }
+        for unit in &progress.restarted {
+            // What was replaced twice is mapped by nobody but those that started in between.
+            if let Err(error) = self.system.restart(unit) {
+                let because = format!("{because}; and `{unit}` did not restart: {error}");
+                return Ok(Ended::Stuck { because });
+            }
+        }
+        Ok(Ended::RolledBack { because })
+    }
+
+    fn go_back(&self, way_back: &WayBack) -> Result<(), PackageFault> {
+        // It may fail for the very package that is about to go.
+        let repaired = self.packages.repair();
+        let back = self.back_packages();
+        let installed = self.packages.installed()?;
+        if !is_as_before(&installed, way_back) {
+            let files: Vec<_> =
+                way_back.packages.iter().map(|kept| back.join(&kept.file)).collect();
+            let is_there = |name: &&String| installed.iter().any(|found| named(found, name));
+            let remove: Vec<_> = way_back.added.iter().filter(is_there).cloned().collect();
+            let direction = Direction::Back;
+            self.packages.alter(&Alteration { direction, files: &files, remove: &remove })?;
+        } else if repaired.is_err() {
+            repaired?;
+        }
+        self.packages.restore_settings(&back)?;
+        self.packages.audit()?;
+        let installed = self.packages.installed()?;
+        if is_as_before(&installed, way_back) {
+            return Ok(());
+        }
+        let packages = way_back.packages.iter().map(|it| format!("{} {}", it.name, it.version));
+        Err(PackageFault::InPart { packages: packages.collect() })
+    }
+
+    pub(super) fn back_packages(&self) -> PathBuf {
+        self.directory.join("back")
+    }
+}
+
+/// Whether all is installed that was, in its version, and nothing that was added.
+fn is_as_before(installed: &[Found], way_back: &WayBack) -> bool {
+    let is_back = |kept: &KeptPackage| {
+        installed.iter().any(|found| {
+            found.name == kept.name
+                && found.architecture == kept.architecture
+                && found.version == kept.version
+                && found.completeness == Completeness::Whole
+        })
+    };
+    let is_gone = |name: &String| !installed.iter().any(|found| named(found, name));
+    way_back.packages.iter().all(is_back) && way_back.added.iter().all(is_gone)
+}
+
+/// As apt and dpkg call it.
+fn called(package: &ExactPackage) -> String {
+    match package.architecture.as_str() {
+        "all" => package.name.clone(),
+        architecture => format!("{}:{architecture}", package.name),
+    }
+}
+
+fn named(found: &Found, name: &str) -> bool {
+    match name.split_once(':') {
+        Some((name, architecture)) => found.name == name && found.architecture == architecture,
+        None => found.name == name,
+    }
+}
+
+fn told(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(next) = cause {
+        text = format!("{text}: {next}");
+        cause = next.source();
+    }
+    text
+}

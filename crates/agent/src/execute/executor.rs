@@ -1,0 +1,459 @@
+//! Goes through the steps of one execution.
+
+use std::cell::RefCell;
+use std::collections::BTreeSet;
+use std::fs::{self, File};
+use std::io::{self, Read as _};
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use domain::change::{Action, ExactPackage, FileHash};
+use domain::order::{
+    Accepted, Ended, ExecutionId, Forbidden, Order, OrderResult, Permission, Policy, Refusal,
+};
+use jiff::Timestamp;
+use rustix::fs::{FlockOperation, flock};
+use sha2::{Digest as _, Sha256};
+
+use super::journal::{Journal, Step, sync_up};
+use super::packages::{
+    Alteration, Completeness, Direction, Found, Hold, PackageFault, PackageSystem, TrustedPackages,
+};
+use super::progress::Progress;
+use super::space;
+use super::system::{System, downtime};
+
+/// How long the lock may be held by a process that ends, or by a program that is being started and has
+/// not let go of it yet.
+const LOCK_PATIENCE: Duration = Duration::from_secs(5);
+
+/// How often an action is begun before it is taken back.
+const MOST_STARTS: u32 = 3;
+
+/// Carries orders out, one at a time, in a directory of its own.
+pub struct Executor<'a> {
+    /// Where the journal, the packages and the way back lie.
+    pub directory: PathBuf,
+    /// Alters what is installed.
+    pub packages: &'a dyn PackageSystem,
+    /// Knows which packages are their vendor's.
+    pub archives: &'a dyn TrustedPackages,
+    /// What runs.
+    pub system: &'a dyn System,
+    /// What the owner allows.
+    pub policy: &'a Policy,
+    /// The time.
+    pub clock: &'a dyn Fn() -> Timestamp,
+}
+
+/// Where an execution stands when it returns.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Paused {
+    /// It is over. The journal stays until [`Executor::forget`].
+    Ended(Box<OrderResult>),
+    /// The system restarts; [`Executor::resume`] goes on after that.
+    Rebooting,
+}
+
+/// Why an execution cannot go on here and now. What it is in the middle of stands in its journal.
+#[derive(Debug, thiserror::Error)]
+pub enum ExecuteError {
+    /// Another order is being carried out, or its result was not taken.
+    #[error("another order is being carried out in `{directory}`")]
+    Busy {
+        /// Where.
+        directory: PathBuf,
+    },
+    /// The journal cannot be read or written.
+    #[error("cannot use the journal in `{directory}`")]
+    Journal {
+        /// Where it is.
+        directory: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+impl ExecuteError {
+    /// The way out.
+    pub const fn help(&self) -> &'static str {
+        match self {
+            Self::Busy { .. } => "wait for it; resume it if nothing does",
+            Self::Journal { .. } => "check space and permissions there",
+        }
+    }
+}
+
+/// An execution that ends before its last action.
+pub(super) enum Halt {
+    /// Nothing was altered.
+    Refused(Refusal),
+    /// An action failed, after this one nothing goes forward.
+    Failed { action: usize, because: String },
+    /// The system restarts.
+    Reboots,
+    /// The journal failed.
+    Journal(io::Error),
+}
+
+impl From<io::Error> for Halt {
+    fn from(error: io::Error) -> Self {
+        Self::Journal(error)
+    }
+}
+
+/// A journal and what it adds up to.
+pub(super) struct Run {
+    journal: RefCell<Journal>,
+}
+
+impl Run {
+    pub(super) fn add(&self, step: Step) -> io::Result<()> {
+        self.journal.borrow_mut().add(step)
+    }
+
+    pub(super) fn progress(&self) -> Progress {
+        Progress::of(self.journal.borrow().steps())
+    }
+}
+
+impl Executor<'_> {
+    /// Carries an accepted order out.
+    ///
+    /// # Errors
+    /// If another one is under way, or the journal cannot be kept. Whatever else goes wrong is how the
+    /// execution ended.
+    pub fn begin(&self, accepted: &Accepted, id: ExecutionId) -> Result<Paused, ExecuteError> {
+        let _alone = self.alone()?;
+        if self.read()?.is_some() {
+            return Err(ExecuteError::Busy { directory: self.directory.clone() });
+        }
+        let first = Step::Accepted {
+            execution: id,
+            order: Box::new(accepted.order().clone()),
+            change: accepted.change(),
+            at: accepted.at(),
+        };
+        let journal = Journal::begin(&self.directory, first).map_err(|it| self.journal(it))?;
+        self.go_on(&Run { journal: RefCell::new(journal) })
+    }
+
+    /// Takes up what was interrupted; `None` where nothing was.
+    ///
+    /// # Errors
+    /// As [`begin`](Self::begin).
+    pub fn resume(&self) -> Result<Option<Paused>, ExecuteError> {
+        let _alone = self.alone()?;
+        let Some(journal) = self.read()? else { return Ok(None) };
+        let run = Run { journal: RefCell::new(journal) };
+        let progress = run.progress();
+        if progress.ended.is_none() && progress.rebooting.is_none() {
+            run.add(Step::Resumed { at: (self.clock)() }).map_err(|it| self.journal(it))?;
+        }
+        self.go_on(&run).map(Some)
+    }
+
+    /// Removes the journal, the packages and the way back, once the result is kept elsewhere.
+    ///
+    /// # Errors
+    /// If they cannot be removed.
+    pub fn forget(&self) -> Result<(), ExecuteError> {
+        let _alone = self.alone()?;
+        // The journal last, so that an interruption leaves what it speaks of explained.
+        for name in ["new", "back", "journal"] {
+            let path = self.directory.join(name);
+            let removed =
+                if path.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
+            match removed {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    return Err(self.journal(error));
+                }
+                _ => {}
+            }
+        }
+        sync_up(&self.directory).map_err(|error| self.journal(error))
+    }
+
+    /// The order that is being carried out, or was and is not forgotten.
+    ///
+    /// # Errors
+    /// If the journal cannot be read.
+    pub fn order(&self) -> Result<Option<Order>, ExecuteError> {
+        let journal = self.read()?;
+        let accepted = journal.and_then(|journal| Progress::of(journal.steps()).accepted);
+        Ok(accepted.map(|(_, order, _)| order))
+    }
+
+    fn go_on(&self, run: &Run) -> Result<Paused, ExecuteError> {
+        let progress = run.progress();
+        if progress.ended.is_none() {
+            let ended = match self.forward(run) {
+                Ok(()) => Ended::Done,
+                Err(Halt::Refused(refusal)) => Ended::Refused { refusal },
+                Err(Halt::Reboots) => return Ok(Paused::Rebooting),
+                Err(Halt::Journal(error)) => return Err(self.journal(error)),
+                Err(Halt::Failed { action, because }) => {
+                    self.turn_back(run, action, because).map_err(|error| self.journal(error))?
+                }
+            };
+            let before = run.progress().way_back.map(|way_back| way_back.units).unwrap_or_default();
+            let downtime = downtime(&before, &self.system.times());
+            let at = (self.clock)();
+            run.add(Step::Ended { ended, downtime, at }).map_err(|error| self.journal(error))?;
+        }
+        let result = run.progress().result();
+        result.map(|it| Paused::Ended(Box::new(it))).ok_or_else(|| {
+            let source =
+                io::Error::new(io::ErrorKind::InvalidData, "it does not begin with an order");
+            self.journal(source)
+        })
+    }
+
+    /// All steps that are not done yet.
+    fn forward(&self, run: &Run) -> Result<(), Halt> {
+        let progress = run.progress();
+        let Some((_, order, _)) = &progress.accepted else { return Ok(()) };
+        if let Some((action, because)) = progress.turned_back.clone() {
+            return Err(Halt::Failed { action, because });
+        }
+        if progress.started.is_none() {
+            self.prepare(run, &progress, order)?;
+        } else if let Err(fault) = self.packages.repair() {
+            // What stays half done is finished, or taken back, by the packages at hand.
+            eprintln!("warning: {fault}");
+        }
+        for (place, action) in order.actions.iter().enumerate().skip(progress.done) {
+            match action {
+                Action::Upgrade { packages } => self.upgrade(run, order, place, packages)?,
+                Action::RestartUnit { unit } => {
+                    run.add(Step::Started { action: place })?;
+                    self.restart(run, unit)
+                        .map_err(|because| Halt::Failed { action: place, because })?;
+                }
+                Action::Reboot => self.reboot(run, order, place)?,
+                // Refused before anything began.
+                Action::WriteFile { .. } | Action::Probe { .. } => {}
+            }
+            run.add(Step::ActionDone { action: place })?;
+        }
+        Ok(())
+    }
+
+    /// Everything at hand, and the way back kept, before anything is altered.
+    fn prepare(&self, run: &Run, progress: &Progress, order: &Order) -> Result<(), Halt> {
+        let refused = Halt::Refused;
+        let now = (self.clock)();
+        if order.window.until <= now {
+            return Err(refused(Refusal::Late { closed: order.window.until, now }));
+        }
+        let unable = |it: &&Action| matches!(it, Action::WriteFile { .. } | Action::Probe { .. });
+        if let Some(action) = order.actions.iter().find(unable) {
+            return Err(refused(Refusal::Unable { action: action.clone() }));
+        }
+        let in_order =
+            |fault: PackageFault| Halt::Refused(Refusal::NotInOrder { because: fault.to_string() });
+        self.packages.audit().map_err(in_order)?;
+        let installed = self.packages.installed().map_err(in_order)?;
+        let packages = progress.packages();
+        let replaced = replaced(&installed, &packages);
+        if let Some(held) = replaced.iter().find(|found| found.hold == Hold::Held) {
+            let package = held.name.clone();
+            return Err(refused(Refusal::Forbidden(Forbidden::Held { package })));
+        }
+        if !progress.is_fetched {
+            self.fetch(&packages).map_err(refused)?;
+            run.add(Step::Fetched)?;
+        }
+        if progress.way_back.is_none() {
+            let step = self.keep_way_back(&packages, &installed, &replaced).map_err(refused)?;
+            run.add(step)?;
+        }
+        Ok(())
+    }
+
+    fn fetch(&self, packages: &[ExactPackage]) -> Result<(), Refusal> {
+        let new = self.new_packages();
+        let keep_free = self.policy.keep_free_mib;
+        if let Some(package) = packages.first() {
+            let failed = |error: io::Error| Refusal::NotFetched {
+                package: Box::new(package.clone()),
+                because: error.to_string(),
+            };
+            fs::create_dir_all(&new).map_err(failed)?;
+        }
+        let room = |bytes: u64| space::check(&[(new.as_path(), bytes)], keep_free);
+        let files = self.archives.bring(packages, &new, &room)?;
+        for (package, file) in packages.iter().zip(files) {
+            let failed = |because: String| Refusal::NotFetched {
+                package: Box::new(package.clone()),
+                because,
+            };
+            let place = self.place(package);
+            fs::rename(&file, &place).map_err(|error| failed(error.to_string()))?;
+            self.check_file(package).map_err(failed)?;
+            let synced = File::open(&place).and_then(|file| file.sync_all());
+            synced.map_err(|error| failed(error.to_string()))?;
+        }
+        if packages.is_empty() {
+            return Ok(());
+        }
+        let failed = |error: io::Error| Refusal::NotFetched {
+            package: Box::new(packages[0].clone()),
+            because: error.to_string(),
+        };
+        sync_up(&new).map_err(failed)
+    }
+
+    fn upgrade(
+        &self,
+        run: &Run,
+        order: &Order,
+        place: usize,
+        packages: &[ExactPackage],
+    ) -> Result<(), Halt> {
+        let failed = |because: String| Halt::Failed { action: place, because };
+        let times = run.progress().started.filter(|(action, _)| *action == place);
+        let stale = if times.is_none() { self.system.stale_units() } else { BTreeSet::new() };
+        let is_there = self.is_installed(packages).unwrap_or(false);
+        if !is_there {
+            let now = (self.clock)();
+            if times.is_some_and(|(_, times)| times >= MOST_STARTS) {
+                return Err(failed(format!("it was begun {MOST_STARTS} times, and never ended")));
+            }
+            if times.is_some() && order.window.until <= now {
+                return Err(failed(format!("the window was over at {}", order.window.until)));
+            }
+            let files: Vec<_> = packages.iter().map(|package| self.place(package)).collect();
+            for package in packages {
+                // Once more, right before it is used.
+                self.check_file(package).map_err(failed)?;
+            }
+            run.add(Step::Started { action: place })?;
+            let direction = Direction::Forward;
+            let alteration = Alteration { direction, files: &files, remove: &[] };
+            self.packages.alter(&alteration).map_err(|fault| failed(fault.to_string()))?;
+        }
+        self.is_whole(packages).map_err(|fault| failed(fault.to_string()))?;
+        for package in packages {
+            run.add(Step::Finished { package: package.clone() })?;
+        }
+        if self.policy.restart == Permission::Allow {
+            for unit in self.system.stale_units().difference(&stale) {
+                self.restart(run, unit).map_err(failed)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn restart(&self, run: &Run, unit: &str) -> Result<(), String> {
+        self.system.restart(unit).map_err(|error| format!("`{unit}` did not restart: {error}"))?;
+        run.add(Step::Restarted { unit: unit.to_owned() }).map_err(|error| error.to_string())
+    }
+
+    fn reboot(&self, run: &Run, order: &Order, place: usize) -> Result<(), Halt> {
+        let failed = |because: String| Halt::Failed { action: place, because };
+        let boot = self.system.boot();
+        let rebooting = run.progress().rebooting;
+        if rebooting.as_ref().is_some_and(|ended| *ended != boot) {
+            return Ok(());
+        }
+        if order.window.until <= (self.clock)() {
+            return Err(failed(format!("the window was over at {}", order.window.until)));
+        }
+        if rebooting.is_none() {
+            run.add(Step::Started { action: place })?;
+            run.add(Step::Rebooting { boot })?;
+        }
+        self.system.reboot().map_err(failed)?;
+        Err(Halt::Reboots)
+    }
+
+    /// Whether exactly these versions are installed whole.
+    fn is_installed(&self, packages: &[ExactPackage]) -> Result<bool, PackageFault> {
+        let installed = self.packages.installed()?;
+        Ok(packages.iter().all(|package| {
+            installed.iter().any(|found| {
+                found.name == package.name
+                    && found.architecture == package.architecture
+                    && found.version == package.version
+                    && found.completeness == Completeness::Whole
+            })
+        }))
+    }
+
+    fn is_whole(&self, packages: &[ExactPackage]) -> Result<(), PackageFault> {
+        self.packages.audit()?;
+        if self.is_installed(packages)? {
+            return Ok(());
+        }
+        let packages = packages.iter().map(|it| format!("{} {}", it.name, it.version)).collect();
+        Err(PackageFault::InPart { packages })
+    }
+
+    /// Whether a package file is the one that was ordered.
+    fn check_file(&self, package: &ExactPackage) -> Result<(), String> {
+        let hash = hash_of(&self.place(package)).map_err(|error| error.to_string())?;
+        if hash == package.sha256 {
+            return Ok(());
+        }
+        Err(format!("its file has the SHA-256 {hash}, not {}", package.sha256))
+    }
+
+    /// apt takes a name, version and architecture from what is inside; the name is for people.
+    fn place(&self, package: &ExactPackage) -> PathBuf {
+        self.new_packages().join(format!("{}.deb", package.sha256))
+    }
+
+    pub(super) fn new_packages(&self) -> PathBuf {
+        self.directory.join("new")
+    }
+
+    fn read(&self) -> Result<Option<Journal>, ExecuteError> {
+        Journal::read(&self.directory).map_err(|error| self.journal(error))
+    }
+
+    /// One process at a time; the lock ends with the process, however it ends.
+    fn alone(&self) -> Result<File, ExecuteError> {
+        fs::create_dir_all(&self.directory).map_err(|error| self.journal(error))?;
+        let lock =
+            File::create(self.directory.join("lock")).map_err(|error| self.journal(error))?;
+        let deadline = Instant::now() + LOCK_PATIENCE;
+        while flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err() {
+            if Instant::now() >= deadline {
+                return Err(ExecuteError::Busy { directory: self.directory.clone() });
+            }
+            thread::sleep(Duration::from_millis(20));
+        }
+        Ok(lock)
+    }
+
+    fn journal(&self, source: io::Error) -> ExecuteError {
+        ExecuteError::Journal { directory: self.directory.clone(), source }
+    }
+}
+
+/// What is installed of the packages that are to be replaced.
+pub(super) fn replaced(installed: &[Found], packages: &[ExactPackage]) -> Vec<Found> {
+    let is_replaced = |found: &&Found| {
+        packages.iter().any(|package| {
+            package.name == found.name
+                && (package.architecture == found.architecture
+                    || package.architecture == "all"
+                    || found.architecture == "all")
+        })
+    };
+    installed.iter().filter(is_replaced).cloned().collect()
+}
+
+fn hash_of(path: &Path) -> io::Result<FileHash> {
+    let mut file = File::open(path)?;
+    let mut hash = Sha256::new();
+    let mut piece = vec![0; 256 * 1024];
+    loop {
+        match file.read(&mut piece)? {
+            0 => return Ok(FileHash::from(<[u8; 32]>::from(hash.finalize()))),
+            length => hash.update(&piece[..length]),
+        }
+    }
+}

@@ -1,0 +1,220 @@
+//! What an execution has done so far, durable before the next step begins.
+//!
+//! One line for each step, flushed to the disk before anything follows it. After a crash the lines say
+//! which steps were begun; a last line without its end was never acted upon, and is cut off.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+
+use domain::change::ExactPackage;
+use domain::cloud::ChangeId;
+use domain::order::{Downtime, Ended, ExecutionId, Order};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::packages::KeptPackage;
+use super::system::UnitTimes;
+
+/// Largest journal that is read, in bytes.
+const LARGEST: u64 = 64 << 20;
+
+/// A step, as it stands in the journal.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "step", rename_all = "snake_case")]
+pub enum Step {
+    /// The order was accepted.
+    Accepted {
+        /// The execution's id.
+        execution: ExecutionId,
+        /// The order.
+        order: Box<Order>,
+        /// Of which change.
+        change: ChangeId,
+        /// When.
+        at: Timestamp,
+    },
+    /// All packages lie in the execution's directory, each with the hash of the order.
+    Fetched,
+    /// So does the way back.
+    WayBackKept {
+        /// What is replaced.
+        packages: Vec<KeptPackage>,
+        /// What is not there yet, and is taken away again on the way back.
+        added: Vec<String>,
+        /// When which unit went up and down last.
+        units: UnitTimes,
+    },
+    /// An action begins.
+    Started {
+        /// Its place in the order, counted from 0.
+        action: usize,
+    },
+    /// A package is installed whole.
+    Finished {
+        /// Which.
+        package: ExactPackage,
+    },
+    /// A unit was restarted.
+    Restarted {
+        /// Which.
+        unit: String,
+    },
+    /// The system is about to restart.
+    Rebooting {
+        /// Which boot ends.
+        boot: String,
+    },
+    /// An action ended well.
+    ActionDone {
+        /// Its place.
+        action: usize,
+    },
+    /// It goes back from here.
+    TurnedBack {
+        /// Why.
+        because: String,
+        /// Which action failed.
+        action: usize,
+    },
+    /// Somebody or something interrupted it, and it was taken up again.
+    Resumed {
+        /// When.
+        at: Timestamp,
+    },
+    /// It is over.
+    Ended {
+        /// How.
+        ended: Ended,
+        /// What was down how long.
+        downtime: Vec<Downtime>,
+        /// When.
+        at: Timestamp,
+    },
+}
+
+/// The journal of one execution.
+#[derive(Debug)]
+pub struct Journal {
+    file: File,
+    steps: Vec<Step>,
+}
+
+impl Journal {
+    /// Begins a journal with its first step, which is there whole or not at all.
+    ///
+    /// # Errors
+    /// If the disk fails.
+    pub fn begin(directory: &Path, first: Step) -> io::Result<Self> {
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
+        let path = path(directory);
+        let beside = path.with_extension("new");
+        let mut file =
+            OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&beside)?;
+        file.write_all(&line(&first)?)?;
+        file.sync_all()?;
+        fs::rename(&beside, &path)?;
+        sync_up(directory)?;
+        let file = OpenOptions::new().append(true).open(&path)?;
+        Ok(Self { file, steps: vec![first] })
+    }
+
+    /// Reads the journal in a directory; `None` where nothing was begun.
+    ///
+    /// # Errors
+    /// If the disk fails, or a line that was ended says nothing.
+    pub fn read(directory: &Path) -> io::Result<Option<Self>> {
+        let path = path(directory);
+        let bytes = match fs::metadata(&path) {
+            Ok(data) if data.len() > LARGEST => {
+                return Err(io::Error::new(io::ErrorKind::InvalidData, "the journal is too long"));
+            }
+            Ok(_) => fs::read(&path)?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let whole = bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
+        let steps = bytes[..whole]
+            .split(|byte| *byte == b'\n')
+            .filter(|line| !line.is_empty())
+            .map(|line| Ok(serde_json::from_slice(line)?))
+            .collect::<io::Result<Vec<Step>>>()?;
+        let file = OpenOptions::new().append(true).open(&path)?;
+        if whole < bytes.len() {
+            file.set_len(whole as u64)?;
+            file.sync_all()?;
+        }
+        Ok(Some(Self { file, steps }))
+    }
+
+    /// Adds a step; it is durable afterwards.
+    ///
+    /// # Errors
+    /// If the disk fails: then nothing may follow.
+    pub fn add(&mut self, step: Step) -> io::Result<()> {
+        self.file.write_all(&line(&step)?)?;
+        self.file.sync_data()?;
+        self.steps.push(step);
+        Ok(())
+    }
+
+    /// All steps so far.
+    pub fn steps(&self) -> &[Step] {
+        &self.steps
+    }
+}
+
+fn path(directory: &Path) -> PathBuf {
+    directory.join("journal")
+}
+
+fn line(step: &Step) -> io::Result<Vec<u8>> {
+    let mut line = serde_json::to_vec(step)?;
+    line.push(b'\n');
+    Ok(line)
+}
+
+/// Makes the names in a directory, and its own name, durable.
+pub(super) fn sync_up(directory: &Path) -> io::Result<()> {
+    File::open(directory)?.sync_all()?;
+    match directory.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => File::open(parent)?.sync_all(),
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn resumed(second: i64) -> Step {
+        Step::Resumed { at: Timestamp::from_second(second).unwrap() }
+    }
+
+    #[test]
+    fn a_torn_line_was_never_there() {
+        let directory = tempfile::tempdir().unwrap();
+        assert!(Journal::read(directory.path()).unwrap().is_none());
+        let mut journal = Journal::begin(directory.path(), resumed(1)).unwrap();
+        journal.add(resumed(2)).unwrap();
+        let whole = fs::read(directory.path().join("journal")).unwrap();
+        let first = whole.iter().position(|byte| *byte == b'\n').unwrap() + 1;
+
+        for cut in first..whole.len() {
+            fs::write(directory.path().join("journal"), &whole[..cut]).unwrap();
+            let mut journal = Journal::read(directory.path()).unwrap().unwrap();
+            assert_eq!(journal.steps(), [resumed(1)], "cut at {cut}");
+            journal.add(resumed(3)).unwrap();
+            let journal = Journal::read(directory.path()).unwrap().unwrap();
+            assert_eq!(journal.steps(), [resumed(1), resumed(3)]);
+        }
+    }
+
+    #[test]
+    fn a_line_that_says_nothing_is_no_step() {
+        let directory = tempfile::tempdir().unwrap();
+        fs::write(directory.path().join("journal"), "{\"step\":\"dance\"}\n").unwrap();
+        assert!(Journal::read(directory.path()).is_err());
+    }
+}

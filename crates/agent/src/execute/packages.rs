@@ -1,0 +1,215 @@
+//! What an execution asks of a package system, and of whoever knows which packages are their vendor's.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use domain::change::ExactPackage;
+use domain::order::Refusal;
+use domain::version::VersionKind;
+use serde::{Deserialize, Serialize};
+
+/// Alters what is installed: dpkg with apt; rpm and apk have their place here.
+///
+/// Nothing here is told what to run: names, versions and files are all that goes in.
+pub trait PackageSystem {
+    /// How it orders versions.
+    fn versions(&self) -> VersionKind;
+
+    /// What is installed, also what is so in part.
+    ///
+    /// # Errors
+    /// If its database cannot be read.
+    fn installed(&self) -> Result<Vec<Found>, PackageFault>;
+
+    /// Whether all that is installed is so whole.
+    ///
+    /// # Errors
+    /// What is not.
+    fn audit(&self) -> Result<(), PackageFault>;
+
+    /// Ends what an interruption left half done, after whoever else works there has ended.
+    ///
+    /// # Errors
+    /// If something stays half done.
+    fn repair(&self) -> Result<(), PackageFault>;
+
+    /// Bytes that a package takes once it is installed.
+    ///
+    /// # Errors
+    /// If the file is none of this system's packages.
+    fn unpacked_size(&self, file: &Path) -> Result<u64, PackageFault>;
+
+    /// A directory of the file system that packages are unpacked to.
+    fn unpacks_to(&self) -> PathBuf;
+
+    /// Makes a package file of what is installed, so that it can be installed again.
+    ///
+    /// # Errors
+    /// If something of it cannot be read.
+    fn repack(&self, package: &Found, into: &Path) -> Result<PathBuf, PackageFault>;
+
+    /// Keeps the configuration files of packages as they are.
+    ///
+    /// # Errors
+    /// If one cannot be read.
+    fn keep_settings(&self, packages: &[Found], into: &Path) -> Result<(), PackageFault>;
+
+    /// Gives them the content again that they had.
+    ///
+    /// # Errors
+    /// If one cannot be written.
+    fn restore_settings(&self, from: &Path) -> Result<(), PackageFault>;
+
+    /// Installs these files and takes these packages away, and nothing beside them.
+    ///
+    /// # Errors
+    /// If the package system failed; what is installed then is to be looked at.
+    fn alter(&self, alteration: &Alteration<'_>) -> Result<(), PackageFault>;
+}
+
+/// Files of packages to install, names of packages to take away.
+#[derive(Debug, Clone, Copy)]
+pub struct Alteration<'a> {
+    /// Where it leads.
+    pub direction: Direction,
+    /// Packages to install.
+    pub files: &'a [PathBuf],
+    /// Packages to take away.
+    pub remove: &'a [String],
+}
+
+/// Where an alteration leads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Direction {
+    /// To what was ordered: nothing is taken away, nothing becomes older.
+    Forward,
+    /// To what was there before.
+    Back,
+}
+
+/// An installed package.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Found {
+    /// Its name.
+    pub name: String,
+    /// Its architecture.
+    pub architecture: String,
+    /// Its version.
+    pub version: String,
+    /// Whether it is installed whole.
+    pub completeness: Completeness,
+    /// Whether the owner holds it at its version.
+    pub hold: Hold,
+}
+
+/// How completely a package is installed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Completeness {
+    /// Unpacked and configured.
+    Whole,
+    /// Anything less.
+    Part,
+}
+
+/// Whether a package is held.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Hold {
+    /// It is.
+    Held,
+    /// It is not.
+    Free,
+}
+
+/// A package file for the way back.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeptPackage {
+    /// Name of the package.
+    pub name: String,
+    /// Its architecture.
+    pub architecture: String,
+    /// The version that it goes back to.
+    pub version: String,
+    /// Name of the file in the directory of the way back.
+    pub file: String,
+}
+
+/// Knows which packages are their vendor's, by archives that the host itself trusts.
+pub trait TrustedPackages {
+    /// Brings packages as files into a directory, in their order: only such as a signed list names with
+    /// exactly this name, architecture, version and hash. `room` is asked with the sum of their sizes in
+    /// bytes before anything is fetched.
+    ///
+    /// # Errors
+    /// [`Refusal::NotVouched`] for the first that no list names, [`Refusal::NotFetched`], or what `room`
+    /// says.
+    fn bring(
+        &self,
+        packages: &[ExactPackage],
+        into: &Path,
+        room: &dyn Fn(u64) -> Result<(), Refusal>,
+    ) -> Result<Vec<PathBuf>, Refusal>;
+}
+
+/// What is wrong with a package system.
+#[derive(Debug, thiserror::Error)]
+pub enum PackageFault {
+    /// A program cannot be started or ended badly.
+    #[error("`{program}` {how}: {output}")]
+    Program {
+        /// Its name.
+        program: String,
+        /// How it ended.
+        how: String,
+        /// The end of what it said.
+        output: String,
+    },
+    /// Somebody else works there and does not end.
+    #[error("the package system is locked by somebody else")]
+    Locked,
+    /// Something is not installed whole.
+    #[error("not installed whole: {}", .packages.join(", "))]
+    InPart {
+        /// Packages, or what the tool says of them.
+        packages: Vec<String>,
+    },
+    /// A file lies where the package system does not see it.
+    #[error("`{path}` lies outside of the system's root")]
+    Outside {
+        /// The file.
+        path: PathBuf,
+    },
+    /// Its database says something that cannot be understood.
+    #[error("the package database cannot be used: {reason}")]
+    Database {
+        /// Why.
+        reason: String,
+    },
+    /// The disk failed.
+    #[error("cannot use `{path}`")]
+    Disk {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+impl PackageFault {
+    /// The way out.
+    pub const fn help(&self) -> &'static str {
+        match self {
+            Self::Program { .. } | Self::InPart { .. } => {
+                "see what the package system says of it: `dpkg --audit`"
+            }
+            Self::Locked => "end the other installation",
+            Self::Outside { .. } => "keep the agent's state below the root",
+            Self::Database { .. } => "repair the package database first",
+            Self::Disk { .. } => "check space and permissions there",
+        }
+    }
+
+    pub(super) fn disk(path: &Path) -> impl FnOnce(io::Error) -> Self {
+        let path = path.to_owned();
+        move |source| Self::Disk { path, source }
+    }
+}

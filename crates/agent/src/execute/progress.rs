@@ -1,0 +1,119 @@
+//! What the steps of a journal add up to.
+
+use std::collections::BTreeSet;
+
+use domain::change::{Action, ExactPackage};
+use domain::order::{ActionOutcome, Downtime, Ended, ExecutionId, Order, OrderResult};
+use jiff::Timestamp;
+
+use super::journal::Step;
+use super::packages::KeptPackage;
+use super::system::UnitTimes;
+
+/// How far an execution is.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Progress {
+    pub(super) accepted: Option<(ExecutionId, Order, Timestamp)>,
+    pub(super) is_fetched: bool,
+    pub(super) way_back: Option<WayBack>,
+    /// The action that was begun last, and how often.
+    pub(super) started: Option<(usize, u32)>,
+    pub(super) finished: Vec<ExactPackage>,
+    pub(super) restarted: BTreeSet<String>,
+    /// The boot that was to end.
+    pub(super) rebooting: Option<String>,
+    /// How many actions are done.
+    pub(super) done: usize,
+    pub(super) turned_back: Option<(usize, String)>,
+    pub(super) interruptions: u32,
+    pub(super) ended: Option<(Ended, Vec<Downtime>, Timestamp)>,
+}
+
+/// What was there before.
+#[derive(Debug, Clone)]
+pub(super) struct WayBack {
+    pub(super) packages: Vec<KeptPackage>,
+    pub(super) added: Vec<String>,
+    pub(super) units: UnitTimes,
+}
+
+impl Progress {
+    pub(super) fn of(steps: &[Step]) -> Self {
+        let mut progress = Self::default();
+        for step in steps {
+            progress.take(step.clone());
+        }
+        progress
+    }
+
+    fn take(&mut self, step: Step) {
+        match step {
+            Step::Accepted { execution, order, at, .. } => {
+                self.accepted = Some((execution, *order, at));
+            }
+            Step::Fetched => self.is_fetched = true,
+            Step::WayBackKept { packages, added, units } => {
+                self.way_back = Some(WayBack { packages, added, units });
+            }
+            Step::Started { action } => {
+                let before = self.started.filter(|(place, _)| *place == action);
+                self.started = Some((action, before.map_or(0, |(_, times)| times) + 1));
+                self.rebooting = None;
+            }
+            Step::Finished { package } => {
+                if !self.finished.contains(&package) {
+                    self.finished.push(package);
+                }
+            }
+            Step::Restarted { unit } => {
+                self.restarted.insert(unit);
+            }
+            Step::Rebooting { boot } => self.rebooting = Some(boot),
+            Step::ActionDone { action } => self.done = action + 1,
+            Step::TurnedBack { because, action } => self.turned_back = Some((action, because)),
+            Step::Resumed { .. } => self.interruptions += 1,
+            Step::Ended { ended, downtime, at } => self.ended = Some((ended, downtime, at)),
+        }
+    }
+
+    /// All packages of the order.
+    pub(super) fn packages(&self) -> Vec<ExactPackage> {
+        let actions = self.accepted.iter().flat_map(|(_, order, _)| &order.actions);
+        let packages = actions.filter_map(|action| match action {
+            Action::Upgrade { packages } => Some(packages.clone()),
+            _ => None,
+        });
+        packages.flatten().collect()
+    }
+
+    /// What is told of it, once it has ended.
+    pub(super) fn result(&self) -> Option<OrderResult> {
+        let (execution, order, began_at) = self.accepted.clone()?;
+        let (ended, downtime, ended_at) = self.ended.clone()?;
+        let failed = self.turned_back.as_ref().map(|(action, _)| *action);
+        let outcome = |place: usize| match (&ended, failed) {
+            (Ended::Done, _) => ActionOutcome::Done,
+            (Ended::Refused { .. }, _) => ActionOutcome::Skipped,
+            (_, Some(failed)) if place == failed => ActionOutcome::Failed,
+            (_, Some(failed)) if place > failed => ActionOutcome::Skipped,
+            (Ended::Stuck { .. }, _) => ActionOutcome::Failed,
+            (Ended::RolledBack { .. }, _) => ActionOutcome::RolledBack,
+        };
+        let actions = (0..order.actions.len()).map(outcome).collect();
+        let is_done = ended == Ended::Done;
+        Some(OrderResult {
+            execution,
+            agent: order.agent,
+            ci: order.ci,
+            plan: order.plan,
+            order: order.nonce,
+            actions,
+            packages: if is_done { self.finished.clone() } else { Vec::new() },
+            ended,
+            downtime,
+            interruptions: self.interruptions,
+            began_at,
+            ended_at,
+        })
+    }
+}

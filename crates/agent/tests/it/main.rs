@@ -1,0 +1,9 @@
+//! What an agent does when it is told to, tried on real Debian roots.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+mod a_compromised_server_gets_nowhere;
+mod archives_of_the_host_vouch;
+mod killed_at_any_point;
+mod orders_are_carried_out;
+mod support;

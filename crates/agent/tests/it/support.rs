@@ -1,0 +1,396 @@
+//! Worlds: a real Debian root, packages made by `dpkg-deb`, orders signed with real keys.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::{Mutex, PoisonError};
+
+use agent::State;
+use agent::execute::{Apt, AtRest, TrustedPackages};
+use agent::orders::{Answer, Desk};
+use domain::change::{
+    Action, Decision, Draft, ExactPackage, FileHash, Item, KeyEvent, KeyId, KeyKind, KeyRing,
+    NewKey, Nonce, Payload, Plan, Rollback, Stage, Statement, Window,
+};
+use domain::cloud::{Duty, Id, IdKind};
+use domain::order::{Bundle, Demand, Order, Pins, Ranking, Refusal, Terms, Trusted};
+use domain::priority::Priority;
+use domain::version::VersionKind;
+use jiff::{SignedDuration, Timestamp};
+use ledger::attestation::Attestor;
+use sha2::{Digest as _, Sha256};
+
+pub(crate) fn run(command: &mut Command) -> String {
+    let output = command.env("LC_ALL", "C").output().unwrap_or_else(|error| {
+        panic!("cannot start {command:?}: {error}; run `cargo xtask test`")
+    });
+    assert!(
+        output.status.success(),
+        "{command:?} ended with {}\n{}\n{}",
+        output.status,
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr),
+    );
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// Whether this test has to go on as root; where it does not run so, it is run again in a namespace
+/// where it is root, as mmdebstrap makes its roots.
+pub(crate) fn runs_as_root(test: &str) -> bool {
+    if rustix::process::geteuid().is_root() {
+        return true;
+    }
+    let itself = std::env::current_exe().unwrap();
+    let mut command = Command::new("mmdebstrap");
+    command.arg("--unshare-helper").arg(itself).args(["--exact", test, "--nocapture"]);
+    println!("{}", run(&mut command));
+    false
+}
+
+static BUILDING: Mutex<()> = Mutex::new(());
+
+/// A copy of a minimal Debian root, in which packages can be altered.
+pub(crate) fn root(name: &str) -> PathBuf {
+    let roots = Path::new(env!("CARGO_TARGET_TMPDIR")).join("roots");
+    let base = roots.join("orders");
+    {
+        let _one_at_a_time = BUILDING.lock().unwrap_or_else(PoisonError::into_inner);
+        if !base.join("etc/os-release").exists() {
+            let making = roots.join("orders.making");
+            let _ = fs::remove_dir_all(&making);
+            fs::create_dir_all(&roots).unwrap();
+            let mut command = Command::new("mmdebstrap");
+            command.args(["--variant=apt", "--aptopt=Acquire::Languages \"none\"", "bookworm"]);
+            run(command.arg(&making).arg(mirror()));
+            fs::rename(&making, &base).unwrap();
+        }
+    }
+    let copy = roots.join(format!("orders-{name}"));
+    run(Command::new("rm").args(["-rf", "--one-file-system"]).arg(&copy));
+    run(Command::new("cp").args(["-a", "--reflink=auto"]).arg(&base).arg(&copy));
+    copy
+}
+
+/// The Debian archive that this machine's apt uses.
+fn mirror() -> String {
+    let format = "$(REPO_URI) $(CODENAME)";
+    let asked = ["indextargets", "--format", format, "Created-By: Packages"];
+    let targets = run(Command::new("apt-get").args(asked));
+    let mut lines = targets.lines().filter_map(|line| line.split_once(' '));
+    let plain = lines.find(|(_, codename)| !codename.contains('-'));
+    plain.expect("this machine's apt names a Debian archive").0.to_owned()
+}
+
+/// A package to build.
+#[derive(Clone)]
+pub(crate) struct Deb {
+    pub(crate) name: &'static str,
+    pub(crate) version: String,
+    pub(crate) depends: String,
+    /// Further files and their content; those below `/etc` are configuration files.
+    pub(crate) files: Vec<(String, String)>,
+    pub(crate) postinst: String,
+}
+
+impl Deb {
+    pub(crate) fn new(name: &'static str, version: &str) -> Self {
+        Self {
+            name,
+            version: version.to_owned(),
+            depends: String::new(),
+            files: vec![(format!("/usr/lib/{name}/version"), version.to_owned())],
+            postinst: "true".to_owned(),
+        }
+    }
+
+    /// Builds it; what a plan calls it.
+    pub(crate) fn build(&self, into: &Path) -> ExactPackage {
+        let tree = tempfile::tempdir().unwrap();
+        let root = tree.path();
+        let mut conffiles = String::new();
+        for (path, content) in &self.files {
+            let place = root.join(path.trim_start_matches('/'));
+            fs::create_dir_all(place.parent().unwrap()).unwrap();
+            fs::write(place, content).unwrap();
+            if path.starts_with("/etc/") {
+                conffiles.push_str(path);
+                conffiles.push('\n');
+            }
+        }
+        let control = root.join("DEBIAN");
+        fs::create_dir_all(&control).unwrap();
+        let depends = match self.depends.as_str() {
+            "" => String::new(),
+            depends => format!("Depends: {depends}\n"),
+        };
+        let text = format!(
+            "Package: {}\nVersion: {}\nArchitecture: amd64\nMaintainer: A <a@example.org>\n\
+             Installed-Size: 64\n{depends}Description: an example\n with a second line\n",
+            self.name, self.version
+        );
+        fs::write(control.join("control"), text).unwrap();
+        if !conffiles.is_empty() {
+            fs::write(control.join("conffiles"), conffiles).unwrap();
+        }
+        let script = format!("#!/bin/sh\nset -e\n{}\n", self.postinst);
+        fs::write(control.join("postinst"), script).unwrap();
+        fs::set_permissions(control.join("postinst"), fs::Permissions::from_mode(0o755)).unwrap();
+        fs::set_permissions(root, fs::Permissions::from_mode(0o755)).unwrap();
+        fs::create_dir_all(into).unwrap();
+        let deb = into.join(format!("{}_{}_amd64.deb", self.name, self.version));
+        let build = ["--root-owner-group", "-Zgzip", "-z1", "--build"];
+        run(Command::new("dpkg-deb").args(build).arg(root).arg(&deb));
+        let sha256: [u8; 32] = Sha256::digest(fs::read(&deb).unwrap()).into();
+        ExactPackage {
+            name: self.name.to_owned(),
+            architecture: "amd64".to_owned(),
+            version: self.version.clone(),
+            sha256: FileHash::from(sha256),
+        }
+    }
+}
+
+/// Packages that stand for those of a signed archive.
+#[derive(Default)]
+pub(crate) struct Pool {
+    files: RefCell<BTreeMap<ExactPackage, PathBuf>>,
+}
+
+impl Pool {
+    pub(crate) fn offer(&self, package: &ExactPackage, directory: &Path) {
+        let ExactPackage { name, version, .. } = package;
+        let file = directory.join(format!("{name}_{version}_amd64.deb"));
+        self.files.borrow_mut().insert(package.clone(), file);
+    }
+}
+
+impl TrustedPackages for Pool {
+    fn bring(
+        &self,
+        packages: &[ExactPackage],
+        into: &Path,
+        room: &dyn Fn(u64) -> Result<(), Refusal>,
+    ) -> Result<Vec<PathBuf>, Refusal> {
+        let files = self.files.borrow();
+        let find = |package: &ExactPackage| {
+            let because = String::new();
+            let file = files.get(package).cloned();
+            file.ok_or(Refusal::NotVouched { package: Box::new(package.clone()), because })
+        };
+        let found = packages.iter().map(find).collect::<Result<Vec<_>, _>>()?;
+        room(found.iter().map(|file| file.metadata().unwrap().len()).sum())?;
+        let copy = |file: PathBuf| {
+            let to = into.join(file.file_name().unwrap());
+            fs::copy(file, &to).unwrap();
+            to
+        };
+        Ok(found.into_iter().map(copy).collect())
+    }
+}
+
+pub(crate) fn id<K: IdKind>(number: u8) -> Id<K> {
+    Id::of_content([number; 16])
+}
+
+pub(crate) fn provider() -> Attestor {
+    Attestor::new(&[1; 32])
+}
+
+pub(crate) fn tenant() -> Attestor {
+    Attestor::new(&[2; 32])
+}
+
+fn key(of: &Attestor) -> KeyId {
+    KeyId::from(of.key().id_bytes())
+}
+
+pub(crate) fn envelope(by: &Attestor, said: &impl Payload) -> String {
+    serde_json::to_string(&by.sign(&said.to_payload()).unwrap()).unwrap()
+}
+
+/// What an agent goes by that joined an hour ago; a patch needs the tenant's signature.
+pub(crate) fn trusted() -> Trusted {
+    let now = Timestamp::now() - SignedDuration::from_hours(1);
+    let first = NewKey { id: key(&tenant()), kind: KeyKind::Ed25519, holder: id(1) };
+    let register = KeyEvent::Register { key: first, by: id(1) };
+    let pins = Pins {
+        agent: id(5),
+        ci: id(3),
+        versions: VersionKind::Dpkg,
+        order_keys: [key(&provider())].into(),
+        consent_keys: KeyRing::new(id(2)).step(register, now).unwrap().0,
+        origins: [].into(),
+        terms: Terms {
+            patches: Demand::Signature,
+            alterations: Demand::Signature,
+            ranking: Ranking::Unproven,
+        },
+    };
+    Trusted::join(pins, now)
+}
+
+/// An order for one stage, an hour around now.
+pub(crate) struct Told {
+    pub(crate) plan: Plan,
+    pub(crate) order: Order,
+    pub(crate) consent: Statement,
+}
+
+impl Told {
+    pub(crate) fn to(actions: Vec<Action>, sequence: u64) -> Self {
+        let now = Timestamp::from_second(Timestamp::now().as_second()).unwrap();
+        let hour = SignedDuration::from_hours(1);
+        let window = Window { from: now - hour, until: now + hour };
+        let item = Item { ci: id(3), duty: Duty::Provider, actions, rollback: Rollback::Snapshot };
+        let stages = vec![Stage { window, items: vec![item] }];
+        let draft = Draft { change: id(1), tenant: id(2), generation: 0, parent: None, stages };
+        let plan = Plan::new(draft).unwrap();
+        let actions = plan.draft().stages[0].items[0].actions.clone();
+        let mut nonce = [0; 16];
+        nonce[..8].copy_from_slice(&sequence.to_le_bytes());
+        let order = Order {
+            agent: id(5),
+            ci: id(3),
+            plan: plan.hash(),
+            stage: 1,
+            window,
+            actions,
+            priority: Priority::Medium,
+            sequence,
+            issued_at: now,
+            expires: now + hour,
+            nonce: Nonce::from(nonce),
+        };
+        let consent = Statement {
+            change: id(1),
+            plan: plan.hash(),
+            tenant: id(2),
+            decision: Decision::Approve,
+            given_at: now,
+            nonce: Nonce::from(nonce),
+        };
+        Self { plan, order, consent }
+    }
+
+    pub(crate) fn bundle(&self) -> Bundle {
+        Bundle {
+            order: envelope(&provider(), &self.order),
+            plan: String::from_utf8(self.plan.to_bytes()).unwrap(),
+            consents: vec![envelope(&tenant(), &self.consent)],
+            public_keys: vec![provider().key().to_string(), tenant().key().to_string()],
+            ..Bundle::default()
+        }
+    }
+}
+
+/// A host: a root with an agent's state in it.
+pub(crate) struct Host {
+    pub(crate) root: PathBuf,
+    pub(crate) pool: Pool,
+    pub(crate) debs: PathBuf,
+}
+
+impl Host {
+    pub(crate) fn new(name: &str) -> Self {
+        let root = root(name);
+        let host = Self { debs: root.join("var/tmp/debs"), pool: Pool::default(), root };
+        fs::create_dir_all(&host.debs).unwrap();
+        host.state().keep_trusted(&trusted()).unwrap();
+        host
+    }
+
+    pub(crate) fn state(&self) -> State {
+        State::new(self.root.join("var/lib/patchwright-agent"))
+    }
+
+    /// Builds a package and offers it.
+    pub(crate) fn offer(&self, deb: &Deb) -> ExactPackage {
+        let package = deb.build(&self.debs);
+        self.pool.offer(&package, &self.debs);
+        package
+    }
+
+    /// Installs what is there before.
+    pub(crate) fn install(&self, packages: &[ExactPackage]) {
+        let file =
+            |it: &ExactPackage| format!("/var/tmp/debs/{}_{}_amd64.deb", it.name, it.version);
+        let mut command = Command::new("chroot");
+        command.arg(&self.root).args(["dpkg", "--install"]).args(packages.iter().map(file));
+        run(&mut command);
+    }
+
+    pub(crate) fn in_root(&self, argv: &[&str]) -> String {
+        run(Command::new("chroot").arg(&self.root).args(argv))
+    }
+
+    /// Installed version of a package; empty where it is not there.
+    pub(crate) fn version(&self, name: &str) -> String {
+        let format = "${db:Status-Abbrev}${Version}";
+        let asked = ["dpkg-query", "--show", "--showformat", format, name];
+        let output = Command::new("chroot").arg(&self.root).args(asked).output().unwrap();
+        let text = String::from_utf8(output.stdout).unwrap();
+        let version = text.strip_prefix("ii ").or_else(|| text.strip_prefix("hi "));
+        version.unwrap_or_default().to_owned()
+    }
+
+    pub(crate) fn read(&self, path: &str) -> String {
+        fs::read_to_string(self.root.join(path.trim_start_matches('/'))).unwrap_or_default()
+    }
+
+    pub(crate) fn write(&self, path: &str, content: &str) {
+        let path = self.root.join(path.trim_start_matches('/'));
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, content).unwrap();
+    }
+
+    /// Calls on the desk of this host's agent.
+    pub(crate) fn at_desk<T>(
+        &self,
+        now: &dyn Fn() -> Timestamp,
+        ask: impl FnOnce(&Desk<'_>) -> T,
+    ) -> T {
+        self.at_desk_with(&self.pool, now, ask)
+    }
+
+    /// The same with other archives.
+    pub(crate) fn at_desk_with<T>(
+        &self,
+        archives: &dyn TrustedPackages,
+        now: &dyn Fn() -> Timestamp,
+        ask: impl FnOnce(&Desk<'_>) -> T,
+    ) -> T {
+        let state = self.state();
+        let packages = Apt::new(&self.root, state.directory().join("work"));
+        let policy = self.root.join("etc/patchwright/policy.toml");
+        ask(&Desk {
+            state: &state,
+            policy: &policy,
+            packages: &packages,
+            archives,
+            system: &AtRest,
+            clock: now,
+        })
+    }
+
+    pub(crate) fn take(&self, bundle: &Bundle) -> Answer {
+        self.at_desk(&Timestamp::now, |desk| desk.take(bundle).unwrap())
+    }
+
+    pub(crate) fn refusal(&self, bundle: &Bundle) -> Refusal {
+        match self.take(bundle) {
+            Answer::Refused(refusal) => refusal,
+            Answer::Ended(result) => match result.ended {
+                domain::order::Ended::Refused { refusal } => refusal,
+                other => panic!("{other:?}"),
+            },
+            Answer::Rebooting => panic!("it restarts"),
+        }
+    }
+}
+
+pub(crate) fn upgrade(packages: &[ExactPackage]) -> Action {
+    Action::Upgrade { packages: packages.to_vec() }
+}

@@ -1,0 +1,344 @@
+//! What the owner of a host lets be done to it: a file on the host, which can only narrow.
+//!
+//! ```
+//! use domain::order::Policy;
+//!
+//! let policy = Policy::parse(
+//!     r#"
+//!     reboot = "forbid"
+//!     keep_free_mib = 512
+//!
+//!     [packages]
+//!     allow = ["nginx*", "libssl3"]
+//!
+//!     [[hours]]
+//!     days = ["sat", "sun"]
+//!     from = "01:00"
+//!     until = "05:00"
+//!     zone = "Europe/Berlin"
+//!     "#,
+//! )?;
+//! assert_eq!(policy.keep_free_mib, 512);
+//! assert!(Policy::parse("rebot = \"forbid\"").is_err(), "a word that says nothing is an error");
+//! # Ok::<(), domain::order::InvalidPolicy>(())
+//! ```
+
+use jiff::civil::{Time, Weekday};
+use jiff::tz::TimeZone;
+use jiff::{Timestamp, ToSpan as _};
+use serde::Deserialize;
+
+use super::refusal::Forbidden;
+use super::versions::Versions;
+use crate::change::{Action, ExactPackage};
+use crate::cloud::words;
+
+/// Longest file that is read, in bytes.
+const LONGEST: usize = 1 << 20;
+
+words! {
+    /// Whether something may be done.
+    Permission {
+        /// It may, where order and consent say so.
+        Allow = "allow",
+        /// It may not, whoever says so.
+        Forbid = "forbid",
+    }
+}
+
+/// The owner's rules. Without a file nothing is forbidden beside what plan and consent forbid.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Policy {
+    /// Restarts of the system.
+    pub reboot: Permission,
+    /// Restarts of units that an order names.
+    pub restart: Permission,
+    /// Writing files.
+    pub write_files: Permission,
+    /// Packages that are not installed yet, as a new kernel is.
+    pub additions: Permission,
+    /// Which packages.
+    pub packages: PackageRules,
+    /// When; at any time where none are given.
+    pub hours: Vec<Hours>,
+    /// When not.
+    pub freeze: Vec<Freeze>,
+    /// Room that is left on each file system, in MiB.
+    pub keep_free_mib: u64,
+}
+
+/// Which packages may be altered, by patterns with `*`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct PackageRules {
+    /// Only these; all where none are given.
+    pub allow: Vec<String>,
+    /// Never these.
+    pub forbid: Vec<String>,
+}
+
+/// Hours of some days.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Hours {
+    /// On which days they begin.
+    days: Vec<Weekday>,
+    from: Time,
+    until: Time,
+    zone: TimeZone,
+}
+
+/// A time in which nothing is altered.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Freeze {
+    /// From when on.
+    pub from: Timestamp,
+    /// Until before when.
+    pub until: Timestamp,
+    /// Why, for people.
+    #[serde(default)]
+    pub reason: String,
+}
+
+/// A file that is no policy; then nothing is allowed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidPolicy {
+    /// More than anybody writes.
+    #[error("the policy has {size} bytes, more than {LONGEST}")]
+    TooLong {
+        /// Its size in bytes.
+        size: usize,
+    },
+    /// It does not say what it could.
+    #[error("the policy cannot be read: {0}")]
+    Unreadable(String),
+}
+
+impl InvalidPolicy {
+    /// The way out.
+    pub const fn help(&self) -> &'static str {
+        match self {
+            Self::TooLong { .. } => "use patterns for packages",
+            Self::Unreadable(_) => "correct the line as described in docs/orders.md",
+        }
+    }
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Self {
+            reboot: Permission::Allow,
+            restart: Permission::Allow,
+            write_files: Permission::Allow,
+            additions: Permission::Allow,
+            packages: PackageRules::default(),
+            hours: Vec::new(),
+            freeze: Vec::new(),
+            keep_free_mib: 64,
+        }
+    }
+}
+
+impl Policy {
+    /// Reads the owner's file (TOML).
+    ///
+    /// # Errors
+    /// If anything in it is not understood: what was meant to be forbidden must not be allowed by a
+    /// slip of the pen.
+    pub fn parse(text: &str) -> Result<Self, InvalidPolicy> {
+        if text.len() > LONGEST {
+            return Err(InvalidPolicy::TooLong { size: text.len() });
+        }
+        toml::from_str(text).map_err(|error| InvalidPolicy::Unreadable(error.to_string()))
+    }
+
+    /// Whether actions may be done now on a host that has these packages.
+    ///
+    /// # Errors
+    /// The first thing that is forbidden.
+    pub fn allows(
+        &self,
+        actions: &[Action],
+        installed: &Versions,
+        now: Timestamp,
+    ) -> Result<(), Forbidden> {
+        if let Some(freeze) = self.freeze.iter().find(|it| it.from <= now && now < it.until) {
+            let (until, reason) = (freeze.until, freeze.reason.clone());
+            return Err(Forbidden::Freeze { until, reason });
+        }
+        if !self.hours.is_empty() && !self.hours.iter().any(|hours| hours.has(now)) {
+            return Err(Forbidden::Hours { now });
+        }
+        actions.iter().try_for_each(|action| self.allows_action(action, installed))
+    }
+
+    fn allows_action(&self, action: &Action, installed: &Versions) -> Result<(), Forbidden> {
+        match action {
+            Action::Upgrade { packages } => {
+                packages.iter().try_for_each(|package| self.allows_package(package, installed))
+            }
+            Action::WriteFile { path, .. } if self.write_files == Permission::Forbid => {
+                Err(Forbidden::File { path: path.clone() })
+            }
+            Action::RestartUnit { unit } if self.restart == Permission::Forbid => {
+                Err(Forbidden::Restart { unit: unit.clone() })
+            }
+            Action::Reboot if self.reboot == Permission::Forbid => Err(Forbidden::Reboot),
+            Action::WriteFile { .. }
+            | Action::RestartUnit { .. }
+            | Action::Reboot
+            | Action::Probe { .. } => Ok(()),
+        }
+    }
+
+    fn allows_package(
+        &self,
+        package: &ExactPackage,
+        installed: &Versions,
+    ) -> Result<(), Forbidden> {
+        let PackageRules { allow, forbid } = &self.packages;
+        let is_in = |patterns: &[String]| patterns.iter().any(|it| matches(it, &package.name));
+        if is_in(forbid) || (!allow.is_empty() && !is_in(allow)) {
+            return Err(Forbidden::Package { package: package.name.clone() });
+        }
+        if self.additions == Permission::Forbid && installed.replaced_by(package).is_none() {
+            return Err(Forbidden::Addition { package: package.name.clone() });
+        }
+        Ok(())
+    }
+}
+
+impl Hours {
+    /// Whether an instant lies in them. Hours that end before they begin end on the next day.
+    fn has(&self, now: Timestamp) -> bool {
+        let here = self.zone.to_datetime(now);
+        let (today, time) = (here.date(), here.time());
+        let begins_today = self.days.contains(&today.weekday());
+        if self.from < self.until {
+            return begins_today && self.from <= time && time < self.until;
+        }
+        let began_yesterday = today
+            .checked_sub(1.day())
+            .is_ok_and(|yesterday| self.days.contains(&yesterday.weekday()));
+        (begins_today && self.from <= time) || (began_yesterday && time < self.until)
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WrittenHours {
+    #[serde(default)]
+    days: Vec<String>,
+    from: String,
+    until: String,
+    #[serde(default)]
+    zone: Option<String>,
+}
+
+impl<'de> Deserialize<'de> for Hours {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        use serde::de::Error as _;
+        const DAYS: [(&str, Weekday); 7] = [
+            ("mon", Weekday::Monday),
+            ("tue", Weekday::Tuesday),
+            ("wed", Weekday::Wednesday),
+            ("thu", Weekday::Thursday),
+            ("fri", Weekday::Friday),
+            ("sat", Weekday::Saturday),
+            ("sun", Weekday::Sunday),
+        ];
+        let WrittenHours { days, from, until, zone } = WrittenHours::deserialize(deserializer)?;
+        let time = |text: &str| {
+            text.parse::<Time>()
+                .map_err(|_| D::Error::custom(format!("`{text}` is no time of day")))
+        };
+        let day = |word: &String| {
+            let found = DAYS.iter().find(|(name, _)| name == word).map(|(_, day)| *day);
+            found.ok_or_else(|| D::Error::custom(format!("`{word}` is none of mon, tue, … sun")))
+        };
+        let days = match days.as_slice() {
+            [] => DAYS.map(|(_, day)| day).to_vec(),
+            words => words.iter().map(day).collect::<Result<_, _>>()?,
+        };
+        let zone = match zone {
+            None => TimeZone::UTC,
+            Some(name) => TimeZone::get(&name)
+                .map_err(|_| D::Error::custom(format!("`{name}` is no time zone")))?,
+        };
+        Ok(Self { days, from: time(&from)?, until: time(&until)?, zone })
+    }
+}
+
+/// Whether a name is what a pattern says; `*` stands for any letters.
+fn matches(pattern: &str, name: &str) -> bool {
+    let mut parts = pattern.split('*');
+    let first = parts.next().unwrap_or_default();
+    let Some(mut rest) = name.strip_prefix(first) else { return false };
+    let parts: Vec<_> = parts.collect();
+    let Some((last, middle)) = parts.split_last() else { return rest.is_empty() };
+    for part in middle {
+        let Some(at) = rest.find(part) else { return false };
+        rest = &rest[at + part.len()..];
+    }
+    rest.ends_with(last)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_star_stands_for_any_letters() {
+        for (pattern, name) in [
+            ("nginx", "nginx"),
+            ("nginx*", "nginx-common"),
+            ("*ssl*", "libssl3"),
+            ("lib*-dev", "libssl-dev"),
+            ("*", "x"),
+            ("a*b*c", "axbxbxc"),
+        ] {
+            assert!(matches(pattern, name), "{pattern} {name}");
+        }
+        for (pattern, name) in
+            [("nginx", "nginx2"), ("", "a"), ("lib*-dev", "libssl"), ("ab*b", "ab"), ("a*c", "acb")]
+        {
+            assert!(!matches(pattern, name), "{pattern} {name}");
+        }
+    }
+
+    #[test]
+    fn hours_are_those_of_their_zone_and_may_reach_into_the_next_day() {
+        let policy = |text: &str| Policy::parse(text).unwrap();
+        let at = |text: &str| text.parse::<Timestamp>().unwrap();
+        let has = |policy: &Policy, now: &str| policy.hours[0].has(at(now));
+        let berlin = policy(
+            "[[hours]]\ndays = [\"sat\"]\nfrom = \"01:00\"\nuntil = \"05:00\"\nzone = \"Europe/Berlin\"",
+        );
+        let night = policy("[[hours]]\ndays = [\"fri\"]\nfrom = \"22:00\"\nuntil = \"02:00\"");
+
+        // 2026-12-05 is a Saturday; Berlin is an hour ahead.
+        assert!(has(&berlin, "2026-12-05T00:00:00Z"));
+        assert!(!has(&berlin, "2026-12-05T04:00:00Z"));
+        assert!(!has(&berlin, "2026-12-04T02:00:00Z"));
+        assert!(has(&night, "2026-12-04T23:00:00Z"));
+        assert!(has(&night, "2026-12-05T01:59:59Z"));
+        assert!(!has(&night, "2026-12-05T02:00:00Z"));
+        assert!(!has(&night, "2026-12-04T01:00:00Z"));
+    }
+
+    #[test]
+    fn whatever_is_not_understood_is_an_error() {
+        for text in [
+            "reboot = \"perhaps\"",
+            "[[hours]]\nfrom = \"25:00\"\nuntil = \"02:00\"",
+            "[[hours]]\ndays = [\"noday\"]\nfrom = \"01:00\"\nuntil = \"02:00\"",
+            "[[hours]]\nfrom = \"01:00\"\nuntil = \"02:00\"\nzone = \"Nowhere/At_All\"",
+            "[packages]\nalow = [\"nginx\"]",
+            "[[freeze]]\nfrom = \"2026-12-20T00:00:00Z\"",
+        ] {
+            assert!(Policy::parse(text).is_err(), "{text}");
+        }
+        assert_eq!(Policy::parse(""), Ok(Policy::default()));
+    }
+}
