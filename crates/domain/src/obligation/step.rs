@@ -278,7 +278,7 @@ impl Obligation {
     fn assess(&mut self, mut facts: crate::sla::Facts, now: Timestamp) -> Result<(), Refusal> {
         // What is listed stays listed, whoever says nothing of it.
         if self.record.facts.is_exploited() && !facts.is_exploited() {
-            facts.patch.known_exploited = self.record.facts.patch.known_exploited.clone();
+            facts.patch.known_exploited.clone_from(&self.record.facts.patch.known_exploited);
         }
         let newly_exploited = facts.is_exploited() && !self.record.facts.is_exploited();
         if newly_exploited && self.at(Moment::KevAdded).is_none() {
