@@ -15,7 +15,7 @@ use domain::priority::{
 use domain::sla::{Cause, ClockView, Dates, Facts, Interruption, Party, Record, Span};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use store::{ClockFilter, ClockRow, Matter, Move};
+use store::{ClockFilter, ClockRow, ClockStanding, Matter, Move};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -88,8 +88,13 @@ pub(crate) struct Clock {
     /// Who holds the ball: `provider`, `tenant`, `vendor`, `host_unreachable`, `change_freeze`.
     #[schema(value_type = Option<String>)]
     holder: Option<Party>,
-    /// `ok`, `warn`, `overdue`, `breached`, `met` or `withdrawn`.
+    /// How it stood when it was last looked at: `ok`, `warn`, `overdue`, `breached`, `met` or
+    /// `withdrawn`.
     state: String,
+    /// How it stands now, whether anybody looked or not: `overdue`, `unknown`, `near`, `in_time` or
+    /// `settled`.
+    #[schema(value_type = String)]
+    standing: ClockStanding,
     /// The first instant that is too late.
     #[schema(value_type = Option<String>, format = DateTime)]
     due: Option<Timestamp>,
@@ -110,6 +115,7 @@ impl From<ClockRow> for Clock {
             phase: row.phase,
             holder: row.holder,
             state: row.state,
+            standing: row.standing,
             due: row.due,
             stage_deadline: row.stage_deadline,
             settled: row.is_settled,
@@ -130,9 +136,13 @@ pub(crate) struct ClockQuery {
     /// With `true`, also those where nothing is left to do.
     #[serde(default)]
     settled: bool,
-    /// With `true`, only those of which a date passed.
+    /// With `true`, only those of which a date passed, of a stage or of the whole.
     #[serde(default)]
     overdue: bool,
+    /// With `true`, only those of which nobody knows how they stand, because nobody looked at them in
+    /// time; with `overdue`, both.
+    #[serde(default)]
+    unknown: bool,
     /// Clocks at most, 1 to 1000.
     #[param(minimum = 1, maximum = 1000)]
     limit: Option<u16>,
@@ -337,8 +347,8 @@ async fn clocks(
         return Err(Problem::new(Kind::Invalid, format!("limit {limit} is not in 1..=1000")));
     }
     let tenant = query.tenant.as_deref().map(|text| given("tenant", text)).transpose()?;
-    let ClockQuery { due_before, settled, overdue, .. } = query;
-    let filter = ClockFilter { tenant, change: None, due_before, settled, overdue };
+    let ClockQuery { due_before, settled, overdue, unknown, .. } = query;
+    let filter = ClockFilter { tenant, change: None, due_before, settled, overdue, unknown };
     let rows = app.store.clocks(&by, &filter, limit).await?;
     Ok(Json(rows.into_iter().map(Clock::from).collect()))
 }

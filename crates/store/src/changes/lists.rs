@@ -127,7 +127,8 @@ pub(super) async fn clocks(
              WHERE obligations.tenant_id BETWEEN $1 AND $2
                  AND obligations.tenant_id BETWEEN $3 AND $4
                  AND change_id BETWEEN $5 AND $6 AND due <= $7 AND is_settled <= $8) AS clocks
-         WHERE standing = $13 OR $13 = ''
+         WHERE $13 = '' AND $14 = '' OR standing = $13 OR standing = $14
+             OR $13 = 'overdue' AND is_settled = 1 AND state = 'breached'
          ORDER BY due, change_id, tenant_id LIMIT $9"
     ))
     .bind(low)
@@ -161,6 +162,7 @@ pub(super) async fn histories(
     let rows = sqlx::query(
         "SELECT change_id, title, obligations.tenant_id AS tenant_id, obligations.record AS record
          FROM obligations JOIN changes ON changes.id = change_id
+    let unknown = if filter.unknown { "unknown" } else { "" };
          WHERE obligations.tenant_id BETWEEN $1 AND $2
              AND obligations.tenant_id BETWEEN $3 AND $4
              AND (obligations.tenant_id > $5 OR obligations.tenant_id = $5 AND change_id > $6)
@@ -188,6 +190,7 @@ pub(super) async fn histories(
     };
     let items = rows.iter().map(past).collect::<Result<Vec<_>, StoreError>>()?;
     Ok(page.cut(items, |past| Cursor::new(past.tenant, past.change)))
+    .bind(unknown)
 }
 
 pub(super) async fn plan(

@@ -152,9 +152,11 @@ pub struct ClockFilter {
     pub due_before: Option<Timestamp>,
     /// Also those where nothing is left to do.
     pub settled: bool,
-    /// Only those of which a date passed.
+    /// Only those of which a date passed, settled ones too where these are asked for.
     pub overdue: bool,
 }
+    /// Only those of which nobody knows how they stand; with `overdue`, both.
+    pub unknown: bool,
 
 /// Which past is asked for.
 #[derive(Debug, Clone, Default)]

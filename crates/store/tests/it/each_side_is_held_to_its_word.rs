@@ -2,14 +2,15 @@
 
 use domain::cloud::PROVIDER;
 use domain::sla::Policy;
-use store::{Actor, StoreError};
+use store::{Actor, ClockFilter, Move, StoreError};
 
-use crate::changes_and_their_clocks::{ALL, now, report};
+use crate::changes_and_their_clocks::{ALL, DAY, done, lacking, now, report, wake};
 use crate::support::{World, package_set, vm};
 
 on_both_engines! {
     what_nobody_agreed_to_governs_nothing
     a_name_of_a_policy_means_one_text
+    what_is_late_is_found_whoever_looked
 }
 
 /// The shipped default under another version, with so many days for what is medium.
@@ -64,4 +65,30 @@ async fn a_name_of_a_policy_means_one_text(world: World) {
     }
     assert!(is_taken(propose(&world, &world.admin, PROVIDER, "2", 30).await));
     propose(&world, &world.admin, PROVIDER, "3", 30).await.unwrap();
+}
+
+async fn what_is_late_is_found_whoever_looked(world: World) {
+    let case = lacking(&world, "critical").await;
+    let asked = async |world: &World, overdue, unknown, settled| {
+        let filter = ClockFilter { overdue, unknown, settled, ..ClockFilter::default() };
+        let found = world.store.clocks(&case.owner, &filter, 100).await.unwrap();
+        found.iter().map(|clock| clock.standing.as_str()).collect::<Vec<_>>()
+    };
+    assert_eq!(asked(&world, true, true, false).await, [""; 0]);
+    world.environment.pass(DAY * 2);
+    assert_eq!(asked(&world, false, true, false).await, ["unknown"], "nobody looked");
+    assert_eq!(asked(&world, true, false, false).await, [""; 0]);
+    assert_eq!(asked(&world, true, true, false).await, ["unknown"]);
+    world.environment.pass(DAY);
+    assert_eq!(
+        asked(&world, true, false, false).await,
+        ["overdue"],
+        "its date passed all the same"
+    );
+
+    // What was missed and is settled since, is asked for as well.
+    wake(&world).await;
+    done(case.does(&world, &world.admin, Move::Withdraw).await);
+    assert_eq!(asked(&world, true, false, false).await, [""; 0]);
+    assert_eq!(asked(&world, true, false, true).await, ["settled"]);
 }
