@@ -36,6 +36,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../migrations/0007_images.sql"),
     include_str!("../migrations/0008_image_contents.sql"),
     include_str!("../migrations/0009_changes.sql"),
+    include_str!("../migrations/0012_claims_and_owners.sql"),
 ];
 
 impl Database {

@@ -583,6 +583,19 @@ impl Store {
     /// The tenant takes a rule back.
     pub async fn withdraw_rule(
         &self,
+    }
+
+    /// An owner asks for a key without a signature, or is the second one to ask for the same.
+    pub async fn ask_recovery(
+        &self,
+        by: &Actor,
+        tenant: TenantId,
+        key: NewConsentKey,
+    ) -> Result<Outcome<domain::change::KeyRing>, StoreError> {
+        self.write((by.clone(), key), move |tx, (by, key)| {
+            Box::pin(signers::ask_recovery(tx, by, tenant, key))
+        })
+        .await
         by: &Actor,
         tenant: TenantId,
         nonce: Nonce,

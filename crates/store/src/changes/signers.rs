@@ -1,7 +1,7 @@
 //! Keys of tenants, and the rules by which they agreed ahead.
 
 use domain::change::{
-    KeyEffect, KeyEvent, KeyId, KeyKind, KeyRing, Nonce, Standing, StandingRule, Verified,
+    KeyEffect, KeyEvent, KeyId, KeyKind, KeyRing, NewKey, Nonce, Standing, StandingRule, Verified,
 };
 use domain::cloud::{EventKind, TenantId};
 use jiff::Timestamp;
@@ -15,9 +15,15 @@ use super::{KeptRule, Outcome, advance};
 use crate::actor::Actor;
 use crate::error::StoreError;
 use crate::event::NewEvent;
-use crate::tenants;
 use crate::value::{get, parsed, time};
 use crate::writer::Tx;
+use crate::{people, tenants};
+
+/// Most rules of a tenant that are in force, or will be: each is looked at for each plan.
+const MOST_RULES: i64 = 100;
+
+/// Most rules that are listed, the newest.
+const MOST_LISTED: i64 = 1000;
 
 /// A public key that a tenant signs with.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -54,7 +60,7 @@ pub(super) async fn alter(
     event: &KeyEvent,
     key: Option<&NewConsentKey>,
 ) -> Result<Outcome<KeyRing>, StoreError> {
-    must_see(by, tenant)?;
+    must_be_of(by, tenant)?;
     tenants::must_exist(tx, by, tenant).await?;
     tx.hold("tenants", "id", &tenant.to_string()).await?;
     let ring = load::key_ring(&mut *tx.connection, tenant).await?;
@@ -116,6 +122,37 @@ pub(super) async fn alter(
     Ok(Outcome::Done(next))
 }
 
+/// An owner asks for a key without a signature; since when they are one, is known here.
+pub(super) async fn ask_recovery(
+    tx: &mut Tx<'_>,
+    by: &Actor,
+    tenant: TenantId,
+    key: &NewConsentKey,
+) -> Result<Outcome<KeyRing>, StoreError> {
+    must_be_of(by, tenant)?;
+    let owner = advance::person(by)?;
+    let owner_since = people::steady_since(tx, owner).await?;
+    let ring = load::key_ring(&mut *tx.connection, tenant).await?;
+    // Of both owners the key is the same, whoever will hold it.
+    let asked = ring.recovery().filter(|recovery| recovery.key.id == key.id);
+    let holder = asked.map_or(owner, |recovery| recovery.key.holder);
+    let new = NewKey { id: key.id, kind: key.kind, holder };
+    let event = KeyEvent::AskRecovery { key: new, by: owner, owner_since };
+    alter(tx, by, tenant, &event, Some(key)).await
+}
+
+/// A tenant's keys and rules are its own people's alone: whoever could add a key could consent.
+fn must_be_of(by: &Actor, tenant: TenantId) -> Result<(), StoreError> {
+    must_see(by, tenant)?;
+    match by {
+        Actor::Person { tenant: own, .. } if *own == tenant => Ok(()),
+        _ => Err(StoreError::Refused {
+            reason: "a tenant's keys and rules are its own people's alone".to_owned(),
+            help: "have an owner of the tenant do it",
+        }),
+    }
+}
+
 pub(super) async fn public_keys(
     connection: &mut AnyConnection,
     tenant: TenantId,
@@ -147,7 +184,7 @@ pub(super) async fn add_rule(
     rule: &Verified<StandingRule>,
     envelope: &str,
 ) -> Result<Outcome<KeptRule>, StoreError> {
-    must_see(by, tenant)?;
+    must_be_of(by, tenant)?;
     tx.hold("tenants", "id", &tenant.to_string()).await?;
     let keys = load::key_ring(&mut *tx.connection, tenant).await?;
     let nonce = rule.said().nonce;
@@ -182,7 +219,7 @@ pub(super) async fn withdraw_rule(
     tenant: TenantId,
     nonce: Nonce,
 ) -> Result<KeptRule, StoreError> {
-    must_see(by, tenant)?;
+    must_be_of(by, tenant)?;
     tx.hold("tenants", "id", &tenant.to_string()).await?;
     let row = sqlx::query(
         "SELECT record, envelope, created_at FROM standing_rules
