@@ -398,7 +398,11 @@ impl Store {
     ) -> Result<Matter, StoreError> {
         let mut connection = self.pool.acquire().await?;
         load::must_see(by, tenant)?;
-        let change_of = lists::change(&mut connection, by.scope(), change).await?;
+        let mut change_of = lists::change(&mut connection, by.scope(), change).await?;
+        // What Patchwright itself looks at, it looks at to tell that tenant.
+        if *by == Actor::System {
+            lists::for_reader(&mut connection, &mut change_of, Some(tenant)).await?;
+        }
         let loaded = load::obligation(&mut connection, change, tenant).await?;
         let load::Loaded { obligation, policy, keys, standing, .. } = loaded;
         Ok(Matter { obligation, change: change_of, policy, keys, standing })
