@@ -164,6 +164,13 @@ pub(super) async fn signed<T: Payload>(
     tenant: TenantId,
     envelope: &[u8],
 ) -> Result<(Verified<T>, String), Problem> {
+    // A payload in Base64, a signature beside it, and room for how somebody spaces it.
+    let longest = 2 * T::LONGEST + (8 << 10);
+    if envelope.len() > longest {
+        let told = format!("the envelope has {} bytes, more than {longest}", envelope.len());
+        return Err(Problem::new(Kind::TooLarge, told)
+            .help("sign less at once: several rules may name more items than one"));
+    }
     let (ring, keys) = app.store.key_ring(by, tenant).await?;
     let (key, payload) = if passkey::is_envelope(envelope) {
         let opened = signing::asserted(app, by, &ring, &keys, envelope)?;
@@ -332,7 +339,8 @@ async fn revoke(
 }
 
 /// Ask for a key without a signature, or be the second owner to ask for the same: it counts 72 hours
-/// later, unless somebody objects, and ends all others.
+/// later, unless somebody objects, and ends all others. Both have been owners for 72 hours before the
+/// first asked, and nobody reset them since.
 #[utoipa::path(post, path = "/keys/{id}/recovery", tag = "consent", params(("id" = String, Path)),
     request_body = KeyRequest, responses((status = 200, body = Vec<Key>), Problems))]
 async fn recover(
@@ -347,14 +355,6 @@ async fn recover(
     shown(&app, &by, tenant).await
 }
 
-/// Object to a recovery that is under way.
-#[utoipa::path(delete, path = "/keys/{id}/recovery", tag = "consent", params(("id" = String, Path)),
-    responses((status = 200, body = Vec<Key>), Problems))]
-async fn object(
-    State(app): State<App>,
-    By(by): By<{ Action::ConsentKeys as usize }>,
-    Path(tenant): Path<TenantId>,
-) -> Result<Json<Vec<Key>>, Problem> {
 /// Tell of a recovery that is under way: whoever did not ask for it objects.
 #[utoipa::path(get, path = "/keys/{id}/recovery", tag = "consent", params(("id" = String, Path)),
     responses((status = 200, body = RecoveryView), Problems))]
@@ -371,6 +371,14 @@ async fn recovery(
     })
 }
 
+/// Object to a recovery that is under way.
+#[utoipa::path(delete, path = "/keys/{id}/recovery", tag = "consent", params(("id" = String, Path)),
+    responses((status = 200, body = Vec<Key>), Problems))]
+async fn object(
+    State(app): State<App>,
+    By(by): By<{ Action::ConsentKeys as usize }>,
+    Path(tenant): Path<TenantId>,
+) -> Result<Json<Vec<Key>>, Problem> {
     of_tenant(&by, tenant)?;
     let event = KeyEvent::Object { by: holder(&by)? };
     accepted(app.store.alter_keys(&by, tenant, event, None).await?)?;

@@ -14,6 +14,7 @@
 //! store.
 
 mod advance;
+mod bounds;
 mod channels;
 mod lists;
 mod load;
@@ -31,7 +32,7 @@ use domain::change::{
 use domain::cloud::{AdvisoryId, ChangeId, ChannelId, NoticeId, PatchId, TenantId, UserId, words};
 use domain::obligation::Obligation;
 use domain::priority::{PolicyRef, Priority};
-use domain::sla::{Facts, Interruption, Party, Policy};
+use domain::sla::{Cause, Facts, Interruption, Party, Policy};
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
@@ -154,9 +155,9 @@ pub struct ClockFilter {
     pub settled: bool,
     /// Only those of which a date passed, settled ones too where these are asked for.
     pub overdue: bool,
-}
     /// Only those of which nobody knows how they stand; with `overdue`, both.
     pub unknown: bool,
+}
 
 /// Which past is asked for.
 #[derive(Debug, Clone, Default)]
@@ -316,6 +317,21 @@ pub struct Consent {
     pub received_at: Timestamp,
 }
 
+/// Who said that something stood in the way of both sides; what exactly, is in the obligation.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InterruptionClaim {
+    /// What is said to have stood in the way.
+    pub cause: Cause,
+    /// Since when.
+    pub from: Timestamp,
+    /// Until when; `None` while it lasts.
+    pub until: Option<Timestamp>,
+    /// Who of the provider's people said so.
+    pub claimed_by: String,
+    /// When they did.
+    pub claimed_at: Timestamp,
+}
+
 /// An obligation could not be looked at when its time came.
 #[derive(Debug)]
 pub struct Unwoken {
@@ -370,7 +386,7 @@ impl Store {
         action: Move,
     ) -> Result<Outcome<Matter>, StoreError> {
         self.write((by.clone(), action), move |tx, (by, action)| {
-            Box::pin(advance::advance(tx, by, change, tenant, action))
+            Box::pin(bounds::advance(tx, by, change, tenant, action))
         })
         .await
     }
@@ -406,6 +422,17 @@ impl Store {
         let loaded = load::obligation(&mut connection, change, tenant).await?;
         let load::Loaded { obligation, policy, keys, standing, .. } = loaded;
         Ok(Matter { obligation, change: change_of, policy, keys, standing })
+    }
+
+    /// What the provider's people said that stood in the way of both sides, the oldest first.
+    pub async fn interruption_claims(
+        &self,
+        by: &Actor,
+        change: ChangeId,
+        tenant: TenantId,
+    ) -> Result<Vec<InterruptionClaim>, StoreError> {
+        load::must_see(by, tenant)?;
+        bounds::claims(&self.pool, change, tenant).await
     }
 
     /// Obligations, the earliest due first.
@@ -558,6 +585,19 @@ impl Store {
         .await
     }
 
+    /// An owner asks for a key without a signature, or is the second one to ask for the same.
+    pub async fn ask_recovery(
+        &self,
+        by: &Actor,
+        tenant: TenantId,
+        key: NewConsentKey,
+    ) -> Result<Outcome<domain::change::KeyRing>, StoreError> {
+        self.write((by.clone(), key), move |tx, (by, key)| {
+            Box::pin(signers::ask_recovery(tx, by, tenant, key))
+        })
+        .await
+    }
+
     /// A tenant's keys.
     pub async fn key_ring(
         &self,
@@ -587,19 +627,6 @@ impl Store {
     /// The tenant takes a rule back.
     pub async fn withdraw_rule(
         &self,
-    }
-
-    /// An owner asks for a key without a signature, or is the second one to ask for the same.
-    pub async fn ask_recovery(
-        &self,
-        by: &Actor,
-        tenant: TenantId,
-        key: NewConsentKey,
-    ) -> Result<Outcome<domain::change::KeyRing>, StoreError> {
-        self.write((by.clone(), key), move |tx, (by, key)| {
-            Box::pin(signers::ask_recovery(tx, by, tenant, key))
-        })
-        .await
         by: &Actor,
         tenant: TenantId,
         nonce: Nonce,

@@ -188,6 +188,11 @@ pub(super) async fn add_rule(
     tx.hold("tenants", "id", &tenant.to_string()).await?;
     let keys = load::key_ring(&mut *tx.connection, tenant).await?;
     let nonce = rule.said().nonce;
+    if count_in_force(tx, tenant).await? >= MOST_RULES {
+        let reason = format!("{MOST_RULES} rules are in force already");
+        record(tx, by, EventKind::StandingRuleRefused, tenant, nonce, &reason);
+        return Ok(Outcome::refused(&reason, "withdraw those that nobody needs"));
+    }
     let standing = match Standing::admit(rule.clone(), &keys, tx.now) {
         Ok(standing) => standing,
         Err(refusal) => {
@@ -197,14 +202,15 @@ pub(super) async fn add_rule(
     };
     let kept = KeptRule { standing, envelope: envelope.to_owned(), created_at: tx.now };
     sqlx::query(
-        "INSERT INTO standing_rules (tenant_id, nonce, record, envelope, created_at)
-         VALUES ($1, $2, $3, $4, $5)",
+        "INSERT INTO standing_rules (tenant_id, nonce, record, envelope, created_at, ends_at)
+         VALUES ($1, $2, $3, $4, $5, $6)",
     )
     .bind(tenant.to_string())
     .bind(nonce.to_string())
     .bind(text(&kept.standing)?)
     .bind(envelope)
     .bind(tx.now.as_microsecond())
+    .bind(ends_at(&kept.standing).as_microsecond())
     .execute(&mut *tx.connection)
     .await
     .map_err(StoreError::exists("rule", &nonce))?;
@@ -235,12 +241,15 @@ pub(super) async fn withdraw_rule(
         return Ok(kept);
     }
     kept.standing = kept.standing.withdraw(tx.now);
-    sqlx::query("UPDATE standing_rules SET record = $1 WHERE tenant_id = $2 AND nonce = $3")
-        .bind(text(&kept.standing)?)
-        .bind(tenant.to_string())
-        .bind(nonce.to_string())
-        .execute(&mut *tx.connection)
-        .await?;
+    sqlx::query(
+        "UPDATE standing_rules SET record = $1, ends_at = $2 WHERE tenant_id = $3 AND nonce = $4",
+    )
+    .bind(text(&kept.standing)?)
+    .bind(ends_at(&kept.standing).as_microsecond())
+    .bind(tenant.to_string())
+    .bind(nonce.to_string())
+    .execute(&mut *tx.connection)
+    .await?;
     record(tx, by, EventKind::StandingRuleWithdrawn, tenant, nonce, "");
     advance::wake_tenant(tx, tenant).await?;
     Ok(kept)
@@ -252,12 +261,52 @@ pub(super) async fn rules(
 ) -> Result<Vec<KeptRule>, StoreError> {
     let rows = sqlx::query(
         "SELECT record, envelope, created_at FROM standing_rules
-         WHERE tenant_id = $1 ORDER BY created_at, nonce",
+         WHERE tenant_id = $1 ORDER BY created_at DESC, nonce DESC LIMIT $2",
     )
     .bind(tenant.to_string())
+    .bind(MOST_LISTED)
     .fetch_all(connection)
     .await?;
-    rows.iter().map(read_rule).collect()
+    rows.iter().rev().map(read_rule).collect()
+}
+
+/// How many rules agree to something now or later.
+async fn count_in_force(tx: &mut Tx<'_>, tenant: TenantId) -> Result<i64, StoreError> {
+    learn_ends(tx, tenant).await?;
+    let row = sqlx::query(
+        "SELECT COUNT(*) AS total FROM standing_rules WHERE tenant_id = $1 AND ends_at > $2",
+    )
+    .bind(tenant.to_string())
+    .bind(tx.now.as_microsecond())
+    .fetch_one(&mut *tx.connection)
+    .await?;
+    get(&row, "total")
+}
+
+/// Rules from before their ends were kept beside them.
+async fn learn_ends(tx: &mut Tx<'_>, tenant: TenantId) -> Result<(), StoreError> {
+    let rows = sqlx::query(
+        "SELECT nonce, record FROM standing_rules WHERE tenant_id = $1 AND ends_at IS NULL",
+    )
+    .bind(tenant.to_string())
+    .fetch_all(&mut *tx.connection)
+    .await?;
+    for row in &rows {
+        let nonce: String = get(row, "nonce")?;
+        sqlx::query("UPDATE standing_rules SET ends_at = $1 WHERE tenant_id = $2 AND nonce = $3")
+            .bind(ends_at(&load::json::<Standing>(row, "record")?).as_microsecond())
+            .bind(tenant.to_string())
+            .bind(nonce)
+            .execute(&mut *tx.connection)
+            .await?;
+    }
+    Ok(())
+}
+
+/// From when on it agrees to nothing more.
+fn ends_at(standing: &Standing) -> Timestamp {
+    let signed = standing.rule().until;
+    standing.withdrawn().map_or(signed, |withdrawn| withdrawn.min(signed))
 }
 
 fn record(
