@@ -235,6 +235,9 @@ impl Change {
 
     /// The same for readers whom the words about it are not for: how it stands, without who said so and
     /// why.
+    ///
+    /// # Panics
+    /// Never: what it says instead is a reason.
     #[must_use]
     pub fn without_words(&self) -> Self {
         let reason = || "whoever found it said why".parse().expect("it is a plain sentence");
