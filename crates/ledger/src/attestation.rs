@@ -29,7 +29,7 @@ use std::str::FromStr;
 
 use base64::prelude::{BASE64_STANDARD, BASE64_URL_SAFE, Engine as _};
 use ed25519_dalek::pkcs8::spki::der::pem::LineEnding;
-use ed25519_dalek::pkcs8::{DecodePrivateKey as _, EncodePrivateKey as _};
+use ed25519_dalek::pkcs8::{DecodePrivateKey as _, EncodePrivateKey as _, KeypairBytes};
 use ed25519_dalek::{Signature, Signer as _, SigningKey, VerifyingKey};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -309,12 +309,14 @@ impl Attestor {
         Ok(Self { secret })
     }
 
-    /// The private key, as OpenSSL reads it (PKCS#8 in PEM); forgotten when it is dropped.
+    /// The private key, as OpenSSL reads it (PKCS#8 in PEM, its first version: OpenSSL 3.0 reads no key
+    /// that has its public half beside it, RFC 5958); forgotten when it is dropped.
     ///
     /// # Panics
     /// Never: every Ed25519 key has this form.
     pub fn to_pem(&self) -> Zeroizing<String> {
-        self.secret.to_pkcs8_pem(LineEnding::LF).expect("an Ed25519 key has a form in PKCS#8")
+        let secret = KeypairBytes { secret_key: self.secret.to_bytes(), public_key: None };
+        secret.to_pkcs8_pem(LineEnding::LF).expect("an Ed25519 key has a form in PKCS#8")
     }
 
     /// Signs a statement.

@@ -382,6 +382,9 @@ advisory.read    yes yes yes yes yes yes yes
 agent.read       yes yes yes yes yes yes yes
 image.read       yes yes yes yes yes yes yes
 job.read         yes yes yes yes yes yes yes
+change.read      yes yes yes yes yes yes yes
+consent.read     yes yes yes yes yes yes yes
+sla.read         yes yes yes yes yes yes yes
 notice.read      yes yes yes yes yes yes yes
 channel.read     yes yes yes yes yes yes yes
 event.read       yes yes yes yes yes yes yes
@@ -408,6 +411,13 @@ image.publish    yes  -   -  yes yes  -   -
 image.retire     yes  -   -  yes yes  -   - 
 job.create       yes  -   -  yes yes  -   - 
 job.cancel       yes  -   -  yes yes  -   - 
+change.decide    yes  -   -  yes  -   -   - 
+change.plan      yes  -   -  yes  -   -   - 
+change.countersign  -  yes  -  yes  -   -   - 
+change.report    yes  -   -  yes  -   -   - 
+consent.give      -   -   -   -  yes yes  - 
+consent.keys      -   -   -   -  yes  -   - 
+sla.agree         -   -   -  yes yes  -   - 
 advisory.submit  yes yes yes yes yes yes  - 
 advisory.decide  yes  -   -  yes yes yes  - 
 notice.acknowledge yes yes  -  yes yes yes  - 

@@ -37,6 +37,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../migrations/0008_image_contents.sql"),
     include_str!("../migrations/0009_changes.sql"),
     include_str!("../migrations/0010_patches_of_changes.sql"),
+    include_str!("../migrations/0012_claims_and_owners.sql"),
 ];
 
 impl Database {

@@ -2,7 +2,7 @@
 //! which those are lost, passkeys; and what is remembered between the halves of a ceremony.
 
 use domain::cloud::{
-    CeremonyId, EventKind, ExternalIdentityId, Name, PasskeyId, SessionId, TenantId, UserId,
+    CeremonyId, EventKind, ExternalIdentityId, Name, PasskeyId, Role, SessionId, TenantId, UserId,
 };
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
@@ -495,6 +495,12 @@ pub(crate) async fn reset(
             reason: "nobody resets themselves".to_owned(),
             help: "change your own password and factors on the page of your account",
         });
+    }
+    let person = people::within(tx, id).await?;
+    if person.role == Role::TenantOwner {
+        tx.hold("tenants", "id", &person.tenant.to_string()).await?;
+        let reason = "the tenant has another owner, who can reset this one".to_owned();
+        people::leave_to_owners(tx, by, person.tenant, Some(id), reason).await?;
     }
     let user = people::replace_password(tx, by, &id.to_string(), password).await?;
     for statement in [

@@ -65,9 +65,9 @@ pub use answers::Once;
 pub use changes::{
     ChangeCounts, ChangeStep, Channel, ChannelKind, ChannelRecord, ClockFilter, ClockRow,
     ClockStanding, ClockTotals, Consent, ConsentKey, Delivery, DeliveryState, DueDelivery,
-    HistoryFilter, KeptRule, Matter, Move, NewChange, NewChannel, NewConsentKey, NoticeFilter,
-    NoticeRow, Outcome, PastObligation, PolicyState, PolicyVersion, Tidings, Told, TrackedChange,
-    Tried, Unwoken, Written,
+    HistoryFilter, InterruptionClaim, KeptRule, Matter, Move, NewChange, NewChannel, NewConsentKey,
+    NoticeFilter, NoticeRow, Outcome, PastObligation, PolicyState, PolicyVersion, Tidings, Told,
+    TrackedChange, Tried, Unwoken, Written,
 };
 pub use cis::{AgreedDuty, Ci, CiAlteration, CiFilter, ClassCounts, Labels, NewCi};
 pub use database::{Database, Engine};

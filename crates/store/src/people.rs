@@ -80,6 +80,11 @@ pub(crate) async fn create(tx: &mut Tx<'_>, by: &Actor, new: &NewUser) -> Result
         });
     }
     tenants::must_exist(tx, by, new.tenant).await?;
+    if new.role == Role::TenantOwner {
+        tx.hold("tenants", "id", &new.tenant.to_string()).await?;
+        let reason = "the tenant has an owner: who is one beside them, they say".to_owned();
+        leave_to_owners(tx, by, new.tenant, None, reason).await?;
+    }
     let id = UserId::new(tx.now, tx.random());
     sqlx::query(
         "INSERT INTO users
@@ -148,6 +153,44 @@ pub(crate) async fn disable(tx: &mut Tx<'_>, by: &Actor, id: UserId) -> Result<U
     Ok(user)
 }
 
+/// Whoever makes or resets a tenant's owner can be that owner, and owners keep the keys that the tenant
+/// signs with: the provider's people do so only where the tenant has no owner beside `except`.
+pub(crate) async fn leave_to_owners(
+    tx: &mut Tx<'_>,
+    by: &Actor,
+    tenant: TenantId,
+    except: Option<UserId>,
+    reason: String,
+) -> Result<(), StoreError> {
+    let is_of_provider = matches!(by, Actor::Person { .. }) && by.scope().is_none();
+    if !is_of_provider {
+        return Ok(());
+    }
+    let row = sqlx::query(
+        "SELECT 1 AS one FROM users
+         WHERE tenant_id = $1 AND role = $2 AND id <> $3 AND disabled_at IS NULL LIMIT 1",
+    )
+    .bind(tenant.to_string())
+    .bind(Role::TenantOwner.as_str())
+    .bind(except.map(|id| id.to_string()).unwrap_or_default())
+    .fetch_optional(&mut *tx.connection)
+    .await?;
+    match row {
+        None => Ok(()),
+        Some(_) => Err(StoreError::Refused { reason, help: "ask an owner of the tenant to do it" }),
+    }
+}
+
+/// Since when a person is what it is, by a way in that nobody else gave it since.
+pub(crate) async fn steady_since(tx: &mut Tx<'_>, id: UserId) -> Result<Timestamp, StoreError> {
+    let row =
+        sqlx::query("SELECT COALESCE(steady_since, created_at) AS since FROM users WHERE id = $1")
+            .bind(id.to_string())
+            .fetch_optional(&mut *tx.connection)
+            .await?;
+    time(&row.ok_or_else(|| StoreError::not_found("user", &id))?, "since")
+}
+
 /// Gives the person with a login, or with an id, another password.
 pub(crate) async fn replace_password(
     tx: &mut Tx<'_>,
@@ -157,7 +200,8 @@ pub(crate) async fn replace_password(
 ) -> Result<User, StoreError> {
     let (low, high) = range(by.scope());
     let row = sqlx::query(
-        "UPDATE users SET password = $1, version = version + 1
+        "UPDATE users SET password = $1, version = version + 1,
+             steady_since = CASE WHEN id = $5 THEN steady_since ELSE $6 END
          WHERE (login = $2 OR id = $2) AND tenant_id BETWEEN $3 AND $4 AND disabled_at IS NULL
          RETURNING id, tenant_id, login, name, role, password, disabled_at, created_at, version",
     )
@@ -165,6 +209,8 @@ pub(crate) async fn replace_password(
     .bind(who)
     .bind(low)
     .bind(high)
+    .bind(by.id())
+    .bind(tx.now.as_microsecond())
     .fetch_optional(&mut *tx.connection)
     .await?;
     let user = row.as_ref().map_or_else(|| Err(StoreError::not_found("user", &who)), read)?;
@@ -209,11 +255,14 @@ async fn alter(
     payload: serde_json::Value,
 ) -> Result<User, StoreError> {
     let row = sqlx::query(
-        "UPDATE users SET role = $1, version = version + 1 WHERE id = $2
+        "UPDATE users SET role = $1, version = version + 1,
+             steady_since = CASE WHEN role = $1 THEN steady_since ELSE $3 END
+         WHERE id = $2
          RETURNING id, tenant_id, login, name, role, password, disabled_at, created_at, version",
     )
     .bind(role.as_str())
     .bind(id.to_string())
+    .bind(tx.now.as_microsecond())
     .fetch_optional(&mut *tx.connection)
     .await?;
     let user = row.as_ref().map_or_else(|| Err(StoreError::not_found("user", &id)), read)?;

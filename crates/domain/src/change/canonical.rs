@@ -36,7 +36,9 @@ impl NotCanonical {
     /// The way out.
     pub const fn help(&self) -> &'static str {
         match self {
-            Self::TooLong { .. } => "split it: a plan for each tenant and window",
+            Self::TooLong { .. } => {
+                "split it: a plan for each tenant and window, a rule for some of the items"
+            }
             Self::Unreadable(_) => "give the bytes as they were published",
             Self::OtherSpelling { .. } => {
                 "sign the bytes as they were published; do not format them"

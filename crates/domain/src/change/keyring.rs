@@ -10,7 +10,8 @@
 //!
 //! A stolen session must not be enough to sign for a tenant. So an owner's session registers a key
 //! only where there never was one; every later key needs an older key's signature, or two owners
-//! and [`RECOVERY_WAIT`], of which all are told.
+//! and [`RECOVERY_WAIT`], of which all are told. Nor must it be enough to make a second owner: both
+//! have been owners for as long before it was asked for, with a way in that nobody gave them meanwhile.
 //!
 //! What counts is the order in which things were recorded, never a comparison of times: a clock
 //! that jumps brings no revoked key back.
@@ -150,6 +151,8 @@ pub enum KeyEvent {
         key: NewKey,
         /// The owner.
         by: UserId,
+        /// Since when they are an owner, by a way in that nobody else gave them since.
+        owner_since: Timestamp,
     },
     /// An owner objects to the recovery.
     Object {
@@ -243,6 +246,18 @@ pub enum KeyRefusal {
         /// When it was tried.
         now: Timestamp,
     },
+    /// Whoever asks has not been an owner for long.
+    #[error(
+        "{owner} is an owner, or has this way in, only since {since}, and it was asked at {asked_at}"
+    )]
+    NewOwner {
+        /// The owner.
+        owner: UserId,
+        /// Since when.
+        since: Timestamp,
+        /// When the key was first asked for.
+        asked_at: Timestamp,
+    },
     /// One owner has asked so far.
     #[error("{owner} alone asks for the recovery; another owner has to")]
     OneOwner {
@@ -265,6 +280,9 @@ impl KeyRefusal {
             Self::Replayed { .. } => "sign a new order",
             Self::OtherRecovery { .. } => "object to the other recovery first, if it is wrong",
             Self::SameOwner { .. } | Self::OneOwner { .. } => "have another owner ask for the key",
+            Self::NewOwner { .. } => {
+                "have owners ask who are owners for 72 hours, and were not reset meanwhile"
+            }
             Self::NoRecovery => "have an owner ask for it",
             Self::TooEarly { .. } => "wait; whoever holds a key in force can object meanwhile",
         }
@@ -320,11 +338,21 @@ pub struct KeyRing {
     recovery: Option<Recovery>,
 }
 
+/// A key that is asked for without a signature.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-struct Recovery {
-    key: NewKey,
-    asked_by: UserId,
-    completes_at: Option<Timestamp>,
+pub struct Recovery {
+    /// The key.
+    pub key: NewKey,
+    /// The owner who asked first.
+    pub asked_by: UserId,
+    /// When they did; not known where that was before it was kept.
+    #[serde(default)]
+    pub asked_at: Option<Timestamp>,
+    /// The owner who asked for the same.
+    #[serde(default)]
+    pub agreed_by: Option<UserId>,
+    /// When it can come into force, once two owners asked.
+    pub completes_at: Option<Timestamp>,
 }
 
 impl KeyRing {
@@ -348,9 +376,9 @@ impl KeyRing {
         self.keys.values()
     }
 
-    /// The key that a recovery under way is about.
-    pub fn recovery(&self) -> Option<&NewKey> {
-        self.recovery.as_ref().map(|recovery| &recovery.key)
+    /// The recovery that is under way.
+    pub const fn recovery(&self) -> Option<&Recovery> {
+        self.recovery.as_ref()
     }
 
     /// A key that counts now.
@@ -413,8 +441,8 @@ impl KeyRing {
                 self.end(key, Ended::Revocation { at: now })?;
                 Ok(("key.revoked", Some(key)))
             }
-            KeyEvent::AskRecovery { key, by } => {
-                let recovery = self.ask(key, by, now)?;
+            KeyEvent::AskRecovery { key, by, owner_since } => {
+                let recovery = self.ask(key, (by, owner_since), now)?;
                 let completes_at = recovery.completes_at;
                 effects.push(KeyEffect::Warn { key: key.id, completes_at });
                 let is_second = completes_at.is_some();
@@ -465,12 +493,23 @@ impl KeyRing {
         }
     }
 
-    fn ask(&mut self, key: NewKey, by: UserId, now: Timestamp) -> Result<Recovery, KeyRefusal> {
+    fn ask(
+        &mut self,
+        key: NewKey,
+        (by, owner_since): (UserId, Timestamp),
+        now: Timestamp,
+    ) -> Result<Recovery, KeyRefusal> {
         if self.keys.contains_key(&key.id) {
             return Err(KeyRefusal::Known { key: key.id });
         }
         let recovery = match self.recovery {
-            None => Recovery { key, asked_by: by, completes_at: None },
+            None => Recovery {
+                key,
+                asked_by: by,
+                asked_at: Some(now),
+                agreed_by: None,
+                completes_at: None,
+            },
             Some(recovery) if recovery.key != key => {
                 let under_way = recovery.key.id;
                 return Err(KeyRefusal::OtherRecovery { asked: key.id, under_way });
@@ -480,16 +519,22 @@ impl KeyRing {
             }
             // Beyond the end of time it never completes.
             Some(recovery) => Recovery {
+                agreed_by: Some(by),
                 completes_at: Some(now.checked_add(RECOVERY_WAIT).unwrap_or(Timestamp::MAX)),
                 ..recovery
             },
         };
+        // Whoever stole an owner's session can make or reset another owner, and be both.
+        let asked_at = recovery.asked_at.unwrap_or(now);
+        if owner_since.checked_add(RECOVERY_WAIT).is_ok_and(|steady| asked_at < steady) {
+            return Err(KeyRefusal::NewOwner { owner: by, since: owner_since, asked_at });
+        }
         self.recovery = Some(recovery);
         Ok(recovery)
     }
 
     fn complete(&mut self, now: Timestamp) -> Result<KeyId, KeyRefusal> {
-        let Some(Recovery { key, asked_by, completes_at }) = self.recovery else {
+        let Some(Recovery { key, asked_by, completes_at, .. }) = self.recovery else {
             return Err(KeyRefusal::NoRecovery);
         };
         let Some(completes_at) = completes_at else {

@@ -40,7 +40,7 @@ pub use consent::{
 pub use digest::{FileHash, InvalidDigest, KeyId, LayoutHash, Nonce, PlanHash};
 pub use keyring::{
     Ended, Key, KeyEffect, KeyEvent, KeyKind, KeyOrder, KeyRefusal, KeyRing, MOST_KEYS, NewKey,
-    NotInForce, Order, RECOVERY_WAIT,
+    NotInForce, Order, RECOVERY_WAIT, Recovery,
 };
 pub use lifecycle::{
     Change, ChangeEffect, ChangeEvent, ChangeRefusal, Kind, Proven, Stage as ChangeStage,

@@ -15,15 +15,18 @@ use super::digest::{KeyId, hex};
 /// `_type` of an in-toto Statement v1.
 const STATEMENT_TYPE: &str = "https://in-toto.io/Statement/v1";
 
-/// Longest payload read, in bytes: it holds ids, a reason, and at most the items of a standing
-/// rule.
-pub const LONGEST_PAYLOAD: usize = 1 << 20;
+/// Longest payload read where its kind does not say less, in bytes: ids, and a reason of two thousand
+/// characters.
+pub const LONGEST_PAYLOAD: usize = 32 << 10;
 
 /// Something that a tenant says with its signature.
 pub trait Payload: Serialize + DeserializeOwned {
     /// `predicateType` of its Statement. The signature covers it, so that what was signed as one
     /// kind cannot be shown as another.
     const KIND: &'static str;
+
+    /// Longest one that is read, in bytes; all that is signed is kept for ever.
+    const LONGEST: usize = LONGEST_PAYLOAD;
 
     /// What the Statement is about: a name for people, and a SHA-256.
     fn subject(&self) -> (String, [u8; 32]);
@@ -87,14 +90,18 @@ impl<T: Payload> Verified<T> {
     /// # Errors
     /// If they are not the one spelling of such a statement.
     pub fn signed_by(key: KeyId, payload: &[u8]) -> Result<Self, InvalidPayload> {
-        // First the kind: of another kind, the rest would only be called unreadable.
-        let head: Head = serde_json::from_slice(payload.get(..LONGEST_PAYLOAD).unwrap_or(payload))
+        // Then the kind: of another kind, the rest would only be called unreadable.
+        let (size, limit) = (payload.len(), T::LONGEST);
+        if size > limit {
+            return Err(NotCanonical::TooLong { size, limit }.into());
+        }
+        let head: Head = serde_json::from_slice(payload)
             .map_err(|error| NotCanonical::Unreadable(error.to_string()))?;
         if head.predicate_type != T::KIND {
             let found = head.predicate_type.chars().take(64).collect();
             return Err(InvalidPayload::Kind { found, expected: T::KIND });
         }
-        let statement: InToto<T> = from_canonical(payload, LONGEST_PAYLOAD)?;
+        let statement: InToto<T> = from_canonical(payload, T::LONGEST)?;
         let said = statement.predicate;
         if said.to_payload() != payload {
             return Err(InvalidPayload::Subject);

@@ -149,6 +149,9 @@ pub enum NotCovered {
 impl Payload for StandingRule {
     const KIND: &'static str = "urn:patchwright:standing-consent:v1";
 
+    /// About two thousand items one by one; more are named by [`Scope::All`], or by several rules.
+    const LONGEST: usize = 64 << 10;
+
     /// It is about itself: the rule's own canonical form.
     fn subject(&self) -> (String, [u8; 32]) {
         ("standing consent".to_owned(), sha256(&to_canonical(self)))

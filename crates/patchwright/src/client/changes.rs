@@ -108,14 +108,14 @@ enum Command {
         #[arg(long, value_parser = word::<Exposure>)]
         exposure: Option<Exposure>,
     },
-    /// Record what stands in the way of both sides; without `--until`, it lasts.
+    /// Record what stands in the way of both sides, as your own word; without `--until`, it lasts.
     Interrupt {
         #[command(flatten)]
         share: Share,
-        /// `vendor`, `host_unreachable` or `change_freeze`.
+        /// `vendor` or `host_unreachable`; a freeze is agreed in the policy's calendar.
         #[arg(long, value_parser = word::<Cause>)]
         cause: Cause,
-        /// Since when.
+        /// Since when; within the last 24 hours. To end it, the same again with `--until`.
         #[arg(long, value_name = "TIME")]
         from: Timestamp,
         /// Until when.
@@ -138,7 +138,7 @@ struct Share {
 }
 
 /// A word that the API knows.
-fn word<T: DeserializeOwned>(text: &str) -> Result<T, String> {
+pub(crate) fn word<T: DeserializeOwned>(text: &str) -> Result<T, String> {
     serde_json::from_value(Value::from(text)).map_err(|error| error.to_string())
 }
 
@@ -193,7 +193,7 @@ pub(crate) fn run(arguments: &ChangeArgs) -> Result<ExitCode> {
         }
         Command::Interrupt { share, cause, from, until } => {
             let body = json!({ "cause": cause, "from": from, "until": until });
-            post(&of(share, "/interrupt")?, &body)?
+            post(&of(share, "/interruptions")?, &body)?
         }
         Command::Withdraw(share) => {
             connection.change(&Change::of("POST", &of(share, "/withdraw")?))?.body
@@ -278,7 +278,32 @@ fn page(obligation: &Value, names: &Names<'_>, now: Timestamp) -> String {
         fields.add(&party, Cell::from(lasted(time)));
     }
     out.push_str(&fields.text(2));
+    stood_in_the_way(&mut out, all("interruptions"), names);
     out
+}
+
+/// On whose word time is booked to nobody.
+fn stood_in_the_way(out: &mut String, interruptions: &[Value], names: &Names<'_>) {
+    if interruptions.is_empty() {
+        return;
+    }
+    let _ = writeln!(out, "\n{BOLD}what stood in the way{BOLD:#}");
+    let mut table = Table::new(&["FROM", "UNTIL", "WHAT", "ON WHOSE WORD", "SAID AT"]).indented(2);
+    for one in interruptions {
+        let word = match (one["claimed_by"].as_str(), one["cause"].as_str()) {
+            (Some(by), _) => format!("the provider's: {}", names.person(by)),
+            (None, Some("refusal")) => "the tenant's, signed".to_owned(),
+            (None, _) => "the provider's".to_owned(),
+        };
+        table.row(vec![
+            Cell::from(moment(&one["from"])),
+            Cell::from(moment(&one["until"])),
+            Cell::from(words(&one["cause"])),
+            Cell::from(word),
+            Cell::from(moment(&one["claimed_at"])),
+        ]);
+    }
+    out.push_str(&table.take());
 }
 
 /// What a share lacks to start, and when that passes by itself.

@@ -67,7 +67,7 @@ pub(crate) fn run(arguments: &DeleteArgs) -> Result<ExitCode> {
     let connection = connect(&arguments.access)?;
     let end = End::of(kind, &arguments.name, &connection)?;
     let is_dry = arguments.dry_run == DryRun::Server;
-    if !is_dry && !arguments.yes && !is_confirmed(&end)? {
+    if !is_dry && !arguments.yes && !confirmed(&end.title, end.word)? {
         println!("{} stays as it is", plain(&end.title));
         return Ok(ExitCode::FAILURE);
     }
@@ -117,15 +117,15 @@ impl End {
     }
 }
 
-/// Whether whoever types means it.
-fn is_confirmed(end: &End) -> Result<bool> {
+/// Whether whoever types means it: what it is, and what becomes of it.
+pub(crate) fn confirmed(what: &str, word: &str) -> Result<bool> {
     if !io::stdin().is_terminal() {
         return Err(usage(
-            format!("{} would be {} without anybody being asked", end.title, end.word),
+            format!("{what} would be {word} without anybody being asked"),
             "say --yes where that is meant",
         ));
     }
-    eprint!("{} will be {}. Sure? [y/N] ", plain(&end.title), end.word);
+    eprint!("{} will be {word}. Sure? [y/N] ", plain(what));
     io::stderr().flush()?;
     let mut answer = String::new();
     io::stdin().read_line(&mut answer)?;

@@ -10,7 +10,7 @@ mod clocks;
 pub(crate) mod connection;
 pub(crate) mod contexts;
 mod create;
-mod delete;
+pub(crate) mod delete;
 mod describe;
 mod draft;
 pub(crate) mod evidence;

@@ -8,10 +8,11 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 use clap::Subcommand;
+use domain::change::{KeyId, Order};
 use ledger::attestation::{Attestor, AttestorKey};
 use ledger::passkey::{PasskeyKey, PasskeyKeyError};
 
-use super::{DIM, GOOD, remote};
+use super::{DIM, Form, GOOD, order, remote};
 use crate::client::contexts::Access;
 use crate::failure::{during, helped};
 
@@ -42,8 +43,54 @@ pub(super) enum Command {
     },
     /// List the keys that your tenant signs with.
     List {
+        /// How to print it.
+        #[arg(short, long, value_enum, value_name = "FORMAT", default_value = "table")]
+        output: Form,
         #[command(flatten)]
         access: Access,
+    },
+    /// Add a key beside the one that signs.
+    Add {
+        #[command(flatten)]
+        brought: order::Brought,
+        #[command(flatten)]
+        signing: order::Signing,
+    },
+    /// Put a key in the place of the one that signs; what that signed before stays good.
+    Rotate {
+        #[command(flatten)]
+        brought: order::Brought,
+        #[command(flatten)]
+        signing: order::Signing,
+    },
+    /// End a key that may be in wrong hands: nothing that it signed starts anything any more.
+    ///
+    /// An owner needs no key for it. With `--key`, an order is signed, which an owner hands in.
+    Revoke {
+        /// Which, by its id.
+        id: KeyId,
+        #[command(flatten)]
+        by: order::Revoking,
+    },
+    /// Hand in an order about keys that was signed elsewhere.
+    Order {
+        /// The order, as it was signed (DSSE in JSON).
+        order: PathBuf,
+        /// The public half of the key that it brings (PEM).
+        #[arg(long, value_name = "FILE")]
+        public_key: Option<PathBuf>,
+        /// What people call that key.
+        #[arg(long, default_value = "")]
+        label: String,
+        #[command(flatten)]
+        access: Access,
+    },
+    /// Get a key without a signature, where all are lost: two owners ask, and 72 hours pass.
+    ///
+    /// Both have been owners for 72 hours before the first asked, and nobody reset them since.
+    Recover {
+        #[command(subcommand)]
+        command: order::Recovery,
     },
 }
 
@@ -69,12 +116,23 @@ pub(super) fn run(command: &Command, out: &mut impl Write) -> Result<()> {
         Command::Register { file, label, access } => {
             remote::register(&either(file)?.to_string(), label, access, out)
         }
-        Command::List { access } => remote::keys(access, out),
+        Command::List { output, access } => remote::keys(*output, access, out),
+        Command::Add { brought, signing } => {
+            order::bring(brought, signing, |key| Order::Add { key }, out)
+        }
+        Command::Rotate { brought, signing } => {
+            order::bring(brought, signing, |key| Order::Rotate { key }, out)
+        }
+        Command::Revoke { id, by } => order::revoke(*id, by, out),
+        Command::Order { order, public_key, label, access } => {
+            order::send(order, public_key.as_deref(), label, access, out)
+        }
+        Command::Recover { command } => order::recover(command, out),
     }
 }
 
 /// A public key, or the public half of a private one.
-fn either(path: &Path) -> Result<AttestorKey> {
+pub(super) fn either(path: &Path) -> Result<AttestorKey> {
     match read(path) {
         Ok(attestor) => Ok(attestor.key()),
         Err(error) => read_public(path).map_err(|_| error),

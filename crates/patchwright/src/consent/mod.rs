@@ -4,8 +4,11 @@
 //! that is named by its change comes from the control plane, and what is said to it goes back there.
 
 mod key;
+mod order;
 mod remote;
+mod rule;
 mod show;
+mod weekly;
 
 use std::fs::{self, File};
 use std::io::{Read as _, Write};
@@ -15,9 +18,9 @@ use std::process::ExitCode;
 use anstyle::{AnsiColor, Style};
 use anyhow::{Context as _, Result};
 use base64::prelude::{BASE64_STANDARD, Engine as _};
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueEnum};
 use domain::change::{
-    Acceptance, Decision, LARGEST_PLAN, Nonce, Payload as _, Plan, PlanHash, Reason, Statement,
+    Acceptance, Decision, KeyId, LARGEST_PLAN, Nonce, Payload, Plan, PlanHash, Reason, Statement,
     Verified,
 };
 use domain::cloud::Name;
@@ -95,11 +98,25 @@ enum Command {
         #[arg(long, value_name = "URL")]
         origin: Vec<String>,
     },
-    /// Make, show and register the keys that a tenant signs with.
+    /// Agree ahead, by rules such as "low and medium patches, on Tuesday nights".
+    Rule {
+        #[command(subcommand)]
+        command: rule::Command,
+    },
+    /// Make, register, rotate, revoke and recover the keys that a tenant signs with.
     Key {
         #[command(subcommand)]
         command: key::Command,
     },
+}
+
+/// How something is printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Form {
+    /// For people.
+    Table,
+    /// As the API has it.
+    Json,
 }
 
 /// With what, and where to.
@@ -155,6 +172,7 @@ pub(crate) fn run(arguments: &ConsentArgs, out: &mut impl Write) -> Result<ExitC
         Command::Verify { statement, plan, public_key, origin } => {
             verify(statement, &read_plan(plan)?, public_key, origin, out)?;
         }
+        Command::Rule { command } => rule::run(command, out)?,
         Command::Key { command } => key::run(command, out)?,
     }
     Ok(ExitCode::SUCCESS)
@@ -200,32 +218,42 @@ fn send(path: &Path, access: &Access, out: &mut impl Write) -> Result<()> {
     remote::send(&connection, &plan, &text, out)
 }
 
-/// The plan that a statement names, before anybody looked at its signature.
-fn about(text: &str) -> Result<PlanHash> {
+/// What an envelope holds, before anybody looked at its signature.
+fn payload_of(text: &str) -> Result<Vec<u8>> {
     let envelope: Value = serde_json::from_str(text)?;
     let payload = envelope["payload"].as_str().context("it has no `payload`")?;
-    let payload = BASE64_STANDARD.decode(payload).context("its `payload` is not Base64")?;
+    BASE64_STANDARD.decode(payload).context("its `payload` is not Base64")
+}
+
+/// The plan that a statement names, before anybody looked at its signature.
+fn about(text: &str) -> Result<PlanHash> {
+    let payload = payload_of(text)?;
     let payload: Value = serde_json::from_slice(&payload).context("its `payload` is not JSON")?;
     let plan = payload["predicate"]["plan"].as_str().context("it names no plan")?;
     Ok(plan.parse::<PlanHash>()?)
 }
 
 fn statement(plan: &Plan, decision: Decision, given_at: Timestamp) -> Result<Statement> {
-    let mut nonce = [0; 16];
-    getrandom::fill(&mut nonce).map_err(|error| anyhow::anyhow!("no randomness: {error}"))?;
     Ok(Statement {
         change: plan.draft().change,
         plan: plan.hash(),
         tenant: plan.draft().tenant,
         decision,
         given_at,
-        nonce: Nonce::from(nonce),
+        nonce: fresh_nonce()?,
     })
 }
 
+/// A number that counts once.
+fn fresh_nonce() -> Result<Nonce> {
+    let mut nonce = [0; 16];
+    getrandom::fill(&mut nonce).map_err(|error| anyhow::anyhow!("no randomness: {error}"))?;
+    Ok(Nonce::from(nonce))
+}
+
 /// The envelope, one line of JSON.
-fn signed(attestor: &Attestor, statement: &Statement) -> Result<String> {
-    let envelope = attestor.sign(&statement.to_payload())?;
+fn signed(attestor: &Attestor, said: &impl Payload) -> Result<String> {
+    let envelope = attestor.sign(&said.to_payload())?;
     Ok(serde_json::to_string(&envelope)? + "\n")
 }
 
@@ -270,6 +298,21 @@ fn verify(
         writeln!(out, "  with a passkey at {origin}, user verified")?;
     }
     show::statement(statement, out)
+}
+
+/// The key that signed an envelope, of those that are trusted.
+fn opened(
+    bytes: &[u8],
+    keys: &[PathBuf],
+    origins: &[String],
+    attempt: &impl Fn() -> String,
+) -> Result<KeyId> {
+    let signature = if passkey::is_envelope(bytes) {
+        open_passkey(bytes, keys, origins, attempt)?
+    } else {
+        open_dsse(bytes, keys, attempt)?
+    };
+    Ok(signature.key.into())
 }
 
 fn open_dsse(bytes: &[u8], keys: &[PathBuf], attempt: &impl Fn() -> String) -> Result<Signature> {

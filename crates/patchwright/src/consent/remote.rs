@@ -10,12 +10,13 @@ use domain::change::{LARGEST_PLAN, Plan, PlanHash};
 use domain::cloud::ChangeId;
 use serde_json::{Value, json};
 
-use super::{BOLD, DIM, GOOD, read_plan};
+use super::order::under_way;
+use super::{BOLD, DIM, Form, GOOD, read_plan};
 use crate::client::changes::waits;
 use crate::client::connection::{Change, Connection, encoded};
 use crate::client::contexts::{Access, connect};
 use crate::client::names::Names;
-use crate::client::output::{moment, text};
+use crate::client::output::{json as to_json, moment, text};
 use crate::failure::helped;
 use crate::text::plain;
 
@@ -133,14 +134,24 @@ pub(super) fn register(
 }
 
 /// The keys that one's tenant signs with.
-pub(super) fn keys(access: &Access, out: &mut impl Write) -> Result<()> {
+pub(super) fn keys(output: Form, access: &Access, out: &mut impl Write) -> Result<()> {
     let connection = connect(access)?;
     let names = Names::new(&connection);
-    let tenant = names.own_tenant()?;
-    list(&connection.get(&format!("/keys/{}", encoded(&tenant)))?, &names, out)
+    let path = format!("/keys/{}", encoded(&names.own_tenant()?));
+    let keys = connection.get(&path)?;
+    if output == Form::Json {
+        return Ok(writeln!(out, "{}", to_json(&keys, true))?);
+    }
+    list(&keys, &names, out)?;
+    let recovery = names.if_any(&format!("{path}/recovery"))?;
+    if !recovery.is_null() {
+        writeln!(out)?;
+        under_way(&recovery, &names, out)?;
+    }
+    Ok(())
 }
 
-fn list(keys: &Value, names: &Names<'_>, out: &mut impl Write) -> Result<()> {
+pub(super) fn list(keys: &Value, names: &Names<'_>, out: &mut impl Write) -> Result<()> {
     let keys = keys.as_array().map(Vec::as_slice).unwrap_or_default();
     if keys.is_empty() {
         writeln!(out, "no key is registered: `patchwright consent key register FILE` does")?;

@@ -1,6 +1,7 @@
-//! `patchwright sla`: what an SLA policy says, whether it can be kept, what differs, and what it would
-//! have made of the patches that were.
+//! `patchwright sla`: what an SLA policy says, whether it can be kept, what differs, what it would have
+//! made of the patches that were, and how both sides agree on one.
 
+mod negotiate;
 mod simulate;
 
 use std::fs;
@@ -69,6 +70,8 @@ enum Command {
     },
     /// Judge what was by another policy: which patches of the last quarter would have been in time.
     Simulate(simulate::SimulateArgs),
+    /// Negotiate a policy with the other side, at the control plane.
+    Policy(negotiate::PolicyArgs),
 }
 
 const DEFAULT: &str = "x1642-default";
@@ -102,6 +105,7 @@ pub(crate) fn run(arguments: &SlaArgs, out: &mut impl Write) -> Result<ExitCode>
             simulate::run(arguments, out)?;
             Ok(ExitCode::SUCCESS)
         }
+        Command::Policy(arguments) => negotiate::run(arguments, out),
     }
 }
 

@@ -9,8 +9,8 @@ use std::process::{Command, Output};
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use base64::prelude::{BASE64_STANDARD, Engine as _};
 use domain::change::{
-    Action, Decision, Draft, ExactPackage, FileHash, Item, Nonce, Payload as _, Plan, Rollback,
-    Stage, Statement, Window,
+    Action, Decision, Draft, ExactPackage, FileHash, Item, KeyOrder, Nonce, Payload as _, Plan,
+    Rollback, Stage, Statement, Verified, Window,
 };
 use domain::cloud::{ChangeId, CiId, Duty, TenantId};
 use jiff::Timestamp;
@@ -196,6 +196,66 @@ fn openssl_verifies_what_was_signed_and_nothing_else() {
     assert_eq!(desk.verify("other.json").status.code(), Some(1));
 }
 
+/// What a tenant signs by hand, as the documentation says, is what the command makes of it.
+#[test]
+fn openssl_signs_rules_and_orders() {
+    let desk = Desk::new();
+    let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/consent.md");
+    let docs = fs::read_to_string(docs).unwrap();
+    let (_, rest) = docs.split_once("\n## Rules and orders by hand\n").unwrap();
+    let examples: Vec<_> =
+        rest.split("```json\n").skip(1).map(|it| it.split_once("```").unwrap().0).collect();
+    let key = "07".repeat(32);
+    let order =
+        examples[1].replace("SHA-256 of the new key's SubjectPublicKeyInfo, in hexadecimal", &key);
+    let revoke = json!({ "tenant": "ten_01h455vb4pex5vsknk084sn02q", "nonce": "07".repeat(16),
+        "order": { "do": "revoke", "key": key } });
+
+    fs::write(desk.path("said.json"), examples[0]).unwrap();
+    let made = desk.follow("## Rules and orders by hand");
+    assert!(made.status.success(), "{}", text(&made.stderr));
+    let shown = desk.run(&["rule", "show", "envelope.json", "--public-key", "tenant.pub"]);
+    let said = text(&shown.stdout);
+    assert!(shown.status.success(), "{said}{}", text(&shown.stderr));
+    assert!(said.contains("the signature holds"), "{said}");
+    assert!(said.contains("patch of priority low, medium") && said.contains("tue 02:00"), "{said}");
+
+    let public: ledger::attestation::AttestorKey = {
+        let shown = text(&fs::read(desk.path("tenant.pub")).unwrap());
+        shown[shown.find("-----BEGIN").unwrap()..].parse().unwrap()
+    };
+    for order in [order, revoke.to_string()] {
+        fs::write(desk.path("said.json"), &order).unwrap();
+        let made = desk.follow("## Rules and orders by hand");
+        assert!(made.status.success(), "{}", text(&made.stderr));
+        let envelope = fs::read(desk.path("envelope.json")).unwrap();
+        let opened = ledger::attestation::open(&envelope, &[public.clone()]).unwrap();
+        let by = opened.key.id_bytes().into();
+        let said = Verified::<KeyOrder>::signed_by(by, &opened.payload).unwrap();
+        let expected: KeyOrder = serde_json::from_str(&order).unwrap();
+        assert_eq!(*said.said(), expected);
+    }
+    // And a rule that the command signed without any connection.
+    let made = desk.run(&[
+        "rule",
+        "make",
+        "--priority",
+        "low",
+        "--all-items",
+        "--window",
+        "sun 00:00 7d",
+        "--until",
+        "2099-01-01T00:00:00Z",
+        "--key",
+        "tenant.key",
+        "--tenant",
+        "ten_01h455vb4pex5vsknk084sn02q",
+    ]);
+    fs::write(desk.path("rule.json"), &made.stdout).unwrap();
+    let shown = desk.run(&["rule", "show", "rule.json", "--public-key", "tenant.pub"]);
+    assert!(shown.status.success(), "{}", text(&shown.stderr));
+}
+
 #[test]
 fn openssl_verifies_what_a_passkey_signed_and_nothing_else() {
     for is_p256 in [true, false] {
@@ -302,6 +362,7 @@ fn openssls_keys_are_keys() {
         .arg(desk.path("tenant.key"))
         .output()
         .unwrap();
+    assert!(ours.status.success(), "{}", text(&ours.stderr));
     assert!(text(&fs::read(desk.path("tenant.pub")).unwrap()).ends_with(&text(&ours.stdout)));
 
     let sign = ["approve", "plan.json", "--key", "theirs.key"];

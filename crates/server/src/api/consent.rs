@@ -6,8 +6,8 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::IntoResponse;
 use domain::change::{
-    Ended, KeyEvent, KeyId, KeyKind, KeyOrder, KeyRing, NewKey, Nonce, Payload, StandingRule,
-    Verified,
+    Ended, KeyEvent, KeyId, KeyKind, KeyOrder, KeyRing, NewKey, Nonce, Payload, Recovery,
+    StandingRule, Verified,
 };
 use domain::cloud::{TenantId, UserId};
 use jiff::Timestamp;
@@ -33,7 +33,7 @@ pub(super) fn routes() -> OpenApiRouter<App> {
         .routes(routes!(keys, register))
         .routes(routes!(order))
         .routes(routes!(revoke))
-        .routes(routes!(recover, object))
+        .routes(routes!(recovery, recover, object))
         .routes(routes!(complete))
         .routes(routes!(rules, agree_ahead))
         .routes(routes!(withdraw))
@@ -78,6 +78,36 @@ pub(crate) struct KeyRequest {
 
 const fn usual_kind() -> KeyKind {
     KeyKind::Ed25519
+}
+
+/// A key that owners ask for without a signature.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct RecoveryView {
+    #[schema(value_type = String)]
+    key: KeyId,
+    #[schema(value_type = String)]
+    kind: KeyKind,
+    /// Who will hold it.
+    #[schema(value_type = String)]
+    holder: UserId,
+    #[schema(value_type = String)]
+    asked_by: UserId,
+    #[schema(value_type = Option<String>, format = DateTime)]
+    asked_at: Option<Timestamp>,
+    /// The second owner, once there is one.
+    #[schema(value_type = Option<String>)]
+    agreed_by: Option<UserId>,
+    /// When it can come into force, once two owners asked.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    completes_at: Option<Timestamp>,
+}
+
+impl From<&Recovery> for RecoveryView {
+    fn from(recovery: &Recovery) -> Self {
+        let Recovery { key, asked_by, asked_at, agreed_by, completes_at } = *recovery;
+        let NewKey { id, kind, holder } = key;
+        Self { key: id, kind, holder, asked_by, asked_at, agreed_by, completes_at }
+    }
 }
 
 /// An order about a tenant's keys, signed with one of them.
@@ -134,6 +164,13 @@ pub(super) async fn signed<T: Payload>(
     tenant: TenantId,
     envelope: &[u8],
 ) -> Result<(Verified<T>, String), Problem> {
+    // A payload in Base64, a signature beside it, and room for how somebody spaces it.
+    let longest = 2 * T::LONGEST + (8 << 10);
+    if envelope.len() > longest {
+        let told = format!("the envelope has {} bytes, more than {longest}", envelope.len());
+        return Err(Problem::new(Kind::TooLarge, told)
+            .help("sign less at once: several rules may name more items than one"));
+    }
     let (ring, keys) = app.store.key_ring(by, tenant).await?;
     let (key, payload) = if passkey::is_envelope(envelope) {
         let opened = signing::asserted(app, by, &ring, &keys, envelope)?;
@@ -302,7 +339,8 @@ async fn revoke(
 }
 
 /// Ask for a key without a signature, or be the second owner to ask for the same: it counts 72 hours
-/// later, unless somebody objects, and ends all others.
+/// later, unless somebody objects, and ends all others. Both have been owners for 72 hours before the
+/// first asked, and nobody reset them since.
 #[utoipa::path(post, path = "/keys/{id}/recovery", tag = "consent", params(("id" = String, Path)),
     request_body = KeyRequest, responses((status = 200, body = Vec<Key>), Problems))]
 async fn recover(
@@ -313,14 +351,24 @@ async fn recover(
 ) -> Result<Json<Vec<Key>>, Problem> {
     of_tenant(&by, tenant)?;
     let key = brought(&public_key, kind, label)?;
-    let asks = holder(&by)?;
-    // Of both owners the key is the same, whoever will hold it.
-    let (ring, _) = app.store.key_ring(&by, tenant).await?;
-    let holder = ring.recovery().filter(|it| it.id == key.id).map_or(asks, |it| it.holder);
-    let new = NewKey { id: key.id, kind: key.kind, holder };
-    let event = KeyEvent::AskRecovery { key: new, by: asks };
-    accepted(app.store.alter_keys(&by, tenant, event, Some(key)).await?)?;
+    accepted(app.store.ask_recovery(&by, tenant, key).await?)?;
     shown(&app, &by, tenant).await
+}
+
+/// Tell of a recovery that is under way: whoever did not ask for it objects.
+#[utoipa::path(get, path = "/keys/{id}/recovery", tag = "consent", params(("id" = String, Path)),
+    responses((status = 200, body = RecoveryView), Problems))]
+async fn recovery(
+    State(app): State<App>,
+    By(by): By<{ Action::ConsentRead as usize }>,
+    Path(tenant): Path<TenantId>,
+) -> Result<Json<RecoveryView>, Problem> {
+    app.store.tenant(&by, tenant).await?;
+    let (ring, _) = app.store.key_ring(&by, tenant).await?;
+    let under_way = ring.recovery().map(RecoveryView::from);
+    under_way.map(Json).ok_or_else(|| {
+        Problem::not_found("recovery under way").help("two owners ask for one where keys are lost")
+    })
 }
 
 /// Object to a recovery that is under way.

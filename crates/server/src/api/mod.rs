@@ -11,6 +11,7 @@ mod events;
 mod findings;
 mod groups;
 mod images;
+pub(crate) mod interruptions;
 mod jobs;
 mod ledger;
 mod notices;
@@ -140,6 +141,7 @@ pub(crate) fn routes() -> (Router<App>, Router<App>, Document) {
         .nest("/api/v1", jobs::routes())
         .nest("/api/v1", changes::routes())
         .nest("/api/v1", obligations::routes())
+        .nest("/api/v1", interruptions::routes())
         .nest("/api/v1", consent::routes())
         .nest("/api/v1", signing::routes())
         .nest("/api/v1", sla::routes())

@@ -12,16 +12,17 @@ use domain::cloud::{ChangeId, Duty, TenantId};
 use domain::priority::{
     AssetFacts, Exposure, KevListing, PolicyRef, Priority, PriorityInputs, Sourced,
 };
-use domain::sla::{Cause, ClockView, Dates, Facts, Interruption, Party, Record, Span};
+use domain::sla::{ClockView, Dates, Facts, Party, Record, Span};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use store::{ClockFilter, ClockRow, Matter, Move};
+use store::{ClockFilter, ClockRow, ClockStanding, InterruptionClaim, Matter, Move};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::changes::accepted;
 use super::consent::signed;
+use super::interruptions::{InterruptionView, interruptions};
 use super::{Body, Problems, Query, checked_text, given};
 use crate::App;
 use crate::gate::{Action, By};
@@ -39,7 +40,6 @@ pub(super) fn routes() -> OpenApiRouter<App> {
         .routes(routes!(consents))
         .routes(routes!(countersign))
         .routes(routes!(assess))
-        .routes(routes!(interrupt))
         .routes(routes!(finish))
         .routes(routes!(scan))
         .routes(routes!(withdraw))
@@ -88,8 +88,13 @@ pub(crate) struct Clock {
     /// Who holds the ball: `provider`, `tenant`, `vendor`, `host_unreachable`, `change_freeze`.
     #[schema(value_type = Option<String>)]
     holder: Option<Party>,
-    /// `ok`, `warn`, `overdue`, `breached`, `met` or `withdrawn`.
+    /// How it stood when it was last looked at: `ok`, `warn`, `overdue`, `breached`, `met` or
+    /// `withdrawn`.
     state: String,
+    /// How it stands now, whether anybody looked or not: `overdue`, `unknown`, `near`, `in_time` or
+    /// `settled`.
+    #[schema(value_type = String)]
+    standing: ClockStanding,
     /// The first instant that is too late.
     #[schema(value_type = Option<String>, format = DateTime)]
     due: Option<Timestamp>,
@@ -110,6 +115,7 @@ impl From<ClockRow> for Clock {
             phase: row.phase,
             holder: row.holder,
             state: row.state,
+            standing: row.standing,
             due: row.due,
             stage_deadline: row.stage_deadline,
             settled: row.is_settled,
@@ -130,9 +136,13 @@ pub(crate) struct ClockQuery {
     /// With `true`, also those where nothing is left to do.
     #[serde(default)]
     settled: bool,
-    /// With `true`, only those of which a date passed.
+    /// With `true`, only those of which a date passed, of a stage or of the whole.
     #[serde(default)]
     overdue: bool,
+    /// With `true`, only those of which nobody knows how they stand, because nobody looked at them in
+    /// time; with `overdue`, both.
+    #[serde(default)]
+    unknown: bool,
     /// Clocks at most, 1 to 1000.
     #[param(minimum = 1, maximum = 1000)]
     limit: Option<u16>,
@@ -164,6 +174,8 @@ pub(crate) struct Obligation {
     /// Whose time it was, from its beginning until now, without a gap.
     #[schema(value_type = Vec<Object>)]
     attribution: Vec<Span>,
+    /// What stood in the way of both sides, and who said so.
+    interruptions: Vec<InterruptionView>,
     /// The tenant's share, once there is a plan.
     share: Option<ShareView>,
     /// When time alone may alter it next.
@@ -211,7 +223,7 @@ impl From<&Lack> for LackView {
 }
 
 impl Obligation {
-    fn of(matter: &Matter, now: Timestamp) -> Self {
+    fn of(matter: &Matter, claims: &[InterruptionClaim], now: Timestamp) -> Self {
         let Matter { obligation, change, policy, .. } = matter;
         let lacks = matter.lacks(now).unwrap_or_default();
         Self {
@@ -225,6 +237,7 @@ impl Obligation {
             instants: obligation.instants().records().to_vec(),
             clock: obligation.clock(policy, now),
             attribution: obligation.case(policy).attribution(now),
+            interruptions: interruptions(matter, claims),
             share: obligation.share().map(|share| ShareView::of(share, &lacks)),
             wakes_at: obligation.wakes_at(policy, now),
             version: obligation.version(),
@@ -280,20 +293,6 @@ pub(crate) struct AssessRequest {
     exposure: Option<Exposure>,
 }
 
-/// Something that stands in the way of both sides.
-#[derive(Debug, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct InterruptRequest {
-    /// `vendor`, `host_unreachable` or `change_freeze`.
-    #[schema(value_type = String)]
-    cause: Cause,
-    #[schema(value_type = String, format = DateTime)]
-    from: Timestamp,
-    /// Left out while it lasts; sent later with the same `from` to end it.
-    #[schema(value_type = Option<String>, format = DateTime)]
-    until: Option<Timestamp>,
-}
-
 /// How a rollout ended.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -337,8 +336,8 @@ async fn clocks(
         return Err(Problem::new(Kind::Invalid, format!("limit {limit} is not in 1..=1000")));
     }
     let tenant = query.tenant.as_deref().map(|text| given("tenant", text)).transpose()?;
-    let ClockQuery { due_before, settled, overdue, .. } = query;
-    let filter = ClockFilter { tenant, change: None, due_before, settled, overdue };
+    let ClockQuery { due_before, settled, overdue, unknown, .. } = query;
+    let filter = ClockFilter { tenant, change: None, due_before, settled, overdue, unknown };
     let rows = app.store.clocks(&by, &filter, limit).await?;
     Ok(Json(rows.into_iter().map(Clock::from).collect()))
 }
@@ -353,18 +352,23 @@ async fn read(
     Which { change, tenant }: Which,
 ) -> Result<Json<Obligation>, Problem> {
     let matter = app.store.matter(&by, change, tenant).await?;
-    Ok(Json(Obligation::of(&matter, app.store.environment().now())))
+    shown(&app, &by, &matter).await
 }
 
-async fn advance(
+async fn shown(app: &App, by: &store::Actor, matter: &Matter) -> Result<Json<Obligation>, Problem> {
+    let (change, tenant) = (matter.obligation.change(), matter.obligation.tenant());
+    let claims = app.store.interruption_claims(by, change, tenant).await?;
+    Ok(Json(Obligation::of(matter, &claims, app.store.environment().now())))
+}
+
+pub(super) async fn advance(
     app: &App,
     by: &store::Actor,
     which: &Which,
     action: Move,
 ) -> Result<Json<Obligation>, Problem> {
     let outcome = app.store.advance(by, which.change, which.tenant, action).await?;
-    let matter = accepted(outcome)?;
-    Ok(Json(Obligation::of(&matter, app.store.environment().now())))
+    shown(app, by, &accepted(outcome)?).await
 }
 
 /// Give a tenant's share a plan, or another in the place of the one in force: consent to the old one
@@ -472,26 +476,6 @@ async fn assess(
     let patch = PriorityInputs { known_exploited: exploited_by, ..PriorityInputs::default() };
     let facts = Box::new(Facts { priority, patch, cves: Vec::new(), asset });
     advance(&app, &by, &which, Move::Assess(facts)).await
-}
-
-/// Say what stands in the way of both sides: that time is nobody's.
-#[utoipa::path(post, path = "/obligations/{id}/{tenant}/interruptions", tag = "changes",
-    params(("id" = String, Path), ("tenant" = String, Path)), request_body = InterruptRequest,
-    responses((status = 200, body = Obligation), Problems))]
-async fn interrupt(
-    State(app): State<App>,
-    By(by): By<{ Action::ChangeReport as usize }>,
-    which: Which,
-    Body(InterruptRequest { cause, from, until }): Body<InterruptRequest>,
-) -> Result<Json<Obligation>, Problem> {
-    if cause == Cause::Refusal {
-        return Err(Problem::new(Kind::Invalid, "a refusal is the tenant's own answer")
-            .help("use vendor, host_unreachable or change_freeze"));
-    }
-    if until.is_some_and(|until| until <= from) {
-        return Err(Problem::new(Kind::Invalid, "`until` is not after `from`"));
-    }
-    advance(&app, &by, &which, Move::Interrupt(Interruption { cause, from, until })).await
 }
 
 /// Say how a rollout ended; a scan has to show it.

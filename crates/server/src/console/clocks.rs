@@ -11,7 +11,7 @@ use store::{Actor, ClockFilter, ClockRow, ClockStanding, ClockTotals, PageReques
 use super::names::{self, Names};
 use super::pages::ROWS;
 use super::times::{away, moment, moment_away};
-use super::{Refusal, elsewhere, page, pass};
+use super::{Refusal, elsewhere, page, pass, recovery};
 use crate::App;
 use crate::api::Query;
 use crate::caller::Caller;
@@ -33,7 +33,8 @@ pub(super) async fn clocks(
     caller: Option<Caller>,
     Query(wanted): Query<Wanted>,
 ) -> Result<Markup, Refusal> {
-    let by = pass(&app, caller, Action::ChangeRead)?;
+    let by = pass(&app, caller.clone(), Action::ChangeRead)?;
+    let warning = recovery::warning(&app, caller.as_ref(), &by).await?;
     let tenant = chosen(&app, &by, &wanted.tenant).await?;
     let filter = ClockFilter {
         tenant: tenant.as_ref().map(|it| it.id),
@@ -50,6 +51,7 @@ pub(super) async fn clocks(
         "/clocks",
         "Clocks",
         &html! {
+            (warning)
             h1 { (verdict(&totals)) }
             p.lead { "What is open, the earliest due first, and who holds the ball." }
             (figures(&totals))

@@ -2,11 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use domain::sla::{Breach, Moment, Party, Record, Span, Stage, State};
+use domain::sla::{Breach, Cause, Moment, Party, Record, Span, Stage, State};
 use jiff::{SignedDuration, Timestamp};
 use maud::{Markup, html};
 
+use super::names::{self, Names};
 use super::times::{length, moment, moment_away};
+use crate::api::interruptions::InterruptionView;
 
 /// Width of the bar, in units of its own.
 const WIDTH: i64 = 100_000;
@@ -38,6 +40,36 @@ const fn happened(moment: Moment) -> &'static str {
         Moment::Regressed => "A later scan found it missing again.",
         Moment::AskedAgain => "The tenant is asked anew: what it was told before counts no more.",
         Moment::Withdrawn => "It was withdrawn.",
+    }
+}
+
+/// What stood in the way of both sides, and on whose word that time is booked to nobody.
+pub(super) fn interruptions(all: &[InterruptionView], people: &Names<String>) -> Markup {
+    html! {
+        @if !all.is_empty() {
+            h3 { "What stood in the way" }
+            ul { @for one in all { li {
+                (stood_in_the_way(one.cause)) " from " (moment(one.from))
+                @match one.until { Some(until) => { " until " (moment(until)) } None => " on", }
+                @match (&one.claimed_by, one.claimed_at) {
+                    (Some(by), Some(at)) => {
+                        span.quiet { " · the provider's word: " (names::of(people, by)) " said so at "
+                            (moment(at)) }
+                    }
+                    _ if one.cause == Cause::Refusal => span.quiet { " · as the tenant signed" },
+                    _ => span.quiet { " · the provider's word" },
+                }
+            } } }
+        }
+    }
+}
+
+const fn stood_in_the_way(cause: Cause) -> &'static str {
+    match cause {
+        Cause::Vendor => "The vendor",
+        Cause::HostUnreachable => "Systems that do not answer",
+        Cause::ChangeFreeze => "A freeze",
+        Cause::Refusal => "The tenant's no",
     }
 }
 

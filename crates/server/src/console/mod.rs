@@ -14,6 +14,7 @@ mod notices;
 mod obligation;
 mod pages;
 mod plan;
+mod recovery;
 mod times;
 
 use axum::Router;

@@ -18,6 +18,7 @@ use super::{
 };
 use crate::App;
 use crate::api::changes::accepted;
+use crate::api::interruptions::{InterruptionView, interruptions};
 use crate::api::obligations::Which;
 use crate::caller::Caller;
 use crate::gate::Action;
@@ -37,6 +38,7 @@ struct Sight {
     matter: Matter,
     consents: Vec<Consent>,
     notices: Vec<NoticeRow>,
+    interruptions: Vec<InterruptionView>,
     tenant: String,
     items: Names<CiId>,
     people: Names<String>,
@@ -143,6 +145,8 @@ impl Sight {
         } else {
             Vec::new()
         };
+        let claims = app.store.interruption_claims(by, change, tenant).await?;
+        let interruptions = interruptions(&matter, &claims);
         let tenants = names::tenants(app, by, std::iter::once(tenant)).await?;
         let share = matter.obligation.share();
         let items = share.into_iter().flat_map(|share| share.plan().items());
@@ -151,10 +155,11 @@ impl Sight {
         let people = signers.chain(share.map(Share::author)).map(|it| it.to_string());
         let people: Vec<_> =
             people.chain(consents.iter().map(|it| it.received_by.clone())).collect();
+        let people = [people, claims.into_iter().map(|it| it.claimed_by).collect()].concat();
         let people = names::people(app, by, people.iter().map(String::as_str)).await?;
         let now = app.store.environment().now();
         let tenant = names::of(&tenants, &tenant);
-        Ok(Self { matter, consents, notices, tenant, items, people, now })
+        Ok(Self { matter, consents, notices, interruptions, tenant, items, people, now })
     }
 
     fn body(&self, which: &Which, deeds: &Deeds, refusal: Option<&Problem>) -> Markup {
@@ -190,6 +195,7 @@ impl Sight {
             (deeds.forms(which, obligation.share().map(|share| share.plan().hash())))
             (course::timeline(obligation.instants().records(), *now))
             (course::ledger(&spans, clock.as_ref().map(|clock| &clock.state)))
+            (course::interruptions(&self.interruptions, &self.people))
             (notices::of_obligation(&self.notices, *now))
             (elsewhere(&format!("/obligations/{}/{}", which.change, which.tenant)))
             script src="/console.js" {}

@@ -13,7 +13,7 @@ use serde::Deserialize;
 use store::{CiFilter, Counts, Finding, FindingFilter, PageRequest, Retrieval};
 
 use super::fleet::part;
-use super::{Refusal, clocks, elsewhere, page, pass};
+use super::{Refusal, clocks, elsewhere, page, pass, recovery};
 use crate::App;
 use crate::api::{Path, Query};
 use crate::caller::Caller;
@@ -36,6 +36,7 @@ pub(super) async fn overview(
 ) -> Result<Markup, Refusal> {
     let by = pass(&app, caller.clone(), Action::CiRead)?;
     let agreed = clocks::glance(&app, caller.as_ref(), &by).await?;
+    let warning = recovery::warning(&app, caller.as_ref(), &by).await?;
     let fresh_since = app.store.environment().now() - FRESH;
     let totals = app.store.check_totals(&by, fresh_since).await?;
     let counts = app.store.ci_counts(&by).await?;
@@ -56,6 +57,7 @@ pub(super) async fn overview(
         "/",
         "Overview",
         &html! {
+            (warning)
             h1 { (verdict) }
             p.lead { "An item is at its latest only if a check of its own says so." }
             dl.figures {

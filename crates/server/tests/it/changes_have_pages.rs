@@ -23,7 +23,7 @@ async fn session(world: &World, tenant: TenantId, login: &str, role: Role) -> St
     let (name, login) = (login.parse().unwrap(), login.parse().unwrap());
     let new = world.app.person(tenant, login, name, role, PASSWORD).unwrap();
     let login = new.login.clone();
-    world.store.create_user(&world.admin, None, new).await.unwrap();
+    world.store.create_user(&Actor::System, None, new).await.unwrap();
     let form = format!("login={login}&password={}", PASSWORD.replace(' ', "+"));
     let signed_in = post(world, "", "same-origin", "/login", &form).await;
     let cookie = signed_in.headers["set-cookie"].to_str().unwrap();

@@ -40,7 +40,7 @@ fn done<T: std::fmt::Debug>(outcome: Outcome<T>) -> T {
 async fn person(world: &World, tenant: TenantId, login: &str, role: Role) -> String {
     let new =
         world.app.person(tenant, login.parse().unwrap(), login.parse().unwrap(), role, PASSWORD);
-    world.store.create_user(&world.admin, None, new.unwrap()).await.unwrap();
+    world.store.create_user(&store::Actor::System, None, new.unwrap()).await.unwrap();
     let body = json!({ "login": login, "password": PASSWORD });
     let answer = world.ask("", "POST", "/api/v1/session", Some(body)).await;
     answer.json()["secret"].as_str().unwrap().to_owned()

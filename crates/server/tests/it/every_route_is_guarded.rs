@@ -147,6 +147,7 @@ xxxxxxxx GET /api/v1/keys/{id}
 ----x--- POST /api/v1/keys/{id}/orders
 ----x--- POST /api/v1/keys/{id}/orders/passkey
 ----x--- POST /api/v1/keys/{id}/passkey
+xxxxxxxx GET /api/v1/keys/{id}/recovery
 ----x--- POST /api/v1/keys/{id}/recovery
 ----x--- DELETE /api/v1/keys/{id}/recovery
 ----x--- POST /api/v1/keys/{id}/recovery/completion

@@ -12,7 +12,7 @@ use domain::priority::Priority;
 use jiff::SignedDuration;
 use ledger::attestation::Attestor;
 use serde_json::{Value, json};
-use store::{Environment as _, Labels, NewCi};
+use store::{Actor, Environment as _, Labels, NewCi, NewToken};
 
 use crate::support::{self, Answer, World};
 
@@ -249,6 +249,98 @@ async fn what_is_agreed_ahead_needs_no_answer_and_can_be_taken_back() {
     assert_eq!(world.ask(&asked.owner, "DELETE", &path, None).await.status, 200);
     let lacks = asked.read(&world).await["share"]["lacks"].to_string();
     assert!(lacks.contains("consent"), "{lacks}");
+}
+
+#[tokio::test]
+async fn a_recovery_is_seen_by_all_of_the_tenants_people() {
+    let world = World::new().await;
+    let asked = Asked::new(&world, "a").await;
+    assert_eq!(asked.register(&world).await.status, 201);
+    let other = world.token(asked.tenant, Role::TenantOwner, Access::Read).await;
+    let path = format!("/api/v1/keys/{}/recovery", asked.tenant);
+    assert_eq!(world.ask(&other, "GET", &path, None).await.status, 404, "none is under way");
+    assert!(!page(&world, &other, "/").await.contains("without a signature"));
+
+    let key = json!({ "public_key": support::PUBLIC_KEY, "label": "new" });
+    let early = world.ask(&asked.owner, "POST", &path, Some(key.clone())).await;
+    assert_eq!(early.status, 422, "an owner of today: {}", early.text);
+    let (owner, other) = (who(&world, &asked.owner).await, who(&world, &other).await);
+    world.clock.pass(DAY * 3);
+    let (owner, other) = (token(&world, &owner).await, token(&world, &other).await);
+    let first = world.ask(&owner, "POST", &path, Some(key)).await;
+    assert_eq!(first.status, 200, "{}", first.text);
+
+    let told = world.ask(&other, "GET", &path, None).await.json();
+    assert_eq!((&told["agreed_by"], &told["completes_at"]), (&Value::Null, &Value::Null));
+    assert!(told["asked_by"].as_str().unwrap().starts_with("usr_"), "{told}");
+    for place in ["/", "/clocks"] {
+        let seen = page(&world, &other, place).await;
+        assert!(seen.contains("A key for your tenant is asked for without a signature"), "{seen}");
+    }
+    let provider = world.token(PROVIDER, Role::Admin, Access::Write).await;
+    assert!(!page(&world, &provider, "/").await.contains("without a signature"));
+    assert_eq!(world.ask(&owner, "DELETE", &path, None).await.status, 200);
+    assert!(!page(&world, &other, "/").await.contains("without a signature"));
+}
+
+/// Whose token it is.
+async fn who(world: &World, token: &str) -> Actor {
+    let session = world.ask(token, "GET", "/api/v1/session", None).await.json();
+    let [user, tenant] = ["user", "tenant"].map(|name| session[name].as_str().unwrap());
+    let (user, tenant) = (user.parse().unwrap(), tenant.parse().unwrap());
+    Actor::Person { user, tenant, role: Role::TenantOwner }
+}
+
+/// A token of now: others ended while time passed.
+async fn token(world: &World, by: &Actor) -> String {
+    let (name, lifetime) = ("now".parse().unwrap(), SignedDuration::from_hours(1));
+    let new = NewToken { name, access: Access::Write, lifetime, is_strong: false };
+    world.store.create_token(by, new).await.unwrap().1.reveal().to_owned()
+}
+
+/// A page of the console, as whoever has a token.
+async fn page(world: &World, token: &str, path: &str) -> String {
+    let seen = world.ask(token, "GET", path, None).await;
+    assert_eq!(seen.status, 200, "{}", seen.text);
+    seen.text
+}
+
+#[tokio::test]
+async fn what_is_signed_has_a_size() {
+    let world = World::new().await;
+    let asked = Asked::new(&world, "a").await;
+    assert_eq!(asked.register(&world).await.status, 201);
+    let now = world.clock.now();
+    let item = |number: u32| {
+        let number = number.to_be_bytes();
+        domain::cloud::CiId::of_content(
+            [number, number, number, number].concat().try_into().unwrap(),
+        )
+    };
+    let rule = |items: u32| StandingRule {
+        tenant: asked.tenant,
+        kinds: BTreeSet::from([Kind::Patch]),
+        priorities: BTreeSet::from([Priority::Low]),
+        items: Scope::These { items: (0..items).map(item).collect() },
+        disruption: Disruption::Reboots,
+        windows: vec![WeeklyWindow { begins: 0, minutes: 60 }],
+        from: now,
+        until: now + DAY,
+        given_at: now,
+        nonce: Nonce::from([6; 16]),
+    };
+    let path = format!("/api/v1/rules/{}", asked.tenant);
+    let send = async |items: u32, padding: usize| {
+        let mut envelope = json!(asked.attestor.sign(&rule(items).to_payload()).unwrap());
+        envelope["padding"] = json!("x".repeat(padding));
+        world.ask(&asked.owner, "POST", &path, Some(envelope)).await
+    };
+    let long = send(2100, 0).await;
+    assert_eq!(long.status, 400, "{}", long.text);
+    assert!(long.text.contains("more than 65536"), "{}", long.text);
+    let padded = send(1, 200_000).await;
+    assert_eq!(padded.status, 413, "{}", padded.text);
+    assert_eq!(send(1900, 0).await.status, 201);
 }
 
 /// Whoever is faster: a tenant's yes, or the provider's other plan or withdrawal. Never both.

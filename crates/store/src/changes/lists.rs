@@ -1,7 +1,7 @@
 //! What is there, for those who may see it.
 
 use domain::change::{Plan, PlanHash};
-use domain::cloud::{ChangeId, TenantId};
+use domain::cloud::{ChangeId, PROVIDER, TenantId};
 use domain::obligation::KeptObligation;
 use jiff::Timestamp;
 use sqlx::any::AnyRow;
@@ -44,7 +44,7 @@ pub(super) async fn change(
     .await?
     .ok_or_else(|| StoreError::not_found("change", &id))?;
     let mut change = read_change(&row)?;
-    for_reader(&mut change, scope);
+    for_reader(connection, &mut change, scope).await?;
     change.patches = patches(connection, id).await?;
     Ok(change)
 }
@@ -72,21 +72,66 @@ pub(super) async fn changes(
     .await?;
     let items = rows.iter().map(read_change).collect::<Result<Vec<_>, _>>()?;
     // Ids alone are in order; whose a change is, a cursor tells nobody.
-    let mut page = page.cut(items, |change| Cursor::new(domain::cloud::PROVIDER, change.change.id));
+    let mut page = page.cut(items, |change| Cursor::new(PROVIDER, change.change.id));
     let mut connection = pool.acquire().await?;
     for change in &mut page.items {
-        for_reader(change, scope);
+        for_reader(&mut connection, change, scope).await?;
         change.patches = patches(&mut connection, change.change.id).await?;
     }
     Ok(page)
 }
 
-/// A tenant does not learn which other one found it, or who.
-fn for_reader(change: &mut TrackedChange, scope: Option<TenantId>) {
-    if scope.is_some_and(|own| own != change.found_by) {
-        change.advisory = None;
-        change.created_by = String::new();
-        change.found_by = domain::cloud::PROVIDER;
+/// A tenant does not learn which other one found it, or who, nor what those said about it.
+pub(super) async fn for_reader(
+    connection: &mut AnyConnection,
+    change: &mut TrackedChange,
+    scope: Option<TenantId>,
+) -> Result<(), StoreError> {
+    let Some(own) = scope.filter(|own| *own != change.found_by) else { return Ok(()) };
+    if change.found_by != PROVIDER {
+        change.title = title_for(connection, change.change.id, own).await?;
+        change.change = change.change.without_words();
+    }
+    change.advisory = None;
+    change.created_by = String::new();
+    change.found_by = PROVIDER;
+    Ok(())
+}
+
+/// What a change that another tenant found is called for a tenant: by what it fixes there. The name of an
+/// advisory is the other's own word.
+async fn title_for(
+    connection: &mut AnyConnection,
+    change: ChangeId,
+    tenant: TenantId,
+) -> Result<String, StoreError> {
+    let row = sqlx::query(
+        "SELECT source, candidate, release FROM findings
+         JOIN change_patches ON change_patches.patch_id = findings.patch_id
+         WHERE change_id = $1 AND tenant_id = $2 ORDER BY findings.id LIMIT 1",
+    )
+    .bind(change.to_string())
+    .bind(tenant.to_string())
+    .fetch_optional(connection)
+    .await?;
+    let Some(row) = row else { return Ok("a patch".to_owned()) };
+    let [source, candidate, release]: [String; 3] =
+        [get(&row, "source")?, get(&row, "candidate")?, get(&row, "release")?];
+    Ok(format!("{source} {candidate} for {release}"))
+}
+
+/// The title of a change as a reader sees it beside what it asks of a tenant.
+async fn titled(
+    connection: &mut AnyConnection,
+    row: &AnyRow,
+    scope: Option<TenantId>,
+) -> Result<String, StoreError> {
+    let found_by: TenantId = parsed(row, "found_by")?;
+    match scope {
+        Some(own) if found_by != PROVIDER && found_by != own => {
+            title_for(connection, parsed(row, "change_id")?, own).await
+        }
+        _ => get(row, "title"),
     }
 }
 
@@ -116,18 +161,20 @@ pub(super) async fn clocks(
         .map_or((String::new(), "zzzz".to_owned()), |id| (id.to_string(), id.to_string()));
     let before = filter.due_before.map_or(i64::MAX, Timestamp::as_microsecond);
     let overdue = if filter.overdue { "overdue" } else { "" };
+    let unknown = if filter.unknown { "unknown" } else { "" };
     let Instants { now, near, late } = Instants::at(now);
     let rows = sqlx::query(concat!(
         "SELECT * FROM (
-             SELECT change_id, title, obligations.tenant_id AS tenant_id, priority, phase, holder,
-                    state, due, stage_deadline, wakes_at, is_settled, ",
+             SELECT change_id, title, changes.tenant_id AS found_by,
+                    obligations.tenant_id AS tenant_id, priority, phase, holder, state, due, stage_deadline, wakes_at, is_settled, ",
         standing!("$10", "$11", "$12"),
         " AS standing
              FROM obligations JOIN changes ON changes.id = change_id
              WHERE obligations.tenant_id BETWEEN $1 AND $2
                  AND obligations.tenant_id BETWEEN $3 AND $4
                  AND change_id BETWEEN $5 AND $6 AND due <= $7 AND is_settled <= $8) AS clocks
-         WHERE standing = $13 OR $13 = ''
+         WHERE $13 = '' AND $14 = '' OR standing = $13 OR standing = $14
+             OR $13 = 'overdue' AND is_settled = 1 AND state = 'breached'
          ORDER BY due, change_id, tenant_id LIMIT $9"
     ))
     .bind(low)
@@ -143,9 +190,16 @@ pub(super) async fn clocks(
     .bind(near)
     .bind(late)
     .bind(overdue)
+    .bind(unknown)
     .fetch_all(pool)
     .await?;
-    rows.iter().map(read_clock).collect()
+    let mut connection = pool.acquire().await?;
+    let mut clocks = Vec::with_capacity(rows.len());
+    for row in &rows {
+        let title = titled(&mut connection, row, scope).await?;
+        clocks.push(read_clock(row, title)?);
+    }
+    Ok(clocks)
 }
 
 pub(super) async fn histories(
@@ -159,7 +213,8 @@ pub(super) async fn histories(
     let (after_tenant, after) = page.place();
     let since = filter.since.map_or(i64::MIN, Timestamp::as_microsecond);
     let rows = sqlx::query(
-        "SELECT change_id, title, obligations.tenant_id AS tenant_id, obligations.record AS record
+        "SELECT change_id, title, changes.tenant_id AS found_by,
+                obligations.tenant_id AS tenant_id, obligations.record AS record
          FROM obligations JOIN changes ON changes.id = change_id
          WHERE obligations.tenant_id BETWEEN $1 AND $2
              AND obligations.tenant_id BETWEEN $3 AND $4
@@ -177,16 +232,18 @@ pub(super) async fn histories(
     .bind(page.fetched())
     .fetch_all(pool)
     .await?;
-    let past = |row: &AnyRow| {
+    let mut connection = pool.acquire().await?;
+    let mut items = Vec::with_capacity(rows.len());
+    for row in &rows {
         let kept: KeptObligation = json(row, "record")?;
-        Ok(PastObligation {
+        let title = titled(&mut connection, row, scope).await?;
+        items.push(PastObligation {
             change: parsed(row, "change_id")?,
             tenant: parsed(row, "tenant_id")?,
             policy: kept.policy().clone(),
-            history: kept.into_history(get(row, "title")?),
-        })
-    };
-    let items = rows.iter().map(past).collect::<Result<Vec<_>, StoreError>>()?;
+            history: kept.into_history(title),
+        });
+    }
     Ok(page.cut(items, |past| Cursor::new(past.tenant, past.change)))
 }
 
@@ -279,7 +336,7 @@ fn read_change(row: &AnyRow) -> Result<TrackedChange, StoreError> {
     })
 }
 
-fn read_clock(row: &AnyRow) -> Result<ClockRow, StoreError> {
+fn read_clock(row: &AnyRow, title: String) -> Result<ClockRow, StoreError> {
     let holder: Option<String> = get(row, "holder")?;
     let holder = holder
         .map(|word| serde_json::from_value(word.into()))
@@ -287,7 +344,7 @@ fn read_clock(row: &AnyRow) -> Result<ClockRow, StoreError> {
         .map_err(|error| corrupt("holder", &error))?;
     Ok(ClockRow {
         change: parsed(row, "change_id")?,
-        title: get(row, "title")?,
+        title,
         tenant: parsed(row, "tenant_id")?,
         priority: findings::priority(row)?,
         phase: get(row, "phase")?,

@@ -14,6 +14,7 @@
 //! store.
 
 pub(crate) mod advance;
+mod bounds;
 mod channels;
 mod lists;
 mod load;
@@ -32,7 +33,7 @@ use domain::change::{
 use domain::cloud::{AdvisoryId, ChangeId, ChannelId, NoticeId, PatchId, TenantId, UserId, words};
 use domain::obligation::Obligation;
 use domain::priority::{PolicyRef, Priority};
-use domain::sla::{Facts, Interruption, Party, Policy};
+use domain::sla::{Cause, Facts, Interruption, Party, Policy};
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
@@ -153,8 +154,10 @@ pub struct ClockFilter {
     pub due_before: Option<Timestamp>,
     /// Also those where nothing is left to do.
     pub settled: bool,
-    /// Only those of which a date passed.
+    /// Only those of which a date passed, settled ones too where these are asked for.
     pub overdue: bool,
+    /// Only those of which nobody knows how they stand; with `overdue`, both.
+    pub unknown: bool,
 }
 
 /// Which past is asked for.
@@ -315,6 +318,21 @@ pub struct Consent {
     pub received_at: Timestamp,
 }
 
+/// Who said that something stood in the way of both sides; what exactly, is in the obligation.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InterruptionClaim {
+    /// What is said to have stood in the way.
+    pub cause: Cause,
+    /// Since when.
+    pub from: Timestamp,
+    /// Until when; `None` while it lasts.
+    pub until: Option<Timestamp>,
+    /// Who of the provider's people said so.
+    pub claimed_by: String,
+    /// When they did.
+    pub claimed_at: Timestamp,
+}
+
 /// An obligation could not be looked at when its time came.
 #[derive(Debug)]
 pub struct Unwoken {
@@ -382,7 +400,7 @@ impl Store {
         action: Move,
     ) -> Result<Outcome<Matter>, StoreError> {
         self.write((by.clone(), action), move |tx, (by, action)| {
-            Box::pin(advance::advance(tx, by, change, tenant, action))
+            Box::pin(bounds::advance(tx, by, change, tenant, action))
         })
         .await
     }
@@ -410,10 +428,25 @@ impl Store {
     ) -> Result<Matter, StoreError> {
         let mut connection = self.pool.acquire().await?;
         load::must_see(by, tenant)?;
-        let change_of = lists::change(&mut connection, by.scope(), change).await?;
+        let mut change_of = lists::change(&mut connection, by.scope(), change).await?;
+        // What Patchwright itself looks at, it looks at to tell that tenant.
+        if *by == Actor::System {
+            lists::for_reader(&mut connection, &mut change_of, Some(tenant)).await?;
+        }
         let loaded = load::obligation(&mut connection, change, tenant).await?;
         let load::Loaded { obligation, policy, keys, standing, .. } = loaded;
         Ok(Matter { obligation, change: change_of, policy, keys, standing })
+    }
+
+    /// What the provider's people said that stood in the way of both sides, the oldest first.
+    pub async fn interruption_claims(
+        &self,
+        by: &Actor,
+        change: ChangeId,
+        tenant: TenantId,
+    ) -> Result<Vec<InterruptionClaim>, StoreError> {
+        load::must_see(by, tenant)?;
+        bounds::claims(&self.pool, change, tenant).await
     }
 
     /// Obligations, the earliest due first.
@@ -562,6 +595,19 @@ impl Store {
     ) -> Result<Outcome<domain::change::KeyRing>, StoreError> {
         self.write((by.clone(), event, key), move |tx, (by, event, key)| {
             Box::pin(signers::alter(tx, by, tenant, event, key.as_ref()))
+        })
+        .await
+    }
+
+    /// An owner asks for a key without a signature, or is the second one to ask for the same.
+    pub async fn ask_recovery(
+        &self,
+        by: &Actor,
+        tenant: TenantId,
+        key: NewConsentKey,
+    ) -> Result<Outcome<domain::change::KeyRing>, StoreError> {
+        self.write((by.clone(), key), move |tx, (by, key)| {
+            Box::pin(signers::ask_recovery(tx, by, tenant, key))
         })
         .await
     }

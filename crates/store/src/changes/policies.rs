@@ -37,8 +37,9 @@ pub(super) async fn propose(
     policy: &Policy,
 ) -> Result<PolicyVersion, StoreError> {
     tenants::must_exist(tx, by, tenant).await?;
+    hold_names(tx).await?;
     let reference = policy.reference();
-    if named(&mut *tx.connection, tenant, &reference).await.is_ok() {
+    if is_taken(tx, tenant, &reference).await? {
         return Err(StoreError::Exists {
             what: "version of this policy",
             name: format!("{} {}", reference.name, reference.version),
@@ -72,6 +73,7 @@ pub(super) async fn agree(
     version: &str,
 ) -> Result<PolicyVersion, StoreError> {
     must_see(by, tenant)?;
+    hold_names(tx).await?;
     let before = find(tx, tenant, version).await?;
     let proposed_for = before.proposed_by.split_once(':').map_or("", |(side, _)| side);
     if before.state == PolicyState::Agreed {
@@ -84,6 +86,14 @@ pub(super) async fn agree(
         return Err(StoreError::Refused {
             reason: format!("the {proposed_for} proposed it; the other side has to agree"),
             help: "have the other side agree",
+        });
+    }
+    // The provider may have published a default of this name since it was proposed.
+    if is_in_force_elsewhere(tx, tenant, &before.policy).await? {
+        let PolicyRef { name, version } = &before.policy;
+        return Err(StoreError::Refused {
+            reason: format!("another policy in force is called {name} {version}"),
+            help: "propose the same under a version of its own",
         });
     }
     sqlx::query(
@@ -140,19 +150,15 @@ pub(super) async fn governing(
     shipped(DEFAULT)
 }
 
-/// A version by its name, among a tenant's own, the provider's and those shipped.
+/// The version that is meant by a name, among what both sides agreed to and what is shipped: never a
+/// proposal, whoever made it. No two that govern a tenant have one name, see [`is_taken`].
 pub(super) async fn named(
     connection: &mut AnyConnection,
     tenant: TenantId,
     reference: &PolicyRef,
 ) -> Result<Policy, StoreError> {
-    if let Ok(policy) = Policy::builtin(&reference.name)
-        && policy.reference() == *reference
-    {
-        return Ok(policy.clone());
-    }
     let row = sqlx::query(select!(
-        "WHERE tenant_id IN ($1, $2) AND name = $3 AND version = $4
+        "WHERE tenant_id IN ($1, $2) AND name = $3 AND version = $4 AND since IS NOT NULL
          ORDER BY CASE WHEN tenant_id = $1 THEN 0 ELSE 1 END LIMIT 1"
     ))
     .bind(tenant.to_string())
@@ -161,8 +167,65 @@ pub(super) async fn named(
     .bind(reference.version.as_str())
     .fetch_optional(connection)
     .await?;
-    let name = format!("{} {}", reference.name, reference.version);
-    policy(&row.ok_or_else(|| StoreError::not_found("policy", &name))?)
+    if let Some(row) = row {
+        return policy(&row);
+    }
+    if let Some(shipped) = shipped_as(reference) {
+        return Ok(shipped.clone());
+    }
+    Err(StoreError::not_found("policy", &format!("{} {}", reference.name, reference.version)))
+}
+
+/// Names are given out one after the other: two that are checked at once would both be free.
+async fn hold_names(tx: &mut Tx<'_>) -> Result<(), StoreError> {
+    tx.hold("tenants", "id", &PROVIDER.to_string()).await
+}
+
+/// Whether a name and version mean a text already: what governs an obligation is known by them alone.
+/// A proposal of a tenant that nobody agreed to takes no name from the provider.
+async fn is_taken(
+    tx: &mut Tx<'_>,
+    tenant: TenantId,
+    reference: &PolicyRef,
+) -> Result<bool, StoreError> {
+    let own = sqlx::query(
+        "SELECT 1 AS one FROM sla_policies WHERE tenant_id = $1 AND name = $2 AND version = $3",
+    )
+    .bind(tenant.to_string())
+    .bind(reference.name.as_str())
+    .bind(reference.version.as_str())
+    .fetch_optional(&mut *tx.connection)
+    .await?;
+    Ok(own.is_some() || is_in_force_elsewhere(tx, tenant, reference).await?)
+}
+
+/// Whether they mean another's text that governs: one that is shipped, the provider's for a tenant, any
+/// tenant's for the provider.
+async fn is_in_force_elsewhere(
+    tx: &mut Tx<'_>,
+    tenant: TenantId,
+    reference: &PolicyRef,
+) -> Result<bool, StoreError> {
+    if shipped_as(reference).is_some() {
+        return Ok(true);
+    }
+    let row = sqlx::query(
+        "SELECT 1 AS one FROM sla_policies
+         WHERE name = $1 AND version = $2 AND since IS NOT NULL AND tenant_id <> $3
+             AND (tenant_id = $4 OR $3 = $4) LIMIT 1",
+    )
+    .bind(reference.name.as_str())
+    .bind(reference.version.as_str())
+    .bind(tenant.to_string())
+    .bind(PROVIDER.to_string())
+    .fetch_optional(&mut *tx.connection)
+    .await?;
+    Ok(row.is_some())
+}
+
+/// The shipped policy of exactly this name and version.
+fn shipped_as(reference: &PolicyRef) -> Option<&'static Policy> {
+    Policy::builtin(&reference.name).ok().filter(|policy| policy.reference() == *reference)
 }
 
 fn shipped(name: &str) -> Result<Policy, StoreError> {

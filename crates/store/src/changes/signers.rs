@@ -1,7 +1,7 @@
 //! Keys of tenants, and the rules by which they agreed ahead.
 
 use domain::change::{
-    KeyEffect, KeyEvent, KeyId, KeyKind, KeyRing, Nonce, Standing, StandingRule, Verified,
+    KeyEffect, KeyEvent, KeyId, KeyKind, KeyRing, NewKey, Nonce, Standing, StandingRule, Verified,
 };
 use domain::cloud::{EventKind, TenantId};
 use jiff::Timestamp;
@@ -15,9 +15,15 @@ use super::{KeptRule, Outcome, advance};
 use crate::actor::Actor;
 use crate::error::StoreError;
 use crate::event::NewEvent;
-use crate::tenants;
 use crate::value::{get, parsed, time};
 use crate::writer::Tx;
+use crate::{people, tenants};
+
+/// Most rules of a tenant that are in force, or will be: each is looked at for each plan.
+const MOST_RULES: i64 = 100;
+
+/// Most rules that are listed, the newest.
+const MOST_LISTED: i64 = 1000;
 
 /// A public key that a tenant signs with.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -54,7 +60,7 @@ pub(super) async fn alter(
     event: &KeyEvent,
     key: Option<&NewConsentKey>,
 ) -> Result<Outcome<KeyRing>, StoreError> {
-    must_see(by, tenant)?;
+    must_be_of(by, tenant)?;
     tenants::must_exist(tx, by, tenant).await?;
     tx.hold("tenants", "id", &tenant.to_string()).await?;
     let ring = load::key_ring(&mut *tx.connection, tenant).await?;
@@ -116,6 +122,37 @@ pub(super) async fn alter(
     Ok(Outcome::Done(next))
 }
 
+/// An owner asks for a key without a signature; since when they are one, is known here.
+pub(super) async fn ask_recovery(
+    tx: &mut Tx<'_>,
+    by: &Actor,
+    tenant: TenantId,
+    key: &NewConsentKey,
+) -> Result<Outcome<KeyRing>, StoreError> {
+    must_be_of(by, tenant)?;
+    let owner = advance::person(by)?;
+    let owner_since = people::steady_since(tx, owner).await?;
+    let ring = load::key_ring(&mut *tx.connection, tenant).await?;
+    // Of both owners the key is the same, whoever will hold it.
+    let asked = ring.recovery().filter(|recovery| recovery.key.id == key.id);
+    let holder = asked.map_or(owner, |recovery| recovery.key.holder);
+    let new = NewKey { id: key.id, kind: key.kind, holder };
+    let event = KeyEvent::AskRecovery { key: new, by: owner, owner_since };
+    alter(tx, by, tenant, &event, Some(key)).await
+}
+
+/// A tenant's keys and rules are its own people's alone: whoever could add a key could consent.
+fn must_be_of(by: &Actor, tenant: TenantId) -> Result<(), StoreError> {
+    must_see(by, tenant)?;
+    match by {
+        Actor::Person { tenant: own, .. } if *own == tenant => Ok(()),
+        _ => Err(StoreError::Refused {
+            reason: "a tenant's keys and rules are its own people's alone".to_owned(),
+            help: "have an owner of the tenant do it",
+        }),
+    }
+}
+
 pub(super) async fn public_keys(
     connection: &mut AnyConnection,
     tenant: TenantId,
@@ -147,10 +184,15 @@ pub(super) async fn add_rule(
     rule: &Verified<StandingRule>,
     envelope: &str,
 ) -> Result<Outcome<KeptRule>, StoreError> {
-    must_see(by, tenant)?;
+    must_be_of(by, tenant)?;
     tx.hold("tenants", "id", &tenant.to_string()).await?;
     let keys = load::key_ring(&mut *tx.connection, tenant).await?;
     let nonce = rule.said().nonce;
+    if count_in_force(tx, tenant).await? >= MOST_RULES {
+        let reason = format!("{MOST_RULES} rules are in force already");
+        record(tx, by, EventKind::StandingRuleRefused, tenant, nonce, &reason);
+        return Ok(Outcome::refused(&reason, "withdraw those that nobody needs"));
+    }
     let standing = match Standing::admit(rule.clone(), &keys, tx.now) {
         Ok(standing) => standing,
         Err(refusal) => {
@@ -160,14 +202,15 @@ pub(super) async fn add_rule(
     };
     let kept = KeptRule { standing, envelope: envelope.to_owned(), created_at: tx.now };
     sqlx::query(
-        "INSERT INTO standing_rules (tenant_id, nonce, record, envelope, created_at)
-         VALUES ($1, $2, $3, $4, $5)",
+        "INSERT INTO standing_rules (tenant_id, nonce, record, envelope, created_at, ends_at)
+         VALUES ($1, $2, $3, $4, $5, $6)",
     )
     .bind(tenant.to_string())
     .bind(nonce.to_string())
     .bind(text(&kept.standing)?)
     .bind(envelope)
     .bind(tx.now.as_microsecond())
+    .bind(ends_at(&kept.standing).as_microsecond())
     .execute(&mut *tx.connection)
     .await
     .map_err(StoreError::exists("rule", &nonce))?;
@@ -182,7 +225,7 @@ pub(super) async fn withdraw_rule(
     tenant: TenantId,
     nonce: Nonce,
 ) -> Result<KeptRule, StoreError> {
-    must_see(by, tenant)?;
+    must_be_of(by, tenant)?;
     tx.hold("tenants", "id", &tenant.to_string()).await?;
     let row = sqlx::query(
         "SELECT record, envelope, created_at FROM standing_rules
@@ -198,12 +241,15 @@ pub(super) async fn withdraw_rule(
         return Ok(kept);
     }
     kept.standing = kept.standing.withdraw(tx.now);
-    sqlx::query("UPDATE standing_rules SET record = $1 WHERE tenant_id = $2 AND nonce = $3")
-        .bind(text(&kept.standing)?)
-        .bind(tenant.to_string())
-        .bind(nonce.to_string())
-        .execute(&mut *tx.connection)
-        .await?;
+    sqlx::query(
+        "UPDATE standing_rules SET record = $1, ends_at = $2 WHERE tenant_id = $3 AND nonce = $4",
+    )
+    .bind(text(&kept.standing)?)
+    .bind(ends_at(&kept.standing).as_microsecond())
+    .bind(tenant.to_string())
+    .bind(nonce.to_string())
+    .execute(&mut *tx.connection)
+    .await?;
     record(tx, by, EventKind::StandingRuleWithdrawn, tenant, nonce, "");
     advance::wake_tenant(tx, tenant).await?;
     Ok(kept)
@@ -215,12 +261,52 @@ pub(super) async fn rules(
 ) -> Result<Vec<KeptRule>, StoreError> {
     let rows = sqlx::query(
         "SELECT record, envelope, created_at FROM standing_rules
-         WHERE tenant_id = $1 ORDER BY created_at, nonce",
+         WHERE tenant_id = $1 ORDER BY created_at DESC, nonce DESC LIMIT $2",
     )
     .bind(tenant.to_string())
+    .bind(MOST_LISTED)
     .fetch_all(connection)
     .await?;
-    rows.iter().map(read_rule).collect()
+    rows.iter().rev().map(read_rule).collect()
+}
+
+/// How many rules agree to something now or later.
+async fn count_in_force(tx: &mut Tx<'_>, tenant: TenantId) -> Result<i64, StoreError> {
+    learn_ends(tx, tenant).await?;
+    let row = sqlx::query(
+        "SELECT COUNT(*) AS total FROM standing_rules WHERE tenant_id = $1 AND ends_at > $2",
+    )
+    .bind(tenant.to_string())
+    .bind(tx.now.as_microsecond())
+    .fetch_one(&mut *tx.connection)
+    .await?;
+    get(&row, "total")
+}
+
+/// Rules from before their ends were kept beside them.
+async fn learn_ends(tx: &mut Tx<'_>, tenant: TenantId) -> Result<(), StoreError> {
+    let rows = sqlx::query(
+        "SELECT nonce, record FROM standing_rules WHERE tenant_id = $1 AND ends_at IS NULL",
+    )
+    .bind(tenant.to_string())
+    .fetch_all(&mut *tx.connection)
+    .await?;
+    for row in &rows {
+        let nonce: String = get(row, "nonce")?;
+        sqlx::query("UPDATE standing_rules SET ends_at = $1 WHERE tenant_id = $2 AND nonce = $3")
+            .bind(ends_at(&load::json::<Standing>(row, "record")?).as_microsecond())
+            .bind(tenant.to_string())
+            .bind(nonce)
+            .execute(&mut *tx.connection)
+            .await?;
+    }
+    Ok(())
+}
+
+/// From when on it agrees to nothing more.
+fn ends_at(standing: &Standing) -> Timestamp {
+    let signed = standing.rule().until;
+    standing.withdrawn().map_or(signed, |withdrawn| withdrawn.min(signed))
 }
 
 fn record(

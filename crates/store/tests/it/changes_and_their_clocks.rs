@@ -51,10 +51,10 @@ on_both_engines! {
     what_becomes_exploited_is_due_earlier
 }
 
-const ALL: PageRequest = PageRequest { after: None, limit: 1000 };
-const DAY: SignedDuration = SignedDuration::from_hours(24);
+pub(crate) const ALL: PageRequest = PageRequest { after: None, limit: 1000 };
+pub(crate) const DAY: SignedDuration = SignedDuration::from_hours(24);
 
-fn report(at: Timestamp, missing: &[(&str, &str, &str)]) -> Report {
+pub(crate) fn report(at: Timestamp, missing: &[(&str, &str, &str)]) -> Report {
     let findings: Vec<_> = missing
         .iter()
         .map(|(source, candidate, priority)| {
@@ -85,23 +85,23 @@ fn report(at: Timestamp, missing: &[(&str, &str, &str)]) -> Report {
     .unwrap()
 }
 
-fn now(world: &World) -> Timestamp {
+pub(crate) fn now(world: &World) -> Timestamp {
     store::Environment::now(&*world.environment)
 }
 
-fn user(by: &Actor) -> UserId {
+pub(crate) fn user(by: &Actor) -> UserId {
     let Actor::Person { user, .. } = by else { panic!("{by:?}") };
     *user
 }
 
-fn done<T: std::fmt::Debug>(outcome: Outcome<T>) -> T {
+pub(crate) fn done<T: std::fmt::Debug>(outcome: Outcome<T>) -> T {
     match outcome {
         Outcome::Done(value) => value,
         Outcome::Refused { reason, .. } => panic!("{reason}"),
     }
 }
 
-fn reason<T: std::fmt::Debug>(outcome: Outcome<T>) -> String {
+pub(crate) fn reason<T: std::fmt::Debug>(outcome: Outcome<T>) -> String {
     match outcome {
         Outcome::Done(value) => panic!("{value:?}"),
         Outcome::Refused { reason, .. } => reason,
@@ -109,16 +109,16 @@ fn reason<T: std::fmt::Debug>(outcome: Outcome<T>) -> String {
 }
 
 /// A tenant whose one item lacks one patch, and a key to sign with.
-struct Case {
-    tenant: Tenant,
-    owner: Actor,
-    ci: Ci,
-    change: TrackedChange,
+pub(crate) struct Case {
+    pub(crate) tenant: Tenant,
+    pub(crate) owner: Actor,
+    pub(crate) ci: Ci,
+    pub(crate) change: TrackedChange,
 }
 
-const KEY: [u8; 32] = [7; 32];
+pub(crate) const KEY: [u8; 32] = [7; 32];
 
-async fn lacking(world: &World, priority: &str) -> Case {
+pub(crate) async fn lacking(world: &World, priority: &str) -> Case {
     lacking_on(world, priority, Class::Vm).await
 }
 
@@ -171,7 +171,7 @@ impl Case {
         .unwrap()
     }
 
-    async fn does(&self, world: &World, by: &Actor, action: Move) -> Outcome<Matter> {
+    pub(crate) async fn does(&self, world: &World, by: &Actor, action: Move) -> Outcome<Matter> {
         let id = self.change.change.id;
         world.store.advance(by, id, self.tenant.id, action).await.unwrap()
     }
@@ -184,7 +184,7 @@ impl Case {
     }
 
     /// Planned from a time on, and told of it.
-    async fn told(world: &World, priority: &str, ahead: SignedDuration) -> (Self, Plan) {
+    pub(crate) async fn told(world: &World, priority: &str, ahead: SignedDuration) -> (Self, Plan) {
         let case = Self::proven(world, priority).await;
         let plan = case.plan(world, now(world) + ahead).await;
         assert_eq!(publish(world, 1).await, 1);
@@ -204,7 +204,7 @@ impl Case {
         Move::Answer { statement, envelope: format!("{{\"nonce\":{nonce}}}") }
     }
 
-    async fn say(
+    pub(crate) async fn say(
         &self,
         world: &World,
         plan: &Plan,
@@ -215,12 +215,12 @@ impl Case {
         self.does(world, &self.owner, action).await
     }
 
-    async fn matter(&self, world: &World) -> Matter {
+    pub(crate) async fn matter(&self, world: &World) -> Matter {
         let id = self.change.change.id;
         world.store.matter(&world.admin, id, self.tenant.id).await.unwrap()
     }
 
-    async fn phase(&self, world: &World) -> &'static str {
+    pub(crate) async fn phase(&self, world: &World) -> &'static str {
         self.matter(world).await.obligation.phase()
     }
 }
@@ -242,7 +242,7 @@ async fn publish(world: &World, first: u8) -> usize {
     tidings.len()
 }
 
-async fn wake(world: &World) -> usize {
+pub(crate) async fn wake(world: &World) -> usize {
     let mut total = 0;
     loop {
         let (woken, failed) = world.store.wake_obligations(100).await.unwrap();
@@ -254,7 +254,7 @@ async fn wake(world: &World) -> usize {
     }
 }
 
-async fn events(world: &World, kind: EventKind) -> u64 {
+pub(crate) async fn events(world: &World, kind: EventKind) -> u64 {
     while world.store.sequence_events(1000).await.unwrap() > 0 {}
     let counts = world.store.event_counts().await.unwrap();
     counts.iter().filter(|count| count.1 == kind).map(|count| count.2).sum()
@@ -264,7 +264,7 @@ async fn clocks(world: &World, by: &Actor) -> Vec<ClockRow> {
     world.store.clocks(by, &ClockFilter::default(), 100).await.unwrap()
 }
 
-fn acceptance(until: Timestamp) -> Acceptance {
+pub(crate) fn acceptance(until: Timestamp) -> Acceptance {
     Acceptance {
         reason: "Quarter-end close".parse().unwrap(),
         risk_owner: "Ada".parse().unwrap(),

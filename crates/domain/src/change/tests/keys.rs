@@ -27,7 +27,11 @@ fn rotate(number: u8) -> Order {
 }
 
 fn ask(number: u8, by: u8) -> KeyEvent {
-    KeyEvent::AskRecovery { key: new_key(number), by: id(by) }
+    ask_since(number, by, at(-1000))
+}
+
+fn ask_since(number: u8, by: u8, owner_since: Timestamp) -> KeyEvent {
+    KeyEvent::AskRecovery { key: new_key(number), by: id(by), owner_since }
 }
 
 fn in_force(ring: &KeyRing) -> Vec<KeyId> {
@@ -152,4 +156,24 @@ fn an_objection_or_a_key_in_force_stops_a_recovery() {
     }
     // An order that is refused stops nothing.
     assert!(step(&recovering(), order(9, add(2), 1), at(2)).is_err());
+}
+
+#[test]
+fn nobody_recovers_who_is_an_owner_for_less_than_the_wait() {
+    let refusal =
+        |owner, since, asked_at| Err(KeyRefusal::NewOwner { owner: id(owner), since, asked_at });
+    let late = at(-72) + SECOND;
+    // The first who asks, at that time.
+    assert_eq!(step(&ring(), ask_since(5, 1, late), at(0)), refusal(1, late, at(0)));
+    let asked = step(&ring(), ask_since(5, 1, at(-72)), at(0)).unwrap();
+
+    // And the second, by when the first asked: waiting on does not make an owner old enough.
+    for since in [late, at(0), at(500)] {
+        let second = step(&asked, ask_since(5, 2, since), at(1000));
+        assert_eq!(second, refusal(2, since, at(0)));
+    }
+    let agreed = step(&asked, ask_since(5, 2, at(-72)), at(1)).unwrap();
+    let recovery = agreed.recovery().unwrap();
+    assert_eq!((recovery.asked_by, recovery.agreed_by), (id(1), Some(id(2))));
+    assert_eq!((recovery.asked_at, recovery.completes_at), (Some(at(0)), Some(at(73))));
 }

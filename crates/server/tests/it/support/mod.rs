@@ -290,7 +290,7 @@ impl World {
             role,
             password: None,
         };
-        let user = self.store.create_user(&self.admin, None, new).await.unwrap();
+        let user = self.store.create_user(&Actor::System, None, new).await.unwrap();
         let by = Actor::Person { user: user.id, tenant, role };
         let name = "test".parse().unwrap();
         let lifetime = jiff::SignedDuration::from_hours(1);

@@ -1,0 +1,209 @@
+//! What keeps an obligation small, and its record honest: how much may be said to it, and what the
+//! provider may say of its own time.
+
+use domain::change::{Decision, Statement};
+use domain::cloud::{ChangeId, EventKind, TenantId};
+use domain::sla::{Cause, Interruption, Moment};
+use jiff::{SignedDuration, Timestamp};
+use serde_json::json;
+use sqlx::AnyPool;
+use sqlx::any::AnyRow;
+
+use super::load::{self, Loaded, corrupt, must_see};
+use super::{InterruptionClaim, Matter, Move, Outcome, advance};
+use crate::actor::Actor;
+use crate::error::StoreError;
+use crate::event::NewEvent;
+use crate::value::{get, time, time_or_none};
+use crate::writer::Tx;
+
+/// Most statements to a plan that are kept; each is judged whenever the plan is.
+const MOST_STATEMENTS: i64 = 64;
+
+/// How many more a tenant may say that make less happen: nobody's flood of yes takes its no away.
+const KEPT_FOR_NO: i64 = 16;
+
+/// Most interruptions of an obligation.
+const MOST_INTERRUPTIONS: usize = 200;
+
+/// How long ago something may have begun to stand in the way that is claimed only now.
+const LATEST_CLAIM: SignedDuration = SignedDuration::from_hours(24);
+
+/// Why something is not done, and the way out.
+type Beyond = Option<(String, &'static str)>;
+
+/// Does something with an obligation, within its bounds.
+pub(super) async fn advance(
+    tx: &mut Tx<'_>,
+    by: &Actor,
+    change: ChangeId,
+    tenant: TenantId,
+    action: &Move,
+) -> Result<Outcome<Matter>, StoreError> {
+    must_see(by, tenant)?;
+    if matches!(action, Move::Answer { .. } | Move::Interrupt(_)) {
+        let loaded = load::held(tx, change, tenant).await?;
+        let beyond = match action {
+            Move::Answer { statement, .. } => too_much_said(tx, tenant, statement.said()).await?,
+            Move::Interrupt(claim) => no_claim(&loaded, claim, tx.now),
+            _ => None,
+        };
+        if let Some((reason, help)) = beyond {
+            let version = advance::signed(loaded.obligation.version());
+            advance::refused(tx, by, tenant, change.to_string(), version, &reason);
+            return Ok(Outcome::refused(&reason, help));
+        }
+    }
+    let outcome = advance::advance(tx, by, change, tenant, action).await?;
+    if let (Outcome::Done(matter), Move::Interrupt(claim)) = (&outcome, action) {
+        keep(tx, by, matter, claim).await?;
+    }
+    Ok(outcome)
+}
+
+async fn too_much_said(
+    tx: &mut Tx<'_>,
+    tenant: TenantId,
+    said: &Statement,
+) -> Result<Beyond, StoreError> {
+    let row = sqlx::query(
+        "SELECT COUNT(*) AS total FROM consents
+         WHERE change_id = $1 AND tenant_id = $2 AND plan_hash = $3",
+    )
+    .bind(said.change.to_string())
+    .bind(tenant.to_string())
+    .bind(said.plan.to_string())
+    .fetch_one(&mut *tx.connection)
+    .await?;
+    let most = match said.decision {
+        Decision::Refuse { .. } => MOST_STATEMENTS + KEPT_FOR_NO,
+        Decision::Approve | Decision::Defer { .. } => MOST_STATEMENTS,
+    };
+    Ok((get::<i64>(&row, "total")? >= most).then(|| {
+        let reason = format!("{MOST_STATEMENTS} statements to this plan are kept already");
+        (reason, "refuse the plan, or have the provider make another one")
+    }))
+}
+
+/// Why the provider may not say so: it is the provider's own time that is booked to nobody then.
+fn no_claim(loaded: &Loaded, claim: &Interruption, now: Timestamp) -> Beyond {
+    let Loaded { obligation, policy, .. } = loaded;
+    let Interruption { cause, from, until } = *claim;
+    match cause {
+        Cause::ChangeFreeze => {
+            return Some((
+                "a freeze is agreed by both sides, not said by one".to_owned(),
+                "agree on it in the policy's calendar, or have the tenant defer the plan",
+            ));
+        }
+        Cause::Refusal => {
+            return Some((
+                "a refusal is the tenant's own answer".to_owned(),
+                "use vendor or host_unreachable",
+            ));
+        }
+        Cause::Vendor | Cause::HostUnreachable => {}
+    }
+    let known = obligation.case(policy).interruptions;
+    if let Some(old) = known.iter().find(|old| old.cause == cause && old.from == from) {
+        return match (old.until, until) {
+            (Some(ended), _) => Some((
+                format!("what began at {from} ended at {ended}"),
+                "say anew what stands in the way since",
+            )),
+            (None, None) => {
+                Some((format!("it stands in the way since {from} already"), "say when it ended"))
+            }
+            (None, Some(_)) => None,
+        };
+    }
+    if known.len() >= MOST_INTERRUPTIONS {
+        return Some((
+            format!("{MOST_INTERRUPTIONS} interruptions are kept already"),
+            "wait until what stands in the way is over, and say it once",
+        ));
+    }
+    let collected = obligation.instants().at(Moment::Collected);
+    if let Some(collected) = collected.filter(|collected| from < *collected) {
+        return Some((
+            format!("{from} is before the patch was collected, at {collected}"),
+            "say since when it stands in the way of this patch",
+        ));
+    }
+    let earliest = now.checked_sub(LATEST_CLAIM).unwrap_or(Timestamp::MIN);
+    if from < earliest || from > now {
+        return Some((
+            format!("{from} is not within the 24 hours before now, {now}"),
+            "say what stands in the way when it begins",
+        ));
+    }
+    None
+}
+
+/// Keeps who said so, beside what was said.
+async fn keep(
+    tx: &mut Tx<'_>,
+    by: &Actor,
+    matter: &Matter,
+    claim: &Interruption,
+) -> Result<(), StoreError> {
+    let (change, tenant) = (matter.obligation.change(), matter.obligation.tenant());
+    sqlx::query(
+        "INSERT INTO interruption_claims (change_id, tenant_id, cause, from_at, until_at,
+                                          claimed_by, claimed_at, altered_by, altered_at)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, NULL, NULL)
+         ON CONFLICT (change_id, tenant_id, cause, from_at) DO UPDATE SET
+             until_at = excluded.until_at, altered_by = excluded.claimed_by,
+             altered_at = excluded.claimed_at",
+    )
+    .bind(change.to_string())
+    .bind(tenant.to_string())
+    .bind(word(claim.cause)?)
+    .bind(claim.from.as_microsecond())
+    .bind(claim.until.map(Timestamp::as_microsecond))
+    .bind(by.id())
+    .bind(tx.now.as_microsecond())
+    .execute(&mut *tx.connection)
+    .await?;
+    tx.record(NewEvent {
+        tenant,
+        kind: EventKind::ObligationAltered,
+        by: by.clone(),
+        object: change.to_string(),
+        version: advance::signed(matter.obligation.version()),
+        payload: json!({ "event": "interruption_claimed", "claim": claim, "claimed_by": by.id() }),
+    });
+    Ok(())
+}
+
+/// The claims about an obligation, the oldest first.
+pub(super) async fn claims(
+    pool: &AnyPool,
+    change: ChangeId,
+    tenant: TenantId,
+) -> Result<Vec<InterruptionClaim>, StoreError> {
+    let rows = sqlx::query(
+        "SELECT cause, from_at, until_at, claimed_by, claimed_at FROM interruption_claims
+         WHERE change_id = $1 AND tenant_id = $2 ORDER BY from_at, cause",
+    )
+    .bind(change.to_string())
+    .bind(tenant.to_string())
+    .fetch_all(pool)
+    .await?;
+    rows.iter().map(read).collect()
+}
+
+fn word(cause: Cause) -> Result<String, StoreError> {
+    Ok(load::text(&cause)?.trim_matches('"').to_owned())
+}
+
+fn read(row: &AnyRow) -> Result<InterruptionClaim, StoreError> {
+    let cause: String = get(row, "cause")?;
+    Ok(InterruptionClaim {
+        cause: serde_json::from_value(cause.into()).map_err(|error| corrupt("cause", &error))?,
+        from: time(row, "from_at")?,
+        until: time_or_none(row, "until_at")?,
+        claimed_by: get(row, "claimed_by")?,
+        claimed_at: time(row, "claimed_at")?,
+    })
+}
