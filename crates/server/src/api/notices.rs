@@ -16,7 +16,6 @@ use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::channels::shown;
 use super::{Listed, Paging, Path, Problems, Query, given};
 use crate::App;
 use crate::gate::{Action, By};
@@ -58,7 +57,7 @@ pub(crate) struct Notice {
     sequence: i64,
     #[schema(value_type = String, format = DateTime)]
     created_at: Timestamp,
-    /// When the first of the tenant's channels had it; at once where it has none.
+    /// When the first of the tenant's own channels had it; at once where it has none.
     #[schema(value_type = Option<String>, format = DateTime)]
     given_at: Option<Timestamp>,
     /// Who says that they read it.
@@ -144,7 +143,7 @@ impl From<store::Delivery> for Delivery {
         Self {
             channel: delivery.channel,
             kind: delivery.kind,
-            address: shown(delivery.kind, &delivery.address),
+            address: delivery.address,
             state: delivery.state,
             attempts: delivery.attempts,
             next_at: delivery.next_at,

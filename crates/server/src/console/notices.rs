@@ -18,7 +18,6 @@ use super::pages::ROWS;
 use super::times::{away, moment, moment_away};
 use super::{Refusal, elsewhere, page, pass};
 use crate::App;
-use crate::api::channels::shown;
 use crate::api::{Path, Query};
 use crate::caller::Caller;
 use crate::gate::Action;
@@ -309,7 +308,7 @@ fn arrived(row: &NoticeRow, deliveries: &[Delivery], now: Timestamp) -> Markup {
             div.wide { table.stack {
                 thead { tr { th { "Channel" } th { "Stands" } th { "Tries" } th { "Last answer" } } }
                 tbody { @for it in deliveries { tr {
-                    td { (it.kind) " " span.mono { (shown(it.kind, &it.address)) } }
+                    td { (it.kind) " " span.mono { (it.address) } }
                     td data-label="Stands" { @match it.state {
                         DeliveryState::Delivered => span.latest { "✓ delivered" },
                         DeliveryState::GivenUp => span.outdated { "✗ given up" },
@@ -375,7 +374,8 @@ fn listed(
             tbody { @for channel in channels {
                 @let record = records.get(&channel.id);
                 tr {
-                    td { (channel.kind) " " span.mono { (shown(channel.kind, &channel.address)) } }
+                    td { (channel.kind) " " span.mono { (channel.kind.shown(&channel.address)) }
+                        @if !channel.is_own { " " span.quiet { "copies, by the provider" } } }
                     td data-label="State" { (working(record)) }
                     td data-label="Last delivered" { @match record.and_then(|it| it.delivered_at) {
                         Some(at) => (moment_away(at, now)), None => span.quiet { "never" },

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use crate::notices_on_their_way::channel_by;
 use crate::support::{self, World, package_set, person, vm};
 use domain::change::{
     Acceptance, Action, Decision, Disruption, Draft, FileHash, Item, KeyEvent, KeyId, KeyKind,
@@ -16,9 +17,9 @@ use domain::sla::{Moment, Party, Policy};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 use store::{
-    Actor, AdvisoryDecision, AdvisoryState, ChangeStep, ChannelKind, Ci, ClockFilter, ClockRow,
-    DeliveryState, FindingFilter, Matter, Move, NewAdvisory, NewChange, NewChannel, NoticeFilter,
-    Outcome, PageRequest, StoreError, Tenant, TrackedChange, Tried, Written,
+    Actor, AdvisoryDecision, AdvisoryState, ChangeStep, Ci, ClockFilter, ClockRow, FindingFilter,
+    Matter, Move, NewAdvisory, NewChange, NoticeFilter, Outcome, PageRequest, StoreError, Subject,
+    Tenant, TrackedChange, Written,
 };
 
 on_both_engines! {
@@ -29,8 +30,6 @@ on_both_engines! {
     a_plan_reaches_its_tenants_items_alone_each_with_its_duty
     nothing_starts_after_a_withdrawal
     one_answer_counts_whoever_is_faster
-    a_notice_is_given_with_the_first_delivery
-    what_no_channel_takes_stays_with_the_provider
     policies_are_agreed_on_and_govern_what_comes_after
     a_rule_agrees_ahead_until_it_is_withdrawn
     a_revoked_key_starts_nothing
@@ -41,8 +40,8 @@ on_both_engines! {
     what_becomes_exploited_is_due_earlier
 }
 
-const ALL: PageRequest = PageRequest { after: None, limit: 1000 };
-const DAY: SignedDuration = SignedDuration::from_hours(24);
+pub(crate) const ALL: PageRequest = PageRequest { after: None, limit: 1000 };
+pub(crate) const DAY: SignedDuration = SignedDuration::from_hours(24);
 
 fn report(at: Timestamp, missing: &[(&str, &str, &str)]) -> Report {
     let findings: Vec<_> = missing
@@ -75,7 +74,7 @@ fn report(at: Timestamp, missing: &[(&str, &str, &str)]) -> Report {
     .unwrap()
 }
 
-fn now(world: &World) -> Timestamp {
+pub(crate) fn now(world: &World) -> Timestamp {
     store::Environment::now(&*world.environment)
 }
 
@@ -84,14 +83,14 @@ fn user(by: &Actor) -> UserId {
     *user
 }
 
-fn done<T: std::fmt::Debug>(outcome: Outcome<T>) -> T {
+pub(crate) fn done<T: std::fmt::Debug>(outcome: Outcome<T>) -> T {
     match outcome {
         Outcome::Done(value) => value,
         Outcome::Refused { reason, .. } => panic!("{reason}"),
     }
 }
 
-fn reason<T: std::fmt::Debug>(outcome: Outcome<T>) -> String {
+pub(crate) fn reason<T: std::fmt::Debug>(outcome: Outcome<T>) -> String {
     match outcome {
         Outcome::Done(value) => panic!("{value:?}"),
         Outcome::Refused { reason, .. } => reason,
@@ -99,9 +98,9 @@ fn reason<T: std::fmt::Debug>(outcome: Outcome<T>) -> String {
 }
 
 /// A tenant whose one item lacks one patch, and a key to sign with.
-struct Case {
-    tenant: Tenant,
-    owner: Actor,
+pub(crate) struct Case {
+    pub(crate) tenant: Tenant,
+    pub(crate) owner: Actor,
     ci: Ci,
     change: TrackedChange,
 }
@@ -124,7 +123,7 @@ async fn lacking(world: &World, priority: &str) -> Case {
 }
 
 impl Case {
-    async fn proven(world: &World, priority: &str) -> Self {
+    pub(crate) async fn proven(world: &World, priority: &str) -> Self {
         let mut case = lacking(world, priority).await;
         case.step(world, ChangeStep::Prove).await;
         case.step(world, ChangeStep::Pass(FileHash::from([3; 32]))).await;
@@ -137,7 +136,7 @@ impl Case {
         self.change = done(world.store.step_change(&world.admin, id, step).await.unwrap());
     }
 
-    fn plan_from(&self, from: Timestamp, parent: Option<&Plan>) -> Plan {
+    pub(crate) fn plan_from(&self, from: Timestamp, parent: Option<&Plan>) -> Plan {
         Plan::new(Draft {
             change: self.change.change.id,
             tenant: self.tenant.id,
@@ -156,20 +155,43 @@ impl Case {
         .unwrap()
     }
 
-    async fn does(&self, world: &World, by: &Actor, action: Move) -> Outcome<Matter> {
+    pub(crate) async fn does(&self, world: &World, by: &Actor, action: Move) -> Outcome<Matter> {
         let id = self.change.change.id;
         world.store.advance(by, id, self.tenant.id, action).await.unwrap()
     }
 
-    async fn plan(&self, world: &World, from: Timestamp) -> Plan {
+    pub(crate) async fn plan(&self, world: &World, from: Timestamp) -> Plan {
         let plan = self.plan_from(from, None);
         let action = Move::Plan { plan: plan.clone(), two_persons_above: 9 };
         done(self.does(world, &world.admin, action).await);
         plan
     }
 
+    /// Another plan in the place of one.
+    pub(crate) async fn replan(&self, world: &World, from: Timestamp, parent: &Plan) -> Plan {
+        let plan = self.plan_from(from, Some(parent));
+        let action = Move::Plan { plan: plan.clone(), two_persons_above: 9 };
+        done(self.does(world, &world.admin, action).await);
+        plan
+    }
+
+    /// The same change, planned for another tenant that lacks it.
+    pub(crate) async fn plan_another(&self, world: &World, tenant: &Tenant) {
+        let ci = world.store.create_ci(&world.admin, None, vm(tenant.id, "web")).await.unwrap();
+        world.observe(&ci, package_set(&[("web", "1")])).await;
+        world.checked(&ci, report(now(world), &[("web", "2", "high")])).await;
+        world.store.open_obligations(100).await.unwrap();
+        wake(world).await;
+        let mut draft = self.plan_from(now(world) + DAY * 5, None).draft().clone();
+        draft.tenant = tenant.id;
+        (draft.stages[0].items[0].ci, draft.stages[0].items[0].duty) = (ci.id, ci.duty);
+        let action = Move::Plan { plan: Plan::new(draft).unwrap(), two_persons_above: 9 };
+        let id = self.change.change.id;
+        done(world.store.advance(&world.admin, id, tenant.id, action).await.unwrap());
+    }
+
     /// Planned from a time on, and told of it.
-    async fn told(world: &World, priority: &str, ahead: SignedDuration) -> (Self, Plan) {
+    pub(crate) async fn told(world: &World, priority: &str, ahead: SignedDuration) -> (Self, Plan) {
         let case = Self::proven(world, priority).await;
         let plan = case.plan(world, now(world) + ahead).await;
         assert_eq!(publish(world, 1).await, 1);
@@ -200,26 +222,28 @@ impl Case {
         self.does(world, &self.owner, action).await
     }
 
-    async fn matter(&self, world: &World) -> Matter {
+    pub(crate) async fn matter(&self, world: &World) -> Matter {
         let id = self.change.change.id;
         world.store.matter(&world.admin, id, self.tenant.id).await.unwrap()
     }
 
-    async fn phase(&self, world: &World) -> &'static str {
+    pub(crate) async fn phase(&self, world: &World) -> &'static str {
         self.matter(world).await.obligation.phase()
     }
 }
 
 /// Writes what is to be written; says how many there were.
-async fn publish(world: &World, first: u8) -> usize {
+pub(crate) async fn publish(world: &World, first: u8) -> usize {
     let tidings = world.store.tidings(100).await.unwrap();
     for (number, one) in (first..).zip(tidings.clone()) {
-        let kind = serde_json::to_value(one.what).unwrap();
+        let Subject::Step(what) = one.what else { panic!("{one:?}") };
+        let kind = serde_json::to_value(what).unwrap();
         let written = Written {
             id: NoticeId::of_content([number; 16]),
             kind: kind.as_str().unwrap().to_owned(),
             sequence: 0,
             document: "{}".to_owned(),
+            remind_at: None,
         };
         assert!(world.store.publish_notice(one.clone(), written.clone()).await.unwrap());
         assert!(!world.store.publish_notice(one, written).await.unwrap(), "once");
@@ -227,7 +251,7 @@ async fn publish(world: &World, first: u8) -> usize {
     tidings.len()
 }
 
-async fn wake(world: &World) -> usize {
+pub(crate) async fn wake(world: &World) -> usize {
     let mut total = 0;
     loop {
         let (woken, failed) = world.store.wake_obligations(100).await.unwrap();
@@ -239,7 +263,7 @@ async fn wake(world: &World) -> usize {
     }
 }
 
-async fn events(world: &World, kind: EventKind) -> u64 {
+pub(crate) async fn events(world: &World, kind: EventKind) -> u64 {
     while world.store.sequence_events(1000).await.unwrap() > 0 {}
     let counts = world.store.event_counts().await.unwrap();
     counts.iter().filter(|count| count.1 == kind).map(|count| count.2).sum()
@@ -473,73 +497,8 @@ async fn one_answer_counts_whoever_is_faster(world: World) {
     assert!(matches!(case.does(&world, &case.owner, again).await, Outcome::Refused { .. }));
 }
 
-async fn channel(world: &World, case: &Case, number: u8) -> ChannelId {
-    let new = NewChannel {
-        id: ChannelId::of_content([number; 16]),
-        kind: ChannelKind::Webhook,
-        address: format!("https://hooks.example/{number}"),
-        sealed: Some(vec![number; 8]),
-    };
-    world.store.create_channel(&case.owner, case.tenant.id, new).await.unwrap().id
-}
-
-async fn a_notice_is_given_with_the_first_delivery(world: World) {
-    let case = Case::proven(&world, "high").await;
-    let (first, second) = (channel(&world, &case, 1).await, channel(&world, &case, 2).await);
-    case.plan(&world, now(&world) + DAY * 5).await;
-    publish(&world, 1).await;
-    assert_eq!(case.phase(&world).await, "planned", "nobody has it yet");
-
-    let due = world.store.due_deliveries(10).await.unwrap();
-    let [one, _] = &due[..] else { panic!("{due:?}") };
-    assert_eq!((one.channel.sealed.as_deref(), one.attempts), (Some(&[1; 8][..]), 0));
-    let notice = one.notice.id;
-    let again = now(&world) + SignedDuration::from_mins(1);
-    let failed = Tried::Failed { answer: "503".into(), again };
-    world.store.record_delivery(notice, first, failed).await.unwrap();
-    assert_eq!(case.phase(&world).await, "planned");
-    assert_eq!(world.store.due_deliveries(10).await.unwrap().len(), 1);
-    let delivered = || Tried::Delivered { answer: "200".into() };
-    world.store.record_delivery(notice, second, delivered()).await.unwrap();
-    assert_eq!(case.phase(&world).await, "notified");
-    let row = world.store.notice(&case.owner, notice).await.unwrap();
-    let matter = case.matter(&world).await;
-    assert_eq!(matter.obligation.instants().at(Moment::Notified), row.given_at);
-
-    world.environment.pass(SignedDuration::from_mins(2));
-    assert_eq!(world.store.due_deliveries(10).await.unwrap()[0].attempts, 1);
-    world.store.record_delivery(notice, first, delivered()).await.unwrap();
-    world.store.record_delivery(notice, first, delivered()).await.unwrap();
-    assert_eq!(events(&world, EventKind::NoticeDelivered).await, 2);
-    assert_eq!(events(&world, EventKind::NoticeGiven).await, 1);
-    assert_eq!(world.store.next_delivery().await.unwrap(), None);
-}
-
-async fn what_no_channel_takes_stays_with_the_provider(world: World) {
-    let case = Case::proven(&world, "high").await;
-    let id = channel(&world, &case, 1).await;
-    case.plan(&world, now(&world) + DAY * 5).await;
-    publish(&world, 1).await;
-    let notice = world.store.due_deliveries(10).await.unwrap()[0].notice.id;
-    let given_up = Tried::GivenUp { answer: "gone".into() };
-    world.store.record_delivery(notice, id, given_up).await.unwrap();
-
-    assert_eq!(case.phase(&world).await, "planned");
-    assert_eq!(events(&world, EventKind::NoticeUndeliverable).await, 1);
-    let [delivery] = &world.store.deliveries(&case.owner, notice).await.unwrap()[..] else {
-        panic!()
-    };
-    assert_eq!(
-        (delivery.state, delivery.answer.as_deref()),
-        (DeliveryState::GivenUp, Some("gone"))
-    );
-    let retried = world.store.retry_delivery(&world.admin, notice, id).await.unwrap();
-    assert_eq!(retried.state, DeliveryState::Waiting);
-
-    world.store.end_channel(&case.owner, id).await.unwrap();
-    assert_eq!(world.store.due_deliveries(10).await.unwrap().len(), 0);
-    assert!(world.store.retry_delivery(&world.admin, notice, id).await.is_err());
-    assert_eq!(world.store.channels(&case.owner, case.tenant.id).await.unwrap(), []);
+pub(crate) async fn channel(world: &World, case: &Case, number: u8) -> ChannelId {
+    channel_by(world, &case.owner, case.tenant.id, number).await
 }
 
 async fn policies_are_agreed_on_and_govern_what_comes_after(world: World) {

@@ -13,6 +13,7 @@ mod agents_are_who_they_are;
 mod changes_and_their_clocks;
 mod findings_last;
 mod images_and_their_jobs;
+mod notices_on_their_way;
 mod old_checks_prove_nothing;
 mod people_are_known_elsewhere;
 mod transactions_that_wait_for_each_other;
