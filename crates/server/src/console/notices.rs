@@ -12,6 +12,7 @@ use serde::Deserialize;
 use store::{Actor, Channel, ChannelRecord, Delivery, DeliveryState, NoticeFilter, NoticeRow};
 
 use super::clocks::{chosen, tenant_field};
+use super::feeds;
 use super::fleet::part;
 use super::names::{self, Names};
 use super::pages::ROWS;
@@ -66,6 +67,10 @@ pub(super) async fn notices(
     };
     let unread = app.store.unread_notices(&by).await?;
     let whose = tenant.as_ref().map_or(by.tenant(), |it| it.id);
+    let feeds = match &caller {
+        Some(caller) => feeds::section(&app, caller, &by, whose, inbox.now).await?,
+        None => html! {},
+    };
     let channels = channels(&app, caller, &by, whose, inbox.now).await?;
     Ok(page(
         "/notices",
@@ -90,6 +95,7 @@ pub(super) async fn notices(
             }
             @if let Some(next) = &list.next { p { a href=(wanted.link(wanted.unread, &next.to_string())) { "More" } } }
             (channels)
+            (feeds)
             (elsewhere(&format!("/notices{}", request(&filter))))
         },
     ))
