@@ -1,4 +1,4 @@
-//! `patchwright notice` and `patchwright channel`: what tenants are told, and where it goes.
+//! `patchwright notice`, `channel` and `feed`: what tenants are told, and where it goes.
 
 use std::io;
 use std::process::ExitCode;
@@ -142,7 +142,7 @@ fn post(connection: &Connection, path: &str) -> Result<Value> {
 pub(crate) fn channel(arguments: &ChannelArgs) -> Result<ExitCode> {
     let connection = connect(&arguments.access)?;
     let names = Names::new(&connection);
-    let of = |tenant: &Option<String>| of_tenant(&names, tenant, "channels");
+    let of = |tenant: &Option<String>| of_tenant(&names, tenant.as_deref(), "channels");
     match &arguments.command {
         ChannelCommand::List { tenant } => list(&connection.get(&of(tenant)?)?)?,
         ChannelCommand::Add { address, tenant } => {
@@ -168,7 +168,7 @@ pub(crate) fn channel(arguments: &ChannelArgs) -> Result<ExitCode> {
 }
 
 /// What a tenant has of something; one's own where none is named.
-fn of_tenant(names: &Names<'_>, tenant: &Option<String>, what: &str) -> Result<String> {
+fn of_tenant(names: &Names<'_>, tenant: Option<&str>, what: &str) -> Result<String> {
     let tenant = match tenant {
         Some(tenant) => names.tenant_id(tenant)?,
         None => names.own_tenant()?,
@@ -182,11 +182,11 @@ pub(crate) fn feed(arguments: &FeedArgs) -> Result<ExitCode> {
     let names = Names::new(&connection);
     match &arguments.command {
         FeedCommand::List { tenant } => {
-            list_feeds(&connection.get(&of_tenant(&names, tenant, "feeds")?)?)?;
+            list_feeds(&connection.get(&of_tenant(&names, tenant.as_deref(), "feeds")?)?)?;
         }
         FeedCommand::Add { name, days, tenant } => {
             let body = json!({ "name": name, "days": days });
-            let path = of_tenant(&names, tenant, "feeds")?;
+            let path = of_tenant(&names, tenant.as_deref(), "feeds")?;
             let change = Change { body: Some(&body), ..Change::of("POST", &path) };
             let made = connection.change(&change)?.body;
             println!("calendar  {}", plain(&text(&made["calendar"])));
