@@ -43,5 +43,5 @@ pub mod sample;
 pub use content::Notice;
 pub use delivery::{Deliver, DeliveryError, Parcel, Receipt};
 pub use event::{CloudEvent, LARGEST_EVENT};
-pub use feed::{Feed, Stranger};
-pub use message::{DigestError, ENGLISH, Message, TemplateError, Templates};
+pub use feed::{Course, Feed, Standing, Stranger};
+pub use message::{DigestError, ENGLISH, MOST_IN_DIGEST, Message, TemplateError, Templates};

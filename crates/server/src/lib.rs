@@ -196,6 +196,7 @@ impl App {
         let bounded = api
             .merge(probes::routes())
             .merge(console::routes())
+            .merge(api::feeds::subscribed())
             .route(
                 "/api/v1/openapi.json",
                 axum::routing::get(move || async move { axum::Json(document.as_ref().clone()) }),
@@ -252,9 +253,11 @@ fn guarded(router: Router<App>) -> Router<App> {
              frame-ancestors 'none'",
         ))
         .layer(CatchPanicLayer::custom(panicked))
-        // Paths name objects; bodies, queries and headers, where secrets are, stay out of the log.
+        // Paths name objects; bodies, queries and headers, where secrets are, stay out of the log, and
+        // so do the paths that are secrets.
         .layer(TraceLayer::new_for_http().make_span_with(|request: &Request| {
-            tracing::info_span!("request", method = %request.method(), path = request.uri().path())
+            let path = api::feeds::logged(request.uri().path());
+            tracing::info_span!("request", method = %request.method(), path)
         }))
 }
 

@@ -18,6 +18,7 @@ use crate::event::NewEvent;
 use crate::factors::{self, Proof};
 use crate::page::{Cursor, Page, PageRequest, range};
 use crate::people::User;
+use crate::tenants;
 use crate::value::{get, parsed, parsed_or_none, time, time_or_none};
 use crate::writer::Tx;
 
@@ -71,12 +72,16 @@ pub struct Token {
     pub name: Name,
     /// What it may be used for.
     pub access: Access,
+    /// Of which tenant it fetches the calendar and the feed, where that is all that it does.
+    pub feed_of: Option<TenantId>,
     /// When it was made.
     pub created_at: Timestamp,
     /// Until when it is good.
     pub expires_at: Timestamp,
     /// Since when it is not any more.
     pub revoked_at: Option<Timestamp>,
+    /// When a feed was last fetched with it, to the hour.
+    pub used_at: Option<Timestamp>,
 }
 
 /// A token that is to be.
@@ -86,6 +91,19 @@ pub struct NewToken {
     pub name: Name,
     /// What it may be used for.
     pub access: Access,
+    /// How long it is good.
+    pub lifetime: SignedDuration,
+    /// Whether whoever makes it proved more than a password; then so does the token.
+    pub is_strong: bool,
+}
+
+/// A token that is to be, with which a tenant's calendar and feed are fetched, and nothing else.
+#[derive(Debug, Clone)]
+pub struct NewFeed {
+    /// Whose.
+    pub tenant: TenantId,
+    /// What it is for: which program, on which machine.
+    pub name: Name,
     /// How long it is good.
     pub lifetime: SignedDuration,
     /// Whether whoever makes it proved more than a password; then so does the token.
@@ -126,6 +144,9 @@ pub struct Identity {
 
 /// Longest life of a token.
 const LONGEST_TOKEN: SignedDuration = SignedDuration::from_hours(366 * 24);
+
+/// How often it is noted at most that a token is used.
+const NOTED_ONCE: SignedDuration = SignedDuration::from_hours(1);
 
 pub(crate) async fn open_session(
     tx: &mut Tx<'_>,
@@ -204,6 +225,27 @@ pub(crate) async fn create_token(
     by: &Actor,
     new: &NewToken,
 ) -> Result<(Token, Secret), StoreError> {
+    create(tx, by, "pwt_", new, None).await
+}
+
+pub(crate) async fn create_feed(
+    tx: &mut Tx<'_>,
+    by: &Actor,
+    new: &NewFeed,
+) -> Result<(Token, Secret), StoreError> {
+    tenants::must_exist(tx, by, new.tenant).await?;
+    let NewFeed { tenant, ref name, lifetime, is_strong } = *new;
+    let token = NewToken { name: name.clone(), access: Access::Read, lifetime, is_strong };
+    create(tx, by, "pwf_", &token, Some(tenant)).await
+}
+
+async fn create(
+    tx: &mut Tx<'_>,
+    by: &Actor,
+    prefix: &str,
+    new: &NewToken,
+    feed_of: Option<TenantId>,
+) -> Result<(Token, Secret), StoreError> {
     let Actor::Person { user, tenant, .. } = *by else {
         return Err(StoreError::Refused {
             reason: "a token acts for a person".to_owned(),
@@ -216,22 +258,24 @@ pub(crate) async fn create_token(
             help: "give it between a moment and 366 days",
         });
     }
-    let secret = Secret::new("pwt_", tx.random());
+    let secret = Secret::new(prefix, tx.random());
     let token = Token {
         id: TokenId::new(tx.now, tx.random()),
         tenant,
         user,
         name: new.name.clone(),
         access: new.access,
+        feed_of,
         created_at: tx.now,
         expires_at: tx.now + new.lifetime,
         revoked_at: None,
+        used_at: None,
     };
     sqlx::query(
         "INSERT INTO tokens
          (id, tenant_id, user_id, name, access, secret_hash, created_at, expires_at, revoked_at,
-          is_strong)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, NULL, $9)",
+          is_strong, feed_of)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, NULL, $9, $10)",
     )
     .bind(token.id.to_string())
     .bind(tenant.to_string())
@@ -242,17 +286,22 @@ pub(crate) async fn create_token(
     .bind(token.created_at.as_microsecond())
     .bind(token.expires_at.as_microsecond())
     .bind(i64::from(new.is_strong))
+    .bind(feed_of.map(|tenant| tenant.to_string()))
     .execute(&mut *tx.connection)
     .await?;
+    let mut payload = json!({
+        "name": token.name, "access": token.access, "expires_at": token.expires_at,
+    });
+    if let Some(tenant) = feed_of {
+        payload["feed_of"] = json!(tenant);
+    }
     tx.record(NewEvent {
         tenant,
         kind: EventKind::TokenCreated,
         by: by.clone(),
         object: token.id.to_string(),
         version: 1,
-        payload: json!({
-            "name": token.name, "access": token.access, "expires_at": token.expires_at,
-        }),
+        payload,
     });
     Ok((token, secret))
 }
@@ -312,7 +361,8 @@ pub(crate) async fn revoke_token(
         "UPDATE tokens SET revoked_at = $1
          WHERE id = $2 AND tenant_id BETWEEN $3 AND $4 AND ($5 = '' OR user_id = $5)
              AND revoked_at IS NULL
-         RETURNING id, tenant_id, user_id, name, access, created_at, expires_at, revoked_at",
+         RETURNING id, tenant_id, user_id, name, access, created_at, expires_at, revoked_at,
+             feed_of, used_at",
     )
     .bind(tx.now.as_microsecond())
     .bind(id.to_string())
@@ -342,7 +392,8 @@ pub(crate) async fn tokens(
     let (low, high) = range(by.scope());
     let (tenant, id) = request.place();
     let rows = sqlx::query(
-        "SELECT id, tenant_id, user_id, name, access, created_at, expires_at, revoked_at
+        "SELECT id, tenant_id, user_id, name, access, created_at, expires_at, revoked_at, feed_of,
+                used_at
          FROM tokens WHERE tenant_id BETWEEN $1 AND $2 AND (tenant_id, id) > ($3, $4)
              AND ($5 = '' OR user_id = $5)
          ORDER BY tenant_id, id LIMIT $6",
@@ -357,6 +408,31 @@ pub(crate) async fn tokens(
     .await?;
     let tokens = rows.iter().map(read).collect::<Result<_, _>>()?;
     Ok(request.cut(tokens, |token: &Token| Cursor::new(token.tenant, token.id)))
+}
+
+/// Tokens that fetch a tenant's calendar and feed, and were not taken back, the oldest first.
+pub(crate) async fn feeds(
+    pool: &AnyPool,
+    by: &Actor,
+    whose: Whose,
+    tenant: TenantId,
+) -> Result<Vec<Token>, StoreError> {
+    let (low, high) = range(by.scope());
+    let rows = sqlx::query(
+        "SELECT id, tenant_id, user_id, name, access, created_at, expires_at, revoked_at, feed_of,
+                used_at
+         FROM tokens WHERE tenant_id BETWEEN $1 AND $2 AND ($3 = '' OR user_id = $3)
+             AND feed_of = $4 AND revoked_at IS NULL
+         ORDER BY id LIMIT $5",
+    )
+    .bind(low)
+    .bind(high)
+    .bind(whose.user(by))
+    .bind(tenant.to_string())
+    .bind(i64::from(crate::page::LONGEST_PAGE))
+    .fetch_all(pool)
+    .await?;
+    rows.iter().map(read).collect()
 }
 
 /// Who stands behind a secret now; `None` where it is unknown, expired, revoked, or its person is
@@ -375,26 +451,62 @@ pub(crate) async fn identify(
          SELECT u.id, u.tenant_id, u.role, NULL, t.access, t.is_strong
          FROM tokens t JOIN users u ON u.id = t.user_id
          WHERE t.secret_hash = $1 AND t.expires_at > $2 AND t.revoked_at IS NULL
-             AND u.disabled_at IS NULL",
+             AND t.feed_of IS NULL AND u.disabled_at IS NULL",
     )
     .bind(secret.hash())
     .bind(now.as_microsecond())
     .fetch_optional(pool)
     .await?;
-    row.map(|row| {
-        let role: Role = parsed(&row, "role")?;
-        Ok(Identity {
-            actor: Actor::Person {
-                user: parsed(&row, "user_id")?,
-                tenant: parsed(&row, "tenant_id")?,
-                role,
-            },
-            access: parsed(&row, "access")?,
-            is_strong: get::<i64>(&row, "is_strong")? == 1,
-            session: parsed_or_none(&row, "session_id")?,
-        })
+    row.map(|row| Ok(Identity { session: parsed_or_none(&row, "session_id")?, ..person(&row)? }))
+        .transpose()
+}
+
+/// Who fetches feeds with a secret, of which tenant, and whether that is to be noted; `None` where it
+/// is unknown, expired, revoked, or its person is disabled.
+pub(crate) async fn identify_feed(
+    pool: &AnyPool,
+    secret: &Secret,
+    now: Timestamp,
+) -> Result<Option<(Identity, TenantId, Option<TokenId>)>, StoreError> {
+    let row = sqlx::query(
+        "SELECT u.id AS user_id, u.tenant_id, u.role, t.id AS token_id, t.access, t.is_strong,
+                t.feed_of, t.used_at
+         FROM tokens t JOIN users u ON u.id = t.user_id
+         WHERE t.secret_hash = $1 AND t.expires_at > $2 AND t.revoked_at IS NULL
+             AND t.feed_of IS NOT NULL AND u.disabled_at IS NULL",
+    )
+    .bind(secret.hash())
+    .bind(now.as_microsecond())
+    .fetch_optional(pool)
+    .await?;
+    let Some(row) = row else { return Ok(None) };
+    let is_noted = time_or_none(&row, "used_at")?.is_some_and(|at| now < at + NOTED_ONCE);
+    let token = if is_noted { None } else { Some(parsed(&row, "token_id")?) };
+    Ok(Some((person(&row)?, parsed(&row, "feed_of")?, token)))
+}
+
+/// Notes that a token was used.
+pub(crate) async fn note_use(tx: &mut Tx<'_>, id: TokenId) -> Result<(), StoreError> {
+    sqlx::query("UPDATE tokens SET used_at = $1 WHERE id = $2")
+        .bind(tx.now.as_microsecond())
+        .bind(id.to_string())
+        .execute(&mut *tx.connection)
+        .await?;
+    Ok(())
+}
+
+fn person(row: &AnyRow) -> Result<Identity, StoreError> {
+    let role: Role = parsed(row, "role")?;
+    Ok(Identity {
+        actor: Actor::Person {
+            user: parsed(row, "user_id")?,
+            tenant: parsed(row, "tenant_id")?,
+            role,
+        },
+        access: parsed(row, "access")?,
+        is_strong: get::<i64>(row, "is_strong")? == 1,
+        session: None,
     })
-    .transpose()
 }
 
 fn read(row: &AnyRow) -> Result<Token, StoreError> {
@@ -405,7 +517,9 @@ fn read(row: &AnyRow) -> Result<Token, StoreError> {
         name: parsed(row, "name")?,
         access: parsed(row, "access")?,
         created_at: time(row, "created_at")?,
+        feed_of: parsed_or_none(row, "feed_of")?,
         expires_at: time(row, "expires_at")?,
         revoked_at: time_or_none(row, "revoked_at")?,
+        used_at: time_or_none(row, "used_at")?,
     })
 }

@@ -37,6 +37,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../migrations/0008_image_contents.sql"),
     include_str!("../migrations/0009_changes.sql"),
     include_str!("../migrations/0010_patches_of_changes.sql"),
+    include_str!("../migrations/0011_channels_are_queues.sql"),
     include_str!("../migrations/0012_claims_and_owners.sql"),
 ];
 
@@ -232,5 +233,43 @@ mod tests {
                 assert!(!postgres.contains(word), "{word}");
             }
         }
+    }
+
+    /// What waited before channels were queues waits on, with its time.
+    #[tokio::test]
+    async fn what_waited_on_a_channel_still_does() {
+        let directory = tempfile::tempdir().unwrap();
+        let database = Database::file(&directory.path().join("before.db"));
+        let pool = database.connect(1).await.unwrap();
+        let mut connection = pool.acquire().await.unwrap();
+        let is_it = |text: &&&str| text.contains("Each channel is a queue");
+        let ours = MIGRATIONS.iter().find(is_it).unwrap();
+        for text in MIGRATIONS.iter().take_while(|text| text != &ours) {
+            sqlx::raw_sql(*text).execute(&mut *connection).await.unwrap();
+        }
+        let before = "
+            INSERT INTO tenants VALUES ('p', 'p', 'p', 'iaas', 0, 1), ('t', 't', 't', 'iaas', 0, 1);
+            INSERT INTO users VALUES ('anna', 't', 'anna', 'anna', 'tenant-owner', NULL, NULL, 0, 1),
+                ('root', 'p', 'root', 'root', 'admin', NULL, NULL, 0, 1);
+            INSERT INTO channels VALUES
+                ('own', 't', 'webhook', 'https://a.example/x', NULL, 'anna', 0, NULL),
+                ('copies', 't', 'mail', 'a@a.example', NULL, 'root', 0, NULL);
+            INSERT INTO changes VALUES ('c', 'c', 'p', NULL, '{}', 'found', 'root', 0, 1);
+            INSERT INTO notices VALUES ('n', 't', 'c', 'h', 'planned', 0, '{}', 0, NULL, NULL, NULL),
+                ('m', 't', 'c', 'h', 'planned', 1, '{}', 0, NULL, NULL, NULL);
+            INSERT INTO deliveries VALUES ('n', 'own', 't', 'waiting', 2, 42, NULL, NULL),
+                ('m', 'own', 't', 'waiting', 0, 43, NULL, NULL),
+                ('n', 'copies', 't', 'delivered', 1, NULL, '250', 7);";
+        sqlx::raw_sql(before).execute(&mut *connection).await.unwrap();
+
+        sqlx::raw_sql(*ours).execute(&mut *connection).await.unwrap();
+
+        let rows = sqlx::query("SELECT id, next_at, is_own, failures FROM channels ORDER BY id");
+        let rows = rows.fetch_all(&mut *connection).await.unwrap();
+        let read = |row: &sqlx::any::AnyRow| -> (String, Option<i64>, i64, i64) {
+            (row.get(0), row.get(1), row.get(2), row.get(3))
+        };
+        let read: Vec<_> = rows.iter().map(read).collect();
+        assert_eq!(read, [("copies".into(), None, 0, 0), ("own".into(), Some(42), 1, 0)]);
     }
 }

@@ -56,18 +56,18 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use sqlx::AnyPool;
 
-pub use access::{Identity, NewToken, Secret, Token, Whose};
+pub use access::{Identity, NewFeed, NewToken, Secret, Token, Whose};
 pub use actor::Actor;
 pub use agents::{
     Agent, AgentSeen, AgentState, JoinToken, Joining, KeyHash, KnownAgent, NewJoinToken,
 };
 pub use answers::Once;
 pub use changes::{
-    ChangeCounts, ChangeStep, Channel, ChannelKind, ChannelRecord, ClockFilter, ClockRow,
-    ClockStanding, ClockTotals, Consent, ConsentKey, Delivery, DeliveryState, DueDelivery,
-    HistoryFilter, InterruptionClaim, KeptRule, Matter, Move, NewChange, NewChannel, NewConsentKey,
-    NoticeFilter, NoticeRow, Outcome, PastObligation, PolicyState, PolicyVersion, Tidings, Told,
-    TrackedChange, Tried, Unwoken, Written,
+    Attempt, ChangeCounts, ChangeStep, Channel, ChannelKind, ChannelRecord, ClockFilter, ClockRow,
+    ClockStanding, ClockTotals, Consent, ConsentKey, Delivery, DeliveryState, HistoryFilter,
+    InterruptionClaim, KeptRule, Matter, Move, NewChange, NewChannel, NewConsentKey, NoticeFilter,
+    NoticeRow, Outcome, PastObligation, PolicyState, PolicyVersion, Subject, Tidings, Told,
+    TrackedChange, Tried, Unwoken, Waiting, Written,
 };
 pub use cis::{AgreedDuty, Ci, CiAlteration, CiFilter, ClassCounts, Labels, NewCi};
 pub use database::{Database, Engine};
@@ -503,6 +503,27 @@ impl Store {
             .await
     }
 
+    /// Makes a token with which a tenant's calendar and feed are fetched for the actor, and nothing
+    /// else. Its secret is told this once.
+    pub async fn create_feed(
+        &self,
+        by: &Actor,
+        new: NewFeed,
+    ) -> Result<(Token, Secret), StoreError> {
+        self.write((by.clone(), new), |tx, (by, new)| Box::pin(access::create_feed(tx, by, new)))
+            .await
+    }
+
+    /// Tokens with which a tenant's calendar and feed are fetched now.
+    pub async fn feeds(
+        &self,
+        by: &Actor,
+        whose: Whose,
+        tenant: TenantId,
+    ) -> Result<Vec<Token>, StoreError> {
+        access::feeds(&self.pool, by, whose, tenant).await
+    }
+
     /// Takes an API token back.
     pub async fn revoke_token(
         &self,
@@ -527,6 +548,20 @@ impl Store {
     /// Who stands behind a secret now, if anybody.
     pub async fn identify(&self, secret: &Secret) -> Result<Option<Identity>, StoreError> {
         access::identify(&self.pool, secret, self.environment.now()).await
+    }
+
+    /// Who fetches feeds with a secret now, and of which tenant alone. That it is used is noted.
+    pub async fn identify_feed(
+        &self,
+        secret: &Secret,
+    ) -> Result<Option<(Identity, TenantId)>, StoreError> {
+        let found = access::identify_feed(&self.pool, secret, self.environment.now()).await?;
+        let Some((identity, tenant, to_note)) = found else { return Ok(None) };
+        if let Some(id) = to_note {
+            // A feed is fetched also where that cannot be noted, as on a full disk.
+            let _ = self.write((), move |tx, ()| Box::pin(access::note_use(tx, id))).await;
+        }
+        Ok(Some((identity, tenant)))
     }
 }
 

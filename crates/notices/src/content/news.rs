@@ -174,6 +174,23 @@ impl News {
         }
     }
 
+    /// The same, once the answer is there and it takes place: nothing is left to ask.
+    #[must_use]
+    pub fn answered(&self) -> Self {
+        let ask = Ask::Nothing;
+        match self.clone() {
+            Self::Planned { window, .. } | Self::Lapsed { window, .. } => {
+                Self::Planned { window, ask }
+            }
+            Self::Reminder { window, .. } => Self::Reminder { window, ask },
+            Self::Emergency { window, .. } => Self::Emergency { window, ask },
+            Self::Delayed { before, window, reason, .. } => {
+                Self::Delayed { before, window, reason, ask }
+            }
+            other => other,
+        }
+    }
+
     /// Why, in somebody's words.
     pub const fn reason(&self) -> Option<&Reason> {
         match self {

@@ -182,6 +182,14 @@ impl Notice {
         counts.filter(|&(_, count)| count > 0).collect()
     }
 
+    /// The same, once the answer is there and the change takes place: nothing is left to ask.
+    #[must_use]
+    pub fn answered(&self) -> Self {
+        let draft = Draft { news: self.0.news.answered(), ..self.0.as_ref().clone() };
+        // What asks less breaks no rule that the whole kept.
+        Self::new(draft).unwrap_or_else(|_| self.clone())
+    }
+
     /// Whether it says more than another notice of the same change to the same tenant.
     pub fn is_newer(&self, other: &Self) -> bool {
         (self.0.sequence, self.0.id) > (other.0.sequence, other.0.id)

@@ -51,20 +51,29 @@ impl Retry {
         error: &DeliveryError,
         seed: u64,
     ) -> Next {
-        let after = match error {
+        match error {
             DeliveryError::Never { .. } => return Next::Dead,
             DeliveryError::Gone { .. } => return Next::Unsubscribe,
-            DeliveryError::Later { after, .. } => after.unwrap_or_default(),
-        };
-        let wait = self.wait(attempts, seed).max(after);
-        let plus = |at: Timestamp, by: Duration| {
-            SignedDuration::try_from(by).ok().and_then(|by| at.checked_add(by).ok())
-        };
+            DeliveryError::Later { .. } => {}
+        }
         // Where clocks jump, the first attempt may lie ahead.
-        match (plus(now, wait), plus(first.min(now), self.patience)) {
+        match (self.again(attempts, now, error, seed), plus(first.min(now), self.patience)) {
             (Some(next), Some(last)) if next <= last => Next::Attempt(next),
             _ => Next::Dead,
         }
+    }
+
+    /// When whoever failed so often in a row is tried again, with whatever waits for it then; `None`
+    /// where it was not a failure that goes away with time, or no such time comes.
+    pub fn again(
+        &self,
+        attempts: u32,
+        now: Timestamp,
+        error: &DeliveryError,
+        seed: u64,
+    ) -> Option<Timestamp> {
+        let DeliveryError::Later { after, .. } = error else { return None };
+        plus(now, self.wait(attempts, seed).max(after.unwrap_or_default()))
     }
 
     /// Anything from the shortest wait to what doubles with each attempt.
@@ -77,6 +86,10 @@ impl Retry {
         let drawn = Duration::from_millis(u64::try_from(drawn).unwrap_or(u64::MAX));
         self.shortest.saturating_add(drawn)
     }
+}
+
+fn plus(at: Timestamp, by: Duration) -> Option<Timestamp> {
+    SignedDuration::try_from(by).ok().and_then(|by| at.checked_add(by).ok())
 }
 
 /// `SplitMix64`: neighbouring seeds have nothing in common.

@@ -5,7 +5,7 @@
 
 use jiff::Timestamp;
 
-use super::Feed;
+use super::{Course, Feed, Standing};
 use crate::content::{Ask, Draft, News, Notice};
 use crate::delivery::MailAddress;
 use crate::message::{TemplateError, Templates};
@@ -25,8 +25,9 @@ enum Status {
 }
 
 impl Feed<'_> {
-    /// The calendar: an event for each change, as its newest notice says. A change that is put off
-    /// or cancelled stays as a cancelled event, so that it leaves the calendars that have it.
+    /// The calendar: an event for each change, as its newest notice says and as it stands since. A
+    /// change that is put off or cancelled stays as a cancelled event, so that it leaves the calendars
+    /// that have it.
     ///
     /// # Errors
     /// If a template cannot do a notice.
@@ -39,7 +40,10 @@ impl Feed<'_> {
         lines.add("METHOD", "PUBLISH");
         lines.add_text("X-WR-CALNAME", &format!("Changes: {}", self.tenant.name));
         for notice in self.newest().into_values() {
-            lines.event(notice, &templates.message(language, notice)?.text);
+            let standing = self.standing_of(notice);
+            let answered = (standing.course == Course::Agreed).then(|| notice.answered());
+            let text = templates.message(language, answered.as_ref().unwrap_or(notice))?.text;
+            lines.event(notice, standing, &text);
         }
         lines.end("VCALENDAR");
         Ok(lines.0)
@@ -52,14 +56,14 @@ struct Lines(String);
 
 impl Lines {
     /// Nothing where nobody knows when it is, or was planned.
-    fn event(&mut self, notice: &Notice, text: &str) {
+    fn event(&mut self, notice: &Notice, standing: Standing, text: &str) {
         let draft = notice.draft();
         let Some(window) = draft.news.window().or(draft.news.before()) else { return };
         self.begin("VEVENT");
         self.add("UID", &format!("{}.{}@patchwright", draft.change, draft.tenant.id));
         self.add("DTSTAMP", &utc(draft.published_at));
         self.add("LAST-MODIFIED", &utc(draft.published_at));
-        self.add("SEQUENCE", &draft.sequence.to_string());
+        self.add("SEQUENCE", &standing.revision.to_string());
         self.add("DTSTART", &utc(window.from));
         self.add("DTEND", &utc(window.until.max(next_second(window.from))));
         let [name, address] = organizer(draft);
@@ -70,7 +74,7 @@ impl Lines {
         self.add_text("CATEGORIES", draft.category.as_str());
         self.add(
             "STATUS",
-            match status(&draft.news) {
+            match status(&draft.news, standing.course) {
                 Status::Tentative => "TENTATIVE",
                 Status::Confirmed => "CONFIRMED",
                 Status::Cancelled => "CANCELLED",
@@ -132,15 +136,25 @@ fn organizer(draft: &Draft) -> [String; 2] {
 }
 
 /// What waits for an answer is not sure.
-const fn status(news: &News) -> Status {
-    match news {
-        News::Cancelled { .. } | News::Delayed { window: None, .. } => Status::Cancelled,
-        News::Lapsed { .. } => Status::Tentative,
-        News::Started { .. } | News::Completed { .. } | News::Failed { .. } => Status::Confirmed,
-        News::Planned { ask, .. }
-        | News::Reminder { ask, .. }
-        | News::Emergency { ask, .. }
-        | News::Delayed { ask, .. } => match ask {
+const fn status(news: &News, course: Course) -> Status {
+    match (news, course) {
+        (_, Course::Off)
+        | (
+            News::Cancelled { .. } | News::Delayed { window: None, .. },
+            Course::AsTold | Course::Agreed,
+        ) => Status::Cancelled,
+        (_, Course::Agreed)
+        | (News::Started { .. } | News::Completed { .. } | News::Failed { .. }, Course::AsTold) => {
+            Status::Confirmed
+        }
+        (News::Lapsed { .. }, Course::AsTold) => Status::Tentative,
+        (
+            News::Planned { ask, .. }
+            | News::Reminder { ask, .. }
+            | News::Emergency { ask, .. }
+            | News::Delayed { ask, .. },
+            Course::AsTold,
+        ) => match ask {
             Ask::Answer { .. } | Ask::Explicit => Status::Tentative,
             Ask::Nothing | Ask::Told => Status::Confirmed,
         },

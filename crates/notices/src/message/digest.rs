@@ -15,8 +15,8 @@ use crate::content::{Ask, Kind, Notice};
 /// The name of its templates.
 pub(super) const NAME: &str = "digest";
 
-/// How many notices a digest shows; the link leads to the others.
-const SHOWN: usize = 50;
+/// How many notices a digest shows. Whoever is to be told all of them joins no more.
+pub const MOST_IN_DIGEST: usize = 50;
 
 /// Why notices cannot be joined.
 #[derive(Debug, thiserror::Error)]
@@ -70,7 +70,7 @@ pub(super) fn context(notices: &[&Notice]) -> Value {
     let mut notices = notices.to_vec();
     notices.sort_by_key(|notice| urgency(notice));
     match notices.first() {
-        Some(first) => Value::from(Serde(DigestContext::new(first, &notices, SHOWN))),
+        Some(first) => Value::from(Serde(DigestContext::new(first, &notices, MOST_IN_DIGEST))),
         None => Value::UNDEFINED,
     }
 }

@@ -13,7 +13,7 @@ mod error;
 mod time;
 
 pub(crate) use context::short;
-pub use digest::DigestError;
+pub use digest::{DigestError, MOST_IN_DIGEST};
 pub use error::TemplateError;
 
 use std::collections::BTreeMap;

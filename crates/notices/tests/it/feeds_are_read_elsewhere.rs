@@ -1,11 +1,13 @@
 //! Calendars and feed readers of others see in our feeds what is meant.
 
+use std::collections::BTreeMap;
+
 use crate::support::{altered, asked, python};
 use domain::cloud::{ChangeId, NoticeId};
 use jiff::{SignedDuration, Timestamp};
 use notices::content::{Ask, Kind, LinkBase, News, Notice, Tenant};
 use notices::sample::{Fullness, sample};
-use notices::{ENGLISH, Feed, Templates};
+use notices::{Course, ENGLISH, Feed, Standing, Templates};
 use serde_json::{Value, json};
 
 const ODD_TITLE: &str = r#"a; b, c\d "e" <f> & Süd 𝄞 \n"#;
@@ -186,4 +188,40 @@ fn nobody_gets_the_notices_of_another() {
     let refused = Feed::new(&tenant, &base, std::slice::from_ref(&other)).unwrap_err();
 
     assert_eq!((refused.tenant, refused.other), (tenant.id, domain::cloud::PROVIDER));
+}
+
+/// Answers make no notice, and alter what is so.
+#[test]
+fn an_event_stands_as_its_change_does() {
+    let asks = altered(Kind::Planned, |_| {});
+    let lapsed = altered(Kind::Lapsed, |_| {});
+    let cancelled = altered(Kind::Cancelled, |_| {});
+    let (tenant, base) = tenant();
+    let shown = |notice: &Notice, standing: Option<(Course, u32)>| {
+        let standings = standing.map(|(course, revision)| {
+            BTreeMap::from([(notice.draft().change, Standing { course, revision })])
+        });
+        let notices = [notice.clone()];
+        let mut feed = Feed::new(&tenant, &base, &notices).unwrap();
+        if let Some(standings) = &standings {
+            feed = feed.standing(standings);
+        }
+        feed.calendar(&Templates::english(), ENGLISH).unwrap().replace("\r\n ", "")
+    };
+    let says = |calendar: &str, status: &str, sequence: u32| {
+        assert!(calendar.contains(&format!("\r\nSTATUS:{status}\r\n")), "{calendar}");
+        assert!(calendar.contains(&format!("\r\nSEQUENCE:{sequence}\r\n")), "{calendar}");
+    };
+    let (first, late) = (asks.draft().sequence, lapsed.draft().sequence);
+
+    says(&shown(&asks, None), "TENTATIVE", first);
+    says(&shown(&asks, Some((Course::AsTold, first + 3))), "TENTATIVE", first + 3);
+    let agreed = shown(&asks, Some((Course::Agreed, first + 4)));
+    says(&agreed, "CONFIRMED", first + 4);
+    assert!(!agreed.contains("Please answer before"), "{agreed}");
+    assert!(shown(&asks, None).contains("Please answer before"));
+    says(&shown(&asks, Some((Course::Off, first + 5))), "CANCELLED", first + 5);
+    says(&shown(&lapsed, Some((Course::Agreed, 99))), "CONFIRMED", 99);
+    says(&shown(&lapsed, Some((Course::AsTold, 0))), "TENTATIVE", late);
+    says(&shown(&cancelled, Some((Course::Agreed, 99))), "CANCELLED", 99);
 }

@@ -49,6 +49,8 @@ pub(crate) enum Command {
     Notice(notices::NoticeArgs),
     /// Tell where a tenant's notices go, beside the console.
     Channel(notices::ChannelArgs),
+    /// Subscribe to a tenant's changes with a calendar or a reader.
+    Feed(notices::FeedArgs),
     /// List objects, or read some.
     Get(get::GetArgs),
     /// Tell everything about one object.
@@ -78,6 +80,7 @@ pub(crate) fn run(command: &Command) -> Result<ExitCode> {
         Command::Change(arguments) => changes::run(arguments),
         Command::Notice(arguments) => notices::run(arguments),
         Command::Channel(arguments) => notices::channel(arguments),
+        Command::Feed(arguments) => notices::feed(arguments),
         Command::Get(arguments) => get::run(arguments),
         Command::Describe(arguments) => describe::run(arguments),
         Command::Create(arguments) => create::run(arguments),

@@ -1,4 +1,4 @@
-//! `patchwright notice` and `patchwright channel`: what tenants are told, and where it goes.
+//! `patchwright notice`, `channel` and `feed`: what tenants are told, and where it goes.
 
 use std::io;
 use std::process::ExitCode;
@@ -68,6 +68,42 @@ enum ChannelCommand {
     },
 }
 
+/// A tenant's changes in somebody's calendar or reader.
+#[derive(Debug, Args)]
+pub(crate) struct FeedArgs {
+    #[command(subcommand)]
+    command: FeedCommand,
+    #[command(flatten)]
+    access: Access,
+}
+
+#[derive(Debug, Subcommand)]
+enum FeedCommand {
+    /// List the feeds of a tenant that you may see.
+    List {
+        /// Whose, by id or short name; by default your own tenant's.
+        #[arg(long, value_name = "TENANT")]
+        tenant: Option<String>,
+    },
+    /// Make addresses that a calendar and a reader subscribe to; they are shown once, and each is a
+    /// secret.
+    Add {
+        /// Which program will fetch it: `calendar on my phone`.
+        name: String,
+        /// How long the addresses are good.
+        #[arg(long, default_value_t = 365, value_parser = clap::value_parser!(u16).range(1..=366))]
+        days: u16,
+        /// Whose, by id or short name; by default your own tenant's.
+        #[arg(long, value_name = "TENANT")]
+        tenant: Option<String>,
+    },
+    /// End one: its addresses open nothing any more.
+    End {
+        /// Which one, by id.
+        feed: String,
+    },
+}
+
 /// Runs `patchwright notice`.
 pub(crate) fn run(arguments: &NoticeArgs) -> Result<ExitCode> {
     let connection = connect(&arguments.access)?;
@@ -106,13 +142,7 @@ fn post(connection: &Connection, path: &str) -> Result<Value> {
 pub(crate) fn channel(arguments: &ChannelArgs) -> Result<ExitCode> {
     let connection = connect(&arguments.access)?;
     let names = Names::new(&connection);
-    let of = |tenant: &Option<String>| -> Result<String> {
-        let tenant = match tenant {
-            Some(tenant) => names.tenant_id(tenant)?,
-            None => names.own_tenant()?,
-        };
-        Ok(format!("/tenants/{}/channels", encoded(&tenant)))
-    };
+    let of = |tenant: &Option<String>| of_tenant(&names, tenant.as_deref(), "channels");
     match &arguments.command {
         ChannelCommand::List { tenant } => list(&connection.get(&of(tenant)?)?)?,
         ChannelCommand::Add { address, tenant } => {
@@ -137,6 +167,61 @@ pub(crate) fn channel(arguments: &ChannelArgs) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// What a tenant has of something; one's own where none is named.
+fn of_tenant(names: &Names<'_>, tenant: Option<&str>, what: &str) -> Result<String> {
+    let tenant = match tenant {
+        Some(tenant) => names.tenant_id(tenant)?,
+        None => names.own_tenant()?,
+    };
+    Ok(format!("/tenants/{}/{what}", encoded(&tenant)))
+}
+
+/// Runs `patchwright feed`.
+pub(crate) fn feed(arguments: &FeedArgs) -> Result<ExitCode> {
+    let connection = connect(&arguments.access)?;
+    let names = Names::new(&connection);
+    match &arguments.command {
+        FeedCommand::List { tenant } => {
+            list_feeds(&connection.get(&of_tenant(&names, tenant.as_deref(), "feeds")?)?)?;
+        }
+        FeedCommand::Add { name, days, tenant } => {
+            let body = json!({ "name": name, "days": days });
+            let path = of_tenant(&names, tenant.as_deref(), "feeds")?;
+            let change = Change { body: Some(&body), ..Change::of("POST", &path) };
+            let made = connection.change(&change)?.body;
+            println!("calendar  {}", plain(&text(&made["calendar"])));
+            println!("reader    {}", plain(&text(&made["atom"])));
+            println!("id        {}", plain(&text(&made["feed"]["id"])));
+            println!("until     {}", moment(&made["feed"]["expires_at"]));
+            println!("(shown this once; whoever has an address reads the notices)");
+        }
+        FeedCommand::End { feed } => {
+            let path = format!("/tokens/{}", encoded(feed));
+            let ended = connection.change(&Change::of("DELETE", &path))?.body;
+            println!("{} opens nothing any more", plain(&text(&ended["name"])));
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn list_feeds(feeds: &Value) -> Result<()> {
+    let items = feeds["items"].as_array().map(Vec::as_slice).unwrap_or_default();
+    if items.is_empty() {
+        println!("no feed: subscribe with `patchwright feed add NAME`");
+        return Ok(());
+    }
+    let mut table = Table::new(&["NAME", "UNTIL", "USED", "ID"]);
+    for feed in items {
+        table.row(vec![
+            Cell::from(text(&feed["name"])),
+            Cell::from(moment(&feed["expires_at"])),
+            Cell::from(moment(&feed["used_at"])),
+            Cell::from(text(&feed["id"])),
+        ]);
+    }
+    table.print(&mut io::stdout().lock())
+}
+
 fn list(channels: &Value) -> Result<()> {
     let items = channels["items"].as_array().map(Vec::as_slice).unwrap_or_default();
     if items.is_empty() {
@@ -147,9 +232,11 @@ fn list(channels: &Value) -> Result<()> {
     }
     let mut table = Table::new(&["KIND", "ADDRESS", "SINCE", "ID"]);
     for channel in items {
+        // With what goes there nothing counts as given.
+        let copies = if channel["is_own"] == false { " (copies)" } else { "" };
         table.row(vec![
             Cell::from(text(&channel["kind"])),
-            Cell::from(text(&channel["address"])),
+            Cell::from(format!("{}{copies}", text(&channel["address"]))),
             Cell::from(moment(&channel["created_at"])),
             Cell::from(text(&channel["id"])),
         ]);

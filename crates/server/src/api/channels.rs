@@ -34,6 +34,9 @@ pub(crate) struct Channel {
     /// The address of mail, or where a webhook's begins: the rest of it may be a secret.
     #[schema(example = "https://acme.example/…")]
     address: String,
+    /// Whether the tenant's own people added it. What others receive is a copy: with it nothing
+    /// counts as given, and no lead time begins.
+    is_own: bool,
     created_by: String,
     #[schema(value_type = String, format = DateTime)]
     created_at: Timestamp,
@@ -71,21 +74,17 @@ pub(crate) struct NewChannelAnswer {
 
 impl From<store::Channel> for Channel {
     fn from(channel: store::Channel) -> Self {
-        let store::Channel { id, tenant, kind, address, created_by, created_at, ended_at, .. } =
-            channel;
-        let address = shown(kind, &address);
-        Self { id, tenant, kind, address, created_by, created_at, ended_at }
+        Self {
+            id: channel.id,
+            tenant: channel.tenant,
+            kind: channel.kind,
+            address: channel.kind.shown(&channel.address),
+            is_own: channel.is_own,
+            created_by: channel.created_by,
+            created_at: channel.created_at,
+            ended_at: channel.ended_at,
+        }
     }
-}
-
-/// An address as everybody may see it who may see the channel.
-pub(crate) fn shown(kind: ChannelKind, address: &str) -> String {
-    if kind == ChannelKind::Mail {
-        return address.to_owned();
-    }
-    let (scheme, rest) = address.split_once("://").unwrap_or(("https", address));
-    let host = rest.split(['/', '?', '#']).next().unwrap_or_default();
-    format!("{scheme}://{host}/…")
 }
 
 /// List the channels of a tenant that are in use.
@@ -101,8 +100,8 @@ async fn list(
     Ok(Json(Channels { items: channels.into_iter().map(Channel::from).collect() }))
 }
 
-/// Add a channel: from now on each notice goes there as well. Until a tenant has its first, it is
-/// told in the console alone.
+/// Add a channel: from now on each notice goes there as well. Until a tenant's own people added the
+/// first, it is told in the console; one that the provider's people add for it gets copies.
 #[utoipa::path(post, path = "/tenants/{id}/channels", tag = "notices",
     params(("id" = String, Path)), request_body = ChannelRequest,
     responses((status = 201, body = NewChannelAnswer), Problems))]
@@ -115,23 +114,24 @@ async fn create(
     // What one may not see is not there, whatever is switched on.
     app.store.tenant(&by, tenant).await?;
     let id = ChannelId::new(app.store.environment().now(), app.random());
-    let (secret, sealed) = match kind {
+    let (secret, sealed, sealed_address) = match kind {
         ChannelKind::Mail => {
             app.notices.check_mail(&address)?;
-            (None, None)
+            (None, None, None)
         }
         ChannelKind::Webhook => {
             app.notices.check_webhook(&address)?;
             let (secret, sealed) = app.notices.new_secret(id)?;
-            (Some(secret), Some(sealed))
+            (Some(secret), Some(sealed), Some(app.notices.sealed_address(id, &address)?))
         }
     };
-    let new = NewChannel { id, kind, address, sealed };
+    let new = NewChannel { id, kind, address, sealed_address, sealed };
     let channel = app.store.create_channel(&by, tenant, new).await?;
     Ok((StatusCode::CREATED, Json(NewChannelAnswer { channel: channel.into(), secret })))
 }
 
-/// End a channel. What waits for it is given up; it stays as a record.
+/// End a channel. What waits for it is given up; it stays as a record. With the last of a tenant's
+/// own, what none has taken yet is given in the console.
 #[utoipa::path(delete, path = "/channels/{id}", tag = "notices", params(("id" = String, Path)),
     responses((status = 200, body = Channel), Problems))]
 async fn end(
@@ -140,20 +140,4 @@ async fn end(
     Path(id): Path<ChannelId>,
 ) -> Result<Json<Channel>, Problem> {
     Ok(Json(app.store.end_channel(&by, id).await?.into()))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn of_a_webhook_only_its_host_is_shown() {
-        for (address, expected) in [
-            ("https://acme.example/hook/s3cr3t?token=t", "https://acme.example/…"),
-            ("https://acme.example:8443?token=t", "https://acme.example:8443/…"),
-        ] {
-            assert_eq!(shown(ChannelKind::Webhook, address), expected);
-        }
-        assert_eq!(shown(ChannelKind::Mail, "ops@acme.example"), "ops@acme.example");
-    }
 }

@@ -8,6 +8,7 @@ pub(crate) mod channels;
 mod cis;
 pub(crate) mod consent;
 mod events;
+pub(crate) mod feeds;
 mod findings;
 mod groups;
 mod images;
@@ -22,7 +23,7 @@ pub(crate) mod signing;
 mod sla;
 mod status;
 mod tenants;
-mod tokens;
+pub(crate) mod tokens;
 
 use std::collections::BTreeMap;
 
@@ -147,6 +148,7 @@ pub(crate) fn routes() -> (Router<App>, Router<App>, Document) {
         .nest("/api/v1", sla::routes())
         .nest("/api/v1", notices::routes())
         .nest("/api/v1", channels::routes())
+        .nest("/api/v1", feeds::routes())
         .nest("/api/v1", events::routes())
         .nest("/api/v1", ledger::routes())
         .split_for_parts();

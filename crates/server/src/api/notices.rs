@@ -1,5 +1,7 @@
 //! `/notices`: what tenants were told, how it fares, and the same for their calendars and readers.
 
+use std::collections::BTreeMap;
+
 use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderName, header};
@@ -8,7 +10,7 @@ use domain::change::PlanHash;
 use domain::cloud::{ChangeId, ChannelId, NoticeId, TenantId};
 use jiff::Timestamp;
 use notices::content::Tenant;
-use notices::{Feed, Notice as Content, TemplateError};
+use notices::{Course, Feed, Notice as Content, Standing, TemplateError};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use store::{Actor, ChannelKind, DeliveryState, NoticeFilter, NoticeRow, Page, PageRequest};
@@ -16,7 +18,6 @@ use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::channels::shown;
 use super::{Listed, Paging, Path, Problems, Query, given};
 use crate::App;
 use crate::gate::{Action, By};
@@ -49,7 +50,8 @@ pub(crate) struct Notice {
     /// About which plan.
     #[schema(value_type = String)]
     plan: PlanHash,
-    /// `planned`, `emergency`, `lapsed`, `started`, `completed`, `cancelled`, `failed`.
+    /// `planned`, `reminder`, `emergency`, `lapsed`, `started`, `completed`, `delayed`, `cancelled`,
+    /// `failed`.
     #[schema(example = "planned")]
     kind: String,
     /// The change in one line.
@@ -58,7 +60,7 @@ pub(crate) struct Notice {
     sequence: i64,
     #[schema(value_type = String, format = DateTime)]
     created_at: Timestamp,
-    /// When the first of the tenant's channels had it; at once where it has none.
+    /// When the first of the tenant's own channels had it; at once where it has none.
     #[schema(value_type = Option<String>, format = DateTime)]
     given_at: Option<Timestamp>,
     /// Who says that they read it.
@@ -144,7 +146,7 @@ impl From<store::Delivery> for Delivery {
         Self {
             channel: delivery.channel,
             kind: delivery.kind,
-            address: shown(delivery.kind, &delivery.address),
+            address: delivery.address,
             state: delivery.state,
             attempts: delivery.attempts,
             next_at: delivery.next_at,
@@ -229,7 +231,8 @@ async fn retry(
     Ok(Json(delivery.into()))
 }
 
-/// Fetch a tenant's changes as a calendar (RFC 5545): an event for each, as its newest notice says.
+/// Fetch a tenant's changes as a calendar (RFC 5545): an event for each, as its newest notice says
+/// and as it stands since. `POST /tenants/{id}/feeds` makes an address that calendars subscribe to.
 #[utoipa::path(get, path = "/tenants/{id}/notices.ics", tag = "notices",
     params(("id" = String, Path)),
     responses((status = 200, body = String, content_type = "text/calendar"), Problems))]
@@ -238,14 +241,11 @@ async fn calendar(
     By(by): By<{ Action::NoticeRead as usize }>,
     Path(tenant): Path<TenantId>,
 ) -> Result<impl IntoResponse, Problem> {
-    let text = fed(&app, &by, tenant, |feed, app| {
-        let (templates, language) = app.notices.templates();
-        feed.calendar(templates, language)
-    });
-    Ok((kind("text/calendar; charset=utf-8"), text.await?))
+    calendar_of(&app, &by, tenant).await
 }
 
-/// Fetch a tenant's notices as an Atom feed (RFC 4287), the newest first.
+/// Fetch a tenant's notices as an Atom feed (RFC 4287), the newest first. `POST /tenants/{id}/feeds`
+/// makes an address that readers subscribe to.
 #[utoipa::path(get, path = "/tenants/{id}/notices.atom", tag = "notices",
     params(("id" = String, Path)),
     responses((status = 200, body = String, content_type = "application/atom+xml"), Problems))]
@@ -254,7 +254,24 @@ async fn feed(
     By(by): By<{ Action::NoticeRead as usize }>,
     Path(tenant): Path<TenantId>,
 ) -> Result<impl IntoResponse, Problem> {
-    let text = fed(&app, &by, tenant, |feed, app| {
+    atom_of(&app, &by, tenant).await
+}
+
+/// A text with its kind.
+pub(super) type Typed = ([(HeaderName, &'static str); 1], String);
+
+/// A tenant's changes as a calendar.
+pub(super) async fn calendar_of(app: &App, by: &Actor, tenant: TenantId) -> Result<Typed, Problem> {
+    let text = fed(app, by, tenant, |feed, app| {
+        let (templates, language) = app.notices.templates();
+        feed.calendar(templates, language)
+    });
+    Ok((kind("text/calendar; charset=utf-8"), text.await?))
+}
+
+/// A tenant's notices as a feed.
+pub(super) async fn atom_of(app: &App, by: &Actor, tenant: TenantId) -> Result<Typed, Problem> {
+    let text = fed(app, by, tenant, |feed, app| {
         let (templates, language) = app.notices.templates();
         feed.atom(templates, language)
     });
@@ -277,6 +294,14 @@ async fn fed(
     let request = PageRequest { after: None, limit: FED };
     let filter = NoticeFilter { tenant: Some(tenant), ..NoticeFilter::default() };
     let Page { items, .. } = app.store.notices(by, &filter, &request).await?;
+    let standings = match items.iter().map(|row| row.change).min() {
+        Some(first) => app.store.courses(by, tenant, first).await?,
+        None => BTreeMap::new(),
+    };
+    let standings: BTreeMap<ChangeId, Standing> = standings
+        .into_iter()
+        .map(|(id, (phase, version))| (id, standing(&phase, version)))
+        .collect();
     let zone = policy.calendar().zone.clone();
     let app = app.clone();
     // Hundreds of templates are some work.
@@ -285,10 +310,20 @@ async fn fed(
         let notices: Vec<Content> =
             items.iter().filter_map(|row| Content::parse(&row.document).ok()).collect();
         let feed = Feed::new(&told, app.notices.base(), &notices).map_err(|it| it.to_string())?;
-        form(&feed, &app).map_err(|error| error.to_string())
+        form(&feed.standing(&standings), &app).map_err(|error| error.to_string())
     });
     made.await.unwrap_or_else(|error| Err(error.to_string())).map_err(|error| {
         tracing::error!(error, %tenant, "a feed cannot be made");
         Problem::new(Kind::Internal, "the feed cannot be made; the server's log says why")
     })
+}
+
+/// How a change stands by its phase. What started, ended or begins anew is told by a notice of its own.
+fn standing(phase: &str, version: u64) -> Standing {
+    let course = match phase {
+        "approved" | "scheduled" | "rolling_out" | "verifying" => Course::Agreed,
+        "deferred" | "refused" | "withdrawn" => Course::Off,
+        _ => Course::AsTold,
+    };
+    Standing { course, revision: u32::try_from(version).unwrap_or(u32::MAX) }
 }

@@ -37,6 +37,9 @@ pub(crate) struct Token {
     /// `read` or `write`.
     #[schema(value_type = String, example = "read")]
     access: Access,
+    /// Of which tenant it fetches the calendar and the feed, where that is all that it does.
+    #[schema(value_type = Option<String>)]
+    feed_of: Option<TenantId>,
     #[schema(value_type = String, format = DateTime)]
     created_at: Timestamp,
     #[schema(value_type = String, format = DateTime)]
@@ -69,9 +72,17 @@ pub(crate) struct NewTokenAnswer {
 
 impl From<store::Token> for Token {
     fn from(token: store::Token) -> Self {
-        let store::Token { id, tenant, user, name, access, created_at, expires_at, revoked_at } =
-            token;
-        Self { id, tenant, user, name, access, created_at, expires_at, revoked_at }
+        Self {
+            id: token.id,
+            tenant: token.tenant,
+            user: token.user,
+            name: token.name,
+            access: token.access,
+            feed_of: token.feed_of,
+            created_at: token.created_at,
+            expires_at: token.expires_at,
+            revoked_at: token.revoked_at,
+        }
     }
 }
 
@@ -89,7 +100,7 @@ async fn list(
 }
 
 /// Whose tokens somebody may see and take back.
-fn whose(app: &App, caller: &Caller) -> Whose {
+pub(crate) fn whose(app: &App, caller: &Caller) -> Whose {
     let may_all = app.gate.permits(caller, Action::TokenRevokeAny);
     if may_all { Whose::Anybodys } else { Whose::Own }
 }

@@ -7,6 +7,7 @@ mod clocks;
 mod consent;
 mod course;
 mod elsewhere;
+mod feeds;
 mod fleet;
 mod headline;
 mod names;
@@ -50,6 +51,8 @@ pub(crate) fn routes() -> Router<App> {
         .route("/obligations/{change}/{tenant}/withdraw", post(obligation::withdraw))
         .route("/obligations/{change}/{tenant}/close", post(obligation::close))
         .route("/notices", get(notices::notices))
+        .route("/notices/feeds", post(feeds::make))
+        .route("/notices/feeds/end", post(feeds::end))
         .route("/notices/{id}", get(notices::notice))
         .route("/notices/{id}/acknowledge", post(notices::acknowledge))
         .route("/ledger", get(pages::ledger))

@@ -12,13 +12,13 @@ use serde::Deserialize;
 use store::{Actor, Channel, ChannelRecord, Delivery, DeliveryState, NoticeFilter, NoticeRow};
 
 use super::clocks::{chosen, tenant_field};
+use super::feeds;
 use super::fleet::part;
 use super::names::{self, Names};
 use super::pages::ROWS;
 use super::times::{away, moment, moment_away};
 use super::{Refusal, elsewhere, page, pass};
 use crate::App;
-use crate::api::channels::shown;
 use crate::api::{Path, Query};
 use crate::caller::Caller;
 use crate::gate::Action;
@@ -67,6 +67,10 @@ pub(super) async fn notices(
     };
     let unread = app.store.unread_notices(&by).await?;
     let whose = tenant.as_ref().map_or(by.tenant(), |it| it.id);
+    let feeds = match &caller {
+        Some(caller) => feeds::section(&app, caller, &by, whose, inbox.now).await?,
+        None => html! {},
+    };
     let channels = channels(&app, caller, &by, whose, inbox.now).await?;
     Ok(page(
         "/notices",
@@ -91,6 +95,7 @@ pub(super) async fn notices(
             }
             @if let Some(next) = &list.next { p { a href=(wanted.link(wanted.unread, &next.to_string())) { "More" } } }
             (channels)
+            (feeds)
             (elsewhere(&format!("/notices{}", request(&filter))))
         },
     ))
@@ -309,7 +314,7 @@ fn arrived(row: &NoticeRow, deliveries: &[Delivery], now: Timestamp) -> Markup {
             div.wide { table.stack {
                 thead { tr { th { "Channel" } th { "Stands" } th { "Tries" } th { "Last answer" } } }
                 tbody { @for it in deliveries { tr {
-                    td { (it.kind) " " span.mono { (shown(it.kind, &it.address)) } }
+                    td { (it.kind) " " span.mono { (it.address) } }
                     td data-label="Stands" { @match it.state {
                         DeliveryState::Delivered => span.latest { "✓ delivered" },
                         DeliveryState::GivenUp => span.outdated { "✗ given up" },
@@ -375,7 +380,8 @@ fn listed(
             tbody { @for channel in channels {
                 @let record = records.get(&channel.id);
                 tr {
-                    td { (channel.kind) " " span.mono { (shown(channel.kind, &channel.address)) } }
+                    td { (channel.kind) " " span.mono { (channel.kind.shown(&channel.address)) }
+                        @if !channel.is_own { " " span.quiet { "copies, by the provider" } } }
                     td data-label="State" { (working(record)) }
                     td data-label="Last delivered" { @match record.and_then(|it| it.delivered_at) {
                         Some(at) => (moment_away(at, now)), None => span.quiet { "never" },

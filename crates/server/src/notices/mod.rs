@@ -16,19 +16,23 @@ mod settings;
 mod writer;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use domain::cloud::{ChangeId, ChannelId, TenantId};
+use domain::cloud::{ChannelId, TenantId};
 use jiff::{SignedDuration, Timestamp};
 use notices::Templates;
 use notices::content::{Contact, LinkBase};
 use notices::delivery::{MailAddress, Reach, Retry, Smtp, WebhookSecret};
-use store::{Store, StoreError, Vault};
+use store::{Store, StoreError, Tidings, Vault};
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
 use crate::problem::{Kind, Problem};
+
+use outbox::{of_address, of_secret};
+use writer::{Said, Unwritten};
 
 pub use settings::{NoticeSettings, NoticesError};
 
@@ -47,7 +51,7 @@ const PAUSE: Duration = Duration::from_secs(10);
 /// Tidings written in one step.
 const WRITTEN: u16 = 100;
 
-/// How long tidings that cannot be written are left alone.
+/// How long what cannot be written, or noted, is left alone.
 const POSTPONED: SignedDuration = SignedDuration::from_mins(5);
 
 /// Tells tenants.
@@ -65,10 +69,10 @@ pub struct Notices {
     wake: Notify,
     /// Until when the lease is ours.
     held_until: Mutex<Option<Timestamp>>,
-    /// What is delivered to now: each channel is a queue.
-    busy: Mutex<BTreeSet<ChannelId>>,
-    /// Whom nothing can be written about a change, and until when nobody tries.
-    postponed: Mutex<BTreeMap<(ChangeId, TenantId), Timestamp>>,
+    /// What is delivered to now, and whose that is: each channel is a queue.
+    busy: Mutex<BTreeMap<ChannelId, TenantId>>,
+    /// Whether it was looked for addresses that are to be sealed.
+    is_sealed: AtomicBool,
 }
 
 impl Notices {
@@ -104,7 +108,7 @@ impl Notices {
             wake: Notify::new(),
             held_until: Mutex::default(),
             busy: Mutex::default(),
-            postponed: Mutex::default(),
+            is_sealed: AtomicBool::new(false),
         })
     }
 
@@ -162,6 +166,10 @@ impl Notices {
         if !self.hold().await? {
             return Ok(false);
         }
+        if !self.is_sealed.load(Ordering::Relaxed) {
+            self.seal_addresses().await?;
+            self.is_sealed.store(true, Ordering::Relaxed);
+        }
         let written = self.write_some().await?;
         let begun = self.deliver_some(tasks).await?;
         Ok(written + begun > 0)
@@ -182,28 +190,37 @@ impl Notices {
     /// Writes tidings, each by itself: none stands in the way of another change or tenant. Of one
     /// change each tenant is told in order.
     async fn write_some(&self) -> Result<usize, StoreError> {
-        let now = self.store.environment().now();
-        locked(&self.postponed).retain(|_, until| *until > now);
-        let mut written = 0;
+        let until = self.store.environment().now() + POSTPONED;
+        let (mut written, mut postponed) = (0, BTreeSet::new());
         for tidings in self.store.tidings(WRITTEN).await? {
-            let about = (tidings.change, tidings.tenant);
-            if locked(&self.postponed).contains_key(&about) {
+            let (change, tenant) = (tidings.change, tidings.tenant);
+            if postponed.contains(&(change, tenant)) {
                 continue;
             }
-            match self.write(&tidings).await {
-                Ok(notice) => {
-                    self.store.publish_notice(tidings, notice).await?;
-                    written += 1;
-                }
+            match self.publish(&tidings).await {
+                Ok(()) => written += 1,
                 Err(error) => {
-                    let (change, tenant) = about;
-                    let error = &error as &dyn std::error::Error;
-                    tracing::error!(error, %change, %tenant, "a notice cannot be written");
-                    locked(&self.postponed).insert(about, now + POSTPONED);
+                    tracing::error!(
+                        error = &error as &dyn std::error::Error, %change, %tenant,
+                        "a notice cannot be written"
+                    );
+                    // Where the store takes nothing at all, this fails as well and is told.
+                    self.store.postpone_tidings(tidings, until).await?;
+                    postponed.insert((change, tenant));
                 }
             }
         }
         Ok(written)
+    }
+
+    async fn publish(&self, tidings: &Tidings) -> Result<(), Unwritten> {
+        let (store, tidings) = (&self.store, tidings.clone());
+        match self.write(&tidings).await? {
+            Said::Written(notice) => drop(store.publish_notice(tidings, notice).await?),
+            Said::Later(at) => store.postpone_tidings(tidings, at).await?,
+            Said::Nothing => store.drop_tidings(tidings).await?,
+        }
+        Ok(())
     }
 }
 
@@ -235,14 +252,20 @@ impl Notices {
 
     /// A new secret of a channel: as its owner is shown it, and sealed.
     pub(crate) fn new_secret(&self, channel: ChannelId) -> Result<(String, Vec<u8>), Problem> {
-        let (mut random, mut nonce) = ([0; 32], [0; 24]);
+        let mut random = [0; 32];
         self.store.environment().fill(&mut random);
-        self.store.environment().fill(&mut nonce);
         let secret = WebhookSecret::of(random).reveal();
-        let sealed = self.vault.seal(&place(channel), secret.as_bytes(), nonce);
-        let sealed =
-            sealed.ok_or_else(|| Problem::new(Kind::Internal, "the secret could not be sealed"))?;
+        let sealed = self.sealed(&of_secret(channel), &secret).ok_or_else(unsealed)?;
         Ok((secret.as_str().to_owned(), sealed))
+    }
+
+    /// The address of a webhook, sealed: it may be a secret in itself.
+    pub(crate) fn sealed_address(
+        &self,
+        channel: ChannelId,
+        address: &str,
+    ) -> Result<Vec<u8>, Problem> {
+        self.sealed(&of_address(channel), address).ok_or_else(unsealed)
     }
 
     /// Where links lead.
@@ -256,9 +279,8 @@ impl Notices {
     }
 }
 
-/// Where a channel's secret is sealed for.
-fn place(channel: ChannelId) -> String {
-    format!("channel {channel}")
+fn unsealed() -> Problem {
+    Problem::new(Kind::Internal, "a secret could not be sealed")
 }
 
 fn locked<T>(it: &Mutex<T>) -> MutexGuard<'_, T> {

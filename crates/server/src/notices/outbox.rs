@@ -1,37 +1,38 @@
 //! Delivers notices on the tenants' channels, and tries again.
 //!
-//! Each channel is a queue of its own, so that one that does not answer holds up nobody else's.
+//! Each channel is a queue of its own, so that one that does not answer holds up nobody else's: what
+//! waits on it waits together, and a tenant has no more than its share of what is delivered at the
+//! same time.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use domain::cloud::{ChannelId, NoticeId};
+use domain::cloud::{ChannelId, NoticeId, TenantId};
 use jiff::Timestamp;
 use notices::delivery::{MailAddress, Next, Webhook, WebhookSecret};
-use notices::{Deliver, DeliveryError, Notice, Parcel};
+use notices::{Deliver, DeliveryError, MOST_IN_DIGEST, Notice, Parcel};
 use sha2::{Digest as _, Sha256};
-use store::{Actor, Channel, ChannelKind, DueDelivery, StoreError, Tried};
+use store::{Actor, Attempt, Channel, ChannelKind, StoreError, Tried, Waiting};
 use tokio::task::JoinSet;
 
-use super::{Notices, locked, place};
-
-/// Deliveries looked at together.
-const TOGETHER: u16 = 200;
+use super::{Notices, POSTPONED, locked};
 
 /// Channels that are delivered to at the same time.
 const AT_ONCE: usize = 16;
 
-/// What goes to one channel, the oldest first.
-struct Queue {
-    channel: Channel,
-    waiting: Vec<DueDelivery>,
-}
+/// Channels of one tenant among these.
+const OF_TENANT: u16 = 4;
+
+/// Channels looked at together: enough to fill every place, whoever has some already.
+const TOGETHER: u16 = 80;
+
+/// Requests to a webhook before others have their turn.
+const IN_A_ROW: u16 = 10;
 
 /// What goes in one message: a notice, or several.
 struct Load {
     parcel: Parcel,
-    /// Each with how often it was tried before.
-    of: Vec<(NoticeId, Timestamp, u32)>,
+    /// Each with its time.
+    of: Vec<(NoticeId, Timestamp)>,
 }
 
 impl Notices {
@@ -40,89 +41,124 @@ impl Notices {
         self: &Arc<Self>,
         tasks: &mut JoinSet<()>,
     ) -> Result<usize, StoreError> {
-        let room = AT_ONCE.saturating_sub(locked(&self.busy).len());
+        let busy: Vec<ChannelId> = locked(&self.busy).keys().copied().collect();
+        let room = AT_ONCE.saturating_sub(busy.len());
         let now = self.store.environment().now();
         if room == 0 || self.store.next_delivery().await?.is_none_or(|at| at > now) {
             return Ok(0);
         }
-        let mut queues: BTreeMap<ChannelId, Queue> = BTreeMap::new();
-        for due in self.store.due_deliveries(TOGETHER).await? {
-            let channel = due.channel.clone();
-            let queue = queues.entry(channel.id);
-            queue.or_insert_with(|| Queue { channel, waiting: Vec::new() }).waiting.push(due);
-        }
         let mut begun = 0;
-        for (id, queue) in queues {
-            if begun == room || !locked(&self.busy).insert(id) {
+        for channel in self.store.due_channels(&busy, OF_TENANT, TOGETHER).await? {
+            if begun == room {
+                break;
+            }
+            if !self.takes_place(channel.id, channel.tenant) {
                 continue;
             }
             begun += 1;
             let ours = Arc::clone(self);
             tasks.spawn(async move {
                 // Freed also where the work dies.
-                let _place = Place { ours: Arc::clone(&ours), channel: id };
-                ours.empty(queue).await;
+                let _place = Place { ours: Arc::clone(&ours), channel: channel.id };
+                ours.serve(channel).await;
             });
         }
         Ok(begun)
     }
 
-    /// Delivers a queue, until its channel does not take more.
-    async fn empty(&self, queue: Queue) {
-        let Queue { channel, waiting } = queue;
-        let loads = match self.loads(&channel, waiting).await {
-            Ok(loads) => loads,
-            Err(error) => return unnoted(&error, channel.id),
-        };
-        for load in loads {
-            match self.deliver(&channel, load).await {
-                Ok(true) => {}
-                Ok(false) => return,
-                Err(error) => return unnoted(&error, channel.id),
-            }
+    /// Whether there is a place for a channel, which it has from now on.
+    fn takes_place(&self, channel: ChannelId, tenant: TenantId) -> bool {
+        let mut busy = locked(&self.busy);
+        let of_tenant = busy.values().filter(|it| **it == tenant).count();
+        if of_tenant >= usize::from(OF_TENANT) || busy.contains_key(&channel) {
+            return false;
+        }
+        busy.insert(channel, tenant);
+        true
+    }
+
+    /// Delivers what waits on a channel, until that does not take more or had its turn.
+    async fn serve(&self, channel: Channel) {
+        let id = channel.id;
+        let Err(error) = self.empty(channel).await else { return };
+        tracing::error!(
+            error = &error as &dyn std::error::Error, channel = %id,
+            "how a delivery went is not noted; it is made again"
+        );
+        let again = self.store.environment().now() + POSTPONED;
+        let attempt = Attempt { of: Vec::new(), again: Some(again) };
+        if let Err(error) = self.store.record_attempt(id, attempt).await {
+            let error = &error as &dyn std::error::Error;
+            tracing::error!(error, channel = %id, "a channel is tried again at once");
         }
     }
 
-    /// What waits for a channel, packed: several mails to one address become one.
+    async fn empty(&self, mut channel: Channel) -> Result<(), StoreError> {
+        let most = match channel.kind {
+            ChannelKind::Mail => u16::try_from(MOST_IN_DIGEST).unwrap_or(u16::MAX),
+            ChannelKind::Webhook => IN_A_ROW,
+        };
+        let waiting = self.store.waiting_on(channel.id, most).await?;
+        if waiting.is_empty() {
+            // Nothing waits any more: that is noted.
+            let attempt = Attempt { of: Vec::new(), again: None };
+            return self.store.record_attempt(channel.id, attempt).await;
+        }
+        for load in self.loads(&channel, waiting).await? {
+            if !self.deliver(&mut channel, load).await? {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// What waits for a channel, packed: several mails to one address become one. All that is in a
+    /// message is shown in it, since all of it counts as told.
     async fn loads(
         &self,
         channel: &Channel,
-        waiting: Vec<DueDelivery>,
+        waiting: Vec<Waiting>,
     ) -> Result<Vec<Load>, StoreError> {
         let mut readable = Vec::with_capacity(waiting.len());
-        for due in waiting {
-            match Notice::parse(&due.notice.document) {
-                Ok(notice) => readable.push((notice, due)),
+        for one in waiting {
+            match Notice::parse(&one.notice.document) {
+                Ok(notice) => readable.push((notice, one)),
                 Err(error) => {
-                    let tried = Tried::GivenUp { answer: error.to_string() };
-                    self.store.record_delivery(due.notice.id, channel.id, tried).await?;
+                    self.give_up(channel.id, vec![one.notice.id], &error.to_string()).await?;
                 }
             }
         }
-        let is_digest = channel.kind == ChannelKind::Mail && readable.len() > 1;
-        let groups: Vec<Vec<(Notice, DueDelivery)>> = if is_digest {
-            vec![readable]
-        } else {
-            readable.into_iter().map(|one| vec![one]).collect()
+        let together = match channel.kind {
+            ChannelKind::Mail => MOST_IN_DIGEST,
+            ChannelKind::Webhook => 1,
         };
-        let mut loads = Vec::with_capacity(groups.len());
-        for group in groups {
-            let of: Vec<_> = group
-                .iter()
-                .map(|(_, due)| (due.notice.id, due.notice.created_at, due.attempts))
-                .collect();
-            let notices: Vec<Notice> = group.into_iter().map(|(notice, _)| notice).collect();
+        let mut loads = Vec::with_capacity(readable.len());
+        for group in readable.chunks(together) {
+            let of: Vec<_> =
+                group.iter().map(|(_, one)| (one.notice.id, one.notice.created_at)).collect();
+            let notices: Vec<Notice> = group.iter().map(|(notice, _)| notice.clone()).collect();
             match self.packed(&notices) {
                 Ok(parcel) => loads.push(Load { parcel, of }),
                 Err(answer) => {
-                    for (notice, ..) in of {
-                        let tried = Tried::GivenUp { answer: answer.clone() };
-                        self.store.record_delivery(notice, channel.id, tried).await?;
-                    }
+                    let ids = of.into_iter().map(|(notice, _)| notice).collect();
+                    self.give_up(channel.id, ids, &answer).await?;
                 }
             }
         }
         Ok(loads)
+    }
+
+    async fn give_up(
+        &self,
+        channel: ChannelId,
+        notices: Vec<NoticeId>,
+        answer: &str,
+    ) -> Result<(), StoreError> {
+        let of = notices.into_iter().map(|notice| {
+            tracing::warn!(%notice, %channel, answer, "a notice is undeliverable");
+            (notice, Tried::GivenUp { answer: answer.to_owned() })
+        });
+        self.store.record_attempt(channel, Attempt { of: of.collect(), again: None }).await
     }
 
     fn packed(&self, notices: &[Notice]) -> Result<Parcel, String> {
@@ -144,7 +180,7 @@ impl Notices {
     }
 
     /// Tries once, and notes how it went. False where the channel takes nothing more now.
-    async fn deliver(&self, channel: &Channel, load: Load) -> Result<bool, StoreError> {
+    async fn deliver(&self, channel: &mut Channel, load: Load) -> Result<bool, StoreError> {
         let now = self.store.environment().now();
         let Load { parcel, of } = load;
         let seed = seed(&parcel, channel.id);
@@ -152,21 +188,23 @@ impl Notices {
         let tried = tokio::task::spawn_blocking(move || way?.deliver(&parcel, now)).await;
         let error = match tried {
             Ok(Ok(receipt)) => {
-                for (notice, ..) in of {
-                    let tried = Tried::Delivered { answer: receipt.text.clone() };
-                    self.store.record_delivery(notice, channel.id, tried).await?;
-                }
+                channel.failures = 0;
+                let of = of
+                    .into_iter()
+                    .map(|(notice, _)| (notice, Tried::Delivered { answer: receipt.text.clone() }));
+                let attempt = Attempt { of: of.collect(), again: None };
+                self.store.record_attempt(channel.id, attempt).await?;
                 return Ok(true);
             }
             Ok(Err(error)) => error,
             Err(_) => DeliveryError::Later { text: "the attempt was cut off".into(), after: None },
         };
-        let (answer, mut is_over) = (error.to_string(), false);
-        for (notice, first, attempts) in of {
-            let next = self.retry.next(attempts.saturating_add(1), first, now, &error, seed);
+        let (answer, failures) = (error.to_string(), channel.failures.saturating_add(1));
+        let mut is_over = false;
+        let of = of.into_iter().map(|(notice, first)| {
             let answer = answer.clone();
-            let tried = match next {
-                Next::Attempt(again) => Tried::Failed { answer, again },
+            let tried = match self.retry.next(failures, first, now, &error, seed) {
+                Next::Attempt(_) => Tried::Failed { answer },
                 Next::Dead => Tried::GivenUp { answer },
                 Next::Unsubscribe => {
                     is_over = true;
@@ -176,12 +214,16 @@ impl Notices {
             if let Tried::GivenUp { answer } = &tried {
                 tracing::warn!(%notice, channel = %channel.id, answer, "a notice is undeliverable");
             }
-            self.store.record_delivery(notice, channel.id, tried).await?;
-        }
+            (notice, tried)
+        });
+        // A receiver that is away is away for all that waits.
+        let attempt =
+            Attempt { of: of.collect(), again: self.retry.again(failures, now, &error, seed) };
+        self.store.record_attempt(channel.id, attempt).await?;
         if is_over {
             self.store.end_channel(&Actor::System, channel.id).await?;
         }
-        // What is wrong with one notice may be right with the next; a receiver that is away is away.
+        // What is wrong with one notice may be right with the next.
         Ok(matches!(error, DeliveryError::Never { .. }))
     }
 
@@ -203,7 +245,10 @@ impl Notices {
                 let secret = self
                     .secret(channel)
                     .ok_or_else(|| later("the secret of the channel cannot be opened"))?;
-                let webhook = Webhook::new(&channel.address, secret, reach)
+                let address = self
+                    .address(channel)
+                    .ok_or_else(|| later("the address of the channel cannot be opened"))?;
+                let webhook = Webhook::new(&address, secret, reach)
                     .map_err(|error| DeliveryError::Never { text: error.to_string() })?;
                 Ok(Box::new(webhook))
             }
@@ -211,9 +256,43 @@ impl Notices {
     }
 
     fn secret(&self, channel: &Channel) -> Option<WebhookSecret> {
-        let opened = self.vault.open(&place(channel.id), channel.sealed.as_deref()?)?;
+        let opened = self.vault.open(&of_secret(channel.id), channel.sealed.as_deref()?)?;
         std::str::from_utf8(&opened).ok()?.parse().ok()
     }
+
+    /// The whole address of a webhook.
+    fn address(&self, channel: &Channel) -> Option<String> {
+        let Some(sealed) = &channel.sealed_address else { return Some(channel.address.clone()) };
+        let opened = self.vault.open(&of_address(channel.id), sealed)?;
+        std::str::from_utf8(&opened).ok().map(str::to_owned)
+    }
+
+    /// Seals the addresses of webhooks that were made when they were kept in the clear.
+    pub(super) async fn seal_addresses(&self) -> Result<(), StoreError> {
+        for channel in self.store.unsealed_channels().await? {
+            if let Some(sealed) = self.sealed(&of_address(channel.id), &channel.address) {
+                self.store.seal_channel(channel.id, sealed).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// A secret of a channel, sealed for its place.
+    pub(super) fn sealed(&self, place: &str, secret: &str) -> Option<Vec<u8>> {
+        let mut nonce = [0; 24];
+        self.store.environment().fill(&mut nonce);
+        self.vault.seal(place, secret.as_bytes(), nonce)
+    }
+}
+
+/// Where a channel's secret is sealed for.
+pub(super) fn of_secret(channel: ChannelId) -> String {
+    format!("channel {channel}")
+}
+
+/// Where a channel's address is sealed for.
+pub(super) fn of_address(channel: ChannelId) -> String {
+    format!("address of channel {channel}")
 }
 
 /// A channel that is delivered to.
@@ -236,9 +315,4 @@ fn seed(parcel: &Parcel, channel: ChannelId) -> u64 {
     let mut first = [0; 8];
     first.copy_from_slice(&hasher.finalize()[..8]);
     u64::from_be_bytes(first)
-}
-
-fn unnoted(error: &StoreError, channel: ChannelId) {
-    let error = error as &dyn std::error::Error;
-    tracing::error!(error, %channel, "how a delivery went is not noted; it is made again");
 }

@@ -13,8 +13,10 @@ use notices::content::{
     AdvisoryName, Ask, Draft, InvalidNotice, Item, ItemState, Line, MOST_ADVISORIES,
     MOST_WAYS_BACK, News, Rollback, Tenant, Text, WayBack,
 };
-use store::{Actor, FindingFilter, LONGEST_PAGE, Matter, PageRequest, StoreError, Tidings, Told};
-use store::{Finding, Written};
+use store::{
+    Actor, Finding, FindingFilter, LONGEST_PAGE, Matter, PageRequest, StoreError, Subject, Tidings,
+    Told, Written,
+};
 
 use super::Notices;
 use super::impact::impact;
@@ -36,6 +38,22 @@ pub(super) enum Unwritten {
     Invisible(&'static str),
 }
 
+/// What comes of tidings.
+pub(super) enum Said {
+    /// They are a notice.
+    Written(Written),
+    /// They are looked at again then.
+    Later(Timestamp),
+    /// Nobody need be told any more.
+    Nothing,
+}
+
+/// How long until it is looked again whether the tenant has what it is to be reminded of.
+const LOOK_AGAIN: SignedDuration = SignedDuration::from_hours(1);
+
+/// How long before its latest time a reminder is written.
+const MARGIN: SignedDuration = SignedDuration::from_mins(5);
+
 /// What a notice is made of.
 struct Sources<'a> {
     tidings: &'a Tidings,
@@ -47,17 +65,24 @@ struct Sources<'a> {
 
 impl Notices {
     /// Writes one notice. Its time and its number come from the store's environment.
-    pub(super) async fn write(&self, tidings: &Tidings) -> Result<Written, Unwritten> {
+    pub(super) async fn write(&self, tidings: &Tidings) -> Result<Said, Unwritten> {
         let (by, store) = (Actor::System, &self.store);
         let matter = store.matter(&by, tidings.change, tidings.tenant).await?;
         let plan = store.plan(&by, tidings.plan).await?;
         let told = store.told(tidings.change, tidings.tenant).await?;
         let tenant = store.tenant(&by, tidings.tenant).await?;
-        let findings = self.findings(&matter).await?;
         let (now, mut random) = (store.environment().now(), [0; 10]);
+        let sources = Sources { tidings, matter: &matter, plan: &plan, told: &told, now };
+        if tidings.what == Subject::Reminder {
+            match sources.need_of_a_reminder() {
+                Need::Now => {}
+                Need::Later => return Ok(Said::Later(now + LOOK_AGAIN)),
+                Need::Never => return Ok(Said::Nothing),
+            }
+        }
+        let findings = self.findings(&matter).await?;
         store.environment().fill(&mut random);
         let id = NoticeId::new(now, random);
-        let sources = Sources { tidings, matter: &matter, plan: &plan, told: &told, now };
         let sequence = u32::try_from(told.len()).unwrap_or(u32::MAX);
         let zone = matter.policy.calendar().zone.clone();
         let title = Line::fit(&matter.change.title).ok_or(Unwritten::Invisible("title"))?;
@@ -82,7 +107,8 @@ impl Notices {
             link_base: self.base.clone(),
         })?;
         let kind = notice.kind().as_str().to_owned();
-        Ok(Written { id, kind, sequence, document: notice.to_json()? })
+        let remind_at = sources.remind_at(&notice.draft().news);
+        Ok(Said::Written(Written { id, kind, sequence, document: notice.to_json()?, remind_at }))
     }
 
     /// What the tenant's items lack, or lacked, of the change's patches.
@@ -131,7 +157,10 @@ impl Notices {
 impl Sources<'_> {
     fn news(&self) -> Result<News, Unwritten> {
         let (window, at) = (self.plan.span(), self.tidings.created_at);
-        Ok(match self.tidings.what {
+        let Subject::Step(what) = self.tidings.what else {
+            return Ok(News::Reminder { window, ask: self.open_question() });
+        };
+        Ok(match what {
             change::Notice::Planned => {
                 let ask = self.ask();
                 match self.matter.obligation.facts().path() {
@@ -146,9 +175,17 @@ impl Sources<'_> {
             }
             change::Notice::Started => News::Started { window, at },
             change::Notice::Completed => News::Completed { ran: self.ran() },
-            change::Notice::Failed => {
-                News::Failed { window, shortfall: self.shortfall(), reason: None }
-            }
+            change::Notice::Failed => match self.shortfall() {
+                // It was not tried: that is another thing than a failure, and nobody need look at
+                // systems that nobody touched.
+                Shortfall::WindowMissed => News::Delayed {
+                    before: window,
+                    window: None,
+                    reason: reason("Its window passed before everything was there to start")?,
+                    ask: Ask::Nothing,
+                },
+                shortfall => News::Failed { window, shortfall, reason: None },
+            },
             change::Notice::Withdrawn => {
                 let reason = match self.matter.change.change.stage() {
                     ChangeStage::Withdrawn { reason, .. } => reason.clone(),
@@ -157,6 +194,54 @@ impl Sources<'_> {
                 News::Cancelled { before: window, reason }
             }
         })
+    }
+
+    /// Whether the tenant is to be reminded of the plan now.
+    fn need_of_a_reminder(&self) -> Need {
+        let share =
+            self.matter.obligation.share().filter(|it| it.plan().hash() == self.plan.hash());
+        let Some(share) = share.filter(|_| self.now < self.plan.span().from) else {
+            return Need::Never;
+        };
+        match share.phase() {
+            // Nobody has the notice that it would remind of.
+            Phase::Planned => Need::Later,
+            Phase::Notified => Need::Now,
+            // The contract wants one of what takes place, asked or answered.
+            Phase::Lapsed | Phase::Approved { .. } | Phase::Scheduled { .. }
+                if self.by_contract().is_some() =>
+            {
+                Need::Now
+            }
+            _ => Need::Never,
+        }
+    }
+
+    /// What is left to ask: nothing once the tenant agreed.
+    fn open_question(&self) -> Ask {
+        match self.matter.obligation.share().map(change::Share::phase) {
+            Some(Phase::Approved { .. } | Phase::Scheduled { .. }) => Ask::Nothing,
+            _ => self.ask(),
+        }
+    }
+
+    /// When it is to be looked whether the tenant is to be reminded of what it is told: by the
+    /// contract's date where it has one, else when three quarters of the time to answer are over.
+    fn remind_at(&self, told: &News) -> Option<Timestamp> {
+        let (News::Planned { ask, .. } | News::Emergency { ask, .. }) = told else { return None };
+        let at = match (self.by_contract(), ask) {
+            (Some(latest), _) => latest - MARGIN,
+            (None, Ask::Answer { by, .. }) => *by - by.duration_since(self.now) / 4,
+            (None, _) => return None,
+        };
+        (self.now < at).then_some(at)
+    }
+
+    /// The latest time of a reminder by the contract, where that wants one.
+    fn by_contract(&self) -> Option<Timestamp> {
+        let window = self.plan.span();
+        let case = self.matter.obligation.case(&self.matter.policy);
+        case.notices(window.from, window.until).reminder_by
     }
 
     /// The contract's terms for it.
@@ -236,15 +321,21 @@ impl Sources<'_> {
 
     /// How an item stands, where the findings say this of it.
     fn state(&self, seen: Option<ItemState>) -> ItemState {
-        let by_notice = match self.tidings.what {
+        let Subject::Step(what) = self.tidings.what else {
+            return seen.filter(|it| *it == ItemState::Accepted).unwrap_or(ItemState::Pending);
+        };
+        let by_notice = match what {
             change::Notice::Planned | change::Notice::Lapsed | change::Notice::Started => {
                 ItemState::Pending
             }
             change::Notice::Completed => ItemState::Done,
+            change::Notice::Failed if self.shortfall() == Shortfall::WindowMissed => {
+                ItemState::Pending
+            }
             change::Notice::Failed => ItemState::Failed,
             change::Notice::Withdrawn => ItemState::Skipped,
         };
-        match (seen, self.tidings.what) {
+        match (seen, what) {
             (Some(ItemState::Accepted), _) => ItemState::Accepted,
             (Some(ItemState::Done), change::Notice::Failed) => ItemState::Done,
             _ => by_notice,
@@ -253,7 +344,7 @@ impl Sources<'_> {
 
     fn description(&self, zone: &Zone) -> Result<Text, Unwritten> {
         let mut lines = described(self.plan);
-        if self.tidings.what == change::Notice::Planned {
+        if self.tidings.what == Subject::Step(change::Notice::Planned) {
             let start = zone.wall(self.earliest_start()).strftime("%Y-%m-%d, %H:%M").to_string();
             lines.push(format!(
                 "By the contract it starts at {start} ({}) at the earliest.",
@@ -262,6 +353,17 @@ impl Sources<'_> {
         }
         Text::fit(&lines.join("\n")).ok_or(Unwritten::Invisible("description"))
     }
+}
+
+/// Whether somebody is to be reminded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Need {
+    /// They are.
+    Now,
+    /// That is to be seen.
+    Later,
+    /// They are not.
+    Never,
 }
 
 /// What a plan does, a line for each kind of action.

@@ -201,6 +201,8 @@ xxxxxxxx GET /api/v1/tenants
 xxxxxxxx GET /api/v1/tenants/{id}
 xxxxxxxx GET /api/v1/tenants/{id}/channels
 x--xx--- POST /api/v1/tenants/{id}/channels
+xxxxxxxx GET /api/v1/tenants/{id}/feeds
+xxxxxxx- POST /api/v1/tenants/{id}/feeds
 xxxxxxxx GET /api/v1/tenants/{id}/notices.atom
 xxxxxxxx GET /api/v1/tenants/{id}/notices.ics
 xxxxxxxx GET /api/v1/tokens
@@ -294,6 +296,7 @@ fn valid(path: &str, b: TenantId, other: CiId, sha256: &Value) -> Value {
         }
         "/api/v1/policies/{id}" => json!({ "document": "version = \"x\"" }),
         "/api/v1/policies/{id}/agreement" => json!({ "version": "x" }),
+        "/api/v1/tenants/{id}/feeds" => json!({ "name": "x", "days": 1 }),
         "/api/v1/tenants/{id}/channels" => json!({ "kind": "mail", "address": "x@example.org" }),
         _ => json!({}),
     }

@@ -10,6 +10,7 @@ mod consent_is_signed_with_a_passkey;
 mod every_route_is_guarded;
 mod findings_have_a_history;
 mod images_are_brought_and_published;
+mod notices_say_what_is_so;
 mod pages_show_what_is_there;
 mod people_prove_who_they_are;
 mod people_sign_in_at_a_certified_provider;

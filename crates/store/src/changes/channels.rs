@@ -1,31 +1,24 @@
-//! Notices: what is to be written, what was written, and how it fares on each channel.
+//! Where a tenant is told beside the console.
 //!
-//! ```text
-//! tidings ─(written)─► notice ─► delivery on each channel ─► waiting ─► delivered
-//!                         │                                      └────► given up (dead letter)
-//!                         └─► given: with the first delivery, or at once where no channel is
-//! ```
-//!
-//! A notice of a plan is given when the first of the tenant's channels has it: then, not before, its
-//! lead time begins. What no channel takes stays with the provider, loudly.
+//! Each channel is a queue of its own: it has one time at which it is tried next, whatever waits on
+//! it. What the tenant's own people made is a channel of its own; one that the provider's people made
+//! for it gets copies, with which nothing counts as given.
 
 use std::collections::BTreeMap;
 
-use domain::change::{Notice, PlanHash};
-use domain::cloud::{ChangeId, ChannelId, EventKind, NoticeId, TenantId, words};
-use domain::obligation::Event;
+use domain::cloud::{ChannelId, EventKind, NoticeId, TenantId, words};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use sqlx::any::AnyRow;
 use sqlx::{AnyConnection, AnyPool};
 
-use super::load::{self, must_see};
-use super::{Outcome, advance};
+use super::deliveries::{self, Attempt, Tried};
+use super::load::must_see;
+use super::notices;
 use crate::actor::Actor;
 use crate::error::StoreError;
 use crate::event::NewEvent;
-use crate::page::{Cursor, Page, PageRequest, range};
 use crate::tenants;
 use crate::value::{get, parsed, time, time_or_none};
 use crate::writer::Tx;
@@ -43,15 +36,19 @@ words! {
     }
 }
 
-words! {
-    /// How a delivery stands.
-    DeliveryState {
-        /// It is tried, or tried again.
-        Waiting = "waiting",
-        /// The receiver has it.
-        Delivered = "delivered",
-        /// It was given up.
-        GivenUp = "given_up",
+impl ChannelKind {
+    /// What everybody may see of an address who may see the channel: of a webhook's where it begins,
+    /// since the rest of it may be a secret.
+    pub fn shown(self, address: &str) -> String {
+        match self {
+            Self::Mail => address.to_owned(),
+            Self::Webhook => {
+                let (scheme, rest) = address.split_once("://").unwrap_or(("https", address));
+                let host = rest.split(['/', '?', '#']).next().unwrap_or_default();
+                let host = host.rsplit_once('@').map_or(host, |(_, host)| host);
+                format!("{scheme}://{host}/…")
+            }
+        }
     }
 }
 
@@ -64,98 +61,41 @@ pub struct Channel {
     pub tenant: TenantId,
     /// What it is.
     pub kind: ChannelKind,
-    /// An address of mail, or a URL.
+    /// An address of mail, or what may be seen of a webhook's.
     pub address: String,
+    /// The whole address of a webhook, sealed for its id; never for readers.
+    #[serde(skip)]
+    pub sealed_address: Option<Vec<u8>>,
     /// Its secret, sealed for its id; never for readers.
     #[serde(skip)]
     pub sealed: Option<Vec<u8>>,
+    /// Whether the tenant's own people made it: only with what these take something counts as given.
+    pub is_own: bool,
     /// Who added it.
     pub created_by: String,
     /// When.
     pub created_at: Timestamp,
     /// When it was ended.
     pub ended_at: Option<Timestamp>,
+    /// When it is tried next; `None` where nothing waits.
+    pub next_at: Option<Timestamp>,
+    /// How often in a row it took nothing.
+    pub failures: u32,
 }
 
 /// A channel that is to be.
 #[derive(Debug, Clone)]
 pub struct NewChannel {
-    /// Its id, for which its secret is sealed.
+    /// Its id, for which its secrets are sealed.
     pub id: ChannelId,
     /// What it is.
     pub kind: ChannelKind,
-    /// An address of mail, or a URL.
+    /// An address of mail, or a URL; of this one only what everybody may see is kept.
     pub address: String,
+    /// The whole of a URL, sealed.
+    pub sealed_address: Option<Vec<u8>>,
     /// Its secret, sealed.
     pub sealed: Option<Vec<u8>>,
-}
-
-/// Something that a tenant is to be told.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Tidings {
-    /// About which change.
-    pub change: ChangeId,
-    /// Which tenant.
-    pub tenant: TenantId,
-    /// What.
-    pub what: Notice,
-    /// About which plan.
-    pub plan: PlanHash,
-    /// Since when.
-    pub created_at: Timestamp,
-    version: i64,
-    place: i64,
-}
-
-/// A notice as it was written.
-#[derive(Debug, Clone)]
-pub struct Written {
-    /// Its id, which stands in it.
-    pub id: NoticeId,
-    /// What kind it is: `planned`, `emergency`, `started`, …
-    pub kind: String,
-    /// How many notices of this change came before it.
-    pub sequence: u32,
-    /// `patchwright.notice/1` in JSON.
-    pub document: String,
-}
-
-/// A notice.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct NoticeRow {
-    /// Its id.
-    pub id: NoticeId,
-    /// For whom.
-    pub tenant: TenantId,
-    /// About which change.
-    pub change: ChangeId,
-    /// About which plan.
-    pub plan: PlanHash,
-    /// What kind it is.
-    pub kind: String,
-    /// How many notices of this change came before it.
-    pub sequence: i64,
-    /// `patchwright.notice/1` in JSON.
-    pub document: String,
-    /// When it was published.
-    pub created_at: Timestamp,
-    /// When the tenant had it.
-    pub given_at: Option<Timestamp>,
-    /// Who says that they read it.
-    pub acknowledged_by: Option<String>,
-    /// When.
-    pub acknowledged_at: Option<Timestamp>,
-}
-
-/// Which notices are asked for.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct NoticeFilter {
-    /// For one tenant.
-    pub tenant: Option<TenantId>,
-    /// About one change.
-    pub change: Option<ChangeId>,
-    /// Only those that nobody says to have read.
-    pub unread: bool,
 }
 
 /// How a channel fared so far.
@@ -171,475 +111,15 @@ pub struct ChannelRecord {
     pub retried: u64,
 }
 
-/// That a tenant was told something of a change before.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Told {
-    /// What kind of notice it was.
-    pub kind: String,
-    /// About which plan.
-    pub plan: PlanHash,
-    /// When.
-    pub at: Timestamp,
-}
-
-/// A notice on a channel.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Delivery {
-    /// The notice.
-    pub notice: NoticeId,
-    /// The channel.
-    pub channel: ChannelId,
-    /// What the channel is.
-    pub kind: ChannelKind,
-    /// Its address.
-    pub address: String,
-    /// How it stands.
-    pub state: DeliveryState,
-    /// How often it was tried.
-    pub attempts: i64,
-    /// When it is tried next.
-    pub next_at: Option<Timestamp>,
-    /// What was answered the last time.
-    pub answer: Option<String>,
-    /// When it came to its end.
-    pub ended_at: Option<Timestamp>,
-}
-
-/// A delivery to be tried now.
-#[derive(Debug, Clone)]
-pub struct DueDelivery {
-    /// The notice.
-    pub notice: NoticeRow,
-    /// The channel, with its sealed secret.
-    pub channel: Channel,
-    /// How often it was tried.
-    pub attempts: u32,
-}
-
-/// How a try went.
-#[derive(Debug, Clone)]
-pub enum Tried {
-    /// The receiver has it.
-    Delivered {
-        /// What it said.
-        answer: String,
-    },
-    /// Not yet.
-    Failed {
-        /// Why.
-        answer: String,
-        /// When it is tried again.
-        again: Timestamp,
-    },
-    /// It is of no use to try again.
-    GivenUp {
-        /// Why.
-        answer: String,
-    },
-}
-
-macro_rules! notice_columns {
-    ($rest:literal) => {
-        concat!(
-            "SELECT notices.id AS id, notices.tenant_id AS tenant_id, change_id, plan_hash,
-                    notices.kind AS kind, sequence, document, notices.created_at AS created_at,
-                    given_at, acknowledged_by, acknowledged_at ",
-            $rest
-        )
-    };
-}
-
 macro_rules! channel_columns {
     ($rest:literal) => {
         concat!(
-            "SELECT id, tenant_id, kind, address, secret, created_by, created_at, ended_at
+            "SELECT id, tenant_id, kind, address, sealed_address, secret, is_own, created_by,
+                    created_at, ended_at, next_at, failures
              FROM channels ",
             $rest
         )
     };
-}
-
-pub(super) async fn tidings(pool: &AnyPool, at_most: u16) -> Result<Vec<Tidings>, StoreError> {
-    let rows = sqlx::query(
-        "SELECT change_id, tenant_id, version, place, what, plan_hash, created_at FROM tidings
-         ORDER BY created_at, change_id, tenant_id, version, place LIMIT $1",
-    )
-    .bind(i64::from(at_most))
-    .fetch_all(pool)
-    .await?;
-    rows.iter()
-        .map(|row| {
-            Ok(Tidings {
-                change: parsed(row, "change_id")?,
-                tenant: parsed(row, "tenant_id")?,
-                what: load::json(row, "what")?,
-                plan: parsed(row, "plan_hash")?,
-                created_at: time(row, "created_at")?,
-                version: get(row, "version")?,
-                place: get(row, "place")?,
-            })
-        })
-        .collect()
-}
-
-pub(super) async fn publish(
-    tx: &mut Tx<'_>,
-    tidings: &Tidings,
-    written: &Written,
-) -> Result<bool, StoreError> {
-    let Tidings { change, tenant, .. } = *tidings;
-    let taken = sqlx::query(
-        "DELETE FROM tidings
-         WHERE change_id = $1 AND tenant_id = $2 AND version = $3 AND place = $4",
-    )
-    .bind(change.to_string())
-    .bind(tenant.to_string())
-    .bind(tidings.version)
-    .bind(tidings.place)
-    .execute(&mut *tx.connection)
-    .await?
-    .rows_affected();
-    if taken == 0 {
-        return Ok(false);
-    }
-    sqlx::query(
-        "INSERT INTO notices (id, tenant_id, change_id, plan_hash, kind, sequence, document,
-                              created_at)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
-    )
-    .bind(written.id.to_string())
-    .bind(tenant.to_string())
-    .bind(change.to_string())
-    .bind(tidings.plan.to_string())
-    .bind(written.kind.as_str())
-    .bind(i64::from(written.sequence))
-    .bind(written.document.as_str())
-    .bind(tx.now.as_microsecond())
-    .execute(&mut *tx.connection)
-    .await?;
-    let payload = json!({
-        "change": change, "plan": tidings.plan, "kind": written.kind,
-        "sequence": written.sequence, "document": written.document,
-    });
-    record_of(tx, EventKind::NoticePublished, tenant, written.id, payload);
-    let channels = of_tenant(&mut *tx.connection, tenant).await?;
-    for channel in &channels {
-        sqlx::query(
-            "INSERT INTO deliveries (notice_id, channel_id, tenant_id, state, attempts, next_at)
-             VALUES ($1, $2, $3, 'waiting', 0, $4)",
-        )
-        .bind(written.id.to_string())
-        .bind(channel.id.to_string())
-        .bind(tenant.to_string())
-        .bind(tx.now.as_microsecond())
-        .execute(&mut *tx.connection)
-        .await?;
-    }
-    if channels.is_empty() {
-        let row = notice(&mut *tx.connection, None, written.id).await?;
-        given(tx, &row, "console").await?;
-    }
-    Ok(true)
-}
-
-/// The tenant has a notice: of a plan, its lead time begins.
-async fn given(tx: &mut Tx<'_>, notice: &NoticeRow, on: &str) -> Result<(), StoreError> {
-    sqlx::query("UPDATE notices SET given_at = $1 WHERE id = $2 AND given_at IS NULL")
-        .bind(tx.now.as_microsecond())
-        .bind(notice.id.to_string())
-        .execute(&mut *tx.connection)
-        .await?;
-    record_of(tx, EventKind::NoticeGiven, notice.tenant, notice.id, json!({ "on": on }));
-    let loaded = load::held(tx, notice.change, notice.tenant).await?;
-    let awaits = loaded.obligation.share().is_some_and(|share| {
-        share.plan().hash() == notice.plan && share.phase() == domain::change::Phase::Planned
-    });
-    if awaits && matches!(&*notice.kind, "planned" | "emergency") {
-        let event = Event::Notified { plan: notice.plan, written_at: notice.created_at };
-        // Refused where another plan took its place meanwhile; that is recorded.
-        let _: Outcome<_> = advance::take(tx, &Actor::System, &loaded, event).await?;
-    }
-    Ok(())
-}
-
-pub(super) async fn due(
-    pool: &AnyPool,
-    now: Timestamp,
-    at_most: u16,
-) -> Result<Vec<DueDelivery>, StoreError> {
-    let rows = sqlx::query(notice_columns!(
-        ", channel_id, attempts FROM deliveries JOIN notices ON notices.id = notice_id
-         WHERE next_at IS NOT NULL AND next_at <= $1 ORDER BY next_at LIMIT $2"
-    ))
-    .bind(now.as_microsecond())
-    .bind(i64::from(at_most))
-    .fetch_all(pool)
-    .await?;
-    let mut connection = pool.acquire().await?;
-    let mut due = Vec::with_capacity(rows.len());
-    for row in &rows {
-        let channel = channel(&mut connection, parsed(row, "channel_id")?).await?;
-        let attempts = u32::try_from(get::<i64>(row, "attempts")?).unwrap_or(u32::MAX);
-        due.push(DueDelivery { notice: read_notice(row)?, channel, attempts });
-    }
-    Ok(due)
-}
-
-pub(super) async fn next(pool: &AnyPool) -> Result<Option<Timestamp>, StoreError> {
-    let row = sqlx::query(
-        "SELECT next_at FROM deliveries WHERE next_at IS NOT NULL ORDER BY next_at LIMIT 1",
-    )
-    .fetch_optional(pool)
-    .await?;
-    row.map(|row| time(&row, "next_at")).transpose()
-}
-
-pub(super) async fn record(
-    tx: &mut Tx<'_>,
-    notice_id: NoticeId,
-    channel_id: ChannelId,
-    tried: &Tried,
-) -> Result<(), StoreError> {
-    let (state, answer, next_at, kind) = match tried {
-        Tried::Delivered { answer } => {
-            (DeliveryState::Delivered, answer, None, Some(EventKind::NoticeDelivered))
-        }
-        Tried::Failed { answer, again } => (DeliveryState::Waiting, answer, Some(*again), None),
-        Tried::GivenUp { answer } => {
-            (DeliveryState::GivenUp, answer, None, Some(EventKind::NoticeUndeliverable))
-        }
-    };
-    let altered = sqlx::query(
-        "UPDATE deliveries SET state = $1, attempts = attempts + 1, next_at = $2, answer = $3,
-             ended_at = $4
-         WHERE notice_id = $5 AND channel_id = $6 AND state = 'waiting'",
-    )
-    .bind(state.as_str())
-    .bind(next_at.map(Timestamp::as_microsecond))
-    .bind(answer.as_str())
-    .bind(kind.map(|_| tx.now.as_microsecond()))
-    .bind(notice_id.to_string())
-    .bind(channel_id.to_string())
-    .execute(&mut *tx.connection)
-    .await?
-    .rows_affected();
-    // Another process was faster, or the channel was ended.
-    if altered == 0 {
-        return Ok(());
-    }
-    let row = notice(&mut *tx.connection, None, notice_id).await?;
-    if let Some(kind) = kind {
-        let payload = json!({ "channel": channel_id, "answer": answer });
-        record_of(tx, kind, row.tenant, notice_id, payload);
-    }
-    if state == DeliveryState::Delivered && row.given_at.is_none() {
-        given(tx, &row, &channel_id.to_string()).await?;
-    }
-    Ok(())
-}
-
-pub(super) async fn retry(
-    tx: &mut Tx<'_>,
-    by: &Actor,
-    notice_id: NoticeId,
-    channel_id: ChannelId,
-) -> Result<Delivery, StoreError> {
-    notice(&mut *tx.connection, by.scope(), notice_id).await?;
-    if channel(&mut *tx.connection, channel_id).await?.ended_at.is_some() {
-        return Err(StoreError::Refused {
-            reason: "the channel was ended".to_owned(),
-            help: "add a channel; later notices go there",
-        });
-    }
-    sqlx::query(
-        "UPDATE deliveries SET state = 'waiting', next_at = $1, ended_at = NULL
-         WHERE notice_id = $2 AND channel_id = $3 AND state = 'given_up'",
-    )
-    .bind(tx.now.as_microsecond())
-    .bind(notice_id.to_string())
-    .bind(channel_id.to_string())
-    .execute(&mut *tx.connection)
-    .await?;
-    let all = deliveries_of(&mut *tx.connection, notice_id).await?;
-    let found = all.into_iter().find(|delivery| delivery.channel == channel_id);
-    found.ok_or_else(|| StoreError::not_found("delivery", &channel_id))
-}
-
-pub(super) async fn notice(
-    connection: &mut AnyConnection,
-    scope: Option<TenantId>,
-    id: NoticeId,
-) -> Result<NoticeRow, StoreError> {
-    let (low, high) = range(scope);
-    let row =
-        sqlx::query(notice_columns!("FROM notices WHERE id = $1 AND tenant_id BETWEEN $2 AND $3"))
-            .bind(id.to_string())
-            .bind(low)
-            .bind(high)
-            .fetch_optional(connection)
-            .await?;
-    read_notice(&row.ok_or_else(|| StoreError::not_found("notice", &id))?)
-}
-
-pub(super) async fn notices(
-    pool: &AnyPool,
-    scope: Option<TenantId>,
-    filter: &NoticeFilter,
-    page: &PageRequest,
-) -> Result<Page<NoticeRow>, StoreError> {
-    let ((low, high), (own_low, own_high)) = (range(scope), range(filter.tenant));
-    let (from, until) = filter
-        .change
-        .map_or((String::new(), "zzzz".to_owned()), |id| (id.to_string(), id.to_string()));
-    let (_, after) = page.place();
-    let before = if after.is_empty() { "zzzz" } else { after };
-    let rows = sqlx::query(notice_columns!(
-        "FROM notices WHERE id < $1 AND tenant_id BETWEEN $2 AND $3
-             AND tenant_id BETWEEN $4 AND $5 AND change_id BETWEEN $6 AND $7
-             AND (CASE WHEN acknowledged_at IS NULL THEN 0 ELSE 1 END) <= $8
-         ORDER BY id DESC LIMIT $9"
-    ))
-    .bind(before)
-    .bind(low)
-    .bind(high)
-    .bind(own_low)
-    .bind(own_high)
-    .bind(from)
-    .bind(until)
-    .bind(i64::from(!filter.unread))
-    .bind(page.fetched())
-    .fetch_all(pool)
-    .await?;
-    let items = rows.iter().map(read_notice).collect::<Result<Vec<_>, _>>()?;
-    Ok(page.cut(items, |notice| Cursor::new(notice.tenant, notice.id)))
-}
-
-pub(super) async fn count_unread(pool: &AnyPool, tenant: TenantId) -> Result<u64, StoreError> {
-    let row = sqlx::query(
-        "SELECT COUNT(*) AS total FROM notices WHERE tenant_id = $1 AND acknowledged_at IS NULL",
-    )
-    .bind(tenant.to_string())
-    .fetch_one(pool)
-    .await?;
-    Ok(get::<i64>(&row, "total")?.unsigned_abs())
-}
-
-/// In the order in which it was told.
-pub(super) async fn told(
-    pool: &AnyPool,
-    change: ChangeId,
-    tenant: TenantId,
-) -> Result<Vec<Told>, StoreError> {
-    let rows = sqlx::query(
-        "SELECT kind, plan_hash, created_at FROM notices
-         WHERE change_id = $1 AND tenant_id = $2 ORDER BY created_at, sequence",
-    )
-    .bind(change.to_string())
-    .bind(tenant.to_string())
-    .fetch_all(pool)
-    .await?;
-    rows.iter()
-        .map(|row| {
-            Ok(Told {
-                kind: get(row, "kind")?,
-                plan: parsed(row, "plan_hash")?,
-                at: time(row, "created_at")?,
-            })
-        })
-        .collect()
-}
-
-pub(super) async fn deliveries(
-    pool: &AnyPool,
-    scope: Option<TenantId>,
-    id: NoticeId,
-) -> Result<Vec<Delivery>, StoreError> {
-    let mut connection = pool.acquire().await?;
-    notice(&mut connection, scope, id).await?;
-    deliveries_of(&mut connection, id).await
-}
-
-pub(super) async fn deliveries_of_all(
-    pool: &AnyPool,
-    scope: Option<TenantId>,
-    ids: &[NoticeId],
-) -> Result<BTreeMap<NoticeId, Vec<Delivery>>, StoreError> {
-    let mut connection = pool.acquire().await?;
-    let mut all = BTreeMap::new();
-    for &id in ids {
-        notice(&mut connection, scope, id).await?;
-        all.insert(id, deliveries_of(&mut connection, id).await?);
-    }
-    Ok(all)
-}
-
-async fn deliveries_of(
-    connection: &mut AnyConnection,
-    id: NoticeId,
-) -> Result<Vec<Delivery>, StoreError> {
-    let rows = sqlx::query(
-        "SELECT notice_id, channel_id, kind, address, state, attempts, next_at, answer,
-                deliveries.ended_at AS ended_at
-         FROM deliveries JOIN channels ON channels.id = channel_id
-         WHERE notice_id = $1 ORDER BY channel_id",
-    )
-    .bind(id.to_string())
-    .fetch_all(connection)
-    .await?;
-    rows.iter()
-        .map(|row| {
-            Ok(Delivery {
-                notice: parsed(row, "notice_id")?,
-                channel: parsed(row, "channel_id")?,
-                kind: parsed(row, "kind")?,
-                address: get(row, "address")?,
-                state: parsed(row, "state")?,
-                attempts: get(row, "attempts")?,
-                next_at: time_or_none(row, "next_at")?,
-                answer: get(row, "answer")?,
-                ended_at: time_or_none(row, "ended_at")?,
-            })
-        })
-        .collect()
-}
-
-pub(super) async fn acknowledge(
-    tx: &mut Tx<'_>,
-    by: &Actor,
-    id: NoticeId,
-) -> Result<NoticeRow, StoreError> {
-    let before = notice(&mut *tx.connection, by.scope(), id).await?;
-    if by.tenant() != before.tenant {
-        return Err(StoreError::Refused {
-            reason: "the notice is for somebody else".to_owned(),
-            help: "somebody of the tenant says that they read it",
-        });
-    }
-    if before.acknowledged_at.is_some() {
-        return Ok(before);
-    }
-    sqlx::query("UPDATE notices SET acknowledged_by = $1, acknowledged_at = $2 WHERE id = $3")
-        .bind(by.id())
-        .bind(tx.now.as_microsecond())
-        .bind(id.to_string())
-        .execute(&mut *tx.connection)
-        .await?;
-    tx.record(NewEvent {
-        tenant: before.tenant,
-        kind: EventKind::NoticeAcknowledged,
-        by: by.clone(),
-        object: id.to_string(),
-        version: 1,
-        payload: json!({ "change": before.change }),
-    });
-    let loaded = load::held(tx, before.change, before.tenant).await?;
-    let is_current = |share: &domain::change::Share| {
-        share.plan().hash() == before.plan && share.notified_at().is_some()
-    };
-    if loaded.obligation.share().is_some_and(is_current) {
-        let _: Outcome<_> = advance::take(tx, by, &loaded, Event::Acknowledged).await?;
-    }
-    notice(&mut *tx.connection, by.scope(), id).await
 }
 
 pub(super) async fn create(
@@ -662,22 +142,26 @@ pub(super) async fn create(
             help: "end one that nobody needs",
         });
     }
+    let is_own = matches!(by, Actor::Person { tenant: own, .. } if *own == tenant);
     sqlx::query(
-        "INSERT INTO channels (id, tenant_id, kind, address, secret, created_by, created_at)
-         VALUES ($1, $2, $3, $4, $5, $6, $7)",
+        "INSERT INTO channels (id, tenant_id, kind, address, sealed_address, secret, is_own,
+                               created_by, created_at)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
     )
     .bind(new.id.to_string())
     .bind(tenant.to_string())
     .bind(new.kind.as_str())
-    .bind(new.address.as_str())
+    .bind(new.kind.shown(&new.address))
+    .bind(new.sealed_address.clone())
     .bind(new.sealed.clone())
+    .bind(i64::from(is_own))
     .bind(by.id())
     .bind(tx.now.as_microsecond())
     .execute(&mut *tx.connection)
     .await
     .map_err(StoreError::exists("channel", &new.id))?;
     let created = channel(&mut *tx.connection, new.id).await?;
-    record_channel(tx, by, EventKind::ChannelCreated, &created);
+    record(tx, by, EventKind::ChannelCreated, &created);
     Ok(created)
 }
 
@@ -686,26 +170,74 @@ pub(super) async fn end(tx: &mut Tx<'_>, by: &Actor, id: ChannelId) -> Result<Ch
     if must_see(by, before.tenant).is_err() {
         return Err(StoreError::not_found("channel", &id));
     }
+    // All of the tenant's: of two that end at the same time one must see that it is the last.
+    sqlx::query(
+        "UPDATE channels SET failures = failures WHERE tenant_id = $1 AND ended_at IS NULL",
+    )
+    .bind(before.tenant.to_string())
+    .execute(&mut *tx.connection)
+    .await?;
+    let before = channel(&mut *tx.connection, id).await?;
     if before.ended_at.is_some() {
         return Ok(before);
     }
-    sqlx::query("UPDATE channels SET ended_at = $1, secret = NULL WHERE id = $2")
-        .bind(tx.now.as_microsecond())
-        .bind(id.to_string())
-        .execute(&mut *tx.connection)
-        .await?;
+    sqlx::query(
+        "UPDATE channels SET ended_at = $1, secret = NULL, sealed_address = NULL WHERE id = $2",
+    )
+    .bind(tx.now.as_microsecond())
+    .bind(id.to_string())
+    .execute(&mut *tx.connection)
+    .await?;
     let rows =
         sqlx::query("SELECT notice_id FROM deliveries WHERE channel_id = $1 AND state = 'waiting'")
             .bind(id.to_string())
             .fetch_all(&mut *tx.connection)
             .await?;
-    for row in &rows {
-        let tried = Tried::GivenUp { answer: "the channel was ended".to_owned() };
-        record(tx, parsed(row, "notice_id")?, id, &tried).await?;
-    }
+    let of = rows
+        .iter()
+        .map(|row| {
+            let answer = "the channel was ended".to_owned();
+            Ok((parsed(row, "notice_id")?, Tried::GivenUp { answer }))
+        })
+        .collect::<Result<Vec<(NoticeId, Tried)>, StoreError>>()?;
+    deliveries::record(tx, id, &Attempt { of, again: None }).await?;
     let ended = channel(&mut *tx.connection, id).await?;
-    record_channel(tx, by, EventKind::ChannelEnded, &ended);
+    record(tx, by, EventKind::ChannelEnded, &ended);
+    // Whoever has no channel left is told in the console, also what waited for this one.
+    let left = of_tenant(&mut *tx.connection, ended.tenant).await?;
+    if ended.is_own && !left.iter().any(|channel| channel.is_own) {
+        notices::give_on_console(tx, ended.tenant).await?;
+    }
     Ok(ended)
+}
+
+/// Seals the address of a channel that was made when addresses were kept in the clear.
+pub(super) async fn seal(
+    tx: &mut Tx<'_>,
+    id: ChannelId,
+    sealed_address: &[u8],
+) -> Result<(), StoreError> {
+    let before = channel(&mut *tx.connection, id).await?;
+    sqlx::query(
+        "UPDATE channels SET address = $1, sealed_address = $2
+         WHERE id = $3 AND sealed_address IS NULL",
+    )
+    .bind(before.kind.shown(&before.address))
+    .bind(before.ended_at.is_none().then(|| sealed_address.to_vec()))
+    .bind(id.to_string())
+    .execute(&mut *tx.connection)
+    .await?;
+    Ok(())
+}
+
+/// Webhooks of which more than everybody may see stands in the clear.
+pub(super) async fn unsealed(pool: &AnyPool) -> Result<Vec<Channel>, StoreError> {
+    let rows = sqlx::query(channel_columns!(
+        "WHERE kind = 'webhook' AND sealed_address IS NULL AND address NOT LIKE '%/…' ORDER BY id"
+    ))
+    .fetch_all(pool)
+    .await?;
+    rows.iter().map(read).collect()
 }
 
 pub(super) async fn of_tenant(
@@ -717,7 +249,45 @@ pub(super) async fn of_tenant(
             .bind(tenant.to_string())
             .fetch_all(connection)
             .await?;
-    rows.iter().map(read_channel).collect()
+    rows.iter().map(read).collect()
+}
+
+/// The channels whose time has come, those left out that are named in `busy`: of each tenant so many
+/// at most, and every tenant's first before anybody's second.
+pub(super) async fn due(
+    pool: &AnyPool,
+    now: Timestamp,
+    busy: &[ChannelId],
+    of_tenant: u16,
+    at_most: u16,
+) -> Result<Vec<Channel>, StoreError> {
+    let busy: Vec<_> = busy.iter().map(ToString::to_string).collect();
+    let rows = sqlx::query(
+        "SELECT id, tenant_id, kind, address, sealed_address, secret, is_own, created_by,
+                created_at, ended_at, next_at, failures
+         FROM (SELECT channels.*, ROW_NUMBER() OVER (
+                   PARTITION BY tenant_id ORDER BY next_at, id) AS place
+               FROM channels
+               WHERE next_at IS NOT NULL AND next_at <= $1 AND $2 NOT LIKE '%' || id || '%')
+             AS waiting
+         WHERE place <= $3 ORDER BY place, next_at, id LIMIT $4",
+    )
+    .bind(now.as_microsecond())
+    .bind(busy.join(","))
+    .bind(i64::from(of_tenant))
+    .bind(i64::from(at_most))
+    .fetch_all(pool)
+    .await?;
+    rows.iter().map(read).collect()
+}
+
+pub(super) async fn next(pool: &AnyPool) -> Result<Option<Timestamp>, StoreError> {
+    let row = sqlx::query(
+        "SELECT next_at FROM channels WHERE next_at IS NOT NULL ORDER BY next_at LIMIT 1",
+    )
+    .fetch_optional(pool)
+    .await?;
+    row.map(|row| time(&row, "next_at")).transpose()
 }
 
 pub(super) async fn records(
@@ -748,61 +318,63 @@ pub(super) async fn records(
         .collect()
 }
 
-async fn channel(connection: &mut AnyConnection, id: ChannelId) -> Result<Channel, StoreError> {
+pub(super) async fn channel(
+    connection: &mut AnyConnection,
+    id: ChannelId,
+) -> Result<Channel, StoreError> {
     let row = sqlx::query(channel_columns!("WHERE id = $1"))
         .bind(id.to_string())
         .fetch_optional(connection)
         .await?;
-    read_channel(&row.ok_or_else(|| StoreError::not_found("channel", &id))?)
+    read(&row.ok_or_else(|| StoreError::not_found("channel", &id))?)
 }
 
-fn record_of(
-    tx: &mut Tx<'_>,
-    kind: EventKind,
-    tenant: TenantId,
-    notice: NoticeId,
-    payload: serde_json::Value,
-) {
-    let (by, object) = (Actor::System, notice.to_string());
-    tx.record(NewEvent { tenant, kind, by, object, version: 1, payload });
-}
-
-fn record_channel(tx: &mut Tx<'_>, by: &Actor, kind: EventKind, channel: &Channel) {
+fn record(tx: &mut Tx<'_>, by: &Actor, kind: EventKind, channel: &Channel) {
     tx.record(NewEvent {
         tenant: channel.tenant,
         kind,
         by: by.clone(),
         object: channel.id.to_string(),
         version: 1,
-        payload: json!({ "kind": channel.kind, "address": channel.address }),
+        // Never more of an address than everybody may see: events are read, archived and for ever.
+        payload: json!({
+            "kind": channel.kind, "address": channel.address, "is_own": channel.is_own,
+        }),
     });
 }
 
-fn read_notice(row: &AnyRow) -> Result<NoticeRow, StoreError> {
-    Ok(NoticeRow {
-        id: parsed(row, "id")?,
-        tenant: parsed(row, "tenant_id")?,
-        change: parsed(row, "change_id")?,
-        plan: parsed(row, "plan_hash")?,
-        kind: get(row, "kind")?,
-        sequence: get(row, "sequence")?,
-        document: get(row, "document")?,
-        created_at: time(row, "created_at")?,
-        given_at: time_or_none(row, "given_at")?,
-        acknowledged_by: get(row, "acknowledged_by")?,
-        acknowledged_at: time_or_none(row, "acknowledged_at")?,
-    })
-}
-
-fn read_channel(row: &AnyRow) -> Result<Channel, StoreError> {
+fn read(row: &AnyRow) -> Result<Channel, StoreError> {
     Ok(Channel {
         id: parsed(row, "id")?,
         tenant: parsed(row, "tenant_id")?,
         kind: parsed(row, "kind")?,
         address: get(row, "address")?,
+        sealed_address: get(row, "sealed_address")?,
         sealed: get(row, "secret")?,
+        is_own: get::<i64>(row, "is_own")? != 0,
         created_by: get(row, "created_by")?,
         created_at: time(row, "created_at")?,
         ended_at: time_or_none(row, "ended_at")?,
+        next_at: time_or_none(row, "next_at")?,
+        failures: u32::try_from(get::<i64>(row, "failures")?).unwrap_or(u32::MAX),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_a_webhook_only_its_host_is_shown() {
+        for (address, expected) in [
+            ("https://acme.example/hook/s3cr3t?token=t", "https://acme.example/…"),
+            ("https://acme.example:8443?token=t", "https://acme.example:8443/…"),
+            ("https://acme.example", "https://acme.example/…"),
+            ("https://user:pass@acme.example/x", "https://acme.example/…"),
+            ("https://acme.example/…", "https://acme.example/…"),
+        ] {
+            assert_eq!(ChannelKind::Webhook.shown(address), expected);
+        }
+        assert_eq!(ChannelKind::Mail.shown("ops@acme.example"), "ops@acme.example");
+    }
 }

@@ -16,9 +16,11 @@
 pub(crate) mod advance;
 mod bounds;
 mod channels;
+mod deliveries;
 mod lists;
 mod load;
 mod look;
+mod notices;
 pub(crate) mod open;
 mod policies;
 mod signers;
@@ -43,10 +45,9 @@ use crate::answers::Once;
 use crate::error::StoreError;
 use crate::page::{Page, PageRequest};
 
-pub use channels::{
-    Channel, ChannelKind, ChannelRecord, Delivery, DeliveryState, DueDelivery, NewChannel,
-    NoticeFilter, NoticeRow, Tidings, Told, Tried, Written,
-};
+pub use channels::{Channel, ChannelKind, ChannelRecord, NewChannel};
+pub use deliveries::{Attempt, Delivery, DeliveryState, Tried, Waiting};
+pub use notices::{NoticeFilter, NoticeRow, Subject, Tidings, Told, Written};
 pub use signers::{ConsentKey, NewConsentKey};
 pub use standing::{ChangeCounts, ClockStanding, ClockTotals};
 
@@ -662,41 +663,75 @@ impl Store {
 impl Store {
     /// What is to be written, the oldest first, at most so many.
     pub async fn tidings(&self, at_most: u16) -> Result<Vec<Tidings>, StoreError> {
-        channels::tidings(&self.pool, at_most).await
+        notices::tidings(&self.pool, self.environment.now(), at_most).await
+    }
+
+    /// Leaves what cannot be written alone until then, and what the tenant is to be told of the same
+    /// change after it.
+    pub async fn postpone_tidings(
+        &self,
+        tidings: Tidings,
+        until: Timestamp,
+    ) -> Result<(), StoreError> {
+        self.write(tidings, move |tx, tidings| Box::pin(notices::postpone(tx, tidings, until)))
+            .await
+    }
+
+    /// Leaves out what need not be told any more.
+    pub async fn drop_tidings(&self, tidings: Tidings) -> Result<(), StoreError> {
+        self.write(tidings, |tx, tidings| {
+            Box::pin(async move { notices::take(tx, tidings).await.map(drop) })
+        })
+        .await
     }
 
     /// Publishes what was written of some tidings: in the console at once, on the tenant's channels
-    /// as soon as they take it. Where there is none, it is given now. False where another process
-    /// was faster.
+    /// as soon as they take it. Where none is the tenant's own, it is given now. False where another
+    /// process was faster.
     pub async fn publish_notice(
         &self,
         tidings: Tidings,
         written: Written,
     ) -> Result<bool, StoreError> {
         self.write((tidings, written), |tx, (tidings, written)| {
-            Box::pin(channels::publish(tx, tidings, written))
+            Box::pin(notices::publish(tx, tidings, written))
         })
         .await
     }
 
-    /// Deliveries whose time has come, at most so many.
-    pub async fn due_deliveries(&self, at_most: u16) -> Result<Vec<DueDelivery>, StoreError> {
-        channels::due(&self.pool, self.environment.now(), at_most).await
+    /// Channels on which something waits and whose time has come, without those that are `busy`:
+    /// `of_tenant` of each tenant at most, and every tenant's first before anybody's second.
+    pub async fn due_channels(
+        &self,
+        busy: &[ChannelId],
+        of_tenant: u16,
+        at_most: u16,
+    ) -> Result<Vec<Channel>, StoreError> {
+        channels::due(&self.pool, self.environment.now(), busy, of_tenant, at_most).await
     }
 
-    /// When the next delivery is to be tried.
+    /// What waits on a channel, the oldest first, at most so many.
+    pub async fn waiting_on(
+        &self,
+        channel: ChannelId,
+        at_most: u16,
+    ) -> Result<Vec<Waiting>, StoreError> {
+        deliveries::waiting(&self.pool, channel, at_most).await
+    }
+
+    /// When the next channel is to be tried.
     pub async fn next_delivery(&self) -> Result<Option<Timestamp>, StoreError> {
         channels::next(&self.pool).await
     }
 
-    /// Notes how a try went. The first channel that has a notice of a plan is when it was given.
-    pub async fn record_delivery(
+    /// Notes how an attempt on a channel went. A notice of a plan is given when the first of the
+    /// tenant's own channels has it.
+    pub async fn record_attempt(
         &self,
-        notice: NoticeId,
         channel: ChannelId,
-        tried: Tried,
+        attempt: Attempt,
     ) -> Result<(), StoreError> {
-        self.write(tried, move |tx, tried| Box::pin(channels::record(tx, notice, channel, tried)))
+        self.write(attempt, move |tx, attempt| Box::pin(deliveries::record(tx, channel, attempt)))
             .await
     }
 
@@ -707,13 +742,13 @@ impl Store {
         notice: NoticeId,
         channel: ChannelId,
     ) -> Result<Delivery, StoreError> {
-        self.write(by.clone(), move |tx, by| Box::pin(channels::retry(tx, by, notice, channel)))
+        self.write(by.clone(), move |tx, by| Box::pin(deliveries::retry(tx, by, notice, channel)))
             .await
     }
 
     /// One notice.
     pub async fn notice(&self, by: &Actor, id: NoticeId) -> Result<NoticeRow, StoreError> {
-        channels::notice(&mut *self.pool.acquire().await?, by.scope(), id).await
+        notices::notice(&mut *self.pool.acquire().await?, by.scope(), id).await
     }
 
     /// The notices that the actor may see, the newest first.
@@ -723,17 +758,29 @@ impl Store {
         filter: &NoticeFilter,
         page: &PageRequest,
     ) -> Result<Page<NoticeRow>, StoreError> {
-        channels::notices(&self.pool, by.scope(), filter, page).await
+        notices::notices(&self.pool, by.scope(), filter, page).await
     }
 
     /// How many notices of the actor's own tenant nobody has read yet.
     pub async fn unread_notices(&self, by: &Actor) -> Result<u64, StoreError> {
-        channels::count_unread(&self.pool, by.tenant()).await
+        notices::count_unread(&self.pool, by.tenant()).await
     }
 
     /// What a tenant was told of a change, the oldest first.
     pub async fn told(&self, change: ChangeId, tenant: TenantId) -> Result<Vec<Told>, StoreError> {
-        channels::told(&self.pool, change, tenant).await
+        notices::told(&self.pool, change, tenant).await
+    }
+
+    /// Where a tenant's part of each change stands, from a change on: the phase in a word, and how
+    /// often it was altered.
+    pub async fn courses(
+        &self,
+        by: &Actor,
+        tenant: TenantId,
+        from: ChangeId,
+    ) -> Result<BTreeMap<ChangeId, (String, u64)>, StoreError> {
+        load::must_see(by, tenant)?;
+        notices::courses(&self.pool, tenant, from).await
     }
 
     /// How a notice fares on each channel.
@@ -742,7 +789,7 @@ impl Store {
         by: &Actor,
         notice: NoticeId,
     ) -> Result<Vec<Delivery>, StoreError> {
-        channels::deliveries(&self.pool, by.scope(), notice).await
+        deliveries::deliveries(&self.pool, by.scope(), notice).await
     }
 
     /// The same for several notices; of one that is on no channel nothing.
@@ -751,7 +798,7 @@ impl Store {
         by: &Actor,
         notices: &[NoticeId],
     ) -> Result<BTreeMap<NoticeId, Vec<Delivery>>, StoreError> {
-        channels::deliveries_of_all(&self.pool, by.scope(), notices).await
+        deliveries::of_all(&self.pool, by.scope(), notices).await
     }
 
     /// Somebody of the tenant says that they read it.
@@ -760,7 +807,7 @@ impl Store {
         by: &Actor,
         id: NoticeId,
     ) -> Result<NoticeRow, StoreError> {
-        self.write(by.clone(), move |tx, by| Box::pin(channels::acknowledge(tx, by, id))).await
+        self.write(by.clone(), move |tx, by| Box::pin(notices::acknowledge(tx, by, id))).await
     }
 
     /// Adds a channel of a tenant.
@@ -776,7 +823,8 @@ impl Store {
         .await
     }
 
-    /// Ends a channel; what waits for it is given up.
+    /// Ends a channel; what waits for it is given up. With the last of the tenant's own, what none has
+    /// taken is given in the console.
     pub async fn end_channel(&self, by: &Actor, id: ChannelId) -> Result<Channel, StoreError> {
         self.write(by.clone(), move |tx, by| Box::pin(channels::end(tx, by, id))).await
     }
@@ -785,6 +833,16 @@ impl Store {
     pub async fn channels(&self, by: &Actor, tenant: TenantId) -> Result<Vec<Channel>, StoreError> {
         load::must_see(by, tenant)?;
         channels::of_tenant(&mut *self.pool.acquire().await?, tenant).await
+    }
+
+    /// Webhooks whose address stands in the clear, as those do that were made when all did.
+    pub async fn unsealed_channels(&self) -> Result<Vec<Channel>, StoreError> {
+        channels::unsealed(&self.pool).await
+    }
+
+    /// Keeps the address of a webhook sealed; in the clear only what everybody may see of it.
+    pub async fn seal_channel(&self, id: ChannelId, sealed: Vec<u8>) -> Result<(), StoreError> {
+        self.write(sealed, move |tx, sealed| Box::pin(channels::seal(tx, id, sealed))).await
     }
 
     /// How the channels of a tenant fared so far; nothing of those that nothing was sent on.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use crate::notices_on_their_way::channel_by;
 use crate::support::{self, World, package_set, person, vm};
 use domain::change::{
     Acceptance, Action, Decision, Disruption, Draft, FileHash, Item, KeyEvent, KeyId, KeyKind,
@@ -16,9 +17,9 @@ use domain::sla::{Moment, Party, Policy};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 use store::{
-    Actor, AdvisoryDecision, AdvisoryState, ChangeStep, ChannelKind, Ci, ClockFilter, ClockRow,
-    DeliveryState, FindingFilter, Matter, Move, NewAdvisory, NewChange, NewChannel, NewCi,
-    NoticeFilter, Outcome, PageRequest, StoreError, Tenant, TrackedChange, Tried, Written,
+    Actor, AdvisoryDecision, AdvisoryState, ChangeStep, Ci, ClockFilter, ClockRow, FindingFilter,
+    Matter, Move, NewAdvisory, NewChange, NewCi, NoticeFilter, Outcome, PageRequest, StoreError,
+    Subject, Tenant, TrackedChange, Written,
 };
 
 on_both_engines! {
@@ -29,8 +30,6 @@ on_both_engines! {
     a_plan_reaches_its_tenants_items_alone_each_with_its_duty
     nothing_starts_after_a_withdrawal
     one_answer_counts_whoever_is_faster
-    a_notice_is_given_with_the_first_delivery
-    what_no_channel_takes_stays_with_the_provider
     policies_are_agreed_on_and_govern_what_comes_after
     a_rule_agrees_ahead_until_it_is_withdrawn
     a_revoked_key_starts_nothing
@@ -139,7 +138,7 @@ async fn lacking_on(world: &World, priority: &str, class: Class) -> Case {
 }
 
 impl Case {
-    async fn proven(world: &World, priority: &str) -> Self {
+    pub(crate) async fn proven(world: &World, priority: &str) -> Self {
         let mut case = lacking(world, priority).await;
         case.step(world, ChangeStep::Prove).await;
         case.step(world, ChangeStep::Pass(FileHash::from([3; 32]))).await;
@@ -152,7 +151,7 @@ impl Case {
         self.change = done(world.store.step_change(&world.admin, id, step).await.unwrap());
     }
 
-    fn plan_from(&self, from: Timestamp, parent: Option<&Plan>) -> Plan {
+    pub(crate) fn plan_from(&self, from: Timestamp, parent: Option<&Plan>) -> Plan {
         Plan::new(Draft {
             change: self.change.change.id,
             tenant: self.tenant.id,
@@ -176,11 +175,34 @@ impl Case {
         world.store.advance(by, id, self.tenant.id, action).await.unwrap()
     }
 
-    async fn plan(&self, world: &World, from: Timestamp) -> Plan {
+    pub(crate) async fn plan(&self, world: &World, from: Timestamp) -> Plan {
         let plan = self.plan_from(from, None);
         let action = Move::Plan { plan: plan.clone(), two_persons_above: 9 };
         done(self.does(world, &world.admin, action).await);
         plan
+    }
+
+    /// Another plan in the place of one.
+    pub(crate) async fn replan(&self, world: &World, from: Timestamp, parent: &Plan) -> Plan {
+        let plan = self.plan_from(from, Some(parent));
+        let action = Move::Plan { plan: plan.clone(), two_persons_above: 9 };
+        done(self.does(world, &world.admin, action).await);
+        plan
+    }
+
+    /// The same change, planned for another tenant that lacks it.
+    pub(crate) async fn plan_another(&self, world: &World, tenant: &Tenant) {
+        let ci = world.store.create_ci(&world.admin, None, vm(tenant.id, "web")).await.unwrap();
+        world.observe(&ci, package_set(&[("web", "1")])).await;
+        world.checked(&ci, report(now(world), &[("web", "2", "high")])).await;
+        world.store.open_obligations(100).await.unwrap();
+        wake(world).await;
+        let mut draft = self.plan_from(now(world) + DAY * 5, None).draft().clone();
+        draft.tenant = tenant.id;
+        (draft.stages[0].items[0].ci, draft.stages[0].items[0].duty) = (ci.id, ci.duty);
+        let action = Move::Plan { plan: Plan::new(draft).unwrap(), two_persons_above: 9 };
+        let id = self.change.change.id;
+        done(world.store.advance(&world.admin, id, tenant.id, action).await.unwrap());
     }
 
     /// Planned from a time on, and told of it.
@@ -226,15 +248,17 @@ impl Case {
 }
 
 /// Writes what is to be written; says how many there were.
-async fn publish(world: &World, first: u8) -> usize {
+pub(crate) async fn publish(world: &World, first: u8) -> usize {
     let tidings = world.store.tidings(100).await.unwrap();
     for (number, one) in (first..).zip(tidings.clone()) {
-        let kind = serde_json::to_value(one.what).unwrap();
+        let Subject::Step(what) = one.what else { panic!("{one:?}") };
+        let kind = serde_json::to_value(what).unwrap();
         let written = Written {
             id: NoticeId::of_content([number; 16]),
             kind: kind.as_str().unwrap().to_owned(),
             sequence: 0,
             document: "{}".to_owned(),
+            remind_at: None,
         };
         assert!(world.store.publish_notice(one.clone(), written.clone()).await.unwrap());
         assert!(!world.store.publish_notice(one, written).await.unwrap(), "once");
@@ -488,73 +512,8 @@ async fn one_answer_counts_whoever_is_faster(world: World) {
     assert!(matches!(case.does(&world, &case.owner, again).await, Outcome::Refused { .. }));
 }
 
-async fn channel(world: &World, case: &Case, number: u8) -> ChannelId {
-    let new = NewChannel {
-        id: ChannelId::of_content([number; 16]),
-        kind: ChannelKind::Webhook,
-        address: format!("https://hooks.example/{number}"),
-        sealed: Some(vec![number; 8]),
-    };
-    world.store.create_channel(&case.owner, case.tenant.id, new).await.unwrap().id
-}
-
-async fn a_notice_is_given_with_the_first_delivery(world: World) {
-    let case = Case::proven(&world, "high").await;
-    let (first, second) = (channel(&world, &case, 1).await, channel(&world, &case, 2).await);
-    case.plan(&world, now(&world) + DAY * 5).await;
-    publish(&world, 1).await;
-    assert_eq!(case.phase(&world).await, "planned", "nobody has it yet");
-
-    let due = world.store.due_deliveries(10).await.unwrap();
-    let [one, _] = &due[..] else { panic!("{due:?}") };
-    assert_eq!((one.channel.sealed.as_deref(), one.attempts), (Some(&[1; 8][..]), 0));
-    let notice = one.notice.id;
-    let again = now(&world) + SignedDuration::from_mins(1);
-    let failed = Tried::Failed { answer: "503".into(), again };
-    world.store.record_delivery(notice, first, failed).await.unwrap();
-    assert_eq!(case.phase(&world).await, "planned");
-    assert_eq!(world.store.due_deliveries(10).await.unwrap().len(), 1);
-    let delivered = || Tried::Delivered { answer: "200".into() };
-    world.store.record_delivery(notice, second, delivered()).await.unwrap();
-    assert_eq!(case.phase(&world).await, "notified");
-    let row = world.store.notice(&case.owner, notice).await.unwrap();
-    let matter = case.matter(&world).await;
-    assert_eq!(matter.obligation.instants().at(Moment::Notified), row.given_at);
-
-    world.environment.pass(SignedDuration::from_mins(2));
-    assert_eq!(world.store.due_deliveries(10).await.unwrap()[0].attempts, 1);
-    world.store.record_delivery(notice, first, delivered()).await.unwrap();
-    world.store.record_delivery(notice, first, delivered()).await.unwrap();
-    assert_eq!(events(&world, EventKind::NoticeDelivered).await, 2);
-    assert_eq!(events(&world, EventKind::NoticeGiven).await, 1);
-    assert_eq!(world.store.next_delivery().await.unwrap(), None);
-}
-
-async fn what_no_channel_takes_stays_with_the_provider(world: World) {
-    let case = Case::proven(&world, "high").await;
-    let id = channel(&world, &case, 1).await;
-    case.plan(&world, now(&world) + DAY * 5).await;
-    publish(&world, 1).await;
-    let notice = world.store.due_deliveries(10).await.unwrap()[0].notice.id;
-    let given_up = Tried::GivenUp { answer: "gone".into() };
-    world.store.record_delivery(notice, id, given_up).await.unwrap();
-
-    assert_eq!(case.phase(&world).await, "planned");
-    assert_eq!(events(&world, EventKind::NoticeUndeliverable).await, 1);
-    let [delivery] = &world.store.deliveries(&case.owner, notice).await.unwrap()[..] else {
-        panic!()
-    };
-    assert_eq!(
-        (delivery.state, delivery.answer.as_deref()),
-        (DeliveryState::GivenUp, Some("gone"))
-    );
-    let retried = world.store.retry_delivery(&world.admin, notice, id).await.unwrap();
-    assert_eq!(retried.state, DeliveryState::Waiting);
-
-    world.store.end_channel(&case.owner, id).await.unwrap();
-    assert_eq!(world.store.due_deliveries(10).await.unwrap().len(), 0);
-    assert!(world.store.retry_delivery(&world.admin, notice, id).await.is_err());
-    assert_eq!(world.store.channels(&case.owner, case.tenant.id).await.unwrap(), []);
+pub(crate) async fn channel(world: &World, case: &Case, number: u8) -> ChannelId {
+    channel_by(world, &case.owner, case.tenant.id, number).await
 }
 
 async fn policies_are_agreed_on_and_govern_what_comes_after(world: World) {

@@ -9,6 +9,7 @@
 pub(crate) mod authenticator;
 pub(crate) mod case;
 pub(crate) mod laboratory;
+pub(crate) mod mailbox;
 pub(crate) mod receiver;
 
 use std::collections::BTreeSet;
@@ -300,6 +301,13 @@ impl World {
             .await
             .unwrap();
         secret.reveal().to_owned()
+    }
+
+    /// A token of now that acts for a person: others end while time passes.
+    pub(crate) async fn token_of(&self, by: &Actor, access: Access) -> String {
+        let (name, lifetime) = ("now".parse().unwrap(), jiff::SignedDuration::from_hours(1));
+        let new = NewToken { name, access, lifetime, is_strong: false };
+        self.store.create_token(by, new).await.unwrap().1.reveal().to_owned()
     }
 
     pub(crate) async fn send(&self, request: Request<Body>) -> Answer {
