@@ -434,6 +434,8 @@ impl KeyRing {
                     return Err(KeyRefusal::NotFirst { tenant: self.tenant, keys });
                 }
                 self.enter(key, now)?;
+                // Whoever asked without a signature has one to ask with now.
+                self.recovery = None;
                 Ok(("key.registered", Some(key.id)))
             }
             KeyEvent::Ordered(order) => self.obey(&order, now),

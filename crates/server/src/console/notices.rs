@@ -67,9 +67,10 @@ pub(super) async fn notices(
     };
     let unread = app.store.unread_notices(&by).await?;
     let whose = tenant.as_ref().map_or(by.tenant(), |it| it.id);
-    let feeds = match &caller {
-        Some(caller) => feeds::section(&app, caller, &by, whose, inbox.now).await?,
-        None => html! {},
+    let feeds = if let Some(caller) = &caller {
+        feeds::section(&app, caller, &by, whose, inbox.now).await?
+    } else {
+        html! {}
     };
     let channels = channels(&app, caller, &by, whose, inbox.now).await?;
     Ok(page(

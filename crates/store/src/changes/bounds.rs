@@ -89,6 +89,22 @@ async fn too_much_said(
 fn no_claim(loaded: &Loaded, claim: &Interruption, now: Timestamp) -> Beyond {
     let Loaded { obligation, policy, .. } = loaded;
     let Interruption { cause, from, until } = *claim;
+    let known = obligation.case(policy).interruptions;
+    if let Some(old) = known
+        .iter()
+        .find(|old| old.cause == cause && old.from.as_microsecond() == from.as_microsecond())
+    {
+        return match (old.until, until) {
+            (Some(ended), _) => Some((
+                format!("what began at {from} ended at {ended}"),
+                "say anew what stands in the way since",
+            )),
+            (None, None) => {
+                Some((format!("it stands in the way since {from} already"), "say when it ended"))
+            }
+            (None, Some(_)) => None,
+        };
+    }
     match cause {
         Cause::ChangeFreeze => {
             return Some((
@@ -103,19 +119,6 @@ fn no_claim(loaded: &Loaded, claim: &Interruption, now: Timestamp) -> Beyond {
             ));
         }
         Cause::Vendor | Cause::HostUnreachable => {}
-    }
-    let known = obligation.case(policy).interruptions;
-    if let Some(old) = known.iter().find(|old| old.cause == cause && old.from == from) {
-        return match (old.until, until) {
-            (Some(ended), _) => Some((
-                format!("what began at {from} ended at {ended}"),
-                "say anew what stands in the way since",
-            )),
-            (None, None) => {
-                Some((format!("it stands in the way since {from} already"), "say when it ended"))
-            }
-            (None, Some(_)) => None,
-        };
     }
     if known.len() >= MOST_INTERRUPTIONS {
         return Some((

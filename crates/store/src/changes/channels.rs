@@ -203,9 +203,9 @@ pub(super) async fn end(tx: &mut Tx<'_>, by: &Actor, id: ChannelId) -> Result<Ch
     deliveries::record(tx, id, &Attempt { of, again: None }).await?;
     let ended = channel(&mut *tx.connection, id).await?;
     record(tx, by, EventKind::ChannelEnded, &ended);
-    // Whoever has no channel left is told in the console, also what waited for this one.
-    let left = of_tenant(&mut *tx.connection, ended.tenant).await?;
-    if ended.is_own && !left.iter().any(|channel| channel.is_own) {
+    // What waits on no other channel of the tenant's own is told in the console: later ones get what
+    // comes later.
+    if ended.is_own {
         notices::give_on_console(tx, ended.tenant).await?;
     }
     Ok(ended)

@@ -219,6 +219,10 @@ async fn record_one(
     if state == DeliveryState::Delivered && is_own && row.given_at.is_none() {
         notices::given(tx, &row, &channel.to_string()).await?;
     }
+    // Of before it was known whose a channel is: nothing else would ever give it.
+    if !is_own && kind.is_some() {
+        notices::give_on_console(tx, row.tenant).await?;
+    }
     Ok(())
 }
 

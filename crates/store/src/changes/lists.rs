@@ -106,7 +106,8 @@ async fn title_for(
     tenant: TenantId,
 ) -> Result<String, StoreError> {
     let row = sqlx::query(
-        "SELECT source, candidate, release FROM findings
+        "SELECT findings.source AS source, findings.candidate AS candidate,
+                findings.release AS release FROM findings
          JOIN change_patches ON change_patches.patch_id = findings.patch_id
          WHERE change_id = $1 AND tenant_id = $2 ORDER BY findings.id LIMIT 1",
     )

@@ -4,6 +4,7 @@ use domain::change::{Change, KeyRing, Plan, Standing};
 use domain::cloud::{ChangeId, TenantId};
 use domain::obligation::{KeptObligation, Obligation};
 use domain::sla::Policy;
+use jiff::Timestamp;
 use serde::de::DeserializeOwned;
 use sqlx::AnyConnection;
 use sqlx::any::AnyRow;
@@ -43,6 +44,7 @@ pub(super) async fn obligation(
     connection: &mut AnyConnection,
     change: ChangeId,
     tenant: TenantId,
+    now: Timestamp,
 ) -> Result<Loaded, StoreError> {
     let row = sqlx::query(
         "SELECT obligations.record AS record, changes.record AS change_record
@@ -71,7 +73,7 @@ pub(super) async fn obligation(
     let obligation =
         Obligation::from_kept(kept, plan).map_err(|error| corrupt("an obligation", &error))?;
     let keys = key_ring(connection, tenant).await?;
-    let standing = standing(connection, tenant).await?;
+    let standing = standing(connection, tenant, now).await?;
     Ok(Loaded { obligation, change, policy, keys, standing })
 }
 
@@ -84,7 +86,8 @@ pub(super) async fn held(
 ) -> Result<Loaded, StoreError> {
     tx.hold("changes", "id", &change.to_string()).await?;
     tx.hold("tenants", "id", &tenant.to_string()).await?;
-    obligation(&mut *tx.connection, change, tenant).await
+    let now = tx.now;
+    obligation(&mut *tx.connection, change, tenant, now).await
 }
 
 /// A tenant's keys; a ring without any where it has none yet.
@@ -99,15 +102,20 @@ pub(super) async fn key_ring(
     row.map_or_else(|| Ok(KeyRing::new(tenant)), |row| json(&row, "record"))
 }
 
+/// The rules of a tenant that are not over.
 async fn standing(
     connection: &mut AnyConnection,
     tenant: TenantId,
+    now: Timestamp,
 ) -> Result<Vec<Standing>, StoreError> {
-    let rows =
-        sqlx::query("SELECT record FROM standing_rules WHERE tenant_id = $1 ORDER BY created_at")
-            .bind(tenant.to_string())
-            .fetch_all(connection)
-            .await?;
+    let rows = sqlx::query(
+        "SELECT record FROM standing_rules
+         WHERE tenant_id = $1 AND (ends_at IS NULL OR ends_at > $2) ORDER BY created_at",
+    )
+    .bind(tenant.to_string())
+    .bind(now.as_microsecond())
+    .fetch_all(connection)
+    .await?;
     rows.iter().map(|row| json(row, "record")).collect()
 }
 

@@ -434,7 +434,8 @@ impl Store {
         if *by == Actor::System {
             lists::for_reader(&mut connection, &mut change_of, Some(tenant)).await?;
         }
-        let loaded = load::obligation(&mut connection, change, tenant).await?;
+        let loaded =
+            load::obligation(&mut connection, change, tenant, self.environment.now()).await?;
         let load::Loaded { obligation, policy, keys, standing, .. } = loaded;
         Ok(Matter { obligation, change: change_of, policy, keys, standing })
     }

@@ -152,7 +152,7 @@ pub(super) async fn tidings(
              SELECT 1 FROM tidings AS held
              WHERE held.change_id = tidings.change_id AND held.tenant_id = tidings.tenant_id
                  AND held.held_until > $1 AND held.what <> $3)
-             AND held_until <= $1
+             AND held_until <= $1 AND created_at <= $1
          ORDER BY created_at, change_id, tenant_id, version, place LIMIT $2",
     )
     .bind(now.as_microsecond())
@@ -278,10 +278,15 @@ pub(super) async fn take(tx: &mut Tx<'_>, tidings: &Tidings) -> Result<bool, Sto
     Ok(taken > 0)
 }
 
-/// Gives in the console what no channel of a tenant's can take any more.
+/// Gives in the console what is on no channel of a tenant's own any more. What such a channel refused
+/// and that is still there waits for somebody to try it again.
 pub(super) async fn give_on_console(tx: &mut Tx<'_>, tenant: TenantId) -> Result<(), StoreError> {
     let rows = sqlx::query(notice_columns!(
-        "FROM notices WHERE tenant_id = $1 AND given_at IS NULL ORDER BY id"
+        "FROM notices WHERE tenant_id = $1 AND given_at IS NULL AND NOT EXISTS (
+             SELECT 1 FROM deliveries JOIN channels ON channels.id = deliveries.channel_id
+             WHERE deliveries.notice_id = notices.id AND channels.is_own = 1
+                 AND channels.ended_at IS NULL)
+         ORDER BY notices.id"
     ))
     .bind(tenant.to_string())
     .fetch_all(&mut *tx.connection)

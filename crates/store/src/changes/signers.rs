@@ -91,7 +91,9 @@ pub(super) async fn alter(
     if let Some(key) = key {
         sqlx::query(
             "INSERT INTO consent_keys (tenant_id, key_id, kind, public_key, label, created_at)
-             VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT DO NOTHING",
+             VALUES ($1, $2, $3, $4, $5, $6)
+             ON CONFLICT (tenant_id, key_id) DO UPDATE SET
+                 kind = excluded.kind, label = excluded.label, created_at = excluded.created_at",
         )
         .bind(tenant.to_string())
         .bind(key.id.to_string())
