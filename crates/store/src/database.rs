@@ -39,6 +39,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../migrations/0010_patches_of_changes.sql"),
     include_str!("../migrations/0011_channels_are_queues.sql"),
     include_str!("../migrations/0012_claims_and_owners.sql"),
+    include_str!("../migrations/0013_withdrawn_obligations.sql"),
 ];
 
 impl Database {

@@ -8,6 +8,7 @@
 use std::future::Future;
 use std::sync::{Arc, OnceLock};
 
+use domain::cloud::{ChangeId, TenantId};
 use futures_util::future::BoxFuture;
 use jiff::Timestamp;
 use sqlx::pool::PoolConnection;
@@ -70,6 +71,24 @@ impl Tx<'_> {
                 .bind(value)
                 .fetch_optional(&mut *self.connection)
                 .await?;
+        }
+        Ok(())
+    }
+
+    /// Holds an obligation: whoever says that something is new of it waits, and is not overwritten.
+    pub(crate) async fn hold_obligation(
+        &mut self,
+        change: ChangeId,
+        tenant: TenantId,
+    ) -> Result<(), StoreError> {
+        if self.engine == Engine::Postgres {
+            sqlx::query(
+                "SELECT 1 AS one FROM obligations WHERE change_id = $1 AND tenant_id = $2 FOR UPDATE",
+            )
+            .bind(change.to_string())
+            .bind(tenant.to_string())
+            .fetch_optional(&mut *self.connection)
+            .await?;
         }
         Ok(())
     }

@@ -5,6 +5,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use domain::change::is_restartable;
 use domain::order::Downtime;
 use serde::{Deserialize, Serialize};
 
@@ -14,15 +15,6 @@ use super::command::{self, Output};
 const RESTART_LIMIT: Duration = Duration::from_secs(300);
 /// How long a question may take.
 const QUESTION_LIMIT: Duration = Duration::from_secs(30);
-
-/// Which of a unit's processes would end a restart half-way, or all sessions with it.
-const NEVER: [&str; 5] = [
-    "dbus.service",
-    "dbus-broker.service",
-    "systemd-logind.service",
-    "patchwright-agent.service",
-    "systemd-journald.service",
-];
 
 /// When units left the active state and came back into it, in microseconds of the machine's clock that
 /// never jumps (`ActiveExitTimestampMonotonic`, `ActiveEnterTimestampMonotonic`); 0 is never.
@@ -76,8 +68,11 @@ impl System for Systemd {
     }
 
     fn restart(&self, unit: &str) -> Result<(), String> {
-        // Behind `--` no name is taken for an option.
-        ended_well(&command::run(&["systemctl", "restart", "--", unit], &[], RESTART_LIMIT)?)
+        if !is_restartable(unit) {
+            return Err(format!("`{unit}` is no service that an order may restart"));
+        }
+        // Behind `--` no name is taken for an option; what does not run is not started.
+        ended_well(&command::run(&["systemctl", "try-restart", "--", unit], &[], RESTART_LIMIT)?)
     }
 
     fn stale_units(&self) -> BTreeSet<String> {
@@ -86,7 +81,11 @@ impl System for Systemd {
             target.inventory().ok()?.runtime
         };
         let stale = look().map(|runtime| runtime.stale_processes).unwrap_or_default();
-        stale.into_iter().filter_map(|process| process.unit).filter(|it| may_restart(it)).collect()
+        stale
+            .into_iter()
+            .filter_map(|process| process.unit)
+            .filter(|it| is_restartable(it))
+            .collect()
     }
 
     fn times(&self) -> UnitTimes {
@@ -141,11 +140,6 @@ pub(super) fn downtime(before: &UnitTimes, after: &UnitTimes) -> Vec<Downtime> {
     after.iter().filter_map(went_down).collect()
 }
 
-fn may_restart(unit: &str) -> bool {
-    let is_users = unit.starts_with("user@") || unit.starts_with("session-");
-    unit.ends_with(".service") && !is_users && !NEVER.contains(&unit)
-}
-
 fn ended_well(output: &Output) -> Result<(), String> {
     if output.exit == Some(0) { Ok(()) } else { Err(output.text.trim().to_owned()) }
 }
@@ -186,11 +180,11 @@ mod tests {
 
     #[test]
     fn what_carries_sessions_or_the_agent_is_left_alone() {
-        assert!(may_restart("nginx.service"));
+        assert!(is_restartable("nginx.service"));
         for unit in
             ["dbus.service", "user@0.service", "session-3.scope", "patchwright-agent.service"]
         {
-            assert!(!may_restart(unit), "{unit}");
+            assert!(!is_restartable(unit), "{unit}");
         }
     }
 }

@@ -51,7 +51,7 @@ pub use permit::{
 };
 pub use plan::{
     Action, Disruption, Draft, ExactPackage, InvalidPlan, Item, LARGEST_PLAN, NoSuccessor, Plan,
-    Rollback, Stage, Window,
+    Rollback, Stage, Window, is_restartable,
 };
 pub use share::{
     Context, Effect, Event, Kept, Notice, Outcome, Phase, Refusal, Share, Shortfall, Sight,

@@ -209,6 +209,12 @@ pub enum InvalidPlan {
         /// The text.
         given: String,
     },
+    /// Not a service that may be restarted.
+    #[error("{given:?} is no service that a plan may restart")]
+    Unit {
+        /// The name.
+        given: String,
+    },
     /// Its bytes are not canonical.
     #[error(transparent)]
     Spelling(#[from] NotCanonical),
@@ -235,6 +241,9 @@ impl InvalidPlan {
             Self::Twice { .. } => "name it once, with all that is done to it",
             Self::Parent { .. } => "a plan names the one before it; the first names none",
             Self::Word { .. } => "give the name as the system's tools write it",
+            Self::Unit { .. } => {
+                "name one service, as `nginx.service`; a restart of the system is `reboot`"
+            }
             Self::Spelling(error) => error.help(),
             Self::Schema { .. } => "give a plan of this version of Patchwright",
             Self::TooLong { .. } => "split it: a plan for each window",
@@ -472,7 +481,7 @@ fn check_item(item: &mut Item, stage: usize) -> Result<(), InvalidPlan> {
         match action {
             Action::Upgrade { packages } => check_packages(packages, stage)?,
             Action::WriteFile { path, .. } => check_path(path)?,
-            Action::RestartUnit { unit } => check_word("unit", unit)?,
+            Action::RestartUnit { unit } => check_unit(unit)?,
             Action::Probe { probe } => check_word("probe", probe)?,
             Action::Reboot => {}
         }
@@ -508,6 +517,45 @@ fn check_word(what: &'static str, text: &str) -> Result<(), InvalidPlan> {
         return Ok(());
     }
     Err(InvalidPlan::Word { what, given: text.chars().take(64).collect() })
+}
+
+/// Services whose restart is another thing than a restart: the system goes down by it, or a shell
+/// opens, or all sessions end.
+const NO_RESTART: [&str; 14] = [
+    "dbus-broker.service",
+    "dbus.service",
+    "debug-shell.service",
+    "emergency.service",
+    "patchwright-agent.service",
+    "rescue.service",
+    "systemd-halt.service",
+    "systemd-hibernate.service",
+    "systemd-journald.service",
+    "systemd-kexec.service",
+    "systemd-logind.service",
+    "systemd-poweroff.service",
+    "systemd-reboot.service",
+    "systemd-suspend.service",
+];
+
+/// One service by its name: no pattern, and no unit of a kind that does something else when it is
+/// "restarted", as a target for a restart of the system.
+pub fn is_restartable(unit: &str) -> bool {
+    let is_name = |byte: u8| byte.is_ascii_alphanumeric() || b":_.@-".contains(&byte);
+    let is_users = unit.starts_with("user@") || unit.starts_with("session-");
+    let stem = unit.strip_suffix(".service").unwrap_or_default();
+    !stem.is_empty()
+        && unit.len() <= 255
+        && unit.bytes().all(is_name)
+        && !is_users
+        && !NO_RESTART.contains(&unit)
+}
+
+fn check_unit(unit: &str) -> Result<(), InvalidPlan> {
+    if is_restartable(unit) {
+        return Ok(());
+    }
+    Err(InvalidPlan::Unit { given: unit.chars().take(64).collect() })
 }
 
 /// Nothing that steps out of where it seems to be.

@@ -79,8 +79,11 @@ impl Obligation {
                 self.recorded(word, effects);
                 Ok(())
             }
-            Event::Plan { plan, author, two_persons_above: _ } if self.share.is_some() => {
+            Event::Plan { plan, author, two_persons_above } if self.share.is_some() => {
                 let closes = plan.draft().stages[0].window.until;
+                if let Some(share) = &mut self.share {
+                    share.decides_alone(two_persons_above);
+                }
                 self.share_step(change::Event::Replan { plan, author }, context, now, effects)?;
                 self.record.can_start_before(closes, context, now)
             }

@@ -115,7 +115,7 @@ fn see(
             let is_yes = tenant.last_word().is_some_and(|said| said.word == Word::Yes);
             let plan = tenant.plan.map(|plan| plan.hash);
             let is_started = plan.is_some_and(|plan| tenant.started.contains(&plan));
-            let is_news = urgency > tenant.urgency
+            let is_news = urgency != tenant.urgency
                 || Some(mode) != tenant.mode
                 || lead < tenant.lead
                 || answer < tenant.answer;

@@ -3,7 +3,7 @@
 use domain::change::{self, ChangeEffect, ChangeStage, Countersign, Decision, Plan, Sight};
 use domain::cloud::{ChangeId, CiId, EventKind, FindingId, TenantId, UserId};
 use domain::obligation::{Effect, Event, KeptObligation, Obligation};
-use domain::sla::{Policy, State};
+use domain::sla::{Moment, Policy, State};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 
@@ -42,7 +42,7 @@ pub(super) async fn step_change(
     .fetch_one(&mut *tx.connection)
     .await?;
     let unsettled = u32::try_from(get::<i64>(&row, "unsettled")?).unwrap_or(u32::MAX);
-    let event = step.event(person(by)?, unsettled);
+    let event = step.event(by, unsettled)?;
     let (next, effects) = match tracked.change.step(event, tx.now) {
         Ok(stepped) => stepped,
         Err(refusal) => {
@@ -163,7 +163,9 @@ pub(super) async fn wake(
 ) -> Result<(), StoreError> {
     let mut loaded = load::held(tx, change, tenant).await?;
     if let Some(event) = look::news(tx, &loaded).await? {
-        if let (Event::Scanned { .. }, ChangeStage::Closed) = (&event, loaded.change.stage()) {
+        if let (Event::Scanned { sight: Sight::Missing, .. }, ChangeStage::Closed) =
+            (&event, loaded.change.stage())
+        {
             let reason = "a patch of it is missing again".parse();
             let reason = reason.map_err(|error| load::corrupt("a reason", &error))?;
             step_change(tx, &Actor::System, change, &ChangeStep::Reopen(reason)).await?;
@@ -286,12 +288,13 @@ pub(super) async fn save(
     let wakes_at = wakes_at.into_iter().chain(looks_at).min();
     let statement = if is_new {
         "INSERT INTO obligations (record, phase, holder, state, priority, due, stage_deadline,
-                                  wakes_at, is_settled, version, change_id, tenant_id)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)"
+                                  wakes_at, is_settled, version, withdrawn_at, change_id, tenant_id)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)"
     } else {
         "UPDATE obligations SET record = $1, phase = $2, holder = $3, state = $4, priority = $5,
-             due = $6, stage_deadline = $7, wakes_at = $8, is_settled = $9, version = $10
-         WHERE change_id = $11 AND tenant_id = $12"
+             due = $6, stage_deadline = $7, wakes_at = $8, is_settled = $9, version = $10,
+             withdrawn_at = $11
+         WHERE change_id = $12 AND tenant_id = $13"
     };
     let micros = Timestamp::as_microsecond;
     sqlx::query(statement)
@@ -305,6 +308,7 @@ pub(super) async fn save(
         .bind(wakes_at.map(micros))
         .bind(i64::from(obligation.is_settled()))
         .bind(signed(obligation.version()))
+        .bind(obligation.instants().at(Moment::Withdrawn).map(micros))
         .bind(obligation.change().to_string())
         .bind(obligation.tenant().to_string())
         .execute(&mut *tx.connection)
@@ -474,7 +478,7 @@ async fn provider_items_elsewhere(tx: &mut Tx<'_>, loaded: &Loaded) -> Result<us
          JOIN obligations ON obligations.change_id = plans.change_id
              AND obligations.tenant_id = plans.tenant_id
          WHERE plans.change_id = $1 AND plans.tenant_id <> $2
-             AND obligations.phase NOT IN ('withdrawn', 'closed')",
+             AND obligations.phase <> 'withdrawn'",
     )
     .bind(change.to_string())
     .bind(tenant.to_string())

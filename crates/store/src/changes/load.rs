@@ -86,6 +86,7 @@ pub(super) async fn held(
 ) -> Result<Loaded, StoreError> {
     tx.hold("changes", "id", &change.to_string()).await?;
     tx.hold("tenants", "id", &tenant.to_string()).await?;
+    tx.hold_obligation(change, tenant).await?;
     let now = tx.now;
     obligation(&mut *tx.connection, change, tenant, now).await
 }

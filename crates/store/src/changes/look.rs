@@ -13,23 +13,25 @@ use sqlx::any::AnyRow;
 use super::load::Loaded;
 use crate::error::StoreError;
 use crate::fleet::findings;
-use crate::value::{get, parsed, time};
+use crate::value::{get, parsed};
 use crate::writer::Tx;
 
 /// What checks say that the obligation does not know yet.
 pub(super) async fn news(tx: &mut Tx<'_>, loaded: &Loaded) -> Result<Option<Event>, StoreError> {
     let obligation = &loaded.obligation;
     let phase = obligation.phase();
-    if matches!(phase, "withdrawn" | "rolling_out" | "reopened") {
+    if matches!(phase, "withdrawn" | "rolling_out") {
         return Ok(None);
     }
-    let seen = seen(tx, obligation).await?;
     let is_done = matches!(phase, "verified" | "closed");
+    let seen = seen(tx, obligation, is_done).await?;
     Ok(match seen {
         Seen::Told(Sight::Clean) if !is_done => Some(Sight::Clean),
         Seen::Told(Sight::Missing) if is_done || phase == "verifying" => Some(Sight::Missing),
         // Nobody is left who could lack it.
-        Seen::Nobody if !is_done && !matches!(phase, "verifying" | "non_compliant") => {
+        Seen::Nobody
+            if !is_done && !matches!(phase, "verifying" | "non_compliant" | "reopened") =>
+        {
             return Ok(Some(Event::Withdraw));
         }
         Seen::Told(_) | Seen::Nobody => None,
@@ -39,7 +41,7 @@ pub(super) async fn news(tx: &mut Tx<'_>, loaded: &Loaded) -> Result<Option<Even
 
 /// What was seen, as far as it can be told.
 pub(super) async fn sight(tx: &mut Tx<'_>, obligation: &Obligation) -> Result<Sight, StoreError> {
-    Ok(match seen(tx, obligation).await? {
+    Ok(match seen(tx, obligation, false).await? {
         Seen::Told(sight) => sight,
         Seen::Nobody => Sight::Unknown,
     })
@@ -62,9 +64,11 @@ enum Says {
     Nothing,
 }
 
-/// Only what was seen counts: that no finding speaks of a patch shows nothing.
-async fn seen(tx: &mut Tx<'_>, obligation: &Obligation) -> Result<Seen, StoreError> {
-    let stale = stale(tx, obligation).await?;
+/// Only what was seen counts: that no finding speaks of a patch shows nothing. Of what is done, it is
+/// asked whether this very patch is missing again, whoever was heard of when; a later one has a clock
+/// of its own.
+async fn seen(tx: &mut Tx<'_>, obligation: &Obligation, is_done: bool) -> Result<Seen, StoreError> {
+    let stale = if is_done { BTreeSet::new() } else { stale(tx, obligation).await? };
     let rows = sqlx::query(
         "SELECT ci_id, findings.patch_id AS found, state, installed, family,
                 change_patches.patch_id AS wanted, change_patches.candidate AS candidate
@@ -81,7 +85,7 @@ async fn seen(tx: &mut Tx<'_>, obligation: &Obligation) -> Result<Seen, StoreErr
     let mut is_unknown = false;
     for row in &rows {
         let ci: CiId = parsed(row, "ci_id")?;
-        match says(row)? {
+        match says(row, is_done)? {
             // What it lacked before the installation says nothing of what it lacks after it.
             Says::Missing if stale.contains(&ci) => is_unknown = true,
             Says::Missing => return Ok(Seen::Told(Sight::Missing)),
@@ -104,13 +108,14 @@ async fn seen(tx: &mut Tx<'_>, obligation: &Obligation) -> Result<Seen, StoreErr
     Ok(Seen::Told(if all_told { Sight::Clean } else { Sight::Unknown }))
 }
 
-fn says(row: &AnyRow) -> Result<Says, StoreError> {
+fn says(row: &AnyRow, is_done: bool) -> Result<Says, StoreError> {
     let text = |column| get::<String>(row, column);
     Ok(match parsed(row, "state")? {
         FindingState::Fixed => Says::Installed,
         FindingState::Withdrawn | FindingState::Retired => Says::Nothing,
         FindingState::Open if text("found")? == text("wanted")? => Says::Missing,
         // A later patch of the package took this one's place.
+        FindingState::Open if is_done => Says::Nothing,
         FindingState::Open => match findings::family(row)? {
             Some(family) => {
                 let kind = family.version_kind();
@@ -125,27 +130,20 @@ fn says(row: &AnyRow) -> Result<Says, StoreError> {
 /// Items of the plan that were not heard of since it was carried out, or whose check is not carried
 /// over yet. What left the cloud is none of them.
 async fn stale(tx: &mut Tx<'_>, obligation: &Obligation) -> Result<BTreeSet<CiId>, StoreError> {
-    let mut stale = BTreeSet::new();
-    let Some(since) = obligation.instants().at(Moment::Installed) else { return Ok(stale) };
-    let Some(share) = obligation.share() else { return Ok(stale) };
-    let items: BTreeSet<CiId> = share.plan().items().map(|item| item.ci).collect();
-    for ci in items {
-        let row = sqlx::query(
-            "SELECT seen_at, pending, retired_at FROM cis
-             LEFT JOIN systems ON systems.ci_id = cis.id WHERE cis.id = $1",
-        )
-        .bind(ci.to_string())
-        .fetch_optional(&mut *tx.connection)
-        .await?;
-        let Some(row) = row else { continue };
-        if get::<Option<i64>>(&row, "retired_at")?.is_some() {
-            continue;
-        }
-        let is_told =
-            get::<Option<i64>>(&row, "pending")? == Some(0) && time(&row, "seen_at")? >= since;
-        if !is_told {
-            stale.insert(ci);
-        }
-    }
-    Ok(stale)
+    let Some(since) = obligation.instants().at(Moment::Installed) else {
+        return Ok(BTreeSet::new());
+    };
+    let Some(share) = obligation.share() else { return Ok(BTreeSet::new()) };
+    let planned: BTreeSet<CiId> = share.plan().items().map(|item| item.ci).collect();
+    let rows = sqlx::query(
+        "SELECT cis.id AS id FROM cis LEFT JOIN systems ON systems.ci_id = cis.id
+         WHERE cis.tenant_id = $1 AND cis.retired_at IS NULL
+             AND (systems.ci_id IS NULL OR systems.pending <> 0 OR systems.seen_at < $2)",
+    )
+    .bind(obligation.tenant().to_string())
+    .bind(since.as_microsecond())
+    .fetch_all(&mut *tx.connection)
+    .await?;
+    let unheard = rows.iter().map(|row| parsed(row, "id")).collect::<Result<BTreeSet<_>, _>>()?;
+    Ok(planned.intersection(&unheard).copied().collect())
 }

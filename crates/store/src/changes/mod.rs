@@ -864,15 +864,16 @@ impl<T> Outcome<T> {
 }
 
 impl ChangeStep {
-    fn event(&self, by: UserId, unsettled: u32) -> ChangeEvent {
-        match self.clone() {
+    /// Only who takes a change back has to be a person.
+    fn event(&self, by: &Actor, unsettled: u32) -> Result<ChangeEvent, StoreError> {
+        Ok(match self.clone() {
             Self::Prove => ChangeEvent::Prove,
             Self::Pass(evidence) => ChangeEvent::Pass { evidence },
             Self::Fail(evidence) => ChangeEvent::Fail { evidence },
             Self::Lose => ChangeEvent::Lose,
-            Self::Withdraw(reason) => ChangeEvent::Withdraw { by, reason },
+            Self::Withdraw(reason) => ChangeEvent::Withdraw { by: advance::person(by)?, reason },
             Self::Close => ChangeEvent::Close { unsettled },
             Self::Reopen(reason) => ChangeEvent::Reopen { reason },
-        }
+        })
     }
 }

@@ -68,8 +68,14 @@ pub(super) async fn patches_without(
     at_most: u16,
 ) -> Result<Vec<PatchId>, StoreError> {
     let rows = sqlx::query(concat!(
-        "SELECT patch_id FROM (SELECT DISTINCT patch_id FROM findings WHERE state = 'open') AS lacking
+        "SELECT DISTINCT patch_id
+         FROM (SELECT DISTINCT patch_id, tenant_id FROM findings WHERE state = 'open') AS lacking
          WHERE NOT EXISTS (
+             SELECT 1 FROM change_patches JOIN obligations
+                 ON obligations.change_id = change_patches.change_id
+             WHERE change_patches.patch_id = lacking.patch_id
+                 AND obligations.tenant_id = lacking.tenant_id)
+             AND NOT EXISTS (
              SELECT 1 FROM change_patches JOIN changes ON changes.id = change_patches.change_id
              WHERE change_patches.patch_id = lacking.patch_id AND ",
         for_everybody!("$2"),
@@ -145,7 +151,8 @@ pub(super) async fn tenants_without(
 ) -> Result<Vec<(ChangeId, TenantId)>, StoreError> {
     let rows = sqlx::query(concat!(
         "SELECT DISTINCT change_patches.change_id AS change_id, lacking.tenant_id AS tenant_id
-         FROM (SELECT DISTINCT patch_id, tenant_id FROM findings WHERE state = 'open') AS lacking
+         FROM (SELECT patch_id, tenant_id, MAX(patch_since) AS since FROM findings
+               WHERE state = 'open' GROUP BY patch_id, tenant_id) AS lacking
              JOIN change_patches ON change_patches.patch_id = lacking.patch_id
              JOIN changes ON changes.id = change_patches.change_id
          WHERE changes.stage <> 'withdrawn' AND (changes.tenant_id = lacking.tenant_id OR ",
@@ -154,7 +161,8 @@ pub(super) async fn tenants_without(
              SELECT 1 FROM obligations JOIN change_patches AS others
                  ON others.change_id = obligations.change_id
              WHERE others.patch_id = lacking.patch_id
-                 AND obligations.tenant_id = lacking.tenant_id)
+                 AND obligations.tenant_id = lacking.tenant_id
+                 AND (obligations.phase <> 'withdrawn' OR obligations.withdrawn_at >= lacking.since))
          ORDER BY change_id, tenant_id LIMIT $1"
     ))
     .bind(i64::from(at_most))
@@ -170,13 +178,43 @@ pub(super) async fn open_obligation(
     change: ChangeId,
     tenant: TenantId,
 ) -> Result<bool, StoreError> {
-    if exists(tx, change, tenant).await? {
+    let (change_text, tenant_text) = (change.to_string(), tenant.to_string());
+    let row = sqlx::query(
+        "SELECT phase, withdrawn_at FROM obligations WHERE change_id = $1 AND tenant_id = $2",
+    )
+    .bind(change_text.as_str())
+    .bind(tenant_text.as_str())
+    .fetch_optional(&mut *tx.connection)
+    .await?;
+    // Nobody lacked it any more, and somebody does again: that is another clock.
+    let ended = match &row {
+        Some(row) if get::<String>(row, "phase")? == "withdrawn" => {
+            Some(get::<Option<i64>>(row, "withdrawn_at")?.unwrap_or(i64::MIN))
+        }
+        Some(_) => return Ok(false),
+        None => None,
+    };
+    let lacked = sqlx::query(
+        "SELECT MIN(patch_since) AS since, MAX(priority) AS priority, COUNT(*) AS items
+         FROM findings JOIN change_patches ON change_patches.patch_id = findings.patch_id
+         WHERE change_id = $1 AND tenant_id = $2 AND state = 'open' AND patch_since > $3",
+    )
+    .bind(change_text.as_str())
+    .bind(tenant_text.as_str())
+    .bind(ended.unwrap_or(i64::MIN))
+    .fetch_one(&mut *tx.connection)
+    .await?;
+    if get::<i64>(&lacked, "items")? == 0 {
         return Ok(false);
     }
-    let concerned = concerned(tx, change).await?;
-    let Some((_, since, priority)) = concerned.into_iter().find(|it| it.0 == tenant) else {
-        return Ok(false);
-    };
+    let (since, priority) = (time(&lacked, "since")?, findings::priority(&lacked)?);
+    if row.is_some() {
+        sqlx::query("DELETE FROM obligations WHERE change_id = $1 AND tenant_id = $2")
+            .bind(change_text.as_str())
+            .bind(tenant_text.as_str())
+            .execute(&mut *tx.connection)
+            .await?;
+    }
     open(tx, &Actor::System, change, tenant, priority, since).await?;
     Ok(true)
 }
@@ -200,8 +238,11 @@ pub(crate) async fn brought_by(
     }
     if advisory.tenant != PROVIDER {
         let at = advisory.submitted_at;
-        // Nothing is known of it yet: medium, until the provider has looked.
-        open(tx, by, tracked.change.id, advisory.tenant, Priority::Medium, at).await?;
+        // Where no check has found it yet, nothing is known of it: medium, until somebody has looked.
+        let found = concerned(tx, tracked.change.id).await?.into_iter();
+        let priority = found.filter(|it| it.0 == advisory.tenant).map(|it| it.2).max();
+        let priority = priority.unwrap_or(Priority::Medium);
+        open(tx, by, tracked.change.id, advisory.tenant, priority, at).await?;
     }
     Ok(())
 }

@@ -42,6 +42,9 @@ on_both_engines! {
     a_claim_that_is_not_borne_out_is_a_conflict
     an_alteration_is_not_verified_by_what_nobody_looked_at
     what_was_seen_before_it_was_done_does_not_verify_it
+    what_is_closed_is_reopened_by_a_check
+    what_nobody_lacked_for_a_while_has_a_clock_again
+    an_old_machine_reopens_the_latest_patch_alone
     a_tenant_says_later_to_what_the_provider_must_patch
     one_person_does_not_split_a_large_change
     a_no_accepts_the_findings
@@ -795,6 +798,74 @@ async fn an_alteration_is_not_verified_by_what_nobody_looked_at(world: World) {
     world.environment.pass(DAY * 15);
     assert!(world.store.wake_obligations(10).await.unwrap().0 > 0);
     assert_eq!(case.phase(&world).await, "planned");
+}
+
+async fn what_is_closed_is_reopened_by_a_check(world: World) {
+    let mut case = verified(&world).await;
+    done(case.does(&world, &world.admin, Move::Close).await);
+    case.step(&world, ChangeStep::Close).await;
+    world.checked(&case.ci, report(now(&world), &[])).await;
+    wake(&world).await;
+    assert_eq!(case.phase(&world).await, "closed");
+
+    world.environment.pass(DAY);
+    world.observe(&case.ci, package_set(&[("web", "1")])).await;
+    world.checked(&case.ci, report(now(&world), &[("web", "2", "high")])).await;
+    let (_, failed) = world.store.wake_obligations(10).await.unwrap();
+    assert!(failed.is_empty(), "{failed:?}");
+    assert_eq!(case.phase(&world).await, "reopened");
+    let change = world.store.change(&world.admin, case.change.change.id).await.unwrap();
+    assert_eq!(change.change.stage().as_str(), "reopened");
+
+    // And what was put right without a plan is right.
+    world.observe(&case.ci, package_set(&[("web", "2")])).await;
+    world.checked(&case.ci, report(now(&world), &[])).await;
+    wake(&world).await;
+    assert_eq!(case.phase(&world).await, "verified");
+}
+
+async fn what_nobody_lacked_for_a_while_has_a_clock_again(world: World) {
+    let case = Case::proven(&world, "high").await;
+    world.store.retire_ci(&case.owner, case.ci.id, None).await.unwrap();
+    wake(&world).await;
+    assert_eq!(case.phase(&world).await, "withdrawn");
+    assert_eq!(world.store.open_obligations(10).await.unwrap(), 0);
+
+    world.environment.pass(DAY);
+    let new = world.store.create_ci(&case.owner, None, vm(case.tenant.id, "new")).await.unwrap();
+    world.observe(&new, package_set(&[("web", "1")])).await;
+    world.checked(&new, report(now(&world), &[("web", "2", "high")])).await;
+    assert_eq!(world.store.open_obligations(10).await.unwrap(), 1);
+    let matter = case.matter(&world).await;
+    let collected = matter.obligation.instants().at(Moment::Collected).unwrap();
+    assert!(now(&world).duration_since(collected) < SignedDuration::from_hours(1));
+}
+
+async fn an_old_machine_reopens_the_latest_patch_alone(world: World) {
+    let case = verified(&world).await;
+    world.environment.pass(DAY);
+    let new = world.store.create_ci(&case.owner, None, vm(case.tenant.id, "old")).await.unwrap();
+    world.observe(&new, package_set(&[("web", "1")])).await;
+    world.checked(&new, report(now(&world), &[("web", "3", "high")])).await;
+    wake(&world).await;
+    assert_eq!(case.phase(&world).await, "verified", "web 3 has what web 2 had");
+    assert_eq!(world.store.open_obligations(10).await.unwrap(), 2);
+}
+
+/// A change that went its way.
+async fn verified(world: &World) -> Case {
+    let (case, plan) = Case::told(world, "high", DAY * 5).await;
+    done(case.say(world, &plan, Decision::Approve, 1).await);
+    world.environment.pass(DAY * 5);
+    wake(world).await;
+    let finish = Move::Finish { plan: plan.hash(), outcome: Rollout::Done };
+    done(case.does(world, &world.admin, finish).await);
+    world.environment.pass(SignedDuration::from_mins(10));
+    world.observe(&case.ci, package_set(&[("web", "2")])).await;
+    world.checked(&case.ci, report(now(world), &[])).await;
+    wake(world).await;
+    assert_eq!(case.phase(world).await, "verified");
+    case
 }
 
 /// It was installed by somebody while it was rolled out, and nobody has looked since it was done.

@@ -370,6 +370,12 @@ impl Share {
         self.state.author
     }
 
+    /// From now on fewer items are one person's to decide; never more than before.
+    pub(crate) fn decides_alone(&mut self, two_persons_above: usize) {
+        let terms = &mut self.state.terms;
+        terms.two_persons_above = terms.two_persons_above.min(two_persons_above);
+    }
+
     /// Who of the provider agreed to plans of it.
     pub fn approvals(&self) -> &[Countersign] {
         &self.state.approvals

@@ -232,7 +232,7 @@ impl Share {
         let old = &self.state.terms;
         // Before the notice nobody sees what a lead time will be: whatever is on its way is old.
         let asks_otherwise = self.state.phase == Phase::Planned
-            || priority > old.priority
+            || priority != old.priority
             || dates.approval != old.dates.approval
             || dates.earliest_start < old.dates.earliest_start
             || dates.answer_by < old.dates.answer_by;
@@ -379,7 +379,10 @@ impl Share {
             // Also where the tenant did it by itself before the plan came to it.
             (phase, Sight::Clean)
                 if phase.is_before_start()
-                    || matches!(phase, Phase::Verifying | Phase::NonCompliant { .. }) =>
+                    || matches!(
+                        phase,
+                        Phase::Verifying | Phase::NonCompliant { .. } | Phase::Reopened
+                    ) =>
             {
                 Ok((Phase::Verified, vec![self.tell(Notice::Completed)]))
             }

@@ -72,7 +72,6 @@ fn names_and_paths_are_what_they_seem() {
             upgrade(&[package(word, "amd64", "1")]),
             upgrade(&[package("curl", word, "1")]),
             upgrade(&[package("curl", "amd64", word)]),
-            Action::RestartUnit { unit: word.to_owned() },
             Action::Probe { probe: word.to_owned() },
         ] {
             assert!(matches!(acting(action), Err(InvalidPlan::Word { .. })), "{word:?}");
@@ -170,4 +169,34 @@ fn a_plan_knows_how_much_it_disturbs_and_how_large_it_is() {
     let window = plan.span();
     assert!(window.has(at(1)) && window.has(at(20) - SECOND));
     assert!(!window.has(at(1) - SECOND) && !window.has(at(20)));
+}
+
+#[test]
+fn a_restart_is_of_one_service() {
+    use crate::change::is_restartable;
+    for unit in ["nginx.service", "postgresql@15-main.service", "a_b:c.service"] {
+        assert!(is_restartable(unit), "{unit}");
+    }
+    let odd = [
+        "",
+        ".service",
+        "reboot.target",
+        "*",
+        "ngin?.service",
+        "/home",
+        "nginx",
+        "x.socket",
+        "debug-shell.service",
+        "systemd-reboot.service",
+        "user@1000.service",
+        "a b.service",
+        "patchwright-agent.service",
+        "../x.service",
+    ];
+    for unit in odd {
+        assert!(!is_restartable(unit), "{unit:?}");
+        let mut draft = plan().draft().clone();
+        draft.stages[0].items[0].actions = vec![Action::RestartUnit { unit: unit.to_owned() }];
+        assert!(matches!(Plan::new(draft), Err(InvalidPlan::Unit { .. })), "{unit:?}");
+    }
 }
