@@ -32,7 +32,7 @@ use domain::change::{
     Change, ChangeEvent, FileHash, KeyId, Kind, Nonce, Outcome as Rollout, Plan, PlanHash, Reason,
     StandingRule, Statement, Verified,
 };
-use domain::cloud::{AdvisoryId, ChangeId, ChannelId, NoticeId, PatchId, TenantId, UserId, words};
+use domain::cloud::{AdvisoryId, ChangeId, ChannelId, NoticeId, PatchId, TenantId, words};
 use domain::obligation::Obligation;
 use domain::priority::{PolicyRef, Priority};
 use domain::sla::{Cause, Facts, Interruption, Party, Policy};

@@ -337,15 +337,18 @@ async fn what_another_tenant_said_is_told_to_nobody(world: World) {
     // Known as "X-1", which is how A's own people call it.
     let new = NewAdvisory { name: "X-1".into(), document: "{}".into(), note: String::new() };
     let advisory = world.store.submit_advisory(&anna, None, new).await.unwrap();
+    // The provider takes it on for everybody: B has a part in A's change.
+    let decision = AdvisoryDecision { state: AdvisoryState::Accepted, reason: "It is so".into() };
+    world.store.decide_advisory(&world.admin, advisory.id, None, decision).await.unwrap();
     for (by, tenant) in [(&anna, a.id), (&bert, b.id)] {
         let ci = world.store.create_ci(by, None, vm(tenant, "web")).await.unwrap();
         world.observe(&ci, package_set(&[("web", "1")])).await;
         world.checked(&ci, report(now(&world), &[("web", "2", "low")])).await;
         world.store.open_obligations(10).await.unwrap();
     }
-    let decision =
-        AdvisoryDecision { state: AdvisoryState::Withdrawn, reason: "Anna's secret".into() };
-    world.store.decide_advisory(&anna, advisory.id, None, decision).await.unwrap();
+    let change = world.store.changes(&anna, &ALL).await.unwrap().items[0].change.id;
+    let step = store::ChangeStep::Withdraw("Anna's secret".parse().unwrap());
+    done(world.store.step_change(&world.admin, change, step).await.unwrap());
     wake(&world).await;
 
     let seen = async |by: &Actor, tenant: TenantId| {
