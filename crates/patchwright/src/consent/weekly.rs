@@ -32,8 +32,8 @@ pub(super) fn weekly(text: &str) -> Result<WeeklyWindow, String> {
 }
 
 /// Tells one.
-pub(super) fn week(window: &WeeklyWindow) -> String {
-    let WeeklyWindow { begins, minutes } = *window;
+pub(super) fn week(window: WeeklyWindow) -> String {
+    let WeeklyWindow { begins, minutes } = window;
     let day = DAYS[usize::from(begins / DAY % 7)];
     let (hour, minute) = (begins % DAY / 60, begins % 60);
     let length = match (minutes / 60, minutes % 60) {
@@ -63,7 +63,7 @@ mod tests {
         for odd in ["tue 02:00 0h", "tue 02:00 8d", "tue 02:00 1bd", "tue 02:00 soon"] {
             assert!(read(odd).is_err(), "{odd}");
         }
-        assert_eq!(week(&weekly("tue 02:05 4h").unwrap()), "tue 02:05 UTC for 4h");
-        assert_eq!(week(&weekly("sat 22:00 90m").unwrap()), "sat 22:00 UTC for 1h 30m");
+        assert_eq!(week(weekly("tue 02:05 4h").unwrap()), "tue 02:05 UTC for 4h");
+        assert_eq!(week(weekly("sat 22:00 90m").unwrap()), "sat 22:00 UTC for 1h 30m");
     }
 }

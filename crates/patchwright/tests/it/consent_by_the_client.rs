@@ -148,12 +148,12 @@ fn a_tenant_agrees_ahead_by_rules() {
     let both = Both::new();
     both.olga(&["consent", "key", "new", "tenant.key"]);
     both.olga(&["consent", "key", "register", "tenant.key"]);
-    let none = both.olga(&["consent", "rule", "list"]);
-    assert!(none.contains("patchwright consent rule make"), "{none}");
-    let make = ["consent", "rule", "make", "--key", "tenant.key", "--priority", "medium,low"];
+    let empty = both.olga(&["consent", "rule", "list"]);
+    assert!(empty.contains("patchwright consent rule make"), "{empty}");
+    let begin = ["consent", "rule", "make", "--key", "tenant.key", "--priority", "medium,low"];
     let rest = ["--kind", "alteration", "--window", "tue 02:00 4h", "--window", "sat 22:00 6h"];
     let until = ["--item", "web-1", "--until", "2099-06-30T00:00:00Z"];
-    let line = [&make[..], &rest, &until, &["--out", "rule.json"]].concat();
+    let line = [&begin[..], &rest, &until, &["--out", "rule.json"]].concat();
 
     let made = both.olga(&line);
 
@@ -180,7 +180,7 @@ fn a_tenant_agrees_ahead_by_rules() {
     let withdrawn = both.olga(&["consent", "rule", "withdraw", nonce]);
     assert!(withdrawn.contains("counts no more"), "{withdrawn}");
     assert!(both.olga(&["consent", "rule", "list"]).contains("withdrawn"), "it stays to be seen");
-    let over = [&make[..], &rest, &["--all-items", "--until", "2020-06-30T00:00:00Z"]].concat();
+    let over = [&begin[..], &rest, &["--all-items", "--until", "2020-06-30T00:00:00Z"]].concat();
     assert_eq!(both.as_olga(&over).code, 2, "a rule that never counts is a mistake");
 }
 

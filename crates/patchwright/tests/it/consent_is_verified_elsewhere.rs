@@ -229,7 +229,7 @@ fn openssl_signs_rules_and_orders() {
         let made = desk.follow("## Rules and orders by hand");
         assert!(made.status.success(), "{}", text(&made.stderr));
         let envelope = fs::read(desk.path("envelope.json")).unwrap();
-        let opened = ledger::attestation::open(&envelope, &[public.clone()]).unwrap();
+        let opened = ledger::attestation::open(&envelope, std::slice::from_ref(&public)).unwrap();
         let by = opened.key.id_bytes().into();
         let said = Verified::<KeyOrder>::signed_by(by, &opened.payload).unwrap();
         let expected: KeyOrder = serde_json::from_str(&order).unwrap();
