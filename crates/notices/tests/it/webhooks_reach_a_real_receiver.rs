@@ -246,7 +246,8 @@ fn no_proxy_of_the_environment_is_asked() {
     }
     let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let mut again = Command::new(env::current_exe().unwrap());
-    again.args(["--exact", "the_standards_own_library_verifies_it"]);
+    let one = concat!(module_path!(), "::the_standards_own_library_verifies_it");
+    again.args(["--exact", one.split_once("::").unwrap().1]);
     for name in ["http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"]
     {
         again.env(name, format!("http://{nobody}"));

@@ -384,28 +384,33 @@ fn openssls_keys_are_keys() {
 #[test]
 fn later_and_no_name_who_bears_the_risk_for_as_long() {
     let desk = Desk::new();
+    let second = jiff::Timestamp::now().as_second() + 100 * 24 * 3600;
+    let [then, earlier] = [second, second - 3600]
+        .map(|second| jiff::Timestamp::from_second(second).unwrap().to_string());
     let key = ["plan.json", "--key", "tenant.key", "--out", "consent.json"];
     let defer = |until: &str, expiry: &str| {
         let time = ["--until", until, "--expiry", expiry];
         desk.run(&[&["defer"][..], &key, &RISK, &time].concat())
     };
 
-    let short = defer("2099-12-05T02:00:00Z", "2099-12-05T01:00:00Z");
+    let short = defer(&then, &earlier);
     assert_eq!(short.status.code(), Some(1));
     assert!(text(&short.stderr).contains("the risk is borne until"), "{}", text(&short.stderr));
-    let past = defer("2020-12-05T02:00:00Z", "2099-12-05T01:00:00Z");
+    let past = defer("2020-12-05T02:00:00Z", &earlier);
     assert_eq!(past.status.code(), Some(1));
     assert!(!desk.path("consent.json").exists(), "nothing was signed");
 
-    let signed = defer("2099-12-05T02:00:00Z", "2099-12-05T02:00:00Z");
+    let signed = defer(&then, &then);
     assert!(signed.status.success(), "{}", text(&signed.stderr));
     let verified = desk.verify("plan.json");
     let said = text(&verified.stdout);
-    assert!(said.contains("defer until 2099-12-05T02:00:00Z"), "{said}");
-    assert!(said.contains("J. Doe, CISO, until 2099-12-05T02:00:00Z"), "{said}");
+    assert!(said.contains(&format!("defer until {then}")), "{said}");
+    assert!(said.contains(&format!("J. Doe, CISO, until {then}")), "{said}");
 
-    let again = defer("2099-12-05T02:00:00Z", "2099-12-05T02:00:00Z");
+    let again = defer(&then, &then);
     assert_eq!(again.status.code(), Some(1), "no statement is written over another");
+    let long = defer("2099-12-05T02:00:00Z", "2099-12-05T02:00:00Z");
+    assert!(text(&long.stderr).contains("later than"), "{}", text(&long.stderr));
     let no_reason = desk.run(&[&["refuse"][..], &key, &RISK[2..]].concat());
     assert_eq!(no_reason.status.code(), Some(2));
 }
