@@ -68,7 +68,7 @@ impl Executor<'_> {
         }
         let Some(way_back) = &progress.way_back else { return Ok(Ended::RolledBack { because }) };
         if !progress.packages().is_empty()
-            && let Err(fault) = self.go_back(way_back)
+            && let Err(fault) = self.go_back(way_back, &progress.packages())
         {
             let because = format!("{because}; and the way back failed: {}", told(&fault));
             return Ok(Ended::Stuck { because });
@@ -83,11 +83,15 @@ impl Executor<'_> {
         Ok(Ended::RolledBack { because })
     }
 
-    fn go_back(&self, way_back: &WayBack) -> Result<(), PackageFault> {
+    fn go_back(&self, way_back: &WayBack, ordered: &[ExactPackage]) -> Result<(), PackageFault> {
         // It may fail for the very package that is about to go.
         let repaired = self.packages.repair();
         let back = self.back_packages();
         let installed = self.packages.installed()?;
+        let others = altered_by_others(&installed, way_back, ordered);
+        if !others.is_empty() {
+            return Err(PackageFault::Altered { packages: others });
+        }
         if !is_as_before(&installed, way_back) {
             let files: Vec<_> =
                 way_back.packages.iter().map(|kept| back.join(&kept.file)).collect();
@@ -111,6 +115,28 @@ impl Executor<'_> {
     pub(super) fn back_packages(&self) -> PathBuf {
         self.directory.join("back")
     }
+}
+
+/// What has another version than it had and than was ordered: somebody else installed it meanwhile, and
+/// nothing is made older than that.
+fn altered_by_others(
+    installed: &[Found],
+    way_back: &WayBack,
+    ordered: &[ExactPackage],
+) -> Vec<String> {
+    let is_ours = |found: &Found| {
+        let is_it = |name: &str, architecture: &str, version: &str| {
+            found.name == name && found.architecture == architecture && found.version == version
+        };
+        way_back.packages.iter().any(|it| is_it(&it.name, &it.architecture, &it.version))
+            || ordered.iter().any(|it| is_it(&it.name, &it.architecture, &it.version))
+    };
+    let was_replaced = |found: &&Found| {
+        let mut kept = way_back.packages.iter();
+        kept.any(|it| it.name == found.name && it.architecture == found.architecture)
+    };
+    let others = installed.iter().filter(was_replaced).filter(|found| !is_ours(found));
+    others.map(|found| format!("{} {}", found.name, found.version)).collect()
 }
 
 /// Whether all is installed that was, in its version, and nothing that was added.

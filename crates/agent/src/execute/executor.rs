@@ -154,12 +154,18 @@ impl Executor<'_> {
         self.go_on(&run).map(Some)
     }
 
-    /// Removes the journal, the packages and the way back, once the result is kept elsewhere.
+    /// Removes the journal, the packages and the way back, once the result is kept elsewhere. Of what is
+    /// stuck, journal and way back stay in a directory named by the execution: nobody else has what was
+    /// replaced.
     ///
     /// # Errors
     /// If they cannot be removed.
     pub fn forget(&self) -> Result<(), ExecuteError> {
         let _alone = self.alone()?;
+        let result = self.read()?.and_then(|journal| Progress::of(journal.steps()).result());
+        if let Some(OrderResult { execution, ended: Ended::Stuck { .. }, .. }) = result {
+            return self.set_aside(execution).map_err(|error| self.journal(error));
+        }
         // The journal last, so that an interruption leaves what it speaks of explained.
         for name in ["new", "back", "journal"] {
             let path = self.directory.join(name);
@@ -173,6 +179,20 @@ impl Executor<'_> {
             }
         }
         sync_up(&self.directory).map_err(|error| self.journal(error))
+    }
+
+    fn set_aside(&self, execution: ExecutionId) -> io::Result<()> {
+        let aside = self.directory.join(format!("stuck-{execution}"));
+        fs::create_dir_all(&aside)?;
+        // The journal last here as well.
+        for name in ["back", "journal"] {
+            match fs::rename(self.directory.join(name), aside.join(name)) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+        }
+        sync_up(&aside)?;
+        sync_up(&self.directory)
     }
 
     /// The order that is being carried out, or was and is not forgotten.

@@ -172,6 +172,12 @@ pub enum PackageFault {
         /// Packages, or what the tool says of them.
         packages: Vec<String>,
     },
+    /// Somebody else installed something in between.
+    #[error("somebody else installed {} meanwhile", .packages.join(", "))]
+    Altered {
+        /// Packages with their versions.
+        packages: Vec<String>,
+    },
     /// A file lies where the package system does not see it.
     #[error("`{path}` lies outside of the system's root")]
     Outside {
@@ -200,6 +206,9 @@ impl PackageFault {
         match self {
             Self::Program { .. } | Self::InPart { .. } => {
                 "see what the package system says of it: `dpkg --audit`"
+            }
+            Self::Altered { .. } => {
+                "look at what was installed; what was replaced lies in `orders/stuck-…/back`"
             }
             Self::Locked => "end the other installation",
             Self::Outside { .. } => "keep the agent's state below the root",

@@ -2,8 +2,8 @@
 
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, Write as _};
-use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
-use std::path::Path;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _, fchown};
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
@@ -30,6 +30,8 @@ struct Setting {
 struct Content {
     /// Name of the copy.
     copy: String,
+    /// Where the file itself lay, where its name was a link.
+    file: PathBuf,
     mode: u32,
     uid: u32,
     gid: u32,
@@ -80,16 +82,19 @@ pub(super) fn restore(root: &Path, from: &Path) -> Result<(), PackageFault> {
 }
 
 fn copy_of(path: &Path, to: &Path, copy: String) -> io::Result<Option<Content>> {
-    let data = match fs::symlink_metadata(path) {
-        Ok(data) => data,
+    match fs::symlink_metadata(path) {
+        Ok(_) => {}
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(error),
-    };
-    // dpkg follows a link here as well.
-    fs::copy(path, to)?;
+    }
+    // dpkg follows a link here as well; modes and owner are those of the file, not of the link.
+    let file = fs::canonicalize(path)?;
+    let data = fs::symlink_metadata(&file)?;
+    fs::copy(&file, to)?;
     File::open(to)?.sync_all()?;
     fs::set_permissions(to, Permissions::from_mode(0o600))?;
-    Ok(Some(Content { copy, mode: data.mode() & 0o7777, uid: data.uid(), gid: data.gid() }))
+    let (mode, uid, gid) = (data.mode() & 0o7777, data.uid(), data.gid());
+    Ok(Some(Content { copy, file, mode, uid, gid }))
 }
 
 /// Beside its place, flushed and renamed; nothing where it has that content already.
@@ -98,15 +103,25 @@ fn write_back(copy: &Path, to: &Path, content: &Content) -> io::Result<()> {
     if fs::read(to).is_ok_and(|now| now == bytes) {
         return Ok(());
     }
-    // The file itself where its name is a link.
-    let to = fs::canonicalize(to).unwrap_or_else(|_| to.to_owned());
-    let new = beside(&to, "patchwright-new");
-    let mut file = OpenOptions::new().write(true).create(true).truncate(true).open(&new)?;
+    // The file itself where its name is a link; a link that leads elsewhere by now is somebody's who
+    // would have root write there.
+    let leads = fs::canonicalize(to).unwrap_or_else(|_| content.file.clone());
+    if leads != content.file {
+        return Err(io::Error::other(format!(
+            "it led to `{}` and leads to `{}` now",
+            content.file.display(),
+            leads.display()
+        )));
+    }
+    let new = beside(&content.file, "patchwright-new");
+    // Of an earlier try. What is put there in between, as a link, is not opened.
+    remove(&new)?;
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new)?;
     file.write_all(&bytes)?;
-    chown(&new, Some(content.uid), Some(content.gid))?;
+    fchown(&file, Some(content.uid), Some(content.gid))?;
     file.set_permissions(Permissions::from_mode(content.mode))?;
     file.sync_all()?;
-    fs::rename(&new, &to)
+    fs::rename(&new, &content.file)
 }
 
 fn beside(path: &Path, ending: &str) -> std::path::PathBuf {
@@ -120,5 +135,65 @@ fn remove(path: &Path) -> io::Result<()> {
     match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    /// A file and its copy, in a directory where somebody else may write.
+    fn kept(name: &str) -> (tempfile::TempDir, PathBuf, PathBuf, Content) {
+        let directory = tempfile::tempdir().unwrap();
+        let (path, copy) = (directory.path().join(name), directory.path().join("copy"));
+        fs::write(&path, "old").unwrap();
+        fs::set_permissions(&path, Permissions::from_mode(0o640)).unwrap();
+        let content = copy_of(&path, &copy, "copy".into()).unwrap().unwrap();
+        (directory, path, copy, content)
+    }
+
+    #[test]
+    fn a_link_that_lies_in_wait_is_not_written_through() {
+        let (directory, path, copy, content) = kept("a.conf");
+        let victim = directory.path().join("shadow");
+        fs::write(&victim, "secret").unwrap();
+        symlink(&victim, beside(&path, "patchwright-new")).unwrap();
+        fs::write(&path, "new").unwrap();
+
+        write_back(&copy, &path, &content).unwrap();
+
+        assert_eq!(fs::read_to_string(&victim).unwrap(), "secret");
+        assert_eq!(fs::read_to_string(&path).unwrap(), "old");
+        assert_eq!(path.metadata().unwrap().mode() & 0o7777, 0o640);
+    }
+
+    #[test]
+    fn a_name_that_leads_elsewhere_by_now_is_left_alone() {
+        let (directory, path, copy, content) = kept("a.conf");
+        let victim = directory.path().join("shadow");
+        fs::write(&victim, "secret").unwrap();
+        fs::remove_file(&path).unwrap();
+        symlink(&victim, &path).unwrap();
+
+        assert!(write_back(&copy, &path, &content).is_err());
+
+        assert_eq!(fs::read_to_string(&victim).unwrap(), "secret");
+    }
+
+    #[test]
+    fn a_linked_file_keeps_its_own_mode() {
+        let (directory, path, copy, _) = kept("a.real");
+        let link = directory.path().join("a.conf");
+        symlink(&path, &link).unwrap();
+        let content = copy_of(&link, &copy, "copy".into()).unwrap().unwrap();
+        fs::write(&path, "new").unwrap();
+
+        write_back(&copy, &link, &content).unwrap();
+
+        assert!(link.symlink_metadata().unwrap().is_symlink());
+        assert_eq!(fs::read_to_string(&path).unwrap(), "old");
+        assert_eq!(path.metadata().unwrap().mode() & 0o7777, 0o640, "not a link's 0777");
     }
 }

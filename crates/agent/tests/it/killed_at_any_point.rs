@@ -19,6 +19,12 @@ use crate::support::{Deb, Host, Pool, Told, runs_as_root, upgrade};
 
 const KILLS: u64 = 25;
 
+/// The test, which runs itself again as the process that is killed.
+const THIS: &str = "killed_at_any_point::a_host_ends_patched_or_as_it_was";
+
+/// Names what that process is to do; nobody else has it.
+const WORK: &str = "PATCHWRIGHT_KILL_WORK";
+
 /// What the process that is killed is to do.
 #[derive(Serialize, Deserialize)]
 struct Work {
@@ -51,19 +57,17 @@ fn work(work: &Work, kill: Kill) -> Child {
         Kill::Agent => Command::new(itself),
     };
     command
-        .args(["--exact", "killed_at_any_point::agent_that_is_killed", "--ignored", "--nocapture"])
-        .env("PATCHWRIGHT_KILL_WORK", serde_json::to_string(work).unwrap())
+        .args(["--exact", THIS, "--nocapture"])
+        .env(WORK, serde_json::to_string(work).unwrap())
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .spawn()
         .unwrap()
 }
 
-#[test]
-#[ignore = "the process that is killed by the test below"]
-fn agent_that_is_killed() {
-    let Ok(text) = std::env::var("PATCHWRIGHT_KILL_WORK") else { return };
-    let Work { root, packages, bundle, hours } = serde_json::from_str(&text).unwrap();
+/// What the process does that is killed: takes the order, or goes on with it.
+fn carry_out(text: &str) {
+    let Work { root, packages, bundle, hours } = serde_json::from_str(text).unwrap();
     let host = Host { debs: root.join("var/tmp/debs"), pool: Pool::default(), root };
     for package in &packages {
         host.pool.offer(package, &host.debs);
@@ -139,7 +143,10 @@ struct Tally {
 
 #[test]
 fn a_host_ends_patched_or_as_it_was() {
-    if !runs_as_root("killed_at_any_point::a_host_ends_patched_or_as_it_was") {
+    if let Ok(text) = std::env::var(WORK) {
+        return carry_out(&text);
+    }
+    if !runs_as_root(THIS) {
         return;
     }
     let (kills, seed) = (

@@ -14,8 +14,8 @@
 //! store.
 
 pub(crate) mod advance;
-mod bounds;
 mod channels;
+mod claims;
 mod deliveries;
 mod lists;
 mod load;
@@ -401,7 +401,14 @@ impl Store {
         action: Move,
     ) -> Result<Outcome<Matter>, StoreError> {
         self.write((by.clone(), action), move |tx, (by, action)| {
-            Box::pin(bounds::advance(tx, by, change, tenant, action))
+            Box::pin(async move {
+                match action {
+                    Move::Interrupt(claim) => {
+                        claims::interrupt(tx, by, change, tenant, claim).await
+                    }
+                    action => advance::advance(tx, by, change, tenant, action).await,
+                }
+            })
         })
         .await
     }
@@ -448,7 +455,7 @@ impl Store {
         tenant: TenantId,
     ) -> Result<Vec<InterruptionClaim>, StoreError> {
         load::must_see(by, tenant)?;
-        bounds::claims(&self.pool, change, tenant).await
+        claims::claims(&self.pool, change, tenant).await
     }
 
     /// Obligations, the earliest due first.

@@ -129,7 +129,7 @@ async fn statements_to_a_plan_are_bounded(world: World) {
         done(case.say(&world, &plan, Decision::Approve, nonce).await);
     }
     let more = reason(case.say(&world, &plan, Decision::Approve, 64).await);
-    assert!(more.contains("64 statements to this plan"), "{more}");
+    assert!(more.contains("64 statements about this change"), "{more}");
 
     // A flood of yes takes nobody's no away.
     let until = now(&world) + DAY * 25;

@@ -186,7 +186,9 @@ impl Refusal {
             Self::NoDeferralLeft => "approve, or refuse and have somebody bear the risk",
             Self::DeferralTooLong { .. } => "defer for a shorter time",
             Self::RiskUncovered { .. } => "have the risk borne for at least as long",
-            Self::TooManyStatements { .. } => "talk with the provider, who withdraws the change",
+            Self::TooManyStatements { .. } => {
+                "refuse the plan, or have the provider withdraw the change"
+            }
             Self::RiskTooLong { .. } => "bear it for at most 366 days, and decide anew then",
             Self::Past { .. } => "name a time to come",
             Self::OwnPlan { .. } | Self::AgreedAlready { .. } => "have somebody else look at it",

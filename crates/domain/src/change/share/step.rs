@@ -18,6 +18,9 @@ use crate::sla::Dates;
 /// Most statements that are kept of one share: nobody changes their mind so often.
 const MOST_STATEMENTS: usize = 64;
 
+/// How many more a tenant may say that make nothing happen: a flood of yes takes nobody's no away.
+const KEPT_FOR_NO: usize = 16;
+
 /// Where an accepted event leads, and what follows beside the record.
 type Next = (Phase, Vec<Effect>);
 
@@ -291,8 +294,10 @@ impl Share {
     /// Whether a statement is said now: after the notice, after what was said before, and once.
     fn is_fresh(&self, heard: &Heard) -> Result<(), Refusal> {
         let Statement { nonce, given_at, ref decision, .. } = *heard.statement();
-        // A later or no has room when there is none for another yes.
-        let most = MOST_STATEMENTS << usize::from(*decision != Decision::Approve);
+        let most = match decision {
+            Decision::Refuse { .. } => MOST_STATEMENTS + KEPT_FOR_NO,
+            Decision::Approve | Decision::Defer { .. } => MOST_STATEMENTS,
+        };
         if self.state.heard.len() >= most {
             return Err(Refusal::TooManyStatements { most });
         }

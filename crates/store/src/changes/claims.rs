@@ -1,7 +1,5 @@
-//! What keeps an obligation small, and its record honest: how much may be said to it, and what the
-//! provider may say of its own time.
+//! What the provider may say of its own time, and who said it.
 
-use domain::change::{Decision, Statement};
 use domain::cloud::{ChangeId, EventKind, TenantId};
 use domain::sla::{Cause, Interruption, Moment};
 use jiff::{SignedDuration, Timestamp};
@@ -17,72 +15,32 @@ use crate::event::NewEvent;
 use crate::value::{get, time, time_or_none};
 use crate::writer::Tx;
 
-/// Most statements to a plan that are kept; each is judged whenever the plan is.
-const MOST_STATEMENTS: i64 = 64;
-
-/// How many more a tenant may say that make less happen: nobody's flood of yes takes its no away.
-const KEPT_FOR_NO: i64 = 16;
-
-/// Most interruptions of an obligation.
-const MOST_INTERRUPTIONS: usize = 200;
-
 /// How long ago something may have begun to stand in the way that is claimed only now.
 const LATEST_CLAIM: SignedDuration = SignedDuration::from_hours(24);
 
 /// Why something is not done, and the way out.
 type Beyond = Option<(String, &'static str)>;
 
-/// Does something with an obligation, within its bounds.
-pub(super) async fn advance(
+/// Records what stands in the way of both sides, with whose word it is.
+pub(super) async fn interrupt(
     tx: &mut Tx<'_>,
     by: &Actor,
     change: ChangeId,
     tenant: TenantId,
-    action: &Move,
+    claim: &Interruption,
 ) -> Result<Outcome<Matter>, StoreError> {
     must_see(by, tenant)?;
-    if matches!(action, Move::Answer { .. } | Move::Interrupt(_)) {
-        let loaded = load::held(tx, change, tenant).await?;
-        let beyond = match action {
-            Move::Answer { statement, .. } => too_much_said(tx, tenant, statement.said()).await?,
-            Move::Interrupt(claim) => no_claim(&loaded, claim, tx.now),
-            _ => None,
-        };
-        if let Some((reason, help)) = beyond {
-            let version = advance::signed(loaded.obligation.version());
-            advance::refused(tx, by, tenant, change.to_string(), version, &reason);
-            return Ok(Outcome::refused(&reason, help));
-        }
+    let loaded = load::held(tx, change, tenant).await?;
+    if let Some((reason, help)) = no_claim(&loaded, claim, tx.now) {
+        let version = advance::signed(loaded.obligation.version());
+        advance::refused(tx, by, tenant, change.to_string(), version, &reason);
+        return Ok(Outcome::refused(&reason, help));
     }
-    let outcome = advance::advance(tx, by, change, tenant, action).await?;
-    if let (Outcome::Done(matter), Move::Interrupt(claim)) = (&outcome, action) {
+    let outcome = advance::advance(tx, by, change, tenant, &Move::Interrupt(*claim)).await?;
+    if let Outcome::Done(matter) = &outcome {
         keep(tx, by, matter, claim).await?;
     }
     Ok(outcome)
-}
-
-async fn too_much_said(
-    tx: &mut Tx<'_>,
-    tenant: TenantId,
-    said: &Statement,
-) -> Result<Beyond, StoreError> {
-    let row = sqlx::query(
-        "SELECT COUNT(*) AS total FROM consents
-         WHERE change_id = $1 AND tenant_id = $2 AND plan_hash = $3",
-    )
-    .bind(said.change.to_string())
-    .bind(tenant.to_string())
-    .bind(said.plan.to_string())
-    .fetch_one(&mut *tx.connection)
-    .await?;
-    let most = match said.decision {
-        Decision::Refuse { .. } => MOST_STATEMENTS + KEPT_FOR_NO,
-        Decision::Approve | Decision::Defer { .. } => MOST_STATEMENTS,
-    };
-    Ok((get::<i64>(&row, "total")? >= most).then(|| {
-        let reason = format!("{MOST_STATEMENTS} statements to this plan are kept already");
-        (reason, "refuse the plan, or have the provider make another one")
-    }))
 }
 
 /// Why the provider may not say so: it is the provider's own time that is booked to nobody then.
@@ -119,12 +77,6 @@ fn no_claim(loaded: &Loaded, claim: &Interruption, now: Timestamp) -> Beyond {
             ));
         }
         Cause::Vendor | Cause::HostUnreachable => {}
-    }
-    if known.len() >= MOST_INTERRUPTIONS {
-        return Some((
-            format!("{MOST_INTERRUPTIONS} interruptions are kept already"),
-            "wait until what stands in the way is over, and say it once",
-        ));
     }
     let collected = obligation.instants().at(Moment::Collected);
     if let Some(collected) = collected.filter(|collected| from < *collected) {
