@@ -177,3 +177,41 @@ fn told(error: &dyn std::error::Error) -> String {
     }
     text
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::execute::packages::Hold;
+
+    fn found(name: &str, version: &str) -> Found {
+        let (completeness, hold) = (Completeness::Whole, Hold::Free);
+        let [name, architecture, version] = [name, "amd64", version].map(str::to_owned);
+        Found { name, architecture, version, completeness, hold }
+    }
+
+    #[test]
+    fn a_version_that_is_neither_the_old_nor_the_ordered_one_is_somebody_elses() {
+        let kept = |name: &str| KeptPackage {
+            name: name.to_owned(),
+            architecture: "amd64".to_owned(),
+            version: "1".to_owned(),
+            file: format!("{name}.deb"),
+        };
+        let way_back = WayBack {
+            packages: vec![kept("a"), kept("b")],
+            added: Vec::new(),
+            units: Default::default(),
+        };
+        let ordered = ["a", "b"].map(|name| ExactPackage {
+            name: name.to_owned(),
+            architecture: "amd64".to_owned(),
+            version: "2".to_owned(),
+            sha256: [0; 32].into(),
+        });
+        let others = |installed: &[Found]| altered_by_others(installed, &way_back, &ordered);
+
+        assert_eq!(others(&[found("a", "1"), found("b", "2"), found("c", "9")]), [""; 0]);
+        assert_eq!(others(&[found("b", "2")]), [""; 0], "one that is gone can come back");
+        assert_eq!(others(&[found("a", "3"), found("b", "1")]), ["a 3"]);
+    }
+}

@@ -98,6 +98,32 @@ fn what_fails_ends_as_it_was() {
     assert_eq!(host.read("/etc/tool-plain.conf"), "plain = 1.0-3\n");
 }
 
+/// A package whose script takes its own way back away.
+#[test]
+fn where_the_way_back_fails_what_is_left_of_it_is_kept() {
+    if !runs_as_root("orders_are_carried_out::where_the_way_back_fails_what_is_left_of_it_is_kept")
+    {
+        return;
+    }
+    let host = host("stuck");
+    let [library, mut program] = tool("1.0-2");
+    program.postinst = "rm /var/lib/patchwright-agent/orders/back/tool-lib*; exit 1".to_owned();
+    let new: Vec<_> = [library, program].iter().map(|deb| host.offer(deb)).collect();
+
+    let result = ended(host.take(&Told::to(vec![upgrade(&new)], 1).bundle()));
+
+    let Ended::Stuck { because } = &result.ended else { panic!("{:?}", result.ended) };
+    assert!(because.contains("the way back failed"), "{because}");
+    let orders = host.state().directory().join("orders");
+    assert!(!orders.join("journal").exists(), "the agent is not held up by it");
+    let aside = orders.join(format!("stuck-{}", result.execution));
+    assert!(aside.join("journal").exists());
+    let kept = fs::read_dir(aside.join("back")).unwrap();
+    let kept: Vec<_> = kept.map(|it| it.unwrap().file_name().into_string().unwrap()).collect();
+    assert!(kept.iter().any(|name| name.starts_with("tool_")), "{kept:?}");
+    assert!(kept.iter().any(|name| name == "settings.json"), "{kept:?}");
+}
+
 #[test]
 fn what_cannot_be_done_is_refused_before_anything_is_altered() {
     if !runs_as_root(

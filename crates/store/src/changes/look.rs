@@ -94,10 +94,8 @@ async fn seen(tx: &mut Tx<'_>, obligation: &Obligation, is_done: bool) -> Result
             Says::Nothing => drop(installed.entry(ci).or_insert(false)),
         }
     }
-    if is_unknown || !stale.is_empty() {
-        return Ok(Seen::Told(Sight::Unknown));
-    }
-    if installed.is_empty() {
+    // An obligation without patches, as an alteration's, is about nothing that a finding can tell.
+    if is_unknown || !stale.is_empty() || installed.is_empty() {
         return Ok(Seen::Told(Sight::Unknown));
     }
     if installed.values().all(|is_in| !is_in) {
