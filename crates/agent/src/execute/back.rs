@@ -200,7 +200,7 @@ mod tests {
         let way_back = WayBack {
             packages: vec![kept("a"), kept("b")],
             added: Vec::new(),
-            units: Default::default(),
+            units: crate::execute::system::UnitTimes::new(),
         };
         let ordered = ["a", "b"].map(|name| ExactPackage {
             name: name.to_owned(),
