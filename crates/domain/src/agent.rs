@@ -3,12 +3,16 @@
 //! Everything travels as JSON inside mutual TLS. A report names its place in the agent's own count,
 //! so that one sent again, or sent by a copy of the agent, is told from a new one.
 
+use std::collections::BTreeSet;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::change::{KeyId, KeyRing, Nonce};
 use crate::cloud::{AgentId, CiId};
 use crate::fleet::SetDigest;
 use crate::inventory::Runtime;
+use crate::order::{Bundle, Refusal, Terms};
 
 /// Asks to become an agent. Goes to `POST /agent/v1/join`, the one route without a certificate.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -83,6 +87,72 @@ pub enum Need {
     PackageSet,
     /// The facts of the last report.
     Facts,
+    /// Nothing: there is an order for the agent, to be fetched with `POST /agent/v1/orders/next`.
+    Orders,
+}
+
+/// Asks what the control plane would have the agent go by. Goes to `POST /agent/v1/pins`, once after
+/// joining and whenever the host's owner wants to pin anew.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PinsRequest {
+    /// The public key (Ed25519, PEM) with which the agent signs what came of orders.
+    pub attestor: String,
+}
+
+/// What the control plane would have the agent go by. The host's owner decides whether it is pinned,
+/// and may pin more than that.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PinsOffered {
+    /// The keys with which the provider signs orders.
+    pub order_keys: BTreeSet<KeyId>,
+    /// The tenant's keys.
+    pub consent_keys: KeyRing,
+    /// Where passkeys of the tenant sign.
+    pub origins: BTreeSet<String>,
+    /// What has to be signed, as the SLA says it for the item.
+    pub terms: Terms,
+}
+
+/// An order for the agent. Answer to `POST /agent/v1/orders/next`; where there is none, 204.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HandedOrder {
+    /// What the control plane calls it: the order's nonce. Whether the order in the bundle really has
+    /// it, its signature tells.
+    pub order: Nonce,
+    /// The order, and all that the agent needs to judge it.
+    pub bundle: Bundle,
+}
+
+/// What came of an order. Goes to `POST /agent/v1/orders/answer`; sent again, it has the same effect.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "came", rename_all = "snake_case", deny_unknown_fields)]
+pub enum OrderAnswer {
+    /// Nothing was begun.
+    Refused {
+        /// As it was handed.
+        order: Nonce,
+        /// Why.
+        refusal: Box<Refusal>,
+    },
+    /// It is over.
+    Ended {
+        /// As it was handed.
+        order: Nonce,
+        /// The [`OrderResult`](crate::order::OrderResult) in a DSSE envelope, signed with the agent's key
+        /// for it.
+        envelope: String,
+    },
+}
+
+impl OrderAnswer {
+    /// Which order it answers.
+    pub const fn order(&self) -> Nonce {
+        match self {
+            Self::Refused { order, .. } | Self::Ended { order, .. } => *order,
+        }
+    }
 }
 
 /// What a host runs, beside what it has installed.

@@ -70,8 +70,9 @@ fn check_size(bundle: &Bundle) -> Result<(), Refusal> {
         &bundle.handovers,
     ];
     let refuse = |because: String| Err(Refusal::Envelope { because });
-    if let Some(list) = lists.iter().find(|list| list.len() > MOST) {
-        return refuse(format!("{} parts of a kind came with it, more than {MOST}", list.len()));
+    let most = lists.iter().map(|list| list.len()).chain([bundle.revoked.len()]).max();
+    if let Some(parts) = most.filter(|parts| *parts > MOST) {
+        return refuse(format!("{parts} parts of a kind came with it, more than {MOST}"));
     }
     let parts = lists.into_iter().flatten().map(String::len).sum::<usize>();
     let size = parts + bundle.order.len() + bundle.plan.len();
@@ -94,6 +95,11 @@ fn learn(bundle: &Bundle, trusted: &Trusted, keys: &Keys, now: Timestamp) -> Tru
     for envelope in &bundle.key_orders {
         let next = keys.open_tenants(envelope, &trusted).ok().map(|said| trusted.learn(said, now));
         if let Some(Ok(next)) = next {
+            trusted = next;
+        }
+    }
+    for key in &bundle.revoked {
+        if let Ok(next) = trusted.forget_key(*key, now) {
             trusted = next;
         }
     }

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::change::KeyId;
+
 /// What a control plane hands to an agent. Nothing in it is believed for having come: envelopes count by
 /// the keys that are pinned, a public key by its hash, which is its id.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -23,6 +25,9 @@ pub struct Bundle {
     /// Envelopes of what the tenant ordered about its keys since the host joined, in their order.
     #[serde(default)]
     pub key_orders: Vec<String>,
+    /// Keys that the tenant took back. That needs no signature: it only makes less happen.
+    #[serde(default)]
+    pub revoked: Vec<KeyId>,
     /// Envelopes of each [`Handover`](super::Handover) since the host joined, in their order.
     #[serde(default)]
     pub handovers: Vec<String>,
