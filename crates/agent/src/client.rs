@@ -178,6 +178,7 @@ fn report(state: &State, root: &Path) -> Result<Duration, AgentError> {
         match need {
             Need::PackageSet => send_set(&client, state, &set)?,
             Need::Facts => client.put("facts", &facts)?,
+            Need::Orders => {}
         }
     }
     Ok(Duration::from_secs(answer.interval.into()))

@@ -35,4 +35,5 @@ pub mod priority;
 pub mod proof;
 pub mod release;
 pub mod sla;
+pub mod verification;
 pub mod version;

@@ -292,6 +292,8 @@ impl Load<'_> {
                         self.put(client, host, "package-set", &self.sets[host.set])?;
                     }
                     Need::Facts => self.put(client, host, "facts", &self.facts)?,
+                    // None of these agents pinned anything, so none carries anything out.
+                    Need::Orders => {}
                 }
             }
             Ok(())

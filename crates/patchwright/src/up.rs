@@ -16,7 +16,7 @@ use domain::check::Report;
 use domain::cloud::{CiId, Class, Login, PROVIDER, Role};
 use server::{
     Agents, App, Clocks, Fleet, Lab, LabSettings, Laboratory, NoticeSettings, Notices,
-    NoticesError, Providers, Recorder, RecorderError, Settings, Tls, Witnesses,
+    NoticesError, Providers, Recorder, RecorderError, Releases, Settings, Tls, Witnesses,
 };
 use store::{
     Actor, CiFilter, Database, Labels, MasterKey, NewCi, PageRequest, SteadySystem, Store,
@@ -187,14 +187,15 @@ async fn up(arguments: &UpArgs) -> Result<()> {
     let recorder = Arc::new(recorder);
     let sources = OfficialSources::new(&data, arguments.osv.clone(), arguments.kev.clone())?;
     let fleet = Arc::new(Fleet::new(store.clone(), Arc::new(sources)));
-    let agents = Agents::open(store.clone(), &master, Arc::clone(&fleet)).await?;
-    let agents = Arc::new(agents);
     let official = OfficialSources::new(&data, arguments.osv.clone(), arguments.kev.clone())?;
     let laboratory = HostLab::open(&data, official, arguments.lab_cloud.as_deref())?;
     let lab = open_lab(arguments, &store, &data, Some(Arc::new(laboratory))).await?;
     let witnesses = watched
         .map(|policy| Arc::new(Witnesses::new(policy, Arc::clone(&recorder), store.clone())));
     let settings = settings(arguments, &store, &master, providers, witnesses.clone(), told).await?;
+    let agents =
+        Agents::open(store.clone(), &master, Arc::clone(&fleet), &settings.url).await?;
+    let agents = Arc::new(agents);
     let notices = Arc::clone(&settings.notices);
     let app = App::new(
         store.clone(),
@@ -241,6 +242,7 @@ async fn up(arguments: &UpArgs) -> Result<()> {
         Work::begin(|end| Arc::clone(&fleet).run(end)),
         Work::begin(|end| Arc::clone(&lab).run(end)),
         Work::begin(|end| Arc::new(Clocks::new(store.clone())).run(end)),
+        Work::begin(|end| Arc::new(Releases::new(store.clone())).run(end)),
         Work::begin(|end| notices.run(end)),
     ];
     if !arguments.no_check {

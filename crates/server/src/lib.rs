@@ -31,6 +31,7 @@ mod problem;
 mod record;
 mod recorder;
 mod refusals;
+mod releases;
 mod tls;
 mod witness;
 mod witnesses;
@@ -54,7 +55,7 @@ pub use clocks::Clocks;
 pub use expectations::{
     Case as PolicyCase, Difference, Expectations, ExpectationsError, Outcome, Policies, Situation,
 };
-pub use fleet::{Case, Fleet, Judge};
+pub use fleet::{Case, Fleet, Judge, Want};
 pub use gate::{Action, Gate, PolicyError, Ruling};
 pub use images::{
     ImageFacts, JobWatch, Lab, LabError, LabFailure, LabRefusal, LabSettings, Laboratory, Made,
@@ -65,6 +66,7 @@ pub use notices::{NoticeSettings, Notices, NoticesError};
 pub use oidc::{Providers, ProvidersError};
 pub use problem::Problem;
 pub use recorder::{Recorder, RecorderError};
+pub use releases::Releases;
 pub use tls::{Tls, TlsError};
 pub use witness::{WitnessMemory, WitnessMemoryError, witness_router};
 pub use witnesses::Witnesses;

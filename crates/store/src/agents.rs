@@ -570,7 +570,7 @@ async fn record_facts(
     Ok(())
 }
 
-async fn find(
+pub(crate) async fn find(
     connection: &mut AnyConnection,
     scope: Option<TenantId>,
     id: AgentId,

@@ -40,6 +40,7 @@ mod lease;
 mod page;
 mod people;
 mod relations;
+mod releases;
 mod retrieval;
 mod tenants;
 mod value;
@@ -89,6 +90,9 @@ pub use lease::Lease;
 pub use page::{Cursor, InvalidCursor, LONGEST_PAGE, Page, PageRequest};
 pub use people::{NewUser, PasswordHash, User};
 pub use relations::Relation;
+pub use releases::{
+    Answered, Fetched, Ground, Lacking, OrderFilter, OrderRow, Release, ReleaseRow, Unstepped,
+};
 pub use retrieval::Retrieval;
 pub use tenants::{NewTenant, Tenant};
 pub use writer::{is_rehearsal, rehearse};

@@ -103,6 +103,20 @@ words! {
         ObligationBreached = "obligation.breached",
         /// A plan may start, and why.
         RolloutPermitted = "rollout.permitted",
+        /// A change was laid out over the fleet.
+        ReleasePlanned = "release.planned",
+        /// A release stands otherwise than before: held, resumed, a wave through, ended.
+        ReleaseAltered = "release.altered",
+        /// Something was tried with a release that may not be.
+        ReleaseRefused = "release.refused",
+        /// An agent was told what to do.
+        OrderIssued = "order.issued",
+        /// An agent said what came of it.
+        OrderAnswered = "order.answered",
+        /// Somebody else than the agent looked whether it is so.
+        OrderVerified = "order.verified",
+        /// An agent said with which key it signs.
+        AgentPinned = "agent.pinned",
         /// A tenant said yes, later or no to a plan.
         ConsentGiven = "consent.given",
         /// A tenant's keys are others than before.

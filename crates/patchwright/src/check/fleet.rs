@@ -18,13 +18,14 @@ use domain::files::FileView;
 use domain::inventory::{Inventory, OsRelease, PackageFamily};
 use domain::matching::Index;
 use domain::priority::Policy;
+use domain::release::Content;
 use jiff::Timestamp;
-use server::{Case, Judge};
+use server::{Case, Judge, Want};
 
 use super::arguments::{CheckArgs, SourceArgs};
 use super::knowledge::{Records, Shelf, architectures, collector};
 use super::progress::Watch;
-use super::{Changelogs, Facts};
+use super::{Changelogs, Facts, contents};
 
 /// Judges package sets by the archives of their distributions.
 pub(crate) struct OfficialSources {
@@ -143,6 +144,10 @@ impl Judge for OfficialSources {
         reports.sort_by_key(|(position, _)| *position);
         reports.into_iter().map(|(_, report)| report).collect()
     }
+
+    fn contents(&self, wants: &[Want], at: Timestamp) -> Vec<Result<Content, String>> {
+        contents::contents(self, wants, at)
+    }
 }
 
 /// What is known about sets of one release and architecture.
@@ -164,7 +169,10 @@ impl Alike {
         let mut gaps = records.gaps.clone();
         let watch = Watch::new(true);
         let shelf = match inventory.family {
-            PackageFamily::Dpkg => fill(official, cases, inventory, at, &watch)?,
+            PackageFamily::Dpkg => {
+                let all: Vec<&Inventory> = cases.iter().map(|case| case.set.inventory()).collect();
+                fill(official, &all, at, &watch)?
+            }
             PackageFamily::Rpm | PackageFamily::Apk => None,
         };
         if shelf.is_none() && records.osv.is_none() {
@@ -210,21 +218,22 @@ impl Alike {
     }
 }
 
-/// What archives offer of all that is installed on any of the systems.
-fn fill(
+/// What archives offer of all that is installed on any of the systems, which are of one release and
+/// architecture; `None` where no archive is known for it.
+pub(super) fn fill(
     official: &OfficialSources,
-    cases: &[&Case],
-    inventory: &Inventory,
+    systems: &[&Inventory],
     at: Timestamp,
     watch: &Watch,
 ) -> Result<Option<Shelf>> {
+    let Some(inventory) = systems.first() else { return Ok(None) };
     let host = inspect::open(Path::new("/"), None).context("cannot read this machine's files")?;
     let sources = official.archives(&inventory.os, host.files())?;
     if sources.is_empty() {
         return Ok(None);
     }
     let collector = collector(&official.arguments.from, host.files(), at)?;
-    let packages = cases.iter().flat_map(|case| &case.set.inventory().packages);
+    let packages = systems.iter().flat_map(|inventory| &inventory.packages);
     let names: HashSet<&str> = packages.map(|package| package.name.as_str()).collect();
     Ok(Some(Shelf::fill(collector, &sources, &architectures(inventory), &names, watch)))
 }

@@ -1,6 +1,7 @@
 //! `patchwright check`: opens the target, gathers what is known, asks the domain, shows the answer.
 
 mod arguments;
+mod contents;
 mod cyclonedx;
 mod fleet;
 mod human;

@@ -129,7 +129,7 @@ pub(crate) fn gather(
 }
 
 /// What is missing without a source would be left out: a patch set is whole or none.
-fn refusal(source: &SourceReport) -> Option<anyhow::Error> {
+pub(super) fn refusal(source: &SourceReport) -> Option<anyhow::Error> {
     let SourceState::Refused { reason, help } = &source.state else { return None };
     let suite = source.suite.as_deref().unwrap_or_default();
     let error = anyhow::anyhow!("{reason}").context(format!("`{} {suite}` is refused", source.uri));
@@ -202,7 +202,7 @@ struct Fetched {
 }
 
 /// A package and who offers it.
-type Taken<'a> = (&'a Suite, OfferedPackage);
+pub(super) type Taken<'a> = (&'a Suite, OfferedPackage);
 
 fn fetch(
     shelf: &Shelf,
@@ -215,7 +215,8 @@ fn fetch(
     for upgrade in chosen {
         wanted.push((shelf.suite(upgrade.offer.suite)?, upgrade.offer.package.clone()));
     }
-    let (brought, unmet) = companions(shelf, files, &wanted, inventory)?;
+    let installed = installed(files)?;
+    let (brought, unmet) = companions(shelf, &installed, &wanted, inventory)?;
     let further = brought.iter().map(|(_, package)| package.name.clone()).collect();
     wanted.extend(brought);
     let (old, gone) = replaced(shelf, chosen)?;
@@ -227,13 +228,8 @@ fn fetch(
     Ok(Fetched { files: new, further, previous, no_way_back, unmet })
 }
 
-/// What the new versions need beside them and the image has not.
-fn companions<'a>(
-    shelf: &'a Shelf,
-    files: &dyn FileView,
-    wanted: &[Taken<'a>],
-    inventory: &Inventory,
-) -> Result<(Vec<Taken<'a>>, Vec<Unmet>)> {
+/// What dpkg says of the packages that are there.
+fn installed(files: &dyn FileView) -> Result<Vec<Relations>> {
     let status = files
         .read("/var/lib/dpkg/status", STATUS_LIMIT)
         .context("cannot read the image's packages")?
@@ -242,10 +238,19 @@ fn companions<'a>(
     let is_installed = |paragraph: &deb822::Paragraph<'_>| {
         paragraph.get("Status").is_some_and(|status| status.ends_with(" installed"))
     };
-    let installed: Vec<Relations> = deb822::paragraphs(&status)
+    Ok(deb822::paragraphs(&status)
         .filter(is_installed)
         .filter_map(Relations::of_paragraph)
-        .collect();
+        .collect())
+}
+
+/// What the new versions need beside them and the system has not.
+pub(super) fn companions<'a>(
+    shelf: &'a Shelf,
+    installed: &[Relations],
+    wanted: &[Taken<'a>],
+    inventory: &Inventory,
+) -> Result<(Vec<Taken<'a>>, Vec<Unmet>)> {
     let names: BTreeSet<&str> = wanted.iter().map(|(_, package)| package.name.as_str()).collect();
     let related = shelf.relations(&|name| names.contains(name))?;
     let mut chosen = Vec::new();
@@ -261,7 +266,7 @@ fn companions<'a>(
         chosen.push(found.clone());
     }
     let mut brought = Vec::new();
-    let completion = complete(&installed, &chosen, |alternative| {
+    let completion = complete(installed, &chosen, |alternative| {
         let Some((suite, package)) = shelf.newest(alternative, &inventory.architecture)? else {
             return Ok::<_, anyhow::Error>(None);
         };
@@ -278,7 +283,7 @@ fn companions<'a>(
 }
 
 /// The replaced versions as the sources still offer them, and the names of those that none does.
-fn replaced<'a>(
+pub(super) fn replaced<'a>(
     shelf: &'a Shelf,
     chosen: &[&Upgrade<'_>],
 ) -> Result<(Vec<Taken<'a>>, Vec<String>)> {
@@ -331,7 +336,7 @@ fn download(shelf: &Shelf, wanted: &[Taken<'_>], watch: &Watch) -> Result<Vec<Pa
 
 impl Shelf {
     /// The suite with these facts.
-    fn suite(&self, facts: &SuiteFacts) -> Result<&Suite> {
+    pub(super) fn suite(&self, facts: &SuiteFacts) -> Result<&Suite> {
         let is_it = |suite: &&Suite| {
             suite.facts.uri == facts.uri
                 && suite.facts.suite == facts.suite
@@ -340,7 +345,7 @@ impl Shelf {
         self.suites().iter().find(is_it).context("a package is offered by no suite")
     }
 
-    fn relations(&self, want: &dyn Fn(&str) -> bool) -> Result<Vec<Relations>> {
+    pub(super) fn relations(&self, want: &dyn Fn(&str) -> bool) -> Result<Vec<Relations>> {
         let mut all = Vec::new();
         for suite in self.suites() {
             all.extend(suite.relations(want)?);

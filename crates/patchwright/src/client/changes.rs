@@ -42,7 +42,7 @@ pub(crate) struct ChangeArgs {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Form {
+pub(crate) enum Form {
     /// For people.
     Table,
     /// As the API has it.

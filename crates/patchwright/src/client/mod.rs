@@ -21,6 +21,7 @@ mod login;
 pub(crate) mod names;
 mod notices;
 pub(crate) mod output;
+mod releases;
 mod secret;
 mod status;
 mod transfer;
@@ -45,6 +46,8 @@ pub(crate) enum Command {
     Clocks(clocks::ClocksArgs),
     /// Take up changes, plan them for each tenant, and see what they wait for.
     Change(changes::ChangeArgs),
+    /// Take a change out over the fleet, wave by wave, and see what waits for what.
+    Release(releases::ReleaseArgs),
     /// Say that a notice was read, and send it again.
     Notice(notices::NoticeArgs),
     /// Tell where a tenant's notices go, beside the console.
@@ -78,6 +81,7 @@ pub(crate) fn run(command: &Command) -> Result<ExitCode> {
         Command::Status(arguments) => status::run(arguments),
         Command::Clocks(arguments) => clocks::run(arguments),
         Command::Change(arguments) => changes::run(arguments),
+        Command::Release(arguments) => releases::run(arguments),
         Command::Notice(arguments) => notices::run(arguments),
         Command::Channel(arguments) => notices::channel(arguments),
         Command::Feed(arguments) => notices::feed(arguments),

@@ -11,8 +11,9 @@
 
 mod authority;
 mod listen;
+mod orders;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -22,9 +23,10 @@ use axum::http::request::Parts;
 use axum::routing::{post, put};
 use axum::{Json, Router};
 use domain::agent::{Enrolled, Facts, JoinRequest, Need, RenewRequest, Report, ReportAnswer};
-use domain::cloud::Name;
+use domain::cloud::{AgentId, Name};
 use domain::fleet::{PackageSet, SetDelta, SetDigest};
 use jiff::{SignedDuration, Timestamp};
+use ledger::attestation::Attestor;
 use store::{
     Actor, Agent, AgentSeen, AgentState, Joining, KeyHash, KnownAgent, MasterKey, Secret, Store,
     StoreError,
@@ -39,6 +41,9 @@ use authority::Authority;
 
 /// How often an agent reports, in seconds.
 const INTERVAL: u32 = 60;
+
+/// The same while an order waits for it, or somebody waits to see what came of one.
+const AWAITED_INTERVAL: u32 = 5;
 
 /// How far an agent's clock may be off.
 const SKEW: SignedDuration = SignedDuration::from_hours(1);
@@ -63,7 +68,13 @@ pub struct Agents {
     store: Store,
     fleet: Arc<Fleet>,
     authority: Authority,
+    /// Signs orders.
+    orders: Attestor,
+    /// Where people sign with passkeys.
+    origins: BTreeSet<String>,
     known: Mutex<HashMap<KeyHash, Known>>,
+    /// Those for which an order waits, or of whose items somebody waits to see something.
+    awaited: Mutex<BTreeSet<AgentId>>,
 }
 
 /// An agent in memory.
@@ -102,18 +113,24 @@ pub enum AgentsError {
 }
 
 impl Agents {
-    /// The agents of a store, under an authority whose key it keeps sealed.
+    /// The agents of a store, under an authority whose key it keeps sealed. `url` is where people sign
+    /// with passkeys.
     ///
     /// # Errors
-    /// If the key does not open.
+    /// If a key does not open.
     pub async fn open(
         store: Store,
         master: &Arc<MasterKey>,
         fleet: Arc<Fleet>,
+        url: &str,
     ) -> Result<Self, AgentsError> {
         let seed = store.key(master, "agents.authority").await?;
         let authority = Authority::new(&seed)?;
-        Ok(Self { store, fleet, authority, known: Mutex::default() })
+        let seed = store.key(master, "orders").await?;
+        let orders = Attestor::new(&seed);
+        let origins = BTreeSet::from([url.trim_end_matches('/').to_owned()]);
+        let (known, awaited) = (Mutex::default(), Mutex::default());
+        Ok(Self { store, fleet, authority, orders, origins, known, awaited })
     }
 
     /// The text that lets a host join: a token's secret, and whom to believe.
@@ -131,6 +148,7 @@ impl Agents {
                 for agent in self.store.agents_altered_since(followed - OVERLAP).await? {
                     self.learn(&agent);
                 }
+                *self.awaited() = self.store.awaited_agents().await?;
                 self.note(now - LAG, CHUNK).await
             };
             match outcome.await {
@@ -194,6 +212,10 @@ impl Agents {
             let counter = known.agent.counter.max(agent.counter);
             known.agent = Agent { counter, ..agent.clone() };
         }
+    }
+
+    fn awaited(&self) -> MutexGuard<'_, BTreeSet<AgentId>> {
+        self.awaited.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn known(&self) -> MutexGuard<'_, HashMap<KeyHash, Known>> {
@@ -309,7 +331,16 @@ impl Agents {
         if facts != Some(report.facts) {
             need.push(Need::Facts);
         }
-        let answer = ReportAnswer { need, interval: INTERVAL, now };
+        let is_awaited = self.awaited().contains(&by.agent.id);
+        if is_awaited {
+            if need.is_empty() {
+                // What was kept of its host before this is what it sees now.
+                self.store.note_complete(by.agent.id, now).await?;
+            }
+            need.push(Need::Orders);
+        }
+        let interval = if is_awaited { AWAITED_INTERVAL } else { INTERVAL };
+        let answer = ReportAnswer { need, interval, now };
         if let Some(it) = self.known().get_mut(&by.key)
             && let Some((last, kept)) = &mut it.last
             && *last == report
@@ -384,6 +415,9 @@ fn routes() -> Router<Arc<Agents>> {
         .route("/agent/v1/package-set", put(package_set).layer(DefaultBodyLimit::max(LARGEST_SET)))
         .route("/agent/v1/package-set/delta", post(delta))
         .route("/agent/v1/facts", put(facts))
+        .route("/agent/v1/pins", post(orders::pins))
+        .route("/agent/v1/orders/next", post(orders::next))
+        .route("/agent/v1/orders/answer", post(orders::answer))
         .fallback(async || Problem::not_found("page at this address"))
 }
 
@@ -550,7 +584,8 @@ mod tests {
 
         async fn process(&self) -> Agents {
             let fleet = Arc::new(Fleet::new(self.store.clone(), Arc::new(Silent)));
-            Agents::open(self.store.clone(), &self.master, fleet).await.unwrap()
+            let url = "http://127.0.0.1:7878";
+            Agents::open(self.store.clone(), &self.master, fleet, url).await.unwrap()
         }
 
         async fn send(&self, to: &Agents, report: &Report) -> Result<ReportAnswer, Problem> {

@@ -305,7 +305,8 @@ async fn order(
 ) -> Result<Json<Vec<Key>>, Problem> {
     use domain::change::Order;
     of_tenant(&by, tenant)?;
-    let (order, _) = signed::<KeyOrder>(&app, &by, tenant, envelope.to_string().as_bytes()).await?;
+    let envelope = envelope.to_string();
+    let (order, _) = signed::<KeyOrder>(&app, &by, tenant, envelope.as_bytes()).await?;
     let wanted = match order.said().order {
         Order::Add { key } | Order::Rotate { key } => Some(key),
         Order::Revoke { .. } => None,
@@ -317,7 +318,7 @@ async fn order(
             "send the public key that the order adds or rotates to, and none with a revocation",
         ));
     }
-    accepted(app.store.alter_keys(&by, tenant, KeyEvent::Ordered(order), key).await?)?;
+    accepted(app.store.order_keys(&by, tenant, order, key, envelope).await?)?;
     shown(&app, &by, tenant).await
 }
 

@@ -18,6 +18,7 @@ mod ledger;
 mod notices;
 pub(crate) mod obligations;
 mod people;
+mod releases;
 pub(crate) mod session;
 pub(crate) mod signing;
 mod sla;
@@ -143,6 +144,7 @@ pub(crate) fn routes() -> (Router<App>, Router<App>, Document) {
         .nest("/api/v1", changes::routes())
         .nest("/api/v1", obligations::routes())
         .nest("/api/v1", interruptions::routes())
+        .nest("/api/v1", releases::routes())
         .nest("/api/v1", consent::routes())
         .nest("/api/v1", signing::routes())
         .nest("/api/v1", sla::routes())

@@ -6,7 +6,7 @@
 
 mod exposure;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -15,6 +15,7 @@ use domain::advisory::Advisory;
 use domain::check::Report;
 use domain::cloud::TenantId;
 use domain::fleet::PackageSet;
+use domain::release::Content;
 use jiff::{SignedDuration, Timestamp};
 use store::{Actor, AdvisoryState, LONGEST_PAGE, PageRequest, SetToCheck, Store, StoreError};
 use tokio::sync::Notify;
@@ -51,6 +52,21 @@ const CARRIED: u16 = 100;
 pub trait Judge: Send + Sync + 'static {
     /// One report for each case, in their order.
     fn judge(&self, cases: &[Case], at: Timestamp) -> Vec<Report>;
+
+    /// What brings each system to the latest of the source packages that are named, by their exact
+    /// packages; or why that is not known, in words. In their order.
+    fn contents(&self, wants: &[Want], _at: Timestamp) -> Vec<Result<Content, String>> {
+        wants.iter().map(|_| Err("no official source is known".to_owned())).collect()
+    }
+}
+
+/// A system that is to be brought to the latest.
+#[derive(Debug, Clone)]
+pub struct Want {
+    /// What is installed.
+    pub set: PackageSet,
+    /// The source packages whose patches are wanted.
+    pub sources: BTreeSet<String>,
 }
 
 /// A package set to be judged.
@@ -158,6 +174,14 @@ impl Fleet {
             self.store.record_set_check(set.tenant, set.digest, report).await?;
         }
         Ok(sets.len() as u64)
+    }
+
+    /// What brings systems to the latest, or why that is not known; in their order.
+    pub(crate) async fn contents(&self, wants: Vec<Want>) -> Vec<Result<Content, String>> {
+        let (judge, now, count) =
+            (Arc::clone(&self.judge), self.store.environment().now(), wants.len());
+        let found = tokio::task::spawn_blocking(move || judge.contents(&wants, now)).await;
+        found.unwrap_or_else(|_| vec![Err("looking for packages failed".to_owned()); count])
     }
 
     /// Brings the fleet in memory to what the store says.

@@ -17,6 +17,7 @@ mod people_sign_in_at_a_certified_provider;
 mod people_sign_in_elsewhere;
 #[path = "support/provider.rs"]
 mod provider;
+mod releases_go_out;
 mod support;
 mod tenants_are_told;
 mod tenants_consent_by_the_api;

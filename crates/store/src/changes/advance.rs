@@ -14,6 +14,7 @@ use crate::cis;
 use crate::error::StoreError;
 use crate::event::NewEvent;
 use crate::fleet::findings;
+use crate::releases;
 use crate::value::{get, parsed};
 use crate::writer::Tx;
 
@@ -87,7 +88,7 @@ pub(super) async fn step_change(
     Ok(Outcome::Done(tracked))
 }
 
-pub(super) async fn advance(
+pub(crate) async fn advance(
     tx: &mut Tx<'_>,
     by: &Actor,
     change: ChangeId,
@@ -378,6 +379,7 @@ pub(super) async fn follow(
                     "granted_at": permit.granted_at(), "window": permit.window(),
                 });
                 record(tx, EventKind::RolloutPermitted, version, payload);
+                Box::pin(releases::permitted(tx, tenant, permit)).await?;
             }
             Effect::Share(change::Effect::AcceptFinding { acceptance, key }) => {
                 accept_findings(tx, by, obligation, &acceptance, key).await?;
@@ -549,7 +551,7 @@ pub(super) fn refused(
 }
 
 /// Somebody with a name: a plan has an author, a decision somebody who made it.
-pub(super) fn person(by: &Actor) -> Result<UserId, StoreError> {
+pub(crate) fn person(by: &Actor) -> Result<UserId, StoreError> {
     match by {
         Actor::Person { user, .. } => Ok(*user),
         Actor::System | Actor::Agent { .. } => Err(StoreError::Refused {

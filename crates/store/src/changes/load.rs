@@ -16,16 +16,16 @@ use crate::value::get;
 use crate::writer::Tx;
 
 /// An obligation and what stands beside it.
-pub(super) struct Loaded {
-    pub(super) obligation: Obligation,
-    pub(super) change: Change,
-    pub(super) policy: Policy,
-    pub(super) keys: KeyRing,
-    pub(super) standing: Vec<Standing>,
+pub(crate) struct Loaded {
+    pub(crate) obligation: Obligation,
+    pub(crate) change: Change,
+    pub(crate) policy: Policy,
+    pub(crate) keys: KeyRing,
+    pub(crate) standing: Vec<Standing>,
 }
 
 impl Loaded {
-    pub(super) fn context(&self) -> domain::obligation::Context<'_> {
+    pub(crate) fn context(&self) -> domain::obligation::Context<'_> {
         let Self { change, policy, keys, standing, .. } = self;
         domain::obligation::Context { policy, change, keys, standing }
     }
@@ -40,7 +40,7 @@ pub(super) fn must_see(by: &Actor, tenant: TenantId) -> Result<(), StoreError> {
 }
 
 /// Reads it without holding anything.
-pub(super) async fn obligation(
+pub(crate) async fn obligation(
     connection: &mut AnyConnection,
     change: ChangeId,
     tenant: TenantId,
@@ -120,13 +120,13 @@ async fn standing(
     rows.iter().map(|row| json(row, "record")).collect()
 }
 
-pub(super) fn read_plan(row: &AnyRow) -> Result<Plan, StoreError> {
+pub(crate) fn read_plan(row: &AnyRow) -> Result<Plan, StoreError> {
     let bytes: Vec<u8> = get(row, "body")?;
     Plan::parse(&bytes).map_err(|error| corrupt("a plan", &error))
 }
 
 /// A column's JSON.
-pub(super) fn json<T: DeserializeOwned>(
+pub(crate) fn json<T: DeserializeOwned>(
     row: &AnyRow,
     column: &'static str,
 ) -> Result<T, StoreError> {

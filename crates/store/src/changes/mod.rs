@@ -18,12 +18,12 @@ mod channels;
 mod claims;
 mod deliveries;
 mod lists;
-mod load;
+pub(crate) mod load;
 mod look;
 mod notices;
 pub(crate) mod open;
 mod policies;
-mod signers;
+pub(crate) mod signers;
 mod standing;
 
 use std::collections::BTreeMap;
@@ -604,6 +604,21 @@ impl Store {
     ) -> Result<Outcome<domain::change::KeyRing>, StoreError> {
         self.write((by.clone(), event, key), move |tx, (by, event, key)| {
             Box::pin(signers::alter(tx, by, tenant, event, key.as_ref()))
+        })
+        .await
+    }
+
+    /// What a signed order does to a tenant's keys; `envelope` is kept for agents, which verify it anew.
+    pub async fn order_keys(
+        &self,
+        by: &Actor,
+        tenant: TenantId,
+        order: Verified<domain::change::KeyOrder>,
+        key: Option<NewConsentKey>,
+        envelope: String,
+    ) -> Result<Outcome<domain::change::KeyRing>, StoreError> {
+        self.write((by.clone(), order, key, envelope), move |tx, (by, order, key, envelope)| {
+            Box::pin(signers::order(tx, by, tenant, order, key.as_ref(), envelope))
         })
         .await
     }

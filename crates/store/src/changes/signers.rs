@@ -1,7 +1,7 @@
 //! Keys of tenants, and the rules by which they agreed ahead.
 
 use domain::change::{
-    KeyEffect, KeyEvent, KeyId, KeyKind, KeyRing, NewKey, Nonce, Standing, StandingRule, Verified,
+    KeyEffect, KeyEvent, KeyId, KeyKind, KeyOrder, KeyRing, NewKey, Nonce, Standing, StandingRule, Verified,
 };
 use domain::cloud::{EventKind, TenantId};
 use jiff::Timestamp;
@@ -17,7 +17,7 @@ use crate::error::StoreError;
 use crate::event::NewEvent;
 use crate::value::{get, parsed, time};
 use crate::writer::Tx;
-use crate::{people, tenants};
+use crate::{people, releases, tenants};
 
 /// Most rules of a tenant that are in force, or will be: each is looked at for each plan.
 const MOST_RULES: i64 = 100;
@@ -124,6 +124,23 @@ pub(super) async fn alter(
     Ok(Outcome::Done(next))
 }
 
+/// Alters keys by a signed order, and keeps it as it was signed.
+pub(super) async fn order(
+    tx: &mut Tx<'_>,
+    by: &Actor,
+    tenant: TenantId,
+    order: &Verified<KeyOrder>,
+    key: Option<&NewConsentKey>,
+    envelope: &str,
+) -> Result<Outcome<KeyRing>, StoreError> {
+    let event = KeyEvent::Ordered(order.clone());
+    let outcome = alter(tx, by, tenant, &event, key).await?;
+    if let Outcome::Done(ring) = &outcome {
+        releases::keep_key_order(&mut *tx.connection, tenant, ring.version(), envelope).await?;
+    }
+    Ok(outcome)
+}
+
 /// An owner asks for a key without a signature; since when they are one, is known here.
 pub(super) async fn ask_recovery(
     tx: &mut Tx<'_>,
@@ -155,7 +172,7 @@ fn must_be_of(by: &Actor, tenant: TenantId) -> Result<(), StoreError> {
     }
 }
 
-pub(super) async fn public_keys(
+pub(crate) async fn public_keys(
     connection: &mut AnyConnection,
     tenant: TenantId,
 ) -> Result<Vec<ConsentKey>, StoreError> {
@@ -257,7 +274,7 @@ pub(super) async fn withdraw_rule(
     Ok(kept)
 }
 
-pub(super) async fn rules(
+pub(crate) async fn rules(
     connection: &mut AnyConnection,
     tenant: TenantId,
 ) -> Result<Vec<KeptRule>, StoreError> {

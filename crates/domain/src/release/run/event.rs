@@ -313,6 +313,14 @@ pub struct Tally {
     pub skipped: u32,
 }
 
+impl Tally {
+    /// How many items there are.
+    pub const fn total(&self) -> u32 {
+        let Self { waiting, at_work, silent, done, failed, rolled_back, skipped } = *self;
+        waiting + at_work + silent + done + failed + rolled_back + skipped
+    }
+}
+
 /// Why an event does not happen. The run stays as it is.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {

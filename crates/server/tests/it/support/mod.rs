@@ -19,6 +19,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use axum::Router;
 use axum::body::Body;
 use axum::http::{HeaderMap, Request, StatusCode};
+use domain::change::{Action, ExactPackage, FileHash, Rollback};
 use domain::check::{
     AdvisoryKnowledge, ExploitedCatalogue, Question, Report, Scope, SourceKind, SourceReport,
     SourceState,
@@ -30,6 +31,7 @@ use domain::inventory::{
 };
 use domain::matching::Index;
 use domain::priority::{AssetFacts, Policy};
+use domain::release::Content;
 use serde_json::Value;
 use server::{
     Agents, App, Case, Fleet, Judge, Lab, LabSettings, NoticeSettings, Notices, Recorder,
@@ -126,6 +128,25 @@ impl Judge for ByAdvisories {
         };
         cases.iter().map(judge).collect()
     }
+
+    /// Version 2 of whatever is lacking.
+    fn contents(&self, wants: &[server::Want], _: jiff::Timestamp) -> Vec<Result<Content, String>> {
+        let exact = |name: &String, version: &str| ExactPackage {
+            name: name.clone(),
+            architecture: "amd64".into(),
+            version: version.into(),
+            sha256: FileHash::from([1; 32]),
+        };
+        let content = |want: &server::Want| Content {
+            actions: vec![Action::Upgrade {
+                packages: want.sources.iter().map(|it| exact(it, "2")).collect(),
+            }],
+            rollback: Rollback::Packages {
+                packages: want.sources.iter().map(|it| exact(it, "1")).collect(),
+            },
+        };
+        wants.iter().map(|want| Ok(content(want))).collect()
+    }
 }
 
 /// An answer, read to its end.
@@ -183,7 +204,7 @@ impl World {
             Recorder::open(store.clone(), &master, directory.path().join("ledger")).await.unwrap();
         let recorder = Arc::new(recorder);
         let fleet = Arc::new(Fleet::new(store.clone(), Arc::new(ByAdvisories)));
-        let agents = Agents::open(store.clone(), &master, Arc::clone(&fleet)).await.unwrap();
+        let agents = Agents::open(store.clone(), &master, Arc::clone(&fleet), "http://localhost").await.unwrap();
         let agents = Arc::new(agents);
         let laboratory = Arc::new(Fake::new(&directory.path().join("made")));
         let of_lab: Option<Arc<dyn server::Laboratory>> =

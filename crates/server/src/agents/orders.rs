@@ -1,0 +1,203 @@
+//! What agents pin, the orders that they fetch, and what came of them.
+//!
+//! An order is signed at the moment in which an agent first fetches it, with the provider's order key,
+//! which is sealed in the store. The agent does not trust us for it: with the order go the plan's bytes
+//! and all that the tenant signed (`docs/orders.md`).
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use domain::agent::{HandedOrder, OrderAnswer, PinsOffered, PinsRequest};
+use domain::change::{FileHash, KeyId, Payload as _, Verified};
+use domain::cloud::Duty;
+use domain::order::{Bundle, Demand, LONGEST_LIFE, Order, OrderResult, Ranking, Terms};
+use domain::priority::Priority;
+use domain::sla::{Asked, Policy, Silence};
+use ledger::attestation::{self, AttestorKey};
+use serde::Deserialize;
+use sha2::{Digest as _, Sha256};
+use store::{Answered, Fetched};
+
+use super::{Agents, Believed, Body};
+use crate::problem::{Kind, Problem};
+
+/// Largest public key taken, in bytes of PEM.
+const LARGEST_KEY: usize = 4 << 10;
+
+/// Asks for the next order; there is nothing to say.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Next {}
+
+/// Notes the key with which an agent signs, and says what it might pin.
+pub(super) async fn pins(
+    State(agents): State<Arc<Agents>>,
+    by: Believed,
+    Body(PinsRequest { attestor }): Body<PinsRequest>,
+) -> Result<Json<PinsOffered>, Problem> {
+    let wrong = |detail: &str| {
+        Problem::new(Kind::Invalid, detail).help("send an Ed25519 public key in PEM (RFC 8410)")
+    };
+    if attestor.len() > LARGEST_KEY {
+        return Err(wrong("attestor: it is too long for a key"));
+    }
+    let key: AttestorKey = attestor.parse().map_err(|_| wrong("attestor: it is no public key"))?;
+    let actor = by.actor();
+    agents.store.pin_attestor(&actor, by.agent.id, key.to_string()).await?;
+    let (ring, _) = agents.store.key_ring(&actor, by.agent.tenant).await?;
+    let policy = agents.store.policy_in_force(&actor, by.agent.tenant).await?;
+    let ci = agents.store.ci(&actor, by.agent.ci).await?;
+    Ok(Json(PinsOffered {
+        order_keys: BTreeSet::from([key_id(&agents.orders.key())]),
+        consent_keys: ring,
+        origins: agents.origins.clone(),
+        terms: terms(ci.duty, &policy),
+    }))
+}
+
+/// What has to be signed before an item is altered, as far as the SLA says it without anybody's word on
+/// how urgent something is: where one priority goes on without a signature, whoever ranks patches could
+/// have any of them go on without.
+fn terms(duty: Duty, policy: &Policy) -> Terms {
+    let waits = |asked: Asked| {
+        matches!(asked, Asked::Required { silence: Silence::Waits, .. })
+    };
+    let priorities = [Priority::Low, Priority::Medium, Priority::High, Priority::Critical];
+    let always_signed = priorities.into_iter().all(|priority| {
+        let terms = policy.terms(priority);
+        let in_emergency = terms.emergency.and_then(|it| it.approval);
+        waits(terms.approval) && in_emergency.is_none_or(waits)
+    });
+    let demand = |is_signed| if is_signed { Demand::Signature } else { Demand::Nothing };
+    let is_tenants = duty == Duty::Tenant;
+    Terms {
+        patches: demand(is_tenants && always_signed),
+        alterations: demand(is_tenants),
+        ranking: Ranking::Unproven,
+    }
+}
+
+/// The order that waits for an agent.
+pub(super) async fn next(
+    State(agents): State<Arc<Agents>>,
+    by: Believed,
+    Body(Next {}): Body<Next>,
+) -> Result<Response, Problem> {
+    let actor = by.actor();
+    let Some(fetched) = agents.store.order_for(&actor).await? else {
+        return Ok(StatusCode::NO_CONTENT.into_response());
+    };
+    let envelope = match fetched.envelope.clone() {
+        Some(envelope) => envelope,
+        None => {
+            let signed = agents.sign(&by, &fetched)?;
+            agents.store.issue_order(&actor, fetched.nonce, fetched.sequence, signed).await?
+        }
+    };
+    let mut public_keys = fetched.public_keys;
+    public_keys.push(agents.orders.key().to_string());
+    let bundle = Bundle {
+        order: envelope,
+        plan: String::from_utf8_lossy(&fetched.plan.to_bytes()).into_owned(),
+        consents: fetched.consents,
+        rules: fetched.rules,
+        public_keys,
+        key_orders: fetched.key_orders,
+        revoked: fetched.revoked,
+        handovers: Vec::new(),
+    };
+    Ok(Json(HandedOrder { order: fetched.nonce, bundle }).into_response())
+}
+
+/// What came of an order.
+pub(super) async fn answer(
+    State(agents): State<Arc<Agents>>,
+    by: Believed,
+    Body(answer): Body<OrderAnswer>,
+) -> Result<StatusCode, Problem> {
+    let (result, digest) = match &answer {
+        OrderAnswer::Refused { .. } => (None, None),
+        OrderAnswer::Ended { order, envelope } => {
+            let result = agents.open_result(&by, envelope).await?;
+            if result.order != *order || result.agent != by.agent.id || result.ci != by.agent.ci {
+                return Err(Problem::new(Kind::Invalid, "the result is of another order or agent")
+                    .help("answer each order with its own result"));
+            }
+            let digest = <[u8; 32]>::from(Sha256::digest(envelope.as_bytes()));
+            (Some(result), Some(FileHash::from(digest)))
+        }
+    };
+    agents.store.answer_order(&by.actor(), Answered { answer, result, digest }).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+impl Agents {
+    /// Signs an order for an agent, as of now.
+    fn sign(&self, by: &Believed, fetched: &Fetched) -> Result<String, Problem> {
+        let now = self.store.environment().now();
+        let gone = || Problem::not_found("such order");
+        let place = usize::try_from(fetched.stage).map_err(|_| gone())?;
+        let stage = fetched.plan.draft().stages.get(place).ok_or_else(gone)?;
+        let item = stage.items.iter().find(|item| item.ci == by.agent.ci).ok_or_else(gone)?;
+        let latest = now.checked_add(LONGEST_LIFE).unwrap_or(stage.window.until);
+        let order = Order {
+            agent: by.agent.id,
+            ci: by.agent.ci,
+            plan: fetched.plan.hash(),
+            // People count stages from 1.
+            stage: fetched.stage + 1,
+            window: stage.window,
+            actions: item.actions.clone(),
+            priority: fetched.priority,
+            sequence: fetched.sequence,
+            issued_at: now,
+            expires: stage.window.until.min(latest),
+            nonce: fetched.nonce,
+        };
+        let envelope = self.orders.sign(&order.to_payload()).map_err(|error| broken(&error))?;
+        serde_json::to_string(&envelope).map_err(|error| broken(&error))
+    }
+
+    /// What an agent signed, with the key that it pinned here.
+    async fn open_result(&self, by: &Believed, envelope: &str) -> Result<OrderResult, Problem> {
+        let wrong = |detail: String| {
+            Problem::new(Kind::Invalid, detail)
+                .help("sign the result with the key that was sent with `patchwright agent pin`")
+        };
+        let key = self.store.attestor_of(by.agent.id).await?;
+        let key = key.ok_or_else(|| wrong("this agent named no key to sign with".to_owned()))?;
+        let key: AttestorKey =
+            key.parse().map_err(|_| wrong("the agent's key cannot be read".to_owned()))?;
+        let opened = attestation::open(envelope.as_bytes(), &[key])
+            .map_err(|error| wrong(format!("envelope: {error}")))?;
+        let said = Verified::<OrderResult>::signed_by(key_id(&opened.key), &opened.payload)
+            .map_err(|error| wrong(format!("envelope: {error}")))?;
+        Ok(said.said().clone())
+    }
+}
+
+fn key_id(key: &AttestorKey) -> KeyId {
+    KeyId::from(key.id_bytes())
+}
+
+fn broken(error: &impl std::fmt::Display) -> Problem {
+    tracing::error!(%error, "an order cannot be signed");
+    Problem::new(Kind::Internal, "the order cannot be signed")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_signature_is_offered_where_nothing_goes_on_without_one() {
+        let usual = Policy::builtin("x1642-default").unwrap();
+        assert_eq!(terms(Duty::Tenant, usual).patches, Demand::Nothing);
+        assert_eq!(terms(Duty::Tenant, usual).alterations, Demand::Signature);
+        assert_eq!(terms(Duty::Provider, usual).alterations, Demand::Nothing);
+    }
+}

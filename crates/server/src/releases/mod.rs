@@ -1,0 +1,81 @@
+//! Releases: how they are planned from what is known of the cloud, and what drives them.
+//!
+//! One process at a time drives them, by a lease. A late holder does no harm: each step of a release is
+//! a transaction of its own, and an event that comes twice does nothing twice.
+
+mod plan;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::SignedDuration;
+use store::{Store, StoreError};
+
+pub(crate) use plan::{Asked, Restart, draw, usual_caps};
+
+/// How long a process may drive releases before another takes over.
+const LEASE: SignedDuration = SignedDuration::from_mins(1);
+
+/// How often is looked for releases whose time has come.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// Wait after a failure, which may go away.
+const PAUSE: Duration = Duration::from_secs(10);
+
+/// Releases that are stepped one after another before the lease is asked for again.
+const TOGETHER: u16 = 32;
+
+/// What drives the releases of a store.
+pub struct Releases {
+    store: Store,
+    holder: String,
+}
+
+impl Releases {
+    /// One that does not run yet.
+    pub fn new(store: Store) -> Self {
+        let mut random = [0; 8];
+        store.environment().fill(&mut random);
+        Self { store, holder: format!("{:016x}", u64::from_be_bytes(random)) }
+    }
+
+    /// Runs until `end` comes.
+    pub async fn run(self: Arc<Self>, end: impl Future<Output = ()>) {
+        let mut end = std::pin::pin!(end);
+        loop {
+            let pause = match self.step().await {
+                Ok(true) => Duration::ZERO,
+                Ok(false) => LOOK,
+                Err(error) => {
+                    let error = &error as &dyn std::error::Error;
+                    tracing::error!(error, "releases do not go on");
+                    PAUSE
+                }
+            };
+            tokio::select! {
+                () = &mut end => break,
+                () = tokio::time::sleep(pause) => {}
+            }
+        }
+        if let Err(error) = self.store.give_lease_back("releases", &self.holder).await {
+            let error = &error as &dyn std::error::Error;
+            tracing::warn!(error, "the lease runs out by itself");
+        }
+    }
+
+    /// One step; says whether there may be more to do at once.
+    ///
+    /// # Errors
+    /// If the store cannot be read or written.
+    pub async fn step(&self) -> Result<bool, StoreError> {
+        if self.store.take_lease("releases", &self.holder, LEASE).await?.is_none() {
+            return Ok(false);
+        }
+        let (stepped, failed) = self.store.step_releases(TOGETHER).await?;
+        for unstepped in failed {
+            let error = &unstepped.error as &dyn std::error::Error;
+            tracing::error!(error, release = %unstepped.release, "a release does not go on");
+        }
+        Ok(stepped == usize::from(TOGETHER))
+    }
+}

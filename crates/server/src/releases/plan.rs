@@ -1,0 +1,299 @@
+//! From what is known of the cloud to a layout.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::num::NonZeroU32;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use domain::change::Window;
+use domain::cloud::{ChangeId, CiId, Class, LabelKey, RelationKind, ReleaseId, TenantId, words};
+use domain::fleet::SetDigest;
+use domain::release::{
+    Amount, Caps, Condition, Content, Fleet, Layout, Mobility, NoLayout, Order, Percent, Profile,
+    Reboot, Service, Target, Windows, Work, plan,
+};
+use jiff::{SignedDuration, Timestamp};
+use store::{Actor, Ci, Ground, Lacking};
+
+use crate::App;
+use crate::fleet::Want;
+use crate::problem::{Kind, Problem};
+
+/// Labels that say where an item stands, and what its users need of it.
+const ZONE: &str = "zone";
+const DOMAIN: &str = "update-domain";
+const MIN_AVAILABLE: &str = "min-available";
+const MAX_UNAVAILABLE: &str = "max-unavailable";
+/// What becomes of a VM when its hypervisor restarts: `moves` or `stops`.
+const MOBILITY: &str = "mobility";
+
+words! {
+    /// Whether items restart after the installation.
+    Restart {
+        /// Where a kernel, or something that everything runs on, is replaced.
+        IfNeeded = "if_needed",
+        /// All of them.
+        Always = "always",
+        /// None.
+        Never = "never",
+    }
+}
+
+/// What is asked for.
+#[derive(Debug, Clone)]
+pub(crate) struct Asked {
+    /// What the release is called; it also decides who has a turn with which wave.
+    pub(crate) release: ReleaseId,
+    /// The waves.
+    pub(crate) profile: Profile,
+    /// From when on items may be altered.
+    pub(crate) from: Timestamp,
+    /// Nothing is planned beyond this.
+    pub(crate) until: Timestamp,
+    /// When items may be altered, within both; at any time where none are given.
+    pub(crate) windows: Vec<Window>,
+    /// Items that go first, beside those with the profile's labels.
+    pub(crate) canaries: BTreeSet<CiId>,
+    /// Only these items; all that lack a patch where none are named.
+    pub(crate) only: BTreeSet<CiId>,
+    /// How much at a time.
+    pub(crate) caps: Caps,
+    /// Whether items restart.
+    pub(crate) restart: Restart,
+    /// How long an installation takes until it is verified, and a restart.
+    pub(crate) takes: (SignedDuration, SignedDuration),
+}
+
+/// A layout, and what could not even be planned with.
+#[derive(Debug)]
+pub(crate) struct Drawn {
+    pub(crate) layout: Arc<Layout>,
+    /// Items whose exact packages nobody knows, and why.
+    pub(crate) without_content: BTreeMap<CiId, String>,
+}
+
+/// Packages that everything runs on: what maps them cannot all be restarted one by one, as the first
+/// process and the message bus.
+const BENEATH_ALL: [&str; 5] = ["libc6", "systemd", "libsystemd0", "dbus", "libdbus-1-3"];
+
+/// Lays a release of a change out.
+pub(crate) async fn draw(
+    app: &App,
+    by: &Actor,
+    change: ChangeId,
+    asked: Asked,
+) -> Result<Drawn, Problem> {
+    let ground = app.store.ground(by, change).await?;
+    let (contents, without_content) = contents(app, &ground, &asked).await?;
+    if contents.is_empty() {
+        return Err(nothing(&without_content));
+    }
+    let fleet = fleet(&ground, &contents, &asked);
+    let (from, previous) = (asked.from, ground.plans);
+    // A large fleet takes a second: not on a thread that answers others.
+    let drawing = tokio::task::spawn_blocking(move || {
+        let order = Order {
+            release: asked.release,
+            change,
+            profile: &asked.profile,
+            caps: asked.caps,
+            canaries: &asked.canaries,
+            freezes: &[],
+            previous: &previous,
+            until: asked.until,
+        };
+        plan(&fleet, &order, asked.from)
+    });
+    let layout = drawing.await.map_err(|_| Problem::new(Kind::Internal, "the plan was not finished"))?;
+    match layout {
+        Ok(layout) if layout.plans().is_empty() => {
+            let because = layout.unplaced().iter().next();
+            let because = because.map_or_else(
+                || "no item can be altered".to_owned(),
+                |(ci, because)| format!("{ci}: {because}"),
+            );
+            Err(Problem::new(Kind::Refused, format!("nothing can be planned from {from}: {because}"))
+                .help("plan for longer, or for other windows"))
+        }
+        Ok(layout) => Ok(Drawn { layout: Arc::new(layout), without_content }),
+        Err(error) => Err(refused(&error)),
+    }
+}
+
+fn refused(error: &NoLayout) -> Problem {
+    Problem::new(Kind::Refused, error.to_string()).help(error.help())
+}
+
+fn nothing(without: &BTreeMap<CiId, String>) -> Problem {
+    match without.iter().next() {
+        None => Problem::new(Kind::Refused, "no item lacks a patch of this change")
+            .help("see who does with `get findings`"),
+        Some((ci, because)) => {
+            Problem::new(Kind::Refused, format!("the packages for {ci} are not known: {because}"))
+                .help("describe the archives of its release: docs/control-plane.md")
+        }
+    }
+}
+
+/// What is to be installed on whom: the same for all items that have the same packages and lack the same.
+async fn contents(
+    app: &App,
+    ground: &Ground,
+    asked: &Asked,
+) -> Result<(BTreeMap<CiId, Arc<Content>>, BTreeMap<CiId, String>), Problem> {
+    type Key = (TenantId, SetDigest, BTreeSet<String>);
+    let is_meant = |lacking: &&Lacking| asked.only.is_empty() || asked.only.contains(&lacking.ci);
+    let mut groups: BTreeMap<Key, Vec<CiId>> = BTreeMap::new();
+    for lacking in ground.lacking.iter().filter(is_meant) {
+        let key = (lacking.tenant, lacking.digest, lacking.sources.clone());
+        groups.entry(key).or_default().push(lacking.ci);
+    }
+    let mut wants = Vec::with_capacity(groups.len());
+    for (tenant, digest, sources) in groups.keys() {
+        let set = app.store.package_set(&Actor::System, *tenant, *digest).await?;
+        let set = set.ok_or_else(|| Problem::not_found("package set of an item"))?;
+        wants.push(Want { set, sources: sources.clone() });
+    }
+    let found = app.fleet.contents(wants).await;
+    let (mut contents, mut without) = (BTreeMap::new(), BTreeMap::new());
+    for (items, found) in groups.into_values().zip(found) {
+        match found {
+            Ok(content) => {
+                let content = Arc::new(content);
+                contents.extend(items.into_iter().map(|ci| (ci, Arc::clone(&content))));
+            }
+            Err(because) => without.extend(items.into_iter().map(|ci| (ci, because.clone()))),
+        }
+    }
+    Ok((contents, without))
+}
+
+fn fleet(ground: &Ground, contents: &BTreeMap<CiId, Arc<Content>>, asked: &Asked) -> Fleet {
+    let windows = Arc::new(match asked.windows.as_slice() {
+        [] => Windows::Always,
+        windows => Windows::Within(windows.to_vec()),
+    });
+    let mut relations: BTreeMap<CiId, Vec<(RelationKind, CiId)>> = BTreeMap::new();
+    for relation in &ground.relations {
+        relations.entry(relation.from).or_default().push((relation.kind, relation.to));
+    }
+    let is_there: BTreeSet<CiId> = ground.cis.iter().map(|ci| ci.id).collect();
+    let services: BTreeSet<CiId> =
+        ground.cis.iter().filter(|ci| ci.class == Class::Service).map(|ci| ci.id).collect();
+    let target = |ci: &Ci| {
+        let to = |kind: RelationKind| -> Vec<CiId> {
+            let all = relations.get(&ci.id).into_iter().flatten();
+            let meant = all.filter(|(found, to)| *found == kind && is_there.contains(to));
+            meant.map(|(_, to)| *to).collect()
+        };
+        let content = contents.get(&ci.id);
+        Target {
+            ci: ci.id,
+            tenant: ci.tenant,
+            duty: ci.duty,
+            class: ci.class,
+            labels: ci.labels.clone(),
+            zone: label(ci, ZONE),
+            domain: label(ci, DOMAIN),
+            depends_on: to(RelationKind::DependsOn),
+            member_of: to(RelationKind::MemberOf)
+                .into_iter()
+                .filter(|to| services.contains(to))
+                .collect(),
+            runs_on: to(RelationKind::RunsOn).into_iter().next(),
+            mobility: label(ci, MOBILITY).unwrap_or(Mobility::Stops),
+            condition: Condition::Healthy,
+            work: content.map(|content| Work {
+                content: Arc::clone(content),
+                takes: asked.takes.0,
+                windows: Arc::clone(&windows),
+                reboot: restarts(content, asked.restart).then(|| Reboot {
+                    takes: asked.takes.1,
+                    windows: Arc::clone(&windows),
+                }),
+            }),
+        }
+    };
+    let service = |ci: &Ci| Service {
+        ci: ci.id,
+        name: ci.name.clone(),
+        min_available: amount(ci, MIN_AVAILABLE).unwrap_or(Amount::Count(0)),
+        max_unavailable: amount(ci, MAX_UNAVAILABLE),
+    };
+    let is_service = |ci: &&Ci| ci.class == Class::Service;
+    Fleet {
+        targets: ground.cis.iter().map(target).collect(),
+        services: ground.cis.iter().filter(is_service).map(service).collect(),
+    }
+}
+
+/// Whether an item restarts after its installation.
+fn restarts(content: &Content, asked: Restart) -> bool {
+    let is_beneath = |name: &str| name.starts_with("linux-image-") || BENEATH_ALL.contains(&name);
+    let mut packages = content.actions.iter().filter_map(|action| match action {
+        domain::change::Action::Upgrade { packages } => Some(packages),
+        _ => None,
+    });
+    match asked {
+        Restart::Always => true,
+        Restart::Never => false,
+        Restart::IfNeeded => packages.any(|all| all.iter().any(|it| is_beneath(&it.name))),
+    }
+}
+
+fn label<T: FromStr>(ci: &Ci, key: &str) -> Option<T> {
+    let key: LabelKey = key.parse().ok()?;
+    ci.labels.get(&key)?.parse().ok()
+}
+
+/// A number of members, or a part of them: `2`, `50%`.
+fn amount(ci: &Ci, key: &str) -> Option<Amount> {
+    let text: String = label(ci, key)?;
+    match text.trim().strip_suffix('%') {
+        Some(part) => Percent::try_from(part.trim().parse::<i64>().ok()?).ok().map(Amount::Share),
+        None => text.trim().parse().ok().map(Amount::Count),
+    }
+}
+
+/// Caps that stop nothing but what is absurd: the profile's waves do the rest.
+pub(crate) fn usual_caps() -> Caps {
+    let most = |number: u32| NonZeroU32::new(number).unwrap_or(NonZeroU32::MIN);
+    Caps {
+        max_unavailable: most(1_000),
+        per_wave: most(50_000),
+        per_tenant: most(10_000),
+        per_hour: most(2_000),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use domain::change::{Action, ExactPackage, FileHash, Rollback};
+
+    #[test]
+    fn what_everything_runs_on_asks_for_a_restart() {
+        let with = |name: &str| Content {
+            actions: vec![Action::Upgrade {
+                packages: vec![ExactPackage {
+                    name: name.to_owned(),
+                    architecture: "amd64".to_owned(),
+                    version: "1".to_owned(),
+                    sha256: FileHash::from([0; 32]),
+                }],
+            }],
+            rollback: Rollback::Packages { packages: Vec::new() },
+        };
+        for (name, is_needed) in [
+            ("nginx", false),
+            ("linux-image-6.1.0-2-amd64", true),
+            ("linux-image-amd64", true),
+            ("libc6", true),
+            ("libc6-dev", false),
+        ] {
+            assert_eq!(restarts(&with(name), Restart::IfNeeded), is_needed, "{name}");
+            assert!(restarts(&with(name), Restart::Always));
+            assert!(!restarts(&with(name), Restart::Never));
+        }
+    }
+}

@@ -1,0 +1,337 @@
+//! Releases, from the plan that tenants agree to until somebody else than the agent saw that it is so.
+
+use domain::agent::{Facts, OrderAnswer};
+use domain::change::{Decision, FileHash};
+use domain::cloud::{Access, AgentId, Id, Role};
+use domain::inventory::{Runtime, StaleProcess};
+use domain::order::{Ended, OrderResult, Refusal};
+use jiff::SignedDuration;
+use serde_json::{Value, json};
+use server::Releases;
+use store::{Actor, Agent, Answered, Environment as _, Fetched};
+
+use crate::support::World;
+use crate::support::case::{Case, tell, wake};
+
+/// One of one tenant's items, and its agent.
+struct Host {
+    case: Case,
+    agent: Agent,
+    provider: String,
+    release: Value,
+}
+
+impl Host {
+    fn actor(&self) -> Actor {
+        let Agent { id, tenant, ci, .. } = self.agent;
+        Actor::Agent { agent: id, tenant, ci }
+    }
+
+    /// A release that its tenant agreed to, and that has begun.
+    async fn begun(world: &World) -> Self {
+        let case = Case::usual(world, "a").await;
+        let agent = world.agent(case.ci, case.tenant).await;
+        let operator = world.token(domain::cloud::PROVIDER, Role::Operator, Access::Write).await;
+        let request = request(world, &case);
+        let made = world.ask(&operator, "POST", "/api/v1/releases", Some(request)).await;
+        assert_eq!(made.status, 201, "{}", made.text);
+        let (release, plan) = (made.json(), case.planned(world).await);
+        tell(world).await;
+        case.answer(world, &plan, Decision::Approve).await;
+        world.clock.pass(SignedDuration::from_hours(15 * 24 + 1));
+        let provider = world.token_of(&world.admin, Access::Write).await;
+        let host = Self { case, agent, provider, release };
+        host.go_on(world).await;
+        host
+    }
+
+    /// Lets time bring about what it does.
+    async fn go_on(&self, world: &World) {
+        wake(world).await;
+        // Each process drives them by its lease.
+        let releases = Releases::new(world.store.clone());
+        for _ in 0..4 {
+            world.clock.pass(SignedDuration::from_secs(61));
+            releases.step().await.unwrap();
+        }
+    }
+
+    async fn fetch(&self, world: &World) -> Option<Fetched> {
+        let actor = self.actor();
+        let fetched = world.store.order_for(&actor).await.unwrap()?;
+        let (nonce, number) = (fetched.nonce, fetched.sequence);
+        let issued = world.store.issue_order(&actor, nonce, number, "{}".to_owned());
+        assert_eq!(issued.await.unwrap(), "{}");
+        Some(fetched)
+    }
+
+    async fn ends(&self, world: &World, fetched: &Fetched, ended: Ended) {
+        let now = world.clock.now();
+        let result = OrderResult {
+            execution: Id::new(now, [1; 10]),
+            agent: self.agent.id,
+            ci: self.agent.ci,
+            plan: fetched.plan.hash(),
+            order: fetched.nonce,
+            ended,
+            actions: Vec::new(),
+            packages: Vec::new(),
+            downtime: Vec::new(),
+            interruptions: 0,
+            began_at: now,
+            ended_at: now,
+        };
+        let answer = OrderAnswer::Ended { order: fetched.nonce, envelope: "{}".to_owned() };
+        let digest = Some(FileHash::from([5; 32]));
+        let answered = Answered { answer, result: Some(result), digest };
+        // The answer is lost, and sent again.
+        for _ in 0..2 {
+            world.store.answer_order(&self.actor(), answered.clone()).await.unwrap();
+        }
+    }
+
+    /// The agent looks, and all of it is known.
+    async fn looks(&self, world: &World, packages: &[(&str, &str)], runtime: Runtime) {
+        world.observe(self.agent.ci, self.agent.tenant, packages).await;
+        let facts = Facts { runtime: Some(runtime), ..Facts::default() };
+        world.store.record_facts(&self.actor(), self.agent.ci, facts).await.unwrap();
+        world.clock.pass(SignedDuration::from_secs(1));
+        world.store.note_complete(self.agent.id, world.clock.now()).await.unwrap();
+        self.go_on(world).await;
+    }
+
+    async fn stands(&self, world: &World) -> Value {
+        let path = format!("/api/v1/releases/{}", self.release["id"].as_str().unwrap());
+        // Tokens end while time passes.
+        let token = world.token_of(&world.admin, Access::Read).await;
+        let read = world.ask(&token, "GET", &path, None).await;
+        assert_eq!(read.status, 200, "{}", read.text);
+        read.json()
+    }
+}
+
+fn request(world: &World, case: &Case) -> Value {
+    let from = world.clock.now() + SignedDuration::from_hours(15 * 24);
+    let until = from + SignedDuration::from_hours(30 * 24);
+    json!({ "change": case.change.change.id, "profile": "emergency", "from": from, "until": until })
+}
+
+fn running() -> Runtime {
+    let kernel = || "6.1.0-1".to_owned();
+    let (running_kernel, newest) = (kernel(), Some(kernel()));
+    Runtime { running_kernel, newest_installed_kernel: newest, ..Runtime::default() }
+}
+
+#[tokio::test]
+async fn a_plan_is_shown_before_anybody_is_asked_and_a_stale_one_is_refused() {
+    let world = World::new().await;
+    let case = Case::usual(&world, "a").await;
+    let operator = world.token(domain::cloud::PROVIDER, Role::Operator, Access::Write).await;
+    let mut wanted = request(&world, &case);
+
+    let path = "/api/v1/releases?dry_run=true";
+    let shown = world.ask(&operator, "POST", path, Some(wanted.clone())).await;
+    assert_eq!(shown.status, 201, "{}", shown.text);
+    let shown = shown.json();
+    let packages = &shown["turns"][0]["actions"][0]["packages"];
+    assert_eq!((&packages[0]["name"], &packages[0]["version"]), (&json!("web"), &json!("2")));
+    assert_eq!(case.phase(&world).await, "tested", "nobody was asked");
+    assert!(world.ask(&operator, "GET", "/api/v1/releases", None).await.json()["items"]
+        .as_array()
+        .unwrap()
+        .is_empty());
+
+    wanted["release"] = shown["id"].clone();
+    wanted["layout"] = json!("0".repeat(64));
+    let stale = world.ask(&operator, "POST", "/api/v1/releases", Some(wanted.clone())).await;
+    assert_eq!(stale.status, 409, "{}", stale.text);
+    wanted["layout"] = shown["layout"].clone();
+    let made = world.ask(&operator, "POST", "/api/v1/releases", Some(wanted)).await;
+    assert_eq!(made.status, 201, "{}", made.text);
+    assert_eq!(made.json()["layout"], shown["layout"]);
+    assert_eq!(case.phase(&world).await, "planned");
+
+    // A tenant sees its plan, and nothing of the whole.
+    let path = format!("/api/v1/releases/{}", shown["id"].as_str().unwrap());
+    assert_eq!(world.ask(&case.owner, "GET", &path, None).await.status, 404);
+    let plan = case.planned(&world).await;
+    assert_eq!(made_plan(&shown, &case), plan.hash().to_string());
+    // Another that nobody has begun with takes its place.
+    let again = world.ask(&operator, "POST", "/api/v1/releases", Some(request(&world, &case))).await;
+    assert_eq!(again.status, 201, "{}", again.text);
+    let old = world.ask(&operator, "GET", &path, None).await.json();
+    assert_eq!(old["ended"], "aborted");
+}
+
+fn made_plan(release: &Value, case: &Case) -> String {
+    release["plans"][case.tenant.to_string()].as_str().unwrap().to_owned()
+}
+
+#[tokio::test]
+async fn what_an_agent_did_counts_when_somebody_else_saw_it() {
+    let world = World::new().await;
+    let host = Host::begun(&world).await;
+    assert_eq!(host.case.phase(&world).await, "rolling_out");
+    assert!(world.store.awaited_agents().await.unwrap().contains(&host.agent.id));
+    assert_eq!(host.stands(&world).await["turns"][0]["phase"]["is"], "ordered");
+
+    let fetched = host.fetch(&world).await.unwrap();
+    assert_eq!((fetched.sequence, fetched.stage), (1, 0));
+    assert_eq!(fetched.consents.len(), 1, "the tenant's signature goes along");
+    assert_eq!(host.stands(&world).await["turns"][0]["phase"]["is"], "working");
+    let again = world.store.order_for(&host.actor()).await.unwrap().unwrap();
+    assert_eq!(again.envelope.as_deref(), Some("{}"), "the same order, not another one");
+
+    host.ends(&world, &fetched, Ended::Done).await;
+    host.go_on(&world).await;
+    assert_eq!(host.stands(&world).await["turns"][0]["phase"]["is"], "checking");
+    assert_eq!(host.case.phase(&world).await, "rolling_out", "a claim is not enough");
+
+    host.looks(&world, &[("web", "2")], running()).await;
+    let stands = host.stands(&world).await;
+    assert_eq!(stands["turns"][0]["phase"]["is"], "done", "{stands}");
+    assert!(world.store.order_for(&host.actor()).await.unwrap().is_none());
+    assert!(!world.store.awaited_agents().await.unwrap().contains(&host.agent.id));
+    // Waves are watched to their end.
+    world.clock.pass(SignedDuration::from_hours(24));
+    host.go_on(&world).await;
+    assert_eq!(host.stands(&world).await["ended"], "released");
+    assert_eq!(host.case.phase(&world).await, "verifying");
+    // Only what was heard of since then counts.
+    let seen = world.clock.now();
+    world.store.note_seen(vec![(host.agent.ci, seen)]).await.unwrap();
+    world.check_fleet().await;
+    world.clock.pass(SignedDuration::from_mins(6));
+    wake(&world).await;
+    assert_eq!(host.case.phase(&world).await, "verified");
+
+    let orders = world.ask(&host.case_owner(&world).await, "GET", "/api/v1/orders", None).await;
+    let order = &orders.json()[0];
+    assert_eq!((&order["outcome"], &order["stage"]), (&json!("done"), &json!(1)));
+}
+
+impl Host {
+    async fn case_owner(&self, world: &World) -> String {
+        world.token_of(&self.case.person, Access::Write).await
+    }
+}
+
+#[tokio::test]
+async fn a_claim_that_is_not_borne_out_is_a_conflict_and_holds_the_release() {
+    let old_library = || Runtime {
+        stale_processes: vec![StaleProcess {
+            pid: 7,
+            command: "web".to_owned(),
+            unit: Some("web.service".to_owned()),
+            deleted_files: vec!["/usr/lib/libweb.so.1".to_owned()],
+        }],
+        ..running()
+    };
+    for (packages, runtime, because) in [
+        ([("web", "1")], running(), "web is at 1, and 2 was planned"),
+        ([("web", "2")], old_library(), "web of web.service still runs /usr/lib/libweb.so.1"),
+    ] {
+        let world = World::new().await;
+        let host = Host::begun(&world).await;
+        let fetched = host.fetch(&world).await.unwrap();
+        host.ends(&world, &fetched, Ended::Done).await;
+
+        host.looks(&world, &packages, runtime).await;
+
+        let stands = host.stands(&world).await;
+        assert_eq!(stands["mode"]["is"], "held", "{stands}");
+        assert_eq!(stands["turns"][0]["phase"]["is"], "failed", "{stands}");
+        assert_ne!(host.case.phase(&world).await, "verifying");
+        while world.store.sequence_events(1000).await.unwrap() > 0 {}
+        let path = "/api/v1/events?limit=1000";
+        let events = world.ask(&host.provider, "GET", path, None).await.text;
+        assert!(events.contains("order.verified") && events.contains(because), "{because}");
+    }
+}
+
+#[tokio::test]
+async fn what_a_look_does_not_tell_is_not_verified() {
+    let world = World::new().await;
+    let host = Host::begun(&world).await;
+    let fetched = host.fetch(&world).await.unwrap();
+    host.ends(&world, &fetched, Ended::Done).await;
+
+    // Whoever looked may not see all processes.
+    let blind = Runtime { unreadable_processes: 3, ..running() };
+    host.looks(&world, &[("web", "2")], blind).await;
+    assert_eq!(host.stands(&world).await["turns"][0]["phase"]["is"], "checking");
+
+    host.looks(&world, &[("web", "2")], running()).await;
+    assert_eq!(host.stands(&world).await["turns"][0]["phase"]["is"], "done");
+}
+
+#[tokio::test]
+async fn a_refusal_and_a_way_back_end_as_it_was() {
+    for is_refused in [true, false] {
+        let world = World::new().await;
+        let host = Host::begun(&world).await;
+        let fetched = host.fetch(&world).await.unwrap();
+        if is_refused {
+            let refusal = Box::new(Refusal::Done { stage: 1 });
+            let answer = OrderAnswer::Refused { order: fetched.nonce, refusal };
+            let answered = Answered { answer, result: None, digest: None };
+            world.store.answer_order(&host.actor(), answered).await.unwrap();
+        } else {
+            let because = "it breaks".to_owned();
+            host.ends(&world, &fetched, Ended::RolledBack { because }).await;
+        }
+        host.go_on(&world).await;
+        let stands = host.stands(&world).await;
+        assert_eq!(stands["mode"]["is"], "held", "one of one failed: {stands}");
+        assert_eq!(stands["turns"][0]["phase"]["is"], "rolling_back", "{stands}");
+
+        host.looks(&world, &[("web", "1")], running()).await;
+
+        assert_eq!(host.stands(&world).await["turns"][0]["phase"]["is"], "rolled_back");
+        let owner = host.case_owner(&world).await;
+        let order = &world.ask(&owner, "GET", "/api/v1/orders", None).await.json()[0];
+        let word = if is_refused { "refused" } else { "rolled_back" };
+        assert_eq!(order["outcome"], word, "{order}");
+        assert!(order["reason"].is_string(), "{order}");
+    }
+}
+
+#[tokio::test]
+async fn orders_are_for_the_item_s_own_agent_alone() {
+    let world = World::new().await;
+    let host = Host::begun(&world).await;
+    let fetched = host.fetch(&world).await.unwrap();
+
+    let stranger: AgentId = Id::new(world.clock.now(), [2; 10]);
+    let other = Case::new(&world, "b", crate::support::osv("X-9", "other", "2"), [3; 32]).await;
+    let by = Actor::Agent { agent: stranger, tenant: other.tenant, ci: other.ci };
+    assert!(world.store.order_for(&by).await.unwrap().is_none());
+    let answer = OrderAnswer::Refused {
+        order: fetched.nonce,
+        refusal: Box::new(Refusal::Done { stage: 1 }),
+    };
+    let answered = Answered { answer, result: None, digest: None };
+    assert!(world.store.answer_order(&by, answered.clone()).await.is_err());
+    assert!(world.store.answer_order(&world.admin, answered).await.is_err());
+    let theirs = world.token_of(&other.person, Access::Read).await;
+    assert_eq!(world.ask(&theirs, "GET", "/api/v1/orders", None).await.json(), json!([]));
+}
+
+#[tokio::test]
+async fn the_provider_s_people_decide_about_a_release() {
+    let world = World::new().await;
+    let host = Host::begun(&world).await;
+    let path = format!("/api/v1/releases/{}/commands", host.release["id"].as_str().unwrap());
+    let command = |what: &str| Some(json!({ "do": what, "reason": "we look first" }));
+
+    let held = world.ask(&host.provider, "POST", &path, command("hold")).await;
+    assert_eq!(held.status, 200, "{}", held.text);
+    assert_eq!(held.json()["mode"]["is"], "held");
+    let owner = host.case_owner(&world).await;
+    assert_eq!(world.ask(&owner, "POST", &path, command("resume")).await.status, 403);
+    assert_eq!(world.ask(&host.provider, "POST", &path, command("dance")).await.status, 400);
+    let resumed = world.ask(&host.provider, "POST", &path, command("resume")).await;
+    assert_eq!(resumed.json()["mode"]["is"], "running", "{}", resumed.text);
+    let twice = world.ask(&host.provider, "POST", &path, command("resume")).await;
+    assert_eq!(twice.status, 422, "{}", twice.text);
+}

@@ -1,0 +1,177 @@
+//! Looks at items after their agents said that something is done: by what is observed, not by what is
+//! claimed.
+
+use domain::change::Action;
+use domain::cloud::{AgentId, CiId, EventKind, ReleaseId, words};
+use domain::release::{Event, Report};
+use domain::verification::{self, Borne};
+use jiff::Timestamp;
+use serde_json::json;
+
+use super::Release;
+use super::orders::small;
+use super::runs::{corrupt, signed};
+use crate::actor::Actor;
+use crate::error::StoreError;
+use crate::event::NewEvent;
+use crate::fleet::systems;
+use crate::value::{get, parsed, time};
+use crate::writer::Tx;
+
+words! {
+    /// What is to be seen.
+    What {
+        /// What the plan says.
+        Done = "done",
+        /// What was there before.
+        Back = "back",
+    }
+}
+
+/// Somebody is to look at an item; what was seen before now does not count.
+pub(super) async fn ask(
+    tx: &mut Tx<'_>,
+    release: ReleaseId,
+    ci: CiId,
+    attempt: u32,
+    what: What,
+    stage: u32,
+) -> Result<(), StoreError> {
+    sqlx::query(
+        "INSERT INTO release_checks (release_id, ci_id, attempt, what, stage, since)
+         VALUES ($1, $2, $3, $4, $5, $6)
+         ON CONFLICT (release_id, ci_id) DO UPDATE SET
+             attempt = excluded.attempt, what = excluded.what, stage = excluded.stage,
+             since = excluded.since",
+    )
+    .bind(release.to_string())
+    .bind(ci.to_string())
+    .bind(i64::from(attempt))
+    .bind(what.as_str())
+    .bind(i64::from(stage))
+    .bind(tx.now.as_microsecond())
+    .execute(&mut *tx.connection)
+    .await?;
+    Ok(())
+}
+
+/// All that an agent saw of its host is known: whatever release waits for that looks at it.
+pub(super) async fn complete(
+    tx: &mut Tx<'_>,
+    agent: AgentId,
+    at: Timestamp,
+) -> Result<(), StoreError> {
+    sqlx::query("UPDATE agents SET complete_at = $1 WHERE id = $2 AND complete_at < $1")
+        .bind(at.as_microsecond())
+        .bind(agent.to_string())
+        .execute(&mut *tx.connection)
+        .await?;
+    sqlx::query(
+        "UPDATE releases SET wakes_at = $1 WHERE ended IS NULL AND id IN (
+             SELECT c.release_id FROM release_checks c JOIN agents a ON a.ci_id = c.ci_id
+             WHERE a.id = $2 AND c.since < $3)",
+    )
+    .bind(tx.now.as_microsecond())
+    .bind(agent.to_string())
+    .bind(at.as_microsecond())
+    .execute(&mut *tx.connection)
+    .await?;
+    Ok(())
+}
+
+/// What was seen since somebody was to look.
+pub(super) async fn news(tx: &mut Tx<'_>, release: &Release) -> Result<Vec<Event>, StoreError> {
+    let rows = sqlx::query(
+        "SELECT c.ci_id, c.attempt, c.what, c.stage, s.digest, s.tenant_id, f.facts,
+                a.id AS agent, a.complete_at
+         FROM release_checks c
+         JOIN agents a ON a.ci_id = c.ci_id AND a.state = 'active'
+         JOIN systems s ON s.ci_id = c.ci_id
+         LEFT JOIN ci_facts f ON f.ci_id = c.ci_id
+         WHERE c.release_id = $1 AND a.complete_at > c.since",
+    )
+    .bind(release.id.to_string())
+    .fetch_all(&mut *tx.connection)
+    .await?;
+    let mut events = Vec::new();
+    for row in &rows {
+        let (item, attempt): (CiId, u32) = (parsed(row, "ci_id")?, small(row, "attempt")?);
+        let (tenant, digest) = (parsed(row, "tenant_id")?, parsed(row, "digest")?);
+        let Some(set) = systems::set(&mut *tx.connection, None, tenant, digest).await? else {
+            continue;
+        };
+        let facts: Option<String> = get(row, "facts")?;
+        let facts: Option<domain::agent::Facts> = facts
+            .map(|text| serde_json::from_str(&text))
+            .transpose()
+            .map_err(|error| corrupt("facts", &error))?;
+        let runtime = facts.and_then(|facts| facts.runtime);
+        let stage = small(row, "stage")?;
+        let Some((actions, restarts_later)) = planned(release, tenant, item, stage) else {
+            continue;
+        };
+        let what: What = parsed(row, "what")?;
+        let (report, because) = match what {
+            What::Back if verification::is_back(&actions, set.inventory()) => {
+                (Report::RolledBack, None)
+            }
+            What::Back => {
+                (Report::Failed, Some("packages of the plan are still there".to_owned()))
+            }
+            What::Done => {
+                let seen = verification::verify(
+                    &actions,
+                    restarts_later,
+                    set.inventory(),
+                    runtime.as_ref(),
+                );
+                match seen {
+                    Borne::Out => (Report::Verified, None),
+                    Borne::Not { because } => (Report::Conflict, Some(because.to_string())),
+                    // It is not known, and so it is not verified: patience runs out.
+                    Borne::Unknown { .. } => continue,
+                }
+            }
+        };
+        sqlx::query("DELETE FROM release_checks WHERE release_id = $1 AND ci_id = $2")
+            .bind(release.id.to_string())
+            .bind(item.to_string())
+            .execute(&mut *tx.connection)
+            .await?;
+        let agent: AgentId = parsed(row, "agent")?;
+        tx.record(NewEvent {
+            tenant,
+            kind: EventKind::OrderVerified,
+            by: Actor::System,
+            object: item.to_string(),
+            version: signed(u64::from(attempt)),
+            payload: json!({
+                "release": release.id, "change": release.change, "what": what, "report": report,
+                "because": because, "package_set": digest, "agent": agent,
+                "seen_at": time(row, "complete_at")?,
+            }),
+        });
+        events.push(Event::Reported { item, attempt, report });
+    }
+    Ok(events)
+}
+
+/// What the plan says for an item in a stage, and whether it restarts in a later one.
+fn planned(
+    release: &Release,
+    tenant: domain::cloud::TenantId,
+    ci: CiId,
+    stage: u32,
+) -> Option<(Vec<Action>, bool)> {
+    let plan = release.run.layout().plans().get(&tenant)?;
+    let stages = &plan.draft().stages;
+    let place = usize::try_from(stage).ok()?;
+    let of = |at: usize| {
+        let items = &stages.get(at)?.items;
+        items.iter().find(|item| item.ci == ci).map(|item| &item.actions)
+    };
+    let actions = of(place)?.clone();
+    let mut later = place + 1..stages.len();
+    let restarts = |at| of(at).is_some_and(|actions| actions.contains(&Action::Reboot));
+    Some((actions, later.any(restarts)))
+}
