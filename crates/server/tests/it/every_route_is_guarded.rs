@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use crate::support::{self, World};
 use domain::cloud::{
     Access, AdvisoryId, AgentId, ChangeId, ChannelId, CiId, FindingId, ImageId, JobId, NoticeId,
-    PROVIDER, PasskeyId, PatchId, Role, TenantId,
+    PROVIDER, PasskeyId, PatchId, ReleaseId, Role, TenantId,
 };
 use serde_json::{Value, json};
 use store::NewCi;
@@ -43,7 +43,7 @@ fn of(path: &str, ids: &[(&str, String)]) -> String {
 const CANARY: &str = "canary-of-b";
 
 /// Objects around a change of a tenant.
-fn around(change: &str, tenant: TenantId) -> [(&'static str, String); 8] {
+fn around(change: &str, tenant: TenantId) -> [(&'static str, String); 9] {
     [
         ("changes", change.to_owned()),
         ("obligations", change.to_owned()),
@@ -53,6 +53,7 @@ fn around(change: &str, tenant: TenantId) -> [(&'static str, String); 8] {
         ("policies", tenant.to_string()),
         ("notices", NoticeId::of_content([11; 16]).to_string()),
         ("channels", ChannelId::of_content([12; 16]).to_string()),
+        ("releases", ReleaseId::of_content([13; 16]).to_string()),
     ]
 }
 
@@ -171,6 +172,7 @@ x--x---- POST /api/v1/obligations/{id}/{tenant}/interruptions
 x--x---- POST /api/v1/obligations/{id}/{tenant}/plan
 x--x---- POST /api/v1/obligations/{id}/{tenant}/scan
 x--x---- POST /api/v1/obligations/{id}/{tenant}/withdraw
+xxxxxxxx GET /api/v1/orders
 xxxxxxxx GET /api/v1/patches
 xxxxxxxx GET /api/v1/patches/{id}
 xxxxxxxx GET /api/v1/plans/{id}
@@ -178,6 +180,10 @@ xxxxxxxx GET /api/v1/policies/{id}
 ---xx--- POST /api/v1/policies/{id}
 ---xx--- POST /api/v1/policies/{id}/agreement
 xxxxxxxx GET /api/v1/relations
+xxxxxxxx GET /api/v1/releases
+x--x---- POST /api/v1/releases
+xxxxxxxx GET /api/v1/releases/{id}
+x--x---- POST /api/v1/releases/{id}/commands
 xxxxxxxx GET /api/v1/rules/{id}
 ----xx-- POST /api/v1/rules/{id}
 ----xx-- DELETE /api/v1/rules/{id}/{nonce}
@@ -294,6 +300,8 @@ fn valid(path: &str, b: TenantId, other: CiId, sha256: &Value) -> Value {
         "/api/v1/obligations/{id}/{tenant}/answer/passkey" => {
             json!({ "plan": "07".repeat(32), "decision": { "is": "approve" } })
         }
+        "/api/v1/releases" => json!({ "change": ChangeId::of_content([9; 16]) }),
+        "/api/v1/releases/{id}/commands" => json!({ "do": "hold", "reason": "x" }),
         "/api/v1/policies/{id}" => json!({ "document": "version = \"x\"" }),
         "/api/v1/policies/{id}/agreement" => json!({ "version": "x" }),
         "/api/v1/tenants/{id}/feeds" => json!({ "name": "x", "days": 1 }),
