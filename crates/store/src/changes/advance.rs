@@ -1,9 +1,11 @@
 //! The steps of changes and obligations, each with what follows from it in the same commit.
 
-use domain::change::{self, ChangeEffect, ChangeStage, Countersign, Decision, Plan, Sight};
+use domain::change::{
+    self, ChangeEffect, ChangeStage, Countersign, Decision, Phase, Plan, Sight,
+};
 use domain::cloud::{ChangeId, CiId, EventKind, FindingId, TenantId, UserId};
 use domain::obligation::{Effect, Event, KeptObligation, Obligation};
-use domain::sla::{Moment, Policy, State};
+use domain::sla::{Approval, Moment, Policy, Silence, State};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 
@@ -259,6 +261,17 @@ pub(super) async fn take(
         Ok((next, effects)) => {
             follow(tx, by, &next, effects).await?;
             save(tx, &next, &loaded.policy, false).await?;
+            if obligation.phase() != next.phase()
+                && let Some(share) = next.share()
+                && share.phase() == Phase::Notified
+            {
+                let (tenant, plan) = (next.tenant(), share.plan().hash());
+                let dates = &share.terms().dates;
+                let is_deemed =
+                    matches!(dates.approval, Approval::Required { silence: Silence::Approves });
+                let deemed_at = dates.answer_by.filter(|_| is_deemed);
+                Box::pin(releases::asked(tx, tenant, plan, deemed_at)).await?;
+            }
             Ok(Outcome::Done(next))
         }
         Err(refusal) => {

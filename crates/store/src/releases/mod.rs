@@ -31,7 +31,7 @@ use crate::page::{Page, PageRequest};
 
 pub use fleet::{Ground, Lacking};
 pub(crate) use orders::keep_key_order;
-pub(crate) use runs::permitted;
+pub(crate) use runs::{asked, permitted};
 
 /// A release with all that is known of it.
 #[derive(Debug, Clone)]

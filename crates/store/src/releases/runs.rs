@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use domain::change::{self, Outcome as Rollout, Permit};
+use domain::change::{Outcome as Rollout, Permit, PlanHash};
 use domain::cloud::{ChangeId, CiId, EventId, EventKind, ReleaseId, Side, TenantId};
 use domain::release::{Command, Effect, Event, Job, Kept, Layout, Report, Run};
 use jiff::{SignedDuration, Timestamp};
@@ -159,21 +159,36 @@ fn commanded(tx: &Tx<'_>, by: &Actor, command: Command) -> Result<Event, StoreEr
     Ok(Event::Commanded { id, by: advance::person(by)?, command })
 }
 
+/// A tenant was asked for its plan: if it is a release's, the release knows when silence is a yes.
+pub(crate) async fn asked(
+    tx: &mut Tx<'_>,
+    tenant: TenantId,
+    plan: PlanHash,
+    deemed_at: Option<Timestamp>,
+) -> Result<(), StoreError> {
+    let Some(mut release) = of_plan(tx, plan).await? else { return Ok(()) };
+    happen(tx, &mut release, vec![Event::Asked { tenant, plan, deemed_at }]).await
+}
+
 /// A tenant's plan may be carried out: if it is a release's, the release learns of it.
 pub(crate) async fn permitted(
     tx: &mut Tx<'_>,
     tenant: TenantId,
     permit: Permit,
 ) -> Result<(), StoreError> {
+    let Some(mut release) = of_plan(tx, permit.plan()).await? else { return Ok(()) };
+    happen(tx, &mut release, vec![Event::Permitted { tenant, permit }]).await?;
+    wake_now(tx, release.id).await
+}
+
+async fn of_plan(tx: &mut Tx<'_>, plan: PlanHash) -> Result<Option<Release>, StoreError> {
     let row = sqlx::query("SELECT release_id FROM release_plans WHERE plan_hash = $1")
-        .bind(permit.plan().to_string())
+        .bind(plan.to_string())
         .fetch_optional(&mut *tx.connection)
         .await?;
-    let Some(row) = row else { return Ok(()) };
-    let mut release = held(tx, parsed(&row, "release_id")?).await?;
-    let events = vec![Event::Permitted { tenant, permit }];
-    happen(tx, &mut release, events).await?;
-    wake_now(tx, release.id).await
+    let Some(row) = row else { return Ok(None) };
+    let id = parsed(&row, "release_id")?;
+    held(tx, id).await.map(Some)
 }
 
 /// What came of an order, or of a look after it.
@@ -325,7 +340,7 @@ async fn finish(
     tx: &mut Tx<'_>,
     change: ChangeId,
     tenant: TenantId,
-    plan: change::PlanHash,
+    plan: PlanHash,
     outcome: Rollout,
 ) -> Result<(), StoreError> {
     let action = Move::Finish { plan, outcome };

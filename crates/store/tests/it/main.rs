@@ -17,6 +17,7 @@ mod images_and_their_jobs;
 mod notices_on_their_way;
 mod old_checks_prove_nothing;
 mod people_are_known_elsewhere;
+mod releases_on_their_way;
 mod transactions_that_wait_for_each_other;
 mod who_reads_is_recorded;
 mod whoever_asks_sees_their_own;

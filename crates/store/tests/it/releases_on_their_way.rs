@@ -1,0 +1,241 @@
+//! Releases and orders on both engines.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::num::NonZeroU32;
+use std::sync::Arc;
+
+use crate::changes_and_their_clocks::{ALL, Case, DAY, done, now, publish, wake};
+use crate::support::{World, package_set};
+use domain::agent::{Facts, OrderAnswer};
+use domain::change::{Action, Decision, ExactPackage, FileHash, Rollback};
+use domain::cloud::{Id, ReleaseId};
+use domain::inventory::Runtime;
+use domain::order::{Ended, OrderResult};
+use domain::release::{
+    Caps, Command, Condition, Content, Fleet, Layout, Mobility, Order, Profile, Target, Windows,
+    Work, plan,
+};
+use jiff::{SignedDuration, Timestamp};
+use store::{Actor, Agent, Answered, Fetched, Joining, NewJoinToken, OrderFilter, Outcome, StoreError};
+
+on_both_engines! {
+    a_release_goes_its_whole_way
+    what_does_not_answer_in_time_is_told
+    half_a_release_is_never_kept
+    an_order_is_signed_once_and_answered_once
+}
+
+fn exact(version: &str) -> Vec<ExactPackage> {
+    vec![ExactPackage {
+        name: "web".into(),
+        architecture: "amd64".into(),
+        version: version.into(),
+        sha256: FileHash::from([1; 32]),
+    }]
+}
+
+fn layout(case: &Case, from: Timestamp, random: u8) -> Arc<Layout> {
+    let content = Content {
+        actions: vec![Action::Upgrade { packages: exact("2") }],
+        rollback: Rollback::Packages { packages: exact("1") },
+    };
+    let target = Target {
+        ci: case.ci.id,
+        tenant: case.tenant.id,
+        duty: case.ci.duty,
+        class: case.ci.class,
+        labels: BTreeMap::new(),
+        zone: None,
+        domain: None,
+        depends_on: Vec::new(),
+        member_of: Vec::new(),
+        runs_on: None,
+        mobility: Mobility::Stops,
+        condition: Condition::Healthy,
+        work: Some(Work {
+            content: Arc::new(content),
+            takes: SignedDuration::from_mins(20),
+            windows: Arc::new(Windows::Always),
+            reboot: None,
+        }),
+    };
+    let most = NonZeroU32::MAX;
+    let order = Order {
+        release: ReleaseId::of_content([random; 16]),
+        change: case.change.change.id,
+        profile: &Profile::builtin("emergency").unwrap(),
+        caps: Caps { max_unavailable: most, per_wave: most, per_tenant: most, per_hour: most },
+        canaries: &BTreeSet::new(),
+        freezes: &[],
+        previous: &BTreeMap::new(),
+        until: from + DAY * 30,
+    };
+    let fleet = Fleet { targets: vec![target], services: Vec::new() };
+    Arc::new(plan(&fleet, &order, from).unwrap())
+}
+
+struct Host {
+    case: Case,
+    agent: Agent,
+    release: ReleaseId,
+}
+
+impl Host {
+    async fn begun(world: &World) -> Self {
+        let case = Case::proven(world, "high").await;
+        let new = NewJoinToken {
+            tenant: case.tenant.id,
+            ci: Some(case.ci.id),
+            class: case.ci.class,
+            labels: store::Labels::new(),
+            uses: 1,
+            lifetime: SignedDuration::from_hours(1),
+        };
+        let (_, token) = world.store.create_join_token(&world.admin, new).await.unwrap();
+        let (name, key) = ("x".parse().unwrap(), store::KeyHash::from([9; 32]));
+        let joining = Joining { token, name, key, expires_at: now(world) + DAY * 90 };
+        let agent = world.store.join(joining).await.unwrap().0;
+        let layout = layout(&case, now(world) + DAY * 10, 1);
+        let release = layout.release();
+        world.store.create_release(&world.admin, layout, 9).await.unwrap();
+        let planned = case.matter(world).await.obligation.share().unwrap().plan().clone();
+        assert_eq!(publish(world, 1).await, 1);
+        let waits = world.store.release(&world.admin, release).await.unwrap();
+        let waits = waits.run.why(case.ci.id, now(world)).unwrap();
+        assert!(waits.to_string().contains(", deemed at "), "{waits}");
+        done(case.say(world, &planned, Decision::Approve, 1).await);
+        world.environment.pass(DAY * 10 + SignedDuration::from_mins(1));
+        let host = Self { case, agent, release };
+        host.go_on(world).await;
+        host
+    }
+
+    async fn go_on(&self, world: &World) {
+        wake(world).await;
+        for _ in 0..3 {
+            world.environment.pass(SignedDuration::from_secs(2));
+            let (_, failed) = world.store.step_releases(10).await.unwrap();
+            assert!(failed.is_empty(), "{failed:?}");
+        }
+    }
+
+    fn actor(&self) -> Actor {
+        let Agent { id, tenant, ci, .. } = self.agent;
+        Actor::Agent { agent: id, tenant, ci }
+    }
+
+    async fn fetch(&self, world: &World) -> Fetched {
+        let actor = self.actor();
+        let fetched = world.store.order_for(&actor).await.unwrap().unwrap();
+        let (nonce, number) = (fetched.nonce, fetched.sequence);
+        world.store.issue_order(&actor, nonce, number, "signed".to_owned()).await.unwrap();
+        fetched
+    }
+
+    async fn ends(&self, world: &World, fetched: &Fetched, ended: Ended) {
+        let now = now(world);
+        let result = OrderResult {
+            execution: Id::new(now, [1; 10]),
+            agent: self.agent.id,
+            ci: self.agent.ci,
+            plan: fetched.plan.hash(),
+            order: fetched.nonce,
+            ended,
+            actions: Vec::new(),
+            packages: Vec::new(),
+            downtime: Vec::new(),
+            interruptions: 0,
+            began_at: now,
+            ended_at: now,
+        };
+        let answer = OrderAnswer::Ended { order: fetched.nonce, envelope: "{}".to_owned() };
+        let answered = Answered { answer, result: Some(result), digest: None };
+        world.store.answer_order(&self.actor(), answered).await.unwrap();
+    }
+
+    async fn phase(&self, world: &World) -> &'static str {
+        let release = world.store.release(&world.admin, self.release).await.unwrap();
+        release.run.phase(self.case.ci.id).unwrap().as_str()
+    }
+}
+
+async fn a_release_goes_its_whole_way(world: World) {
+    let world = &world;
+    let host = Host::begun(world).await;
+    assert_eq!(host.phase(world).await, "ordered");
+    let fetched = host.fetch(world).await;
+    assert_eq!(host.phase(world).await, "working");
+    host.ends(world, &fetched, Ended::Done).await;
+    assert_eq!(host.phase(world).await, "checking");
+    assert_eq!(world.store.awaited_agents().await.unwrap(), BTreeSet::from([host.agent.id]));
+
+    // What was known before the claim does not count.
+    world.store.note_complete(host.agent.id, now(world) - DAY).await.unwrap();
+    host.go_on(world).await;
+    assert_eq!(host.phase(world).await, "checking");
+
+    world.observe(&host.case.ci, package_set(&[("web", "2")])).await;
+    let facts = Facts { runtime: Some(Runtime::default()), ..Facts::default() };
+    world.store.record_facts(&host.actor(), host.case.ci.id, facts).await.unwrap();
+    world.environment.pass(SignedDuration::from_secs(1));
+    world.store.note_complete(host.agent.id, now(world)).await.unwrap();
+    host.go_on(world).await;
+    assert_eq!(host.phase(world).await, "done");
+    world.environment.pass(DAY);
+    host.go_on(world).await;
+
+    let release = world.store.release(&world.admin, host.release).await.unwrap();
+    assert_eq!(release.run.ended(), Some(domain::release::End::Released));
+    assert!(world.store.release(&host.case.owner, host.release).await.is_err());
+    let all = world.store.releases(&world.admin, None, &ALL).await.unwrap();
+    assert_eq!(all.items.len(), 1);
+    let orders = world.store.orders(&host.case.owner, &OrderFilter::default(), 10).await.unwrap();
+    assert_eq!(orders[0].outcome.as_deref(), Some("done"));
+    assert!(world.store.awaited_agents().await.unwrap().is_empty());
+}
+
+async fn what_does_not_answer_in_time_is_told(world: World) {
+    let world = &world;
+    let host = Host::begun(world).await;
+    host.fetch(world).await;
+    world.environment.pass(DAY);
+    host.go_on(world).await;
+    let release = world.store.release(&world.admin, host.release).await.unwrap();
+    assert_eq!(release.run.tally().silent, 1);
+    assert_eq!(release.run.mode().as_str(), "held");
+}
+
+async fn half_a_release_is_never_kept(world: World) {
+    let world = &world;
+    let host = Host::begun(world).await;
+    // One is under way.
+    let another = layout(&host.case, now(world) + DAY * 10, 2);
+    let id = another.release();
+    let refused = world.store.create_release(&world.admin, another, 9).await.unwrap_err();
+    assert!(matches!(refused, StoreError::Refused { .. }), "{refused}");
+    assert!(world.store.release(&world.admin, id).await.is_err());
+    let abort = Command::Abort { reason: "we stop".parse().unwrap() };
+    done(world.store.command_release(&world.admin, host.release, abort.clone()).await.unwrap());
+    let again = world.store.command_release(&world.admin, host.release, abort).await.unwrap();
+    assert!(matches!(again, Outcome::Refused { .. }), "{again:?}");
+}
+
+async fn an_order_is_signed_once_and_answered_once(world: World) {
+    let world = &world;
+    let host = Host::begun(world).await;
+    let fetched = host.fetch(world).await;
+    let actor = host.actor();
+    // Signed again by another process at the same time: what was signed first counts.
+    let (nonce, number) = (fetched.nonce, fetched.sequence);
+    let again = world.store.issue_order(&actor, nonce, number, "other".to_owned()).await.unwrap();
+    assert_eq!(again, "signed");
+    let again = world.store.order_for(&actor).await.unwrap().unwrap();
+    assert_eq!((again.envelope.as_deref(), again.sequence), (Some("signed"), number + 1));
+
+    host.ends(world, &fetched, Ended::Stuck { because: "x".repeat(9000) }).await;
+    host.ends(world, &fetched, Ended::Done).await;
+
+    let orders = world.store.orders(&actor, &OrderFilter::default(), 10).await.unwrap();
+    assert_eq!(orders[0].outcome.as_deref(), Some("stuck"));
+    assert!(orders[0].reason.as_ref().unwrap().len() <= 2000);
+}
