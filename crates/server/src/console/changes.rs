@@ -17,7 +17,7 @@ use super::fleet::Part;
 use super::names::{self, Names};
 use super::pages::ROWS;
 use super::times::{away, moment, moment_away};
-use super::{Refusal, elsewhere, page, pass};
+use super::{Refusal, elsewhere, page, pass, releases};
 use crate::App;
 use crate::api::{Path, Query};
 use crate::caller::Caller;
@@ -165,6 +165,7 @@ pub(super) async fn change(
         None => None,
     };
     let now = app.store.environment().now();
+    let releases = releases::of_change(&app, &by, id, now).await?;
     Ok(page(
         "/changes",
         &tracked.title,
@@ -185,6 +186,7 @@ pub(super) async fn change(
             @if rows.len() == usize::from(OBLIGATIONS) {
                 p.quiet { "The first " (OBLIGATIONS) " of them: see the request below for more." }
             }
+            (releases)
             (elsewhere(&format!("/changes/{id}")))
         },
     ))

@@ -16,6 +16,7 @@ mod obligation;
 mod pages;
 mod plan;
 mod recovery;
+mod releases;
 mod times;
 
 use axum::Router;
@@ -45,6 +46,8 @@ pub(crate) fn routes() -> Router<App> {
         .route("/patches/{id}", get(fleet::patch))
         .route("/changes", get(changes::changes))
         .route("/changes/{id}", get(changes::change))
+        .route("/releases", get(releases::releases))
+        .route("/releases/{id}", get(releases::release))
         .route("/clocks", get(clocks::clocks))
         .route("/obligations/{change}/{tenant}", get(obligation::show))
         .route("/obligations/{change}/{tenant}/countersign", post(obligation::countersign))

@@ -9,12 +9,15 @@ use domain::sla::{ClockView, DueDate, Goal, State as ClockState};
 use jiff::Timestamp;
 use maud::{Markup, html};
 use serde::Deserialize;
-use store::{Actor, Consent, Matter, Move, NoticeFilter, NoticeRow, PageRequest};
+use store::{
+    Actor, Consent, Matter, Move, NoticeFilter, NoticeRow, OrderFilter, OrderRow, PageRequest,
+};
 
 use super::names::{self, Names};
 use super::times::{moment, moment_away};
 use super::{
     Refusal, answers, clocks, consent, course, elsewhere, headline, notices, page, pass, plan,
+    releases,
 };
 use crate::App;
 use crate::api::changes::accepted;
@@ -26,6 +29,9 @@ use crate::problem::{Kind, Problem};
 
 /// Notices of an obligation that are shown, the newest.
 const NOTICES: u16 = 50;
+
+/// Orders of an obligation that are shown, the newest.
+const ORDERS: u16 = 50;
 
 /// Which plan somebody means: the one that they saw.
 #[derive(Deserialize)]
@@ -39,6 +45,7 @@ struct Sight {
     consents: Vec<Consent>,
     notices: Vec<NoticeRow>,
     interruptions: Vec<InterruptionView>,
+    orders: Vec<OrderRow>,
     tenant: String,
     items: Names<CiId>,
     people: Names<String>,
@@ -147,10 +154,15 @@ impl Sight {
         };
         let claims = app.store.interruption_claims(by, change, tenant).await?;
         let interruptions = interruptions(&matter, &claims);
+        let filter =
+            OrderFilter { tenant: Some(tenant), change: Some(change), ..OrderFilter::default() };
+        let orders = app.store.orders(by, &filter, ORDERS).await?;
         let tenants = names::tenants(app, by, std::iter::once(tenant)).await?;
         let share = matter.obligation.share();
         let items = share.into_iter().flat_map(|share| share.plan().items());
-        let items = names::items(app, by, items.map(|it| it.ci).take(plan::ITEMS)).await?;
+        let items = items.map(|it| it.ci).take(plan::ITEMS);
+        let items = items.chain(orders.iter().map(|order| order.ci));
+        let items = names::items(app, by, items).await?;
         let signers = share.into_iter().flat_map(Share::approvals).map(|it| it.by);
         let people = signers.chain(share.map(Share::author)).map(|it| it.to_string());
         let people: Vec<_> =
@@ -159,7 +171,7 @@ impl Sight {
         let people = names::people(app, by, people.iter().map(String::as_str)).await?;
         let now = app.store.environment().now();
         let tenant = names::of(&tenants, &tenant);
-        Ok(Self { matter, consents, notices, interruptions, tenant, items, people, now })
+        Ok(Self { matter, consents, notices, interruptions, orders, tenant, items, people, now })
     }
 
     fn body(&self, which: &Which, deeds: &Deeds, refusal: Option<&Problem>) -> Markup {
@@ -193,6 +205,7 @@ impl Sight {
                 }
             }
             (deeds.forms(which, obligation.share().map(|share| share.plan().hash())))
+            (releases::told(&self.orders, &self.items, *now))
             (course::timeline(obligation.instants().records(), *now))
             (course::ledger(&spans, clock.as_ref().map(|clock| &clock.state)))
             (course::interruptions(&self.interruptions, &self.people))

@@ -205,9 +205,28 @@ async fn what_an_agent_did_counts_when_somebody_else_saw_it() {
     wake(&world).await;
     assert_eq!(host.case.phase(&world).await, "verified");
 
-    let orders = world.ask(&host.case_owner(&world).await, "GET", "/api/v1/orders", None).await;
+    let owner = host.case_owner(&world).await;
+    let orders = world.ask(&owner, "GET", "/api/v1/orders", None).await;
     let order = &orders.json()[0];
     assert_eq!((&order["outcome"], &order["stage"]), (&json!("done"), &json!(1)));
+
+    // The same in the console; whole releases are the provider's.
+    let id = host.release["id"].as_str().unwrap();
+    let token = world.token_of(&world.admin, Access::Read).await;
+    let page = world.ask(&token, "GET", &format!("/releases/{id}"), None).await;
+    assert_eq!(page.status, 200);
+    for said in ["✓ released", "1 done and verified", "web-of-a", "Waves", "✓ done"] {
+        assert!(page.text.contains(said), "{said}: {}", page.text);
+    }
+    assert!(world.ask(&token, "GET", "/releases", None).await.text.contains(id));
+    let change = host.case.change.change.id;
+    let path = format!("/changes/{change}");
+    assert!(world.ask(&token, "GET", &path, None).await.text.contains(id));
+    assert!(!world.ask(&owner, "GET", &path, None).await.text.contains(id));
+    assert_eq!(world.ask(&owner, "GET", &format!("/releases/{id}"), None).await.status, 404);
+    let path = format!("/obligations/{change}/{}", host.case.tenant);
+    let page = world.ask(&owner, "GET", &path, None).await.text;
+    assert!(page.contains("Orders") && page.contains("✓ done"), "{page}");
 }
 
 impl Host {
