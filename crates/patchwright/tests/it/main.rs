@@ -19,6 +19,7 @@ mod images_from_a_command_line;
 mod json_is_stable;
 mod osv_agrees_with_a_plain_check;
 mod pins_mean_what_they_mean_to_apt;
+mod releases_reach_real_hosts;
 #[path = "../../../store/tests/it/support/postgres.rs"]
 mod postgres;
 mod several_processes_share_a_database;
