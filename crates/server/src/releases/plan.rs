@@ -8,14 +8,16 @@ use std::sync::Arc;
 use domain::change::Window;
 use domain::cloud::{ChangeId, CiId, Class, LabelKey, RelationKind, ReleaseId, TenantId, words};
 use domain::fleet::SetDigest;
+use domain::priority::Priority;
 use domain::release::{
-    Amount, Caps, Condition, Content, Fleet, Layout, Mobility, NoLayout, Order, Percent, Profile,
-    Reboot, Service, Target, Windows, Work, plan,
+    Amount, Caps, Condition, Content, Fleet, Freeze, Layout, Mobility, NoLayout, Order, Percent,
+    Profile, Reboot, Service, Target, Windows, Work, plan,
 };
 use jiff::{SignedDuration, Timestamp};
 use store::{Actor, Ci, Ground, Lacking};
 
 use crate::App;
+use crate::api::given;
 use crate::fleet::Want;
 use crate::problem::{Kind, Problem};
 
@@ -89,6 +91,7 @@ pub(crate) async fn draw(
         return Err(nothing(&without_content));
     }
     let fleet = fleet(&ground, &contents, &asked);
+    let freezes = freezes(app, by, &ground).await?;
     let (from, previous) = (asked.from, ground.plans);
     // A large fleet takes a second: not on a thread that answers others.
     let drawing = tokio::task::spawn_blocking(move || {
@@ -98,7 +101,7 @@ pub(crate) async fn draw(
             profile: &asked.profile,
             caps: asked.caps,
             canaries: &asked.canaries,
-            freezes: &[],
+            freezes: &freezes,
             previous: &previous,
             until: asked.until,
         };
@@ -118,6 +121,21 @@ pub(crate) async fn draw(
         Ok(layout) => Ok(Drawn { layout: Arc::new(layout), without_content }),
         Err(error) => Err(refused(&error)),
     }
+}
+
+/// When the tenants' own calendars let nothing of this be installed.
+async fn freezes(app: &App, by: &Actor, ground: &Ground) -> Result<Vec<Freeze>, Problem> {
+    let tenants: BTreeMap<TenantId, Priority> =
+        ground.lacking.iter().map(|lacking| (lacking.tenant, lacking.priority)).collect();
+    let mut freezes = Vec::new();
+    for (tenant, priority) in tenants {
+        let policy = app.store.policy_in_force(by, tenant).await?;
+        for (from, until) in policy.calendar().frozen(priority) {
+            let reason = given("reason", "a freeze of the tenant's calendar")?;
+            freezes.push(Freeze { tenant: Some(tenant), span: Window { from, until }, reason });
+        }
+    }
+    Ok(freezes)
 }
 
 fn refused(error: &NoLayout) -> Problem {

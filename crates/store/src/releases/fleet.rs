@@ -6,12 +6,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use domain::change::Plan;
 use domain::cloud::{ChangeId, CiId, TenantId};
 use domain::fleet::SetDigest;
+use domain::priority::Priority;
 
 use crate::Store;
 use crate::actor::Actor;
 use crate::changes::{TrackedChange, load};
 use crate::cis::{Ci, CiFilter};
 use crate::error::StoreError;
+use crate::fleet::findings;
 use crate::page::{LONGEST_PAGE, PageRequest};
 use crate::relations::Relation;
 use crate::value::{get, parsed};
@@ -42,6 +44,8 @@ pub struct Lacking {
     pub digest: SetDigest,
     /// The source packages that it lacks patches of.
     pub sources: BTreeSet<String>,
+    /// How urgent the change is for its tenant.
+    pub priority: Priority,
 }
 
 pub(super) async fn ground(
@@ -77,7 +81,7 @@ pub(super) async fn ground(
 
 async fn lacking(store: &Store, change: ChangeId) -> Result<Vec<Lacking>, StoreError> {
     let rows = sqlx::query(
-        "SELECT f.ci_id, f.tenant_id, f.source, s.digest FROM findings f
+        "SELECT f.ci_id, f.tenant_id, f.source, s.digest, o.priority FROM findings f
          JOIN change_patches p ON p.patch_id = f.patch_id
          JOIN obligations o ON o.change_id = p.change_id AND o.tenant_id = f.tenant_id
          JOIN systems s ON s.ci_id = f.ci_id
@@ -99,6 +103,7 @@ async fn lacking(store: &Store, change: ChangeId) -> Result<Vec<Lacking>, StoreE
                 tenant: parsed(row, "tenant_id")?,
                 digest: parsed(row, "digest")?,
                 sources: BTreeSet::from([source]),
+                priority: findings::priority(row)?,
             }),
         }
     }
