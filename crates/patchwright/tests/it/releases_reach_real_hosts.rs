@@ -41,10 +41,12 @@ const SLA: &str = r#"version = "at-once"
 
 [critical]
 soak = "0h"
+emergency = { lead = "0h", evidence = "1d", re_evaluate = "3d" }
 notice = { lead = "0h" }
 approval = { mode = "required", answer = "1d", silence = "waits" }
 [high]
 soak = "0h"
+emergency = { lead = "0h", evidence = "1d", re_evaluate = "3d" }
 notice = { lead = "0h" }
 approval = { mode = "required", answer = "1d", silence = "waits" }
 [medium]

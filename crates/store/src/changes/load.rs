@@ -79,7 +79,7 @@ pub(crate) async fn obligation(
 
 /// Reads it and holds it, its change and the tenant's keys until the end of the transaction; always
 /// in this order, so that nobody waits for each other.
-pub(super) async fn held(
+pub(crate) async fn held(
     tx: &mut Tx<'_>,
     change: ChangeId,
     tenant: TenantId,

@@ -55,6 +55,15 @@ pub(super) async fn ask(
     Ok(())
 }
 
+/// Nobody waits for anything of a release any more.
+pub(super) async fn forget(tx: &mut Tx<'_>, release: ReleaseId) -> Result<(), StoreError> {
+    sqlx::query("DELETE FROM release_checks WHERE release_id = $1")
+        .bind(release.to_string())
+        .execute(&mut *tx.connection)
+        .await?;
+    Ok(())
+}
+
 /// All that an agent saw of its host is known: whatever release waits for that looks at it.
 pub(super) async fn complete(
     tx: &mut Tx<'_>,

@@ -229,7 +229,7 @@ impl Store {
 impl Store {
     /// The agents for which an order waits, or of whose items somebody waits to see something.
     pub async fn awaited_agents(&self) -> Result<BTreeSet<AgentId>, StoreError> {
-        orders::awaited(&self.pool).await
+        orders::awaited(&self.pool, self.environment.now()).await
     }
 
     /// Notes with which key an agent signs what came of orders.

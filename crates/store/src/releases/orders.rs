@@ -7,6 +7,7 @@ use domain::change::{KeyId, Nonce};
 use domain::cloud::{AgentId, CiId, EventKind, ReleaseId, TenantId};
 use domain::order::Ended;
 use domain::release::{Job, Report};
+use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 use sqlx::any::AnyRow;
 use sqlx::{AnyConnection, AnyPool};
@@ -67,6 +68,19 @@ async fn call_off(
     Ok(())
 }
 
+/// Nobody waits for any order of a release any more.
+pub(super) async fn call_all_off(tx: &mut Tx<'_>, release: ReleaseId) -> Result<(), StoreError> {
+    sqlx::query(
+        "UPDATE orders SET outcome = 'called_off', reason = $1
+         WHERE release_id = $2 AND outcome IS NULL",
+    )
+    .bind("the release ended")
+    .bind(release.to_string())
+    .execute(&mut *tx.connection)
+    .await?;
+    Ok(())
+}
+
 /// The stage that an attempt was about.
 pub(super) async fn stage_of(
     tx: &mut Tx<'_>,
@@ -103,12 +117,20 @@ pub(super) async fn last_outcome(
     row.map_or(Ok(None), |row| get(&row, "outcome"))
 }
 
-pub(super) async fn awaited(pool: &AnyPool) -> Result<BTreeSet<AgentId>, StoreError> {
+/// Who is not heard of for that long is not waited for as if it came at any moment.
+const AWAITED: SignedDuration = SignedDuration::from_hours(8 * 24);
+
+pub(super) async fn awaited(
+    pool: &AnyPool,
+    now: Timestamp,
+) -> Result<BTreeSet<AgentId>, StoreError> {
+    let since = now.checked_sub(AWAITED).unwrap_or(Timestamp::MIN);
     let rows = sqlx::query(
         "SELECT id FROM agents WHERE state = 'active' AND (
-             ci_id IN (SELECT ci_id FROM orders WHERE outcome IS NULL)
-             OR ci_id IN (SELECT ci_id FROM release_checks))",
+             ci_id IN (SELECT ci_id FROM orders WHERE outcome IS NULL AND created_at > $1)
+             OR ci_id IN (SELECT ci_id FROM release_checks WHERE since > $1))",
     )
+    .bind(since.as_microsecond())
     .fetch_all(pool)
     .await?;
     rows.iter().map(|row| parsed(row, "id")).collect()

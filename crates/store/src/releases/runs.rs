@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use domain::change::{Outcome as Rollout, Permit, PlanHash};
+use domain::change::{Outcome as Rollout, Permit, Phase, PlanHash};
 use domain::cloud::{ChangeId, CiId, EventId, EventKind, ReleaseId, Side, TenantId};
 use domain::release::{Command, Effect, Event, Job, Kept, Layout, Report, Run};
 use jiff::{SignedDuration, Timestamp};
@@ -12,8 +12,7 @@ use sqlx::{AnyConnection, AnyPool};
 
 use super::{Release, ReleaseRow, checks, orders};
 use crate::actor::Actor;
-use crate::changes::advance;
-use crate::changes::{Move, Outcome};
+use crate::changes::{Move, Outcome, advance, load};
 use crate::error::StoreError;
 use crate::event::NewEvent;
 use crate::page::{Cursor, Page, PageRequest};
@@ -178,6 +177,7 @@ pub(crate) async fn permitted(
 ) -> Result<(), StoreError> {
     let Some(mut release) = of_plan(tx, permit.plan()).await? else { return Ok(()) };
     happen(tx, &mut release, vec![Event::Permitted { tenant, permit }]).await?;
+    // Also one that has ended: then it says so to whoever waits for it.
     wake_now(tx, release.id).await
 }
 
@@ -221,6 +221,10 @@ async fn happen(
 pub(super) async fn wake(tx: &mut Tx<'_>, id: ReleaseId) -> Result<(), StoreError> {
     let mut release = held(tx, id).await?;
     if release.run.ended().is_some() {
+        let plans = release.run.layout().plans().clone();
+        for (tenant, plan) in plans {
+            give_up(tx, release.change, tenant, plan.hash()).await?;
+        }
         return save(tx, &release).await;
     }
     let mut events = checks::news(tx, &release).await?;
@@ -313,6 +317,8 @@ async fn follow(
         }
         Effect::ReleaseDone { end, tally } => {
             told(tx, json!({ "ended": end, "tally": tally }));
+            orders::call_all_off(tx, release.id).await?;
+            checks::forget(tx, release.id).await?;
             Ok(None)
         }
     }
@@ -348,6 +354,24 @@ async fn finish(
     advance::advance(tx, &Actor::System, change, tenant, &action).await.map(drop)
 }
 
+/// A tenant's part began with a release that had ended: nothing of it is carried out.
+async fn give_up(
+    tx: &mut Tx<'_>,
+    change: ChangeId,
+    tenant: TenantId,
+    plan: PlanHash,
+) -> Result<(), StoreError> {
+    let loaded = load::held(tx, change, tenant).await?;
+    let share = loaded.obligation.share();
+    let is_it = share.is_some_and(|share| {
+        share.phase() == Phase::RollingOut && share.plan().hash() == plan
+    });
+    if is_it {
+        finish(tx, change, tenant, plan, Rollout::Failed).await?;
+    }
+    Ok(())
+}
+
 async fn save(tx: &mut Tx<'_>, release: &Release) -> Result<(), StoreError> {
     let run = &release.run;
     let wakes_at = match run.ended() {
@@ -367,7 +391,7 @@ async fn save(tx: &mut Tx<'_>, release: &Release) -> Result<(), StoreError> {
 
 /// Has a release looked at with the next look.
 pub(super) async fn wake_now(tx: &mut Tx<'_>, id: ReleaseId) -> Result<(), StoreError> {
-    sqlx::query("UPDATE releases SET wakes_at = $1 WHERE id = $2 AND ended IS NULL")
+    sqlx::query("UPDATE releases SET wakes_at = $1 WHERE id = $2")
         .bind(tx.now.as_microsecond())
         .bind(id.to_string())
         .execute(&mut *tx.connection)

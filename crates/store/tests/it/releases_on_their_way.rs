@@ -22,6 +22,7 @@ on_both_engines! {
     a_release_goes_its_whole_way
     what_does_not_answer_in_time_is_told
     half_a_release_is_never_kept
+    what_was_aborted_before_its_time_does_not_seem_to_go_on
     an_order_is_signed_once_and_answered_once
 }
 
@@ -218,6 +219,28 @@ async fn half_a_release_is_never_kept(world: World) {
     done(world.store.command_release(&world.admin, host.release, abort.clone()).await.unwrap());
     let again = world.store.command_release(&world.admin, host.release, abort).await.unwrap();
     assert!(matches!(again, Outcome::Refused { .. }), "{again:?}");
+}
+
+async fn what_was_aborted_before_its_time_does_not_seem_to_go_on(world: World) {
+    let world = &world;
+    let case = Case::proven(world, "high").await;
+    let layout = layout(&case, now(world) + DAY * 10, 1);
+    let release = layout.release();
+    world.store.create_release(&world.admin, layout, 9).await.unwrap();
+    let planned = case.matter(world).await.obligation.share().unwrap().plan().clone();
+    publish(world, 1).await;
+    done(case.say(world, &planned, Decision::Approve, 1).await);
+    let abort = Command::Abort { reason: "we stop".parse().unwrap() };
+    done(world.store.command_release(&world.admin, release, abort).await.unwrap());
+
+    world.environment.pass(DAY * 10 + SignedDuration::from_mins(1));
+    wake(world).await;
+    assert_eq!(case.phase(world).await, "rolling_out");
+    let (_, failed) = world.store.step_releases(10).await.unwrap();
+
+    assert!(failed.is_empty(), "{failed:?}");
+    assert_eq!(case.phase(world).await, "non_compliant");
+    assert_eq!(world.store.step_releases(10).await.unwrap().0, 0, "it is over");
 }
 
 async fn an_order_is_signed_once_and_answered_once(world: World) {
