@@ -64,7 +64,7 @@ pub(crate) fn lint() -> Result<()> {
     run("cargo", &["fmt", "--all", "--check"])?;
     run("cargo", &["clippy", "--locked", "--workspace", "--all-targets", "--", "-D", "warnings"])?;
     if !has("cargo", &["deny", "--version"]) {
-        run("cargo", &["install", "--locked", "cargo-deny"])?;
+        run("cargo", &["install", "--locked", "--debug", "cargo-deny"])?;
     }
     run("cargo", &["deny", "check", "bans", "licenses", "sources"])?;
     if has("cargo", &["deny", "fetch", "db"]) {
