@@ -1,23 +1,30 @@
 //! Talks to the control plane.
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
-use domain::agent::{Enrolled, JoinRequest, Need, RenewRequest, Report, ReportAnswer};
+use domain::agent::{
+    Enrolled, Facts, HandedOrder, JoinRequest, Need, OrderAnswer, PinsOffered, PinsRequest,
+    RenewRequest, Report, ReportAnswer,
+};
 use domain::fleet::{PackageSet, SetDelta};
+use domain::pinning::NotPinned;
 use jiff::{SignedDuration, Timestamp};
 use rcgen::{CertificateParams, KeyPair};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use ureq::tls::{Certificate, ClientCert, PrivateKey, RootCerts, TlsConfig};
 
-use crate::look::look;
-use crate::state::{Identity, State};
+use crate::execute::{Apt, AtRest, HostArchives, System, Systemd};
+use crate::orders::{Desk, OrderError};
+use crate::plane::ControlPlane;
+use crate::round::{Next, Round, again};
+use crate::state::{Identity, Lock, State};
 
 /// A certificate is renewed when it is good for less than this.
 const RENEW: SignedDuration = SignedDuration::from_hours(10 * 24);
@@ -31,6 +38,13 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Largest answer read.
 const LARGEST_ANSWER: u64 = 1 << 20;
+/// Largest order read: what is opened of one (`orders::open`), as JSON has it.
+const LARGEST_ORDER: u64 = 96 << 20;
+
+/// How long another process of this agent may take to end.
+const END_PATIENCE: Duration = Duration::from_secs(2);
+/// How long we wait for the system to restart until we ask for it again.
+const RESTART_PATIENCE: Duration = Duration::from_secs(5 * 60);
 
 /// Why the agent cannot do its work.
 #[derive(Debug, thiserror::Error)]
@@ -48,6 +62,30 @@ pub enum AgentError {
         directory: String,
         /// Why.
         source: io::Error,
+    },
+    /// Another agent works with the same state.
+    #[error("another agent runs with the state in `{directory}`")]
+    Running {
+        /// Where it is.
+        directory: String,
+    },
+    /// An order can neither be refused nor carried out.
+    #[error(transparent)]
+    Order(#[from] OrderError),
+    /// What came of an order cannot be signed.
+    #[error("cannot sign a result: {reason}")]
+    Unsigned {
+        /// Why.
+        reason: String,
+    },
+    /// What the control plane offers is not pinned.
+    #[error("nothing is pinned: {0}")]
+    NotPinned(#[from] NotPinned),
+    /// The control plane gives no orders.
+    #[error("the control plane at `{url}` gives no orders, so there is nothing to pin")]
+    NoOrders {
+        /// Its address.
+        url: String,
     },
     /// The host cannot be looked at.
     #[error("cannot look at this host: {reason}")]
@@ -87,13 +125,29 @@ impl AgentError {
             Self::State { .. } => {
                 "name a directory of its own with --state, as the same user".into()
             }
+            Self::Running { .. } => {
+                "end it first (`systemctl stop patchwright-agent`), or name another directory with \
+                 --state"
+                    .into()
+            }
+            Self::Order(error) => error.help().into(),
+            Self::NotPinned(error) => error.help().into(),
+            Self::NoOrders { .. } => {
+                "bring the control plane up to date, then run `patchwright agent pin`".into()
+            }
             Self::Look { .. } => "run it as root, so that it can read what is installed".into(),
-            Self::Key(_) => "this is a mistake of ours: please report it".into(),
+            Self::Key(_) | Self::Unsigned { .. } => {
+                "this is a mistake of ours: please report it".into()
+            }
             Self::Unreachable { .. } => {
                 "check the address (https://HOST:7879), the network, and this host's clock".into()
             }
             Self::Refused { help, .. } => help.clone(),
         }
+    }
+
+    pub(crate) fn state(state: &State, source: io::Error) -> Self {
+        Self::State { directory: state.directory().display().to_string(), source }
     }
 }
 
@@ -102,13 +156,13 @@ impl AgentError {
 /// # Errors
 /// If the token is no good, or the control plane cannot be reached or is not the token's.
 pub fn join(url: &str, token: &str, name: &str, state: &State) -> Result<Identity, AgentError> {
-    let kept = |source| state_error(state, source);
+    let kept = |source| AgentError::state(state, source);
     let authority = token.split_once('.').map(|(_, authority)| authority.to_owned());
     let authority = authority.filter(|it| decode(it).is_some()).ok_or(AgentError::Token)?;
     let key = KeyPair::generate()?;
     let csr = signing_request(&key)?;
     let url = url.trim_end_matches('/').to_owned();
-    let client = Client::new(&url, &authority, None)?;
+    let client = Client::new(&url, &authority, None, state)?;
     let request = JoinRequest { token: token.to_owned(), name: name.to_owned(), csr };
     let enrolled: Enrolled = client.send("POST", "join", &request)?;
     state.keep_key(&key.serialize_pem()).map_err(kept)?;
@@ -125,22 +179,46 @@ pub fn join(url: &str, token: &str, name: &str, state: &State) -> Result<Identit
     Ok(identity)
 }
 
-/// Reports what the system below `root` has, for ever, or once.
+/// How an agent runs.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// The system that it looks at and alters: `/`, or a directory with the root of one that is at rest.
+    pub root: PathBuf,
+    /// The owner's policy; there may be no such file.
+    pub policy: PathBuf,
+    /// Whether it ends after one round.
+    pub once: bool,
+}
+
+/// Reports what the system has and carries orders out, for ever, or once.
 ///
 /// # Errors
-/// Once: whatever goes wrong. For ever: only if the agent never joined; the rest is tried again.
-pub fn run(state: &State, root: &Path, once: bool) -> Result<(), AgentError> {
+/// Once: whatever goes wrong. For ever: only if the agent never joined, or another one runs with its
+/// state; the rest is tried again.
+pub fn run(state: &State, settings: &Settings) -> Result<(), AgentError> {
+    let held = state.lock(Lock::Run, END_PATIENCE).map_err(|it| AgentError::state(state, it))?;
+    let directory = || state.directory().display().to_string();
+    let _alone = held.ok_or_else(|| AgentError::Running { directory: directory() })?;
     let mut failures = 0;
     loop {
-        let outcome = report(state, root);
+        let outcome = round(state, settings);
         let wait = match outcome {
-            Ok(_) if once => return Ok(()),
-            Ok(interval) => {
+            Ok(Next::Wait(_)) if settings.once => return Ok(()),
+            Ok(Next::Wait(interval)) => {
                 failures = 0;
                 // A tenth earlier or later, so that a fleet does not come all at once.
                 jitter(interval, 10)
             }
-            Err(error) if once || matches!(error, AgentError::NotJoined) => return Err(error),
+            Ok(Next::Rebooting) => {
+                eprintln!("the system restarts; what an order began goes on after that");
+                if settings.once {
+                    return Ok(());
+                }
+                RESTART_PATIENCE
+            }
+            Err(error) if settings.once || matches!(error, AgentError::NotJoined) => {
+                return Err(error);
+            }
             Err(error) => {
                 eprintln!("warning: {error}\nhelp: {}", error.help());
                 let wait = FIRST_WAIT.saturating_mul(1 << u32::min(failures, 16)).min(LONGEST_WAIT);
@@ -152,72 +230,47 @@ pub fn run(state: &State, root: &Path, once: bool) -> Result<(), AgentError> {
     }
 }
 
-/// One report, and what is asked for then; says when the next one is due.
-fn report(state: &State, root: &Path) -> Result<Duration, AgentError> {
-    let kept = |source| state_error(state, source);
-    let mut identity = state.identity().map_err(kept)?.ok_or(AgentError::NotJoined)?;
-    let key = state.key().map_err(kept)?;
-    let now = Timestamp::now();
-    if identity.expires_at.duration_since(now) < RENEW {
-        identity = renew(state, identity, &key)?;
-    }
-    let client = Client::new(&identity.url, &identity.authority, Some((&identity, &key)))?;
-    let (set, facts) = look(root)?;
-    let report = Report {
-        counter: state.count().map_err(kept)?,
-        package_set: set.digest(),
-        facts: facts.digest(),
-        observed_at: Timestamp::now(),
+/// One round, with what this host is at the moment.
+fn round(state: &State, settings: &Settings) -> Result<Next, AgentError> {
+    let work = state.directory().join("work");
+    let packages = Apt::new(&settings.root, &work);
+    let archives = HostArchives::new(&settings.root, work.join("archives"), Timestamp::now());
+    let system: &dyn System = if settings.root == Path::new("/") { &Systemd } else { &AtRest };
+    let desk = Desk {
+        state,
+        policy: &settings.policy,
+        packages: &packages,
+        archives: &archives,
+        system,
+        clock: &Timestamp::now,
     };
-    let answer: ReportAnswer = match client.send("POST", "report", &report) {
-        // The answer was lost, perhaps: the same report again has the same effect.
-        Err(AgentError::Unreachable { .. }) => client.send("POST", "report", &report)?,
-        answer => answer?,
-    };
-    for need in answer.need {
-        match need {
-            Need::PackageSet => send_set(&client, state, &set)?,
-            Need::Facts => client.put("facts", &facts)?,
-            Need::Orders => {}
-        }
-    }
-    Ok(Duration::from_secs(answer.interval.into()))
+    Round { desk: &desk, root: &settings.root }.go(|| connect(state))
 }
 
-/// Sends a difference where the control plane has something to begin with, else all of it.
-fn send_set(client: &Client, state: &State, set: &PackageSet) -> Result<(), AgentError> {
-    let delta = state.acknowledged().and_then(|base| SetDelta::between(&base, set));
-    let is_taken = match delta {
-        Some(delta) => match client.post_nothing("package-set/delta", &delta) {
-            Ok(()) => true,
-            Err(AgentError::Refused { status: 409, .. }) => false,
-            Err(error) => return Err(error),
-        },
-        None => false,
-    };
-    if !is_taken {
-        client.put("package-set", set)?;
+/// The control plane that this agent joined; its certificate is renewed before that ends.
+pub(crate) fn connect(state: &State) -> Result<Client<'_>, AgentError> {
+    let kept = |source| AgentError::state(state, source);
+    let mut identity = state.identity().map_err(kept)?.ok_or(AgentError::NotJoined)?;
+    let key = state.key().map_err(kept)?;
+    if identity.expires_at.duration_since(Timestamp::now()) < RENEW {
+        identity = renew(state, identity, &key)?;
     }
-    state.acknowledge(set).map_err(|source| state_error(state, source))
+    Client::new(&identity.url, &identity.authority, Some((&identity, &key)), state)
 }
 
 fn renew(state: &State, identity: Identity, key: &str) -> Result<Identity, AgentError> {
     let csr = signing_request(&KeyPair::from_pem(key)?)?;
-    let client = Client::new(&identity.url, &identity.authority, Some((&identity, key)))?;
+    let client = Client::new(&identity.url, &identity.authority, Some((&identity, key)), state)?;
     let enrolled: Enrolled = client.send("POST", "renew", &RenewRequest { csr })?;
     let identity =
         Identity { certificate: enrolled.certificate, expires_at: enrolled.expires_at, ..identity };
-    state.keep_identity(&identity).map_err(|source| state_error(state, source))?;
+    state.keep_identity(&identity).map_err(|source| AgentError::state(state, source))?;
     Ok(identity)
 }
 
 fn signing_request(key: &KeyPair) -> Result<String, AgentError> {
     let request = CertificateParams::default().serialize_request(key)?;
     Ok(request.pem()?)
-}
-
-fn state_error(state: &State, source: io::Error) -> AgentError {
-    AgentError::State { directory: state.directory().display().to_string(), source }
 }
 
 fn decode(authority: &str) -> Option<Vec<u8>> {
@@ -234,13 +287,19 @@ fn jitter(time: Duration, part: u32) -> Duration {
 }
 
 /// A connection to the control plane.
-struct Client {
+pub(crate) struct Client<'a> {
     agent: ureq::Agent,
     url: String,
+    state: &'a State,
 }
 
-impl Client {
-    fn new(url: &str, authority: &str, own: Option<(&Identity, &str)>) -> Result<Self, AgentError> {
+impl<'a> Client<'a> {
+    fn new(
+        url: &str,
+        authority: &str,
+        own: Option<(&Identity, &str)>,
+        state: &'a State,
+    ) -> Result<Self, AgentError> {
         let authority = decode(authority).ok_or(AgentError::Token)?;
         let root = Certificate::from_der(&authority).to_owned();
         let unusable = |error: ureq::Error| AgentError::Unreachable {
@@ -268,7 +327,7 @@ impl Client {
             .timeout_global(Some(PATIENCE))
             .tls_config(tls)
             .build();
-        Ok(Self { agent: ureq::Agent::new_with_config(config), url: url.to_owned() })
+        Ok(Self { agent: ureq::Agent::new_with_config(config), url: url.to_owned(), state })
     }
 
     fn send<T: DeserializeOwned>(
@@ -277,16 +336,16 @@ impl Client {
         path: &str,
         body: &impl Serialize,
     ) -> Result<T, AgentError> {
-        let bytes = self.exchange(method, path, body)?;
+        let bytes = self.exchange(method, path, body, LARGEST_ANSWER)?;
         serde_json::from_slice(&bytes).map_err(|error| self.unreachable(&error.to_string()))
     }
 
     fn put(&self, path: &str, body: &impl Serialize) -> Result<(), AgentError> {
-        self.exchange("PUT", path, body).map(drop)
+        self.exchange("PUT", path, body, LARGEST_ANSWER).map(drop)
     }
 
     fn post_nothing(&self, path: &str, body: &impl Serialize) -> Result<(), AgentError> {
-        self.exchange("POST", path, body).map(drop)
+        self.exchange("POST", path, body, LARGEST_ANSWER).map(drop)
     }
 
     fn exchange(
@@ -294,6 +353,7 @@ impl Client {
         method: &str,
         path: &str,
         body: &impl Serialize,
+        limit: u64,
     ) -> Result<Vec<u8>, AgentError> {
         let address = format!("{}/agent/v1/{path}", self.url);
         let request = match method {
@@ -309,7 +369,7 @@ impl Client {
         let bytes = response
             .body_mut()
             .with_config()
-            .limit(LARGEST_ANSWER)
+            .limit(limit)
             .read_to_vec()
             .map_err(|error| self.unreachable(&error.to_string()))?;
         let status = response.status().as_u16();
@@ -327,6 +387,65 @@ impl Client {
 
     fn unreachable(&self, reason: &str) -> AgentError {
         AgentError::Unreachable { url: self.url.clone(), reason: reason.to_owned() }
+    }
+
+    /// Sends a difference where the control plane has something to begin with, else all of it.
+    fn send_set(&self, set: &PackageSet) -> Result<(), AgentError> {
+        let delta = self.state.acknowledged().and_then(|base| SetDelta::between(&base, set));
+        let is_taken = match delta {
+            Some(delta) => match self.post_nothing("package-set/delta", &delta) {
+                Ok(()) => true,
+                Err(AgentError::Refused { status: 409, .. }) => false,
+                Err(error) => return Err(error),
+            },
+            None => false,
+        };
+        if !is_taken {
+            self.put("package-set", set)?;
+        }
+        self.state.acknowledge(set).map_err(|source| AgentError::state(self.state, source))
+    }
+}
+
+impl ControlPlane for Client<'_> {
+    fn report(
+        &self,
+        report: &Report,
+        set: &PackageSet,
+        facts: &Facts,
+    ) -> Result<ReportAnswer, AgentError> {
+        let answer: ReportAnswer = again(|| self.send("POST", "report", report))?;
+        for need in &answer.need {
+            match need {
+                Need::PackageSet => self.send_set(set)?,
+                Need::Facts => self.put("facts", facts)?,
+                Need::Orders => {}
+            }
+        }
+        Ok(answer)
+    }
+
+    fn pins(&self, request: &PinsRequest) -> Result<PinsOffered, AgentError> {
+        match self.send("POST", "pins", request) {
+            Err(AgentError::Refused { status: 404, .. }) => {
+                Err(AgentError::NoOrders { url: self.url.clone() })
+            }
+            answer => answer,
+        }
+    }
+
+    fn next_order(&self) -> Result<Option<HandedOrder>, AgentError> {
+        let nothing = serde_json::Map::new();
+        let bytes = self.exchange("POST", "orders/next", &nothing, LARGEST_ORDER)?;
+        if bytes.is_empty() {
+            return Ok(None);
+        }
+        let order = serde_json::from_slice(&bytes);
+        order.map(Some).map_err(|error| self.unreachable(&format!("no order: {error}")))
+    }
+
+    fn answer(&self, answer: &OrderAnswer) -> Result<(), AgentError> {
+        self.post_nothing("orders/answer", answer)
     }
 }
 

@@ -1,8 +1,9 @@
-//! The agent: tells its control plane what its host has installed and what runs there.
+//! The agent: tells its control plane what its host has installed and what runs there, and carries out
+//! orders that hold.
 //!
 //! ```text
-//! join:  token ─► key made here ─► signing request ─► certificate
-//! run:   look ─► report (digests) ─► what is asked for: difference or whole set, facts ─► sleep
+//! join:  token ─► key made here ─► signing request ─► certificate ─► pins
+//! run:   look ─► report (digests) ─► what is asked for: difference or whole set, facts, orders ─► sleep
 //! order: bundle ─► opened with pinned keys ─► judged ─► carried out, or back ─► result
 //! ```
 //!
@@ -14,8 +15,15 @@ mod command;
 pub mod execute;
 mod look;
 pub mod orders;
+mod pin;
+mod plane;
+mod round;
+mod show;
 mod state;
 
-pub use client::{AgentError, join, run};
+pub use client::{AgentError, Settings, join, run};
 pub use command::{AgentArgs, main};
+pub use pin::{Pinned, pin};
+pub use plane::ControlPlane;
+pub use round::{Next, Round};
 pub use state::{Identity, State};

@@ -1,14 +1,19 @@
-//! What an agent keeps: its key, its certificate, its count of reports. For its owner alone.
+//! What an agent keeps: its keys, its certificate, its count of reports, what it goes by, what came of
+//! orders. For its owner alone.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use domain::cloud::{AgentId, CiId};
 use domain::fleet::PackageSet;
 use domain::order::{ExecutionId, OrderResult, Trusted};
 use jiff::Timestamp;
+use ledger::attestation::Attestor;
+use rustix::fs::{FlockOperation, flock};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -33,6 +38,24 @@ pub struct Identity {
 #[derive(Debug, Clone)]
 pub struct State {
     directory: PathBuf,
+}
+
+/// What one process at a time does with an agent's state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Lock {
+    /// Reports, and asks for orders.
+    Run,
+    /// Judges orders and carries them out, or alters what it goes by.
+    Desk,
+}
+
+impl Lock {
+    const fn file(self) -> &'static str {
+        match self {
+            Self::Run => "run.lock",
+            Self::Desk => "desk.lock",
+        }
+    }
 }
 
 impl State {
@@ -88,7 +111,12 @@ impl State {
     /// If one cannot be read.
     pub fn results(&self) -> io::Result<Vec<OrderResult>> {
         let mut names = Vec::new();
-        for entry in fs::read_dir(&self.directory)? {
+        let entries = match fs::read_dir(&self.directory) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => return Err(error),
+        };
+        for entry in entries {
             let name = entry?.file_name().to_string_lossy().into_owned();
             let is_whole = Path::new(&name).extension().is_some_and(|it| it == "json");
             if name.starts_with("result-") && is_whole {
@@ -107,6 +135,45 @@ impl State {
     pub fn drop_result(&self, execution: ExecutionId) -> io::Result<()> {
         fs::remove_file(self.directory.join(format!("result-{execution}.json")))?;
         File::open(&self.directory)?.sync_all()
+    }
+
+    /// The key with which this agent signs what came of orders; made where there is none yet.
+    ///
+    /// # Errors
+    /// If the file cannot be read or written, is no key, or there is no randomness.
+    pub fn attestor(&self) -> io::Result<Attestor> {
+        const NAME: &str = "attestor.pem";
+        match fs::read_to_string(self.directory.join(NAME)) {
+            Ok(pem) => Attestor::from_pem(&pem).map_err(io::Error::other),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let mut seed = [0; 32];
+                getrandom::fill(&mut seed).map_err(io::Error::other)?;
+                let attestor = Attestor::new(&seed);
+                self.write(NAME, attestor.to_pem().as_bytes())?;
+                Ok(attestor)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Takes one of the agent's locks for this process; `None` where another process has it and keeps it
+    /// for as long as we are patient. It ends with the process, however that ends.
+    ///
+    /// # Errors
+    /// If the file cannot be made.
+    pub(crate) fn lock(&self, lock: Lock, patience: Duration) -> io::Result<Option<File>> {
+        self.make()?;
+        let path = self.directory.join(lock.file());
+        let file =
+            OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path)?;
+        let deadline = Instant::now() + patience;
+        while flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
+            if Instant::now() >= deadline {
+                return Ok(None);
+            }
+            thread::sleep(Duration::from_millis(20));
+        }
+        Ok(Some(file))
     }
 
     /// The private key, PKCS #8 PEM.
@@ -139,6 +206,43 @@ impl State {
         self.write("acknowledged.json", &serde_json::to_vec(set)?)
     }
 
+    /// The lines of a file, as far as they can be read; none where there is no such file.
+    pub(crate) fn lines<T: DeserializeOwned>(&self, name: &str) -> io::Result<Vec<T>> {
+        let bytes = match fs::read(self.directory.join(name)) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => return Err(error),
+        };
+        let lines = bytes.split(|byte| *byte == b'\n');
+        Ok(lines.filter_map(|line| serde_json::from_slice(line).ok()).collect())
+    }
+
+    /// Puts a line behind those of a file; it is durable afterwards.
+    pub(crate) fn append(&self, name: &str, value: &impl Serialize) -> io::Result<()> {
+        self.make()?;
+        let path = self.directory.join(name);
+        let is_torn =
+            fs::read(&path).is_ok_and(|bytes| bytes.last().is_some_and(|it| *it != b'\n'));
+        let mut line = if is_torn { vec![b'\n'] } else { Vec::new() };
+        serde_json::to_writer(&mut line, value)?;
+        line.push(b'\n');
+        let is_new = !path.exists();
+        let mut file = OpenOptions::new().append(true).create(true).mode(0o600).open(&path)?;
+        file.write_all(&line)?;
+        file.sync_data()?;
+        if is_new { File::open(&self.directory)?.sync_all() } else { Ok(()) }
+    }
+
+    /// Puts lines in the place of those of a file.
+    pub(crate) fn replace<T: Serialize>(&self, name: &str, values: &[T]) -> io::Result<()> {
+        let mut bytes = Vec::new();
+        for value in values {
+            serde_json::to_writer(&mut bytes, value)?;
+            bytes.push(b'\n');
+        }
+        self.write(name, &bytes)
+    }
+
     fn read<T: DeserializeOwned>(&self, name: &str) -> io::Result<Option<T>> {
         match fs::read(self.directory.join(name)) {
             Ok(bytes) => Ok(Some(serde_json::from_slice(&bytes)?)),
@@ -147,9 +251,13 @@ impl State {
         }
     }
 
+    fn make(&self) -> io::Result<()> {
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.directory)
+    }
+
     /// Beside its place, flushed and renamed: the old file or the new one, never a piece.
     fn write(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
-        fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.directory)?;
+        self.make()?;
         let beside = self.directory.join(format!("{name}.new"));
         let mut file =
             OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&beside)?;
@@ -176,5 +284,31 @@ mod tests {
         let mode = |path: &Path| path.metadata().unwrap().permissions().mode() & 0o777;
         assert_eq!(mode(state.directory()), 0o700);
         assert_eq!(mode(&state.directory().join("counter")), 0o600);
+    }
+
+    #[test]
+    fn the_key_for_results_is_made_once_and_is_the_owners() {
+        let directory = tempfile::tempdir().unwrap();
+        let state = State::new(directory.path());
+
+        let key = state.attestor().unwrap().key();
+        assert_eq!(state.attestor().unwrap().key(), key);
+        let data = directory.path().join("attestor.pem").metadata().unwrap();
+        assert_eq!(data.permissions().mode() & 0o777, 0o600);
+        fs::write(directory.path().join("attestor.pem"), "no key").unwrap();
+        assert!(state.attestor().is_err(), "none is made over one that cannot be read");
+    }
+
+    #[test]
+    fn a_lock_is_one_holders() {
+        let directory = tempfile::tempdir().unwrap();
+        let state = State::new(directory.path());
+
+        let held = state.lock(Lock::Run, Duration::ZERO).unwrap();
+        assert!(held.is_some());
+        assert!(state.lock(Lock::Run, Duration::from_millis(50)).unwrap().is_none());
+        assert!(state.lock(Lock::Desk, Duration::ZERO).unwrap().is_some(), "another one");
+        drop(held);
+        assert!(state.lock(Lock::Run, Duration::ZERO).unwrap().is_some());
     }
 }

@@ -31,6 +31,7 @@ pub mod inventory;
 pub mod matching;
 pub mod obligation;
 pub mod order;
+pub mod pinning;
 pub mod priority;
 pub mod proof;
 pub mod release;

@@ -292,7 +292,7 @@ impl Load<'_> {
                         self.put(client, host, "package-set", &self.sets[host.set])?;
                     }
                     Need::Facts => self.put(client, host, "facts", &self.facts)?,
-                    // None of these agents pinned anything, so none carries anything out.
+                    // These hosts are altered by nobody.
                     Need::Orders => {}
                 }
             }

@@ -13,7 +13,7 @@ use domain::change::ExactPackage;
 use domain::order::Refusal;
 use jiff::Timestamp;
 
-use super::packages::TrustedPackages;
+use super::packages::{Room, TrustedPackages};
 
 /// Where apt's configuration lies.
 const ETC_APT: &str = "/etc/apt";
@@ -52,7 +52,7 @@ impl TrustedPackages for HostArchives {
         &self,
         packages: &[ExactPackage],
         into: &Path,
-        room: &dyn Fn(u64) -> Result<(), Refusal>,
+        room: &Room<'_>,
     ) -> Result<Vec<PathBuf>, Refusal> {
         let Some(first) = packages.first() else { return Ok(Vec::new()) };
         let unusable = |because: String| {
@@ -97,7 +97,9 @@ impl TrustedPackages for HostArchives {
             };
             wants.push(PackageWant { suite, package: offered });
         }
-        room(wants.iter().map(|want| want.package.size).sum())?;
+        // What is fetched stays beside the copy that is installed.
+        let size = wants.iter().map(|want| want.package.size).sum();
+        room(&[(self.data.as_path(), size), (into, size)])?;
         let files = collector.packages(&wants, &());
         packages
             .iter()

@@ -13,6 +13,10 @@ use super::packages::{Alteration, Completeness, Direction, Found, KeptPackage, P
 use super::progress::WayBack;
 use super::space;
 
+/// How often the way back is taken up again before somebody has to look. More often than an action is: what
+/// it leaves is worse.
+const MOST_RETURNS: u32 = 10;
+
 impl Executor<'_> {
     /// Makes package files of what is replaced, and copies of its configuration files.
     pub(super) fn keep_way_back(
@@ -30,7 +34,7 @@ impl Executor<'_> {
         let disk = |error: io::Error| lost(&name, error.to_string());
         fs::create_dir_all(&back).map_err(disk)?;
         // What is unpacked anew stands beside the old until all of it is there.
-        let mut unpacked = 0_u64;
+        let (mut unpacked, mut largest) = (0_u64, 0_u64);
         for package in packages {
             let file = self.new_packages().join(format!("{}.deb", package.sha256));
             let size = self.packages.unpacked_size(&file).map_err(|fault| Refusal::NotFetched {
@@ -38,11 +42,14 @@ impl Executor<'_> {
                 because: fault.to_string(),
             })?;
             unpacked = unpacked.saturating_add(size);
+            largest = largest.max(size);
         }
-        // The packages go back as they are unpacked, and are as large as the new ones, more or less.
+        // What goes back is kept unpacked, and is as large as the new packages, more or less; while a
+        // package is made of it, its files lie there twice.
         let root = self.packages.unpacks_to();
-        let wants = [(root.as_path(), unpacked), (back.as_path(), unpacked)];
-        space::check(&wants, self.policy.keep_free_mib)?;
+        let kept = unpacked.saturating_add(largest);
+        let wants = [(root.as_path(), unpacked), (back.as_path(), kept)];
+        space::check(&wants, (self.owner)()?.keep_free_mib)?;
         let mut kept = Vec::with_capacity(old.len());
         for found in old {
             let fault = |fault: PackageFault| lost(&found.name, told(&fault));
@@ -67,6 +74,12 @@ impl Executor<'_> {
             run.add(Step::TurnedBack { because: because.clone(), action })?;
         }
         let Some(way_back) = &progress.way_back else { return Ok(Ended::RolledBack { because }) };
+        if progress.returns > MOST_RETURNS {
+            let because = format!(
+                "{because}; and the way back was tried {MOST_RETURNS} times, and never ended"
+            );
+            return Ok(Ended::Stuck { because });
+        }
         if !progress.packages().is_empty()
             && let Err(fault) = self.go_back(way_back, &progress.packages())
         {
@@ -140,7 +153,7 @@ fn altered_by_others(
 }
 
 /// Whether all is installed that was, in its version, and nothing that was added.
-fn is_as_before(installed: &[Found], way_back: &WayBack) -> bool {
+pub(super) fn is_as_before(installed: &[Found], way_back: &WayBack) -> bool {
     let is_back = |kept: &KeptPackage| {
         installed.iter().any(|found| {
             found.name == kept.name

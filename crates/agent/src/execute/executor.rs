@@ -16,9 +16,11 @@ use jiff::Timestamp;
 use rustix::fs::{FlockOperation, flock};
 use sha2::{Digest as _, Sha256};
 
+use super::back::is_as_before;
 use super::journal::{Journal, Step, sync_up};
 use super::packages::{
     Alteration, Completeness, Direction, Found, Hold, PackageFault, PackageSystem, TrustedPackages,
+    versions_of,
 };
 use super::progress::Progress;
 use super::space;
@@ -28,8 +30,8 @@ use super::system::{System, downtime};
 /// not let go of it yet.
 const LOCK_PATIENCE: Duration = Duration::from_secs(5);
 
-/// How often an action is begun before it is taken back.
-const MOST_STARTS: u32 = 3;
+/// How often an action is tried before it is taken back: begun once, and taken up again.
+const MOST_TRIES: u32 = 3;
 
 /// Carries orders out, one at a time, in a directory of its own.
 pub struct Executor<'a> {
@@ -41,8 +43,8 @@ pub struct Executor<'a> {
     pub archives: &'a dyn TrustedPackages,
     /// What runs.
     pub system: &'a dyn System,
-    /// What the owner allows.
-    pub policy: &'a Policy,
+    /// What the owner allows, as their file says it when it is asked.
+    pub owner: &'a dyn Fn() -> Result<Policy, Refusal>,
     /// The time.
     pub clock: &'a dyn Fn() -> Timestamp,
 }
@@ -207,6 +209,10 @@ impl Executor<'_> {
 
     fn go_on(&self, run: &Run) -> Result<Paused, ExecuteError> {
         let progress = run.progress();
+        if progress.accepted.is_none() {
+            let why = "it does not begin with an order";
+            return Err(self.journal(io::Error::new(io::ErrorKind::InvalidData, why)));
+        }
         if progress.ended.is_none() {
             let ended = match self.forward(run) {
                 Ok(()) => Ended::Done,
@@ -224,9 +230,7 @@ impl Executor<'_> {
         }
         let result = run.progress().result();
         result.map(|it| Paused::Ended(Box::new(it))).ok_or_else(|| {
-            let source =
-                io::Error::new(io::ErrorKind::InvalidData, "it does not begin with an order");
-            self.journal(source)
+            self.journal(io::Error::new(io::ErrorKind::InvalidData, "it does not end"))
         })
     }
 
@@ -237,11 +241,22 @@ impl Executor<'_> {
         if let Some((action, because)) = progress.turned_back.clone() {
             return Err(Halt::Failed { action, because });
         }
-        if progress.started.is_none() {
-            self.prepare(run, &progress, order)?;
-        } else if let Err(fault) = self.packages.repair() {
-            // What stays half done is finished, or taken back, by the packages at hand.
-            eprintln!("warning: {fault}");
+        match progress.started {
+            None => {
+                self.prepare(run, &progress, order)?;
+                self.ask_again(order, &run.progress())?;
+            }
+            // Also where a repair is what never ends.
+            Some((action, tries)) if action >= progress.done && tries > MOST_TRIES => {
+                let because = format!("it was tried {MOST_TRIES} times, and never ended");
+                return Err(Halt::Failed { action, because });
+            }
+            Some(_) => {
+                if let Err(fault) = self.packages.repair() {
+                    // What stays half done is finished, or taken back, by the packages at hand.
+                    eprintln!("warning: {fault}");
+                }
+            }
         }
         for (place, action) in order.actions.iter().enumerate().skip(progress.done) {
             match action {
@@ -276,25 +291,48 @@ impl Executor<'_> {
         self.packages.audit().map_err(in_order)?;
         let installed = self.packages.installed().map_err(in_order)?;
         let packages = progress.packages();
-        let replaced = replaced(&installed, &packages);
-        if let Some(held) = replaced.iter().find(|found| found.hold == Hold::Held) {
-            let package = held.name.clone();
-            return Err(refused(Refusal::Forbidden(Forbidden::Held { package })));
-        }
+        let old = replaced(&installed, &packages);
+        check_held(&old).map_err(refused)?;
         if !progress.is_fetched {
             self.fetch(&packages).map_err(refused)?;
             run.add(Step::Fetched)?;
         }
         if progress.way_back.is_none() {
-            let step = self.keep_way_back(&packages, &installed, &replaced).map_err(refused)?;
+            // Others may have altered something meanwhile.
+            let installed = self.packages.installed().map_err(in_order)?;
+            let old = replaced(&installed, &packages);
+            let step = self.keep_way_back(&packages, &installed, &old).map_err(refused)?;
             run.add(step)?;
         }
         Ok(())
     }
 
+    /// Once more, right before the first alteration, what was asked when the order was accepted: to bring
+    /// packages may have taken an hour.
+    fn ask_again(&self, order: &Order, progress: &Progress) -> Result<(), Halt> {
+        let asked = || -> Result<(), Refusal> {
+            let not_in_order = |because: String| Refusal::NotInOrder { because };
+            let installed =
+                self.packages.installed().map_err(|fault| not_in_order(fault.to_string()))?;
+            check_held(&replaced(&installed, &progress.packages()))?;
+            if progress.way_back.as_ref().is_some_and(|it| !is_as_before(&installed, it)) {
+                let because = "somebody else altered the same packages meanwhile".to_owned();
+                return Err(not_in_order(because));
+            }
+            let policy = (self.owner)()?;
+            let versions = versions_of(self.packages.versions(), &installed);
+            let now = (self.clock)();
+            if order.window.until <= now {
+                return Err(Refusal::Late { closed: order.window.until, now });
+            }
+            policy.allows(&order.actions, &versions, now).map_err(Refusal::Forbidden)
+        };
+        asked().map_err(Halt::Refused)
+    }
+
     fn fetch(&self, packages: &[ExactPackage]) -> Result<(), Refusal> {
         let new = self.new_packages();
-        let keep_free = self.policy.keep_free_mib;
+        let keep_free = (self.owner)()?.keep_free_mib;
         if let Some(package) = packages.first() {
             let failed = |error: io::Error| Refusal::NotFetched {
                 package: Box::new(package.clone()),
@@ -302,7 +340,7 @@ impl Executor<'_> {
             };
             fs::create_dir_all(&new).map_err(failed)?;
         }
-        let room = |bytes: u64| space::check(&[(new.as_path(), bytes)], keep_free);
+        let room = |wants: &[(&Path, u64)]| space::check(wants, keep_free);
         let files = self.archives.bring(packages, &new, &room)?;
         for (package, file) in packages.iter().zip(files) {
             let failed = |because: String| Refusal::NotFetched {
@@ -333,15 +371,12 @@ impl Executor<'_> {
         packages: &[ExactPackage],
     ) -> Result<(), Halt> {
         let failed = |because: String| Halt::Failed { action: place, because };
-        let times = run.progress().started.filter(|(action, _)| *action == place);
-        let stale = if times.is_none() { self.system.stale_units() } else { BTreeSet::new() };
+        let is_begun = run.progress().started.is_some_and(|(action, _)| action == place);
+        let stale = if is_begun { BTreeSet::new() } else { self.system.stale_units() };
         let is_there = self.is_installed(packages).unwrap_or(false);
         if !is_there {
             let now = (self.clock)();
-            if times.is_some_and(|(_, times)| times >= MOST_STARTS) {
-                return Err(failed(format!("it was begun {MOST_STARTS} times, and never ended")));
-            }
-            if times.is_some() && order.window.until <= now {
+            if is_begun && order.window.until <= now {
                 return Err(failed(format!("the window was over at {}", order.window.until)));
             }
             let files: Vec<_> = packages.iter().map(|package| self.place(package)).collect();
@@ -358,7 +393,8 @@ impl Executor<'_> {
         for package in packages {
             run.add(Step::Finished { package: package.clone() })?;
         }
-        if self.policy.restart == Permission::Allow {
+        // Where the owner's file cannot be read, nothing is allowed.
+        if (self.owner)().is_ok_and(|policy| policy.restart == Permission::Allow) {
             for unit in self.system.stale_units().difference(&stale) {
                 self.restart(run, unit).map_err(failed)?;
             }
@@ -464,6 +500,13 @@ pub(super) fn replaced(installed: &[Found], packages: &[ExactPackage]) -> Vec<Fo
         })
     };
     installed.iter().filter(is_replaced).cloned().collect()
+}
+
+fn check_held(replaced: &[Found]) -> Result<(), Refusal> {
+    match replaced.iter().find(|found| found.hold == Hold::Held) {
+        Some(held) => Err(Refusal::Forbidden(Forbidden::Held { package: held.name.clone() })),
+        None => Ok(()),
+    }
 }
 
 fn hash_of(path: &Path) -> io::Result<FileHash> {

@@ -1,7 +1,7 @@
 //! What an execution has done so far, durable before the next step begins.
 //!
 //! One line for each step, flushed to the disk before anything follows it. After a crash the lines say
-//! which steps were begun; a last line without its end was never acted upon, and is cut off.
+//! which steps were begun; a last line that a loss of power tore was never acted upon, and is cut off.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
@@ -12,6 +12,7 @@ use domain::change::ExactPackage;
 use domain::cloud::ChangeId;
 use domain::order::{Downtime, Ended, ExecutionId, Order};
 use jiff::Timestamp;
+use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 
 use super::packages::KeptPackage;
@@ -123,7 +124,7 @@ impl Journal {
     /// Reads the journal in a directory; `None` where nothing was begun.
     ///
     /// # Errors
-    /// If the disk fails, or a line that was ended says nothing.
+    /// If the disk fails, or a line before the last one is damaged.
     pub fn read(directory: &Path) -> io::Result<Option<Self>> {
         let path = path(directory);
         let bytes = match fs::metadata(&path) {
@@ -134,7 +135,11 @@ impl Journal {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(error),
         };
-        let whole = bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
+        let whole = whole(&bytes);
+        if whole == 0 && !bytes.is_empty() {
+            let why = "the journal's first line is damaged";
+            return Err(io::Error::new(io::ErrorKind::InvalidData, why));
+        }
         let steps = bytes[..whole]
             .split(|byte| *byte == b'\n')
             .filter(|line| !line.is_empty())
@@ -162,6 +167,18 @@ impl Journal {
     /// All steps so far.
     pub fn steps(&self) -> &[Step] {
         &self.steps
+    }
+}
+
+/// Up to where lines were written whole. After a loss of power the last one may lack its end, or have it
+/// and lack something before: then it is no JSON. What is JSON and no step is damage, or another version's.
+fn whole(bytes: &[u8]) -> usize {
+    let after = |bytes: &[u8]| bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
+    let ended = after(bytes);
+    let last = after(&bytes[..ended.saturating_sub(1)]);
+    match serde_json::from_slice::<IgnoredAny>(&bytes[last..ended]) {
+        Err(_) => last,
+        Ok(IgnoredAny) => ended,
     }
 }
 
@@ -208,6 +225,40 @@ mod tests {
             journal.add(resumed(3)).unwrap();
             let journal = Journal::read(directory.path()).unwrap().unwrap();
             assert_eq!(journal.steps(), [resumed(1), resumed(3)]);
+        }
+    }
+
+    #[test]
+    fn a_last_line_that_lost_its_middle_was_never_there_either() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut journal = Journal::begin(directory.path(), resumed(1)).unwrap();
+        journal.add(resumed(2)).unwrap();
+        let path = directory.path().join("journal");
+        let whole = fs::read(&path).unwrap();
+        let second = whole.iter().position(|byte| *byte == b'\n').unwrap() + 1;
+
+        // Blocks come onto the disk in any order: nothing but zeros, zeros with the end, only zeros in front.
+        for torn in second..whole.len() - 1 {
+            let mut bytes = whole.clone();
+            bytes[second..=torn].fill(0);
+            fs::write(&path, &bytes).unwrap();
+            let journal = Journal::read(directory.path()).unwrap().unwrap();
+            assert_eq!(journal.steps(), [resumed(1)], "zeros up to {torn}");
+            assert_eq!(fs::read(&path).unwrap(), whole[..second]);
+        }
+
+        // In front of a line that is whole, the same is damage, and so it is in the first one: that was
+        // there whole before anything followed.
+        let mut first = whole[..second].to_vec();
+        first[3] = 0;
+        fs::write(&path, first).unwrap();
+        assert!(Journal::read(directory.path()).is_err());
+        for damaged in 0..second - 1 {
+            let mut bytes = whole.clone();
+            bytes[damaged] = 0;
+            fs::write(&path, &bytes).unwrap();
+            assert!(Journal::read(directory.path()).is_err(), "a zero at {damaged}");
+            assert_eq!(fs::read(&path).unwrap(), bytes, "and nothing is cut off");
         }
     }
 

@@ -29,8 +29,9 @@ pub use apt::Apt;
 pub use archives::HostArchives;
 pub use executor::{ExecuteError, Executor, Paused};
 pub use journal::{Journal, Step};
+pub(crate) use packages::versions_of;
 pub use packages::{
     Alteration, Completeness, Direction, Found, Hold, KeptPackage, PackageFault, PackageSystem,
-    TrustedPackages,
+    Room, TrustedPackages,
 };
 pub use system::{AtRest, System, Systemd, UnitTime, UnitTimes};

@@ -4,7 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use domain::change::ExactPackage;
-use domain::order::Refusal;
+use domain::order::{Refusal, Versions};
 use domain::version::VersionKind;
 use serde::{Deserialize, Serialize};
 
@@ -136,8 +136,8 @@ pub struct KeptPackage {
 /// Knows which packages are their vendor's, by archives that the host itself trusts.
 pub trait TrustedPackages {
     /// Brings packages as files into a directory, in their order: only such as a signed list names with
-    /// exactly this name, architecture, version and hash. `room` is asked with the sum of their sizes in
-    /// bytes before anything is fetched.
+    /// exactly this name, architecture, version and hash. `room` is asked before anything is fetched, with
+    /// how many bytes come into which directory.
     ///
     /// # Errors
     /// [`Refusal::NotVouched`] for the first that no list names, [`Refusal::NotFetched`], or what `room`
@@ -146,8 +146,20 @@ pub trait TrustedPackages {
         &self,
         packages: &[ExactPackage],
         into: &Path,
-        room: &dyn Fn(u64) -> Result<(), Refusal>,
+        room: &Room<'_>,
     ) -> Result<Vec<PathBuf>, Refusal>;
+}
+
+/// Says whether there is room for so many bytes in each directory; those on one file system are added up.
+pub type Room<'a> = dyn Fn(&[(&Path, u64)]) -> Result<(), Refusal> + 'a;
+
+/// What is installed, as orders are judged by it.
+pub(crate) fn versions_of(kind: VersionKind, installed: &[Found]) -> Versions {
+    let mut versions = Versions::none(kind);
+    for package in installed {
+        versions.raise(&package.name, &package.architecture, &package.version);
+    }
+    versions
 }
 
 /// What is wrong with a package system.

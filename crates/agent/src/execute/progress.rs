@@ -16,7 +16,8 @@ pub(super) struct Progress {
     pub(super) accepted: Option<(ExecutionId, Order, Timestamp)>,
     pub(super) is_fetched: bool,
     pub(super) way_back: Option<WayBack>,
-    /// The action that was begun last, and how often.
+    /// The action that was begun last, and how often it was tried: begun, or taken up again whatever came
+    /// of it then.
     pub(super) started: Option<(usize, u32)>,
     pub(super) finished: Vec<ExactPackage>,
     pub(super) restarted: BTreeSet<String>,
@@ -25,6 +26,8 @@ pub(super) struct Progress {
     /// How many actions are done.
     pub(super) done: usize,
     pub(super) turned_back: Option<(usize, String)>,
+    /// How often the way back was taken up again.
+    pub(super) returns: u32,
     pub(super) interruptions: u32,
     pub(super) ended: Option<(Ended, Vec<Downtime>, Timestamp)>,
 }
@@ -56,8 +59,9 @@ impl Progress {
                 self.way_back = Some(WayBack { packages, added, units });
             }
             Step::Started { action } => {
-                let before = self.started.filter(|(place, _)| *place == action);
-                self.started = Some((action, before.map_or(0, |(_, times)| times) + 1));
+                if self.started.is_none_or(|(place, _)| place != action) {
+                    self.started = Some((action, 1));
+                }
                 self.rebooting = None;
             }
             Step::Finished { package } => {
@@ -71,7 +75,14 @@ impl Progress {
             Step::Rebooting { boot } => self.rebooting = Some(boot),
             Step::ActionDone { action } => self.done = action + 1,
             Step::TurnedBack { because, action } => self.turned_back = Some((action, because)),
-            Step::Resumed { .. } => self.interruptions += 1,
+            Step::Resumed { .. } => {
+                self.interruptions += 1;
+                match &mut self.started {
+                    _ if self.turned_back.is_some() => self.returns += 1,
+                    Some((action, tries)) if *action >= self.done => *tries += 1,
+                    _ => {}
+                }
+            }
             Step::Ended { ended, downtime, at } => self.ended = Some((ended, downtime, at)),
         }
     }

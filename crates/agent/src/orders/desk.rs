@@ -1,17 +1,27 @@
 //! Takes orders, and sees them through.
 
 use std::fs;
+use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
+use domain::agent::HandedOrder;
 use domain::order::{
-    Bundle, Ended, ExecutionId, Local, OrderResult, Policy, Refusal, Trusted, Versions, verify,
+    Accepted, Bundle, Ended, ExecutionId, Local, OrderResult, Policy, Refusal, Trusted, Versions,
+    verify,
 };
 use jiff::Timestamp;
 
 use super::open::open;
-use crate::execute::{ExecuteError, Executor, PackageSystem, Paused, System, TrustedPackages};
-use crate::state::State;
+use super::record::Entry;
+use crate::execute::{
+    ExecuteError, Executor, PackageSystem, Paused, System, TrustedPackages, versions_of,
+};
+use crate::state::{Lock, State};
+
+/// How long another process may take that ends, or looks for something to go on with.
+const LOCK_PATIENCE: Duration = Duration::from_secs(5);
 
 /// What came of an order so far.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,9 +37,12 @@ pub enum Answer {
 /// Why an order can neither be refused nor carried out.
 #[derive(Debug, thiserror::Error)]
 pub enum OrderError {
-    /// Nothing was pinned when the host joined.
-    #[error("this agent takes no orders: nothing was pinned for it")]
-    NothingPinned,
+    /// Another process is at it.
+    #[error("another process carries out an order, or pins, with the state in `{directory}`")]
+    Busy {
+        /// Where.
+        directory: PathBuf,
+    },
     /// The agent's state cannot be read or written.
     #[error("cannot use the agent's state in `{directory}`")]
     State {
@@ -50,7 +63,9 @@ impl OrderError {
     /// The way out.
     pub const fn help(&self) -> &'static str {
         match self {
-            Self::NothingPinned => "pin the provider's and the tenant's keys, see docs/orders.md",
+            Self::Busy { .. } => {
+                "wait until it ends; `patchwright agent orders` says what came of it"
+            }
             Self::State { .. } => "check space and permissions there",
             Self::Randomness => "try again",
             Self::Execute(error) => error.help(),
@@ -75,45 +90,33 @@ pub struct Desk<'a> {
 }
 
 impl Desk<'_> {
-    /// Judges an order and carries it out.
+    /// Judges an order and carries it out. What came of it stands in the agent's record afterwards.
     ///
     /// # Errors
-    /// If the agent cannot keep its state, or carries out another one.
-    pub fn take(&self, bundle: &Bundle) -> Result<Answer, OrderError> {
-        if let Some(unfinished) = self.resume()? {
+    /// If the agent cannot keep its state, or another process is at it.
+    pub fn take(&self, handed: &HandedOrder) -> Result<Answer, OrderError> {
+        let _alone = self.alone()?;
+        if let Some(unfinished) = self.go_on()? {
             // What comes first is told first; the order may be shown again.
             return Ok(unfinished);
         }
-        let trusted = self.state.trusted().map_err(|error| self.state_error(error))?;
-        let trusted = trusted.ok_or(OrderError::NothingPinned)?;
         let now = (self.clock)();
-        let opened = match open(bundle, &trusted, now) {
-            Ok(opened) => opened,
-            Err(refusal) => return Ok(Answer::Refused(refusal)),
-        };
-        if opened.trusted != trusted {
-            self.keep(&opened.trusted)?;
-        }
-        let policy = match self.read_policy() {
-            Ok(policy) => policy,
-            Err(refusal) => return Ok(Answer::Refused(refusal)),
-        };
-        let installed = match self.installed() {
-            Ok(installed) => installed,
-            Err(refusal) => return Ok(Answer::Refused(refusal)),
-        };
-        let local = Local { policy: &policy, installed: &installed };
-        let (accepted, next) = match verify(opened.carried, &opened.trusted, &local, now) {
+        let (accepted, next) = match self.judge(&handed.bundle, now)? {
             Ok(accepted) => accepted,
-            Err(refusal) => return Ok(Answer::Refused(refusal)),
+            Err(refusal) => {
+                let entry = Entry::refused(handed.order, &refusal, now);
+                self.state.enter(&entry).map_err(|error| self.state_error(error))?;
+                return Ok(Answer::Refused(refusal));
+            }
         };
         // Before anything is done: interrupted here, the order is lost and cannot be shown again.
         self.keep(&next)?;
         let mut random = [0; 10];
         getrandom::fill(&mut random).map_err(|_| OrderError::Randomness)?;
         let id = ExecutionId::new(now, random);
-        let paused = self.executor(&policy).begin(&accepted, id)?;
-        self.conclude(paused, &policy)
+        let owner = || read_policy(self.policy);
+        let executor = self.executor(&owner);
+        self.conclude(executor.begin(&accepted, id)?, &executor)
     }
 
     /// Goes on with what was interrupted: at the agent's start, and after the system's. `None` where
@@ -122,63 +125,107 @@ impl Desk<'_> {
     /// # Errors
     /// As [`take`](Self::take).
     pub fn resume(&self) -> Result<Option<Answer>, OrderError> {
-        // What is half done has to end, also where the policy cannot be read any more.
-        let policy = self.read_policy().unwrap_or_default();
-        let Some(paused) = self.executor(&policy).resume()? else { return Ok(None) };
-        self.conclude(paused, &policy).map(Some)
+        let _alone = self.alone()?;
+        self.go_on()
+    }
+
+    fn go_on(&self) -> Result<Option<Answer>, OrderError> {
+        let owner = || read_policy(self.policy);
+        let executor = self.executor(&owner);
+        let Some(paused) = executor.resume()? else { return Ok(None) };
+        self.conclude(paused, &executor).map(Some)
+    }
+
+    /// Whether an order is to be carried out now. What it says about keys is kept either way.
+    fn judge(
+        &self,
+        bundle: &Bundle,
+        now: Timestamp,
+    ) -> Result<Result<(Accepted, Trusted), Refusal>, OrderError> {
+        let trusted = self.state.trusted().map_err(|error| self.state_error(error))?;
+        let Some(trusted) = trusted else {
+            let because = "no key is pinned on this host (`patchwright agent pin`)".to_owned();
+            return Ok(Err(Refusal::Envelope { because }));
+        };
+        let opened = match open(bundle, &trusted, now) {
+            Ok(opened) => opened,
+            Err(refusal) => return Ok(Err(refusal)),
+        };
+        if opened.trusted != trusted {
+            self.keep(&opened.trusted)?;
+        }
+        let verified = read_policy(self.policy).and_then(|policy| {
+            let installed = self.installed()?;
+            let local = Local { policy: &policy, installed: &installed };
+            verify(opened.carried, &opened.trusted, &local, now)
+        });
+        Ok(verified)
     }
 
     /// Keeps what came of it, and forgets how.
-    fn conclude(&self, paused: Paused, policy: &Policy) -> Result<Answer, OrderError> {
+    fn conclude(&self, paused: Paused, executor: &Executor<'_>) -> Result<Answer, OrderError> {
         let Paused::Ended(result) = paused else { return Ok(Answer::Rebooting) };
-        let executor = self.executor(policy);
         if result.ended == Ended::Done
             && let Some(order) = executor.order()?
             && let Some(trusted) = self.state.trusted().map_err(|error| self.state_error(error))?
         {
             self.keep(&trusted.done(&order))?;
         }
+        let entered = self.state.enter(&Entry::ended(&result));
+        entered.map_err(|error| self.state_error(error))?;
         self.state.keep_result(&result).map_err(|error| self.state_error(error))?;
         executor.forget()?;
         Ok(Answer::Ended(result))
     }
 
-    fn executor<'a>(&'a self, policy: &'a Policy) -> Executor<'a> {
+    fn executor<'a>(&'a self, owner: &'a dyn Fn() -> Result<Policy, Refusal>) -> Executor<'a> {
         Executor {
             directory: self.state.directory().join("orders"),
             packages: self.packages,
             archives: self.archives,
             system: self.system,
-            policy,
+            owner,
             clock: self.clock,
-        }
-    }
-
-    /// The owner's rules; without a file nothing is narrowed, with a wrong one nothing is allowed.
-    fn read_policy(&self) -> Result<Policy, Refusal> {
-        let unusable = |because: String| Refusal::Policy { because };
-        match fs::read_to_string(self.policy) {
-            Ok(text) => Policy::parse(&text).map_err(|error| unusable(error.to_string())),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Policy::default()),
-            Err(error) => Err(unusable(error.to_string())),
         }
     }
 
     fn installed(&self) -> Result<Versions, Refusal> {
         let found = self.packages.installed();
         let found = found.map_err(|fault| Refusal::NotInOrder { because: fault.to_string() })?;
-        let mut versions = Versions::none(self.packages.versions());
-        for package in found {
-            versions.raise(&package.name, &package.architecture, &package.version);
-        }
-        Ok(versions)
+        Ok(versions_of(self.packages.versions(), &found))
     }
 
     fn keep(&self, trusted: &Trusted) -> Result<(), OrderError> {
         self.state.keep_trusted(trusted).map_err(|error| self.state_error(error))
     }
 
+    fn alone(&self) -> Result<File, OrderError> {
+        alone(self.state)
+    }
+
     fn state_error(&self, source: io::Error) -> OrderError {
         OrderError::State { directory: self.state.directory().to_owned(), source }
+    }
+}
+
+/// The desk of an agent for this process: whoever has it may alter what the agent goes by.
+pub(crate) fn alone(state: &State) -> Result<File, OrderError> {
+    let directory = || state.directory().to_owned();
+    let lock = state
+        .lock(Lock::Desk, LOCK_PATIENCE)
+        .map_err(|source| OrderError::State { directory: directory(), source })?;
+    lock.ok_or_else(|| OrderError::Busy { directory: directory() })
+}
+
+/// The owner's rules; without a file nothing is narrowed, with a wrong one nothing is allowed.
+///
+/// # Errors
+/// [`Refusal::Policy`] if the file cannot be read or is none.
+pub(crate) fn read_policy(path: &Path) -> Result<Policy, Refusal> {
+    let unusable = |because: String| Refusal::Policy { because };
+    match fs::read_to_string(path) {
+        Ok(text) => Policy::parse(&text).map_err(|error| unusable(error.to_string())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Policy::default()),
+        Err(error) => Err(unusable(error.to_string())),
     }
 }

@@ -7,6 +7,9 @@
 
 mod desk;
 mod open;
+mod record;
 
 pub use desk::{Answer, Desk, OrderError};
+pub(crate) use desk::{alone, read_policy};
 pub use open::{Opened, open};
+pub use record::{Came, Entry};

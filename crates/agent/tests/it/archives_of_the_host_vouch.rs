@@ -2,10 +2,10 @@
 //! archive, signed by `gpg`, read with the host's own apt configuration.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use agent::execute::HostArchives;
+use agent::execute::{HostArchives, TrustedPackages as _};
 use agent::orders::Answer;
 use domain::change::ExactPackage;
 use domain::order::{Ended, Refusal};
@@ -70,7 +70,7 @@ fn take(host: &Host, package: &ExactPackage, sequence: u64) -> Answer {
     let data = host.state().directory().join(format!("work/archives-{sequence}"));
     let archives = HostArchives::new(&host.root, data, Timestamp::now());
     let told = Told::to(vec![upgrade(std::slice::from_ref(package))], sequence);
-    host.at_desk_with(&archives, &Timestamp::now, |desk| desk.take(&told.bundle()).unwrap())
+    host.at_desk_with(&archives, &Timestamp::now, |desk| desk.take(&told.handed()).unwrap())
 }
 
 fn refusal(answer: Answer) -> Refusal {
@@ -136,6 +136,18 @@ fn only_what_a_signed_list_of_the_hosts_names_is_installed() {
         "--export",
     ]);
     assert_eq!(host.version("tool"), "1.0-1");
+
+    // What is fetched stays beside what is installed, so there has to be room for both.
+    let (data, into) = (host.root.join("var/tmp/fetched"), host.root.join("var/tmp/new"));
+    let full = |wants: &[(&Path, u64)]| {
+        let size = deb.metadata().unwrap().len();
+        assert_eq!(wants, [(data.as_path(), size), (into.as_path(), size)]);
+        Err(Refusal::NoSpace { path: String::new(), needed: 2 * size, free: 0 })
+    };
+    let archives = HostArchives::new(&host.root, &data, Timestamp::now());
+    let refused = archives.bring(std::slice::from_ref(&new), &into, &full);
+    assert!(matches!(refused, Err(Refusal::NoSpace { .. })), "{refused:?}");
+    assert!(!into.exists());
 
     let Answer::Ended(result) = take(&host, &new, 5) else { panic!("it restarts") };
     assert_eq!(result.ended, Ended::Done);

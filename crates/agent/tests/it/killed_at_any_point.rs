@@ -15,7 +15,7 @@ use domain::order::{Bundle, Ended};
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use crate::support::{Deb, Host, Pool, Told, runs_as_root, upgrade};
+use crate::support::{Deb, Host, Pool, Told, handed, runs_as_root, upgrade};
 
 const KILLS: u64 = 25;
 
@@ -75,7 +75,7 @@ fn carry_out(text: &str) {
     let now = || Timestamp::now() + SignedDuration::from_hours(hours);
     host.at_desk(&now, |desk| match bundle {
         Some(bundle) => {
-            let answer = desk.take(&bundle).unwrap();
+            let answer = desk.take(&handed(&bundle)).unwrap();
             assert!(matches!(answer, Answer::Ended(_)), "{answer:?}");
         }
         None => drop(desk.resume().unwrap()),

@@ -9,8 +9,9 @@ use std::process::Command;
 use std::sync::{Mutex, PoisonError};
 
 use agent::State;
-use agent::execute::{Apt, AtRest, TrustedPackages};
+use agent::execute::{Apt, AtRest, Room, System, TrustedPackages};
 use agent::orders::{Answer, Desk};
+use domain::agent::HandedOrder;
 use domain::change::{
     Action, Decision, Draft, ExactPackage, FileHash, Item, KeyEvent, KeyId, KeyKind, KeyRing,
     NewKey, Nonce, Payload, Plan, Rollback, Stage, Statement, Window,
@@ -172,7 +173,7 @@ impl TrustedPackages for Pool {
         &self,
         packages: &[ExactPackage],
         into: &Path,
-        room: &dyn Fn(u64) -> Result<(), Refusal>,
+        room: &Room<'_>,
     ) -> Result<Vec<PathBuf>, Refusal> {
         let files = self.files.borrow();
         let find = |package: &ExactPackage| {
@@ -181,7 +182,7 @@ impl TrustedPackages for Pool {
             file.ok_or(Refusal::NotVouched { package: Box::new(package.clone()), because })
         };
         let found = packages.iter().map(find).collect::<Result<Vec<_>, _>>()?;
-        room(found.iter().map(|file| file.metadata().unwrap().len()).sum())?;
+        room(&[(into, found.iter().map(|file| file.metadata().unwrap().len()).sum())])?;
         let copy = |file: PathBuf| {
             let to = into.join(file.file_name().unwrap());
             fs::copy(file, &to).unwrap();
@@ -286,6 +287,13 @@ impl Told {
     }
 }
 
+impl Told {
+    /// As the control plane hands it over.
+    pub(crate) fn handed(&self) -> HandedOrder {
+        HandedOrder { order: self.order.nonce, bundle: self.bundle() }
+    }
+}
+
 /// A host: a root with an agent's state in it.
 pub(crate) struct Host {
     pub(crate) root: PathBuf,
@@ -362,6 +370,17 @@ impl Host {
         now: &dyn Fn() -> Timestamp,
         ask: impl FnOnce(&Desk<'_>) -> T,
     ) -> T {
+        self.at_desk_of(archives, &AtRest, now, ask)
+    }
+
+    /// The same with another running system.
+    pub(crate) fn at_desk_of<T>(
+        &self,
+        archives: &dyn TrustedPackages,
+        system: &dyn System,
+        now: &dyn Fn() -> Timestamp,
+        ask: impl FnOnce(&Desk<'_>) -> T,
+    ) -> T {
         let state = self.state();
         let packages = Apt::new(&self.root, state.directory().join("work"));
         let policy = self.root.join("etc/patchwright/policy.toml");
@@ -370,13 +389,13 @@ impl Host {
             policy: &policy,
             packages: &packages,
             archives,
-            system: &AtRest,
+            system,
             clock: now,
         })
     }
 
     pub(crate) fn take(&self, bundle: &Bundle) -> Answer {
-        self.at_desk(&Timestamp::now, |desk| desk.take(bundle).unwrap())
+        self.at_desk(&Timestamp::now, |desk| desk.take(&handed(bundle)).unwrap())
     }
 
     pub(crate) fn refusal(&self, bundle: &Bundle) -> Refusal {
@@ -389,6 +408,11 @@ impl Host {
             Answer::Rebooting => panic!("it restarts"),
         }
     }
+}
+
+/// A bundle as it is handed over. What it is called then is not what it is judged by.
+pub(crate) fn handed(bundle: &Bundle) -> HandedOrder {
+    HandedOrder { order: Nonce::from([0; 16]), bundle: bundle.clone() }
 }
 
 pub(crate) fn upgrade(packages: &[ExactPackage]) -> Action {

@@ -381,6 +381,33 @@ impl KeyRing {
         self.recovery.as_ref()
     }
 
+    /// With some of its keys only. What came in before stays known, so that no order about a key that
+    /// is left out brings it back.
+    #[must_use]
+    pub fn keeping(mut self, is_kept: impl Fn(&Key) -> bool) -> Self {
+        // The id in front is what keys are looked up by: of foreign bytes it may be another one.
+        self.keys.retain(|id, key| *id == key.key.id && is_kept(key));
+        self
+    }
+
+    /// With what another ring of the same tenant knows: orders that came in, and keys that count no
+    /// more. Of two rings that say different things of a key, none brings it back.
+    #[must_use]
+    pub fn mindful_of(mut self, other: &Self) -> Self {
+        if self.tenant != other.tenant {
+            return self;
+        }
+        self.nonces.extend(&other.nonces);
+        for (id, known) in other.keys.iter().filter(|(_, known)| known.ended.is_some()) {
+            let is_revoked = |key: &Key| matches!(key.ended, Some(Ended::Revocation { .. }));
+            match self.keys.get(id) {
+                Some(ours) if is_revoked(ours) => {}
+                _ => drop(self.keys.insert(*id, *known)),
+            }
+        }
+        self
+    }
+
     /// A key that counts now.
     ///
     /// # Errors

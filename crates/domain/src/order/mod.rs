@@ -36,6 +36,7 @@ pub use policy::{Freeze, Hours, InvalidPolicy, PackageRules, Permission, Policy}
 pub use refusal::{Forbidden, Refusal};
 pub use result::{ActionOutcome, Downtime, Ended, ExecutionId, OrderResult};
 pub use said::{Handover, LONGEST_LIFE, Order};
+pub(crate) use trusted::MOST_ORDER_KEYS;
 pub use trusted::{Demand, NoHandover, Pins, Ranking, Terms, Trusted};
 pub use verify::{Accepted, Carried, Local, verify};
 pub use versions::Versions;

@@ -15,7 +15,7 @@ use crate::cloud::{AgentId, CiId, UserId, words};
 use crate::version::VersionKind;
 
 /// Most order keys that a provider has at a time.
-const MOST_KEYS: usize = 16;
+pub(crate) const MOST_ORDER_KEYS: usize = 16;
 
 words! {
     /// Whether the tenant has to have signed.
@@ -122,7 +122,7 @@ pub enum NoHandover {
         next: u64,
     },
     /// It leaves no key, or too many.
-    #[error("the handover names {keys} keys; from 1 to {MOST_KEYS} are taken")]
+    #[error("the handover names {keys} keys; from 1 to {MOST_ORDER_KEYS} are taken")]
     Keys {
         /// How many.
         keys: usize,
@@ -171,6 +171,28 @@ impl Trusted {
         }
     }
 
+    /// What it goes by once the host's owner pinned anew.
+    ///
+    /// Nothing is forgotten that protects against replays and downgrades: numbers, nonces, stages that
+    /// were done, the clock, the oldest versions, and keys that count no more. Numbers are those of one
+    /// agent: for another one, which a host is that joined again, they begin anew.
+    #[must_use]
+    pub fn repin(&self, pins: Pins) -> Self {
+        let next = Self::join(pins, self.seen_at);
+        let is_same = next.agent == self.agent;
+        let kinds_agree = next.floors.kind() == self.floors.kind();
+        Self {
+            key_version: if is_same { self.key_version } else { next.key_version },
+            sequence: if is_same { self.sequence } else { next.sequence },
+            issued_at: if is_same { self.issued_at } else { next.issued_at },
+            consent_keys: next.consent_keys.mindful_of(&self.consent_keys),
+            nonces: self.nonces.clone(),
+            done: self.done.clone(),
+            floors: if kinds_agree { self.floors.clone() } else { next.floors },
+            ..next
+        }
+    }
+
     /// Who the agent is.
     pub const fn agent(&self) -> AgentId {
         self.agent
@@ -196,6 +218,11 @@ impl Trusted {
         self.origins.iter().map(String::as_str)
     }
 
+    /// What must be signed.
+    pub const fn terms(&self) -> Terms {
+        self.terms
+    }
+
     /// Highest sequence of an accepted order; 0 before the first.
     pub const fn sequence(&self) -> u64 {
         self.sequence
@@ -214,7 +241,7 @@ impl Trusted {
         if *version != next {
             return Err(NoHandover::Version { given: *version, next });
         }
-        if keys.is_empty() || keys.len() > MOST_KEYS {
+        if keys.is_empty() || keys.len() > MOST_ORDER_KEYS {
             return Err(NoHandover::Keys { keys: keys.len() });
         }
         Ok(Self { key_version: next, order_keys: keys.clone(), ..self.clone() })

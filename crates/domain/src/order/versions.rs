@@ -21,6 +21,11 @@ impl Versions {
         Self { kind, packages: BTreeMap::new() }
     }
 
+    /// How the host's package manager orders them.
+    pub const fn kind(&self) -> VersionKind {
+        self.kind
+    }
+
     /// Takes a version in, unless a newer one of the same name and architecture is there.
     pub fn raise(&mut self, name: &str, architecture: &str, version: &str) {
         let of_name = self.packages.entry(name.to_owned()).or_default();

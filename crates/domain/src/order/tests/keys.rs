@@ -57,3 +57,86 @@ fn a_key_that_was_taken_back_starts_nothing() {
     assert!(world.trusted.forget_key(key(TENANT), at(46)).is_err());
     assert!(world.trusted.forget_key(key(99), at(46)).is_err());
 }
+
+/// What the world's host pinned, but for what the keys are.
+fn pins(agent: u8, order_key: u8, consent_keys: KeyRing) -> Pins {
+    let terms = World::new().trusted.terms();
+    Pins {
+        agent: id(agent),
+        ci: id(3),
+        versions: VersionKind::Dpkg,
+        order_keys: [key(order_key)].into(),
+        consent_keys,
+        origins: [].into(),
+        terms,
+    }
+}
+
+fn ring(number: u8) -> KeyRing {
+    let register = KeyEvent::Register { key: new_key(number), by: id(1) };
+    KeyRing::new(id(2)).step(register, at(0)).unwrap().0
+}
+
+#[test]
+fn pinning_anew_lets_nothing_be_replayed_or_made_older() {
+    let mut world = World::new();
+    world.trusted = world.accepted().done(&world.order);
+    let same = world.trusted.consent_keys().clone();
+    world.trusted = world.trusted.repin(pins(5, 10, same));
+    world.signer = 10;
+
+    assert_eq!(world.refusal(), Refusal::Replayed { nonce: nonce(70) });
+    world.order.nonce = nonce(71);
+    assert_eq!(world.refusal(), Refusal::Sequence { given: 7, seen: 7 });
+    world.order.sequence = 8;
+    assert_eq!(world.refusal(), Refusal::Done { stage: 1 });
+    world.order.issued_at = at(46);
+    assert!(matches!(world.refusal(), Refusal::Backdated { .. }));
+    world.order.issued_at = at(47);
+    world.replan(vec![upgrade("1.22.1-9")]);
+    world.consents = vec![signed(TENANT, &statement(&world.plan, Decision::Approve))];
+    assert!(matches!(world.refusal(), Refusal::Older { .. }), "the host's floor stays");
+    let now = std::mem::replace(&mut world.now, at(40));
+    assert!(matches!(world.refusal(), Refusal::Clock { .. }), "so does its clock");
+    world.now = now;
+    world.replan(vec![upgrade("1.22.1-10")]);
+    world.consents = vec![signed(TENANT, &statement(&world.plan, Decision::Approve))];
+    world.accepted();
+}
+
+#[test]
+fn pinning_anew_brings_no_key_back() {
+    let mut world = World::new();
+    let rotate =
+        KeyOrder { tenant: id(2), order: KeyChange::Rotate { key: new_key(20) }, nonce: nonce(80) };
+    let rotated = world.trusted.learn(signed(TENANT, &rotate), at(40)).unwrap();
+    let revoked = rotated.forget_key(key(20), at(41)).unwrap();
+
+    // The control plane offers what was there before all that.
+    for (known, number) in [(rotated, TENANT), (revoked, 20)] {
+        let again = known.repin(pins(5, PROVIDER, ring(number)));
+        assert!(again.consent_keys().in_force(key(number)).is_err());
+        let replayed = again.learn(signed(number, &rotate), at(42));
+        assert!(replayed.is_err(), "{replayed:?}");
+    }
+    // Handed over to the second version, the third is next.
+    world.trusted = world.trusted.hand_over(&signed(PROVIDER, &handover(2, &[10]))).unwrap();
+    let again = world.trusted.repin(pins(5, PROVIDER, ring(TENANT)));
+    let refused = again.hand_over(&signed(PROVIDER, &handover(2, &[10]))).unwrap_err();
+    assert_eq!(refused, NoHandover::Version { given: 2, next: 3 });
+}
+
+#[test]
+fn a_host_that_joins_again_counts_anew_and_becomes_no_older() {
+    let mut world = World::new();
+    world.trusted = world.accepted().done(&world.order);
+    world.trusted = world.trusted.repin(pins(6, PROVIDER, ring(TENANT)));
+    assert_eq!(world.trusted.sequence(), 0);
+    world.order.agent = id(6);
+    world.order.sequence = 1;
+    world.order.nonce = nonce(71);
+    assert_eq!(world.refusal(), Refusal::Done { stage: 1 });
+    world.replan(vec![upgrade("1.22.1-9")]);
+    world.consents = vec![signed(TENANT, &statement(&world.plan, Decision::Approve))];
+    assert!(matches!(world.refusal(), Refusal::Older { .. }));
+}
