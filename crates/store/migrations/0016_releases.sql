@@ -48,6 +48,7 @@ CREATE TABLE orders (
 ) STRICT;
 CREATE INDEX orders_open ON orders (ci_id) WHERE outcome IS NULL;
 CREATE INDEX orders_of_change ON orders (tenant_id, change_id, created_at);
+CREATE INDEX orders_of_ci ON orders (ci_id, created_at);
 CREATE INDEX orders_of_release ON orders (release_id, ci_id, attempt);
 
 -- Items that somebody else than their agent has to have looked at since an instant.

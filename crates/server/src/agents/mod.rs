@@ -45,6 +45,9 @@ const INTERVAL: u32 = 60;
 /// The same while an order waits for it, or somebody waits to see what came of one.
 const AWAITED_INTERVAL: u32 = 5;
 
+/// How old it may be that somebody waited, to count as now: it is asked each second.
+const AWAITED: SignedDuration = SignedDuration::from_secs(10);
+
 /// How far an agent's clock may be off.
 const SKEW: SignedDuration = SignedDuration::from_hours(1);
 
@@ -56,6 +59,9 @@ const CHUNK: usize = 200;
 
 /// How often is looked for agents whose state is to be made durable or was altered.
 const LOOK: Duration = Duration::from_secs(1);
+
+/// For how long after that what an agent reports is made durable at once: what it did is to be verified.
+const LATELY: SignedDuration = SignedDuration::from_mins(15);
 
 /// How far back is looked again: another process's clock and commits may be so much behind.
 const OVERLAP: SignedDuration = SignedDuration::from_secs(30);
@@ -73,8 +79,9 @@ pub struct Agents {
     /// Where people sign with passkeys.
     origins: BTreeSet<String>,
     known: Mutex<HashMap<KeyHash, Known>>,
-    /// Those for which an order waits, or of whose items somebody waits to see something.
-    awaited: Mutex<BTreeSet<AgentId>>,
+    /// Those for which an order waits, or of whose items somebody waits to see something; and until
+    /// lately did. With when they were last known to be.
+    awaited: Mutex<HashMap<AgentId, Timestamp>>,
 }
 
 /// An agent in memory.
@@ -148,7 +155,7 @@ impl Agents {
                 for agent in self.store.agents_altered_since(followed - OVERLAP).await? {
                     self.learn(&agent);
                 }
-                *self.awaited() = self.store.awaited_agents().await?;
+                self.await_agents(self.store.awaited_agents().await?, now);
                 self.note(now - LAG, CHUNK).await
             };
             match outcome.await {
@@ -214,8 +221,16 @@ impl Agents {
         }
     }
 
-    fn awaited(&self) -> MutexGuard<'_, BTreeSet<AgentId>> {
-        self.awaited.lock().unwrap_or_else(PoisonError::into_inner)
+    fn await_agents(&self, agents: BTreeSet<AgentId>, now: Timestamp) {
+        let mut awaited = self.awaited.lock().unwrap_or_else(PoisonError::into_inner);
+        awaited.retain(|_, last| now.duration_since(*last) < LATELY);
+        awaited.extend(agents.into_iter().map(|agent| (agent, now)));
+    }
+
+    /// Since when nobody waits for an agent any more; `None` where nobody did lately.
+    fn awaited(&self, agent: AgentId, now: Timestamp) -> Option<SignedDuration> {
+        let awaited = self.awaited.lock().unwrap_or_else(PoisonError::into_inner);
+        awaited.get(&agent).map(|last| now.duration_since(*last))
     }
 
     fn known(&self) -> MutexGuard<'_, HashMap<KeyHash, Known>> {
@@ -331,12 +346,13 @@ impl Agents {
         if facts != Some(report.facts) {
             need.push(Need::Facts);
         }
-        let is_awaited = self.awaited().contains(&by.agent.id);
+        let awaited = self.awaited(by.agent.id, now);
+        if awaited.is_some() && need.is_empty() {
+            // What was kept of its host before this is what it sees now.
+            self.store.note_complete(by.agent.id, now).await?;
+        }
+        let is_awaited = awaited.is_some_and(|since| since < AWAITED);
         if is_awaited {
-            if need.is_empty() {
-                // What was kept of its host before this is what it sees now.
-                self.store.note_complete(by.agent.id, now).await?;
-            }
             need.push(Need::Orders);
         }
         let interval = if is_awaited { AWAITED_INTERVAL } else { INTERVAL };

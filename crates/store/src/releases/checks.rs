@@ -76,6 +76,25 @@ pub(super) async fn complete(
         .execute(&mut *tx.connection)
         .await?;
     sqlx::query(
+        "UPDATE systems SET seen_at = $1 WHERE seen_at < $1
+             AND ci_id IN (SELECT ci_id FROM agents WHERE id = $2 AND state = 'active')",
+    )
+    .bind(at.as_microsecond())
+    .bind(agent.to_string())
+    .execute(&mut *tx.connection)
+    .await?;
+    // What waits to be verified by a look at this very item is looked at.
+    sqlx::query(
+        "UPDATE obligations SET wakes_at = $1 WHERE phase = 'verifying'
+             AND (change_id, tenant_id) IN (
+                 SELECT o.change_id, o.tenant_id FROM orders o JOIN agents a ON a.ci_id = o.ci_id
+                 WHERE a.id = $2 AND o.outcome = 'done')",
+    )
+    .bind(tx.now.as_microsecond())
+    .bind(agent.to_string())
+    .execute(&mut *tx.connection)
+    .await?;
+    sqlx::query(
         "UPDATE releases SET wakes_at = $1 WHERE ended IS NULL AND id IN (
              SELECT c.release_id FROM release_checks c JOIN agents a ON a.ci_id = c.ci_id
              WHERE a.id = $2 AND c.since < $3)",
