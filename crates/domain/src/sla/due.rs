@@ -1,5 +1,4 @@
-//! Due dates: several packs bind, all are kept, the earliest wins, and none moves later unless a
-//! person decides so.
+//! Due dates: several packs bind, all are kept, the earliest wins, and none ever moves later.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -80,45 +79,6 @@ pub struct DueDate {
     pub started: Timestamp,
     /// The first instant that is too late.
     pub due: Timestamp,
-    /// The decision that moved it later, if one did.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub decision: Option<Decision>,
-}
-
-/// A person's decision that a date may be later.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Decision {
-    /// Who decided.
-    pub by: String,
-    /// Why.
-    pub reason: String,
-    /// When.
-    pub at: Timestamp,
-}
-
-/// Why a date is not moved.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum NotMoved {
-    /// No date of this pack binds.
-    #[error("`{pack}` sets no date here")]
-    NotBound {
-        /// The pack.
-        pack: String,
-    },
-    /// A decision without a person or a reason is none.
-    #[error("the decision names no person or no reason")]
-    Unfounded,
-}
-
-impl NotMoved {
-    /// The next step.
-    pub fn help(&self) -> Option<String> {
-        Some(match self {
-            Self::NotBound { .. } => "name a pack that binds".to_owned(),
-            Self::Unfounded => "say who decides and why".to_owned(),
-        })
-    }
 }
 
 /// All dates that bind a patch.
@@ -149,38 +109,13 @@ impl DueDates {
             let same =
                 kept.iter_mut().find(|old| old.pack.name == new.pack.name && old.goal == new.goal);
             match same {
-                // What a person decided stands against the rule that it was decided about; a date
-                // that is earlier still wins.
-                Some(old)
-                    if new.due < old.due
-                        && (old.decision.is_none() || new.clause != old.clause) =>
-                {
-                    *old = new;
-                }
+                Some(old) if new.due < old.due => *old = new,
                 Some(_) => {}
                 None => kept.push(new),
             }
         }
         kept.sort_by(|a, b| (a.due, &a.pack, a.goal).cmp(&(b.due, &b.pack, b.goal)));
         Self { dates: kept }
-    }
-
-    /// Moves the dates of a pack to what a person decided; earlier or later.
-    ///
-    /// # Errors
-    /// If the pack sets no date, or nobody stands behind the decision.
-    pub fn decide(&self, pack: &str, due: Timestamp, decision: Decision) -> Result<Self, NotMoved> {
-        if decision.by.trim().is_empty() || decision.reason.trim().is_empty() {
-            return Err(NotMoved::Unfounded);
-        }
-        let mut moved = self.clone();
-        let is_meant = |date: &DueDate| date.pack.name == pack && date.goal == Goal::Verified;
-        let date = moved.dates.iter_mut().find(|date| is_meant(date));
-        let date = date.ok_or_else(|| NotMoved::NotBound { pack: pack.to_owned() })?;
-        date.due = due;
-        date.decision = Some(decision);
-        moved.dates.sort_by(|a, b| (a.due, &a.pack, a.goal).cmp(&(b.due, &b.pack, b.goal)));
-        Ok(moved)
     }
 
     /// The date that binds: the earliest for the verified installation.

@@ -90,9 +90,7 @@ impl NotRecorded {
     /// The next step.
     pub fn help(&self) -> Option<String> {
         Some(match self {
-            Self::Recorded { .. } => "an instant that was wrong stays; record the correction as a \
-                                      decision of a person"
-                .to_owned(),
+            Self::Recorded { .. } => "an instant stays as it was first recorded".to_owned(),
             Self::NothingToLose { .. } => "record the installation first".to_owned(),
         })
     }

@@ -65,7 +65,7 @@ pub use calendar::{Calendar, DayOfWeek, Freeze, Zone};
 pub use clock::{Breach, ClockView, Rung, State};
 pub use dates::{Dates, Deferral, NotDeferred};
 pub use diff::{Difference, diff};
-pub use due::{Decision, DueDate, DueDates, Facts, Goal, NotMoved};
+pub use due::{DueDate, DueDates, Facts, Goal};
 pub use error::{Place, PolicyError};
 pub use governing::{InForce, governing};
 pub use instants::{Instants, Moment, NotRecorded, Record};

@@ -281,10 +281,7 @@ fn dates(dates: &[DueDate], now: Timestamp) -> Markup {
                 td { (moment_away(date.due, now)) }
                 td data-label="Is to be" { (reached(date.goal)) }
                 td data-label="By" { (date.pack.name) " " span.quiet { (date.pack.version) } }
-                td data-label="In its words" { (date.clause)
-                    @if let Some(decision) = &date.decision {
-                        " " br; span.quiet { "decided by " (decision.by) ", " (moment(decision.at)) ": " (decision.reason) }
-                    } }
+                td data-label="In its words" { (date.clause) }
                 td data-label="Counted from" { (moment(date.started)) }
             } } }
         } }
