@@ -189,7 +189,7 @@ impl Obligation {
         let altered = next.version() != share.version();
         self.share = Some(next);
         if altered {
-            self.leave_instants(before, was_told, now)?;
+            self.leave_instants(word, before, was_told, now)?;
         }
         self.follow(word, before.as_str(), follows, effects);
         // What was lost again has dates of its own.
@@ -203,6 +203,7 @@ impl Obligation {
     /// What a step of the share means for the SLA's record.
     fn leave_instants(
         &mut self,
+        word: &'static str,
         before: Phase,
         was_told: Option<Timestamp>,
         now: Timestamp,
@@ -232,7 +233,11 @@ impl Obligation {
             }
             Phase::Approved { .. } => record.once(Moment::Approved, now)?,
             Phase::Scheduled { .. } => record.once(Moment::Scheduled, now)?,
-            Phase::Deferred { until } => record.deferrals.push(Deferral { at: now, until }),
+            // Nobody said it anew: what was said before the tenant was asked again holds.
+            Phase::Deferred { until } => {
+                let again = word != "answer";
+                record.deferrals.push(Deferral { at: now, until, again });
+            }
             Phase::Refused { until } => record.interruptions.push(Interruption {
                 cause: Cause::Refusal,
                 from: now,

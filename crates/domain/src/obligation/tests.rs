@@ -384,6 +384,34 @@ fn a_rise_in_priority_asks_anew_unless_the_tenant_said_yes() {
 }
 
 #[test]
+fn a_later_that_holds_through_another_question_is_spent_once() {
+    // Low and medium allow two.
+    let two = "[medium]\ndeadline = \"40d\"\ndeferrals = { count = 2, longest = \"5d\" }";
+    let mut world = World::told(Priority::Low, two, 900, 920);
+    world.say(later(200), 5).unwrap();
+    let left = |world: &World| world.it.share().unwrap().terms().dates.deferrals_left;
+    assert_eq!(left(&world), 1);
+    // Asked anew twice: another plan, then other terms.
+    world.replan(950, 970, 6).unwrap();
+    world.tell(7).unwrap();
+    assert_eq!((world.it.phase(), left(&world)), ("deferred", 1));
+    world.step(Event::Assess { facts: Box::new(facts(Priority::Medium)) }, 8).unwrap();
+    assert_eq!(world.it.phase(), "planned");
+    world.tell(9).unwrap();
+    assert_eq!((world.it.phase(), left(&world)), ("deferred", 1));
+    let last = world.ledger(150).pop().unwrap();
+    assert_eq!((last.1, last.2), (150, Party::Tenant), "and the time is still its own");
+
+    assert_eq!(world.tick(200), "planned");
+    world.tell(201).unwrap();
+    world.say(later(300), 202).unwrap();
+    assert_eq!((world.it.phase(), left(&world)), ("deferred", 0));
+    assert_eq!(world.tick(300), "planned");
+    world.tell(301).unwrap();
+    world.say(later(310), 302).unwrap_err();
+}
+
+#[test]
 fn what_is_listed_stays_listed() {
     let mut world = World::of(Priority::High, "");
     world.step(Event::Assess { facts: Box::new(exploited(Priority::High)) }, 1).unwrap();

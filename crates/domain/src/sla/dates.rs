@@ -39,6 +39,10 @@ pub struct Deferral {
     pub at: Timestamp,
     /// Until when the change waits.
     pub until: Timestamp,
+    /// Whether it is an earlier one that goes on: the tenant was asked anew meanwhile, and what it
+    /// had said still held. It spends none of what the policy allows.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub again: bool,
 }
 
 /// Why a deferral is refused.
@@ -105,7 +109,7 @@ impl Case<'_> {
     pub fn dates(&self, now: Timestamp) -> Option<Dates> {
         let terms = self.terms();
         let due = self.dues.binding().map(|date| date.due)?;
-        let left = usize::from(terms.deferrals.count).saturating_sub(self.deferrals_used().count());
+        let left = usize::from(terms.deferrals.count).saturating_sub(self.deferrals_spent());
         let latest = self.latest_deferral(&terms, now);
         Some(Dates {
             approval: terms.approval.approval(),
@@ -130,7 +134,7 @@ impl Case<'_> {
         if !waits {
             return Err(NotDeferred::NothingWaits);
         }
-        let used = self.deferrals_used().count();
+        let used = self.deferrals_spent();
         if used >= usize::from(terms.deferrals.count) {
             return Err(NotDeferred::NoneLeft { allowed: terms.deferrals.count, used });
         }
@@ -147,7 +151,7 @@ impl Case<'_> {
             let (pack, due) = (date.pack.name.clone(), date.due);
             return Err(NotDeferred::BreaksDue { until, pack, due, latest });
         }
-        Ok(Deferral { at: now, until })
+        Ok(Deferral { at: now, until, again: false })
     }
 
     /// The tenant is asked until then.
@@ -184,6 +188,11 @@ impl Case<'_> {
     pub(super) fn deferrals_used(&self) -> impl Iterator<Item = &Deferral> {
         let since = self.instants.regressed().unwrap_or(Timestamp::MIN);
         self.deferrals.iter().filter(move |deferral| deferral.at >= since)
+    }
+
+    /// How many of those that the policy allows they spent.
+    pub(super) fn deferrals_spent(&self) -> usize {
+        self.deferrals_used().filter(|deferral| !deferral.again).count()
     }
 
     fn latest_deferral(&self, terms: &Terms, now: Timestamp) -> Timestamp {

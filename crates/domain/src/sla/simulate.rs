@@ -102,7 +102,7 @@ fn judge(policy: &Policy, history: &History, now: Timestamp) -> Judged {
         due: dues.all().to_vec(),
         verdict,
         slow,
-        deferrals_too_many: case.deferrals_used().count().saturating_sub(allowed),
+        deferrals_too_many: case.deferrals_spent().saturating_sub(allowed),
     }
 }
 

@@ -139,7 +139,7 @@ fn a_deferral_is_granted_within_number_length_and_every_regulation() {
     let now = at("2026-06-02T00:00:00Z");
     let (three_days, longer) = (at("2026-06-05T00:00:00Z"), at("2026-06-05T00:00:01Z"));
 
-    assert_eq!(world.case().defer(three_days, now), Ok(Deferral { at: now, until: three_days }));
+    assert_eq!(world.case().defer(three_days, now), Ok(Deferral { at: now, until: three_days, again: false }));
     assert_eq!(
         world.case().defer(longer, now),
         Err(NotDeferred::TooLong { until: longer, latest: three_days })
@@ -165,7 +165,7 @@ fn a_deferral_is_granted_within_number_length_and_every_regulation() {
     assert_eq!(dates.longest_deferral.as_hours(), 24);
     assert_eq!(dates.due, at("2026-06-05T00:00:00Z"));
 
-    world.deferrals.push(Deferral { at: now, until: three_days });
+    world.deferrals.push(Deferral { at: now, until: three_days, again: false });
     assert_eq!(
         world.case().defer(three_days, now),
         Err(NotDeferred::NoneLeft { allowed: 1, used: 1 })
