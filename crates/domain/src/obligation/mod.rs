@@ -54,7 +54,8 @@ pub struct Draft {
     pub facts: Facts,
     /// Who installs.
     pub duty: Duty,
-    /// When the vendor published it, where that is known.
+    /// When the vendor published it, where that is known. A time after `collected` is wrong and
+    /// taken as unknown, as is the beginning of computers' time.
     pub published: Option<Timestamp>,
     /// When it was collected.
     pub collected: Timestamp,
@@ -261,6 +262,8 @@ impl Obligation {
     pub fn open(draft: Draft, policy: &Policy, now: Timestamp) -> (Self, Vec<Effect>) {
         let Draft { change, tenant, facts, duty, published, collected } = draft;
         let mut instants = Instants::new();
+        // Whoever dates it must not take time from the least age, or give any.
+        let published = published.filter(|at| Timestamp::UNIX_EPOCH < *at && *at <= collected);
         for (moment, at) in
             [(Moment::VendorPublished, published), (Moment::Collected, Some(collected))]
         {

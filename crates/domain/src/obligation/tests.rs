@@ -228,6 +228,31 @@ fn the_straight_way_leaves_each_instant_once() {
 }
 
 #[test]
+fn publication_is_recorded_unless_its_date_is_wrong() {
+    let open = |published: Option<Timestamp>| {
+        let policy = Policy::builtin("x1642-default").unwrap();
+        let policy = policy.negotiate("version = \"t\"\nregulations = [\"pci-dss-4.0.1\"]");
+        let draft = Draft {
+            change: id(1),
+            tenant: id(2),
+            facts: facts(Priority::Critical),
+            duty: Duty::Provider,
+            published,
+            collected: at(0),
+        };
+        let it = Obligation::open(draft, &policy.unwrap(), at(0)).0;
+        let pci = it.dues().all().iter().find(|date| date.pack.name.starts_with("pci")).cloned();
+        (it.instants().at(Moment::VendorPublished), pci.unwrap().started)
+    };
+
+    assert_eq!(open(Some(at(-48))), (Some(at(-48)), at(-48)));
+    assert_eq!(open(Some(at(0))), (Some(at(0)), at(0)));
+    for wrong in [Some(at(1)), Some(Timestamp::UNIX_EPOCH), Some(Timestamp::MIN), None] {
+        assert_eq!(open(wrong), (None, at(0)), "{wrong:?}");
+    }
+}
+
+#[test]
 fn the_notice_gives_the_share_the_dates_of_the_policy() {
     let world = World::told(Priority::High, "", 80, 100);
     let dates = &world.it.share().unwrap().terms().dates;

@@ -50,13 +50,13 @@ pub(super) async fn create(
     let tracked = insert(tx, by, new, PROVIDER, None).await?;
     let id = tracked.change.id;
     for (tenant, since, priority) in concerned(tx, id).await? {
-        open(tx, by, id, tenant, priority, since).await?;
+        open(tx, by, id, tenant, priority, since, None).await?;
     }
     for &tenant in &new.tenants {
         tenants::must_exist(tx, by, tenant).await?;
         if !exists(tx, id, tenant).await? {
             let now = tx.now;
-            open(tx, by, id, tenant, new.priority, now).await?;
+            open(tx, by, id, tenant, new.priority, now, None).await?;
         }
     }
     Ok(tracked)
@@ -215,7 +215,7 @@ pub(super) async fn open_obligation(
             .execute(&mut *tx.connection)
             .await?;
     }
-    open(tx, &Actor::System, change, tenant, priority, since).await?;
+    open(tx, &Actor::System, change, tenant, priority, since, None).await?;
     Ok(true)
 }
 
@@ -224,6 +224,7 @@ pub(crate) async fn brought_by(
     tx: &mut Tx<'_>,
     by: &Actor,
     advisory: &Advisory,
+    published: Option<Timestamp>,
 ) -> Result<(), StoreError> {
     let new = NewChange {
         kind: Kind::Patch,
@@ -242,7 +243,7 @@ pub(crate) async fn brought_by(
         let found = concerned(tx, tracked.change.id).await?.into_iter();
         let priority = found.filter(|it| it.0 == advisory.tenant).map(|it| it.2).max();
         let priority = priority.unwrap_or(Priority::Medium);
-        open(tx, by, tracked.change.id, advisory.tenant, priority, at).await?;
+        open(tx, by, tracked.change.id, advisory.tenant, priority, at, published).await?;
     }
     Ok(())
 }
@@ -415,7 +416,8 @@ async fn exists(tx: &mut Tx<'_>, change: ChangeId, tenant: TenantId) -> Result<b
     Ok(row.is_some())
 }
 
-/// Opens an obligation, and evaluates it with what is known now.
+/// Opens an obligation, and evaluates it with what is known now. `published` is what an advisory says
+/// where no check found its patch missing yet.
 async fn open(
     tx: &mut Tx<'_>,
     by: &Actor,
@@ -423,6 +425,7 @@ async fn open(
     tenant: TenantId,
     priority: Priority,
     collected: Timestamp,
+    published: Option<Timestamp>,
 ) -> Result<(), StoreError> {
     let policy = policies::governing(&mut *tx.connection, tenant, collected).await?;
     let mut facts = Facts {
@@ -431,9 +434,11 @@ async fn open(
         cves: Vec::new(),
         asset: AssetFacts::default(),
     };
-    facts.patch.known_exploited = listed(&exploited(tx, change, tenant).await?);
+    let known = known(tx, change, tenant).await?;
+    facts.patch.known_exploited = listed(&known.exploited);
+    let published = known.published.or(published);
     let duty = duty_of(tx, change, tenant).await?;
-    let draft = Draft { change, tenant, facts: facts.clone(), duty, published: None, collected };
+    let draft = Draft { change, tenant, facts: facts.clone(), duty, published, collected };
     let (obligation, effects) = Obligation::open(draft, &policy, tx.now);
     advance::save(tx, &obligation, &policy, true).await?;
     advance::follow(tx, by, &obligation, effects).await?;
@@ -503,12 +508,16 @@ fn listed(exploited: &[String]) -> Option<Sourced<KevListing>> {
     (!exploited.is_empty()).then(|| Sourced::new(KevListing::Listed, said()))
 }
 
-/// What is exploited of all that a change fixes on a tenant's items.
-async fn exploited(
-    tx: &mut Tx<'_>,
-    change: ChangeId,
-    tenant: TenantId,
-) -> Result<Vec<String>, StoreError> {
+/// What checks know of all that a change fixes on a tenant's items.
+#[derive(Default)]
+struct Known {
+    /// What of it is exploited, sorted.
+    exploited: Vec<String>,
+    /// When the vendor published it: of several patches, the first.
+    published: Option<Timestamp>,
+}
+
+async fn known(tx: &mut Tx<'_>, change: ChangeId, tenant: TenantId) -> Result<Known, StoreError> {
     let rows = sqlx::query(
         "SELECT patch FROM findings
          JOIN change_patches ON change_patches.patch_id = findings.patch_id
@@ -519,11 +528,15 @@ async fn exploited(
     .bind(MOST_ASKED)
     .fetch_all(&mut *tx.connection)
     .await?;
+    let mut known = Known::default();
     let mut exploited = BTreeSet::new();
     for row in &rows {
-        exploited.extend(load::json::<MissingPatch>(row, "patch")?.exploited);
+        let patch: MissingPatch = load::json(row, "patch")?;
+        exploited.extend(patch.exploited);
+        known.published = known.published.into_iter().chain(patch.published).min();
     }
-    Ok(exploited.into_iter().collect())
+    known.exploited = exploited.into_iter().collect();
+    Ok(known)
 }
 
 /// Who installs: the provider, unless all items are the tenant's to patch.

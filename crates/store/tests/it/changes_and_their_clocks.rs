@@ -51,6 +51,7 @@ on_both_engines! {
     a_breach_is_told_once_whoever_looks
     what_is_missing_again_reopens
     what_becomes_exploited_is_due_earlier
+    what_the_vendor_published_is_recorded_when_a_clock_starts
 }
 
 pub(crate) const ALL: PageRequest = PageRequest { after: None, limit: 1000 };
@@ -616,7 +617,7 @@ async fn what_a_tenant_brings_starts_its_clock(world: World) {
     let a = world.tenant("a").await;
     let anna = world.owner(&a).await;
     let new =
-        |name: &str| NewAdvisory { name: name.into(), document: "{}".into(), note: String::new() };
+        |name: &str| NewAdvisory { name: name.into(), document: "{}".into(), note: String::new(), published: None };
     let advisory = world.store.submit_advisory(&anna, None, new("X-1")).await.unwrap();
 
     let [clock] = &clocks(&world, &anna).await[..] else { panic!() };
@@ -657,10 +658,39 @@ async fn what_a_tenant_brings_starts_its_clock(world: World) {
     }
 }
 
+async fn what_the_vendor_published_is_recorded_when_a_clock_starts(world: World) {
+    let a = world.tenant("a").await;
+    let anna = world.owner(&a).await;
+    let published = |matter: &Matter| matter.obligation.instants().at(Moment::VendorPublished);
+    // By the check that found it missing.
+    let ci = world.store.create_ci(&anna, None, vm(a.id, "web")).await.unwrap();
+    world.observe(&ci, package_set(&[("web", "1")])).await;
+    let mut found = report(now(&world), &[("web", "2", "high")]);
+    let before = now(&world) - DAY * 3;
+    found.findings[0].advisories[0].published = Some(before);
+    world.checked(&ci, found).await;
+    world.store.open_obligations(10).await.unwrap();
+    let [clock] = &clocks(&world, &anna).await[..] else { panic!() };
+    let matter = world.store.matter(&anna, clock.change, a.id).await.unwrap();
+    assert_eq!(published(&matter), Some(before));
+
+    // By the advisory that a tenant brings; not where that says what cannot be.
+    for (name, date, recorded) in [("X-2", before, Some(before)), ("X-3", now(&world) + DAY, None)]
+    {
+        let (document, note) = ("{}".into(), String::new());
+        let new = NewAdvisory { name: name.into(), document, note, published: Some(date) };
+        world.store.submit_advisory(&anna, None, new).await.unwrap();
+        let all = clocks(&world, &anna).await;
+        let change = all.iter().find(|it| it.title == name).unwrap().change;
+        let matter = world.store.matter(&anna, change, a.id).await.unwrap();
+        assert_eq!(published(&matter), recorded, "{name}");
+    }
+}
+
 async fn what_was_brought_asks_nothing_once_it_is_rejected(world: World) {
     let a = world.tenant("a").await;
     let anna = world.owner(&a).await;
-    let new = NewAdvisory { name: "X-1".into(), document: "{}".into(), note: String::new() };
+    let new = NewAdvisory { name: "X-1".into(), document: "{}".into(), note: String::new(), published: None };
     let advisory = world.store.submit_advisory(&anna, None, new).await.unwrap();
     let [clock] = &clocks(&world, &anna).await[..] else { panic!() };
     let decision = AdvisoryDecision { state: AdvisoryState::Rejected, reason: "Not ours".into() };
@@ -673,7 +703,7 @@ async fn what_was_brought_asks_nothing_once_it_is_rejected(world: World) {
 async fn what_is_accepted_is_everybodys_change(world: World) {
     let a = world.tenant("a").await;
     let anna = world.owner(&a).await;
-    let new = NewAdvisory { name: "X-1".into(), document: "{}".into(), note: String::new() };
+    let new = NewAdvisory { name: "X-1".into(), document: "{}".into(), note: String::new(), published: None };
     let advisory = world.store.submit_advisory(&anna, None, new).await.unwrap();
     let [clock] = &clocks(&world, &anna).await[..] else { panic!() };
     let decision = AdvisoryDecision { state: AdvisoryState::Accepted, reason: "It is so".into() };
