@@ -129,6 +129,11 @@ pub enum Event {
         /// How it went.
         outcome: Outcome,
     },
+    /// All items that the plan restarts have started anew since it was installed there.
+    Restarted {
+        /// When that was known of the last one.
+        at: Timestamp,
+    },
     /// Somebody else than the agent looked.
     Scanned {
         /// When.
@@ -446,6 +451,7 @@ impl Event {
             Self::Countersign(_) => "countersign",
             Self::Interrupt { .. } => "interrupt",
             Self::Finished { .. } => "finish",
+            Self::Restarted { .. } => "restart",
             Self::Scanned { .. } => "scan",
             Self::Withdraw => "withdraw",
             Self::Close => "close",

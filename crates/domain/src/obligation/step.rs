@@ -124,6 +124,13 @@ impl Obligation {
                 let event = change::Event::Finished { plan, outcome };
                 self.share_step(event, context, now, effects)
             }
+            Event::Restarted { at } => {
+                if self.at(Moment::Installed).is_some() && self.at(Moment::Rebooted).is_none() {
+                    self.record.instants.record(Moment::Rebooted, at)?;
+                    self.recorded(word, effects);
+                }
+                Ok(())
+            }
             Event::Scanned { taken_at, sight } if self.share.is_none() => {
                 self.scanned_without_plan(taken_at, sight, context, now, effects)
             }

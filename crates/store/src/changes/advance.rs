@@ -162,6 +162,10 @@ pub(super) async fn wake(
     tenant: TenantId,
 ) -> Result<(), StoreError> {
     let mut loaded = load::held(tx, change, tenant).await?;
+    if let Some(at) = look::restarted(tx, &loaded.obligation).await? {
+        take(tx, &Actor::System, &loaded, Event::Restarted { at }).await?;
+        loaded = load::held(tx, change, tenant).await?;
+    }
     if let Some(event) = look::news(tx, &loaded).await? {
         if let (Event::Scanned { sight: Sight::Missing, .. }, ChangeStage::Closed) =
             (&event, loaded.change.stage())

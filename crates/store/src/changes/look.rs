@@ -3,17 +3,19 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use domain::change::Sight;
+use domain::agent::Facts;
+use domain::change::{Action, Sight};
 use domain::cloud::CiId;
 use domain::fleet::FindingState;
 use domain::obligation::{Event, Obligation};
 use domain::sla::Moment;
+use jiff::Timestamp;
 use sqlx::any::AnyRow;
 
-use super::load::Loaded;
+use super::load::{self, Loaded};
 use crate::error::StoreError;
 use crate::fleet::findings;
-use crate::value::{get, parsed};
+use crate::value::{get, parsed, time_or_none};
 use crate::writer::Tx;
 
 /// What checks say that the obligation does not know yet.
@@ -45,6 +47,52 @@ pub(super) async fn sight(tx: &mut Tx<'_>, obligation: &Obligation) -> Result<Si
         Seen::Told(sight) => sight,
         Seen::Nobody => Sight::Unknown,
     })
+}
+
+/// When all items that the plan restarts had done so, each after what it has installed was altered, and
+/// none with anything left that awaits a restart. An item without an agent's word leaves it open, and
+/// one that left the cloud does not.
+pub(super) async fn restarted(
+    tx: &mut Tx<'_>,
+    obligation: &Obligation,
+) -> Result<Option<Timestamp>, StoreError> {
+    let is_done = matches!(obligation.phase(), "verifying" | "verified" | "closed");
+    let share = obligation.share().filter(|_| is_done);
+    let Some(share) = share.filter(|_| obligation.instants().at(Moment::Rebooted).is_none()) else {
+        return Ok(None);
+    };
+    // Nothing of the plan was done before both.
+    let opened = share.plan().draft().stages[0].window.from;
+    let since = obligation.instants().at(Moment::Scheduled).map_or(opened, |at| at.max(opened));
+    let mut last = None;
+    for item in share.plan().items().filter(|item| item.actions.contains(&Action::Reboot)) {
+        let row = sqlx::query(
+            "SELECT cis.retired_at AS retired_at, restarted_at, facts,
+                    (SELECT MIN(recorded_at) FROM observations
+                     WHERE observations.ci_id = cis.id AND recorded_at >= $1) AS altered_at
+             FROM cis LEFT JOIN ci_facts ON ci_facts.ci_id = cis.id WHERE cis.id = $2",
+        )
+        .bind(since.as_microsecond())
+        .bind(item.ci.to_string())
+        .fetch_optional(&mut *tx.connection)
+        .await?;
+        let Some(row) = row else { return Ok(None) };
+        if time_or_none(&row, "retired_at")?.is_some() {
+            continue;
+        }
+        let installs = item.actions.iter().any(|it| matches!(it, Action::Upgrade { .. }));
+        let altered = time_or_none(&row, "altered_at")?.or((!installs).then_some(since));
+        let (Some(altered), Some(restarted)) = (altered, time_or_none(&row, "restarted_at")?)
+        else {
+            return Ok(None);
+        };
+        let facts: Facts = load::json(&row, "facts")?;
+        if restarted < altered || facts.awaits_restart() {
+            return Ok(None);
+        }
+        last = last.max(Some(restarted));
+    }
+    Ok(last)
 }
 
 enum Seen {

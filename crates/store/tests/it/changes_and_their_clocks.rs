@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use crate::notices_on_their_way::channel_by;
 use crate::support::{self, World, package_set, person, vm};
+use domain::agent::Facts;
 use domain::change::{
     Acceptance, Action, Decision, Disruption, Draft, FileHash, Item, KeyEvent, KeyId, KeyKind,
     Kind, NewKey, Nonce, Outcome as Rollout, Payload, Phase, Plan, Rollback, Scope, Stage,
@@ -12,6 +13,7 @@ use domain::change::{
 use domain::check::Report;
 use domain::cloud::{ChannelId, Class, Duty, EventKind, NoticeId, PROVIDER, TenantId, UserId};
 use domain::fleet::FindingState;
+use domain::inventory::Runtime;
 use domain::priority::Priority;
 use domain::sla::{Moment, Party, Policy};
 use jiff::{SignedDuration, Timestamp};
@@ -52,6 +54,7 @@ on_both_engines! {
     what_is_missing_again_reopens
     what_becomes_exploited_is_due_earlier
     what_the_vendor_published_is_recorded_when_a_clock_starts
+    a_restart_is_recorded_once_facts_prove_it
 }
 
 pub(crate) const ALL: PageRequest = PageRequest { after: None, limit: 1000 };
@@ -685,6 +688,47 @@ async fn what_the_vendor_published_is_recorded_when_a_clock_starts(world: World)
         let matter = world.store.matter(&anna, change, a.id).await.unwrap();
         assert_eq!(published(&matter), recorded, "{name}");
     }
+}
+
+async fn a_restart_is_recorded_once_facts_prove_it(world: World) {
+    let runs = |boot: &str, reboot_required_by: Option<Vec<String>>| Facts {
+        boot: Some(boot.to_owned()),
+        runtime: Some(Runtime { reboot_required_by, ..Runtime::default() }),
+        ..Facts::default()
+    };
+    let (case, plan) = Case::told(&world, "high", DAY * 5).await;
+    done(case.say(&world, &plan, Decision::Approve, 1).await);
+    world.environment.pass(DAY * 5);
+    wake(&world).await;
+    let says = |facts| world.store.record_facts(&Actor::System, case.ci.id, facts);
+    let restarted = async || {
+        wake(&world).await;
+        case.matter(&world).await.obligation.instants().at(Moment::Rebooted)
+    };
+    says(runs("a", None)).await.unwrap();
+    // A restart before anything was altered is none that the plan asks for.
+    says(runs("b", None)).await.unwrap();
+    world.environment.pass(SignedDuration::from_mins(1));
+    world.observe(&case.ci, package_set(&[("web", "2")])).await;
+    says(runs("b", Some(Vec::new()))).await.unwrap();
+    let finish = Move::Finish { plan: plan.hash(), outcome: Rollout::Done };
+    done(case.does(&world, &world.admin, finish).await);
+    world.environment.pass(SignedDuration::from_mins(10));
+    assert_eq!(restarted().await, None);
+
+    world.observe(&case.ci, package_set(&[("web", "2"), ("more", "1")])).await;
+    world.checked(&case.ci, report(now(&world), &[])).await;
+    assert_eq!(restarted().await, None);
+    assert_eq!(case.phase(&world).await, "verified");
+    world.environment.pass(SignedDuration::from_mins(10));
+    let at = now(&world);
+    says(runs("c", None)).await.unwrap();
+    assert!(restarted().await.unwrap() >= at, "also where it was verified before");
+    let before = case.matter(&world).await.obligation;
+    world.environment.pass(DAY);
+    says(runs("d", None)).await.unwrap();
+    wake(&world).await;
+    assert_eq!(case.matter(&world).await.obligation, before, "once");
 }
 
 async fn what_was_brought_asks_nothing_once_it_is_rejected(world: World) {
