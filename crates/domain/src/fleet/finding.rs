@@ -184,18 +184,24 @@ pub fn reconcile(known: &[KnownFinding], inventory: &Inventory, report: &Report)
     steps
 }
 
+/// Whether a system has a patch, a later one, or nothing that would need it; not where its package
+/// database could not be read whole.
+pub fn has_patch(inventory: &Inventory, source: &str, candidate: &str) -> bool {
+    let kind = inventory.family.version_kind();
+    // Some publishers fix source versions, some those of binaries.
+    let is_in = |package: &InstalledPackage| {
+        kind.compare(&package.source.version, candidate).is_ge()
+            || kind.compare(&package.version, candidate).is_ge()
+    };
+    let mut installed = inventory.packages.iter().filter(|it| it.source.name == source);
+    inventory.problems.is_empty() && installed.all(is_in)
+}
+
 /// How an open finding ended that is no longer missing; `None` where that cannot be told.
 fn closed(finding: &KnownFinding, inventory: &Inventory, report: &Report) -> Option<Step> {
     let patch = &finding.patch;
-    let kind = inventory.family.version_kind();
     let source = patch.source.clone();
-    // Some publishers fix source versions, some those of binaries.
-    let has_patch = |package: &InstalledPackage| {
-        kind.compare(&package.source.version, &patch.candidate).is_ge()
-            || kind.compare(&package.version, &patch.candidate).is_ge()
-    };
-    let mut installed = inventory.packages.iter().filter(|it| it.source.name == source);
-    if inventory.problems.is_empty() && installed.all(has_patch) {
+    if has_patch(inventory, &source, &patch.candidate) {
         return Some(Step::Fix { source });
     }
     let knows_everything = report.status != Status::Unknown && report.unknown.is_empty();

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use anyhow::{Result, anyhow};
 use clap::{Args, Subcommand, ValueEnum};
-use domain::change::{Kind as ChangeKind, Reason};
+use domain::change::{FileHash, Kind as ChangeKind, Reason, Sight};
 use domain::cloud::ChangeId;
 use domain::priority::{Exposure, Priority};
 use domain::sla::Cause;
@@ -122,6 +122,17 @@ enum Command {
         #[arg(long, value_name = "TIME")]
         until: Option<Timestamp>,
     },
+    /// Say what you saw of an alteration, as your own word: no scan sees files yet.
+    Saw {
+        #[command(flatten)]
+        share: Share,
+        /// `clean` where everything is as it was to be, or `missing`.
+        #[arg(long, value_parser = word::<Sight>)]
+        sight: Sight,
+        /// SHA-256 of what was kept of it.
+        #[arg(long, value_name = "SHA256")]
+        evidence: FileHash,
+    },
     /// Take it back for a tenant, before it starts.
     Withdraw(Share),
     /// Close what is verified or refused.
@@ -194,6 +205,10 @@ pub(crate) fn run(arguments: &ChangeArgs) -> Result<ExitCode> {
         Command::Interrupt { share, cause, from, until } => {
             let body = json!({ "cause": cause, "from": from, "until": until });
             post(&of(share, "/interruptions")?, &body)?
+        }
+        Command::Saw { share, sight, evidence } => {
+            let body = json!({ "sight": sight, "evidence": evidence });
+            post(&of(share, "/sight")?, &body)?
         }
         Command::Withdraw(share) => {
             connection.change(&Change::of("POST", &of(share, "/withdraw")?))?.body

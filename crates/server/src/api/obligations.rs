@@ -6,7 +6,7 @@ use axum::Json;
 use axum::body::Bytes;
 use axum::extract::State;
 use domain::change::{
-    Draft, Lack, Nonce, Outcome as Rollout, Plan, PlanHash, Share, Stage, Statement,
+    Draft, Lack, Nonce, Outcome as Rollout, Plan, PlanHash, Share, Sight, Stage, Statement,
 };
 use domain::cloud::{ChangeId, Duty, TenantId};
 use domain::priority::{
@@ -42,6 +42,7 @@ pub(super) fn routes() -> OpenApiRouter<App> {
         .routes(routes!(assess))
         .routes(routes!(finish))
         .routes(routes!(scan))
+        .routes(routes!(saw))
         .routes(routes!(withdraw))
         .routes(routes!(close))
 }
@@ -490,6 +491,36 @@ async fn finish(
 ) -> Result<Json<Obligation>, Problem> {
     let plan: PlanHash = given("plan", &plan)?;
     advance(&app, &by, &which, Move::Finish { plan, outcome }).await
+}
+
+/// What somebody saw of an alteration.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct SightRequest {
+    /// `clean` (everything is as it was to be) or `missing`.
+    #[schema(value_type = String)]
+    sight: Sight,
+    /// SHA-256 of what was kept of it.
+    evidence: String,
+}
+
+/// Say what you saw of an alteration, which no scan sees yet: it is verified by that, or falls short. It
+/// is your own word, kept with its evidence; nobody says it of their own plan, nor of a patch.
+#[utoipa::path(post, path = "/obligations/{id}/{tenant}/sight", tag = "changes",
+    params(("id" = String, Path), ("tenant" = String, Path)), request_body = SightRequest,
+    responses((status = 200, body = Obligation), Problems))]
+async fn saw(
+    State(app): State<App>,
+    By(by): By<{ Action::ChangeReport as usize }>,
+    which: Which,
+    Body(SightRequest { sight, evidence }): Body<SightRequest>,
+) -> Result<Json<Obligation>, Problem> {
+    if sight == Sight::Unknown {
+        return Err(Problem::new(Kind::Invalid, "`unknown` is nothing that was seen")
+            .help("use clean or missing, once somebody has looked"));
+    }
+    let evidence = given("evidence", &evidence)?;
+    advance(&app, &by, &which, Move::Saw { sight, evidence }).await
 }
 
 /// Look whether the findings are gone from all items, as the fleet check saw them since.

@@ -170,6 +170,7 @@ x--x---- POST /api/v1/obligations/{id}/{tenant}/finish
 x--x---- POST /api/v1/obligations/{id}/{tenant}/interruptions
 x--x---- POST /api/v1/obligations/{id}/{tenant}/plan
 x--x---- POST /api/v1/obligations/{id}/{tenant}/scan
+x--x---- POST /api/v1/obligations/{id}/{tenant}/sight
 x--x---- POST /api/v1/obligations/{id}/{tenant}/withdraw
 xxxxxxxx GET /api/v1/patches
 xxxxxxxx GET /api/v1/patches/{id}

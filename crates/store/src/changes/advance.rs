@@ -468,6 +468,7 @@ async fn event(
             let sight = look::sight(tx, &loaded.obligation).await?;
             Event::Scanned { taken_at: tx.now, sight }
         }
+        Move::Saw { sight, evidence: _ } => Event::Scanned { taken_at: tx.now, sight },
         Move::Withdraw => Event::Withdraw,
         Move::Close => Event::Close,
     })

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use domain::agent::Facts;
 use domain::change::{Action, Sight};
 use domain::cloud::CiId;
-use domain::fleet::FindingState;
+use domain::fleet::{FindingState, has_patch};
 use domain::obligation::{Event, Obligation};
 use domain::sla::Moment;
 use jiff::Timestamp;
@@ -14,7 +14,7 @@ use sqlx::any::AnyRow;
 
 use super::load::{self, Loaded};
 use crate::error::StoreError;
-use crate::fleet::findings;
+use crate::fleet::{findings, systems};
 use crate::value::{get, parsed, time_or_none};
 use crate::writer::Tx;
 
@@ -142,16 +142,56 @@ async fn seen(tx: &mut Tx<'_>, obligation: &Obligation, is_done: bool) -> Result
             Says::Nothing => drop(installed.entry(ci).or_insert(false)),
         }
     }
-    // An obligation without patches, as an alteration's, is about nothing that a finding can tell.
+    let share = obligation.share().filter(|_| !is_done);
+    let planned: BTreeSet<CiId> =
+        share.into_iter().flat_map(|share| share.plan().items()).map(|item| item.ci).collect();
+    for ci in planned.iter().filter(|ci| !stale.contains(ci)) {
+        // What it never lacked, no finding speaks of.
+        if !installed.contains_key(ci) && has_all(tx, obligation, *ci).await? {
+            installed.insert(*ci, true);
+        }
+    }
+    // An obligation without patches, as an alteration's, is about nothing that a scan can tell.
     if is_unknown || !stale.is_empty() || installed.is_empty() {
         return Ok(Seen::Told(Sight::Unknown));
     }
     if installed.values().all(|is_in| !is_in) {
         return Ok(Seen::Nobody);
     }
-    let planned = obligation.share().map(|share| share.plan().items().map(|item| item.ci));
-    let all_told = planned.into_iter().flatten().all(|ci| installed.contains_key(&ci));
+    let all_told = planned.iter().all(|ci| installed.contains_key(ci));
     Ok(Seen::Told(if all_told { Sight::Clean } else { Sight::Unknown }))
+}
+
+/// Whether an item has all of the obligation's patches that are for its release, by what it last
+/// reported. An item of another release is none that can be told.
+async fn has_all(
+    tx: &mut Tx<'_>,
+    obligation: &Obligation,
+    ci: CiId,
+) -> Result<bool, StoreError> {
+    let rows = sqlx::query(
+        "SELECT change_patches.source AS source, candidate, systems.digest AS digest
+         FROM systems JOIN package_sets ON package_sets.tenant_id = systems.tenant_id
+                 AND package_sets.digest = systems.digest
+             JOIN change_patches ON change_patches.release = package_sets.release
+         WHERE systems.ci_id = $1 AND systems.tenant_id = $2 AND change_id = $3",
+    )
+    .bind(ci.to_string())
+    .bind(obligation.tenant().to_string())
+    .bind(obligation.change().to_string())
+    .fetch_all(&mut *tx.connection)
+    .await?;
+    let Some(first) = rows.first() else { return Ok(false) };
+    let (tenant, digest) = (obligation.tenant(), parsed(first, "digest")?);
+    let set = systems::set(&mut *tx.connection, None, tenant, digest).await?;
+    let Some(set) = set else { return Ok(false) };
+    for row in &rows {
+        let (source, candidate): (String, String) = (get(row, "source")?, get(row, "candidate")?);
+        if !has_patch(set.inventory(), &source, &candidate) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 fn says(row: &AnyRow, is_done: bool) -> Result<Says, StoreError> {

@@ -30,7 +30,7 @@ use std::collections::BTreeMap;
 
 use domain::change::{
     Change, ChangeEvent, FileHash, KeyId, Kind, Nonce, Outcome as Rollout, Plan, PlanHash, Reason,
-    StandingRule, Statement, Verified,
+    Sight, StandingRule, Statement, Verified,
 };
 use domain::cloud::{AdvisoryId, ChangeId, ChannelId, NoticeId, PatchId, TenantId, words};
 use domain::obligation::Obligation;
@@ -250,6 +250,13 @@ pub enum Move {
     },
     /// It is looked whether the findings are gone.
     Scan,
+    /// Somebody looked where no scan can: at what an alteration did.
+    Saw {
+        /// What was seen.
+        sight: Sight,
+        /// SHA-256 of what was kept of it.
+        evidence: FileHash,
+    },
     /// It is taken back for this tenant.
     Withdraw,
     /// It is settled.
@@ -405,6 +412,9 @@ impl Store {
                 match action {
                     Move::Interrupt(claim) => {
                         claims::interrupt(tx, by, change, tenant, claim).await
+                    }
+                    Move::Saw { sight, evidence } => {
+                        claims::saw(tx, by, change, tenant, *sight, *evidence).await
                     }
                     action => advance::advance(tx, by, change, tenant, action).await,
                 }

@@ -7,11 +7,11 @@ use crate::support::{self, World, package_set, person, vm};
 use domain::agent::Facts;
 use domain::change::{
     Acceptance, Action, Decision, Disruption, Draft, FileHash, Item, KeyEvent, KeyId, KeyKind,
-    Kind, NewKey, Nonce, Outcome as Rollout, Payload, Phase, Plan, Rollback, Scope, Stage,
-    StandingRule, Statement, Verified, WeeklyWindow, Window,
+    Kind, NewKey, Nonce, Outcome as Rollout, Payload, Phase, Plan, Rollback, Scope, Sight,
+    Stage, StandingRule, Statement, Verified, WeeklyWindow, Window,
 };
 use domain::check::Report;
-use domain::cloud::{ChannelId, Class, Duty, EventKind, NoticeId, PROVIDER, TenantId, UserId};
+use domain::cloud::{ChangeId, ChannelId, Class, Duty, EventKind, NoticeId, PROVIDER, TenantId, UserId};
 use domain::fleet::FindingState;
 use domain::inventory::Runtime;
 use domain::priority::Priority;
@@ -55,6 +55,8 @@ on_both_engines! {
     what_becomes_exploited_is_due_earlier
     what_the_vendor_published_is_recorded_when_a_clock_starts
     a_restart_is_recorded_once_facts_prove_it
+    an_item_that_never_lacked_it_is_done_by_what_it_has
+    an_alteration_is_verified_by_whoever_else_looked
 }
 
 pub(crate) const ALL: PageRequest = PageRequest { after: None, limit: 1000 };
@@ -729,6 +731,89 @@ async fn a_restart_is_recorded_once_facts_prove_it(world: World) {
     says(runs("d", None)).await.unwrap();
     wake(&world).await;
     assert_eq!(case.matter(&world).await.obligation, before, "once");
+}
+
+/// A plan names an item that had the patch before anybody looked.
+async fn an_item_that_never_lacked_it_is_done_by_what_it_has(world: World) {
+    let case = Case::proven(&world, "high").await;
+    let other = world.store.create_ci(&case.owner, None, vm(case.tenant.id, "db")).await.unwrap();
+    let mut draft = case.plan_from(now(&world) + DAY * 5, None).draft().clone();
+    let item = Item { ci: other.id, duty: other.duty, ..draft.stages[0].items[0].clone() };
+    draft.stages[0].items.push(item);
+    let plan = Plan::new(draft).unwrap();
+    let action = Move::Plan { plan: plan.clone(), two_persons_above: 9 };
+    done(case.does(&world, &world.admin, action).await);
+    publish(&world, 1).await;
+    done(case.say(&world, &plan, Decision::Approve, 1).await);
+    world.environment.pass(DAY * 5);
+    wake(&world).await;
+    let finish = Move::Finish { plan: plan.hash(), outcome: Rollout::Done };
+    done(case.does(&world, &world.admin, finish).await);
+    let looks = async |minutes: i64| {
+        world.environment.pass(SignedDuration::from_mins(minutes));
+        wake(&world).await;
+        case.phase(&world).await
+    };
+    world.environment.pass(SignedDuration::from_mins(10));
+    world.observe(&case.ci, package_set(&[("web", "2")])).await;
+    world.checked(&case.ci, report(now(&world), &[])).await;
+    assert_eq!(looks(6).await, "verifying", "nobody heard of the other one");
+    world.observe(&other, package_set(&[("web", "1")])).await;
+    assert_eq!(looks(6).await, "verifying", "it is older, and no check says what it lacks");
+    world.observe(&other, package_set(&[("web", "3")])).await;
+    assert_eq!(looks(6).await, "verified");
+}
+
+async fn an_alteration_is_verified_by_whoever_else_looked(world: World) {
+    let tenant = world.tenant("a").await;
+    let owner = world.owner(&tenant).await;
+    let ci = world.store.create_ci(&owner, None, vm(tenant.id, "web")).await.unwrap();
+    let new = NewChange {
+        kind: Kind::Alteration,
+        title: "no passwords".into(),
+        patches: Vec::new(),
+        tenants: vec![tenant.id],
+        priority: Priority::Critical,
+    };
+    let change = world.store.create_change(&world.admin, None, new).await.unwrap();
+    let mut case = Case { tenant, owner, ci, change };
+    case.step(&world, ChangeStep::Prove).await;
+    case.step(&world, ChangeStep::Pass(FileHash::from([3; 32]))).await;
+    wake(&world).await;
+    let plan = case.plan(&world, now(&world) + DAY * 2).await;
+    publish(&world, 1).await;
+    let saw = |sight| Move::Saw { sight, evidence: FileHash::from([4; 32]) };
+    let other = person(PROVIDER, "olga", domain::cloud::Role::Operator);
+    let other = support::actor(&world.store.create_user(&world.admin, None, other).await.unwrap());
+    let early = reason(case.does(&world, &other, saw(Sight::Clean)).await);
+    assert!(early.contains("not carried out"), "{early}");
+    world.environment.pass(DAY * 2);
+    wake(&world).await;
+    let finish = Move::Finish { plan: plan.hash(), outcome: Rollout::Done };
+    done(case.does(&world, &world.admin, finish).await);
+    world.environment.pass(DAY);
+    wake(&world).await;
+    assert_eq!(case.phase(&world).await, "verifying", "no scan sees files");
+
+    let own = reason(case.does(&world, &world.admin, saw(Sight::Clean)).await);
+    assert!(own.contains("wrote a plan"), "{own}");
+    done(case.does(&world, &other, saw(Sight::Clean)).await);
+    assert_eq!(case.phase(&world).await, "verified");
+    done(case.does(&world, &other, saw(Sight::Missing)).await);
+    assert_eq!(case.phase(&world).await, "reopened");
+
+    let patch = lacking_again(&world, &case).await;
+    let word = world.store.advance(&other, patch, case.tenant.id, saw(Sight::Clean)).await;
+    assert!(reason(word.unwrap()).contains("nobody's word"));
+}
+
+/// The change of a patch that an item lacks.
+async fn lacking_again(world: &World, case: &Case) -> ChangeId {
+    world.observe(&case.ci, package_set(&[("web", "1")])).await;
+    world.checked(&case.ci, report(now(world), &[("web", "2", "high")])).await;
+    world.store.open_obligations(10).await.unwrap();
+    let all = clocks(world, &case.owner).await;
+    all.iter().find(|clock| clock.title.starts_with("web")).unwrap().change
 }
 
 async fn what_was_brought_asks_nothing_once_it_is_rejected(world: World) {
