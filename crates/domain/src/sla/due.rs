@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::instants::Moment;
 use super::terms::Path;
 use crate::priority::{
-    AssetFacts, CveFacts, Exposure, KevListing, PolicyRef, Priority, PriorityInputs,
+    AssetFacts, CveFacts, Exposure, KevListing, PolicyRef, Priority, PriorityInputs, Sourced,
 };
 
 /// What is known of a patch and of the item that lacks it.
@@ -24,12 +24,29 @@ pub struct Facts {
 }
 
 impl Facts {
+    /// Who states what somebody assessed for this very patch, and not the items for all.
+    pub const ASSESSED: &'static str = "assessed by a person";
+
+    /// Takes what the items say of their exposure; `None` where one of them says nothing. What a
+    /// person assessed for this patch stands, unless an item says that it is open.
+    pub fn expose(&mut self, said: Option<Sourced<Exposure>>) {
+        let known = self.asset.exposure.as_ref();
+        let is_open = said.as_ref().is_some_and(|said| said.value == Exposure::Open);
+        if is_open || known.is_none_or(|known| known.by != Self::ASSESSED) {
+            self.asset.exposure = said;
+        }
+    }
+
     /// Whether the patch fixes something that is known to be exploited.
     pub fn is_exploited(&self) -> bool {
-        let listed = |inputs: &PriorityInputs| {
-            inputs.known_exploited.as_ref().is_some_and(|fact| fact.value == KevListing::Listed)
-        };
-        listed(&self.patch) || self.cves.iter().any(|cve| listed(&cve.inputs))
+        self.exploited_by().is_some()
+    }
+
+    /// Who lists it as known to be exploited, where somebody does.
+    pub fn exploited_by(&self) -> Option<&str> {
+        let all = std::iter::once(&self.patch).chain(self.cves.iter().map(|cve| &cve.inputs));
+        let mut listed = all.filter_map(|inputs| inputs.known_exploited.as_ref());
+        listed.find(|fact| fact.value == KevListing::Listed).map(|fact| fact.by.as_str())
     }
 
     /// The way that it takes: known to be exploited and exposed is an emergency. An exposure that

@@ -253,11 +253,18 @@ fn page(obligation: &Value, names: &Names<'_>, now: Timestamp) -> String {
     let clock = &obligation["clock"];
     let (tenant, priority) = (text(&obligation["tenant"]), text(&obligation["priority"]));
     let _ = writeln!(out, "{BOLD}{}{BOLD:#}", plain(&text(&obligation["title"])));
+    let exploited = obligation["exploited_by"].as_str().unwrap_or("not known");
+    let exposure = match obligation["exposure"].as_str() {
+        Some(said) => format!("{said}: {}", text(&obligation["exposure_by"])),
+        None => "unknown, counts as open".to_owned(),
+    };
     let mut fields = Fields::default();
     fields
         .add("change", Cell::from(text(&obligation["change"])))
         .add("tenant", Cell::from(names.tenant(&tenant)))
         .add("priority", Cell::from(&priority).styled(style_of(&priority)))
+        .add("exploited", Cell::from(exploited))
+        .add("exposure", Cell::from(exposure))
         .add("who installs", Cell::from(text(&obligation["duty"])))
         .add("stands at", Cell::from(words(&obligation["phase"])))
         .add("waits for", Cell::from(words(&clock["stage"])))

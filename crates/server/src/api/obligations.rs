@@ -12,7 +12,7 @@ use domain::cloud::{ChangeId, Duty, TenantId};
 use domain::priority::{
     AssetFacts, Exposure, KevListing, PolicyRef, Priority, PriorityInputs, Sourced,
 };
-use domain::sla::{ClockView, Dates, Facts, Party, Record, Span};
+use domain::sla::{ClockView, Dates, Facts, Party, Path as SlaPath, Record, Span};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use store::{ClockFilter, ClockRow, ClockStanding, InterruptionClaim, Matter, Move};
@@ -160,6 +160,16 @@ pub(crate) struct Obligation {
     phase: &'static str,
     #[schema(value_type = String)]
     priority: Priority,
+    /// Who lists it as known to be exploited, where somebody does.
+    exploited_by: Option<String>,
+    /// How exposed the items are, the worst of them: `open`, `controlled` or `small`; null is unknown,
+    /// which counts as open.
+    #[schema(value_type = Option<String>)]
+    exposure: Option<Exposure>,
+    /// Who says so.
+    exposure_by: Option<String>,
+    /// Whether the terms of an emergency hold: it is known to be exploited, and exposed.
+    is_emergency: bool,
     /// Who installs.
     #[schema(value_type = String)]
     duty: Duty,
@@ -227,12 +237,18 @@ impl Obligation {
     fn of(matter: &Matter, claims: &[InterruptionClaim], now: Timestamp) -> Self {
         let Matter { obligation, change, policy, .. } = matter;
         let lacks = matter.lacks(now).unwrap_or_default();
+        let facts = obligation.facts();
+        let exposure = facts.asset.exposure.as_ref();
         Self {
             change: obligation.change(),
             title: change.title.clone(),
             tenant: obligation.tenant(),
             phase: obligation.phase(),
-            priority: obligation.facts().priority,
+            priority: facts.priority,
+            exploited_by: facts.exploited_by().map(str::to_owned),
+            exposure: exposure.map(|it| it.value),
+            exposure_by: exposure.map(|it| it.by.clone()),
+            is_emergency: facts.path() == SlaPath::Emergency,
             duty: obligation.duty(),
             policy: obligation.policy().clone(),
             instants: obligation.instants().records().to_vec(),
@@ -288,8 +304,8 @@ pub(crate) struct AssessRequest {
     priority: Priority,
     /// Who lists it as known to be exploited (`CISA KEV 2026.11.26`), if anybody does.
     exploited_by: Option<String>,
-    /// Whether the items can be reached from outside: `open`, `controlled` or `small`. Left out:
-    /// unknown, which counts as open.
+    /// Whether the items can be reached from outside: `open`, `controlled` or `small`. Left out: as their
+    /// labels say, else unknown, which counts as open.
     #[schema(value_type = Option<String>)]
     exposure: Option<Exposure>,
 }
@@ -471,7 +487,7 @@ async fn assess(
         .transpose()?
         .map(|source| Sourced::new(KevListing::Listed, source));
     let asset = AssetFacts {
-        exposure: exposure.map(|exposure| Sourced::new(exposure, "assessed by a person")),
+        exposure: exposure.map(|exposure| Sourced::new(exposure, Facts::ASSESSED)),
         ..AssetFacts::default()
     };
     let patch = PriorityInputs { known_exploited: exploited_by, ..PriorityInputs::default() };

@@ -5,7 +5,7 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Redirect, Response};
 use domain::change::{Lack, Phase, PlanHash, Share};
 use domain::cloud::CiId;
-use domain::sla::{ClockView, DueDate, Goal, State as ClockState};
+use domain::sla::{ClockView, DueDate, Facts, Goal, State as ClockState};
 use jiff::Timestamp;
 use maud::{Markup, html};
 use serde::Deserialize;
@@ -173,6 +173,7 @@ impl Sight {
                 a href={ "/changes/" (which.change) } { (matter.change.title) } " · " (self.tenant) " · "
                 span class=(obligation.facts().priority) { (obligation.facts().priority) } " · "
                 (clocks::spaced(obligation.phase())) " · installed by the " (obligation.duty()) " · "
+                (exposed(obligation.facts())) " · "
                 (stands(clock.as_ref(), *now))
             }
             @if let Some(problem) = refusal {
@@ -254,6 +255,17 @@ fn sentence(clause: &str) -> String {
     letters
         .next()
         .map_or_else(String::new, |first| format!("{}{}.", first.to_uppercase(), letters.as_str()))
+}
+
+/// Whether it is known to be exploited, and how exposed the items are.
+fn exposed(facts: &Facts) -> Markup {
+    html! {
+        @if let Some(by) = facts.exploited_by() { span.critical { "exploited" } span.quiet { " (" (by) ")" } " · " }
+        @match &facts.asset.exposure {
+            Some(said) => { "exposure " (said.value) span.quiet { " (" (said.by) ")" } }
+            None => span.unknown { "? exposure unknown: counts as open" },
+        }
+    }
 }
 
 /// How the clock stands, in a word with its sign.

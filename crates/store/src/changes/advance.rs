@@ -8,7 +8,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 
 use super::load::{self, Loaded, must_see, text};
-use super::{ChangeStep, Matter, Move, Outcome, POSTPONED, TrackedChange, lists, look};
+use super::{ChangeStep, Matter, Move, Outcome, POSTPONED, TrackedChange, lists, look, open};
 use crate::actor::Actor;
 use crate::cis;
 use crate::error::StoreError;
@@ -441,7 +441,12 @@ async fn event(
     action: &Move,
 ) -> Result<Event, StoreError> {
     Ok(match action.clone() {
-        Move::Assess(facts) => Event::Assess { facts },
+        Move::Assess(mut facts) => {
+            if facts.asset.exposure.is_none() {
+                facts.expose(open::exposure_for(tx, &loaded.obligation).await?);
+            }
+            Event::Assess { facts }
+        }
         Move::Plan { plan, two_persons_above } => {
             sqlx::query(
                 "INSERT INTO plans (hash, tenant_id, change_id, body, created_by, created_at)

@@ -7,7 +7,7 @@ use domain::change::{Change, Kind};
 use domain::cloud::{AdvisoryId, ChangeId, CiId, Duty, EventKind, PROVIDER, PatchId, TenantId};
 use domain::fleet::MissingPatch;
 use domain::obligation::{Draft, Event, Obligation};
-use domain::priority::{AssetFacts, KevListing, Priority, PriorityInputs, Sourced};
+use domain::priority::{AssetFacts, Exposure, KevListing, Priority, PriorityInputs, Sourced};
 use domain::sla::{Facts, Moment};
 use jiff::Timestamp;
 use serde_json::json;
@@ -437,6 +437,7 @@ async fn open(
     let known = known(tx, change, tenant).await?;
     facts.patch.known_exploited = listed(&known.exploited);
     let published = known.published.or(published);
+    facts.asset.exposure = exposure(tx, change, tenant, collected).await?;
     let duty = duty_of(tx, change, tenant).await?;
     let draft = Draft { change, tenant, facts: facts.clone(), duty, published, collected };
     let (obligation, effects) = Obligation::open(draft, &policy, tx.now);
@@ -473,6 +474,7 @@ pub(crate) async fn reassess(
         let known = loaded.obligation.facts();
         let mut facts = known.clone();
         facts.priority = facts.priority.max(patch.priority);
+        facts.expose(exposure_for(tx, &loaded.obligation).await?);
         if !facts.is_exploited() {
             facts.patch.known_exploited = listed(&patch.exploited).or(facts.patch.known_exploited);
         }
@@ -500,6 +502,73 @@ async fn reassess_all(tx: &mut Tx<'_>, patch: PatchId, release: &str) -> Result<
         reassess(tx, parsed(row, "tenant_id")?, release, &missing).await?;
     }
     Ok(())
+}
+
+/// What another label of an item means for what its tenant is asked.
+pub(crate) async fn expose(tx: &mut Tx<'_>, ci: CiId) -> Result<(), StoreError> {
+    let rows = sqlx::query(
+        "SELECT DISTINCT obligations.change_id AS change_id, obligations.tenant_id AS tenant_id
+         FROM findings JOIN change_patches ON change_patches.patch_id = findings.patch_id
+             JOIN obligations ON obligations.change_id = change_patches.change_id
+                 AND obligations.tenant_id = findings.tenant_id
+         WHERE ci_id = $1 AND is_settled = 0 ORDER BY change_id, tenant_id",
+    )
+    .bind(ci.to_string())
+    .fetch_all(&mut *tx.connection)
+    .await?;
+    for row in &rows {
+        let loaded = load::held(tx, parsed(row, "change_id")?, parsed(row, "tenant_id")?).await?;
+        let mut facts = loaded.obligation.facts().clone();
+        facts.expose(exposure_for(tx, &loaded.obligation).await?);
+        // Nobody has said yet how urgent it is, and a label does not.
+        let is_evaluated = loaded.obligation.instants().at(Moment::Evaluated).is_some();
+        if is_evaluated && facts != *loaded.obligation.facts() {
+            let event = Event::Assess { facts: Box::new(facts) };
+            advance::take(tx, &Actor::System, &loaded, event).await?;
+        }
+    }
+    Ok(())
+}
+
+/// The worst exposure of the items that an obligation is about.
+pub(super) async fn exposure_for(
+    tx: &mut Tx<'_>,
+    obligation: &Obligation,
+) -> Result<Option<Sourced<Exposure>>, StoreError> {
+    let since = obligation.instants().start().unwrap_or(tx.now);
+    exposure(tx, obligation.change(), obligation.tenant(), since).await
+}
+
+/// The worst exposure of the items that lack one of a change's patches, or lacked it since an instant;
+/// `None` where one of them does not say, unless another says that it is open.
+async fn exposure(
+    tx: &mut Tx<'_>,
+    change: ChangeId,
+    tenant: TenantId,
+    since: Timestamp,
+) -> Result<Option<Sourced<Exposure>>, StoreError> {
+    let rows = sqlx::query(
+        "SELECT DISTINCT ci_labels.value AS said FROM findings
+             JOIN change_patches ON change_patches.patch_id = findings.patch_id
+             LEFT JOIN ci_labels ON ci_labels.ci_id = findings.ci_id AND ci_labels.key = $4
+         WHERE change_id = $1 AND findings.tenant_id = $2
+             AND (state = 'open' OR state = 'fixed' AND closed_at >= $3)",
+    )
+    .bind(change.to_string())
+    .bind(tenant.to_string())
+    .bind(since.as_microsecond())
+    .bind(Exposure::LABEL)
+    .fetch_all(&mut *tx.connection)
+    .await?;
+    let mut said = BTreeSet::new();
+    for row in &rows {
+        let value: Option<String> = get(row, "said")?;
+        said.insert(value.as_deref().and_then(Exposure::of_label));
+    }
+    let worst = said.last().copied().flatten();
+    let is_known = worst == Some(Exposure::Open) || !said.contains(&None);
+    let by = format!("the items' label `{}`", Exposure::LABEL);
+    Ok(worst.filter(|_| is_known).map(|worst| Sourced::new(worst, by)))
 }
 
 /// That something is known to be exploited, and what.

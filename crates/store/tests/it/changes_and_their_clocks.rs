@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use crate::notices_on_their_way::channel_by;
 use crate::support::{self, World, package_set, person, vm};
-use domain::agent::Facts;
+use domain::agent::Facts as HostFacts;
 use domain::change::{
     Acceptance, Action, Decision, Disruption, Draft, FileHash, Item, KeyEvent, KeyId, KeyKind,
     Kind, NewKey, Nonce, Outcome as Rollout, Payload, Phase, Plan, Rollback, Scope, Sight,
@@ -14,12 +14,12 @@ use domain::check::Report;
 use domain::cloud::{ChangeId, ChannelId, Class, Duty, EventKind, NoticeId, PROVIDER, TenantId, UserId};
 use domain::fleet::FindingState;
 use domain::inventory::Runtime;
-use domain::priority::Priority;
-use domain::sla::{Moment, Party, Policy};
+use domain::priority::{Exposure, Priority, Sourced};
+use domain::sla::{Facts, Moment, Party, Path as SlaPath, Policy};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 use store::{
-    Actor, AdvisoryDecision, AdvisoryState, ChangeStep, Ci, ClockFilter, ClockRow, FindingFilter,
+    Actor, AdvisoryDecision, AdvisoryState, ChangeStep, Ci, CiAlteration, ClockFilter, ClockRow, FindingFilter,
     Matter, Move, NewAdvisory, NewChange, NewCi, NoticeFilter, Outcome, PageRequest, StoreError,
     Subject, Tenant, TrackedChange, Written,
 };
@@ -57,6 +57,7 @@ on_both_engines! {
     a_restart_is_recorded_once_facts_prove_it
     an_item_that_never_lacked_it_is_done_by_what_it_has
     an_alteration_is_verified_by_whoever_else_looked
+    items_say_how_exposed_they_are
 }
 
 pub(crate) const ALL: PageRequest = PageRequest { after: None, limit: 1000 };
@@ -693,10 +694,10 @@ async fn what_the_vendor_published_is_recorded_when_a_clock_starts(world: World)
 }
 
 async fn a_restart_is_recorded_once_facts_prove_it(world: World) {
-    let runs = |boot: &str, reboot_required_by: Option<Vec<String>>| Facts {
+    let runs = |boot: &str, reboot_required_by: Option<Vec<String>>| HostFacts {
         boot: Some(boot.to_owned()),
         runtime: Some(Runtime { reboot_required_by, ..Runtime::default() }),
-        ..Facts::default()
+        ..HostFacts::default()
     };
     let (case, plan) = Case::told(&world, "high", DAY * 5).await;
     done(case.say(&world, &plan, Decision::Approve, 1).await);
@@ -814,6 +815,51 @@ async fn lacking_again(world: &World, case: &Case) -> ChangeId {
     world.store.open_obligations(10).await.unwrap();
     let all = clocks(world, &case.owner).await;
     all.iter().find(|clock| clock.title.starts_with("web")).unwrap().change
+}
+
+async fn items_say_how_exposed_they_are(world: World) {
+    let mut found = report(now(&world), &[("web", "2", "critical")]);
+    found.findings[0].exploited = vec!["CVE-2026-1".into()];
+    let case = lacking(&world, "critical").await;
+    world.checked(&case.ci, found.clone()).await;
+    let stands = async || {
+        let facts = case.matter(&world).await.obligation.facts().clone();
+        (facts.path(), facts.asset.exposure.map(|said| said.value))
+    };
+    let label = async |ci: &Ci, value: Option<&str>| {
+        let labels = value.map(|value| ("exposure".parse().unwrap(), value.to_owned()));
+        let labels = Some(labels.into_iter().collect());
+        let alteration = CiAlteration { labels, ..CiAlteration::default() };
+        world.store.alter_ci(&case.owner, ci.id, None, alteration).await.unwrap();
+    };
+    assert_eq!(stands().await, (SlaPath::Emergency, None), "unknown counts as open");
+    label(&case.ci, Some("controlled")).await;
+    assert_eq!(stands().await, (SlaPath::Ordinary, Some(Exposure::Controlled)));
+
+    // Another one that says nothing.
+    let other = world.store.create_ci(&case.owner, None, vm(case.tenant.id, "db")).await.unwrap();
+    world.observe(&other, package_set(&[("web", "1")])).await;
+    world.checked(&other, found.clone()).await;
+    assert_eq!(stands().await, (SlaPath::Emergency, None));
+    label(&other, Some("small")).await;
+    assert_eq!(stands().await, (SlaPath::Ordinary, Some(Exposure::Controlled)), "the worst");
+    label(&other, Some("open")).await;
+    assert_eq!(stands().await, (SlaPath::Emergency, Some(Exposure::Open)));
+
+    // What was patched was exposed all the same.
+    world.observe(&other, package_set(&[("web", "2")])).await;
+    world.checked(&other, report(now(&world), &[])).await;
+    label(&case.ci, Some("small")).await;
+    assert_eq!(stands().await, (SlaPath::Emergency, Some(Exposure::Open)));
+
+    // A person's word on this patch: nobody else looked at both.
+    label(&other, None).await;
+    assert_eq!(stands().await, (SlaPath::Emergency, None));
+    let mut facts = case.matter(&world).await.obligation.facts().clone();
+    facts.asset.exposure = Some(Sourced::new(Exposure::Small, Facts::ASSESSED));
+    done(case.does(&world, &world.admin, Move::Assess(Box::new(facts))).await);
+    label(&case.ci, Some("controlled")).await;
+    assert_eq!(stands().await, (SlaPath::Ordinary, Some(Exposure::Small)));
 }
 
 async fn what_was_brought_asks_nothing_once_it_is_rejected(world: World) {

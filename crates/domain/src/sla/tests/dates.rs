@@ -195,6 +195,24 @@ fn an_emergency_saves_evidence_first_and_judges_again_afterwards() {
 }
 
 #[test]
+fn what_items_say_of_their_exposure_gives_way_to_a_person_but_for_the_worst() {
+    let says = |exposure, by: &str| Some(Sourced::new(exposure, by));
+    let after = |known: Option<Sourced<Exposure>>, said| {
+        let mut facts = exploited(Priority::Critical);
+        facts.asset.exposure = known;
+        facts.expose(said);
+        facts.asset.exposure.map(|it| it.value)
+    };
+    let person = || says(Exposure::Controlled, Facts::ASSESSED);
+
+    assert_eq!(after(None, says(Exposure::Small, "items")), Some(Exposure::Small));
+    assert_eq!(after(says(Exposure::Small, "items"), None), None, "one of them is silent");
+    assert_eq!(after(person(), None), Some(Exposure::Controlled));
+    assert_eq!(after(person(), says(Exposure::Small, "items")), Some(Exposure::Controlled));
+    assert_eq!(after(person(), says(Exposure::Open, "items")), Some(Exposure::Open));
+}
+
+#[test]
 fn no_date_moves_later() {
     let policy = negotiated("regulations = [\"bod-26-04\"]");
     let mut facts = facts(Priority::High);
