@@ -64,7 +64,8 @@ pub use agents::{
 pub use answers::Once;
 pub use changes::{
     Attempt, ChangeCounts, ChangeStep, Channel, ChannelKind, ChannelRecord, ClockFilter, ClockRow,
-    ClockStanding, ClockTotals, Consent, ConsentKey, Delivery, DeliveryState, HistoryFilter,
+    ClockStanding, ClockTotals, Consent, ConsentKey, Delivery, DeliveryState, ErrandRecord,
+    HistoryFilter,
     InterruptionClaim, KeptRule, Matter, Move, NewChange, NewChannel, NewConsentKey, NoticeFilter,
     NoticeRow, Outcome, PastObligation, PolicyState, PolicyVersion, Subject, Tidings, Told,
     TrackedChange, Tried, Unwoken, Waiting, Written,

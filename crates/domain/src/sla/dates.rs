@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::calendar::later;
 use super::instants::Moment;
+use super::notices::Errand;
 use super::terms::{Asked, Terms};
 use super::timeline::Case;
 use super::{Approval, Silence};
@@ -21,6 +22,10 @@ pub struct Dates {
     /// Until when the tenant is to answer; where silence approves, it does so then. `None` where
     /// the tenant is not asked, and until the notice.
     pub answer_by: Option<Timestamp>,
+    /// In an emergency, as long as what the patch may wipe is not saved: until when the start waits for
+    /// that. It starts without it then, and somebody answers for that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub evidence_by: Option<Timestamp>,
     /// The first instant that is too late for the verified installation: the earliest date of all
     /// packs that bind.
     pub due: Timestamp,
@@ -115,6 +120,11 @@ impl Case<'_> {
             approval: terms.approval.approval(),
             earliest_start: self.earliest_start(&terms),
             answer_by: self.answer_by(&terms),
+            evidence_by: self
+                .owed()
+                .into_iter()
+                .find(|owed| owed.errand == Errand::Evidence && owed.is_open())
+                .map(|owed| owed.by),
             due,
             deferrals_left: u8::try_from(left).unwrap_or(u8::MAX),
             longest_deferral: latest.duration_since(now).max(SignedDuration::ZERO),

@@ -70,7 +70,7 @@ pub use error::{Place, PolicyError};
 pub use governing::{InForce, governing};
 pub use instants::{Instants, Moment, NotRecorded, Record};
 pub use lint::{Leg, WorstPath};
-pub use notices::{EmergencyDates, NoticeDates};
+pub use notices::{EmergencyDates, Errand, NoticeDates, Owed};
 pub use policy::{Document, Exclusion, Policy, SCHEMA};
 pub use regulation::{Regulation, Unmet};
 pub use simulate::{History, Judged, Tally, Verdict, simulate, tally};

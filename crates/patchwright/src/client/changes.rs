@@ -133,6 +133,25 @@ enum Command {
         #[arg(long, value_name = "SHA256")]
         evidence: FileHash,
     },
+    /// Record that what a patch may wipe was saved: in an emergency it waits for that.
+    Evidence {
+        #[command(flatten)]
+        share: Share,
+        /// What was saved, and where it is kept.
+        #[arg(long)]
+        what: Reason,
+        /// Its SHA-256.
+        #[arg(long)]
+        sha256: FileHash,
+    },
+    /// Record what came of judging it again after an emergency.
+    ReEvaluate {
+        #[command(flatten)]
+        share: Share,
+        /// In a paragraph.
+        #[arg(long)]
+        conclusion: Reason,
+    },
     /// Take it back for a tenant, before it starts.
     Withdraw(Share),
     /// Close what is verified or refused.
@@ -205,6 +224,12 @@ pub(crate) fn run(arguments: &ChangeArgs) -> Result<ExitCode> {
         Command::Interrupt { share, cause, from, until } => {
             let body = json!({ "cause": cause, "from": from, "until": until });
             post(&of(share, "/interruptions")?, &body)?
+        }
+        Command::Evidence { share, what, sha256 } => {
+            post(&of(share, "/evidence")?, &json!({ "what": what, "sha256": sha256 }))?
+        }
+        Command::ReEvaluate { share, conclusion } => {
+            post(&of(share, "/re-evaluation")?, &json!({ "conclusion": conclusion }))?
         }
         Command::Saw { share, sight, evidence } => {
             let body = json!({ "sight": sight, "evidence": evidence });
@@ -301,7 +326,38 @@ fn page(obligation: &Value, names: &Names<'_>, now: Timestamp) -> String {
     }
     out.push_str(&fields.text(2));
     stood_in_the_way(&mut out, all("interruptions"), names);
+    beside(&mut out, clock, all("errands"), names);
     out
+}
+
+/// What is owed beside the patch, and what was done of it.
+fn beside(out: &mut String, clock: &Value, done: &[Value], names: &Names<'_>) {
+    let owed = clock["owed"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let open: Vec<_> = owed.iter().filter(|owed| owed["ended"].is_null()).collect();
+    if open.is_empty() && done.is_empty() {
+        return;
+    }
+    let _ = writeln!(out, "\n{BOLD}beside the patch{BOLD:#}");
+    let mut table = Table::new(&["WHAT", "BY", "DONE AT", "WHO", "SAID"]).indented(2);
+    for one in open {
+        table.row(vec![
+            Cell::from(words(&one["errand"])),
+            Cell::from(moment(&one["by"])),
+            Cell::from("–"),
+            Cell::from("provider"),
+            Cell::from(""),
+        ]);
+    }
+    for one in done {
+        table.row(vec![
+            Cell::from(words(&one["errand"])),
+            Cell::from(""),
+            Cell::from(moment(&one["recorded_at"])),
+            Cell::from(names.person(&text(&one["recorded_by"]))),
+            Cell::from(plain(&text(&one["said"])).to_string()),
+        ]);
+    }
+    out.push_str(&table.take());
 }
 
 /// On whose word time is booked to nobody.

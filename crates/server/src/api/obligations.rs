@@ -12,16 +12,17 @@ use domain::cloud::{ChangeId, Duty, TenantId};
 use domain::priority::{
     AssetFacts, Exposure, KevListing, PolicyRef, Priority, PriorityInputs, Sourced,
 };
-use domain::sla::{ClockView, Dates, Facts, Party, Path as SlaPath, Record, Span};
+use domain::sla::{ClockView, Dates, Errand, Facts, Party, Path as SlaPath, Record, Span};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use store::{ClockFilter, ClockRow, ClockStanding, InterruptionClaim, Matter, Move};
+use store::{ClockFilter, ClockRow, ClockStanding, ErrandRecord, InterruptionClaim, Matter, Move};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::changes::accepted;
 use super::consent::signed;
+use super::errands::ErrandView;
 use super::interruptions::{InterruptionView, interruptions};
 use super::{Body, Problems, Query, checked_text, given};
 use crate::App;
@@ -102,8 +103,15 @@ pub(crate) struct Clock {
     /// The first instant that is too late for what it waits for.
     #[schema(value_type = Option<String>, format = DateTime)]
     stage_deadline: Option<Timestamp>,
-    /// Whether nothing is left to do.
+    /// Whether nothing is left to do, but for what is owed beside the patch.
     settled: bool,
+    /// What is owed beside the patch, the first of it: `evidence`, `done_notice` or `re_evaluation`; also of
+    /// what is settled.
+    #[schema(value_type = Option<String>)]
+    owed: Option<Errand>,
+    /// The first instant that is too late for that.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    owed_by: Option<Timestamp>,
 }
 
 impl From<ClockRow> for Clock {
@@ -120,6 +128,8 @@ impl From<ClockRow> for Clock {
             due: row.due,
             stage_deadline: row.stage_deadline,
             settled: row.is_settled,
+            owed: row.owed,
+            owed_by: row.owed_by,
         }
     }
 }
@@ -179,7 +189,8 @@ pub(crate) struct Obligation {
     /// What happened, and when; records are only ever added.
     #[schema(value_type = Vec<Object>)]
     instants: Vec<Record>,
-    /// The clock now: what it waits for, who holds the ball, the dates that bind, how it stands.
+    /// The clock now: what it waits for, who holds the ball, the dates that bind, what is owed beside the
+    /// patch (`owed`), how it stands.
     #[schema(value_type = Object)]
     clock: Option<ClockView>,
     /// Whose time it was, from its beginning until now, without a gap.
@@ -187,6 +198,8 @@ pub(crate) struct Obligation {
     attribution: Vec<Span>,
     /// What stood in the way of both sides, and who said so.
     interruptions: Vec<InterruptionView>,
+    /// What was done of what is owed beside the patch: evidence, another evaluation.
+    errands: Vec<ErrandView>,
     /// The tenant's share, once there is a plan.
     share: Option<ShareView>,
     /// When time alone may alter it next.
@@ -234,7 +247,12 @@ impl From<&Lack> for LackView {
 }
 
 impl Obligation {
-    fn of(matter: &Matter, claims: &[InterruptionClaim], now: Timestamp) -> Self {
+    fn of(
+        matter: &Matter,
+        claims: &[InterruptionClaim],
+        errands: Vec<ErrandRecord>,
+        now: Timestamp,
+    ) -> Self {
         let Matter { obligation, change, policy, .. } = matter;
         let lacks = matter.lacks(now).unwrap_or_default();
         let facts = obligation.facts();
@@ -255,6 +273,7 @@ impl Obligation {
             clock: obligation.clock(policy, now),
             attribution: obligation.case(policy).attribution(now),
             interruptions: interruptions(matter, claims),
+            errands: errands.into_iter().map(ErrandView::from).collect(),
             share: obligation.share().map(|share| ShareView::of(share, &lacks)),
             wakes_at: obligation.wakes_at(policy, now),
             version: obligation.version(),
@@ -375,7 +394,8 @@ async fn read(
 async fn shown(app: &App, by: &store::Actor, matter: &Matter) -> Result<Json<Obligation>, Problem> {
     let (change, tenant) = (matter.obligation.change(), matter.obligation.tenant());
     let claims = app.store.interruption_claims(by, change, tenant).await?;
-    Ok(Json(Obligation::of(matter, &claims, app.store.environment().now())))
+    let errands = app.store.errand_records(by, change, tenant).await?;
+    Ok(Json(Obligation::of(matter, &claims, errands, app.store.environment().now())))
 }
 
 pub(super) async fn advance(

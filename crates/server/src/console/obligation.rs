@@ -9,7 +9,7 @@ use domain::sla::{ClockView, DueDate, Facts, Goal, State as ClockState};
 use jiff::Timestamp;
 use maud::{Markup, html};
 use serde::Deserialize;
-use store::{Actor, Consent, Matter, Move, NoticeFilter, NoticeRow, PageRequest};
+use store::{Actor, Consent, ErrandRecord, Matter, Move, NoticeFilter, NoticeRow, PageRequest};
 
 use super::names::{self, Names};
 use super::times::{moment, moment_away};
@@ -39,6 +39,7 @@ struct Sight {
     consents: Vec<Consent>,
     notices: Vec<NoticeRow>,
     interruptions: Vec<InterruptionView>,
+    errands: Vec<ErrandRecord>,
     tenant: String,
     items: Names<CiId>,
     people: Names<String>,
@@ -155,11 +156,14 @@ impl Sight {
         let people = signers.chain(share.map(Share::author)).map(|it| it.to_string());
         let people: Vec<_> =
             people.chain(consents.iter().map(|it| it.received_by.clone())).collect();
-        let people = [people, claims.into_iter().map(|it| it.claimed_by).collect()].concat();
+        let errands = app.store.errand_records(by, change, tenant).await?;
+        let said = claims.into_iter().map(|it| it.claimed_by);
+        let said = said.chain(errands.iter().map(|it| it.recorded_by.clone()));
+        let people = [people, said.collect()].concat();
         let people = names::people(app, by, people.iter().map(String::as_str)).await?;
         let now = app.store.environment().now();
         let tenant = names::of(&tenants, &tenant);
-        Ok(Self { matter, consents, notices, interruptions, tenant, items, people, now })
+        Ok(Self { matter, consents, notices, interruptions, errands, tenant, items, people, now })
     }
 
     fn body(&self, which: &Which, deeds: &Deeds, refusal: Option<&Problem>) -> Markup {
@@ -193,6 +197,9 @@ impl Sight {
                     (deeds.consent)
                 }
             }
+            (course::errands(
+                clock.as_ref().map_or(&[][..], |clock| &clock.owed), &self.errands, &self.people, *now,
+            ))
             (deeds.forms(which, obligation.share().map(|share| share.plan().hash())))
             (course::timeline(obligation.instants().records(), *now))
             (course::ledger(&spans, clock.as_ref().map(|clock| &clock.state)))
@@ -231,6 +238,10 @@ fn missing(lack: &Lack, now: Timestamp) -> Markup {
         }
         Lack::WindowOver { closed } => {
             html! { "The window was over at " (moment_away(*closed, now)) "." }
+        }
+        Lack::Evidence { until } => {
+            html! { "It is known to be exploited, and what the patch may wipe is not saved: it waits for that until "
+            (moment_away(*until, now)) "." }
         }
         Lack::Deferred { until } => {
             html! { "The tenant put it off until " (moment_away(*until, now)) "." }

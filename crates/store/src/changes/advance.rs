@@ -8,7 +8,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 
 use super::load::{self, Loaded, must_see, text};
-use super::{ChangeStep, Matter, Move, Outcome, POSTPONED, TrackedChange, lists, look, open};
+use super::{ChangeStep, Matter, Move, Outcome, POSTPONED, TrackedChange, lists, look, notices, open};
 use crate::actor::Actor;
 use crate::cis;
 use crate::error::StoreError;
@@ -166,6 +166,10 @@ pub(super) async fn wake(
         take(tx, &Actor::System, &loaded, Event::Restarted { at }).await?;
         loaded = load::held(tx, change, tenant).await?;
     }
+    if let Some(at) = notices::done_told(tx, &loaded).await? {
+        take(tx, &Actor::System, &loaded, Event::DoneTold { at }).await?;
+        loaded = load::held(tx, change, tenant).await?;
+    }
     if let Some(event) = look::news(tx, &loaded).await? {
         if let (Event::Scanned { sight: Sight::Missing, .. }, ChangeStage::Closed) =
             (&event, loaded.change.stage())
@@ -282,6 +286,8 @@ pub(super) async fn save(
 ) -> Result<(), StoreError> {
     let clock = obligation.clock(policy, tx.now);
     let state = clock.as_ref().map_or("ok", |clock| state_word(&clock.state));
+    let owed = clock.iter().flat_map(|clock| &clock.owed).filter(|owed| owed.is_open());
+    let owed = owed.min_by_key(|owed| owed.by).copied();
     let holder = clock.as_ref().and_then(|clock| clock.holder).map(|holder| text(&holder));
     let holder = holder.transpose()?.map(|word| word.trim_matches('"').to_owned());
     let wakes_at = obligation
@@ -292,13 +298,14 @@ pub(super) async fn save(
     let wakes_at = wakes_at.into_iter().chain(looks_at).min();
     let statement = if is_new {
         "INSERT INTO obligations (record, phase, holder, state, priority, due, stage_deadline,
-                                  wakes_at, is_settled, version, withdrawn_at, change_id, tenant_id)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)"
+                                  wakes_at, is_settled, version, withdrawn_at, owed, owed_by,
+                                  change_id, tenant_id)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)"
     } else {
         "UPDATE obligations SET record = $1, phase = $2, holder = $3, state = $4, priority = $5,
              due = $6, stage_deadline = $7, wakes_at = $8, is_settled = $9, version = $10,
-             withdrawn_at = $11
-         WHERE change_id = $12 AND tenant_id = $13"
+             withdrawn_at = $11, owed = $12, owed_by = $13
+         WHERE change_id = $14 AND tenant_id = $15"
     };
     let micros = Timestamp::as_microsecond;
     sqlx::query(statement)
@@ -313,6 +320,8 @@ pub(super) async fn save(
         .bind(i64::from(obligation.is_settled()))
         .bind(signed(obligation.version()))
         .bind(obligation.instants().at(Moment::Withdrawn).map(micros))
+        .bind(owed.map(|owed| owed.errand.as_str()))
+        .bind(owed.map(|owed| micros(owed.by)))
         .bind(obligation.change().to_string())
         .bind(obligation.tenant().to_string())
         .execute(&mut *tx.connection)
@@ -474,6 +483,8 @@ async fn event(
             Event::Scanned { taken_at: tx.now, sight }
         }
         Move::Saw { sight, evidence: _ } => Event::Scanned { taken_at: tx.now, sight },
+        Move::SaveEvidence { .. } => Event::EvidenceSaved,
+        Move::ReEvaluate { .. } => Event::ReEvaluated,
         Move::Withdraw => Event::Withdraw,
         Move::Close => Event::Close,
     })

@@ -17,6 +17,7 @@ pub(crate) mod advance;
 mod channels;
 mod claims;
 mod deliveries;
+mod errands;
 mod lists;
 mod load;
 mod look;
@@ -35,7 +36,7 @@ use domain::change::{
 use domain::cloud::{AdvisoryId, ChangeId, ChannelId, NoticeId, PatchId, TenantId, words};
 use domain::obligation::Obligation;
 use domain::priority::{PolicyRef, Priority};
-use domain::sla::{Cause, Facts, Interruption, Party, Policy};
+use domain::sla::{Cause, Errand, Facts, Interruption, Party, Policy};
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
@@ -138,8 +139,12 @@ pub struct ClockRow {
     pub stage_deadline: Option<Timestamp>,
     /// When it is looked at next.
     pub wakes_at: Option<Timestamp>,
-    /// Whether nothing is left to do.
+    /// Whether nothing is left to do, but for what is owed.
     pub is_settled: bool,
+    /// What is owed beside the patch, the first of it; also of what is settled.
+    pub owed: Option<Errand>,
+    /// The first instant that is too late for that.
+    pub owed_by: Option<Timestamp>,
     /// How the clock stands now.
     pub standing: ClockStanding,
 }
@@ -257,6 +262,18 @@ pub enum Move {
         /// SHA-256 of what was kept of it.
         evidence: FileHash,
     },
+    /// In an emergency: what the patch may wipe was saved.
+    SaveEvidence {
+        /// What, and where it is kept.
+        what: Reason,
+        /// Its SHA-256.
+        sha256: FileHash,
+    },
+    /// After an emergency: it was judged again.
+    ReEvaluate {
+        /// What came of it.
+        conclusion: Reason,
+    },
     /// It is taken back for this tenant.
     Withdraw,
     /// It is settled.
@@ -341,6 +358,21 @@ pub struct InterruptionClaim {
     pub claimed_at: Timestamp,
 }
 
+/// What one of the provider's people did of what an obligation owes beside the patch.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ErrandRecord {
+    /// What was owed.
+    pub errand: Errand,
+    /// What was saved and where it is kept, or what came of the evaluation.
+    pub said: Reason,
+    /// SHA-256 of what was saved.
+    pub sha256: Option<FileHash>,
+    /// Who did it.
+    pub recorded_by: String,
+    /// When they said so.
+    pub recorded_at: Timestamp,
+}
+
 /// An obligation could not be looked at when its time came.
 #[derive(Debug)]
 pub struct Unwoken {
@@ -413,6 +445,9 @@ impl Store {
                     Move::Interrupt(claim) => {
                         claims::interrupt(tx, by, change, tenant, claim).await
                     }
+                    Move::SaveEvidence { .. } | Move::ReEvaluate { .. } => {
+                        errands::done(tx, by, change, tenant, action).await
+                    }
                     Move::Saw { sight, evidence } => {
                         claims::saw(tx, by, change, tenant, *sight, *evidence).await
                     }
@@ -466,6 +501,17 @@ impl Store {
     ) -> Result<Vec<InterruptionClaim>, StoreError> {
         load::must_see(by, tenant)?;
         claims::claims(&self.pool, change, tenant).await
+    }
+
+    /// What the provider's people did of what an obligation owes beside the patch, the oldest first.
+    pub async fn errand_records(
+        &self,
+        by: &Actor,
+        change: ChangeId,
+        tenant: TenantId,
+    ) -> Result<Vec<ErrandRecord>, StoreError> {
+        load::must_see(by, tenant)?;
+        errands::records(&self.pool, change, tenant).await
     }
 
     /// Obligations, the earliest due first.

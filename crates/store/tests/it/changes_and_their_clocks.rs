@@ -7,7 +7,7 @@ use crate::support::{self, World, package_set, person, vm};
 use domain::agent::Facts as HostFacts;
 use domain::change::{
     Acceptance, Action, Decision, Disruption, Draft, FileHash, Item, KeyEvent, KeyId, KeyKind,
-    Kind, NewKey, Nonce, Outcome as Rollout, Payload, Phase, Plan, Rollback, Scope, Sight,
+    Kind, Lack, NewKey, Nonce, Outcome as Rollout, Payload, Phase, Plan, Rollback, Scope, Sight,
     Stage, StandingRule, Statement, Verified, WeeklyWindow, Window,
 };
 use domain::check::Report;
@@ -15,11 +15,11 @@ use domain::cloud::{ChangeId, ChannelId, Class, Duty, EventKind, NoticeId, PROVI
 use domain::fleet::FindingState;
 use domain::inventory::Runtime;
 use domain::priority::{Exposure, Priority, Sourced};
-use domain::sla::{Facts, Moment, Party, Path as SlaPath, Policy};
+use domain::sla::{Errand, Facts, Moment, Party, Path as SlaPath, Policy};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 use store::{
-    Actor, AdvisoryDecision, AdvisoryState, ChangeStep, Ci, CiAlteration, ClockFilter, ClockRow, FindingFilter,
+    Actor, AdvisoryDecision, AdvisoryState, ChangeStep, Ci, CiAlteration, ClockFilter, ClockRow, ClockStanding, FindingFilter,
     Matter, Move, NewAdvisory, NewChange, NewCi, NoticeFilter, Outcome, PageRequest, StoreError,
     Subject, Tenant, TrackedChange, Written,
 };
@@ -58,6 +58,8 @@ on_both_engines! {
     an_item_that_never_lacked_it_is_done_by_what_it_has
     an_alteration_is_verified_by_whoever_else_looked
     items_say_how_exposed_they_are
+    what_an_emergency_owes_is_shown_until_somebody_records_it
+    the_notice_that_it_is_done_is_owed_until_the_tenant_has_it
 }
 
 pub(crate) const ALL: PageRequest = PageRequest { after: None, limit: 1000 };
@@ -369,6 +371,7 @@ async fn the_whole_way_leaves_a_record(world: World) {
             Moment::Verified,
         ]
     );
+    assert_eq!(publish(&world, 10).await, 2, "started, completed");
     let consents =
         world.store.consents(&case.owner, case.change.change.id, case.tenant.id).await.unwrap();
     assert_eq!(consents.len(), 1);
@@ -376,7 +379,8 @@ async fn the_whole_way_leaves_a_record(world: World) {
     assert_eq!(world.store.plan(&case.owner, plan.hash()).await.unwrap(), plan);
     assert_eq!(clocks(&world, &world.admin).await, [], "nothing is left to do");
     assert_eq!(world.store.next_wake().await.unwrap(), None);
-    assert_eq!(publish(&world, 10).await, 2, "started, completed");
+    let told = case.matter(&world).await.obligation.instants().at(Moment::DoneTold);
+    assert!(told.is_some(), "in the console, as there is no channel");
 }
 
 async fn what_is_refused_is_recorded_and_alters_nothing(world: World) {
@@ -860,6 +864,98 @@ async fn items_say_how_exposed_they_are(world: World) {
     done(case.does(&world, &world.admin, Move::Assess(Box::new(facts))).await);
     label(&case.ci, Some("controlled")).await;
     assert_eq!(stands().await, (SlaPath::Ordinary, Some(Exposure::Small)));
+}
+
+async fn what_an_emergency_owes_is_shown_until_somebody_records_it(world: World) {
+    let mut case = lacking(&world, "critical").await;
+    let mut found = report(now(&world), &[("web", "2", "critical")]);
+    found.findings[0].exploited = vec!["CVE-2026-1".into()];
+    world.checked(&case.ci, found).await;
+    case.step(&world, ChangeStep::Prove).await;
+    case.step(&world, ChangeStep::Pass(FileHash::from([3; 32]))).await;
+    wake(&world).await;
+    let hours = SignedDuration::from_hours;
+    let plan = case.plan(&world, now(&world) + hours(5)).await;
+    publish(&world, 1).await;
+    world.environment.pass(hours(6));
+    wake(&world).await;
+    let matter = case.matter(&world).await;
+    assert_eq!(matter.obligation.phase(), "scheduled");
+    let lacks = matter.lacks(now(&world)).unwrap();
+    assert!(matches!(lacks[..], [Lack::Evidence { .. }]), "{lacks:?}");
+    let owed = async || {
+        let clocks = clocks(&world, &case.owner).await;
+        clocks.first().map(|clock| (clock.owed, clock.is_settled, clock.standing))
+    };
+    assert_eq!(owed().await.unwrap().0, Some(Errand::Evidence));
+
+    let what: domain::change::Reason = "Memory of web".parse().unwrap();
+    let sha256 = FileHash::from([5; 32]);
+    let save = || Move::SaveEvidence { what: what.clone(), sha256 };
+    assert!(matches!(
+        world.store.advance(&Actor::System, case.change.change.id, case.tenant.id, save()).await,
+        Err(StoreError::Refused { .. })
+    ));
+    done(case.does(&world, &world.admin, save()).await);
+    assert_eq!(case.phase(&world).await, "rolling_out");
+    let finish = Move::Finish { plan: plan.hash(), outcome: Rollout::Done };
+    done(case.does(&world, &world.admin, finish).await);
+    reason(case.does(&world, &world.admin, save()).await);
+    world.environment.pass(SignedDuration::from_mins(10));
+    world.observe(&case.ci, package_set(&[("web", "2")])).await;
+    world.checked(&case.ci, report(now(&world), &[])).await;
+    wake(&world).await;
+    publish(&world, 10).await;
+    assert_eq!(case.phase(&world).await, "verified");
+
+    let again = Some(Errand::ReEvaluation);
+    assert_eq!(owed().await, Some((again, true, ClockStanding::InTime)));
+    done(case.does(&world, &world.admin, Move::Close).await);
+    let escalated = events(&world, EventKind::ObligationEscalated).await;
+    world.environment.pass(hours(80));
+    wake(&world).await;
+    wake(&world).await;
+    assert_eq!(events(&world, EventKind::ObligationEscalated).await, escalated + 1, "once");
+    assert_eq!(owed().await, Some((again, true, ClockStanding::Overdue)));
+    assert_eq!(world.store.clock_totals(&case.owner).await.unwrap().overdue, 1);
+    let filter = ClockFilter { overdue: true, ..ClockFilter::default() };
+    assert_eq!(world.store.clocks(&case.owner, &filter, 10).await.unwrap().len(), 1);
+
+    let conclusion = "No trace of an attack".parse().unwrap();
+    done(case.does(&world, &world.admin, Move::ReEvaluate { conclusion }).await);
+    assert_eq!(owed().await, None);
+    assert_eq!(world.store.next_wake().await.unwrap(), None);
+    let id = case.change.change.id;
+    let records = world.store.errand_records(&case.owner, id, case.tenant.id).await.unwrap();
+    assert_eq!((records[0].errand, records[0].sha256), (Errand::Evidence, Some(sha256)));
+    assert_eq!((&records[0].said, &records[0].recorded_by), (&what, &world.admin.id()));
+    assert_eq!(records[1].errand, Errand::ReEvaluation);
+    let other = world.tenant("b").await;
+    let bert = world.owner(&other).await;
+    assert!(world.store.errand_records(&bert, id, case.tenant.id).await.is_err());
+}
+
+async fn the_notice_that_it_is_done_is_owed_until_the_tenant_has_it(world: World) {
+    let (case, plan) = Case::told(&world, "high", DAY * 5).await;
+    done(case.say(&world, &plan, Decision::Approve, 1).await);
+    world.environment.pass(DAY * 5);
+    wake(&world).await;
+    let finish = Move::Finish { plan: plan.hash(), outcome: Rollout::Done };
+    done(case.does(&world, &world.admin, finish).await);
+    world.environment.pass(SignedDuration::from_mins(10));
+    world.observe(&case.ci, package_set(&[("web", "2")])).await;
+    world.checked(&case.ci, report(now(&world), &[])).await;
+    wake(&world).await;
+    assert_eq!(case.phase(&world).await, "verified");
+    assert_eq!(clocks(&world, &case.owner).await, [], "it is on its way");
+
+    world.environment.pass(DAY);
+    wake(&world).await;
+    let [clock] = &clocks(&world, &case.owner).await[..] else { panic!() };
+    assert_eq!((clock.owed, clock.standing), (Some(Errand::DoneNotice), ClockStanding::Overdue));
+    publish(&world, 10).await;
+    assert_eq!(clocks(&world, &case.owner).await, []);
+    assert!(case.matter(&world).await.obligation.instants().at(Moment::DoneTold).is_some());
 }
 
 async fn what_was_brought_asks_nothing_once_it_is_rejected(world: World) {

@@ -76,6 +76,8 @@ fn the_default_gives_a_change_these_dates() {
     ];
     for (facts, approval, earliest, answer_by, due, deferrals_left, days) in table {
         let priority = facts.priority;
+        // A day from the collection, as nobody says when it was listed.
+        let evidence_by = (facts.path() == Path::Emergency).then(|| at("2026-06-02T00:00:00Z"));
         let world = World::new(default_policy(), facts, instants(&TOLD));
         let dates = world.case().dates(at("2026-06-01T12:00:00Z")).unwrap();
         assert_eq!(
@@ -84,6 +86,7 @@ fn the_default_gives_a_change_these_dates() {
                 approval,
                 earliest_start: Some(at(earliest)),
                 answer_by: answer_by.map(at),
+                evidence_by,
                 due: at(due),
                 deferrals_left,
                 longest_deferral: SignedDuration::from_hours(24 * days),
@@ -240,6 +243,73 @@ fn what_the_provider_lost_does_not_cost_the_tenant_its_deferral() {
     assert_eq!(dates.due, at("2026-06-15T00:00:00Z"));
     assert_eq!(dates.longest_deferral.as_hours(), 72);
     assert!(world.case().defer(at("2026-06-16T00:00:00Z"), now).is_ok());
+}
+
+#[test]
+fn the_notice_that_it_is_done_has_a_date_of_its_own() {
+    // Installed at noon of these days; Thursday June 4th is a holiday, the zone is Berlin's.
+    let table = [
+        ("fedramp-scn-transformative", "2026-06-01T12:00:00Z", "2026-06-09T12:00:00Z"),
+        ("fedramp-scn-transformative", "2026-06-05T12:00:00Z", "2026-06-12T12:00:00Z"),
+        // On a Saturday it counts from the beginning of Monday.
+        ("fedramp-scn-transformative", "2026-06-06T12:00:00Z", "2026-06-14T22:00:00Z"),
+        // Over the end of summer time the hour on the wall stays.
+        ("fedramp-scn-transformative", "2026-10-22T12:00:00Z", "2026-10-29T13:00:00Z"),
+        ("fedramp-scn-adaptive", "2026-06-01T12:00:00Z", "2026-06-16T12:00:00Z"),
+    ];
+    for (preset, installed, by) in table {
+        let policy = negotiated(&format!(
+            "calendar.zone = \"Europe/Berlin\"\ncalendar.holidays = [\"2026-06-04\"]\nlow.notice = {{ \
+             preset = \"{preset}\" }}\nlow.deferrals = {{ count = 0, longest = \"0h\" }}"
+        ));
+        let mut world = World::new(&policy, facts(Priority::Low), instants(&TOLD));
+        assert_eq!(world.case().owed(), [], "nothing is done yet");
+        world.instants.record(Moment::Installed, at(installed)).unwrap();
+        world.instants.record(Moment::Verified, at(installed)).unwrap();
+        let owed = Owed { errand: Errand::DoneNotice, by: at(by), ended: None };
+        assert_eq!(world.case().owed(), [owed], "{preset} {installed}");
+
+        let rung = Rung::Errand { errand: Errand::DoneNotice, round: 0 };
+        let reached = |world: &World, now: &str| world.view(now).reached.contains(&rung);
+        assert_eq!(world.view(installed).next_wake, Some(at(by)), "verified, and still to be told");
+        assert!(reached(&world, by));
+        world.instants.record(Moment::DoneTold, at(by) - SignedDuration::from_secs(1)).unwrap();
+        assert!(!reached(&world, by), "told in the last second");
+        assert_eq!(world.view(installed).next_wake, None);
+    }
+}
+
+#[test]
+fn what_an_emergency_asks_for_is_owed_until_it_is_done() {
+    let mut world = World::new(default_policy(), exploited(Priority::Critical), instants(&TOLD));
+    let evidence = |ended| Owed {
+        errand: Errand::Evidence,
+        by: at("2026-06-02T00:00:00Z"),
+        ended,
+    };
+    assert_eq!(world.case().owed(), [evidence(None)]);
+    let late = world.view("2026-06-02T00:00:00Z");
+    assert!(late.reached.contains(&Rung::Errand { errand: Errand::Evidence, round: 0 }));
+
+    // What is saved stays saved when the tenant is asked anew, and not when the patch is lost.
+    let saved = at("2026-06-01T13:00:00Z");
+    world.instants.record(Moment::EvidenceSaved, saved).unwrap();
+    world.instants.record(Moment::AskedAgain, at("2026-06-01T14:00:00Z")).unwrap();
+    assert_eq!(world.case().owed(), [evidence(Some(saved))]);
+    let verified = at("2026-06-02T12:00:00Z");
+    world.instants.record(Moment::Verified, verified).unwrap();
+    let again = Owed {
+        errand: Errand::ReEvaluation,
+        by: at("2026-06-05T12:00:00Z"),
+        ended: None,
+    };
+    assert_eq!(world.case().owed(), [evidence(Some(saved)), again]);
+    assert_eq!(world.view("2026-06-03T00:00:00Z").next_wake, Some(again.by));
+    world.instants.record(Moment::ReEvaluated, at("2026-06-03T00:00:00Z")).unwrap();
+    assert_eq!(world.view("2026-06-09T00:00:00Z").next_wake, None);
+    world.instants.record(Moment::Regressed, at("2026-07-01T00:00:00Z")).unwrap();
+    let anew = Owed { by: at("2026-07-02T00:00:00Z"), ..evidence(None) };
+    assert_eq!(world.case().owed(), [anew]);
 }
 
 #[test]
