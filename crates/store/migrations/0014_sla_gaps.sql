@@ -19,3 +19,12 @@ CREATE TABLE errand_records (
     recorded_at INTEGER NOT NULL,
     PRIMARY KEY (change_id, tenant_id, version)
 ) STRICT;
+
+-- Whether a version excludes anything that a machine can tell.
+ALTER TABLE sla_policies ADD COLUMN excludes INTEGER NOT NULL DEFAULT 0;
+
+-- By which exclusion of its tenant's SLA a finding asks nothing of anybody, in JSON, and until when; an
+-- exclusion that was taken back ended then. What is excluded no more has a clock since then.
+ALTER TABLE findings ADD COLUMN excluded TEXT;
+ALTER TABLE findings ADD COLUMN excluded_until INTEGER;
+CREATE INDEX findings_excluded ON findings (excluded_until) WHERE excluded IS NOT NULL;

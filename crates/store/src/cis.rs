@@ -13,7 +13,7 @@ use sqlx::any::AnyRow;
 use sqlx::{AnyConnection, AnyPool};
 
 use crate::actor::Actor;
-use crate::changes::open;
+use crate::changes::{exclusions, open};
 use crate::error::StoreError;
 use crate::event::NewEvent;
 use crate::fleet::{findings, systems};
@@ -219,6 +219,9 @@ pub(crate) async fn alter(
             "agreed_reason": ci.agreed.as_ref().map(|it| &it.reason),
         }),
     });
+    if alteration.labels.is_some() && exclusions::any(tx, ci.tenant).await? {
+        exclusions::mark(tx, ci.tenant, Some(id)).await?;
+    }
     if said_before != said_now {
         open::expose(tx, id).await?;
     }

@@ -65,10 +65,9 @@ pub use answers::Once;
 pub use changes::{
     Attempt, ChangeCounts, ChangeStep, Channel, ChannelKind, ChannelRecord, ClockFilter, ClockRow,
     ClockStanding, ClockTotals, Consent, ConsentKey, Delivery, DeliveryState, ErrandRecord,
-    HistoryFilter,
-    InterruptionClaim, KeptRule, Matter, Move, NewChange, NewChannel, NewConsentKey, NoticeFilter,
-    NoticeRow, Outcome, PastObligation, PolicyState, PolicyVersion, Subject, Tidings, Told,
-    TrackedChange, Tried, Unwoken, Waiting, Written,
+    Excluded, HistoryFilter, InterruptionClaim, KeptRule, Matter, Move, NewChange, NewChannel,
+    NewConsentKey, NoticeFilter, NoticeRow, Outcome, PastObligation, PolicyState, PolicyVersion,
+    Subject, Tidings, Told, TrackedChange, Tried, Unwoken, Waiting, Written,
 };
 pub use cis::{AgreedDuty, Ci, CiAlteration, CiFilter, ClassCounts, Labels, NewCi};
 pub use database::{Database, Engine};

@@ -149,7 +149,9 @@ pub enum Lack {
         closed: Timestamp,
     },
     /// What the patch may wipe is not saved.
-    #[error("it is known to be exploited, and what the patch may wipe is not saved; it waits for that until {until}")]
+    #[error(
+        "it is known to be exploited, and what the patch may wipe is not saved; it waits for that until {until}"
+    )]
     Evidence {
         /// When it starts without.
         until: Timestamp,

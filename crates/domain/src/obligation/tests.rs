@@ -455,7 +455,8 @@ fn escalated(world: &World, errand: Errand) -> usize {
 fn an_emergency_starts_once_its_evidence_is_saved() {
     let mut world = emergency(10, 60);
     assert_eq!(world.tick(12), "scheduled");
-    let context = crate::change::Context { change: &world.change, keys: &world.keys, standing: &[] };
+    let context =
+        crate::change::Context { change: &world.change, keys: &world.keys, standing: &[] };
     let lacks = world.it.share().unwrap().permit(&context, at(12)).unwrap_err();
     assert!(lacks.to_string().contains("may wipe is not saved"), "{lacks}");
     assert_eq!(lacks.pass_at(), Some(at(24)));

@@ -354,7 +354,7 @@ fn beside(out: &mut String, clock: &Value, done: &[Value], names: &Names<'_>) {
             Cell::from(""),
             Cell::from(moment(&one["recorded_at"])),
             Cell::from(names.person(&text(&one["recorded_by"]))),
-            Cell::from(plain(&text(&one["said"])).to_string()),
+            Cell::from(text(&one["said"])),
         ]);
     }
     out.push_str(&table.take());

@@ -8,7 +8,9 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 
 use super::load::{self, Loaded, must_see, text};
-use super::{ChangeStep, Matter, Move, Outcome, POSTPONED, TrackedChange, lists, look, notices, open};
+use super::{
+    ChangeStep, Matter, Move, Outcome, POSTPONED, TrackedChange, lists, look, notices, open,
+};
 use crate::actor::Actor;
 use crate::cis;
 use crate::error::StoreError;
@@ -97,6 +99,7 @@ pub(super) async fn advance(
     must_see(by, tenant)?;
     let tracked = lists::change(&mut *tx.connection, by.scope(), change).await?;
     let loaded = load::held(tx, change, tenant).await?;
+    let loaded = learn_told(tx, loaded).await?;
     if let Move::Plan { plan, .. } = action
         && let Some(reason) = strange_item(tx, plan, tenant).await?
     {
@@ -155,6 +158,15 @@ async fn strange_item(
     Ok(None)
 }
 
+/// Has an obligation know that its tenant was told how it ended; one that ended before obligations knew
+/// of it does not.
+async fn learn_told(tx: &mut Tx<'_>, loaded: Loaded) -> Result<Loaded, StoreError> {
+    let Some(at) = notices::done_told(tx, &loaded).await? else { return Ok(loaded) };
+    let (change, tenant) = (loaded.obligation.change(), loaded.obligation.tenant());
+    take(tx, &Actor::System, &loaded, Event::DoneTold { at }).await?;
+    load::held(tx, change, tenant).await
+}
+
 /// What time brings about for an obligation.
 pub(super) async fn wake(
     tx: &mut Tx<'_>,
@@ -166,10 +178,7 @@ pub(super) async fn wake(
         take(tx, &Actor::System, &loaded, Event::Restarted { at }).await?;
         loaded = load::held(tx, change, tenant).await?;
     }
-    if let Some(at) = notices::done_told(tx, &loaded).await? {
-        take(tx, &Actor::System, &loaded, Event::DoneTold { at }).await?;
-        loaded = load::held(tx, change, tenant).await?;
-    }
+    loaded = learn_told(tx, loaded).await?;
     if let Some(event) = look::news(tx, &loaded).await? {
         if let (Event::Scanned { sight: Sight::Missing, .. }, ChangeStage::Closed) =
             (&event, loaded.change.stage())

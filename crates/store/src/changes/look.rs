@@ -97,7 +97,8 @@ pub(super) async fn restarted(
 
 enum Seen {
     Told(Sight),
-    /// All items that lacked a patch left the cloud, or the sources took the patch back.
+    /// All items that lacked a patch left the cloud or are excluded, or the sources took the patch
+    /// back.
     Nobody,
 }
 
@@ -108,7 +109,7 @@ enum Says {
     Missing,
     /// It lacks a later patch, and what it has cannot be compared with this one.
     Unknown,
-    /// The item is gone, or the patch is.
+    /// The item is gone, or the patch is, or the SLA excludes it.
     Nothing,
 }
 
@@ -118,7 +119,7 @@ enum Says {
 async fn seen(tx: &mut Tx<'_>, obligation: &Obligation, is_done: bool) -> Result<Seen, StoreError> {
     let stale = if is_done { BTreeSet::new() } else { stale(tx, obligation).await? };
     let rows = sqlx::query(
-        "SELECT ci_id, findings.patch_id AS found, state, installed, family,
+        "SELECT ci_id, findings.patch_id AS found, state, installed, family, excluded_until,
                 change_patches.patch_id AS wanted, change_patches.candidate AS candidate
          FROM change_patches JOIN findings
              ON findings.source = change_patches.source
@@ -133,7 +134,8 @@ async fn seen(tx: &mut Tx<'_>, obligation: &Obligation, is_done: bool) -> Result
     let mut is_unknown = false;
     for row in &rows {
         let ci: CiId = parsed(row, "ci_id")?;
-        match says(row, is_done)? {
+        let is_excluded = time_or_none(row, "excluded_until")?.is_some_and(|until| tx.now < until);
+        match if is_excluded { Says::Nothing } else { says(row, is_done)? } {
             // What it lacked before the installation says nothing of what it lacks after it.
             Says::Missing if stale.contains(&ci) => is_unknown = true,
             Says::Missing => return Ok(Seen::Told(Sight::Missing)),
@@ -164,11 +166,7 @@ async fn seen(tx: &mut Tx<'_>, obligation: &Obligation, is_done: bool) -> Result
 
 /// Whether an item has all of the obligation's patches that are for its release, by what it last
 /// reported. An item of another release is none that can be told.
-async fn has_all(
-    tx: &mut Tx<'_>,
-    obligation: &Obligation,
-    ci: CiId,
-) -> Result<bool, StoreError> {
+async fn has_all(tx: &mut Tx<'_>, obligation: &Obligation, ci: CiId) -> Result<bool, StoreError> {
     let rows = sqlx::query(
         "SELECT change_patches.source AS source, candidate, systems.digest AS digest
          FROM systems JOIN package_sets ON package_sets.tenant_id = systems.tenant_id

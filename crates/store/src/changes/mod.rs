@@ -18,6 +18,7 @@ mod channels;
 mod claims;
 mod deliveries;
 mod errands;
+pub(crate) mod exclusions;
 mod lists;
 mod load;
 mod look;
@@ -48,6 +49,7 @@ use crate::page::{Page, PageRequest};
 
 pub use channels::{Channel, ChannelKind, ChannelRecord, NewChannel};
 pub use deliveries::{Attempt, Delivery, DeliveryState, Tried, Waiting};
+pub use exclusions::Excluded;
 pub use notices::{NoticeFilter, NoticeRow, Subject, Tidings, Told, Written};
 pub use signers::{ConsentKey, NewConsentKey};
 pub use standing::{ChangeCounts, ClockStanding, ClockTotals};
@@ -405,11 +407,14 @@ impl Store {
     /// # Errors
     /// The first one, after all that can be opened is: what cannot holds nobody else up.
     pub async fn open_obligations(&self, at_most: u16) -> Result<u64, StoreError> {
-        let mut opened = Vec::new();
-        for patch in open::patches_without(&self.pool, at_most).await? {
+        let (now, mut opened) = (self.environment.now(), Vec::new());
+        if exclusions::is_any_over(&self.pool, now).await? {
+            self.write((), move |tx, ()| Box::pin(exclusions::end_over(tx, at_most))).await?;
+        }
+        for patch in open::patches_without(&self.pool, at_most, now).await? {
             opened.push(self.write((), move |tx, ()| Box::pin(open::open_change(tx, patch))).await);
         }
-        for (change, tenant) in open::tenants_without(&self.pool, at_most).await? {
+        for (change, tenant) in open::tenants_without(&self.pool, at_most, now).await? {
             let new = self
                 .write((), move |tx, ()| Box::pin(open::open_obligation(tx, change, tenant)))
                 .await;

@@ -13,6 +13,7 @@ use jiff::Timestamp;
 use serde_json::json;
 use sqlx::AnyPool;
 
+use super::exclusions::{asked, asked_since};
 use super::load::text;
 use super::{ChangeStep, NewChange, TrackedChange, advance, lists, load, policies};
 use crate::actor::Actor;
@@ -66,10 +67,13 @@ pub(super) async fn create(
 pub(super) async fn patches_without(
     pool: &AnyPool,
     at_most: u16,
+    now: Timestamp,
 ) -> Result<Vec<PatchId>, StoreError> {
     let rows = sqlx::query(concat!(
         "SELECT DISTINCT patch_id
-         FROM (SELECT DISTINCT patch_id, tenant_id FROM findings WHERE state = 'open') AS lacking
+         FROM (SELECT DISTINCT patch_id, tenant_id FROM findings WHERE state = 'open' AND ",
+        asked!("$3"),
+        ") AS lacking
          WHERE NOT EXISTS (
              SELECT 1 FROM change_patches JOIN obligations
                  ON obligations.change_id = change_patches.change_id
@@ -83,6 +87,7 @@ pub(super) async fn patches_without(
     ))
     .bind(i64::from(at_most))
     .bind(PROVIDER.to_string())
+    .bind(now.as_microsecond())
     .fetch_all(pool)
     .await?;
     rows.iter().map(|row| parsed(row, "patch_id")).collect()
@@ -106,10 +111,12 @@ pub(super) async fn open_change(tx: &mut Tx<'_>, patch: PatchId) -> Result<bool,
     let (release, source): (String, String) = (get(&row, "release")?, get(&row, "source")?);
     let candidate: String = get(&row, "candidate")?;
     let missing: MissingPatch = load::json(&row, "patch")?;
-    let rows = sqlx::query(
-        "SELECT DISTINCT tenant_id FROM findings WHERE patch_id = $1 AND state = 'open'",
-    )
+    let rows = sqlx::query(concat!(
+        "SELECT DISTINCT tenant_id FROM findings WHERE patch_id = $1 AND state = 'open' AND ",
+        asked!("$2")
+    ))
     .bind(patch.to_string())
+    .bind(tx.now.as_microsecond())
     .fetch_all(&mut *tx.connection)
     .await?;
     let mut others = rows
@@ -148,11 +155,15 @@ pub(super) async fn open_change(tx: &mut Tx<'_>, patch: PatchId) -> Result<bool,
 pub(super) async fn tenants_without(
     pool: &AnyPool,
     at_most: u16,
+    now: Timestamp,
 ) -> Result<Vec<(ChangeId, TenantId)>, StoreError> {
     let rows = sqlx::query(concat!(
         "SELECT DISTINCT change_patches.change_id AS change_id, lacking.tenant_id AS tenant_id
-         FROM (SELECT patch_id, tenant_id, MAX(patch_since) AS since FROM findings
-               WHERE state = 'open' GROUP BY patch_id, tenant_id) AS lacking
+         FROM (SELECT patch_id, tenant_id, MAX(",
+        asked_since!(),
+        ") AS since FROM findings WHERE state = 'open' AND ",
+        asked!("$3"),
+        " GROUP BY patch_id, tenant_id) AS lacking
              JOIN change_patches ON change_patches.patch_id = lacking.patch_id
              JOIN changes ON changes.id = change_patches.change_id
          WHERE changes.stage <> 'withdrawn' AND (changes.tenant_id = lacking.tenant_id OR ",
@@ -167,6 +178,7 @@ pub(super) async fn tenants_without(
     ))
     .bind(i64::from(at_most))
     .bind(PROVIDER.to_string())
+    .bind(now.as_microsecond())
     .fetch_all(pool)
     .await?;
     rows.iter().map(|row| Ok((parsed(row, "change_id")?, parsed(row, "tenant_id")?))).collect()
@@ -194,14 +206,20 @@ pub(super) async fn open_obligation(
         Some(_) => return Ok(false),
         None => None,
     };
-    let lacked = sqlx::query(
-        "SELECT MIN(patch_since) AS since, MAX(priority) AS priority, COUNT(*) AS items
-         FROM findings JOIN change_patches ON change_patches.patch_id = findings.patch_id
-         WHERE change_id = $1 AND tenant_id = $2 AND state = 'open' AND patch_since > $3",
-    )
+    let lacked = sqlx::query(concat!(
+        "SELECT MIN(since) AS since, MAX(priority) AS priority, COUNT(*) AS items
+         FROM (SELECT priority, ",
+        asked_since!(),
+        " AS since FROM findings
+               JOIN change_patches ON change_patches.patch_id = findings.patch_id
+               WHERE change_id = $1 AND tenant_id = $2 AND state = 'open' AND ",
+        asked!("$4"),
+        ") AS asked WHERE since > $3"
+    ))
     .bind(change_text.as_str())
     .bind(tenant_text.as_str())
     .bind(ended.unwrap_or(i64::MIN))
+    .bind(tx.now.as_microsecond())
     .fetch_one(&mut *tx.connection)
     .await?;
     if get::<i64>(&lacked, "items")? == 0 {
@@ -393,12 +411,17 @@ async fn concerned(
     tx: &mut Tx<'_>,
     change: ChangeId,
 ) -> Result<Vec<(TenantId, Timestamp, Priority)>, StoreError> {
-    let rows = sqlx::query(
-        "SELECT tenant_id, MIN(patch_since) AS since, MAX(priority) AS priority
-         FROM findings JOIN change_patches ON change_patches.patch_id = findings.patch_id
-         WHERE change_id = $1 AND state = 'open' GROUP BY tenant_id ORDER BY tenant_id",
-    )
+    let rows = sqlx::query(concat!(
+        "SELECT tenant_id, MIN(",
+        asked_since!(),
+        ") AS since, MAX(priority) AS priority
+             FROM findings JOIN change_patches ON change_patches.patch_id = findings.patch_id
+             WHERE change_id = $1 AND state = 'open' AND ",
+        asked!("$2"),
+        " GROUP BY tenant_id ORDER BY tenant_id"
+    ))
     .bind(change.to_string())
+    .bind(tx.now.as_microsecond())
     .fetch_all(&mut *tx.connection)
     .await?;
     rows.iter()
@@ -547,17 +570,19 @@ async fn exposure(
     tenant: TenantId,
     since: Timestamp,
 ) -> Result<Option<Sourced<Exposure>>, StoreError> {
-    let rows = sqlx::query(
+    let rows = sqlx::query(concat!(
         "SELECT DISTINCT ci_labels.value AS said FROM findings
              JOIN change_patches ON change_patches.patch_id = findings.patch_id
              LEFT JOIN ci_labels ON ci_labels.ci_id = findings.ci_id AND ci_labels.key = $4
          WHERE change_id = $1 AND findings.tenant_id = $2
-             AND (state = 'open' OR state = 'fixed' AND closed_at >= $3)",
-    )
+             AND (state = 'open' OR state = 'fixed' AND closed_at >= $3) AND ",
+        asked!("$5")
+    ))
     .bind(change.to_string())
     .bind(tenant.to_string())
     .bind(since.as_microsecond())
     .bind(Exposure::LABEL)
+    .bind(tx.now.as_microsecond())
     .fetch_all(&mut *tx.connection)
     .await?;
     let mut said = BTreeSet::new();
@@ -587,14 +612,17 @@ struct Known {
 }
 
 async fn known(tx: &mut Tx<'_>, change: ChangeId, tenant: TenantId) -> Result<Known, StoreError> {
-    let rows = sqlx::query(
+    let rows = sqlx::query(concat!(
         "SELECT patch FROM findings
          JOIN change_patches ON change_patches.patch_id = findings.patch_id
-         WHERE change_id = $1 AND tenant_id = $2 AND state = 'open' LIMIT $3",
-    )
+         WHERE change_id = $1 AND tenant_id = $2 AND state = 'open' AND ",
+        asked!("$4"),
+        " LIMIT $3"
+    ))
     .bind(change.to_string())
     .bind(tenant.to_string())
     .bind(MOST_ASKED)
+    .bind(tx.now.as_microsecond())
     .fetch_all(&mut *tx.connection)
     .await?;
     let mut known = Known::default();
@@ -625,14 +653,17 @@ async fn lacking(
     tenant: TenantId,
     at_most: i64,
 ) -> Result<Vec<CiId>, StoreError> {
-    let rows = sqlx::query(
+    let rows = sqlx::query(concat!(
         "SELECT DISTINCT ci_id FROM findings
          JOIN change_patches ON change_patches.patch_id = findings.patch_id
-         WHERE change_id = $1 AND tenant_id = $2 AND state = 'open' LIMIT $3",
-    )
+         WHERE change_id = $1 AND tenant_id = $2 AND state = 'open' AND ",
+        asked!("$4"),
+        " LIMIT $3"
+    ))
     .bind(change.to_string())
     .bind(tenant.to_string())
     .bind(at_most)
+    .bind(tx.now.as_microsecond())
     .fetch_all(&mut *tx.connection)
     .await?;
     rows.iter().map(|row| parsed(row, "ci_id")).collect()

@@ -11,7 +11,9 @@ use domain::change::{
     Stage, StandingRule, Statement, Verified, WeeklyWindow, Window,
 };
 use domain::check::Report;
-use domain::cloud::{ChangeId, ChannelId, Class, Duty, EventKind, NoticeId, PROVIDER, TenantId, UserId};
+use domain::cloud::{
+    ChangeId, ChannelId, Class, Duty, EventKind, NoticeId, PROVIDER, TenantId, UserId,
+};
 use domain::fleet::FindingState;
 use domain::inventory::Runtime;
 use domain::priority::{Exposure, Priority, Sourced};
@@ -19,9 +21,9 @@ use domain::sla::{Errand, Facts, Moment, Party, Path as SlaPath, Policy};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 use store::{
-    Actor, AdvisoryDecision, AdvisoryState, ChangeStep, Ci, CiAlteration, ClockFilter, ClockRow, ClockStanding, FindingFilter,
-    Matter, Move, NewAdvisory, NewChange, NewCi, NoticeFilter, Outcome, PageRequest, StoreError,
-    Subject, Tenant, TrackedChange, Written,
+    Actor, AdvisoryDecision, AdvisoryState, ChangeStep, Ci, CiAlteration, ClockFilter, ClockRow,
+    ClockStanding, FindingFilter, Matter, Move, NewAdvisory, NewChange, NewCi, NoticeFilter,
+    Outcome, PageRequest, StoreError, Subject, Tenant, TrackedChange, Written,
 };
 
 on_both_engines! {
@@ -60,6 +62,8 @@ on_both_engines! {
     items_say_how_exposed_they_are
     what_an_emergency_owes_is_shown_until_somebody_records_it
     the_notice_that_it_is_done_is_owed_until_the_tenant_has_it
+    what_the_sla_excludes_asks_nothing_and_is_missing_all_the_same
+    what_has_a_clock_is_not_excluded_afterwards
 }
 
 pub(crate) const ALL: PageRequest = PageRequest { after: None, limit: 1000 };
@@ -626,8 +630,12 @@ async fn a_revoked_key_starts_nothing(world: World) {
 async fn what_a_tenant_brings_starts_its_clock(world: World) {
     let a = world.tenant("a").await;
     let anna = world.owner(&a).await;
-    let new =
-        |name: &str| NewAdvisory { name: name.into(), document: "{}".into(), note: String::new(), published: None };
+    let new = |name: &str| NewAdvisory {
+        name: name.into(),
+        document: "{}".into(),
+        note: String::new(),
+        published: None,
+    };
     let advisory = world.store.submit_advisory(&anna, None, new("X-1")).await.unwrap();
 
     let [clock] = &clocks(&world, &anna).await[..] else { panic!() };
@@ -731,11 +739,11 @@ async fn a_restart_is_recorded_once_facts_prove_it(world: World) {
     let at = now(&world);
     says(runs("c", None)).await.unwrap();
     assert!(restarted().await.unwrap() >= at, "also where it was verified before");
-    let before = case.matter(&world).await.obligation;
+    let before = case.matter(&world).await.obligation.instants().clone();
     world.environment.pass(DAY);
     says(runs("d", None)).await.unwrap();
     wake(&world).await;
-    assert_eq!(case.matter(&world).await.obligation, before, "once");
+    assert_eq!(*case.matter(&world).await.obligation.instants(), before, "once");
 }
 
 /// A plan names an item that had the patch before anybody looked.
@@ -764,8 +772,10 @@ async fn an_item_that_never_lacked_it_is_done_by_what_it_has(world: World) {
     world.checked(&case.ci, report(now(&world), &[])).await;
     assert_eq!(looks(6).await, "verifying", "nobody heard of the other one");
     world.observe(&other, package_set(&[("web", "1")])).await;
+    world.checked(&other, report(now(&world), &[])).await;
     assert_eq!(looks(6).await, "verifying", "it is older, and no check says what it lacks");
     world.observe(&other, package_set(&[("web", "3")])).await;
+    world.checked(&other, report(now(&world), &[])).await;
     assert_eq!(looks(6).await, "verified");
 }
 
@@ -958,10 +968,100 @@ async fn the_notice_that_it_is_done_is_owed_until_the_tenant_has_it(world: World
     assert!(case.matter(&world).await.obligation.instants().at(Moment::DoneTold).is_some());
 }
 
+/// Both sides agree that what stands in the laboratory is not covered.
+async fn agree_on_the_lab(world: &World, tenant: &Tenant, owner: &Actor, version: &str) {
+    let until = (now(world) + DAY * 10).strftime("%Y-%m-%d").to_string();
+    let policy = Policy::builtin("x1642-default").unwrap().negotiate(&format!(
+        "version = \"{version}\"\n[[exclusions]]\nwhat = \"the lab\"\nreason = \"air gap\"\n\
+         until = \"{until}\"\nlabels = {{ network = \"lab\" }}"
+    ));
+    world.store.propose_policy(owner, tenant.id, policy.unwrap()).await.unwrap();
+    let version = version.to_owned();
+    world.store.agree_to_policy(&world.admin, tenant.id, version).await.unwrap();
+}
+
+async fn network(world: &World, owner: &Actor, ci: &Ci, value: &str) {
+    let labels = Some([("network".parse().unwrap(), value.to_owned())].into());
+    let alteration = CiAlteration { labels, ..CiAlteration::default() };
+    world.store.alter_ci(owner, ci.id, None, alteration).await.unwrap();
+}
+
+async fn what_the_sla_excludes_asks_nothing_and_is_missing_all_the_same(world: World) {
+    let tenant = world.tenant("a").await;
+    let owner = world.owner(&tenant).await;
+    agree_on_the_lab(&world, &tenant, &owner, "a-1").await;
+    let in_lab = world.store.create_ci(&owner, None, vm(tenant.id, "lab")).await.unwrap();
+    network(&world, &owner, &in_lab, "lab").await;
+    world.observe(&in_lab, package_set(&[("web", "1")])).await;
+    let found = || report(now(&world), &[("web", "2", "critical")]);
+    world.checked(&in_lab, found()).await;
+    assert_eq!(world.store.open_obligations(10).await.unwrap(), 0);
+    assert_eq!(clocks(&world, &owner).await, []);
+    let findings = async || {
+        let page = world.store.findings(&owner, &FindingFilter::default(), &ALL).await.unwrap();
+        page.items.into_iter().map(|it| (it.state, it.excluded.map(|(it, _)| it.reason)))
+    };
+    let excluded = (FindingState::Open, Some("air gap".to_owned()));
+    assert_eq!(findings().await.collect::<Vec<_>>(), [excluded.clone()]);
+
+    // Another item that lacks it has a clock, and is verified without the lab's.
+    let web = world.store.create_ci(&owner, None, vm(tenant.id, "web")).await.unwrap();
+    world.observe(&web, package_set(&[("web", "1")])).await;
+    world.checked(&web, found()).await;
+    assert!(world.store.open_obligations(10).await.unwrap() > 0);
+    let change = clocks(&world, &owner).await[0].change;
+    let phase = async || {
+        let matter = world.store.matter(&owner, change, tenant.id).await.unwrap();
+        (matter.obligation.phase(), matter.obligation.instants().start().unwrap())
+    };
+    assert_eq!(phase().await.0, "evaluated");
+    world.observe(&web, package_set(&[("web", "2")])).await;
+    world.checked(&web, report(now(&world), &[])).await;
+    wake(&world).await;
+    assert_eq!(phase().await.0, "verified");
+
+    // When the exclusion is over, it is missing again, from then on.
+    let ended = now(&world) + DAY * 11;
+    world.environment.pass(DAY * 11);
+    world.checked(&in_lab, found()).await;
+    world.store.open_obligations(10).await.unwrap();
+    wake(&world).await;
+    let (phase, start) = phase().await;
+    assert!(matches!(phase, "evaluated" | "tested" | "reopened"), "{phase}");
+    assert!(start > ended - DAY * 2, "{start}");
+}
+
+async fn what_has_a_clock_is_not_excluded_afterwards(world: World) {
+    let case = lacking(&world, "high").await;
+    agree_on_the_lab(&world, &case.tenant, &case.owner, "a-1").await;
+    world.environment.pass(SignedDuration::from_mins(1));
+    network(&world, &case.owner, &case.ci, "lab").await;
+    wake(&world).await;
+    assert_eq!(case.phase(&world).await, "evaluated", "its version excludes nothing");
+
+    // A patch that is found missing since then is excluded, until the item leaves the lab.
+    world.observe(&case.ci, package_set(&[("web", "1"), ("db", "1")])).await;
+    let both = report(now(&world), &[("web", "2", "high"), ("db", "2", "high")]);
+    world.checked(&case.ci, both).await;
+    assert_eq!(world.store.open_obligations(10).await.unwrap(), 0);
+    world.environment.pass(DAY);
+    network(&world, &case.owner, &case.ci, "office").await;
+    let since = now(&world);
+    assert_eq!(world.store.open_obligations(10).await.unwrap(), 2);
+    let all = clocks(&world, &case.owner).await;
+    let db = all.iter().find(|clock| clock.title.starts_with("db")).unwrap();
+    assert!(db.due.unwrap() > since + DAY * 13, "the clock starts with the end of it: {db:?}");
+}
+
 async fn what_was_brought_asks_nothing_once_it_is_rejected(world: World) {
     let a = world.tenant("a").await;
     let anna = world.owner(&a).await;
-    let new = NewAdvisory { name: "X-1".into(), document: "{}".into(), note: String::new(), published: None };
+    let new = NewAdvisory {
+        name: "X-1".into(),
+        document: "{}".into(),
+        note: String::new(),
+        published: None,
+    };
     let advisory = world.store.submit_advisory(&anna, None, new).await.unwrap();
     let [clock] = &clocks(&world, &anna).await[..] else { panic!() };
     let decision = AdvisoryDecision { state: AdvisoryState::Rejected, reason: "Not ours".into() };
@@ -974,7 +1074,12 @@ async fn what_was_brought_asks_nothing_once_it_is_rejected(world: World) {
 async fn what_is_accepted_is_everybodys_change(world: World) {
     let a = world.tenant("a").await;
     let anna = world.owner(&a).await;
-    let new = NewAdvisory { name: "X-1".into(), document: "{}".into(), note: String::new(), published: None };
+    let new = NewAdvisory {
+        name: "X-1".into(),
+        document: "{}".into(),
+        note: String::new(),
+        published: None,
+    };
     let advisory = world.store.submit_advisory(&anna, None, new).await.unwrap();
     let [clock] = &clocks(&world, &anna).await[..] else { panic!() };
     let decision = AdvisoryDecision { state: AdvisoryState::Accepted, reason: "It is so".into() };

@@ -106,7 +106,12 @@ async fn checks_are_due_when_something_is_new(world: World) {
     assert_eq!(due(&world, before).await, 0, "just checked");
     assert_eq!(due(&world, now(&world)).await, 1, "its time is over");
 
-    let new = NewAdvisory { name: "X".into(), document: "{}".into(), note: String::new(), published: None };
+    let new = NewAdvisory {
+        name: "X".into(),
+        document: "{}".into(),
+        note: String::new(),
+        published: None,
+    };
     world.store.submit_advisory(&anna, None, new).await.unwrap();
     assert_eq!(due(&world, before).await, 1, "something may concern it");
 

@@ -142,7 +142,10 @@ fn a_deferral_is_granted_within_number_length_and_every_regulation() {
     let now = at("2026-06-02T00:00:00Z");
     let (three_days, longer) = (at("2026-06-05T00:00:00Z"), at("2026-06-05T00:00:01Z"));
 
-    assert_eq!(world.case().defer(three_days, now), Ok(Deferral { at: now, until: three_days, again: false }));
+    assert_eq!(
+        world.case().defer(three_days, now),
+        Ok(Deferral { at: now, until: three_days, again: false })
+    );
     assert_eq!(
         world.case().defer(longer, now),
         Err(NotDeferred::TooLong { until: longer, latest: three_days })
@@ -282,11 +285,7 @@ fn the_notice_that_it_is_done_has_a_date_of_its_own() {
 #[test]
 fn what_an_emergency_asks_for_is_owed_until_it_is_done() {
     let mut world = World::new(default_policy(), exploited(Priority::Critical), instants(&TOLD));
-    let evidence = |ended| Owed {
-        errand: Errand::Evidence,
-        by: at("2026-06-02T00:00:00Z"),
-        ended,
-    };
+    let evidence = |ended| Owed { errand: Errand::Evidence, by: at("2026-06-02T00:00:00Z"), ended };
     assert_eq!(world.case().owed(), [evidence(None)]);
     let late = world.view("2026-06-02T00:00:00Z");
     assert!(late.reached.contains(&Rung::Errand { errand: Errand::Evidence, round: 0 }));
@@ -298,11 +297,7 @@ fn what_an_emergency_asks_for_is_owed_until_it_is_done() {
     assert_eq!(world.case().owed(), [evidence(Some(saved))]);
     let verified = at("2026-06-02T12:00:00Z");
     world.instants.record(Moment::Verified, verified).unwrap();
-    let again = Owed {
-        errand: Errand::ReEvaluation,
-        by: at("2026-06-05T12:00:00Z"),
-        ended: None,
-    };
+    let again = Owed { errand: Errand::ReEvaluation, by: at("2026-06-05T12:00:00Z"), ended: None };
     assert_eq!(world.case().owed(), [evidence(Some(saved)), again]);
     assert_eq!(world.view("2026-06-03T00:00:00Z").next_wake, Some(again.by));
     world.instants.record(Moment::ReEvaluated, at("2026-06-03T00:00:00Z")).unwrap();
