@@ -16,6 +16,7 @@ pub(crate) fn look(root: &Path) -> Result<(PackageSet, Facts), AgentError> {
     let facts = Facts {
         host_name: host_name(),
         agent: env!("CARGO_PKG_VERSION").to_owned(),
+        boot: inventory.runtime.is_some().then(boot).flatten(),
         runtime: inventory.runtime.clone(),
     };
     Ok((PackageSet::new(inventory, choice), facts))
@@ -26,6 +27,12 @@ pub(crate) fn host_name() -> String {
     let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     let name = name.trim();
     if name.is_empty() { "host".to_owned() } else { name.to_owned() }
+}
+
+/// Which boot it is.
+fn boot() -> Option<String> {
+    let id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
+    Some(id.trim().to_owned()).filter(|id| !id.is_empty())
 }
 
 fn chain(error: &dyn std::error::Error) -> String {

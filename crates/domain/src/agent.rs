@@ -164,9 +164,34 @@ pub struct Facts {
     pub agent: String,
     /// Running kernel, processes that map replaced files, a reboot that is asked for.
     pub runtime: Option<Runtime>,
+    /// Which boot of the host it is (`/proc/sys/kernel/random/boot_id`); agents before this version
+    /// did not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub boot: Option<String>,
 }
 
 impl Facts {
+    /// Whether the host started anew between earlier facts and these; not where neither boot nor
+    /// kernel tells.
+    pub fn restarted_since(&self, earlier: &Self) -> bool {
+        if let (Some(before), Some(after)) = (&earlier.boot, &self.boot) {
+            return before != after;
+        }
+        // One kernel runs from one start to the next.
+        matches!((&earlier.runtime, &self.runtime),
+            (Some(before), Some(after)) if before.running_kernel != after.running_kernel)
+    }
+
+    /// Whether something that is installed comes into effect only with the next start, as far as
+    /// the host tells.
+    pub fn awaits_restart(&self) -> bool {
+        self.runtime.as_ref().is_some_and(|runtime| {
+            let newest = runtime.newest_installed_kernel.as_ref();
+            runtime.reboot_required_by.is_some()
+                || newest.is_some_and(|newest| *newest != runtime.running_kernel)
+        })
+    }
+
     /// Their content address.
     pub fn digest(&self) -> SetDigest {
         digest_of(self)
@@ -177,4 +202,47 @@ fn digest_of(value: &impl Serialize) -> SetDigest {
     // Texts, numbers and lists always have a JSON form.
     let json = serde_json::to_vec(value).unwrap_or_default();
     SetDigest::from(*blake3::hash(&json).as_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn facts(boot: Option<&str>, kernel: &str) -> Facts {
+        let runtime = Runtime {
+            running_kernel: kernel.into(),
+            newest_installed_kernel: Some("6.1.0-2".into()),
+            ..Runtime::default()
+        };
+        Facts { boot: boot.map(str::to_owned), runtime: Some(runtime), ..Facts::default() }
+    }
+
+    #[test]
+    fn another_boot_or_kernel_is_a_restart() {
+        let same = facts(Some("a"), "6.1.0-1");
+        assert!(!same.restarted_since(&same));
+        assert!(facts(Some("b"), "6.1.0-1").restarted_since(&same));
+        // A live patch calls the kernel otherwise, and no boot is over.
+        assert!(!facts(Some("a"), "6.1.0-1-live").restarted_since(&same));
+        let old = facts(None, "6.1.0-1");
+        assert!(!facts(Some("b"), "6.1.0-1").restarted_since(&old));
+        assert!(facts(Some("b"), "6.1.0-2").restarted_since(&old));
+        assert!(!facts(None, "6.1.0-2").restarted_since(&Facts::default()));
+    }
+
+    #[test]
+    fn an_older_kernel_or_a_request_awaits_a_restart() {
+        assert!(facts(None, "6.1.0-1").awaits_restart());
+        let mut current = facts(None, "6.1.0-2");
+        assert!(!current.awaits_restart());
+        current.runtime.as_mut().unwrap().reboot_required_by = Some(Vec::new());
+        assert!(current.awaits_restart());
+        assert!(!Facts::default().awaits_restart());
+    }
+
+    #[test]
+    fn facts_without_a_boot_have_the_digest_that_they_had() {
+        let json = serde_json::to_string(&Facts::default()).unwrap();
+        assert_eq!(json, r#"{"host_name":"","agent":"","runtime":null}"#);
+    }
 }

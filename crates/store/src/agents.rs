@@ -13,6 +13,7 @@ use sqlx::{AnyConnection, AnyPool};
 
 use crate::access::Secret;
 use crate::actor::Actor;
+use crate::changes::advance;
 use crate::cis::{self, Labels, NewCi};
 use crate::error::StoreError;
 use crate::event::NewEvent;
@@ -552,21 +553,34 @@ async fn record_facts(
         return Err(StoreError::not_found("configuration item", &id));
     }
     let ci = cis::find(&mut *tx.connection, by.scope(), id).await?;
-    let text = serde_json::to_string(facts)
-        .map_err(|error| StoreError::Corrupt { what: format!("facts: {error}") })?;
+    let corrupt = |error| StoreError::Corrupt { what: format!("facts: {error}") };
+    let text = serde_json::to_string(facts).map_err(corrupt)?;
+    let known = sqlx::query("SELECT facts FROM ci_facts WHERE ci_id = $1")
+        .bind(id.to_string())
+        .fetch_optional(&mut *tx.connection)
+        .await?;
+    let known: Option<Facts> = known
+        .map(|row| serde_json::from_str(&get::<String>(&row, "facts")?).map_err(corrupt))
+        .transpose()?;
+    let restarted = known.is_some_and(|known| facts.restarted_since(&known));
     sqlx::query(
-        "INSERT INTO ci_facts (ci_id, tenant_id, digest, recorded_at, facts)
-         VALUES ($1, $2, $3, $4, $5)
+        "INSERT INTO ci_facts (ci_id, tenant_id, digest, recorded_at, facts, restarted_at)
+         VALUES ($1, $2, $3, $4, $5, $6)
          ON CONFLICT (ci_id) DO UPDATE SET
-             digest = excluded.digest, recorded_at = excluded.recorded_at, facts = excluded.facts",
+             digest = excluded.digest, recorded_at = excluded.recorded_at, facts = excluded.facts,
+             restarted_at = COALESCE(excluded.restarted_at, ci_facts.restarted_at)",
     )
     .bind(id.to_string())
     .bind(ci.tenant.to_string())
     .bind(facts.digest().to_string())
     .bind(tx.now.as_microsecond())
     .bind(text)
+    .bind(restarted.then(|| tx.now.as_microsecond()))
     .execute(&mut *tx.connection)
     .await?;
+    if restarted {
+        advance::wake_sources_of(tx, id).await?;
+    }
     Ok(())
 }
 

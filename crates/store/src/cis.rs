@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use domain::cloud::{
     CiId, Class, Duty, EventKind, GroupId, LabelKey, Name, PROVIDER, ServiceModel, TenantId, duty,
 };
+use domain::priority::Exposure;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -12,6 +13,7 @@ use sqlx::any::AnyRow;
 use sqlx::{AnyConnection, AnyPool};
 
 use crate::actor::Actor;
+use crate::changes::{exclusions, open};
 use crate::error::StoreError;
 use crate::event::NewEvent;
 use crate::fleet::{findings, systems};
@@ -192,12 +194,16 @@ pub(crate) async fn alter(
     if altered == 0 {
         return Err(stale(&ci, before));
     }
+    let is_exposure = |(key, _): &(&LabelKey, &String)| key.as_str() == Exposure::LABEL;
+    let (mut said_before, mut said_now) = (None, None);
     if let Some(labels) = &alteration.labels {
         sqlx::query("DELETE FROM ci_labels WHERE ci_id = $1")
             .bind(id.to_string())
             .execute(&mut *tx.connection)
             .await?;
         insert_labels(tx, ci.tenant, id, labels).await?;
+        said_before = ci.labels.iter().find(is_exposure).map(|(_, value)| value.clone());
+        said_now = labels.iter().find(is_exposure).map(|(_, value)| value.clone());
         ci.labels.clone_from(labels);
     }
     tx.record(NewEvent {
@@ -213,6 +219,12 @@ pub(crate) async fn alter(
             "agreed_reason": ci.agreed.as_ref().map(|it| &it.reason),
         }),
     });
+    if alteration.labels.is_some() && exclusions::any(tx, ci.tenant).await? {
+        exclusions::mark(tx, ci.tenant, Some(id)).await?;
+    }
+    if said_before != said_now {
+        open::expose(tx, id).await?;
+    }
     // The duty may follow from the agreement.
     find(&mut *tx.connection, by.scope(), id).await
 }

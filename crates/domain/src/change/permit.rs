@@ -148,6 +148,14 @@ pub enum Lack {
         /// Since when.
         closed: Timestamp,
     },
+    /// What the patch may wipe is not saved.
+    #[error(
+        "it is known to be exploited, and what the patch may wipe is not saved; it waits for that until {until}"
+    )]
+    Evidence {
+        /// When it starts without.
+        until: Timestamp,
+    },
     /// The tenant has to agree and did not.
     #[error("the tenant's consent to {plan} is required")]
     Consent {
@@ -209,7 +217,9 @@ impl Lack {
     /// When it passes by itself; `None` where somebody has to do something.
     pub const fn passes_at(&self) -> Option<Timestamp> {
         match self {
-            Self::LeadTime { until: at } | Self::WindowAhead { opens: at } => Some(*at),
+            Self::LeadTime { until: at }
+            | Self::Evidence { until: at }
+            | Self::WindowAhead { opens: at } => Some(*at),
             _ => None,
         }
     }
@@ -220,6 +230,7 @@ impl Lack {
             Self::Notice => "send the notice",
             Self::LeadTime { .. } | Self::WindowAhead { .. } => "wait",
             Self::WindowOver { .. } => "make a new plan with a later window",
+            Self::Evidence { .. } => "save it, and record that: `patchwright change evidence`",
             Self::Consent { .. } => "the tenant signs the plan's statement, or a standing rule",
             Self::OtherPlan { .. } => "ask for consent again: a changed plan is another plan",
             Self::KeyRevoked { .. } => "the tenant signs again with a key in force",
@@ -287,9 +298,10 @@ pub fn permit(case: &Case<'_>, now: Timestamp) -> Result<Permit, Lacks> {
     }
 }
 
-/// Notice and window (X.1642 8.7.2(3), AT8).
+/// Notice, evidence and window (X.1642 8.7.2(3), AT8).
 fn lacks_time(case: &Case<'_>, now: Timestamp) -> impl Iterator<Item = Lack> {
-    let Dates { approval, earliest_start, .. } = case.terms.dates;
+    let Dates { approval, earliest_start, evidence_by, .. } = case.terms.dates;
+    let evidence = evidence_by.filter(|until| now < *until).map(|until| Lack::Evidence { until });
     let lead = match (approval, earliest_start) {
         (Approval::NotNeeded, None) => None,
         (Approval::Notice | Approval::Required { .. }, None) => Some(Lack::Notice),
@@ -301,7 +313,7 @@ fn lacks_time(case: &Case<'_>, now: Timestamp) -> impl Iterator<Item = Lack> {
     } else {
         (closed <= now).then_some(Lack::WindowOver { closed })
     };
-    lead.into_iter().chain(window)
+    lead.into_iter().chain(evidence).chain(window)
 }
 
 /// What the tenant's side of it rests on, or what is lacking there.

@@ -1,10 +1,12 @@
 //! Findings over time: opened, fixed, opened again.
 
+use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::check::{Report, Status};
+use crate::check::{AdvisoryRef, Finding, Report, Status};
 use crate::cloud::{PatchId, words};
 use crate::inventory::{InstalledPackage, Inventory, PackageFamily};
 use crate::priority::Priority;
@@ -49,6 +51,10 @@ pub struct MissingPatch {
     /// Those of `cves` that are known to be exploited.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub exploited: Vec<String>,
+    /// When the vendor published the candidate, by the signed changelog's entry of that version or
+    /// an advisory about it; where neither has a date, the latest date of all that speak of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub published: Option<Timestamp>,
 }
 
 impl MissingPatch {
@@ -112,6 +118,7 @@ pub fn missing_patches(report: &Report, family: PackageFamily) -> Vec<MissingPat
             security: finding.security,
             held: finding.held,
             exploited: sorted(finding.exploited.iter().cloned()),
+            published: published(finding, report.checked_at),
         };
         match patches.get_mut(finding.source.as_str()) {
             None => drop(patches.insert(&finding.source, new)),
@@ -126,8 +133,10 @@ fn join(patch: &mut MissingPatch, new: MissingPatch, kind: VersionKind) {
     if kind.compare(&new.installed, &patch.installed).is_lt() {
         patch.installed = new.installed;
     }
-    if kind.compare(&new.candidate, &patch.candidate).is_gt() {
-        patch.candidate = new.candidate;
+    match kind.compare(&new.candidate, &patch.candidate) {
+        Ordering::Greater => (patch.candidate, patch.published) = (new.candidate, new.published),
+        Ordering::Equal => patch.published = patch.published.max(new.published),
+        Ordering::Less => {}
     }
     if new.priority > patch.priority {
         (patch.priority, patch.reason) = (new.priority, new.reason);
@@ -137,6 +146,14 @@ fn join(patch: &mut MissingPatch, new: MissingPatch, kind: VersionKind) {
     patch.exploited = sorted(patch.exploited.drain(..).chain(new.exploited));
     patch.security |= new.security;
     patch.held |= new.held;
+}
+
+/// When its candidate was published, as far as anybody says; what was not published by the time of the
+/// check is a wrong date.
+fn published(finding: &Finding, checked_at: Timestamp) -> Option<Timestamp> {
+    let is_about = |it: &AdvisoryRef| it.fixed.as_ref() == Some(&finding.candidate_source);
+    let dated = finding.advisories.iter().filter_map(|it| Some((is_about(it), it.published?)));
+    dated.filter(|(_, at)| *at <= checked_at).max().map(|(_, at)| at)
 }
 
 fn sorted(texts: impl Iterator<Item = String>) -> Vec<String> {
@@ -167,18 +184,24 @@ pub fn reconcile(known: &[KnownFinding], inventory: &Inventory, report: &Report)
     steps
 }
 
+/// Whether a system has a patch, a later one, or nothing that would need it; not where its package
+/// database could not be read whole.
+pub fn has_patch(inventory: &Inventory, source: &str, candidate: &str) -> bool {
+    let kind = inventory.family.version_kind();
+    // Some publishers fix source versions, some those of binaries.
+    let is_in = |package: &InstalledPackage| {
+        kind.compare(&package.source.version, candidate).is_ge()
+            || kind.compare(&package.version, candidate).is_ge()
+    };
+    let mut installed = inventory.packages.iter().filter(|it| it.source.name == source);
+    inventory.problems.is_empty() && installed.all(is_in)
+}
+
 /// How an open finding ended that is no longer missing; `None` where that cannot be told.
 fn closed(finding: &KnownFinding, inventory: &Inventory, report: &Report) -> Option<Step> {
     let patch = &finding.patch;
-    let kind = inventory.family.version_kind();
     let source = patch.source.clone();
-    // Some publishers fix source versions, some those of binaries.
-    let has_patch = |package: &InstalledPackage| {
-        kind.compare(&package.source.version, &patch.candidate).is_ge()
-            || kind.compare(&package.version, &patch.candidate).is_ge()
-    };
-    let mut installed = inventory.packages.iter().filter(|it| it.source.name == source);
-    if inventory.problems.is_empty() && installed.all(has_patch) {
+    if has_patch(inventory, &source, &patch.candidate) {
         return Some(Step::Fix { source });
     }
     let knows_everything = report.status != Status::Unknown && report.unknown.is_empty();
@@ -264,6 +287,32 @@ mod tests {
         assert_eq!((&*patch.installed, &*patch.candidate), ("1-0", "1-3"));
         assert_eq!(patch.priority, Priority::Critical);
         assert_eq!(patch.cves, ["CVE-libssl3", "CVE-openssl"]);
+    }
+
+    #[test]
+    fn a_patch_was_published_when_its_own_version_was() {
+        let told = |fixed: &str, published: &str| AdvisoryRef {
+            id: "X".into(),
+            fixed: Some(fixed.into()),
+            cves: Vec::new(),
+            urgency: None,
+            published: Some(published.parse().unwrap()),
+            provenance: serde_json::from_value(json!({ "kind": "osv", "id": "X" })).unwrap(),
+        };
+        let published = |advisories: &[AdvisoryRef]| {
+            let mut found = report(&[OLD], &[]);
+            found.findings[0].advisories = advisories.to_vec();
+            let patch = missing_patches(&found, PackageFamily::Dpkg).remove(0);
+            patch.published.map(|at| at.to_string())
+        };
+        let (older, own) =
+            (told("1-1.1", "2025-12-20T00:00:00Z"), told("1-2", "2025-12-10T00:00:00Z"));
+        let to_come = told("1-2", "2030-01-01T00:00:00Z");
+
+        assert_eq!(published(&[]), None);
+        assert_eq!(published(&[older.clone()]).unwrap(), "2025-12-20T00:00:00Z");
+        assert_eq!(published(&[older, own.clone()]).unwrap(), "2025-12-10T00:00:00Z");
+        assert_eq!(published(&[own, to_come]).unwrap(), "2025-12-10T00:00:00Z", "not yet");
     }
 
     #[test]

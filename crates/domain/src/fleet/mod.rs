@@ -13,5 +13,7 @@ mod finding;
 mod set;
 
 pub use delta::{BrokenDelta, SetDelta};
-pub use finding::{FindingState, KnownFinding, MissingPatch, Step, missing_patches, reconcile};
+pub use finding::{
+    FindingState, KnownFinding, MissingPatch, Step, has_patch, missing_patches, reconcile,
+};
 pub use set::{InvalidDigest, PackageSet, SetDigest, VersionChoice};

@@ -54,7 +54,8 @@ pub struct Draft {
     pub facts: Facts,
     /// Who installs.
     pub duty: Duty,
-    /// When the vendor published it, where that is known.
+    /// When the vendor published it, where that is known. A time after `collected` is wrong and
+    /// taken as unknown, as is the beginning of computers' time.
     pub published: Option<Timestamp>,
     /// When it was collected.
     pub collected: Timestamp,
@@ -127,6 +128,20 @@ pub enum Event {
         plan: PlanHash,
         /// How it went.
         outcome: Outcome,
+    },
+    /// In an emergency: what the patch may wipe was saved.
+    EvidenceSaved,
+    /// The tenant was told how it ended.
+    DoneTold {
+        /// When.
+        at: Timestamp,
+    },
+    /// After an emergency: it was judged again.
+    ReEvaluated,
+    /// All items that the plan restarts have started anew since it was installed there.
+    Restarted {
+        /// When that was known of the last one.
+        at: Timestamp,
     },
     /// Somebody else than the agent looked.
     Scanned {
@@ -214,6 +229,12 @@ pub enum Refusal {
         /// When nothing may be begun any more.
         closes: Timestamp,
     },
+    /// What is done comes too late, or was not asked for.
+    #[error("`{event}` is not owed here, or not any more")]
+    NotOwed {
+        /// What was tried.
+        event: &'static str,
+    },
     /// More than anybody looks through.
     #[error("{most} interruptions are recorded already")]
     TooManyInterruptions {
@@ -248,6 +269,7 @@ impl Refusal {
             Self::Instant(refusal) => refusal.help().unwrap_or_default(),
             Self::NoPlan { .. } => "make a plan first".to_owned(),
             Self::Untenable { .. } => "give a later window".to_owned(),
+            Self::NotOwed { .. } => "see what its clock says is owed, and since when".to_owned(),
             Self::TooManyInterruptions { .. } => "end one that is open".to_owned(),
             Self::TimeWentBack { .. } => "set the clock, then try again".to_owned(),
             Self::Policy { .. } => "give the policy in force when the patch was collected".into(),
@@ -261,6 +283,8 @@ impl Obligation {
     pub fn open(draft: Draft, policy: &Policy, now: Timestamp) -> (Self, Vec<Effect>) {
         let Draft { change, tenant, facts, duty, published, collected } = draft;
         let mut instants = Instants::new();
+        // Whoever dates it must not take time from the least age, or give any.
+        let published = published.filter(|at| Timestamp::UNIX_EPOCH < *at && *at <= collected);
         for (moment, at) in
             [(Moment::VendorPublished, published), (Moment::Collected, Some(collected))]
         {
@@ -367,11 +391,9 @@ impl Obligation {
 
     /// When time alone may alter it next; `None` where it never does.
     pub fn wakes_at(&self, policy: &Policy, now: Timestamp) -> Option<Timestamp> {
-        let share = self.share.as_ref();
-        if self.is_settled() {
-            return None;
-        }
         let clock = self.clock(policy, now).and_then(|clock| clock.next_wake);
+        // What is settled may still owe a notice, or to be judged again.
+        let share = self.share.as_ref().filter(|_| !self.is_settled());
         share.and_then(Share::wakes_at).into_iter().chain(clock).min()
     }
 
@@ -443,6 +465,10 @@ impl Event {
             Self::Countersign(_) => "countersign",
             Self::Interrupt { .. } => "interrupt",
             Self::Finished { .. } => "finish",
+            Self::EvidenceSaved => "save_evidence",
+            Self::DoneTold { .. } => "tell_done",
+            Self::ReEvaluated => "re_evaluate",
+            Self::Restarted { .. } => "restart",
             Self::Scanned { .. } => "scan",
             Self::Withdraw => "withdraw",
             Self::Close => "close",

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 
 use super::{Context, Effect, Event, Obligation, Record, Refusal};
 use crate::change::{self, Decision, Phase, Share, Sight, Terms};
-use crate::sla::{Breach, Cause, Deferral, Interruption, Moment, Rung};
+use crate::sla::{Breach, Cause, Deferral, Errand, Interruption, Moment, Rung};
 
 /// Most steps that follow from one event: a way from a notice to a start has six.
 const MOST_STEPS: usize = 32;
@@ -124,6 +124,42 @@ impl Obligation {
                 let event = change::Event::Finished { plan, outcome };
                 self.share_step(event, context, now, effects)
             }
+            Event::EvidenceSaved => {
+                if [Moment::Installed, Moment::Verified, Moment::Withdrawn]
+                    .iter()
+                    .any(|moment| self.at(*moment).is_some())
+                {
+                    return Err(Refusal::NotOwed { event: word });
+                }
+                self.record.once(Moment::EvidenceSaved, now)?;
+                if let Some(share) = &mut self.share {
+                    share.evidence_saved();
+                }
+                self.recorded(word, effects);
+                Ok(())
+            }
+            Event::DoneTold { at } => {
+                if self.owes(Errand::DoneNotice, context) {
+                    self.record.once(Moment::DoneTold, at)?;
+                    self.recorded(word, effects);
+                }
+                Ok(())
+            }
+            Event::ReEvaluated => {
+                if !self.owes(Errand::ReEvaluation, context) {
+                    return Err(Refusal::NotOwed { event: word });
+                }
+                self.record.once(Moment::ReEvaluated, now)?;
+                self.recorded(word, effects);
+                Ok(())
+            }
+            Event::Restarted { at } => {
+                if self.at(Moment::Installed).is_some() && self.at(Moment::Rebooted).is_none() {
+                    self.record.instants.record(Moment::Rebooted, at)?;
+                    self.recorded(word, effects);
+                }
+                Ok(())
+            }
             Event::Scanned { taken_at, sight } if self.share.is_none() => {
                 self.scanned_without_plan(taken_at, sight, context, now, effects)
             }
@@ -189,7 +225,7 @@ impl Obligation {
         let altered = next.version() != share.version();
         self.share = Some(next);
         if altered {
-            self.leave_instants(before, was_told, now)?;
+            self.leave_instants(word, before, was_told, now)?;
         }
         self.follow(word, before.as_str(), follows, effects);
         // What was lost again has dates of its own.
@@ -203,6 +239,7 @@ impl Obligation {
     /// What a step of the share means for the SLA's record.
     fn leave_instants(
         &mut self,
+        word: &'static str,
         before: Phase,
         was_told: Option<Timestamp>,
         now: Timestamp,
@@ -232,7 +269,11 @@ impl Obligation {
             }
             Phase::Approved { .. } => record.once(Moment::Approved, now)?,
             Phase::Scheduled { .. } => record.once(Moment::Scheduled, now)?,
-            Phase::Deferred { until } => record.deferrals.push(Deferral { at: now, until }),
+            // Nobody said it anew: what was said before the tenant was asked again holds.
+            Phase::Deferred { until } => {
+                let again = word != "answer";
+                record.deferrals.push(Deferral { at: now, until, again });
+            }
             Phase::Refused { until } => record.interruptions.push(Interruption {
                 cause: Cause::Refusal,
                 from: now,
@@ -369,10 +410,14 @@ impl Obligation {
         }
     }
 
-    /// Whether nothing more is said about time.
+    /// Whether nothing more is said about time. What is closed may still owe something.
     fn is_over(&self) -> bool {
-        let closed = |share: &Share| matches!(share.phase(), Phase::Withdrawn | Phase::Closed);
-        self.share.as_ref().is_some_and(closed)
+        self.share.as_ref().is_some_and(|share| share.phase() == Phase::Withdrawn)
+    }
+
+    fn owes(&self, errand: Errand, context: &Context<'_>) -> bool {
+        let owed = self.record.case(context.policy).owed();
+        owed.iter().any(|owed| owed.errand == errand && owed.is_open())
     }
 }
 

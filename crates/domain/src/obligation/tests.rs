@@ -10,7 +10,7 @@ use crate::change::{
 };
 use crate::cloud::{Id, IdKind};
 use crate::priority::{AssetFacts, Exposure, KevListing, Priority, PriorityInputs, Sourced};
-use crate::sla::{Goal, Span, Stage, State};
+use crate::sla::{Errand, Goal, Span, Stage, State};
 
 /// Hours since a Monday, 00:00 UTC.
 fn at(hour: i64) -> Timestamp {
@@ -228,6 +228,31 @@ fn the_straight_way_leaves_each_instant_once() {
 }
 
 #[test]
+fn publication_is_recorded_unless_its_date_is_wrong() {
+    let open = |published: Option<Timestamp>| {
+        let policy = Policy::builtin("x1642-default").unwrap();
+        let policy = policy.negotiate("version = \"t\"\nregulations = [\"pci-dss-4.0.1\"]");
+        let draft = Draft {
+            change: id(1),
+            tenant: id(2),
+            facts: facts(Priority::Critical),
+            duty: Duty::Provider,
+            published,
+            collected: at(0),
+        };
+        let it = Obligation::open(draft, &policy.unwrap(), at(0)).0;
+        let pci = it.dues().all().iter().find(|date| date.pack.name.starts_with("pci")).cloned();
+        (it.instants().at(Moment::VendorPublished), pci.unwrap().started)
+    };
+
+    assert_eq!(open(Some(at(-48))), (Some(at(-48)), at(-48)));
+    assert_eq!(open(Some(at(0))), (Some(at(0)), at(0)));
+    for wrong in [Some(at(1)), Some(Timestamp::UNIX_EPOCH), Some(Timestamp::MIN), None] {
+        assert_eq!(open(wrong), (None, at(0)), "{wrong:?}");
+    }
+}
+
+#[test]
 fn the_notice_gives_the_share_the_dates_of_the_policy() {
     let world = World::told(Priority::High, "", 80, 100);
     let dates = &world.it.share().unwrap().terms().dates;
@@ -381,6 +406,115 @@ fn a_rise_in_priority_asks_anew_unless_the_tenant_said_yes() {
     assert_eq!(later_said.it.phase(), "planned");
     later_said.tell(7).unwrap();
     assert_eq!(later_said.it.phase(), "deferred");
+}
+
+#[test]
+fn a_later_that_holds_through_another_question_is_spent_once() {
+    // Low and medium allow two.
+    let two = "[medium]\ndeadline = \"40d\"\ndeferrals = { count = 2, longest = \"5d\" }";
+    let mut world = World::told(Priority::Low, two, 900, 920);
+    world.say(later(200), 5).unwrap();
+    let left = |world: &World| world.it.share().unwrap().terms().dates.deferrals_left;
+    assert_eq!(left(&world), 1);
+    // Asked anew twice: another plan, then other terms.
+    world.replan(950, 970, 6).unwrap();
+    world.tell(7).unwrap();
+    assert_eq!((world.it.phase(), left(&world)), ("deferred", 1));
+    world.step(Event::Assess { facts: Box::new(facts(Priority::Medium)) }, 8).unwrap();
+    assert_eq!(world.it.phase(), "planned");
+    world.tell(9).unwrap();
+    assert_eq!((world.it.phase(), left(&world)), ("deferred", 1));
+    let last = world.ledger(150).pop().unwrap();
+    assert_eq!((last.1, last.2), (150, Party::Tenant), "and the time is still its own");
+
+    assert_eq!(world.tick(200), "planned");
+    world.tell(201).unwrap();
+    world.say(later(300), 202).unwrap();
+    assert_eq!((world.it.phase(), left(&world)), ("deferred", 0));
+    assert_eq!(world.tick(300), "planned");
+    world.tell(301).unwrap();
+    world.say(later(310), 302).unwrap_err();
+}
+
+/// Critical, exploited and exposed; collected at 0, evidence until 24, told at 4.
+fn emergency(from: i64, until: i64) -> World {
+    let mut world = World::of(Priority::Critical, "");
+    world.step(Event::Assess { facts: Box::new(exploited(Priority::Critical)) }, 0).unwrap();
+    world.prove(2);
+    world.plan(plan(0, None, from, until), 3).unwrap();
+    world.tell(4).unwrap();
+    world
+}
+
+fn escalated(world: &World, errand: Errand) -> usize {
+    let is_it = |it: &&Effect| matches!(it, Effect::Escalate { rung: Rung::Errand { errand: one, .. }, .. } if *one == errand);
+    world.effects.iter().filter(is_it).count()
+}
+
+#[test]
+fn an_emergency_starts_once_its_evidence_is_saved() {
+    let mut world = emergency(10, 60);
+    assert_eq!(world.tick(12), "scheduled");
+    let context =
+        crate::change::Context { change: &world.change, keys: &world.keys, standing: &[] };
+    let lacks = world.it.share().unwrap().permit(&context, at(12)).unwrap_err();
+    assert!(lacks.to_string().contains("may wipe is not saved"), "{lacks}");
+    assert_eq!(lacks.pass_at(), Some(at(24)));
+
+    world.step(Event::EvidenceSaved, 13).unwrap();
+    assert_eq!(world.it.phase(), "rolling_out", "at once");
+    assert_eq!(world.it.instants().at(Moment::EvidenceSaved), Some(at(13)));
+    world.finish(14).unwrap();
+    let late = world.step(Event::EvidenceSaved, 15).unwrap_err();
+    assert!(matches!(late, Refusal::NotOwed { .. }), "{late}");
+    world.tick(50);
+    assert_eq!(escalated(&world, Errand::Evidence), 0);
+}
+
+#[test]
+fn evidence_that_nobody_saves_holds_a_patch_up_until_its_date_and_no_longer() {
+    let mut world = emergency(10, 60);
+    assert_eq!(world.tick(23), "scheduled");
+    assert_eq!(world.tick(24), "rolling_out");
+    world.tick(25);
+    assert_eq!(escalated(&world, Errand::Evidence), 1);
+}
+
+#[test]
+fn evidence_that_is_saved_early_sends_nobody_another_notice() {
+    let mut world = World::of(Priority::Critical, "");
+    world.step(Event::Assess { facts: Box::new(exploited(Priority::Critical)) }, 0).unwrap();
+    world.prove(2);
+    world.plan(plan(0, None, 10, 60), 3).unwrap();
+    world.effects.clear();
+    world.step(Event::EvidenceSaved, 4).unwrap();
+    let told = |it: &Effect| matches!(it, Effect::Share(change::Effect::Notify { .. }));
+    assert!(!world.effects.iter().any(told));
+    world.step(Event::Notified { plan: world.hash(), written_at: at(3) }, 5).unwrap();
+    assert_eq!(world.tick(10), "rolling_out");
+}
+
+#[test]
+fn after_an_emergency_it_is_judged_again_or_escalated_once() {
+    let mut world = emergency(10, 60);
+    world.step(Event::EvidenceSaved, 5).unwrap();
+    world.tick(10);
+    world.step(Event::ReEvaluated, 11).unwrap_err();
+    world.finish(11).unwrap();
+    world.scan(Sight::Clean, 12).unwrap();
+    world.step(Event::DoneTold { at: at(12) }, 12).unwrap();
+    assert!(world.it.is_settled());
+    assert_eq!(world.it.wakes_at(&world.policy, at(13)), Some(at(12 + 72)));
+    world.step(Event::Close, 20).unwrap();
+    assert_eq!(world.tick(83), "closed");
+    assert_eq!(escalated(&world, Errand::ReEvaluation), 0);
+    for hour in [84, 85, 200] {
+        world.tick(hour);
+        assert_eq!(escalated(&world, Errand::ReEvaluation), 1, "also where it is closed, and once");
+    }
+    world.step(Event::ReEvaluated, 201).unwrap();
+    world.step(Event::ReEvaluated, 202).unwrap_err();
+    assert_eq!(world.it.wakes_at(&world.policy, at(203)), None);
 }
 
 #[test]

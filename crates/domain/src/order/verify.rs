@@ -282,6 +282,7 @@ const fn terms(kind: Kind, priority: Priority, demand: Demand) -> PlanTerms {
         approval,
         earliest_start: None,
         answer_by: None,
+        evidence_by: None,
         due: Timestamp::MAX,
         deferrals_left: 0,
         longest_deferral: SignedDuration::ZERO,

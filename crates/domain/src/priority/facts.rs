@@ -152,6 +152,16 @@ worded! {
     }
 }
 
+impl Exposure {
+    /// The label by which a configuration item says how exposed it is.
+    pub const LABEL: &'static str = "exposure";
+
+    /// What the value of that label says; `None` where it is no exposure.
+    pub fn of_label(value: &str) -> Option<Self> {
+        [Self::Small, Self::Controlled, Self::Open].into_iter().find(|it| it.word() == value)
+    }
+}
+
 worded! {
     /// SSVC Human Impact: combined safety and mission impact of losing the asset.
     HumanImpact {

@@ -158,6 +158,11 @@ impl Calendar {
         }
     }
 
+    /// The first instant after a day.
+    pub fn end_of(&self, day: Date) -> Timestamp {
+        day.tomorrow().map_or(Timestamp::MAX, |next| self.zone.instant(next.at(0, 0, 0, 0)))
+    }
+
     /// Whether there is business on a day.
     pub fn is_business_day(&self, day: Date) -> bool {
         !self.weekend.contains(&day.weekday().into()) && !self.holidays.contains(&day)

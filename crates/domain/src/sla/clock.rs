@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::due::{DueDate, Goal};
 use super::instants::Moment;
+use super::notices::{Errand, Owed};
 use super::timeline::{Case, Party, Phase, Span, Stage};
 
 /// A clock as it stands. It stays the same until [`ClockView::next_wake`], unless something is
@@ -23,6 +24,8 @@ pub struct ClockView {
     pub stage_deadline: Option<Timestamp>,
     /// The dates that bind, the earliest first.
     pub due: Vec<DueDate>,
+    /// What is owed beside the patch; also what is left of that once it is verified.
+    pub owed: Vec<Owed>,
     /// How it stands.
     pub state: State,
     /// Every step of escalation that is reached.
@@ -42,7 +45,8 @@ pub enum State {
         /// The highest share of the policy's list that is reached.
         share: u8,
     },
-    /// The stage took longer than agreed; the due dates can still be kept.
+    /// The stage, or what is owed beside it, took longer than agreed; the due dates can still be
+    /// kept.
     Overdue {
         /// Since when.
         since: Timestamp,
@@ -90,6 +94,13 @@ pub enum Rung {
         /// How often the way had begun anew: the patch was lost, or the tenant asked again.
         round: usize,
     },
+    /// What is owed beside the patch is overdue.
+    Errand {
+        /// What.
+        errand: Errand,
+        /// How often the way had begun anew.
+        round: usize,
+    },
     /// A due date passed.
     Due {
         /// Whose.
@@ -124,19 +135,22 @@ impl Case<'_> {
         let timed = self.rungs(&phases, start);
         let reached: Vec<Rung> = timed
             .iter()
-            .filter(|(at, rung)| self.is_reached(*at, rung, judged))
+            .filter(|(at, rung)| self.is_reached(*at, rung, judged, now))
             .map(|(_, rung)| rung.clone())
             .collect();
-        let next_wake = present.and_then(|phase| {
-            let own = timed.iter().map(|(at, _)| *at).chain(self.edges());
-            own.chain(phase.ends).filter(|at| *at > now).min()
-        });
+        // What is over has no step to come, but for what is still owed.
+        let steps = timed
+            .iter()
+            .filter(|(_, rung)| present.is_some() || matches!(rung, Rung::Errand { .. }));
+        let own = present.into_iter().flat_map(|phase| self.edges().into_iter().chain(phase.ends));
+        let next_wake = steps.map(|(at, _)| *at).chain(own).filter(|at| *at > now).min();
         Some(ClockView {
             stage: present.map(|phase| phase.stage),
             holder,
             since: holder.map_or(judged, |holder| held_since(&spans, holder, now)),
             stage_deadline: present.and_then(|phase| phase.deadline),
             due: self.dues.all().to_vec(),
+            owed: self.owed(),
             state: self.state(present, &phases, &reached, judged, now),
             reached,
             next_wake,
@@ -149,8 +163,9 @@ impl Case<'_> {
         self.breach(date, &self.phases(now), now)
     }
 
-    fn is_reached(&self, at: Timestamp, rung: &Rung, judged: Timestamp) -> bool {
+    fn is_reached(&self, at: Timestamp, rung: &Rung, judged: Timestamp, now: Timestamp) -> bool {
         match rung {
+            Rung::Errand { .. } => at <= now,
             Rung::Due { goal, .. } => at <= self.instants.at(goal.moment()).unwrap_or(judged),
             Rung::Share { .. } | Rung::Stage { .. } => at <= judged,
         }
@@ -172,6 +187,12 @@ impl Case<'_> {
                 missed.then_some((at, Rung::Stage { stage: phase.stage, round: phase.restarts }))
             })
             .collect();
+        let round_of_all = self.instants.restarts();
+        rungs.extend(self.owed().into_iter().filter_map(|owed| {
+            let Owed { errand, by, ended } = owed;
+            let missed = ended.is_none_or(|ended| by <= ended);
+            missed.then_some((by, Rung::Errand { errand, round: round_of_all }))
+        }));
         if let Some(binding) = self.dues.binding() {
             // Shares of the time since the patch was known: a start long before it, such as a
             // listing, would spend them all at once.
@@ -213,12 +234,14 @@ impl Case<'_> {
             let is_verified = self.instants.at(Moment::Verified).is_some();
             return if is_verified { State::Met } else { State::Withdrawn };
         };
-        if let Some(since) = present.deadline.filter(|deadline| *deadline <= now) {
+        let owed = self.owed().into_iter().filter(|it| it.is_open() && it.is_missed(now));
+        let late = present.deadline.filter(|deadline| *deadline <= now).into_iter();
+        if let Some(since) = late.chain(owed.map(|it| it.by)).min() {
             return State::Overdue { since };
         }
         let shares = reached.iter().filter_map(|rung| match rung {
             Rung::Share { percent, .. } => Some(*percent),
-            Rung::Stage { .. } | Rung::Due { .. } => None,
+            Rung::Stage { .. } | Rung::Errand { .. } | Rung::Due { .. } => None,
         });
         shares.max().map_or(State::Ok, |share| State::Warn { share })
     }

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::calendar::later;
 use super::instants::Moment;
+use super::notices::Errand;
 use super::terms::{Asked, Terms};
 use super::timeline::Case;
 use super::{Approval, Silence};
@@ -21,6 +22,10 @@ pub struct Dates {
     /// Until when the tenant is to answer; where silence approves, it does so then. `None` where
     /// the tenant is not asked, and until the notice.
     pub answer_by: Option<Timestamp>,
+    /// In an emergency, as long as what the patch may wipe is not saved: until when the start waits for
+    /// that. It starts without it then, and somebody answers for that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub evidence_by: Option<Timestamp>,
     /// The first instant that is too late for the verified installation: the earliest date of all
     /// packs that bind.
     pub due: Timestamp,
@@ -39,6 +44,10 @@ pub struct Deferral {
     pub at: Timestamp,
     /// Until when the change waits.
     pub until: Timestamp,
+    /// Whether it is an earlier one that goes on: the tenant was asked anew meanwhile, and what it
+    /// had said still held. It spends none of what the policy allows.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub again: bool,
 }
 
 /// Why a deferral is refused.
@@ -105,12 +114,17 @@ impl Case<'_> {
     pub fn dates(&self, now: Timestamp) -> Option<Dates> {
         let terms = self.terms();
         let due = self.dues.binding().map(|date| date.due)?;
-        let left = usize::from(terms.deferrals.count).saturating_sub(self.deferrals_used().count());
+        let left = usize::from(terms.deferrals.count).saturating_sub(self.deferrals_spent());
         let latest = self.latest_deferral(&terms, now);
         Some(Dates {
             approval: terms.approval.approval(),
             earliest_start: self.earliest_start(&terms),
             answer_by: self.answer_by(&terms),
+            evidence_by: self
+                .owed()
+                .into_iter()
+                .find(|owed| owed.errand == Errand::Evidence && owed.is_open())
+                .map(|owed| owed.by),
             due,
             deferrals_left: u8::try_from(left).unwrap_or(u8::MAX),
             longest_deferral: latest.duration_since(now).max(SignedDuration::ZERO),
@@ -130,7 +144,7 @@ impl Case<'_> {
         if !waits {
             return Err(NotDeferred::NothingWaits);
         }
-        let used = self.deferrals_used().count();
+        let used = self.deferrals_spent();
         if used >= usize::from(terms.deferrals.count) {
             return Err(NotDeferred::NoneLeft { allowed: terms.deferrals.count, used });
         }
@@ -147,7 +161,7 @@ impl Case<'_> {
             let (pack, due) = (date.pack.name.clone(), date.due);
             return Err(NotDeferred::BreaksDue { until, pack, due, latest });
         }
-        Ok(Deferral { at: now, until })
+        Ok(Deferral { at: now, until, again: false })
     }
 
     /// The tenant is asked until then.
@@ -184,6 +198,11 @@ impl Case<'_> {
     pub(super) fn deferrals_used(&self) -> impl Iterator<Item = &Deferral> {
         let since = self.instants.regressed().unwrap_or(Timestamp::MIN);
         self.deferrals.iter().filter(move |deferral| deferral.at >= since)
+    }
+
+    /// How many of those that the policy allows they spent.
+    pub(super) fn deferrals_spent(&self) -> usize {
+        self.deferrals_used().filter(|deferral| !deferral.again).count()
     }
 
     fn latest_deferral(&self, terms: &Terms, now: Timestamp) -> Timestamp {

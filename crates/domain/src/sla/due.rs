@@ -1,5 +1,4 @@
-//! Due dates: several packs bind, all are kept, the earliest wins, and none moves later unless a
-//! person decides so.
+//! Due dates: several packs bind, all are kept, the earliest wins, and none ever moves later.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -7,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::instants::Moment;
 use super::terms::Path;
 use crate::priority::{
-    AssetFacts, CveFacts, Exposure, KevListing, PolicyRef, Priority, PriorityInputs,
+    AssetFacts, CveFacts, Exposure, KevListing, PolicyRef, Priority, PriorityInputs, Sourced,
 };
 
 /// What is known of a patch and of the item that lacks it.
@@ -25,12 +24,29 @@ pub struct Facts {
 }
 
 impl Facts {
+    /// Who states what somebody assessed for this very patch, and not the items for all.
+    pub const ASSESSED: &'static str = "assessed by a person";
+
+    /// Takes what the items say of their exposure; `None` where one of them says nothing. What a
+    /// person assessed for this patch stands, unless an item says that it is open.
+    pub fn expose(&mut self, said: Option<Sourced<Exposure>>) {
+        let known = self.asset.exposure.as_ref();
+        let is_open = said.as_ref().is_some_and(|said| said.value == Exposure::Open);
+        if is_open || known.is_none_or(|known| known.by != Self::ASSESSED) {
+            self.asset.exposure = said;
+        }
+    }
+
     /// Whether the patch fixes something that is known to be exploited.
     pub fn is_exploited(&self) -> bool {
-        let listed = |inputs: &PriorityInputs| {
-            inputs.known_exploited.as_ref().is_some_and(|fact| fact.value == KevListing::Listed)
-        };
-        listed(&self.patch) || self.cves.iter().any(|cve| listed(&cve.inputs))
+        self.exploited_by().is_some()
+    }
+
+    /// Who lists it as known to be exploited, where somebody does.
+    pub fn exploited_by(&self) -> Option<&str> {
+        let all = std::iter::once(&self.patch).chain(self.cves.iter().map(|cve| &cve.inputs));
+        let mut listed = all.filter_map(|inputs| inputs.known_exploited.as_ref());
+        listed.find(|fact| fact.value == KevListing::Listed).map(|fact| fact.by.as_str())
     }
 
     /// The way that it takes: known to be exploited and exposed is an emergency. An exposure that
@@ -80,45 +96,6 @@ pub struct DueDate {
     pub started: Timestamp,
     /// The first instant that is too late.
     pub due: Timestamp,
-    /// The decision that moved it later, if one did.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub decision: Option<Decision>,
-}
-
-/// A person's decision that a date may be later.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Decision {
-    /// Who decided.
-    pub by: String,
-    /// Why.
-    pub reason: String,
-    /// When.
-    pub at: Timestamp,
-}
-
-/// Why a date is not moved.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum NotMoved {
-    /// No date of this pack binds.
-    #[error("`{pack}` sets no date here")]
-    NotBound {
-        /// The pack.
-        pack: String,
-    },
-    /// A decision without a person or a reason is none.
-    #[error("the decision names no person or no reason")]
-    Unfounded,
-}
-
-impl NotMoved {
-    /// The next step.
-    pub fn help(&self) -> Option<String> {
-        Some(match self {
-            Self::NotBound { .. } => "name a pack that binds".to_owned(),
-            Self::Unfounded => "say who decides and why".to_owned(),
-        })
-    }
 }
 
 /// All dates that bind a patch.
@@ -149,38 +126,13 @@ impl DueDates {
             let same =
                 kept.iter_mut().find(|old| old.pack.name == new.pack.name && old.goal == new.goal);
             match same {
-                // What a person decided stands against the rule that it was decided about; a date
-                // that is earlier still wins.
-                Some(old)
-                    if new.due < old.due
-                        && (old.decision.is_none() || new.clause != old.clause) =>
-                {
-                    *old = new;
-                }
+                Some(old) if new.due < old.due => *old = new,
                 Some(_) => {}
                 None => kept.push(new),
             }
         }
         kept.sort_by(|a, b| (a.due, &a.pack, a.goal).cmp(&(b.due, &b.pack, b.goal)));
         Self { dates: kept }
-    }
-
-    /// Moves the dates of a pack to what a person decided; earlier or later.
-    ///
-    /// # Errors
-    /// If the pack sets no date, or nobody stands behind the decision.
-    pub fn decide(&self, pack: &str, due: Timestamp, decision: Decision) -> Result<Self, NotMoved> {
-        if decision.by.trim().is_empty() || decision.reason.trim().is_empty() {
-            return Err(NotMoved::Unfounded);
-        }
-        let mut moved = self.clone();
-        let is_meant = |date: &DueDate| date.pack.name == pack && date.goal == Goal::Verified;
-        let date = moved.dates.iter_mut().find(|date| is_meant(date));
-        let date = date.ok_or_else(|| NotMoved::NotBound { pack: pack.to_owned() })?;
-        date.due = due;
-        date.decision = Some(decision);
-        moved.dates.sort_by(|a, b| (a.due, &a.pack, a.goal).cmp(&(b.due, &b.pack, b.goal)));
-        Ok(moved)
     }
 
     /// The date that binds: the earliest for the verified installation.

@@ -17,6 +17,8 @@ pub enum Moment {
     KevAdded,
     /// It was proven in the lab.
     Tested,
+    /// In an emergency: what the patch may wipe was saved.
+    EvidenceSaved,
     /// The tenant got the notice.
     Notified,
     /// The tenant said that it read the notice.
@@ -31,6 +33,10 @@ pub enum Moment {
     Rebooted,
     /// An independent scan found it everywhere.
     Verified,
+    /// The tenant was told how it ended.
+    DoneTold,
+    /// After an emergency: it was judged again.
+    ReEvaluated,
     /// A later scan found it missing again.
     Regressed,
     /// What the tenant was told and said counts no more, and it is asked anew: another plan took
@@ -90,9 +96,7 @@ impl NotRecorded {
     /// The next step.
     pub fn help(&self) -> Option<String> {
         Some(match self {
-            Self::Recorded { .. } => "an instant that was wrong stays; record the correction as a \
-                                      decision of a person"
-                .to_owned(),
+            Self::Recorded { .. } => "an instant stays as it was first recorded".to_owned(),
             Self::NothingToLose { .. } => "record the installation first".to_owned(),
         })
     }
@@ -132,7 +136,12 @@ impl Instants {
     /// When it happened; since the tenant was last asked anew or the patch was last lost, where it
     /// has to happen again then.
     pub fn at(&self, moment: Moment) -> Option<Timestamp> {
-        let since = if moment.outlasts_a_round() { 0 } else { self.round_start() };
+        let since = match moment {
+            _ if moment.outlasts_a_round() => 0,
+            // Whatever the tenant is asked meanwhile; what is lost again may leave other traces.
+            Moment::EvidenceSaved => self.after(|it| it.moment == Moment::Regressed),
+            _ => self.after(is_round),
+        };
         self.records.get(since..)?.iter().find(|record| record.moment == moment).map(|it| it.at)
     }
 
@@ -176,9 +185,9 @@ impl Instants {
         self.records.iter().filter(|record| is_round(record)).count()
     }
 
-    /// Position after the last restart.
-    fn round_start(&self) -> usize {
-        self.records.iter().rposition(is_round).map_or(0, |position| position + 1)
+    /// Position after the last record of a kind.
+    fn after(&self, kind: impl Fn(&Record) -> bool) -> usize {
+        self.records.iter().rposition(kind).map_or(0, |position| position + 1)
     }
 }
 

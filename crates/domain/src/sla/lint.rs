@@ -160,7 +160,7 @@ pub(super) fn check(document: &Document) -> Result<(), PolicyError> {
     }
     for priority in PRIORITIES {
         let terms = document.terms(priority);
-        check_terms(priority, terms)?;
+        check_terms(priority, terms, &document.calendar)?;
         for path in [Path::Ordinary, Path::Emergency] {
             let worst = WorstPath::of(terms, path, &document.calendar);
             if let Some(step) = worst.exceeds(worst.deadline) {
@@ -195,7 +195,7 @@ fn refused(key: impl Into<String>, reason: impl Into<String>) -> PolicyError {
     PolicyError::Key { key: key.into(), place: None, reason: reason.into() }
 }
 
-fn check_terms(priority: Priority, terms: &Terms) -> Result<(), PolicyError> {
+fn check_terms(priority: Priority, terms: &Terms, calendar: &Calendar) -> Result<(), PolicyError> {
     if !terms.escalate.is_sorted_by(|a, b| a < b)
         || !terms.escalate.iter().all(|share| (1..=100).contains(share))
     {
@@ -213,6 +213,24 @@ fn check_terms(priority: Priority, terms: &Terms) -> Result<(), PolicyError> {
         return Err(refused(format!("{priority}.approval"), reason));
     }
     let Some(emergency) = &terms.emergency else { return Ok(()) };
+    // A patch waits for the evidence, and has to be in time all the same.
+    let rest = terms.on(Path::Emergency);
+    let limit = match rest.deadline {
+        Wait::Minutes(minutes) => SignedDuration::from_mins(minutes.into()),
+        Wait::BusinessDays(days) => SignedDuration::from_hours(i64::from(days) * 24),
+    };
+    let waits = [emergency.evidence, rest.install, rest.verify].map(|wait| calendar.longest(wait));
+    let takes = waits.into_iter().fold(SignedDuration::ZERO, SignedDuration::saturating_add);
+    if takes > limit {
+        let reason = format!(
+            "the evidence has {} and the patch waits for it: with installation and verification that is \
+             {}, longer than the deadline of {}",
+            emergency.evidence,
+            in_words(takes),
+            rest.deadline
+        );
+        return Err(refused(format!("{priority}.emergency.evidence"), reason));
+    }
     // An emergency shortens. What is longer than on the ordinary way is a mistake in writing.
     let shorter = |ordinary: Wait, then: Wait| match (ordinary.exact(), then.exact()) {
         (Some(ordinary), Some(then)) => then <= ordinary,

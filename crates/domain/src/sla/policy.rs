@@ -4,8 +4,10 @@
 //! (X.1642 8.7.2 and 7.2.1; R21, R22, R37). A [`Policy`] is checked: its worst path keeps its own
 //! deadline, for every priority.
 
+use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
+use jiff::Timestamp;
 use jiff::civil::Date;
 use serde::{Deserialize, Serialize};
 
@@ -14,6 +16,7 @@ use super::error::PolicyError;
 use super::regulation::Regulation;
 use super::terms::Terms;
 use super::{lint, read};
+use crate::cloud::{Class, LabelKey};
 use crate::priority::{PolicyRef, Priority};
 
 /// The form of document that this version reads.
@@ -54,7 +57,9 @@ pub struct Document {
     pub low: Terms,
 }
 
-/// Something that the policy does not cover, said openly.
+/// Something that the policy does not cover, said openly. Class, labels and sources say it to a
+/// machine: what all that are given fit is excluded. With none of them it is said to people alone, and
+/// nothing is excluded by it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Exclusion {
@@ -65,6 +70,30 @@ pub struct Exclusion {
     /// Last day of the exclusion, on the policy's calendar; none for as long as the policy.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub until: Option<Date>,
+    /// Items of this class.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub class: Option<Class>,
+    /// Patches of these source packages.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sources: Vec<String>,
+    /// Items with all of these labels.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<LabelKey, String>,
+}
+
+impl Exclusion {
+    /// Whether it says to a machine what is excluded.
+    pub fn is_exact(&self) -> bool {
+        self.class.is_some() || !self.sources.is_empty() || !self.labels.is_empty()
+    }
+
+    /// Whether it is about a patch of a source package on an item, whenever.
+    pub fn covers(&self, class: Class, labels: &BTreeMap<LabelKey, String>, source: &str) -> bool {
+        self.is_exact()
+            && self.class.is_none_or(|own| own == class)
+            && (self.sources.is_empty() || self.sources.iter().any(|own| own == source))
+            && self.labels.iter().all(|(key, value)| labels.get(key) == Some(value))
+    }
 }
 
 /// A checked policy.
@@ -161,6 +190,22 @@ impl Policy {
     /// Its calendar.
     pub fn calendar(&self) -> &Calendar {
         &self.document.calendar
+    }
+
+    /// The exclusion that a patch of a source package on an item falls under, and the first instant
+    /// at which it does so no more; `None` for as long as the policy. Of several the longest.
+    pub fn excludes(
+        &self,
+        class: Class,
+        labels: &BTreeMap<LabelKey, String>,
+        source: &str,
+        now: Timestamp,
+    ) -> Option<(&Exclusion, Option<Timestamp>)> {
+        let all = self.document.exclusions.iter();
+        let all = all.filter(|it| it.covers(class, labels, source));
+        all.map(|it| (it, it.until.map(|last| self.calendar().end_of(last))))
+            .filter(|(_, end)| end.is_none_or(|end| now < end))
+            .max_by_key(|(_, end)| end.unwrap_or(Timestamp::MAX))
     }
 
     /// What it says for a priority.

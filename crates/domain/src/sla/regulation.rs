@@ -159,7 +159,7 @@ impl Regulation {
         within: Wait,
     ) -> Option<DueDate> {
         let due = later(started, within.exact()?);
-        Some(DueDate { pack: self.reference(), clause, goal, start, started, due, decision: None })
+        Some(DueDate { pack: self.reference(), clause, goal, start, started, due })
     }
 
     /// From where it counts. A start that nobody knows is taken at the collection; one that has
@@ -310,7 +310,6 @@ impl Policy {
             start,
             started,
             due: calendar.end_with_pauses(started, terms.deadline, facts.priority),
-            decision: None,
         })
     }
 

@@ -85,7 +85,7 @@ fn judge(policy: &Policy, history: &History, now: Timestamp) -> Judged {
     let view = case.clock(now);
     let slow = view.iter().flat_map(|view| &view.reached).filter_map(|rung| match rung {
         Rung::Stage { stage, .. } => Some(*stage),
-        Rung::Share { .. } | Rung::Due { .. } => None,
+        Rung::Share { .. } | Rung::Errand { .. } | Rung::Due { .. } => None,
     });
     let slow = slow.collect();
     let verdict = match view.map(|view| view.state) {
@@ -102,7 +102,7 @@ fn judge(policy: &Policy, history: &History, now: Timestamp) -> Judged {
         due: dues.all().to_vec(),
         verdict,
         slow,
-        deferrals_too_many: case.deferrals_used().count().saturating_sub(allowed),
+        deferrals_too_many: case.deferrals_spent().saturating_sub(allowed),
     }
 }
 

@@ -191,7 +191,8 @@ pub struct Emergency {
     /// What it may put off.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deferrals: Option<Deferrals>,
-    /// From collected or listed until volatile evidence is saved, and always before the patch.
+    /// From collected or listed until volatile evidence is saved. A patch does not start before it is
+    /// saved or this wait is over; what is missed then is escalated, and the patch goes on.
     pub evidence: Wait,
     /// From verified until it is judged again.
     pub re_evaluate: Wait,

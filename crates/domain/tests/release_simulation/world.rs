@@ -471,6 +471,7 @@ fn terms(number: u32) -> Terms {
         approval,
         earliest_start: Some(at(0)),
         answer_by: None,
+        evidence_by: None,
         due: Timestamp::MAX,
         deferrals_left: 0,
         longest_deferral: SignedDuration::ZERO,

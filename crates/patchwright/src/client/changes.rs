@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use anyhow::{Result, anyhow};
 use clap::{Args, Subcommand, ValueEnum};
-use domain::change::{Kind as ChangeKind, Reason};
+use domain::change::{FileHash, Kind as ChangeKind, Reason, Sight};
 use domain::cloud::ChangeId;
 use domain::priority::{Exposure, Priority};
 use domain::sla::Cause;
@@ -122,6 +122,36 @@ enum Command {
         #[arg(long, value_name = "TIME")]
         until: Option<Timestamp>,
     },
+    /// Say what you saw of an alteration, as your own word: no scan sees files yet.
+    Saw {
+        #[command(flatten)]
+        share: Share,
+        /// `clean` where everything is as it was to be, or `missing`.
+        #[arg(long, value_parser = word::<Sight>)]
+        sight: Sight,
+        /// SHA-256 of what was kept of it.
+        #[arg(long, value_name = "SHA256")]
+        evidence: FileHash,
+    },
+    /// Record that what a patch may wipe was saved: in an emergency it waits for that.
+    Evidence {
+        #[command(flatten)]
+        share: Share,
+        /// What was saved, and where it is kept.
+        #[arg(long)]
+        what: Reason,
+        /// Its SHA-256.
+        #[arg(long)]
+        sha256: FileHash,
+    },
+    /// Record what came of judging it again after an emergency.
+    ReEvaluate {
+        #[command(flatten)]
+        share: Share,
+        /// In a paragraph.
+        #[arg(long)]
+        conclusion: Reason,
+    },
     /// Take it back for a tenant, before it starts.
     Withdraw(Share),
     /// Close what is verified or refused.
@@ -195,6 +225,16 @@ pub(crate) fn run(arguments: &ChangeArgs) -> Result<ExitCode> {
             let body = json!({ "cause": cause, "from": from, "until": until });
             post(&of(share, "/interruptions")?, &body)?
         }
+        Command::Evidence { share, what, sha256 } => {
+            post(&of(share, "/evidence")?, &json!({ "what": what, "sha256": sha256 }))?
+        }
+        Command::ReEvaluate { share, conclusion } => {
+            post(&of(share, "/re-evaluation")?, &json!({ "conclusion": conclusion }))?
+        }
+        Command::Saw { share, sight, evidence } => {
+            let body = json!({ "sight": sight, "evidence": evidence });
+            post(&of(share, "/sight")?, &body)?
+        }
         Command::Withdraw(share) => {
             connection.change(&Change::of("POST", &of(share, "/withdraw")?))?.body
         }
@@ -238,11 +278,18 @@ fn page(obligation: &Value, names: &Names<'_>, now: Timestamp) -> String {
     let clock = &obligation["clock"];
     let (tenant, priority) = (text(&obligation["tenant"]), text(&obligation["priority"]));
     let _ = writeln!(out, "{BOLD}{}{BOLD:#}", plain(&text(&obligation["title"])));
+    let exploited = obligation["exploited_by"].as_str().unwrap_or("not known");
+    let exposure = match obligation["exposure"].as_str() {
+        Some(said) => format!("{said}: {}", text(&obligation["exposure_by"])),
+        None => "unknown, counts as open".to_owned(),
+    };
     let mut fields = Fields::default();
     fields
         .add("change", Cell::from(text(&obligation["change"])))
         .add("tenant", Cell::from(names.tenant(&tenant)))
         .add("priority", Cell::from(&priority).styled(style_of(&priority)))
+        .add("exploited", Cell::from(exploited))
+        .add("exposure", Cell::from(exposure))
         .add("who installs", Cell::from(text(&obligation["duty"])))
         .add("stands at", Cell::from(words(&obligation["phase"])))
         .add("waits for", Cell::from(words(&clock["stage"])))
@@ -279,7 +326,38 @@ fn page(obligation: &Value, names: &Names<'_>, now: Timestamp) -> String {
     }
     out.push_str(&fields.text(2));
     stood_in_the_way(&mut out, all("interruptions"), names);
+    beside(&mut out, clock, all("errands"), names);
     out
+}
+
+/// What is owed beside the patch, and what was done of it.
+fn beside(out: &mut String, clock: &Value, done: &[Value], names: &Names<'_>) {
+    let owed = clock["owed"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let open: Vec<_> = owed.iter().filter(|owed| owed["ended"].is_null()).collect();
+    if open.is_empty() && done.is_empty() {
+        return;
+    }
+    let _ = writeln!(out, "\n{BOLD}beside the patch{BOLD:#}");
+    let mut table = Table::new(&["WHAT", "BY", "DONE AT", "WHO", "SAID"]).indented(2);
+    for one in open {
+        table.row(vec![
+            Cell::from(words(&one["errand"])),
+            Cell::from(moment(&one["by"])),
+            Cell::from("–"),
+            Cell::from("provider"),
+            Cell::from(""),
+        ]);
+    }
+    for one in done {
+        table.row(vec![
+            Cell::from(words(&one["errand"])),
+            Cell::from(""),
+            Cell::from(moment(&one["recorded_at"])),
+            Cell::from(names.person(&text(&one["recorded_by"]))),
+            Cell::from(text(&one["said"])),
+        ]);
+    }
+    out.push_str(&table.take());
 }
 
 /// On whose word time is booked to nobody.

@@ -166,7 +166,8 @@ fn is_breached(clock: &Value, now: Timestamp) -> bool {
             .and_then(|at| at.parse().ok())
             .is_some_and(|due: Timestamp| due <= now)
     };
-    clock["state"] == "breached" || clock["standing"] == "overdue" && is_past()
+    let is_open = clock["settled"] != true;
+    clock["state"] == "breached" || is_open && clock["standing"] == "overdue" && is_past()
 }
 
 /// How a clock stands, in a word: what nobody looked at since its date is late all the same.
@@ -219,7 +220,7 @@ fn screen(clocks: &[Value], names: &Names<'_>, now: Timestamp, limit: u16) -> St
             Cell::from(&priority).styled(style_of(&priority)),
             Cell::from(names.tenant(&text(&clock["tenant"]))),
             Cell::from(fit(&text(&clock["title"]), WIDEST)),
-            Cell::from(text(&clock["phase"]).replace('_', " ")),
+            Cell::from(stands_at(clock)),
             Cell::from(clock["holder"].as_str().unwrap_or("–").replace('_', " ")),
         ]);
     }
@@ -228,6 +229,17 @@ fn screen(clocks: &[Value], names: &Names<'_>, now: Timestamp, limit: u16) -> St
         let _ = writeln!(out, "{DIM}… there may be more: --limit, --within, --tenant{DIM:#}");
     }
     out
+}
+
+/// Where it stands, and what is owed beside the patch.
+fn stands_at(clock: &Value) -> String {
+    let phase = text(&clock["phase"]).replace('_', " ");
+    match clock["owed"].as_str() {
+        Some(owed) => {
+            format!("{phase}, owes {} by {}", owed.replace('_', " "), moment(&clock["owed_by"]))
+        }
+        None => phase,
+    }
 }
 
 /// How much time is left, or how much too much was taken.

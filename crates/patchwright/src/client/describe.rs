@@ -11,7 +11,7 @@ use serde_json::Value;
 use super::connection::{Connection, encoded};
 use super::contexts::{Access, connect};
 use super::get::place;
-use super::kind::{Kind, labels, list, yes};
+use super::kind::{Kind, beside as stands_beside, labels, list, yes};
 use super::names::Names;
 use super::output::{BOLD, Cell, DIM, Fields, Table, moment, style_of, styled, text};
 use crate::failure::usage;
@@ -88,6 +88,7 @@ impl Page<'_> {
             "selector",
             "labels",
             "acceptance",
+            "excluded",
             "concerns",
             "osv",
             "payload",
@@ -339,6 +340,19 @@ impl Page<'_> {
                 .add("accepted at", Cell::from(moment(&acceptance["at"])));
             self.out.push_str(&fields.text(2));
         }
+        let excluded = &finding["excluded"];
+        if !excluded.is_null() {
+            self.section("excluded from the SLA");
+            let policy = &excluded["policy"];
+            let policy = format!("{} {}", text(&policy["name"]), text(&policy["version"]));
+            let mut fields = Fields::default();
+            fields
+                .add("what", Cell::from(text(&excluded["what"])))
+                .add("reason", Cell::from(text(&excluded["reason"])))
+                .add("until", Cell::from(moment(&excluded["until"])))
+                .add("policy", Cell::from(policy));
+            self.out.push_str(&fields.text(2));
+        }
         let patch = encoded(&text(&finding["patch"]));
         let patch = self.names.if_any(&format!("/patches/{patch}"))?;
         if !patch.is_null() {
@@ -580,9 +594,10 @@ impl Page<'_> {
             };
             let versions =
                 format!("{} → {}", text(&finding["installed"]), text(&finding["candidate"]));
-            let is_accepted = finding["acceptance"].is_object() && finding["state"] == "open";
-            let state =
-                if is_accepted { Cell::from("accepted").styled(DIM) } else { word("state") };
+            let state = match stands_beside(finding) {
+                Some(beside) => Cell::from(beside).styled(DIM),
+                None => word("state"),
+            };
             let last = if tells_items {
                 let tenant = self.names.tenant(&text(&finding["tenant"]));
                 format!("{tenant}/{}", self.names.ci(&text(&finding["ci"])))

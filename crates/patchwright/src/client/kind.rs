@@ -1,6 +1,7 @@
 //! The kinds of objects, and what is told about each.
 
 use clap::ValueEnum;
+use jiff::Timestamp;
 use serde_json::Value;
 
 use super::names::Names;
@@ -158,15 +159,25 @@ const GROUPS: &[Column] = &[
     ID,
 ];
 
+/// What stands beside an open finding: its risk is somebody's, or the SLA does not cover it.
+pub(super) fn beside(finding: &Value) -> Option<&'static str> {
+    if finding["state"] != "open" {
+        return None;
+    }
+    let until = finding["excluded"]["until"].as_str().and_then(|until| until.parse().ok());
+    let is_over = until.is_some_and(|until: Timestamp| until <= Timestamp::now());
+    if finding["excluded"].is_object() && !is_over {
+        Some("excluded")
+    } else {
+        finding["acceptance"].is_object().then_some("accepted")
+    }
+}
+
 const FINDINGS: &[Column] = &[
     column("PRIORITY", word!("priority")),
-    column("STATE", |it, _| {
-        let is_accepted = it["acceptance"].is_object() && it["state"] == "open";
-        if is_accepted {
-            Cell::from("accepted").styled(DIM)
-        } else {
-            Cell::from(text(&it["state"])).styled(style_of(&text(&it["state"])))
-        }
+    column("STATE", |it, _| match beside(it) {
+        Some(beside) => Cell::from(beside).styled(DIM),
+        None => Cell::from(text(&it["state"])).styled(style_of(&text(&it["state"]))),
     }),
     column("SOURCE", field!("source")),
     column("INSTALLED → FIXED", |it, _| {

@@ -13,7 +13,9 @@ use anstyle::{AnsiColor, Style};
 use anyhow::{Context as _, Result};
 use clap::{Args, Subcommand};
 use domain::priority::Priority;
-use domain::sla::{Asked, Path as Way, Policy, PolicyError, Regulation, Silence, WorstPath, diff};
+use domain::sla::{
+    Asked, Exclusion, Path as Way, Policy, PolicyError, Regulation, Silence, WorstPath, diff,
+};
 use jiff::SignedDuration;
 
 use crate::failure::{during, helped};
@@ -169,7 +171,30 @@ fn check(policy: &Policy, out: &mut impl Write) -> Result<()> {
         )?;
     }
     writeln!(out, "\n{GOOD}✓{GOOD:#} it can be kept: no worst path is longer than its deadline")?;
+    excluded(&document.exclusions, out)?;
     regulations(policy, out)
+}
+
+/// What the policy does not cover, and whether that is said to the control plane or to people alone.
+fn excluded(exclusions: &[Exclusion], out: &mut impl Write) -> Result<()> {
+    if exclusions.is_empty() {
+        return Ok(());
+    }
+    writeln!(out, "\n{BOLD}Not covered{BOLD:#}")?;
+    for one in exclusions {
+        let until = one.until.map(|last| format!(" until {last}")).unwrap_or_default();
+        writeln!(out, "  {}{until} {DIM}({}){DIM:#}", plain(&one.what), plain(&one.reason))?;
+        let mut parts: Vec<String> = one.class.iter().map(|it| format!("class {it}")).collect();
+        parts.extend(one.labels.iter().map(|(key, value)| format!("label {key}={}", plain(value))));
+        if !one.sources.is_empty() {
+            parts.push(format!("of {}", plain(&one.sources.join(", "))));
+        }
+        if parts.is_empty() {
+            parts.push("in words alone: no finding is excluded by it".to_owned());
+        }
+        writeln!(out, "      {DIM}{}{DIM:#}", parts.join(", "))?;
+    }
+    Ok(())
 }
 
 /// What each regulation asks beyond the policy. Those that bind are kept beside it, so that their

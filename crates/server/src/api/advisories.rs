@@ -177,6 +177,7 @@ async fn submit(
         name: checked_text("osv.id", advisory.id, 1..=128)?,
         document: osv.get().to_owned(),
         note: checked_text("note", note, 0..=LONGEST_NOTE)?,
+        published: advisory.published,
     };
     let advisory = app.store.submit_advisory(&by, sent.once, new).await?;
     app.fleet.wake();

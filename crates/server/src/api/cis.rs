@@ -5,6 +5,7 @@ use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::IntoResponse;
 use domain::cloud::{CiId, Class, Duty, LabelKey, Name, RelationKind, TenantId};
+use domain::priority::Exposure;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use store::{CiAlteration, CiFilter, Labels, NewCi};
@@ -212,6 +213,14 @@ pub(super) fn check_labels(labels: &Labels) -> Result<(), Problem> {
     if labels.len() > MOST_LABELS {
         return Err(Problem::new(Kind::Invalid, format!("{} labels are too many", labels.len()))
             .help(format!("use at most {MOST_LABELS}")));
+    }
+    // A misspelt exposure would count as open, and nobody would know why.
+    if let Some((_, value)) = labels.iter().find(|(key, _)| key.as_str() == Exposure::LABEL)
+        && Exposure::of_label(value).is_none()
+    {
+        let detail = format!("label `{}` has a value that says nothing", Exposure::LABEL);
+        return Err(Problem::new(Kind::Invalid, detail)
+            .help("use open, controlled or small; without the label it counts as open"));
     }
     let is_odd = |value: &str| value.len() > LONGEST_LABEL || value.chars().any(char::is_control);
     match labels.iter().find(|(_, value)| is_odd(value)) {

@@ -6,7 +6,7 @@ use axum::http::HeaderMap;
 use axum::response::IntoResponse;
 use domain::cloud::{CiId, FindingId, PatchId, TenantId};
 use domain::fleet::FindingState;
-use domain::priority::Priority;
+use domain::priority::{PolicyRef, Priority};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use store::{FindingFilter, NewAcceptance};
@@ -84,7 +84,24 @@ pub(crate) struct Finding {
     reopened: i64,
     /// Whose risk it is, where somebody took it.
     acceptance: Option<Acceptance>,
+    /// Why the tenant's SLA asks nothing of anybody about it, where it is excluded. It is missing all the
+    /// same.
+    excluded: Option<Exclusion>,
     version: i64,
+}
+
+/// That a tenant's SLA does not cover a finding.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct Exclusion {
+    /// Name and version of the policy.
+    #[schema(value_type = Object)]
+    policy: PolicyRef,
+    /// What that excludes, in its words.
+    what: String,
+    reason: String,
+    /// Until when; null for as long as the policy. Over after its time: a clock starts then.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    until: Option<Timestamp>,
 }
 
 /// Somebody bears the risk of a finding for a while.
@@ -211,6 +228,10 @@ impl From<store::Finding> for Finding {
                 by: it.by,
                 at: it.at,
                 until: it.until,
+            }),
+            excluded: finding.excluded.map(|(excluded, until)| {
+                let store::Excluded { policy, what, reason } = excluded;
+                Exclusion { policy, what, reason, until }
             }),
             version: finding.version,
         }

@@ -7,6 +7,7 @@ pub(crate) mod changes;
 pub(crate) mod channels;
 mod cis;
 pub(crate) mod consent;
+pub(crate) mod errands;
 mod events;
 pub(crate) mod feeds;
 mod findings;
@@ -145,6 +146,7 @@ pub(crate) fn routes() -> (Router<App>, Router<App>, Document) {
         .nest("/api/v1", obligations::routes())
         .nest("/api/v1", interruptions::routes())
         .nest("/api/v1", releases::routes())
+        .nest("/api/v1", errands::routes())
         .nest("/api/v1", consent::routes())
         .nest("/api/v1", signing::routes())
         .nest("/api/v1", sla::routes())

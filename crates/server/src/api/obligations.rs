@@ -6,22 +6,23 @@ use axum::Json;
 use axum::body::Bytes;
 use axum::extract::State;
 use domain::change::{
-    Draft, Lack, Nonce, Outcome as Rollout, Plan, PlanHash, Share, Stage, Statement,
+    Draft, Lack, Nonce, Outcome as Rollout, Plan, PlanHash, Share, Sight, Stage, Statement,
 };
 use domain::cloud::{ChangeId, Duty, TenantId};
 use domain::priority::{
     AssetFacts, Exposure, KevListing, PolicyRef, Priority, PriorityInputs, Sourced,
 };
-use domain::sla::{ClockView, Dates, Facts, Party, Record, Span};
+use domain::sla::{ClockView, Dates, Errand, Facts, Party, Path as SlaPath, Record, Span};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use store::{ClockFilter, ClockRow, ClockStanding, InterruptionClaim, Matter, Move};
+use store::{ClockFilter, ClockRow, ClockStanding, ErrandRecord, InterruptionClaim, Matter, Move};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::changes::accepted;
 use super::consent::signed;
+use super::errands::ErrandView;
 use super::interruptions::{InterruptionView, interruptions};
 use super::{Body, Problems, Query, checked_text, given};
 use crate::App;
@@ -42,6 +43,7 @@ pub(super) fn routes() -> OpenApiRouter<App> {
         .routes(routes!(assess))
         .routes(routes!(finish))
         .routes(routes!(scan))
+        .routes(routes!(saw))
         .routes(routes!(withdraw))
         .routes(routes!(close))
 }
@@ -101,8 +103,15 @@ pub(crate) struct Clock {
     /// The first instant that is too late for what it waits for.
     #[schema(value_type = Option<String>, format = DateTime)]
     stage_deadline: Option<Timestamp>,
-    /// Whether nothing is left to do.
+    /// Whether nothing is left to do, but for what is owed beside the patch.
     settled: bool,
+    /// What is owed beside the patch, the first of it: `evidence`, `done_notice` or `re_evaluation`; also of
+    /// what is settled.
+    #[schema(value_type = Option<String>)]
+    owed: Option<Errand>,
+    /// The first instant that is too late for that.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    owed_by: Option<Timestamp>,
 }
 
 impl From<ClockRow> for Clock {
@@ -119,6 +128,8 @@ impl From<ClockRow> for Clock {
             due: row.due,
             stage_deadline: row.stage_deadline,
             settled: row.is_settled,
+            owed: row.owed,
+            owed_by: row.owed_by,
         }
     }
 }
@@ -159,6 +170,16 @@ pub(crate) struct Obligation {
     phase: &'static str,
     #[schema(value_type = String)]
     priority: Priority,
+    /// Who lists it as known to be exploited, where somebody does.
+    exploited_by: Option<String>,
+    /// How exposed the items are, the worst of them: `open`, `controlled` or `small`; null is unknown,
+    /// which counts as open.
+    #[schema(value_type = Option<String>)]
+    exposure: Option<Exposure>,
+    /// Who says so.
+    exposure_by: Option<String>,
+    /// Whether the terms of an emergency hold: it is known to be exploited, and exposed.
+    is_emergency: bool,
     /// Who installs.
     #[schema(value_type = String)]
     duty: Duty,
@@ -168,7 +189,8 @@ pub(crate) struct Obligation {
     /// What happened, and when; records are only ever added.
     #[schema(value_type = Vec<Object>)]
     instants: Vec<Record>,
-    /// The clock now: what it waits for, who holds the ball, the dates that bind, how it stands.
+    /// The clock now: what it waits for, who holds the ball, the dates that bind, what is owed beside the
+    /// patch (`owed`), how it stands.
     #[schema(value_type = Object)]
     clock: Option<ClockView>,
     /// Whose time it was, from its beginning until now, without a gap.
@@ -176,6 +198,8 @@ pub(crate) struct Obligation {
     attribution: Vec<Span>,
     /// What stood in the way of both sides, and who said so.
     interruptions: Vec<InterruptionView>,
+    /// What was done of what is owed beside the patch: evidence, another evaluation.
+    errands: Vec<ErrandView>,
     /// The tenant's share, once there is a plan.
     share: Option<ShareView>,
     /// When time alone may alter it next.
@@ -223,21 +247,33 @@ impl From<&Lack> for LackView {
 }
 
 impl Obligation {
-    fn of(matter: &Matter, claims: &[InterruptionClaim], now: Timestamp) -> Self {
+    fn of(
+        matter: &Matter,
+        claims: &[InterruptionClaim],
+        errands: Vec<ErrandRecord>,
+        now: Timestamp,
+    ) -> Self {
         let Matter { obligation, change, policy, .. } = matter;
         let lacks = matter.lacks(now).unwrap_or_default();
+        let facts = obligation.facts();
+        let exposure = facts.asset.exposure.as_ref();
         Self {
             change: obligation.change(),
             title: change.title.clone(),
             tenant: obligation.tenant(),
             phase: obligation.phase(),
-            priority: obligation.facts().priority,
+            priority: facts.priority,
+            exploited_by: facts.exploited_by().map(str::to_owned),
+            exposure: exposure.map(|it| it.value),
+            exposure_by: exposure.map(|it| it.by.clone()),
+            is_emergency: facts.path() == SlaPath::Emergency,
             duty: obligation.duty(),
             policy: obligation.policy().clone(),
             instants: obligation.instants().records().to_vec(),
             clock: obligation.clock(policy, now),
             attribution: obligation.case(policy).attribution(now),
             interruptions: interruptions(matter, claims),
+            errands: errands.into_iter().map(ErrandView::from).collect(),
             share: obligation.share().map(|share| ShareView::of(share, &lacks)),
             wakes_at: obligation.wakes_at(policy, now),
             version: obligation.version(),
@@ -287,8 +323,8 @@ pub(crate) struct AssessRequest {
     priority: Priority,
     /// Who lists it as known to be exploited (`CISA KEV 2026.11.26`), if anybody does.
     exploited_by: Option<String>,
-    /// Whether the items can be reached from outside: `open`, `controlled` or `small`. Left out:
-    /// unknown, which counts as open.
+    /// Whether the items can be reached from outside: `open`, `controlled` or `small`. Left out: as their
+    /// labels say, else unknown, which counts as open.
     #[schema(value_type = Option<String>)]
     exposure: Option<Exposure>,
 }
@@ -358,7 +394,8 @@ async fn read(
 async fn shown(app: &App, by: &store::Actor, matter: &Matter) -> Result<Json<Obligation>, Problem> {
     let (change, tenant) = (matter.obligation.change(), matter.obligation.tenant());
     let claims = app.store.interruption_claims(by, change, tenant).await?;
-    Ok(Json(Obligation::of(matter, &claims, app.store.environment().now())))
+    let errands = app.store.errand_records(by, change, tenant).await?;
+    Ok(Json(Obligation::of(matter, &claims, errands, app.store.environment().now())))
 }
 
 pub(super) async fn advance(
@@ -470,7 +507,7 @@ async fn assess(
         .transpose()?
         .map(|source| Sourced::new(KevListing::Listed, source));
     let asset = AssetFacts {
-        exposure: exposure.map(|exposure| Sourced::new(exposure, "assessed by a person")),
+        exposure: exposure.map(|exposure| Sourced::new(exposure, Facts::ASSESSED)),
         ..AssetFacts::default()
     };
     let patch = PriorityInputs { known_exploited: exploited_by, ..PriorityInputs::default() };
@@ -490,6 +527,36 @@ async fn finish(
 ) -> Result<Json<Obligation>, Problem> {
     let plan: PlanHash = given("plan", &plan)?;
     advance(&app, &by, &which, Move::Finish { plan, outcome }).await
+}
+
+/// What somebody saw of an alteration.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct SightRequest {
+    /// `clean` (everything is as it was to be) or `missing`.
+    #[schema(value_type = String)]
+    sight: Sight,
+    /// SHA-256 of what was kept of it.
+    evidence: String,
+}
+
+/// Say what you saw of an alteration, which no scan sees yet: it is verified by that, or falls short. It
+/// is your own word, kept with its evidence; nobody says it of their own plan, nor of a patch.
+#[utoipa::path(post, path = "/obligations/{id}/{tenant}/sight", tag = "changes",
+    params(("id" = String, Path), ("tenant" = String, Path)), request_body = SightRequest,
+    responses((status = 200, body = Obligation), Problems))]
+async fn saw(
+    State(app): State<App>,
+    By(by): By<{ Action::ChangeReport as usize }>,
+    which: Which,
+    Body(SightRequest { sight, evidence }): Body<SightRequest>,
+) -> Result<Json<Obligation>, Problem> {
+    if sight == Sight::Unknown {
+        return Err(Problem::new(Kind::Invalid, "`unknown` is nothing that was seen")
+            .help("use clean or missing, once somebody has looked"));
+    }
+    let evidence = given("evidence", &evidence)?;
+    advance(&app, &by, &which, Move::Saw { sight, evidence }).await
 }
 
 /// Look whether the findings are gone from all items, as the fleet check saw them since.

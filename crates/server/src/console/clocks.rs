@@ -8,6 +8,7 @@ use maud::{Markup, html};
 use serde::Deserialize;
 use store::{Actor, ClockFilter, ClockRow, ClockStanding, ClockTotals, PageRequest, StoreError};
 
+use super::course::errand;
 use super::names::{self, Names};
 use super::pages::ROWS;
 use super::times::{away, moment, moment_away};
@@ -208,15 +209,25 @@ pub(super) fn due(due: Option<Timestamp>, now: Timestamp) -> Markup {
 /// Who holds the ball, at which phase, and until when.
 fn awaited(row: &ClockRow, now: Timestamp) -> Markup {
     html! {
-        @match row.holder { Some(holder) => (party(holder)), None => span.unknown { "? nobody knows" } }
+        @match row.holder {
+            Some(holder) => (party(holder)),
+            None if row.is_settled => "nothing",
+            None => span.unknown { "? nobody knows" },
+        }
         span.quiet { " · " (spaced(&row.phase)) }
         @if let Some(until) = row.stage_deadline { " " br; span.quiet { "until " (moment_away(until, now)) } }
+        @if let (Some(owed), Some(by)) = (row.owed, row.owed_by) {
+            " " br; span class=(if by <= now { "outdated" } else { "quiet" }) {
+                "the provider is to " (errand(owed)) " until " (moment_away(by, now))
+            }
+        }
     }
 }
 
 /// How a clock stands, in a word with its sign.
 pub(super) fn standing(row: &ClockRow, now: Timestamp) -> Markup {
-    let is_broken = row.state == "breached" || row.due.is_some_and(|due| due <= now);
+    let is_broken =
+        !row.is_settled && (row.state == "breached" || row.due.is_some_and(|due| due <= now));
     html! { @match row.standing {
         ClockStanding::Overdue if is_broken => span.critical { "✗ due date passed" },
         ClockStanding::Overdue => span.outdated { "✗ overdue" },

@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use domain::sla::{Breach, Cause, Moment, Party, Record, Span, Stage, State};
+use domain::sla::{Breach, Cause, Errand, Moment, Owed, Party, Record, Span, Stage, State};
 use jiff::{SignedDuration, Timestamp};
 use maud::{Markup, html};
+use store::ErrandRecord;
 
 use super::names::{self, Names};
 use super::times::{length, moment, moment_away};
@@ -30,6 +31,7 @@ const fn happened(moment: Moment) -> &'static str {
         Moment::Evaluated => "Its priority was decided.",
         Moment::KevAdded => "It was listed as known to be exploited.",
         Moment::Tested => "It was proven in the lab.",
+        Moment::EvidenceSaved => "What the patch may wipe was saved.",
         Moment::Notified => "The tenant was told.",
         Moment::Acknowledged => "The tenant said that it read the notice.",
         Moment::Approved => "The tenant's side agreed.",
@@ -37,6 +39,8 @@ const fn happened(moment: Moment) -> &'static str {
         Moment::Installed => "It was installed on the last item.",
         Moment::Rebooted => "The last item that needed it restarted.",
         Moment::Verified => "An independent scan found it everywhere.",
+        Moment::DoneTold => "The tenant was told how it ended.",
+        Moment::ReEvaluated => "It was judged again after the emergency.",
         Moment::Regressed => "A later scan found it missing again.",
         Moment::AskedAgain => "The tenant is asked anew: what it was told before counts no more.",
         Moment::Withdrawn => "It was withdrawn.",
@@ -61,6 +65,49 @@ pub(super) fn interruptions(all: &[InterruptionView], people: &Names<String>) ->
                 }
             } } }
         }
+    }
+}
+
+/// What is owed beside the patch and not done, and what was done of it.
+pub(super) fn errands(
+    owed: &[Owed],
+    done: &[ErrandRecord],
+    people: &Names<String>,
+    now: Timestamp,
+) -> Markup {
+    let open: Vec<_> = owed.iter().filter(|owed| owed.is_open()).collect();
+    html! {
+        @if !open.is_empty() || !done.is_empty() {
+            h2 id="owed" { "Beside the patch" }
+            ul {
+                @for one in open { li {
+                    @if one.is_missed(now) { span.outdated { "✗ overdue" } " " }
+                    "The provider is to " (errand(one.errand)) " until " (moment_away(one.by, now)) "."
+                } }
+                @for one in done { li {
+                    (recorded(one.errand)) " " (one.said)
+                    @if let Some(sha256) = &one.sha256 { " " br; span.quiet { "SHA-256 " code { (sha256) } } }
+                    span.quiet { " · " (names::of(people, &one.recorded_by)) ", " (moment(one.recorded_at)) }
+                } }
+            }
+        }
+    }
+}
+
+/// What is to be done of an errand.
+pub(super) const fn errand(errand: Errand) -> &'static str {
+    match errand {
+        Errand::Evidence => "save what the patch may wipe",
+        Errand::DoneNotice => "tell the tenant that it is done",
+        Errand::ReEvaluation => "judge it again",
+    }
+}
+
+const fn recorded(errand: Errand) -> &'static str {
+    match errand {
+        Errand::Evidence => "Evidence was saved:",
+        Errand::DoneNotice => "The tenant was told:",
+        Errand::ReEvaluation => "It was judged again:",
     }
 }
 

@@ -10,7 +10,7 @@ use maud::{Markup, html};
 use serde::Deserialize;
 use store::{FindingFilter, PageRequest};
 
-use super::pages::{ROWS, age, cves};
+use super::pages::{self, ROWS, age, cves};
 use super::{Refusal, elsewhere, page, pass};
 use crate::App;
 use crate::api::{Path, Query};
@@ -136,7 +136,7 @@ pub(super) async fn patch(
                     td.quiet { @match &finding.acceptance {
                         Some(it) => { "accepted by " (it.risk_owner) " until " (it.until.strftime("%-d %b %Y")) },
                         None => "–",
-                    } }
+                    } (pages::excluded(finding, now)) }
                 } } }
             } }
             @if let Some(next) = &list.next {

@@ -2,10 +2,11 @@
 
 use domain::change::{Phase, Share, Shortfall};
 use domain::obligation::Obligation;
-use domain::sla::{ClockView, Party, Stage};
+use domain::sla::{ClockView, Errand, Party, Stage};
 use jiff::Timestamp;
 use maud::{Markup, html};
 
+use super::course::errand;
 use super::times::{away, moment};
 
 /// The sentence; `tenant` is the tenant's name.
@@ -16,10 +17,35 @@ pub(super) fn headline(
     now: Timestamp,
 ) -> Markup {
     let phase = obligation.share().map(Share::phase);
+    let owed = clock.iter().flat_map(|clock| &clock.owed).filter(|owed| owed.is_open());
+    // A notice that it is done comes by itself, unless it is late.
+    let owed = owed.filter(|owed| owed.errand != Errand::DoneNotice || owed.is_missed(now));
+    let first = owed.min_by_key(|owed| owed.by).filter(|owed| {
+        obligation.is_settled() || owed.errand == Errand::Evidence && owed.is_missed(now)
+    });
+    html! {
+        (sentence(obligation, phase, clock, tenant, now))
+        @if let Some(owed) = first {
+            " The provider " @if owed.is_missed(now) { "was" } @else { "is" } " to "
+            (errand(owed.errand)) " until " (till(owed.by, now)) "."
+        }
+    }
+}
+
+fn sentence(
+    obligation: &Obligation,
+    phase: Option<Phase>,
+    clock: Option<&ClockView>,
+    tenant: &str,
+    now: Timestamp,
+) -> Markup {
     match phase {
         Some(Phase::Verified) => html! { "It is done, and an independent scan has verified it." },
         Some(Phase::Closed) => html! { "It is closed: nothing is waited for." },
         Some(Phase::Withdrawn) => html! { "It is withdrawn: nothing is waited for." },
+        None if obligation.phase() == "verified" => {
+            html! { "It was done before there was a plan, and an independent scan has verified it." }
+        }
         None if obligation.is_settled() => html! { "It is withdrawn: nothing is waited for." },
         Some(Phase::Refused { until }) => {
             html! { (tenant) " refused it, and bears the risk until " (till(until, now)) "." }

@@ -5,12 +5,13 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Redirect, Response};
 use domain::change::{Lack, Phase, PlanHash, Share};
 use domain::cloud::CiId;
-use domain::sla::{ClockView, DueDate, Goal, State as ClockState};
+use domain::sla::{ClockView, DueDate, Facts, Goal, State as ClockState};
 use jiff::Timestamp;
 use maud::{Markup, html};
 use serde::Deserialize;
 use store::{
-    Actor, Consent, Matter, Move, NoticeFilter, NoticeRow, OrderFilter, OrderRow, PageRequest,
+    Actor, Consent, ErrandRecord, Matter, Move, NoticeFilter, NoticeRow, OrderFilter, OrderRow,
+    PageRequest,
 };
 
 use super::names::{self, Names};
@@ -45,6 +46,7 @@ struct Sight {
     consents: Vec<Consent>,
     notices: Vec<NoticeRow>,
     interruptions: Vec<InterruptionView>,
+    errands: Vec<ErrandRecord>,
     orders: Vec<OrderRow>,
     tenant: String,
     items: Names<CiId>,
@@ -167,11 +169,25 @@ impl Sight {
         let people = signers.chain(share.map(Share::author)).map(|it| it.to_string());
         let people: Vec<_> =
             people.chain(consents.iter().map(|it| it.received_by.clone())).collect();
-        let people = [people, claims.into_iter().map(|it| it.claimed_by).collect()].concat();
+        let errands = app.store.errand_records(by, change, tenant).await?;
+        let said = claims.into_iter().map(|it| it.claimed_by);
+        let said = said.chain(errands.iter().map(|it| it.recorded_by.clone()));
+        let people = [people, said.collect()].concat();
         let people = names::people(app, by, people.iter().map(String::as_str)).await?;
         let now = app.store.environment().now();
         let tenant = names::of(&tenants, &tenant);
-        Ok(Self { matter, consents, notices, interruptions, orders, tenant, items, people, now })
+        Ok(Self {
+            matter,
+            consents,
+            notices,
+            interruptions,
+            errands,
+            orders,
+            tenant,
+            items,
+            people,
+            now,
+        })
     }
 
     fn body(&self, which: &Which, deeds: &Deeds, refusal: Option<&Problem>) -> Markup {
@@ -185,6 +201,7 @@ impl Sight {
                 a href={ "/changes/" (which.change) } { (matter.change.title) } " · " (self.tenant) " · "
                 span class=(obligation.facts().priority) { (obligation.facts().priority) } " · "
                 (clocks::spaced(obligation.phase())) " · installed by the " (obligation.duty()) " · "
+                (exposed(obligation.facts())) " · "
                 (stands(clock.as_ref(), *now))
             }
             @if let Some(problem) = refusal {
@@ -204,6 +221,9 @@ impl Sight {
                     (deeds.consent)
                 }
             }
+            (course::errands(
+                clock.as_ref().map_or(&[][..], |clock| &clock.owed), &self.errands, &self.people, *now,
+            ))
             (deeds.forms(which, obligation.share().map(|share| share.plan().hash())))
             (releases::told(&self.orders, &self.items, *now))
             (course::timeline(obligation.instants().records(), *now))
@@ -244,6 +264,10 @@ fn missing(lack: &Lack, now: Timestamp) -> Markup {
         Lack::WindowOver { closed } => {
             html! { "The window was over at " (moment_away(*closed, now)) "." }
         }
+        Lack::Evidence { until } => {
+            html! { "It is known to be exploited, and what the patch may wipe is not saved: it waits for that until "
+            (moment_away(*until, now)) "." }
+        }
         Lack::Deferred { until } => {
             html! { "The tenant put it off until " (moment_away(*until, now)) "." }
         }
@@ -267,6 +291,17 @@ fn sentence(clause: &str) -> String {
     letters
         .next()
         .map_or_else(String::new, |first| format!("{}{}.", first.to_uppercase(), letters.as_str()))
+}
+
+/// Whether it is known to be exploited, and how exposed the items are.
+fn exposed(facts: &Facts) -> Markup {
+    html! {
+        @if let Some(by) = facts.exploited_by() { span.critical { "exploited" } span.quiet { " (" (by) ")" } " · " }
+        @match &facts.asset.exposure {
+            Some(said) => { "exposure " (said.value) span.quiet { " (" (said.by) ")" } }
+            None => span.unknown { "? exposure unknown: counts as open" },
+        }
+    }
 }
 
 /// How the clock stands, in a word with its sign.
@@ -294,10 +329,7 @@ fn dates(dates: &[DueDate], now: Timestamp) -> Markup {
                 td { (moment_away(date.due, now)) }
                 td data-label="Is to be" { (reached(date.goal)) }
                 td data-label="By" { (date.pack.name) " " span.quiet { (date.pack.version) } }
-                td data-label="In its words" { (date.clause)
-                    @if let Some(decision) = &date.decision {
-                        " " br; span.quiet { "decided by " (decision.by) ", " (moment(decision.at)) ": " (decision.reason) }
-                    } }
+                td data-label="In its words" { (date.clause) }
                 td data-label="Counted from" { (moment(date.started)) }
             } } }
         } }

@@ -268,11 +268,25 @@ fn row(finding: &Finding, now: Timestamp) -> Markup {
                     br; "risk of " (acceptance.risk_owner) " until "
                     (acceptance.until.strftime("%-d %b %Y")) ": " (acceptance.reason)
                 }
+                (excluded(finding, now))
             }
             td.quiet {
                 (age(finding.first_seen_at, now))
                 @if finding.reopened > 0 { " · came back " (finding.reopened) "×" }
             }
+        }
+    }
+}
+
+/// Why the SLA asks nothing about a finding that is missing all the same.
+pub(super) fn excluded(finding: &Finding, now: Timestamp) -> Markup {
+    let excluded = finding.excluded.as_ref();
+    let excluded = excluded.filter(|(_, until)| until.is_none_or(|until| now < until));
+    html! {
+        @if let Some((excluded, until)) = excluded {
+            br; span.near { "! excluded from the SLA" }
+            @if let Some(until) = until { " until " (until.strftime("%-d %b %Y")) }
+            " (" (excluded.policy.name) " " (excluded.policy.version) "): " (excluded.what) ", " (excluded.reason)
         }
     }
 }

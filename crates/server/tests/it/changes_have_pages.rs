@@ -6,8 +6,8 @@ use axum::http::Request;
 use domain::change::{Acceptance, Decision};
 use domain::cloud::{Access, PROVIDER, Role, TenantId};
 use jiff::SignedDuration;
-use serde_json::json;
-use store::{Actor, ChangeStep, Environment as _, NewToken, NoticeFilter};
+use serde_json::{Value, json};
+use store::{Actor, ChangeStep, CiAlteration, Environment as _, NewToken, NoticeFilter};
 
 use crate::support::case::{ALL, Case, DAY, tell, wake};
 use crate::support::{self, Answer, PASSWORD, World};
@@ -43,8 +43,12 @@ async fn post(world: &World, cookie: &str, site: &str, path: &str, form: &str) -
 
 /// A token of now: others ended while time passed.
 async fn token(world: &World, by: &Actor) -> String {
+    token_for(world, by, Access::Read).await
+}
+
+async fn token_for(world: &World, by: &Actor, access: Access) -> String {
     let (name, lifetime) = ("now".parse().unwrap(), SignedDuration::from_hours(1));
-    let new = NewToken { name, access: Access::Read, lifetime, is_strong: false };
+    let new = NewToken { name, access, lifetime, is_strong: false };
     world.store.create_token(by, new).await.unwrap().1.reveal().to_owned()
 }
 
@@ -153,6 +157,72 @@ async fn a_clock_that_passed_or_was_not_looked_at_is_never_shown_as_in_time() {
     let page = look(&world, &owner, &case.page()).await;
     assert!(page.contains("✗ due date passed"), "{page}");
     assert!(page.contains("It is attributed to the provider"), "{page}");
+}
+
+#[tokio::test]
+async fn what_an_emergency_owes_is_shown_until_it_is_recorded() {
+    let world = World::new().await;
+    let case = Case::usual(&world, "a").await;
+    let root = token_for(&world, &world.admin, Access::Write).await;
+    let api = format!("/api/v1{}", case.page());
+    let post = async |verb: &str, body: Value| {
+        world.ask(&root, "POST", &format!("{api}/{verb}"), Some(body)).await
+    };
+    let found = json!({ "priority": "critical", "exploited_by": "CISA KEV 2026.11.26" });
+    let assessed = post("assess", found).await.json();
+    assert_eq!(assessed["is_emergency"], true, "{assessed}");
+    assert_eq!((&assessed["exposure"], &assessed["exposure_by"]), (&Value::Null, &Value::Null));
+    let page = look(&world, &case.owner, &case.page()).await;
+    assert!(page.contains("exposure unknown: counts as open"), "{page}");
+    assert!(page.contains("The provider is to save what the patch may wipe until"), "{page}");
+
+    let odd = json!({
+        "tenant": case.tenant, "class": "vm", "name": "odd", "labels": { "exposure": "internal" },
+    });
+    let refused = world.ask(&root, "POST", "/api/v1/cis", Some(odd)).await;
+    assert_eq!(refused.status, 400, "{}", refused.text);
+    assert!(refused.text.contains("open, controlled or small"), "{}", refused.text);
+    let labels = Some([("exposure".parse().unwrap(), "open".to_owned())].into());
+    let open = CiAlteration { labels, ..CiAlteration::default() };
+    world.store.alter_ci(&world.admin, case.ci, None, open).await.unwrap();
+    let said = world.ask(&case.owner, "GET", &api, None).await.json();
+    assert_eq!((&said["exposure"], said["is_emergency"].as_bool()), (&json!("open"), Some(true)));
+
+    let hash = "05".repeat(32);
+    let evidence = json!({ "what": "Memory of web", "sha256": hash });
+    let path = format!("{api}/evidence");
+    let theirs = world.ask(&case.owner, "POST", &path, Some(evidence.clone())).await;
+    assert_eq!(theirs.status, 403);
+    let saved = post("evidence", evidence).await.json();
+    assert_eq!(saved["errands"][0]["sha256"], json!(hash), "{saved}");
+    let page = look(&world, &case.owner, &case.page()).await;
+    assert!(page.contains("Evidence was saved: Memory of web"), "{page}");
+    assert!(!page.contains("to save what the patch may wipe until"), "{page}");
+
+    let early = post("re-evaluation", json!({ "conclusion": "Nothing" })).await;
+    assert!(early.text.contains("is not owed here"), "{}", early.text);
+    world.observe(case.ci, case.tenant, &[("web", "2")]).await;
+    world.check_fleet().await;
+    wake(&world).await;
+    assert_eq!(case.phase(&world).await, "verified");
+    let clocks = world.ask(&case.owner, "GET", "/api/v1/clocks", None).await.json();
+    assert_eq!(
+        (&clocks[0]["owed"], &clocks[0]["settled"]),
+        (&json!("re_evaluation"), &json!(true))
+    );
+    let page = look(&world, &case.owner, &case.page()).await;
+    assert!(page.contains("The provider is to judge it again until"), "{page}");
+    assert!(look(&world, &root, "/clocks").await.contains("is to judge it again until"));
+    world.clock.pass(DAY * 4);
+    wake(&world).await;
+    let root = token_for(&world, &world.admin, Access::Write).await;
+    let owner = token(&world, &case.person).await;
+    let page = look(&world, &owner, &case.page()).await;
+    assert!(page.contains("The provider was to judge it again until"), "{page}");
+    let conclusion = Some(json!({ "conclusion": "No trace" }));
+    let done = world.ask(&root, "POST", &format!("{api}/re-evaluation"), conclusion).await;
+    assert_eq!(done.status, 200, "{}", done.text);
+    assert_eq!(world.ask(&owner, "GET", "/api/v1/clocks", None).await.json(), json!([]));
 }
 
 #[tokio::test]

@@ -167,10 +167,13 @@ x--x---- POST /api/v1/obligations/{id}/{tenant}/assess
 x--x---- POST /api/v1/obligations/{id}/{tenant}/close
 xxxxxxxx GET /api/v1/obligations/{id}/{tenant}/consents
 -x-x---- POST /api/v1/obligations/{id}/{tenant}/countersign
+x--x---- POST /api/v1/obligations/{id}/{tenant}/evidence
 x--x---- POST /api/v1/obligations/{id}/{tenant}/finish
 x--x---- POST /api/v1/obligations/{id}/{tenant}/interruptions
 x--x---- POST /api/v1/obligations/{id}/{tenant}/plan
+x--x---- POST /api/v1/obligations/{id}/{tenant}/re-evaluation
 x--x---- POST /api/v1/obligations/{id}/{tenant}/scan
+x--x---- POST /api/v1/obligations/{id}/{tenant}/sight
 x--x---- POST /api/v1/obligations/{id}/{tenant}/withdraw
 xxxxxxxx GET /api/v1/orders
 xxxxxxxx GET /api/v1/patches

@@ -10,7 +10,9 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 
 use super::load::{self, Loaded, must_see, text};
-use super::{ChangeStep, Matter, Move, Outcome, POSTPONED, TrackedChange, lists, look};
+use super::{
+    ChangeStep, Matter, Move, Outcome, POSTPONED, TrackedChange, lists, look, notices, open,
+};
 use crate::actor::Actor;
 use crate::cis;
 use crate::error::StoreError;
@@ -100,6 +102,7 @@ pub(crate) async fn advance(
     must_see(by, tenant)?;
     let tracked = lists::change(&mut *tx.connection, by.scope(), change).await?;
     let loaded = load::held(tx, change, tenant).await?;
+    let loaded = learn_told(tx, loaded).await?;
     if let Move::Plan { plan, .. } = action
         && let Some(reason) = strange_item(tx, plan, tenant).await?
     {
@@ -158,6 +161,15 @@ async fn strange_item(
     Ok(None)
 }
 
+/// Has an obligation know that its tenant was told how it ended; one that ended before obligations knew
+/// of it does not.
+async fn learn_told(tx: &mut Tx<'_>, loaded: Loaded) -> Result<Loaded, StoreError> {
+    let Some(at) = notices::done_told(tx, &loaded).await? else { return Ok(loaded) };
+    let (change, tenant) = (loaded.obligation.change(), loaded.obligation.tenant());
+    take(tx, &Actor::System, &loaded, Event::DoneTold { at }).await?;
+    load::held(tx, change, tenant).await
+}
+
 /// What time brings about for an obligation.
 pub(super) async fn wake(
     tx: &mut Tx<'_>,
@@ -165,6 +177,11 @@ pub(super) async fn wake(
     tenant: TenantId,
 ) -> Result<(), StoreError> {
     let mut loaded = load::held(tx, change, tenant).await?;
+    if let Some(at) = look::restarted(tx, &loaded.obligation).await? {
+        take(tx, &Actor::System, &loaded, Event::Restarted { at }).await?;
+        loaded = load::held(tx, change, tenant).await?;
+    }
+    loaded = learn_told(tx, loaded).await?;
     if let Some(event) = look::news(tx, &loaded).await? {
         if let (Event::Scanned { sight: Sight::Missing, .. }, ChangeStage::Closed) =
             (&event, loaded.change.stage())
@@ -292,6 +309,8 @@ pub(super) async fn save(
 ) -> Result<(), StoreError> {
     let clock = obligation.clock(policy, tx.now);
     let state = clock.as_ref().map_or("ok", |clock| state_word(&clock.state));
+    let owed = clock.iter().flat_map(|clock| &clock.owed).filter(|owed| owed.is_open());
+    let owed = owed.min_by_key(|owed| owed.by).copied();
     let holder = clock.as_ref().and_then(|clock| clock.holder).map(|holder| text(&holder));
     let holder = holder.transpose()?.map(|word| word.trim_matches('"').to_owned());
     let wakes_at = obligation
@@ -302,13 +321,14 @@ pub(super) async fn save(
     let wakes_at = wakes_at.into_iter().chain(looks_at).min();
     let statement = if is_new {
         "INSERT INTO obligations (record, phase, holder, state, priority, due, stage_deadline,
-                                  wakes_at, is_settled, version, withdrawn_at, change_id, tenant_id)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)"
+                                  wakes_at, is_settled, version, withdrawn_at, owed, owed_by,
+                                  change_id, tenant_id)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)"
     } else {
         "UPDATE obligations SET record = $1, phase = $2, holder = $3, state = $4, priority = $5,
              due = $6, stage_deadline = $7, wakes_at = $8, is_settled = $9, version = $10,
-             withdrawn_at = $11
-         WHERE change_id = $12 AND tenant_id = $13"
+             withdrawn_at = $11, owed = $12, owed_by = $13
+         WHERE change_id = $14 AND tenant_id = $15"
     };
     let micros = Timestamp::as_microsecond;
     sqlx::query(statement)
@@ -323,6 +343,8 @@ pub(super) async fn save(
         .bind(i64::from(obligation.is_settled()))
         .bind(signed(obligation.version()))
         .bind(obligation.instants().at(Moment::Withdrawn).map(micros))
+        .bind(owed.map(|owed| owed.errand.as_str()))
+        .bind(owed.map(|owed| micros(owed.by)))
         .bind(obligation.change().to_string())
         .bind(obligation.tenant().to_string())
         .execute(&mut *tx.connection)
@@ -452,7 +474,12 @@ async fn event(
     action: &Move,
 ) -> Result<Event, StoreError> {
     Ok(match action.clone() {
-        Move::Assess(facts) => Event::Assess { facts },
+        Move::Assess(mut facts) => {
+            if facts.asset.exposure.is_none() {
+                facts.expose(open::exposure_for(tx, &loaded.obligation).await?);
+            }
+            Event::Assess { facts }
+        }
         Move::Plan { plan, two_persons_above } => {
             sqlx::query(
                 "INSERT INTO plans (hash, tenant_id, change_id, body, created_by, created_at)
@@ -479,6 +506,9 @@ async fn event(
             let sight = look::sight(tx, &loaded.obligation).await?;
             Event::Scanned { taken_at: tx.now, sight }
         }
+        Move::Saw { sight, evidence: _ } => Event::Scanned { taken_at: tx.now, sight },
+        Move::SaveEvidence { .. } => Event::EvidenceSaved,
+        Move::ReEvaluate { .. } => Event::ReEvaluated,
         Move::Withdraw => Event::Withdraw,
         Move::Close => Event::Close,
     })

@@ -1,6 +1,7 @@
-//! What the provider may say of its own time, and who said it.
+//! What the provider may say of its own time and of what it saw, and who said it.
 
-use domain::cloud::{ChangeId, EventKind, TenantId};
+use domain::change::{FileHash, Kind, Sight};
+use domain::cloud::{ChangeId, EventKind, TenantId, UserId};
 use domain::sla::{Cause, Interruption, Moment};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
@@ -95,6 +96,66 @@ fn no_claim(loaded: &Loaded, claim: &Interruption, now: Timestamp) -> Beyond {
     None
 }
 
+/// Records what somebody of the provider's people saw of an alteration, and with what evidence.
+pub(super) async fn saw(
+    tx: &mut Tx<'_>,
+    by: &Actor,
+    change: ChangeId,
+    tenant: TenantId,
+    sight: Sight,
+    evidence: FileHash,
+) -> Result<Outcome<Matter>, StoreError> {
+    must_see(by, tenant)?;
+    let person = advance::person(by)?;
+    let loaded = load::held(tx, change, tenant).await?;
+    if let Some((reason, help)) = no_sight(&loaded, person) {
+        let version = advance::signed(loaded.obligation.version());
+        advance::refused(tx, by, tenant, change.to_string(), version, &reason);
+        return Ok(Outcome::refused(&reason, help));
+    }
+    let action = Move::Saw { sight, evidence };
+    let outcome = advance::advance(tx, by, change, tenant, &action).await?;
+    if let Outcome::Done(matter) = &outcome {
+        let payload = json!({
+            "event": "sight_claimed", "sight": sight, "evidence": evidence, "claimed_by": by.id(),
+        });
+        record(tx, by, matter, payload);
+    }
+    Ok(outcome)
+}
+
+/// Why somebody's word on what they saw counts for nothing.
+fn no_sight(loaded: &Loaded, person: UserId) -> Beyond {
+    if loaded.change.kind == Kind::Patch {
+        return Some((
+            "whether a patch is in, checks tell, and nobody's word".to_owned(),
+            "wait for the next reports; `describe ci` says when an item was heard of",
+        ));
+    }
+    let share = loaded.obligation.share();
+    if share.is_none_or(|share| share.phase().is_before_start()) {
+        return Some((
+            "it was not carried out yet".to_owned(),
+            "carry the plan out, and say how that went",
+        ));
+    }
+    share.filter(|share| share.author() == person).map(|_| {
+        let reason = "whoever wrote a plan does not say that it worked".to_owned();
+        (reason, "have somebody else look")
+    })
+}
+
+fn record(tx: &mut Tx<'_>, by: &Actor, matter: &Matter, payload: serde_json::Value) {
+    tx.record(NewEvent {
+        tenant: matter.obligation.tenant(),
+        kind: EventKind::ObligationAltered,
+        by: by.clone(),
+        object: matter.obligation.change().to_string(),
+        version: advance::signed(matter.obligation.version()),
+        payload,
+    });
+}
+
 /// Keeps who said so, beside what was said.
 async fn keep(
     tx: &mut Tx<'_>,
@@ -120,14 +181,8 @@ async fn keep(
     .bind(tx.now.as_microsecond())
     .execute(&mut *tx.connection)
     .await?;
-    tx.record(NewEvent {
-        tenant,
-        kind: EventKind::ObligationAltered,
-        by: by.clone(),
-        object: change.to_string(),
-        version: advance::signed(matter.obligation.version()),
-        payload: json!({ "event": "interruption_claimed", "claim": claim, "claimed_by": by.id() }),
-    });
+    let claimed = json!({ "event": "interruption_claimed", "claim": claim, "claimed_by": by.id() });
+    record(tx, by, matter, claimed);
     Ok(())
 }
 

@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use sqlx::any::AnyRow;
 use sqlx::{AnyConnection, AnyPool};
 
+use super::errands;
 use super::load::{corrupt, json, read_plan};
 use super::standing::{Instants, standing};
 use super::{ClockFilter, ClockRow, Consent, HistoryFilter, PastObligation, TrackedChange};
@@ -167,15 +168,17 @@ pub(super) async fn clocks(
     let rows = sqlx::query(concat!(
         "SELECT * FROM (
              SELECT change_id, title, changes.tenant_id AS found_by,
-                    obligations.tenant_id AS tenant_id, priority, phase, holder, state, due, stage_deadline, wakes_at, is_settled, ",
+                    obligations.tenant_id AS tenant_id, priority, phase, holder, state, due, stage_deadline, wakes_at, is_settled, owed, owed_by, ",
         standing!("$10", "$11", "$12"),
         " AS standing
              FROM obligations JOIN changes ON changes.id = change_id
              WHERE obligations.tenant_id BETWEEN $1 AND $2
                  AND obligations.tenant_id BETWEEN $3 AND $4
-                 AND change_id BETWEEN $5 AND $6 AND due <= $7 AND is_settled <= $8) AS clocks
-         WHERE $13 = '' AND $14 = '' OR standing = $13 OR standing = $14
-             OR $13 = 'overdue' AND is_settled = 1 AND state = 'breached'
+                 AND change_id BETWEEN $5 AND $6 AND due <= $7
+                 AND (is_settled <= $8 OR owed_by IS NOT NULL)) AS clocks
+         WHERE (is_settled <= $8 OR standing <> 'settled')
+             AND ($13 = '' AND $14 = '' OR standing = $13 OR standing = $14
+                 OR $13 = 'overdue' AND is_settled = 1 AND $8 = 1 AND state = 'breached')
          ORDER BY due, change_id, tenant_id LIMIT $9"
     ))
     .bind(low)
@@ -355,6 +358,8 @@ fn read_clock(row: &AnyRow, title: String) -> Result<ClockRow, StoreError> {
         stage_deadline: time_or_none(row, "stage_deadline")?,
         wakes_at: time_or_none(row, "wakes_at")?,
         is_settled: get::<i64>(row, "is_settled")? != 0,
+        owed: get::<Option<String>>(row, "owed")?.map(errands::of_word).transpose()?,
+        owed_by: time_or_none(row, "owed_by")?,
         standing: parsed(row, "standing")?,
     })
 }

@@ -3,17 +3,19 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use domain::change::Sight;
+use domain::agent::Facts;
+use domain::change::{Action, Sight};
 use domain::cloud::CiId;
-use domain::fleet::FindingState;
+use domain::fleet::{FindingState, has_patch};
 use domain::obligation::{Event, Obligation};
 use domain::sla::Moment;
+use jiff::Timestamp;
 use sqlx::any::AnyRow;
 
-use super::load::Loaded;
+use super::load::{self, Loaded};
 use crate::error::StoreError;
-use crate::fleet::findings;
-use crate::value::{get, parsed};
+use crate::fleet::{findings, systems};
+use crate::value::{get, parsed, time_or_none};
 use crate::writer::Tx;
 
 /// What checks say that the obligation does not know yet.
@@ -47,9 +49,56 @@ pub(super) async fn sight(tx: &mut Tx<'_>, obligation: &Obligation) -> Result<Si
     })
 }
 
+/// When all items that the plan restarts had done so, each after what it has installed was altered, and
+/// none with anything left that awaits a restart. An item without an agent's word leaves it open, and
+/// one that left the cloud does not.
+pub(super) async fn restarted(
+    tx: &mut Tx<'_>,
+    obligation: &Obligation,
+) -> Result<Option<Timestamp>, StoreError> {
+    let is_done = matches!(obligation.phase(), "verifying" | "verified" | "closed");
+    let share = obligation.share().filter(|_| is_done);
+    let Some(share) = share.filter(|_| obligation.instants().at(Moment::Rebooted).is_none()) else {
+        return Ok(None);
+    };
+    // Nothing of the plan was done before both.
+    let opened = share.plan().draft().stages[0].window.from;
+    let since = obligation.instants().at(Moment::Scheduled).map_or(opened, |at| at.max(opened));
+    let mut last = None;
+    for item in share.plan().items().filter(|item| item.actions.contains(&Action::Reboot)) {
+        let row = sqlx::query(
+            "SELECT cis.retired_at AS retired_at, restarted_at, facts,
+                    (SELECT MIN(recorded_at) FROM observations
+                     WHERE observations.ci_id = cis.id AND recorded_at >= $1) AS altered_at
+             FROM cis LEFT JOIN ci_facts ON ci_facts.ci_id = cis.id WHERE cis.id = $2",
+        )
+        .bind(since.as_microsecond())
+        .bind(item.ci.to_string())
+        .fetch_optional(&mut *tx.connection)
+        .await?;
+        let Some(row) = row else { return Ok(None) };
+        if time_or_none(&row, "retired_at")?.is_some() {
+            continue;
+        }
+        let installs = item.actions.iter().any(|it| matches!(it, Action::Upgrade { .. }));
+        let altered = time_or_none(&row, "altered_at")?.or((!installs).then_some(since));
+        let (Some(altered), Some(restarted)) = (altered, time_or_none(&row, "restarted_at")?)
+        else {
+            return Ok(None);
+        };
+        let facts: Facts = load::json(&row, "facts")?;
+        if restarted < altered || facts.awaits_restart() {
+            return Ok(None);
+        }
+        last = last.max(Some(restarted));
+    }
+    Ok(last)
+}
+
 enum Seen {
     Told(Sight),
-    /// All items that lacked a patch left the cloud, or the sources took the patch back.
+    /// All items that lacked a patch left the cloud or are excluded, or the sources took the patch
+    /// back.
     Nobody,
 }
 
@@ -60,7 +109,7 @@ enum Says {
     Missing,
     /// It lacks a later patch, and what it has cannot be compared with this one.
     Unknown,
-    /// The item is gone, or the patch is.
+    /// The item is gone, or the patch is, or the SLA excludes it.
     Nothing,
 }
 
@@ -70,7 +119,7 @@ enum Says {
 async fn seen(tx: &mut Tx<'_>, obligation: &Obligation, is_done: bool) -> Result<Seen, StoreError> {
     let stale = if is_done { BTreeSet::new() } else { stale(tx, obligation).await? };
     let rows = sqlx::query(
-        "SELECT ci_id, findings.patch_id AS found, state, installed, family,
+        "SELECT ci_id, findings.patch_id AS found, state, installed, family, excluded_until,
                 change_patches.patch_id AS wanted, change_patches.candidate AS candidate
          FROM change_patches JOIN findings
              ON findings.source = change_patches.source
@@ -85,7 +134,8 @@ async fn seen(tx: &mut Tx<'_>, obligation: &Obligation, is_done: bool) -> Result
     let mut is_unknown = false;
     for row in &rows {
         let ci: CiId = parsed(row, "ci_id")?;
-        match says(row, is_done)? {
+        let is_excluded = time_or_none(row, "excluded_until")?.is_some_and(|until| tx.now < until);
+        match if is_excluded { Says::Nothing } else { says(row, is_done)? } {
             // What it lacked before the installation says nothing of what it lacks after it.
             Says::Missing if stale.contains(&ci) => is_unknown = true,
             Says::Missing => return Ok(Seen::Told(Sight::Missing)),
@@ -94,16 +144,52 @@ async fn seen(tx: &mut Tx<'_>, obligation: &Obligation, is_done: bool) -> Result
             Says::Nothing => drop(installed.entry(ci).or_insert(false)),
         }
     }
-    // An obligation without patches, as an alteration's, is about nothing that a finding can tell.
+    let share = obligation.share().filter(|_| !is_done);
+    let planned: BTreeSet<CiId> =
+        share.into_iter().flat_map(|share| share.plan().items()).map(|item| item.ci).collect();
+    for ci in planned.iter().filter(|ci| !stale.contains(ci)) {
+        // What it never lacked, no finding speaks of.
+        if !installed.contains_key(ci) && has_all(tx, obligation, *ci).await? {
+            installed.insert(*ci, true);
+        }
+    }
+    // An obligation without patches, as an alteration's, is about nothing that a scan can tell.
     if is_unknown || !stale.is_empty() || installed.is_empty() {
         return Ok(Seen::Told(Sight::Unknown));
     }
     if installed.values().all(|is_in| !is_in) {
         return Ok(Seen::Nobody);
     }
-    let planned = obligation.share().map(|share| share.plan().items().map(|item| item.ci));
-    let all_told = planned.into_iter().flatten().all(|ci| installed.contains_key(&ci));
+    let all_told = planned.iter().all(|ci| installed.contains_key(ci));
     Ok(Seen::Told(if all_told { Sight::Clean } else { Sight::Unknown }))
+}
+
+/// Whether an item has all of the obligation's patches that are for its release, by what it last
+/// reported. An item of another release is none that can be told.
+async fn has_all(tx: &mut Tx<'_>, obligation: &Obligation, ci: CiId) -> Result<bool, StoreError> {
+    let rows = sqlx::query(
+        "SELECT change_patches.source AS source, candidate, systems.digest AS digest
+         FROM systems JOIN package_sets ON package_sets.tenant_id = systems.tenant_id
+                 AND package_sets.digest = systems.digest
+             JOIN change_patches ON change_patches.release = package_sets.release
+         WHERE systems.ci_id = $1 AND systems.tenant_id = $2 AND change_id = $3",
+    )
+    .bind(ci.to_string())
+    .bind(obligation.tenant().to_string())
+    .bind(obligation.change().to_string())
+    .fetch_all(&mut *tx.connection)
+    .await?;
+    let Some(first) = rows.first() else { return Ok(false) };
+    let (tenant, digest) = (obligation.tenant(), parsed(first, "digest")?);
+    let set = systems::set(&mut *tx.connection, None, tenant, digest).await?;
+    let Some(set) = set else { return Ok(false) };
+    for row in &rows {
+        let (source, candidate): (String, String) = (get(row, "source")?, get(row, "candidate")?);
+        if !has_patch(set.inventory(), &source, &candidate) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 fn says(row: &AnyRow, is_done: bool) -> Result<Says, StoreError> {

@@ -17,6 +17,8 @@ pub(crate) mod advance;
 mod channels;
 mod claims;
 mod deliveries;
+mod errands;
+pub(crate) mod exclusions;
 mod lists;
 pub(crate) mod load;
 mod look;
@@ -30,12 +32,12 @@ use std::collections::BTreeMap;
 
 use domain::change::{
     Change, ChangeEvent, FileHash, KeyId, Kind, Nonce, Outcome as Rollout, Plan, PlanHash, Reason,
-    StandingRule, Statement, Verified,
+    Sight, StandingRule, Statement, Verified,
 };
 use domain::cloud::{AdvisoryId, ChangeId, ChannelId, NoticeId, PatchId, TenantId, words};
 use domain::obligation::Obligation;
 use domain::priority::{PolicyRef, Priority};
-use domain::sla::{Cause, Facts, Interruption, Party, Policy};
+use domain::sla::{Cause, Errand, Facts, Interruption, Party, Policy};
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
@@ -47,6 +49,7 @@ use crate::page::{Page, PageRequest};
 
 pub use channels::{Channel, ChannelKind, ChannelRecord, NewChannel};
 pub use deliveries::{Attempt, Delivery, DeliveryState, Tried, Waiting};
+pub use exclusions::Excluded;
 pub use notices::{NoticeFilter, NoticeRow, Subject, Tidings, Told, Written};
 pub use signers::{ConsentKey, NewConsentKey};
 pub use standing::{ChangeCounts, ClockStanding, ClockTotals};
@@ -138,8 +141,12 @@ pub struct ClockRow {
     pub stage_deadline: Option<Timestamp>,
     /// When it is looked at next.
     pub wakes_at: Option<Timestamp>,
-    /// Whether nothing is left to do.
+    /// Whether nothing is left to do, but for what is owed.
     pub is_settled: bool,
+    /// What is owed beside the patch, the first of it; also of what is settled.
+    pub owed: Option<Errand>,
+    /// The first instant that is too late for that.
+    pub owed_by: Option<Timestamp>,
     /// How the clock stands now.
     pub standing: ClockStanding,
 }
@@ -250,6 +257,25 @@ pub enum Move {
     },
     /// It is looked whether the findings are gone.
     Scan,
+    /// Somebody looked where no scan can: at what an alteration did.
+    Saw {
+        /// What was seen.
+        sight: Sight,
+        /// SHA-256 of what was kept of it.
+        evidence: FileHash,
+    },
+    /// In an emergency: what the patch may wipe was saved.
+    SaveEvidence {
+        /// What, and where it is kept.
+        what: Reason,
+        /// Its SHA-256.
+        sha256: FileHash,
+    },
+    /// After an emergency: it was judged again.
+    ReEvaluate {
+        /// What came of it.
+        conclusion: Reason,
+    },
     /// It is taken back for this tenant.
     Withdraw,
     /// It is settled.
@@ -334,6 +360,21 @@ pub struct InterruptionClaim {
     pub claimed_at: Timestamp,
 }
 
+/// What one of the provider's people did of what an obligation owes beside the patch.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ErrandRecord {
+    /// What was owed.
+    pub errand: Errand,
+    /// What was saved and where it is kept, or what came of the evaluation.
+    pub said: Reason,
+    /// SHA-256 of what was saved.
+    pub sha256: Option<FileHash>,
+    /// Who did it.
+    pub recorded_by: String,
+    /// When they said so.
+    pub recorded_at: Timestamp,
+}
+
 /// An obligation could not be looked at when its time came.
 #[derive(Debug)]
 pub struct Unwoken {
@@ -366,11 +407,14 @@ impl Store {
     /// # Errors
     /// The first one, after all that can be opened is: what cannot holds nobody else up.
     pub async fn open_obligations(&self, at_most: u16) -> Result<u64, StoreError> {
-        let mut opened = Vec::new();
-        for patch in open::patches_without(&self.pool, at_most).await? {
+        let (now, mut opened) = (self.environment.now(), Vec::new());
+        if exclusions::is_any_over(&self.pool, now).await? {
+            self.write((), move |tx, ()| Box::pin(exclusions::end_over(tx, at_most))).await?;
+        }
+        for patch in open::patches_without(&self.pool, at_most, now).await? {
             opened.push(self.write((), move |tx, ()| Box::pin(open::open_change(tx, patch))).await);
         }
-        for (change, tenant) in open::tenants_without(&self.pool, at_most).await? {
+        for (change, tenant) in open::tenants_without(&self.pool, at_most, now).await? {
             let new = self
                 .write((), move |tx, ()| Box::pin(open::open_obligation(tx, change, tenant)))
                 .await;
@@ -405,6 +449,12 @@ impl Store {
                 match action {
                     Move::Interrupt(claim) => {
                         claims::interrupt(tx, by, change, tenant, claim).await
+                    }
+                    Move::SaveEvidence { .. } | Move::ReEvaluate { .. } => {
+                        errands::done(tx, by, change, tenant, action).await
+                    }
+                    Move::Saw { sight, evidence } => {
+                        claims::saw(tx, by, change, tenant, *sight, *evidence).await
                     }
                     action => advance::advance(tx, by, change, tenant, action).await,
                 }
@@ -456,6 +506,17 @@ impl Store {
     ) -> Result<Vec<InterruptionClaim>, StoreError> {
         load::must_see(by, tenant)?;
         claims::claims(&self.pool, change, tenant).await
+    }
+
+    /// What the provider's people did of what an obligation owes beside the patch, the oldest first.
+    pub async fn errand_records(
+        &self,
+        by: &Actor,
+        change: ChangeId,
+        tenant: TenantId,
+    ) -> Result<Vec<ErrandRecord>, StoreError> {
+        load::must_see(by, tenant)?;
+        errands::records(&self.pool, change, tenant).await
     }
 
     /// Obligations, the earliest due first.

@@ -14,12 +14,14 @@ use std::collections::BTreeMap;
 use domain::change::{Notice, PlanHash};
 use domain::cloud::{ChangeId, EventKind, NoticeId, TenantId};
 use domain::obligation::Event;
+use domain::sla::{Errand, Moment};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use sqlx::any::AnyRow;
 use sqlx::{AnyConnection, AnyPool};
 
+use super::load::Loaded;
 use super::{Outcome, advance, channels, deliveries, load};
 use crate::actor::Actor;
 use crate::error::StoreError;
@@ -313,8 +315,35 @@ pub(super) async fn given(tx: &mut Tx<'_>, notice: &NoticeRow, on: &str) -> Resu
         let event = Event::Notified { plan: notice.plan, written_at: notice.created_at };
         // Refused where another plan took its place meanwhile; that is recorded.
         let _: Outcome<_> = advance::take(tx, &Actor::System, &loaded, event).await?;
+    } else if let Some(at) = done_told(tx, &loaded).await? {
+        advance::take(tx, &Actor::System, &loaded, Event::DoneTold { at }).await?;
     }
     Ok(())
+}
+
+/// When the tenant had the notice of how it ended, where its obligation does not know that yet.
+pub(super) async fn done_told(
+    tx: &mut Tx<'_>,
+    loaded: &Loaded,
+) -> Result<Option<Timestamp>, StoreError> {
+    let Loaded { obligation, policy, .. } = loaded;
+    let owed = obligation.case(policy).owed();
+    if !owed.iter().any(|owed| owed.errand == Errand::DoneNotice && owed.is_open()) {
+        return Ok(None);
+    }
+    let instants = obligation.instants();
+    let since = instants.at(Moment::Installed).or(instants.at(Moment::Verified));
+    let row = sqlx::query(
+        "SELECT MIN(given_at) AS given_at FROM notices
+         WHERE change_id = $1 AND tenant_id = $2 AND kind IN ('completed', 'failed')
+             AND given_at IS NOT NULL AND created_at >= $3",
+    )
+    .bind(obligation.change().to_string())
+    .bind(obligation.tenant().to_string())
+    .bind(since.unwrap_or(tx.now).as_microsecond())
+    .fetch_one(&mut *tx.connection)
+    .await?;
+    time_or_none(&row, "given_at")
 }
 
 pub(super) async fn notice(

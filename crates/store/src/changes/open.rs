@@ -7,12 +7,13 @@ use domain::change::{Change, Kind};
 use domain::cloud::{AdvisoryId, ChangeId, CiId, Duty, EventKind, PROVIDER, PatchId, TenantId};
 use domain::fleet::MissingPatch;
 use domain::obligation::{Draft, Event, Obligation};
-use domain::priority::{AssetFacts, KevListing, Priority, PriorityInputs, Sourced};
+use domain::priority::{AssetFacts, Exposure, KevListing, Priority, PriorityInputs, Sourced};
 use domain::sla::{Facts, Moment};
 use jiff::Timestamp;
 use serde_json::json;
 use sqlx::AnyPool;
 
+use super::exclusions::{asked, asked_since};
 use super::load::text;
 use super::{ChangeStep, NewChange, TrackedChange, advance, lists, load, policies};
 use crate::actor::Actor;
@@ -50,13 +51,13 @@ pub(super) async fn create(
     let tracked = insert(tx, by, new, PROVIDER, None).await?;
     let id = tracked.change.id;
     for (tenant, since, priority) in concerned(tx, id).await? {
-        open(tx, by, id, tenant, priority, since).await?;
+        open(tx, by, id, tenant, priority, since, None).await?;
     }
     for &tenant in &new.tenants {
         tenants::must_exist(tx, by, tenant).await?;
         if !exists(tx, id, tenant).await? {
             let now = tx.now;
-            open(tx, by, id, tenant, new.priority, now).await?;
+            open(tx, by, id, tenant, new.priority, now, None).await?;
         }
     }
     Ok(tracked)
@@ -66,10 +67,13 @@ pub(super) async fn create(
 pub(super) async fn patches_without(
     pool: &AnyPool,
     at_most: u16,
+    now: Timestamp,
 ) -> Result<Vec<PatchId>, StoreError> {
     let rows = sqlx::query(concat!(
         "SELECT DISTINCT patch_id
-         FROM (SELECT DISTINCT patch_id, tenant_id FROM findings WHERE state = 'open') AS lacking
+         FROM (SELECT DISTINCT patch_id, tenant_id FROM findings WHERE state = 'open' AND ",
+        asked!("$3"),
+        ") AS lacking
          WHERE NOT EXISTS (
              SELECT 1 FROM change_patches JOIN obligations
                  ON obligations.change_id = change_patches.change_id
@@ -83,6 +87,7 @@ pub(super) async fn patches_without(
     ))
     .bind(i64::from(at_most))
     .bind(PROVIDER.to_string())
+    .bind(now.as_microsecond())
     .fetch_all(pool)
     .await?;
     rows.iter().map(|row| parsed(row, "patch_id")).collect()
@@ -106,10 +111,12 @@ pub(super) async fn open_change(tx: &mut Tx<'_>, patch: PatchId) -> Result<bool,
     let (release, source): (String, String) = (get(&row, "release")?, get(&row, "source")?);
     let candidate: String = get(&row, "candidate")?;
     let missing: MissingPatch = load::json(&row, "patch")?;
-    let rows = sqlx::query(
-        "SELECT DISTINCT tenant_id FROM findings WHERE patch_id = $1 AND state = 'open'",
-    )
+    let rows = sqlx::query(concat!(
+        "SELECT DISTINCT tenant_id FROM findings WHERE patch_id = $1 AND state = 'open' AND ",
+        asked!("$2")
+    ))
     .bind(patch.to_string())
+    .bind(tx.now.as_microsecond())
     .fetch_all(&mut *tx.connection)
     .await?;
     let mut others = rows
@@ -148,11 +155,15 @@ pub(super) async fn open_change(tx: &mut Tx<'_>, patch: PatchId) -> Result<bool,
 pub(super) async fn tenants_without(
     pool: &AnyPool,
     at_most: u16,
+    now: Timestamp,
 ) -> Result<Vec<(ChangeId, TenantId)>, StoreError> {
     let rows = sqlx::query(concat!(
         "SELECT DISTINCT change_patches.change_id AS change_id, lacking.tenant_id AS tenant_id
-         FROM (SELECT patch_id, tenant_id, MAX(patch_since) AS since FROM findings
-               WHERE state = 'open' GROUP BY patch_id, tenant_id) AS lacking
+         FROM (SELECT patch_id, tenant_id, MAX(",
+        asked_since!(),
+        ") AS since FROM findings WHERE state = 'open' AND ",
+        asked!("$3"),
+        " GROUP BY patch_id, tenant_id) AS lacking
              JOIN change_patches ON change_patches.patch_id = lacking.patch_id
              JOIN changes ON changes.id = change_patches.change_id
          WHERE changes.stage <> 'withdrawn' AND (changes.tenant_id = lacking.tenant_id OR ",
@@ -167,6 +178,7 @@ pub(super) async fn tenants_without(
     ))
     .bind(i64::from(at_most))
     .bind(PROVIDER.to_string())
+    .bind(now.as_microsecond())
     .fetch_all(pool)
     .await?;
     rows.iter().map(|row| Ok((parsed(row, "change_id")?, parsed(row, "tenant_id")?))).collect()
@@ -194,14 +206,20 @@ pub(super) async fn open_obligation(
         Some(_) => return Ok(false),
         None => None,
     };
-    let lacked = sqlx::query(
-        "SELECT MIN(patch_since) AS since, MAX(priority) AS priority, COUNT(*) AS items
-         FROM findings JOIN change_patches ON change_patches.patch_id = findings.patch_id
-         WHERE change_id = $1 AND tenant_id = $2 AND state = 'open' AND patch_since > $3",
-    )
+    let lacked = sqlx::query(concat!(
+        "SELECT MIN(since) AS since, MAX(priority) AS priority, COUNT(*) AS items
+         FROM (SELECT priority, ",
+        asked_since!(),
+        " AS since FROM findings
+               JOIN change_patches ON change_patches.patch_id = findings.patch_id
+               WHERE change_id = $1 AND tenant_id = $2 AND state = 'open' AND ",
+        asked!("$4"),
+        ") AS asked WHERE since > $3"
+    ))
     .bind(change_text.as_str())
     .bind(tenant_text.as_str())
     .bind(ended.unwrap_or(i64::MIN))
+    .bind(tx.now.as_microsecond())
     .fetch_one(&mut *tx.connection)
     .await?;
     if get::<i64>(&lacked, "items")? == 0 {
@@ -215,7 +233,7 @@ pub(super) async fn open_obligation(
             .execute(&mut *tx.connection)
             .await?;
     }
-    open(tx, &Actor::System, change, tenant, priority, since).await?;
+    open(tx, &Actor::System, change, tenant, priority, since, None).await?;
     Ok(true)
 }
 
@@ -224,6 +242,7 @@ pub(crate) async fn brought_by(
     tx: &mut Tx<'_>,
     by: &Actor,
     advisory: &Advisory,
+    published: Option<Timestamp>,
 ) -> Result<(), StoreError> {
     let new = NewChange {
         kind: Kind::Patch,
@@ -242,7 +261,7 @@ pub(crate) async fn brought_by(
         let found = concerned(tx, tracked.change.id).await?.into_iter();
         let priority = found.filter(|it| it.0 == advisory.tenant).map(|it| it.2).max();
         let priority = priority.unwrap_or(Priority::Medium);
-        open(tx, by, tracked.change.id, advisory.tenant, priority, at).await?;
+        open(tx, by, tracked.change.id, advisory.tenant, priority, at, published).await?;
     }
     Ok(())
 }
@@ -392,12 +411,17 @@ async fn concerned(
     tx: &mut Tx<'_>,
     change: ChangeId,
 ) -> Result<Vec<(TenantId, Timestamp, Priority)>, StoreError> {
-    let rows = sqlx::query(
-        "SELECT tenant_id, MIN(patch_since) AS since, MAX(priority) AS priority
-         FROM findings JOIN change_patches ON change_patches.patch_id = findings.patch_id
-         WHERE change_id = $1 AND state = 'open' GROUP BY tenant_id ORDER BY tenant_id",
-    )
+    let rows = sqlx::query(concat!(
+        "SELECT tenant_id, MIN(",
+        asked_since!(),
+        ") AS since, MAX(priority) AS priority
+             FROM findings JOIN change_patches ON change_patches.patch_id = findings.patch_id
+             WHERE change_id = $1 AND state = 'open' AND ",
+        asked!("$2"),
+        " GROUP BY tenant_id ORDER BY tenant_id"
+    ))
     .bind(change.to_string())
+    .bind(tx.now.as_microsecond())
     .fetch_all(&mut *tx.connection)
     .await?;
     rows.iter()
@@ -415,7 +439,8 @@ async fn exists(tx: &mut Tx<'_>, change: ChangeId, tenant: TenantId) -> Result<b
     Ok(row.is_some())
 }
 
-/// Opens an obligation, and evaluates it with what is known now.
+/// Opens an obligation, and evaluates it with what is known now. `published` is what an advisory says
+/// where no check found its patch missing yet.
 async fn open(
     tx: &mut Tx<'_>,
     by: &Actor,
@@ -423,6 +448,7 @@ async fn open(
     tenant: TenantId,
     priority: Priority,
     collected: Timestamp,
+    published: Option<Timestamp>,
 ) -> Result<(), StoreError> {
     let policy = policies::governing(&mut *tx.connection, tenant, collected).await?;
     let mut facts = Facts {
@@ -431,9 +457,12 @@ async fn open(
         cves: Vec::new(),
         asset: AssetFacts::default(),
     };
-    facts.patch.known_exploited = listed(&exploited(tx, change, tenant).await?);
+    let known = known(tx, change, tenant).await?;
+    facts.patch.known_exploited = listed(&known.exploited);
+    let published = known.published.or(published);
+    facts.asset.exposure = exposure(tx, change, tenant, collected).await?;
     let duty = duty_of(tx, change, tenant).await?;
-    let draft = Draft { change, tenant, facts: facts.clone(), duty, published: None, collected };
+    let draft = Draft { change, tenant, facts: facts.clone(), duty, published, collected };
     let (obligation, effects) = Obligation::open(draft, &policy, tx.now);
     advance::save(tx, &obligation, &policy, true).await?;
     advance::follow(tx, by, &obligation, effects).await?;
@@ -468,6 +497,7 @@ pub(crate) async fn reassess(
         let known = loaded.obligation.facts();
         let mut facts = known.clone();
         facts.priority = facts.priority.max(patch.priority);
+        facts.expose(exposure_for(tx, &loaded.obligation).await?);
         if !facts.is_exploited() {
             facts.patch.known_exploited = listed(&patch.exploited).or(facts.patch.known_exploited);
         }
@@ -497,33 +527,113 @@ async fn reassess_all(tx: &mut Tx<'_>, patch: PatchId, release: &str) -> Result<
     Ok(())
 }
 
+/// What another label of an item means for what its tenant is asked.
+pub(crate) async fn expose(tx: &mut Tx<'_>, ci: CiId) -> Result<(), StoreError> {
+    let rows = sqlx::query(
+        "SELECT DISTINCT obligations.change_id AS change_id, obligations.tenant_id AS tenant_id
+         FROM findings JOIN change_patches ON change_patches.patch_id = findings.patch_id
+             JOIN obligations ON obligations.change_id = change_patches.change_id
+                 AND obligations.tenant_id = findings.tenant_id
+         WHERE ci_id = $1 AND is_settled = 0 ORDER BY change_id, tenant_id",
+    )
+    .bind(ci.to_string())
+    .fetch_all(&mut *tx.connection)
+    .await?;
+    for row in &rows {
+        let loaded = load::held(tx, parsed(row, "change_id")?, parsed(row, "tenant_id")?).await?;
+        let mut facts = loaded.obligation.facts().clone();
+        facts.expose(exposure_for(tx, &loaded.obligation).await?);
+        // Nobody has said yet how urgent it is, and a label does not.
+        let is_evaluated = loaded.obligation.instants().at(Moment::Evaluated).is_some();
+        if is_evaluated && facts != *loaded.obligation.facts() {
+            let event = Event::Assess { facts: Box::new(facts) };
+            advance::take(tx, &Actor::System, &loaded, event).await?;
+        }
+    }
+    Ok(())
+}
+
+/// The worst exposure of the items that an obligation is about.
+pub(super) async fn exposure_for(
+    tx: &mut Tx<'_>,
+    obligation: &Obligation,
+) -> Result<Option<Sourced<Exposure>>, StoreError> {
+    let since = obligation.instants().start().unwrap_or(tx.now);
+    exposure(tx, obligation.change(), obligation.tenant(), since).await
+}
+
+/// The worst exposure of the items that lack one of a change's patches, or lacked it since an instant;
+/// `None` where one of them does not say, unless another says that it is open.
+async fn exposure(
+    tx: &mut Tx<'_>,
+    change: ChangeId,
+    tenant: TenantId,
+    since: Timestamp,
+) -> Result<Option<Sourced<Exposure>>, StoreError> {
+    let rows = sqlx::query(concat!(
+        "SELECT DISTINCT ci_labels.value AS said FROM findings
+             JOIN change_patches ON change_patches.patch_id = findings.patch_id
+             LEFT JOIN ci_labels ON ci_labels.ci_id = findings.ci_id AND ci_labels.key = $4
+         WHERE change_id = $1 AND findings.tenant_id = $2
+             AND (state = 'open' OR state = 'fixed' AND closed_at >= $3) AND ",
+        asked!("$5")
+    ))
+    .bind(change.to_string())
+    .bind(tenant.to_string())
+    .bind(since.as_microsecond())
+    .bind(Exposure::LABEL)
+    .bind(tx.now.as_microsecond())
+    .fetch_all(&mut *tx.connection)
+    .await?;
+    let mut said = BTreeSet::new();
+    for row in &rows {
+        let value: Option<String> = get(row, "said")?;
+        said.insert(value.as_deref().and_then(Exposure::of_label));
+    }
+    let worst = said.last().copied().flatten();
+    let is_known = worst == Some(Exposure::Open) || !said.contains(&None);
+    let by = format!("the items' label `{}`", Exposure::LABEL);
+    Ok(worst.filter(|_| is_known).map(|worst| Sourced::new(worst, by)))
+}
+
 /// That something is known to be exploited, and what.
 fn listed(exploited: &[String]) -> Option<Sourced<KevListing>> {
     let said = || format!("the check: {}", exploited.join(", "));
     (!exploited.is_empty()).then(|| Sourced::new(KevListing::Listed, said()))
 }
 
-/// What is exploited of all that a change fixes on a tenant's items.
-async fn exploited(
-    tx: &mut Tx<'_>,
-    change: ChangeId,
-    tenant: TenantId,
-) -> Result<Vec<String>, StoreError> {
-    let rows = sqlx::query(
+/// What checks know of all that a change fixes on a tenant's items.
+#[derive(Default)]
+struct Known {
+    /// What of it is exploited, sorted.
+    exploited: Vec<String>,
+    /// When the vendor published it: of several patches, the first.
+    published: Option<Timestamp>,
+}
+
+async fn known(tx: &mut Tx<'_>, change: ChangeId, tenant: TenantId) -> Result<Known, StoreError> {
+    let rows = sqlx::query(concat!(
         "SELECT patch FROM findings
          JOIN change_patches ON change_patches.patch_id = findings.patch_id
-         WHERE change_id = $1 AND tenant_id = $2 AND state = 'open' LIMIT $3",
-    )
+         WHERE change_id = $1 AND tenant_id = $2 AND state = 'open' AND ",
+        asked!("$4"),
+        " LIMIT $3"
+    ))
     .bind(change.to_string())
     .bind(tenant.to_string())
     .bind(MOST_ASKED)
+    .bind(tx.now.as_microsecond())
     .fetch_all(&mut *tx.connection)
     .await?;
+    let mut known = Known::default();
     let mut exploited = BTreeSet::new();
     for row in &rows {
-        exploited.extend(load::json::<MissingPatch>(row, "patch")?.exploited);
+        let patch: MissingPatch = load::json(row, "patch")?;
+        exploited.extend(patch.exploited);
+        known.published = known.published.into_iter().chain(patch.published).min();
     }
-    Ok(exploited.into_iter().collect())
+    known.exploited = exploited.into_iter().collect();
+    Ok(known)
 }
 
 /// Who installs: the provider, unless all items are the tenant's to patch.
@@ -543,14 +653,17 @@ async fn lacking(
     tenant: TenantId,
     at_most: i64,
 ) -> Result<Vec<CiId>, StoreError> {
-    let rows = sqlx::query(
+    let rows = sqlx::query(concat!(
         "SELECT DISTINCT ci_id FROM findings
          JOIN change_patches ON change_patches.patch_id = findings.patch_id
-         WHERE change_id = $1 AND tenant_id = $2 AND state = 'open' LIMIT $3",
-    )
+         WHERE change_id = $1 AND tenant_id = $2 AND state = 'open' AND ",
+        asked!("$4"),
+        " LIMIT $3"
+    ))
     .bind(change.to_string())
     .bind(tenant.to_string())
     .bind(at_most)
+    .bind(tx.now.as_microsecond())
     .fetch_all(&mut *tx.connection)
     .await?;
     rows.iter().map(|row| parsed(row, "ci_id")).collect()

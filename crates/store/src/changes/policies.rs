@@ -2,14 +2,14 @@
 
 use domain::cloud::{EventKind, PROVIDER, Side, TenantId};
 use domain::priority::PolicyRef;
-use domain::sla::{InForce, Policy, governing as governs};
+use domain::sla::{Exclusion, InForce, Policy, governing as governs};
 use jiff::Timestamp;
 use serde_json::json;
 use sqlx::any::AnyRow;
 use sqlx::{AnyConnection, AnyPool};
 
 use super::load::{corrupt, must_see};
-use super::{PolicyState, PolicyVersion};
+use super::{PolicyState, PolicyVersion, exclusions};
 use crate::actor::Actor;
 use crate::error::StoreError;
 use crate::event::NewEvent;
@@ -48,8 +48,8 @@ pub(super) async fn propose(
     let since = (tenant == PROVIDER).then_some(tx.now);
     sqlx::query(
         "INSERT INTO sla_policies (tenant_id, version, name, document, proposed_by, proposed_at,
-                                   agreed_by, since)
-         VALUES ($1, $2, $3, $4, $5, $6, NULL, $7)",
+                                   agreed_by, since, excludes)
+         VALUES ($1, $2, $3, $4, $5, $6, NULL, $7, $8)",
     )
     .bind(tenant.to_string())
     .bind(reference.version.as_str())
@@ -58,11 +58,16 @@ pub(super) async fn propose(
     .bind(format!("{}:{}", side_of(by).as_str(), by.id()))
     .bind(tx.now.as_microsecond())
     .bind(since.map(Timestamp::as_microsecond))
+    .bind(i64::from(policy.document().exclusions.iter().any(Exclusion::is_exact)))
     .execute(&mut *tx.connection)
     .await
     .map_err(StoreError::exists("version", &reference.version))?;
     let version = find(tx, tenant, &reference.version).await?;
     record(tx, by, EventKind::SlaPolicyProposed, &version);
+    // It is in force at once.
+    if tenant == PROVIDER && exclusions::any(tx, PROVIDER).await? {
+        exclusions::mark_everywhere(tx).await?;
+    }
     Ok(version)
 }
 
@@ -108,6 +113,9 @@ pub(super) async fn agree(
     .await?;
     let after = find(tx, tenant, version).await?;
     record(tx, by, EventKind::SlaPolicyAgreed, &after);
+    if exclusions::any(tx, tenant).await? {
+        exclusions::mark(tx, tenant, None).await?;
+    }
     Ok(after)
 }
 
@@ -133,21 +141,43 @@ pub(super) async fn governing(
     tenant: TenantId,
     collected: Timestamp,
 ) -> Result<Policy, StoreError> {
-    for whose in [tenant, PROVIDER] {
-        let rows = sqlx::query(select!("WHERE tenant_id = $1 AND since <= $2 ORDER BY since"))
-            .bind(whose.to_string())
-            .bind(collected.as_microsecond())
-            .fetch_all(&mut *connection)
-            .await?;
-        let versions = rows
-            .iter()
-            .map(|row| Ok(InForce { since: time(row, "since")?, policy: policy(row)? }))
-            .collect::<Result<Vec<_>, StoreError>>()?;
-        if let Some(policy) = governs(&versions, collected) {
-            return Ok(policy.clone());
+    Ok(in_force(connection, tenant).await?.at(collected)?.clone())
+}
+
+/// All versions that are or were in force for a tenant: its own, and the provider's.
+pub(super) struct Versions {
+    own: Vec<InForce>,
+    providers: Vec<InForce>,
+}
+
+impl Versions {
+    /// The one that governs what is collected at an instant.
+    pub(super) fn at(&self, collected: Timestamp) -> Result<&Policy, StoreError> {
+        let agreed = governs(&self.own, collected).or_else(|| governs(&self.providers, collected));
+        match agreed {
+            Some(policy) => Ok(policy),
+            None => Policy::builtin(DEFAULT).map_err(|error| corrupt("the shipped policy", &error)),
         }
     }
-    shipped(DEFAULT)
+}
+
+/// Reads them.
+pub(super) async fn in_force(
+    connection: &mut AnyConnection,
+    tenant: TenantId,
+) -> Result<Versions, StoreError> {
+    let mut versions = Versions { own: Vec::new(), providers: Vec::new() };
+    for (whose, list) in [(tenant, &mut versions.own), (PROVIDER, &mut versions.providers)] {
+        let rows =
+            sqlx::query(select!("WHERE tenant_id = $1 AND since IS NOT NULL ORDER BY since"))
+                .bind(whose.to_string())
+                .fetch_all(&mut *connection)
+                .await?;
+        for row in &rows {
+            list.push(InForce { since: time(row, "since")?, policy: policy(row)? });
+        }
+    }
+    Ok(versions)
 }
 
 /// The version that is meant by a name, among what both sides agreed to and what is shipped: never a
@@ -226,10 +256,6 @@ async fn is_in_force_elsewhere(
 /// The shipped policy of exactly this name and version.
 fn shipped_as(reference: &PolicyRef) -> Option<&'static Policy> {
     Policy::builtin(&reference.name).ok().filter(|policy| policy.reference() == *reference)
-}
-
-fn shipped(name: &str) -> Result<Policy, StoreError> {
-    Policy::builtin(name).cloned().map_err(|error| corrupt("the shipped policy", &error))
 }
 
 async fn find(

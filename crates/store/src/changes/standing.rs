@@ -81,11 +81,17 @@ impl Instants {
 
 /// [`ClockStanding`] of a row. What is kept of a clock is as old as the last look at it: a due date
 /// that passed since is missed whoever looked, and what a stage's deadline brought about (silence may
-/// approve then) is not known before somebody looks.
+/// approve then) is not known before somebody looks. Of what is settled, that which is owed counts; a
+/// notice that it is done only once that is late, as it comes by itself.
 macro_rules! standing {
     ($now:literal, $near:literal, $late:literal) => {
         concat!(
-            "CASE WHEN is_settled = 1 THEN 'settled'
+            "CASE WHEN owed_by <= ",
+            $now,
+            " THEN 'overdue' WHEN is_settled = 1 AND (owed IS NULL OR owed = 'done_notice')
+                  THEN 'settled' WHEN is_settled = 1 AND owed_by <= ",
+            $near,
+            " THEN 'near' WHEN is_settled = 1 THEN 'in_time'
                   WHEN state IN ('overdue', 'breached') OR due <= ",
             $now,
             " THEN 'overdue' WHEN wakes_at <= ",
@@ -96,6 +102,8 @@ macro_rules! standing {
                   WHEN state = 'warn' OR due <= ",
             $near,
             " OR stage_deadline <= ",
+            $near,
+            " OR owed_by <= ",
             $near,
             " THEN 'near' ELSE 'in_time' END"
         )
@@ -114,7 +122,7 @@ pub(super) async fn totals(
         "SELECT standing, COUNT(*) AS total FROM (SELECT ",
         standing!("$1", "$2", "$3"),
         " AS standing FROM obligations
-         WHERE is_settled = 0 AND tenant_id BETWEEN $4 AND $5) AS clocks GROUP BY standing"
+         WHERE (is_settled = 0 OR owed_by IS NOT NULL) AND tenant_id BETWEEN $4 AND $5) AS clocks GROUP BY standing"
     ))
     .bind(now)
     .bind(near)

@@ -67,6 +67,8 @@ pub struct NewAdvisory {
     pub document: String,
     /// What its submitter says.
     pub note: String,
+    /// When its publisher published it, by the record.
+    pub published: Option<Timestamp>,
 }
 
 /// A decision about an advisory.
@@ -131,7 +133,7 @@ pub(crate) async fn submit(
     .map_err(StoreError::exists("advisory", &new.name))?;
     invalidate(tx, &advisory).await?;
     record(tx, by, EventKind::AdvisorySubmitted, &advisory);
-    open::brought_by(tx, by, &advisory).await?;
+    open::brought_by(tx, by, &advisory, new.published).await?;
     Ok(advisory)
 }
 

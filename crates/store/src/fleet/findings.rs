@@ -15,7 +15,7 @@ use sqlx::any::AnyRow;
 use sqlx::{AnyConnection, AnyPool};
 
 use crate::actor::Actor;
-use crate::changes::{advance, open};
+use crate::changes::{Excluded, advance, exclusions, open};
 use crate::cis;
 use crate::error::StoreError;
 use crate::event::NewEvent;
@@ -53,6 +53,9 @@ pub struct Finding {
     pub reopened: i64,
     /// Whose risk it is, where somebody took it; over after its time.
     pub acceptance: Option<Acceptance>,
+    /// Why the tenant's SLA asks nothing about it, and until when (`None`: as long as the policy); over
+    /// after its time. It is missing all the same.
+    pub excluded: Option<(Excluded, Option<Timestamp>)>,
     /// Raised by each alteration.
     pub version: i64,
 }
@@ -136,7 +139,7 @@ macro_rules! select {
         concat!(
             "SELECT id, tenant_id, ci_id, patch_id, release, patch, state, first_seen_at, opened_at,
                     closed_at, reopened, accepted_reason, risk_owner, accepted_by, accepted_at,
-                    accepted_until, version
+                    accepted_until, excluded, excluded_until, version
              FROM findings ",
             $rest
         )
@@ -170,7 +173,9 @@ pub(crate) async fn apply(
     let inventory = checked.set.inventory();
     let release = inventory.os.release();
     let mut changed = Changed::default();
-    for step in reconcile(&known, inventory, &checked.report) {
+    let steps = reconcile(&known, inventory, &checked.report);
+    let excludes = !steps.is_empty() && exclusions::any(tx, checked.tenant).await?;
+    for step in steps {
         let brief = |patch: &MissingPatch| {
             json!({
                 "source": patch.source, "candidate": patch.candidate, "priority": patch.priority,
@@ -180,19 +185,34 @@ pub(crate) async fn apply(
             Step::Open(patch) => {
                 changed.opened.push(brief(&patch));
                 insert(tx, checked.tenant, ci, &release, inventory.family, &patch).await?;
-                open::reassess(tx, checked.tenant, &release, &patch).await?;
+                if excludes {
+                    exclusions::mark(tx, checked.tenant, Some(ci)).await?;
+                }
+                if !excludes || !exclusions::is_excluded(tx, ci, &patch.source).await? {
+                    open::reassess(tx, checked.tenant, &release, &patch).await?;
+                }
                 advance::wake_source(tx, checked.tenant, &release, &patch.source).await?;
             }
             Step::Reopen(patch) => {
                 changed.reopened.push(brief(&patch));
                 alter(tx, ci, &release, inventory.family, &patch, true).await?;
-                open::reassess(tx, checked.tenant, &release, &patch).await?;
+                if excludes {
+                    exclusions::mark(tx, checked.tenant, Some(ci)).await?;
+                }
+                if !excludes || !exclusions::is_excluded(tx, ci, &patch.source).await? {
+                    open::reassess(tx, checked.tenant, &release, &patch).await?;
+                }
                 advance::wake_source(tx, checked.tenant, &release, &patch.source).await?;
             }
             Step::Alter(patch) => {
                 changed.altered.push(brief(&patch));
                 alter(tx, ci, &release, inventory.family, &patch, false).await?;
-                open::reassess(tx, checked.tenant, &release, &patch).await?;
+                if excludes {
+                    exclusions::mark(tx, checked.tenant, Some(ci)).await?;
+                }
+                if !excludes || !exclusions::is_excluded(tx, ci, &patch.source).await? {
+                    open::reassess(tx, checked.tenant, &release, &patch).await?;
+                }
                 advance::wake_source(tx, checked.tenant, &release, &patch.source).await?;
             }
             Step::Fix { source } => {
@@ -364,7 +384,7 @@ pub(crate) async fn accept_for(
          WHERE id = $6
          RETURNING id, tenant_id, ci_id, patch_id, release, patch, state, first_seen_at, opened_at,
              closed_at, reopened, accepted_reason, risk_owner, accepted_by, accepted_at,
-             accepted_until, version",
+             accepted_until, excluded, excluded_until, version",
     )
     .bind(new.reason.as_str())
     .bind(new.risk_owner.as_str())
@@ -655,6 +675,15 @@ fn read(row: &AnyRow) -> Result<Finding, StoreError> {
         }
         None => None,
     };
+    let excluded: Option<String> = get(row, "excluded")?;
+    let excluded = match excluded {
+        Some(text) => {
+            let excluded = serde_json::from_str(&text)
+                .map_err(|error| StoreError::Corrupt { what: format!("excluded: {error}") })?;
+            Some((excluded, exclusions::end(row)?))
+        }
+        None => None,
+    };
     Ok(Finding {
         id: parsed(row, "id")?,
         tenant: parsed(row, "tenant_id")?,
@@ -668,6 +697,7 @@ fn read(row: &AnyRow) -> Result<Finding, StoreError> {
         closed_at: time_or_none(row, "closed_at")?,
         reopened: get(row, "reopened")?,
         acceptance,
+        excluded,
         version: get(row, "version")?,
     })
 }

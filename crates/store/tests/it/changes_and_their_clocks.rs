@@ -4,22 +4,26 @@ use std::collections::BTreeSet;
 
 use crate::notices_on_their_way::channel_by;
 use crate::support::{self, World, package_set, person, vm};
+use domain::agent::Facts as HostFacts;
 use domain::change::{
     Acceptance, Action, Decision, Disruption, Draft, FileHash, Item, KeyEvent, KeyId, KeyKind,
-    Kind, NewKey, Nonce, Outcome as Rollout, Payload, Phase, Plan, Rollback, Scope, Stage,
-    StandingRule, Statement, Verified, WeeklyWindow, Window,
+    Kind, Lack, NewKey, Nonce, Outcome as Rollout, Payload, Phase, Plan, Rollback, Scope, Sight,
+    Stage, StandingRule, Statement, Verified, WeeklyWindow, Window,
 };
 use domain::check::Report;
-use domain::cloud::{ChannelId, Class, Duty, EventKind, NoticeId, PROVIDER, TenantId, UserId};
+use domain::cloud::{
+    ChangeId, ChannelId, Class, Duty, EventKind, NoticeId, PROVIDER, TenantId, UserId,
+};
 use domain::fleet::FindingState;
-use domain::priority::Priority;
-use domain::sla::{Moment, Party, Policy};
+use domain::inventory::Runtime;
+use domain::priority::{Exposure, Priority, Sourced};
+use domain::sla::{Errand, Facts, Moment, Party, Path as SlaPath, Policy};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 use store::{
-    Actor, AdvisoryDecision, AdvisoryState, ChangeStep, Ci, ClockFilter, ClockRow, FindingFilter,
-    Matter, Move, NewAdvisory, NewChange, NewCi, NoticeFilter, Outcome, PageRequest, StoreError,
-    Subject, Tenant, TrackedChange, Written,
+    Actor, AdvisoryDecision, AdvisoryState, ChangeStep, Ci, CiAlteration, ClockFilter, ClockRow,
+    ClockStanding, FindingFilter, Matter, Move, NewAdvisory, NewChange, NewCi, NoticeFilter,
+    Outcome, PageRequest, StoreError, Subject, Tenant, TrackedChange, Written,
 };
 
 on_both_engines! {
@@ -51,6 +55,15 @@ on_both_engines! {
     a_breach_is_told_once_whoever_looks
     what_is_missing_again_reopens
     what_becomes_exploited_is_due_earlier
+    what_the_vendor_published_is_recorded_when_a_clock_starts
+    a_restart_is_recorded_once_facts_prove_it
+    an_item_that_never_lacked_it_is_done_by_what_it_has
+    an_alteration_is_verified_by_whoever_else_looked
+    items_say_how_exposed_they_are
+    what_an_emergency_owes_is_shown_until_somebody_records_it
+    the_notice_that_it_is_done_is_owed_until_the_tenant_has_it
+    what_the_sla_excludes_asks_nothing_and_is_missing_all_the_same
+    what_has_a_clock_is_not_excluded_afterwards
 }
 
 pub(crate) const ALL: PageRequest = PageRequest { after: None, limit: 1000 };
@@ -362,6 +375,7 @@ async fn the_whole_way_leaves_a_record(world: World) {
             Moment::Verified,
         ]
     );
+    assert_eq!(publish(&world, 10).await, 2, "started, completed");
     let consents =
         world.store.consents(&case.owner, case.change.change.id, case.tenant.id).await.unwrap();
     assert_eq!(consents.len(), 1);
@@ -369,7 +383,8 @@ async fn the_whole_way_leaves_a_record(world: World) {
     assert_eq!(world.store.plan(&case.owner, plan.hash()).await.unwrap(), plan);
     assert_eq!(clocks(&world, &world.admin).await, [], "nothing is left to do");
     assert_eq!(world.store.next_wake().await.unwrap(), None);
-    assert_eq!(publish(&world, 10).await, 2, "started, completed");
+    let told = case.matter(&world).await.obligation.instants().at(Moment::DoneTold);
+    assert!(told.is_some(), "in the console, as there is no channel");
 }
 
 async fn what_is_refused_is_recorded_and_alters_nothing(world: World) {
@@ -615,8 +630,12 @@ async fn a_revoked_key_starts_nothing(world: World) {
 async fn what_a_tenant_brings_starts_its_clock(world: World) {
     let a = world.tenant("a").await;
     let anna = world.owner(&a).await;
-    let new =
-        |name: &str| NewAdvisory { name: name.into(), document: "{}".into(), note: String::new() };
+    let new = |name: &str| NewAdvisory {
+        name: name.into(),
+        document: "{}".into(),
+        note: String::new(),
+        published: None,
+    };
     let advisory = world.store.submit_advisory(&anna, None, new("X-1")).await.unwrap();
 
     let [clock] = &clocks(&world, &anna).await[..] else { panic!() };
@@ -657,10 +676,392 @@ async fn what_a_tenant_brings_starts_its_clock(world: World) {
     }
 }
 
+async fn what_the_vendor_published_is_recorded_when_a_clock_starts(world: World) {
+    let a = world.tenant("a").await;
+    let anna = world.owner(&a).await;
+    let published = |matter: &Matter| matter.obligation.instants().at(Moment::VendorPublished);
+    // By the check that found it missing.
+    let ci = world.store.create_ci(&anna, None, vm(a.id, "web")).await.unwrap();
+    world.observe(&ci, package_set(&[("web", "1")])).await;
+    let mut found = report(now(&world), &[("web", "2", "high")]);
+    let before = now(&world) - DAY * 3;
+    found.findings[0].advisories[0].published = Some(before);
+    world.checked(&ci, found).await;
+    world.store.open_obligations(10).await.unwrap();
+    let [clock] = &clocks(&world, &anna).await[..] else { panic!() };
+    let matter = world.store.matter(&anna, clock.change, a.id).await.unwrap();
+    assert_eq!(published(&matter), Some(before));
+
+    // By the advisory that a tenant brings; not where that says what cannot be.
+    for (name, date, recorded) in [("X-2", before, Some(before)), ("X-3", now(&world) + DAY, None)]
+    {
+        let (document, note) = ("{}".into(), String::new());
+        let new = NewAdvisory { name: name.into(), document, note, published: Some(date) };
+        world.store.submit_advisory(&anna, None, new).await.unwrap();
+        let all = clocks(&world, &anna).await;
+        let change = all.iter().find(|it| it.title == name).unwrap().change;
+        let matter = world.store.matter(&anna, change, a.id).await.unwrap();
+        assert_eq!(published(&matter), recorded, "{name}");
+    }
+}
+
+async fn a_restart_is_recorded_once_facts_prove_it(world: World) {
+    let runs = |boot: &str, reboot_required_by: Option<Vec<String>>| HostFacts {
+        boot: Some(boot.to_owned()),
+        runtime: Some(Runtime { reboot_required_by, ..Runtime::default() }),
+        ..HostFacts::default()
+    };
+    let (case, plan) = Case::told(&world, "high", DAY * 5).await;
+    done(case.say(&world, &plan, Decision::Approve, 1).await);
+    world.environment.pass(DAY * 5);
+    wake(&world).await;
+    let says = |facts| world.store.record_facts(&Actor::System, case.ci.id, facts);
+    let restarted = async || {
+        wake(&world).await;
+        case.matter(&world).await.obligation.instants().at(Moment::Rebooted)
+    };
+    says(runs("a", None)).await.unwrap();
+    // A restart before anything was altered is none that the plan asks for.
+    says(runs("b", None)).await.unwrap();
+    world.environment.pass(SignedDuration::from_mins(1));
+    world.observe(&case.ci, package_set(&[("web", "2")])).await;
+    says(runs("b", Some(Vec::new()))).await.unwrap();
+    let finish = Move::Finish { plan: plan.hash(), outcome: Rollout::Done };
+    done(case.does(&world, &world.admin, finish).await);
+    world.environment.pass(SignedDuration::from_mins(10));
+    assert_eq!(restarted().await, None);
+
+    world.observe(&case.ci, package_set(&[("web", "2"), ("more", "1")])).await;
+    world.checked(&case.ci, report(now(&world), &[])).await;
+    assert_eq!(restarted().await, None);
+    assert_eq!(case.phase(&world).await, "verified");
+    world.environment.pass(SignedDuration::from_mins(10));
+    let at = now(&world);
+    says(runs("c", None)).await.unwrap();
+    assert!(restarted().await.unwrap() >= at, "also where it was verified before");
+    let before = case.matter(&world).await.obligation.instants().clone();
+    world.environment.pass(DAY);
+    says(runs("d", None)).await.unwrap();
+    wake(&world).await;
+    assert_eq!(*case.matter(&world).await.obligation.instants(), before, "once");
+}
+
+/// A plan names an item that had the patch before anybody looked.
+async fn an_item_that_never_lacked_it_is_done_by_what_it_has(world: World) {
+    let case = Case::proven(&world, "high").await;
+    let other = world.store.create_ci(&case.owner, None, vm(case.tenant.id, "db")).await.unwrap();
+    let mut draft = case.plan_from(now(&world) + DAY * 5, None).draft().clone();
+    let item = Item { ci: other.id, duty: other.duty, ..draft.stages[0].items[0].clone() };
+    draft.stages[0].items.push(item);
+    let plan = Plan::new(draft).unwrap();
+    let action = Move::Plan { plan: plan.clone(), two_persons_above: 9 };
+    done(case.does(&world, &world.admin, action).await);
+    publish(&world, 1).await;
+    done(case.say(&world, &plan, Decision::Approve, 1).await);
+    world.environment.pass(DAY * 5);
+    wake(&world).await;
+    let finish = Move::Finish { plan: plan.hash(), outcome: Rollout::Done };
+    done(case.does(&world, &world.admin, finish).await);
+    let looks = async |minutes: i64| {
+        world.environment.pass(SignedDuration::from_mins(minutes));
+        wake(&world).await;
+        case.phase(&world).await
+    };
+    world.environment.pass(SignedDuration::from_mins(10));
+    world.observe(&case.ci, package_set(&[("web", "2")])).await;
+    world.checked(&case.ci, report(now(&world), &[])).await;
+    assert_eq!(looks(6).await, "verifying", "nobody heard of the other one");
+    world.observe(&other, package_set(&[("web", "1")])).await;
+    world.checked(&other, report(now(&world), &[])).await;
+    assert_eq!(looks(6).await, "verifying", "it is older, and no check says what it lacks");
+    world.observe(&other, package_set(&[("web", "3")])).await;
+    world.checked(&other, report(now(&world), &[])).await;
+    assert_eq!(looks(6).await, "verified");
+}
+
+async fn an_alteration_is_verified_by_whoever_else_looked(world: World) {
+    let tenant = world.tenant("a").await;
+    let owner = world.owner(&tenant).await;
+    let ci = world.store.create_ci(&owner, None, vm(tenant.id, "web")).await.unwrap();
+    let new = NewChange {
+        kind: Kind::Alteration,
+        title: "no passwords".into(),
+        patches: Vec::new(),
+        tenants: vec![tenant.id],
+        priority: Priority::Critical,
+    };
+    let change = world.store.create_change(&world.admin, None, new).await.unwrap();
+    let mut case = Case { tenant, owner, ci, change };
+    case.step(&world, ChangeStep::Prove).await;
+    case.step(&world, ChangeStep::Pass(FileHash::from([3; 32]))).await;
+    wake(&world).await;
+    let plan = case.plan(&world, now(&world) + DAY * 2).await;
+    publish(&world, 1).await;
+    let saw = |sight| Move::Saw { sight, evidence: FileHash::from([4; 32]) };
+    let other = person(PROVIDER, "olga", domain::cloud::Role::Operator);
+    let other = support::actor(&world.store.create_user(&world.admin, None, other).await.unwrap());
+    let early = reason(case.does(&world, &other, saw(Sight::Clean)).await);
+    assert!(early.contains("not carried out"), "{early}");
+    world.environment.pass(DAY * 2);
+    wake(&world).await;
+    let finish = Move::Finish { plan: plan.hash(), outcome: Rollout::Done };
+    done(case.does(&world, &world.admin, finish).await);
+    world.environment.pass(DAY);
+    wake(&world).await;
+    assert_eq!(case.phase(&world).await, "verifying", "no scan sees files");
+
+    let own = reason(case.does(&world, &world.admin, saw(Sight::Clean)).await);
+    assert!(own.contains("wrote a plan"), "{own}");
+    done(case.does(&world, &other, saw(Sight::Clean)).await);
+    assert_eq!(case.phase(&world).await, "verified");
+    done(case.does(&world, &other, saw(Sight::Missing)).await);
+    assert_eq!(case.phase(&world).await, "reopened");
+
+    let patch = lacking_again(&world, &case).await;
+    let word = world.store.advance(&other, patch, case.tenant.id, saw(Sight::Clean)).await;
+    assert!(reason(word.unwrap()).contains("nobody's word"));
+}
+
+/// The change of a patch that an item lacks.
+async fn lacking_again(world: &World, case: &Case) -> ChangeId {
+    world.observe(&case.ci, package_set(&[("web", "1")])).await;
+    world.checked(&case.ci, report(now(world), &[("web", "2", "high")])).await;
+    world.store.open_obligations(10).await.unwrap();
+    let all = clocks(world, &case.owner).await;
+    all.iter().find(|clock| clock.title.starts_with("web")).unwrap().change
+}
+
+async fn items_say_how_exposed_they_are(world: World) {
+    let mut found = report(now(&world), &[("web", "2", "critical")]);
+    found.findings[0].exploited = vec!["CVE-2026-1".into()];
+    let case = lacking(&world, "critical").await;
+    world.checked(&case.ci, found.clone()).await;
+    let stands = async || {
+        let facts = case.matter(&world).await.obligation.facts().clone();
+        (facts.path(), facts.asset.exposure.map(|said| said.value))
+    };
+    let label = async |ci: &Ci, value: Option<&str>| {
+        let labels = value.map(|value| ("exposure".parse().unwrap(), value.to_owned()));
+        let labels = Some(labels.into_iter().collect());
+        let alteration = CiAlteration { labels, ..CiAlteration::default() };
+        world.store.alter_ci(&case.owner, ci.id, None, alteration).await.unwrap();
+    };
+    assert_eq!(stands().await, (SlaPath::Emergency, None), "unknown counts as open");
+    label(&case.ci, Some("controlled")).await;
+    assert_eq!(stands().await, (SlaPath::Ordinary, Some(Exposure::Controlled)));
+
+    // Another one that says nothing.
+    let other = world.store.create_ci(&case.owner, None, vm(case.tenant.id, "db")).await.unwrap();
+    world.observe(&other, package_set(&[("web", "1")])).await;
+    world.checked(&other, found.clone()).await;
+    assert_eq!(stands().await, (SlaPath::Emergency, None));
+    label(&other, Some("small")).await;
+    assert_eq!(stands().await, (SlaPath::Ordinary, Some(Exposure::Controlled)), "the worst");
+    label(&other, Some("open")).await;
+    assert_eq!(stands().await, (SlaPath::Emergency, Some(Exposure::Open)));
+
+    // What was patched was exposed all the same.
+    world.observe(&other, package_set(&[("web", "2")])).await;
+    world.checked(&other, report(now(&world), &[])).await;
+    label(&case.ci, Some("small")).await;
+    assert_eq!(stands().await, (SlaPath::Emergency, Some(Exposure::Open)));
+
+    // A person's word on this patch: nobody else looked at both.
+    label(&other, None).await;
+    assert_eq!(stands().await, (SlaPath::Emergency, None));
+    let mut facts = case.matter(&world).await.obligation.facts().clone();
+    facts.asset.exposure = Some(Sourced::new(Exposure::Small, Facts::ASSESSED));
+    done(case.does(&world, &world.admin, Move::Assess(Box::new(facts))).await);
+    label(&case.ci, Some("controlled")).await;
+    assert_eq!(stands().await, (SlaPath::Ordinary, Some(Exposure::Small)));
+}
+
+async fn what_an_emergency_owes_is_shown_until_somebody_records_it(world: World) {
+    let mut case = lacking(&world, "critical").await;
+    let mut found = report(now(&world), &[("web", "2", "critical")]);
+    found.findings[0].exploited = vec!["CVE-2026-1".into()];
+    world.checked(&case.ci, found).await;
+    case.step(&world, ChangeStep::Prove).await;
+    case.step(&world, ChangeStep::Pass(FileHash::from([3; 32]))).await;
+    wake(&world).await;
+    let hours = SignedDuration::from_hours;
+    let plan = case.plan(&world, now(&world) + hours(5)).await;
+    publish(&world, 1).await;
+    world.environment.pass(hours(6));
+    wake(&world).await;
+    let matter = case.matter(&world).await;
+    assert_eq!(matter.obligation.phase(), "scheduled");
+    let lacks = matter.lacks(now(&world)).unwrap();
+    assert!(matches!(lacks[..], [Lack::Evidence { .. }]), "{lacks:?}");
+    let owed = async || {
+        let clocks = clocks(&world, &case.owner).await;
+        clocks.first().map(|clock| (clock.owed, clock.is_settled, clock.standing))
+    };
+    assert_eq!(owed().await.unwrap().0, Some(Errand::Evidence));
+
+    let what: domain::change::Reason = "Memory of web".parse().unwrap();
+    let sha256 = FileHash::from([5; 32]);
+    let save = || Move::SaveEvidence { what: what.clone(), sha256 };
+    assert!(matches!(
+        world.store.advance(&Actor::System, case.change.change.id, case.tenant.id, save()).await,
+        Err(StoreError::Refused { .. })
+    ));
+    done(case.does(&world, &world.admin, save()).await);
+    assert_eq!(case.phase(&world).await, "rolling_out");
+    let finish = Move::Finish { plan: plan.hash(), outcome: Rollout::Done };
+    done(case.does(&world, &world.admin, finish).await);
+    reason(case.does(&world, &world.admin, save()).await);
+    world.environment.pass(SignedDuration::from_mins(10));
+    world.observe(&case.ci, package_set(&[("web", "2")])).await;
+    world.checked(&case.ci, report(now(&world), &[])).await;
+    wake(&world).await;
+    publish(&world, 10).await;
+    assert_eq!(case.phase(&world).await, "verified");
+
+    let again = Some(Errand::ReEvaluation);
+    assert_eq!(owed().await, Some((again, true, ClockStanding::InTime)));
+    done(case.does(&world, &world.admin, Move::Close).await);
+    let escalated = events(&world, EventKind::ObligationEscalated).await;
+    world.environment.pass(hours(80));
+    wake(&world).await;
+    wake(&world).await;
+    assert_eq!(events(&world, EventKind::ObligationEscalated).await, escalated + 1, "once");
+    assert_eq!(owed().await, Some((again, true, ClockStanding::Overdue)));
+    assert_eq!(world.store.clock_totals(&case.owner).await.unwrap().overdue, 1);
+    let filter = ClockFilter { overdue: true, ..ClockFilter::default() };
+    assert_eq!(world.store.clocks(&case.owner, &filter, 10).await.unwrap().len(), 1);
+
+    let conclusion = "No trace of an attack".parse().unwrap();
+    done(case.does(&world, &world.admin, Move::ReEvaluate { conclusion }).await);
+    assert_eq!(owed().await, None);
+    assert_eq!(world.store.next_wake().await.unwrap(), None);
+    let id = case.change.change.id;
+    let records = world.store.errand_records(&case.owner, id, case.tenant.id).await.unwrap();
+    assert_eq!((records[0].errand, records[0].sha256), (Errand::Evidence, Some(sha256)));
+    assert_eq!((&records[0].said, &records[0].recorded_by), (&what, &world.admin.id()));
+    assert_eq!(records[1].errand, Errand::ReEvaluation);
+    let other = world.tenant("b").await;
+    let bert = world.owner(&other).await;
+    assert!(world.store.errand_records(&bert, id, case.tenant.id).await.is_err());
+}
+
+async fn the_notice_that_it_is_done_is_owed_until_the_tenant_has_it(world: World) {
+    let (case, plan) = Case::told(&world, "high", DAY * 5).await;
+    done(case.say(&world, &plan, Decision::Approve, 1).await);
+    world.environment.pass(DAY * 5);
+    wake(&world).await;
+    let finish = Move::Finish { plan: plan.hash(), outcome: Rollout::Done };
+    done(case.does(&world, &world.admin, finish).await);
+    world.environment.pass(SignedDuration::from_mins(10));
+    world.observe(&case.ci, package_set(&[("web", "2")])).await;
+    world.checked(&case.ci, report(now(&world), &[])).await;
+    wake(&world).await;
+    assert_eq!(case.phase(&world).await, "verified");
+    assert_eq!(clocks(&world, &case.owner).await, [], "it is on its way");
+
+    world.environment.pass(DAY);
+    wake(&world).await;
+    let [clock] = &clocks(&world, &case.owner).await[..] else { panic!() };
+    assert_eq!((clock.owed, clock.standing), (Some(Errand::DoneNotice), ClockStanding::Overdue));
+    publish(&world, 10).await;
+    assert_eq!(clocks(&world, &case.owner).await, []);
+    assert!(case.matter(&world).await.obligation.instants().at(Moment::DoneTold).is_some());
+}
+
+/// Both sides agree that what stands in the laboratory is not covered.
+async fn agree_on_the_lab(world: &World, tenant: &Tenant, owner: &Actor, version: &str) {
+    let until = (now(world) + DAY * 10).strftime("%Y-%m-%d").to_string();
+    let policy = Policy::builtin("x1642-default").unwrap().negotiate(&format!(
+        "version = \"{version}\"\n[[exclusions]]\nwhat = \"the lab\"\nreason = \"air gap\"\n\
+         until = \"{until}\"\nlabels = {{ network = \"lab\" }}"
+    ));
+    world.store.propose_policy(owner, tenant.id, policy.unwrap()).await.unwrap();
+    let version = version.to_owned();
+    world.store.agree_to_policy(&world.admin, tenant.id, version).await.unwrap();
+}
+
+async fn network(world: &World, owner: &Actor, ci: &Ci, value: &str) {
+    let labels = Some([("network".parse().unwrap(), value.to_owned())].into());
+    let alteration = CiAlteration { labels, ..CiAlteration::default() };
+    world.store.alter_ci(owner, ci.id, None, alteration).await.unwrap();
+}
+
+async fn what_the_sla_excludes_asks_nothing_and_is_missing_all_the_same(world: World) {
+    let tenant = world.tenant("a").await;
+    let owner = world.owner(&tenant).await;
+    agree_on_the_lab(&world, &tenant, &owner, "a-1").await;
+    let in_lab = world.store.create_ci(&owner, None, vm(tenant.id, "lab")).await.unwrap();
+    network(&world, &owner, &in_lab, "lab").await;
+    world.observe(&in_lab, package_set(&[("web", "1")])).await;
+    let found = || report(now(&world), &[("web", "2", "critical")]);
+    world.checked(&in_lab, found()).await;
+    assert_eq!(world.store.open_obligations(10).await.unwrap(), 0);
+    assert_eq!(clocks(&world, &owner).await, []);
+    let findings = async || {
+        let page = world.store.findings(&owner, &FindingFilter::default(), &ALL).await.unwrap();
+        page.items.into_iter().map(|it| (it.state, it.excluded.map(|(it, _)| it.reason)))
+    };
+    let excluded = (FindingState::Open, Some("air gap".to_owned()));
+    assert_eq!(findings().await.collect::<Vec<_>>(), [excluded.clone()]);
+
+    // Another item that lacks it has a clock, and is verified without the lab's.
+    let web = world.store.create_ci(&owner, None, vm(tenant.id, "web")).await.unwrap();
+    world.observe(&web, package_set(&[("web", "1")])).await;
+    world.checked(&web, found()).await;
+    assert!(world.store.open_obligations(10).await.unwrap() > 0);
+    let change = clocks(&world, &owner).await[0].change;
+    let phase = async || {
+        let matter = world.store.matter(&owner, change, tenant.id).await.unwrap();
+        (matter.obligation.phase(), matter.obligation.instants().start().unwrap())
+    };
+    assert_eq!(phase().await.0, "evaluated");
+    world.observe(&web, package_set(&[("web", "2")])).await;
+    world.checked(&web, report(now(&world), &[])).await;
+    wake(&world).await;
+    assert_eq!(phase().await.0, "verified");
+
+    // When the exclusion is over, it is missing again, from then on.
+    let ended = now(&world) + DAY * 11;
+    world.environment.pass(DAY * 11);
+    world.checked(&in_lab, found()).await;
+    world.store.open_obligations(10).await.unwrap();
+    wake(&world).await;
+    let (phase, start) = phase().await;
+    assert!(matches!(phase, "evaluated" | "tested" | "reopened"), "{phase}");
+    assert!(start > ended - DAY * 2, "{start}");
+}
+
+async fn what_has_a_clock_is_not_excluded_afterwards(world: World) {
+    let case = lacking(&world, "high").await;
+    agree_on_the_lab(&world, &case.tenant, &case.owner, "a-1").await;
+    world.environment.pass(SignedDuration::from_mins(1));
+    network(&world, &case.owner, &case.ci, "lab").await;
+    wake(&world).await;
+    assert_eq!(case.phase(&world).await, "evaluated", "its version excludes nothing");
+
+    // A patch that is found missing since then is excluded, until the item leaves the lab.
+    world.observe(&case.ci, package_set(&[("web", "1"), ("db", "1")])).await;
+    let both = report(now(&world), &[("web", "2", "high"), ("db", "2", "high")]);
+    world.checked(&case.ci, both).await;
+    assert_eq!(world.store.open_obligations(10).await.unwrap(), 0);
+    world.environment.pass(DAY);
+    network(&world, &case.owner, &case.ci, "office").await;
+    let since = now(&world);
+    assert_eq!(world.store.open_obligations(10).await.unwrap(), 2);
+    let all = clocks(&world, &case.owner).await;
+    let db = all.iter().find(|clock| clock.title.starts_with("db")).unwrap();
+    assert!(db.due.unwrap() > since + DAY * 13, "the clock starts with the end of it: {db:?}");
+}
+
 async fn what_was_brought_asks_nothing_once_it_is_rejected(world: World) {
     let a = world.tenant("a").await;
     let anna = world.owner(&a).await;
-    let new = NewAdvisory { name: "X-1".into(), document: "{}".into(), note: String::new() };
+    let new = NewAdvisory {
+        name: "X-1".into(),
+        document: "{}".into(),
+        note: String::new(),
+        published: None,
+    };
     let advisory = world.store.submit_advisory(&anna, None, new).await.unwrap();
     let [clock] = &clocks(&world, &anna).await[..] else { panic!() };
     let decision = AdvisoryDecision { state: AdvisoryState::Rejected, reason: "Not ours".into() };
@@ -673,7 +1074,12 @@ async fn what_was_brought_asks_nothing_once_it_is_rejected(world: World) {
 async fn what_is_accepted_is_everybodys_change(world: World) {
     let a = world.tenant("a").await;
     let anna = world.owner(&a).await;
-    let new = NewAdvisory { name: "X-1".into(), document: "{}".into(), note: String::new() };
+    let new = NewAdvisory {
+        name: "X-1".into(),
+        document: "{}".into(),
+        note: String::new(),
+        published: None,
+    };
     let advisory = world.store.submit_advisory(&anna, None, new).await.unwrap();
     let [clock] = &clocks(&world, &anna).await[..] else { panic!() };
     let decision = AdvisoryDecision { state: AdvisoryState::Accepted, reason: "It is so".into() };

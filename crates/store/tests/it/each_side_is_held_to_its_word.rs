@@ -335,7 +335,12 @@ async fn what_another_tenant_said_is_told_to_nobody(world: World) {
     let (a, b) = (world.tenant("a").await, world.tenant("b").await);
     let (anna, bert) = (world.owner(&a).await, world.owner(&b).await);
     // Known as "X-1", which is how A's own people call it.
-    let new = NewAdvisory { name: "X-1".into(), document: "{}".into(), note: String::new() };
+    let new = NewAdvisory {
+        name: "X-1".into(),
+        document: "{}".into(),
+        note: String::new(),
+        published: None,
+    };
     let advisory = world.store.submit_advisory(&anna, None, new).await.unwrap();
     // The provider takes it on for everybody: B has a part in A's change.
     let decision = AdvisoryDecision { state: AdvisoryState::Accepted, reason: "It is so".into() };

@@ -106,7 +106,12 @@ async fn checks_are_due_when_something_is_new(world: World) {
     assert_eq!(due(&world, before).await, 0, "just checked");
     assert_eq!(due(&world, now(&world)).await, 1, "its time is over");
 
-    let new = NewAdvisory { name: "X".into(), document: "{}".into(), note: String::new() };
+    let new = NewAdvisory {
+        name: "X".into(),
+        document: "{}".into(),
+        note: String::new(),
+        published: None,
+    };
     world.store.submit_advisory(&anna, None, new).await.unwrap();
     assert_eq!(due(&world, before).await, 1, "something may concern it");
 
@@ -231,6 +236,7 @@ async fn advisories_are_seen_by_those_whom_they_concern(world: World) {
         name: name.into(),
         document: "{}".into(),
         note: "secret".into(),
+        published: None,
     };
     let brought = world.store.submit_advisory(&anna, None, new("X")).await.unwrap();
     let own = world.store.submit_advisory(&world.admin, None, new("Y")).await.unwrap();

@@ -376,6 +376,11 @@ impl Share {
         terms.two_persons_above = terms.two_persons_above.min(two_persons_above);
     }
 
+    /// What the patch may wipe is saved: the start waits for it no more.
+    pub(crate) fn evidence_saved(&mut self) {
+        self.state.terms.dates.evidence_by = None;
+    }
+
     /// Who of the provider agreed to plans of it.
     pub fn approvals(&self) -> &[Countersign] {
         &self.state.approvals

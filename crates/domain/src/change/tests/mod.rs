@@ -106,6 +106,7 @@ fn dates(told: i64) -> Dates {
         approval: WAITS,
         earliest_start: Some(at(told + 24)),
         answer_by: Some(at(told + 40)),
+        evidence_by: None,
         due: at(240),
         deferrals_left: 1,
         longest_deferral: SignedDuration::from_hours(72),

@@ -188,6 +188,7 @@ fn permit_for(plan: &Plan, now: Timestamp) -> Permit {
         approval: Approval::NotNeeded,
         earliest_start: None,
         answer_by: None,
+        evidence_by: None,
         due: Timestamp::MAX,
         deferrals_left: 0,
         longest_deferral: SignedDuration::ZERO,

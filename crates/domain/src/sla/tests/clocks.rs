@@ -217,8 +217,11 @@ fn a_deferral_moves_the_ball_and_no_due_date() {
     let mut world = high(4);
     let before = world.view("2026-06-09T00:00:00Z");
     assert_eq!(before.holder, Some(Party::Provider));
-    world.deferrals =
-        vec![Deferral { at: at("2026-06-08T22:00:00Z"), until: at("2026-06-11T22:00:00Z") }];
+    world.deferrals = vec![Deferral {
+        at: at("2026-06-08T22:00:00Z"),
+        until: at("2026-06-11T22:00:00Z"),
+        again: false,
+    }];
 
     let view = world.view("2026-06-09T00:00:00Z");
 

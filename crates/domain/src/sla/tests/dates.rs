@@ -76,6 +76,8 @@ fn the_default_gives_a_change_these_dates() {
     ];
     for (facts, approval, earliest, answer_by, due, deferrals_left, days) in table {
         let priority = facts.priority;
+        // A day from the collection, as nobody says when it was listed.
+        let evidence_by = (facts.path() == Path::Emergency).then(|| at("2026-06-02T00:00:00Z"));
         let world = World::new(default_policy(), facts, instants(&TOLD));
         let dates = world.case().dates(at("2026-06-01T12:00:00Z")).unwrap();
         assert_eq!(
@@ -84,6 +86,7 @@ fn the_default_gives_a_change_these_dates() {
                 approval,
                 earliest_start: Some(at(earliest)),
                 answer_by: answer_by.map(at),
+                evidence_by,
                 due: at(due),
                 deferrals_left,
                 longest_deferral: SignedDuration::from_hours(24 * days),
@@ -139,7 +142,10 @@ fn a_deferral_is_granted_within_number_length_and_every_regulation() {
     let now = at("2026-06-02T00:00:00Z");
     let (three_days, longer) = (at("2026-06-05T00:00:00Z"), at("2026-06-05T00:00:01Z"));
 
-    assert_eq!(world.case().defer(three_days, now), Ok(Deferral { at: now, until: three_days }));
+    assert_eq!(
+        world.case().defer(three_days, now),
+        Ok(Deferral { at: now, until: three_days, again: false })
+    );
     assert_eq!(
         world.case().defer(longer, now),
         Err(NotDeferred::TooLong { until: longer, latest: three_days })
@@ -165,7 +171,7 @@ fn a_deferral_is_granted_within_number_length_and_every_regulation() {
     assert_eq!(dates.longest_deferral.as_hours(), 24);
     assert_eq!(dates.due, at("2026-06-05T00:00:00Z"));
 
-    world.deferrals.push(Deferral { at: now, until: three_days });
+    world.deferrals.push(Deferral { at: now, until: three_days, again: false });
     assert_eq!(
         world.case().defer(three_days, now),
         Err(NotDeferred::NoneLeft { allowed: 1, used: 1 })
@@ -195,7 +201,25 @@ fn an_emergency_saves_evidence_first_and_judges_again_afterwards() {
 }
 
 #[test]
-fn only_a_person_moves_a_date_later() {
+fn what_items_say_of_their_exposure_gives_way_to_a_person_but_for_the_worst() {
+    let says = |exposure, by: &str| Some(Sourced::new(exposure, by));
+    let after = |known: Option<Sourced<Exposure>>, said| {
+        let mut facts = exploited(Priority::Critical);
+        facts.asset.exposure = known;
+        facts.expose(said);
+        facts.asset.exposure.map(|it| it.value)
+    };
+    let person = || says(Exposure::Controlled, Facts::ASSESSED);
+
+    assert_eq!(after(None, says(Exposure::Small, "items")), Some(Exposure::Small));
+    assert_eq!(after(says(Exposure::Small, "items"), None), None, "one of them is silent");
+    assert_eq!(after(person(), None), Some(Exposure::Controlled));
+    assert_eq!(after(person(), says(Exposure::Small, "items")), Some(Exposure::Controlled));
+    assert_eq!(after(person(), says(Exposure::Open, "items")), Some(Exposure::Open));
+}
+
+#[test]
+fn no_date_moves_later() {
     let policy = negotiated("regulations = [\"bod-26-04\"]");
     let mut facts = facts(Priority::High);
     let records = instants(&TOLD);
@@ -206,23 +230,6 @@ fn only_a_person_moves_a_date_later() {
     facts.priority = Priority::Low;
     let again = sooner.reassess(policy.due_dates(&facts, &records));
     assert_eq!(again, sooner, "another evaluation moves nothing later");
-
-    let decision = |by: &str| Decision {
-        by: by.to_owned(),
-        reason: "the item is off".to_owned(),
-        at: at("2026-06-03T00:00:00Z"),
-    };
-    let until = at("2026-07-01T00:00:00Z");
-    let moved = again.decide("x1642-default", until, decision("ada")).unwrap();
-    let own = moved.all().iter().find(|date| date.pack.name == "x1642-default").unwrap();
-    assert_eq!((own.due, &own.decision), (until, &Some(decision("ada"))));
-    let same = moved.reassess(sooner.all().to_vec());
-    assert_eq!(same, moved, "what was decided about stands");
-    assert_eq!(again.decide("x1642-default", until, decision(" ")), Err(NotMoved::Unfounded));
-    assert_eq!(
-        again.decide("sox", until, decision("ada")),
-        Err(NotMoved::NotBound { pack: "sox".to_owned() })
-    );
 }
 
 #[test]
@@ -239,6 +246,65 @@ fn what_the_provider_lost_does_not_cost_the_tenant_its_deferral() {
     assert_eq!(dates.due, at("2026-06-15T00:00:00Z"));
     assert_eq!(dates.longest_deferral.as_hours(), 72);
     assert!(world.case().defer(at("2026-06-16T00:00:00Z"), now).is_ok());
+}
+
+#[test]
+fn the_notice_that_it_is_done_has_a_date_of_its_own() {
+    // Installed at noon of these days; Thursday June 4th is a holiday, the zone is Berlin's.
+    let table = [
+        ("fedramp-scn-transformative", "2026-06-01T12:00:00Z", "2026-06-09T12:00:00Z"),
+        ("fedramp-scn-transformative", "2026-06-05T12:00:00Z", "2026-06-12T12:00:00Z"),
+        // On a Saturday it counts from the beginning of Monday.
+        ("fedramp-scn-transformative", "2026-06-06T12:00:00Z", "2026-06-14T22:00:00Z"),
+        // Over the end of summer time the hour on the wall stays.
+        ("fedramp-scn-transformative", "2026-10-22T12:00:00Z", "2026-10-29T13:00:00Z"),
+        ("fedramp-scn-adaptive", "2026-06-01T12:00:00Z", "2026-06-16T12:00:00Z"),
+    ];
+    for (preset, installed, by) in table {
+        let policy = negotiated(&format!(
+            "calendar.zone = \"Europe/Berlin\"\ncalendar.holidays = [\"2026-06-04\"]\nlow.notice = {{ \
+             preset = \"{preset}\" }}\nlow.deferrals = {{ count = 0, longest = \"0h\" }}"
+        ));
+        let mut world = World::new(&policy, facts(Priority::Low), instants(&TOLD));
+        assert_eq!(world.case().owed(), [], "nothing is done yet");
+        world.instants.record(Moment::Installed, at(installed)).unwrap();
+        world.instants.record(Moment::Verified, at(installed)).unwrap();
+        let owed = Owed { errand: Errand::DoneNotice, by: at(by), ended: None };
+        assert_eq!(world.case().owed(), [owed], "{preset} {installed}");
+
+        let rung = Rung::Errand { errand: Errand::DoneNotice, round: 0 };
+        let reached = |world: &World, now: &str| world.view(now).reached.contains(&rung);
+        assert_eq!(world.view(installed).next_wake, Some(at(by)), "verified, and still to be told");
+        assert!(reached(&world, by));
+        world.instants.record(Moment::DoneTold, at(by) - SignedDuration::from_secs(1)).unwrap();
+        assert!(!reached(&world, by), "told in the last second");
+        assert_eq!(world.view(installed).next_wake, None);
+    }
+}
+
+#[test]
+fn what_an_emergency_asks_for_is_owed_until_it_is_done() {
+    let mut world = World::new(default_policy(), exploited(Priority::Critical), instants(&TOLD));
+    let evidence = |ended| Owed { errand: Errand::Evidence, by: at("2026-06-02T00:00:00Z"), ended };
+    assert_eq!(world.case().owed(), [evidence(None)]);
+    let late = world.view("2026-06-02T00:00:00Z");
+    assert!(late.reached.contains(&Rung::Errand { errand: Errand::Evidence, round: 0 }));
+
+    // What is saved stays saved when the tenant is asked anew, and not when the patch is lost.
+    let saved = at("2026-06-01T13:00:00Z");
+    world.instants.record(Moment::EvidenceSaved, saved).unwrap();
+    world.instants.record(Moment::AskedAgain, at("2026-06-01T14:00:00Z")).unwrap();
+    assert_eq!(world.case().owed(), [evidence(Some(saved))]);
+    let verified = at("2026-06-02T12:00:00Z");
+    world.instants.record(Moment::Verified, verified).unwrap();
+    let again = Owed { errand: Errand::ReEvaluation, by: at("2026-06-05T12:00:00Z"), ended: None };
+    assert_eq!(world.case().owed(), [evidence(Some(saved)), again]);
+    assert_eq!(world.view("2026-06-03T00:00:00Z").next_wake, Some(again.by));
+    world.instants.record(Moment::ReEvaluated, at("2026-06-03T00:00:00Z")).unwrap();
+    assert_eq!(world.view("2026-06-09T00:00:00Z").next_wake, None);
+    world.instants.record(Moment::Regressed, at("2026-07-01T00:00:00Z")).unwrap();
+    let anew = Owed { by: at("2026-07-02T00:00:00Z"), ..evidence(None) };
+    assert_eq!(world.case().owed(), [anew]);
 }
 
 #[test]

@@ -72,7 +72,11 @@ fn any_world() -> impl Strategy<Value = World> {
             world.duty = if tenant { Duty::Tenant } else { Duty::Provider };
             world.deferrals = deferrals
                 .into_iter()
-                .map(|(from, long)| Deferral { at: minute(from), until: minute(from + long) })
+                .map(|(from, long)| Deferral {
+                    at: minute(from),
+                    until: minute(from + long),
+                    again: false,
+                })
                 .collect();
             world.interruptions = interruptions
                 .into_iter()

@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::cloud::Class;
 
 fn refused(text: &str) -> PolicyError {
     default_policy().negotiate(text).unwrap_err()
@@ -208,6 +209,42 @@ fn what_is_negotiated_replaces_its_keys_and_keeps_the_rest() {
 }
 
 #[test]
+fn an_exclusion_covers_what_fits_all_that_it_names_until_its_last_day_is_over() {
+    let policy = negotiated(
+        "calendar.zone = \"Europe/Berlin\"\n[[exclusions]]\nwhat = \"words\"\nreason = \"x\"\n\
+         [[exclusions]]\nwhat = \"lab\"\nreason = \"air gap\"\nuntil = \"2026-06-30\"\nclass = \
+         \"vm\"\nsources = [\"linux\", \"web\"]\nlabels = { network = \"lab\" }\n\
+         [[exclusions]]\nwhat = \"images\"\nreason = \"rebuilt\"\nclass = \"image\"",
+    );
+    let labels = |value: &str| [("network".parse().unwrap(), value.to_owned())].into();
+    let what = |class, network: &str, source: &str, now: &str| {
+        let found = policy.excludes(class, &labels(network), source, at(now));
+        found.map(|(it, end)| (it.what.clone(), end))
+    };
+    let lab = Some(("lab".to_owned(), Some(at("2026-06-30T22:00:00Z"))));
+
+    assert_eq!(what(Class::Vm, "lab", "web", "2026-06-30T21:59:59Z"), lab);
+    assert_eq!(what(Class::Vm, "lab", "web", "2026-06-30T22:00:00Z"), None, "it is over");
+    assert_eq!(what(Class::Vm, "office", "web", "2026-06-01T00:00:00Z"), None);
+    assert_eq!(what(Class::Vm, "lab", "nginx", "2026-06-01T00:00:00Z"), None);
+    assert_eq!(what(Class::Host, "lab", "web", "2026-06-01T00:00:00Z"), None);
+    let images = Some(("images".to_owned(), None));
+    assert_eq!(what(Class::Image, "", "nginx", "2099-01-01T00:00:00Z"), images);
+    assert_eq!(Policy::from_toml(&policy.to_toml()).unwrap(), policy, "and is written so");
+    let shown = diff(default_policy(), &policy);
+    assert!(shown.iter().any(|it| it.to_string().contains("network lab")), "{shown:?}");
+}
+
+#[test]
+fn evidence_that_a_patch_cannot_wait_for_is_refused() {
+    let refused = default_policy()
+        .negotiate("version = \"2\"\ncritical.emergency.evidence = \"70h\"")
+        .unwrap_err();
+    assert!(refused.to_string().contains("`critical.emergency.evidence`"), "{refused}");
+    assert!(refused.to_string().contains("longer than the deadline of 3d"), "{refused}");
+}
+
+#[test]
 fn the_presets_of_scn_are_its_business_days() {
     let bd = Wait::BusinessDays;
     let days = |notice: Notice| (notice.lead, notice.reminder, notice.done);
@@ -328,7 +365,8 @@ fn the_schema_has_the_keys_of_the_document_and_no_others() {
                      answer = \"1h\", silence = \"waits\" }, deferrals = { count = 0, longest = \
                      \"0h\" }, evidence = \"1h\", re_evaluate = \"1h\" }\n";
     let asked = "approval = { mode = \"required\", answer = \"24h\", silence = \"waits\" }\n";
-    let mut text = "[[exclusions]]\nwhat = \"a\"\nreason = \"b\"\nuntil = \"2027-01-01\"\n\
+    let mut text = "[[exclusions]]\nwhat = \"a\"\nreason = \"b\"\nuntil = \"2027-01-01\"\nclass \
+                    = \"vm\"\nsources = [\"linux\"]\nlabels = { network = \"lab\" }\n\
                     [[calendar.freezes]]\nfrom = \"2026-12-20T00:00:00\"\nuntil = \
                     \"2027-01-03T00:00:00\"\nreason = \"x\"\nexcept = [\"critical\"]\n"
         .to_owned();
@@ -339,6 +377,8 @@ fn the_schema_has_the_keys_of_the_document_and_no_others() {
     let mut used = Vec::new();
     keys_of(&serde_json::to_value(full.document()).unwrap(), "", &mut used);
     used.extend(["critical", "high", "medium", "low"].map(|it| format!("{it}.notice.preset")));
+    // Labels are the items' own.
+    used.retain(|key| !key.starts_with("exclusions.*.labels."));
     used.sort();
     used.dedup();
     assert_eq!(known, used);

@@ -69,8 +69,16 @@ fn deferrals_that_the_policy_would_not_have_allowed_are_counted() {
         &[(Moment::Collected, "2026-06-01T00:00:00Z"), (Moment::Notified, "2026-06-02T00:00:00Z")],
     );
     curl.deferrals = vec![
-        Deferral { at: at("2026-06-03T00:00:00Z"), until: at("2026-06-04T00:00:00Z") },
-        Deferral { at: at("2026-06-04T00:00:00Z"), until: at("2026-06-05T00:00:00Z") },
+        Deferral {
+            at: at("2026-06-03T00:00:00Z"),
+            until: at("2026-06-04T00:00:00Z"),
+            again: false,
+        },
+        Deferral {
+            at: at("2026-06-04T00:00:00Z"),
+            until: at("2026-06-05T00:00:00Z"),
+            again: false,
+        },
     ];
     let judged = simulate(default_policy(), &[curl], at("2026-06-05T00:00:00Z"));
     assert_eq!(judged[0].deferrals_too_many, 1);
