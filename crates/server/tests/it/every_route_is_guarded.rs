@@ -363,7 +363,7 @@ async fn what_is_another_tenants_is_not_there() {
     let image = world.ask(&of_b, "GET", &path, None).await.json();
     let job = world.queue(&of_b, &image, "test", json!({ "do": CANARY })).await;
     let job = world.job(&of_b, &job).await;
-    world.store.open_obligations(100).await.unwrap();
+    world.open_obligations(100).await;
     let clock = &world.ask(&of_b, "GET", "/api/v1/clocks", None).await.json()[0];
     assert!(clock["title"].as_str().unwrap().contains(CANARY), "{clock}");
     let change = clock["change"].as_str().unwrap().to_owned();

@@ -26,7 +26,7 @@ mod policies;
 mod signers;
 mod standing;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use domain::change::{
     Change, ChangeEvent, FileHash, KeyId, Kind, Nonce, Outcome as Rollout, Plan, PlanHash, Reason,
@@ -345,6 +345,24 @@ pub struct Unwoken {
     pub error: StoreError,
 }
 
+/// What is opened by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Opening {
+    /// A change for a patch.
+    Change(PatchId),
+    /// A tenant's part of a change.
+    Obligation(ChangeId, TenantId),
+}
+
+/// Something could not be opened.
+#[derive(Debug)]
+pub struct Unopened {
+    /// What.
+    pub what: Opening,
+    /// Why.
+    pub error: StoreError,
+}
+
 /// How long an obligation that could not be looked at is left alone.
 pub(crate) const POSTPONED: SignedDuration = SignedDuration::from_mins(5);
 
@@ -361,22 +379,40 @@ impl Store {
     }
 
     /// Takes up a change for each patch that is missing somewhere and has none, and an obligation for
-    /// each tenant that lacks one; at most so many of both. Says how many there were.
+    /// each tenant that lacks one; at most so many of both, without those that are set `aside`. Says how
+    /// many there were, and those that failed: each is opened by itself, so that none stands in the way
+    /// of the others.
     ///
     /// # Errors
-    /// The first one, after all that can be opened is: what cannot holds nobody else up.
-    pub async fn open_obligations(&self, at_most: u16) -> Result<u64, StoreError> {
-        let mut opened = Vec::new();
-        for patch in open::patches_without(&self.pool, at_most).await? {
-            opened.push(self.write((), move |tx, ()| Box::pin(open::open_change(tx, patch))).await);
+    /// If it cannot be read what is to be opened.
+    pub async fn open_obligations(
+        &self,
+        at_most: u16,
+        aside: &BTreeSet<Opening>,
+    ) -> Result<(u64, Vec<Unopened>), StoreError> {
+        let (mut opened, mut failed) = (0, Vec::new());
+        let mut note = |what: Opening, new: Result<bool, StoreError>| match new {
+            Ok(is_new) => opened += u64::from(is_new),
+            Err(error) => failed.push(Unopened { what, error }),
+        };
+        // What is set aside takes nobody's place among those that are looked at.
+        let looked_at = i64::from(at_most) + i64::try_from(aside.len()).unwrap_or(i64::MAX / 2);
+        let patches = open::patches_without(&self.pool, looked_at).await?;
+        let patches = patches.into_iter().map(|patch| (patch, Opening::Change(patch)));
+        let patches = patches.filter(|(_, what)| !aside.contains(what));
+        for (patch, what) in patches.take(usize::from(at_most)) {
+            note(what, self.write((), move |tx, ()| Box::pin(open::open_change(tx, patch))).await);
         }
-        for (change, tenant) in open::tenants_without(&self.pool, at_most).await? {
+        let tenants = open::tenants_without(&self.pool, looked_at).await?;
+        let tenants = tenants.into_iter().map(|it| (it, Opening::Obligation(it.0, it.1)));
+        let tenants = tenants.filter(|(_, what)| !aside.contains(what));
+        for ((change, tenant), what) in tenants.take(usize::from(at_most)) {
             let new = self
                 .write((), move |tx, ()| Box::pin(open::open_obligation(tx, change, tenant)))
                 .await;
-            opened.push(new);
+            note(what, new);
         }
-        opened.into_iter().try_fold(0, |sum, is_new| Ok(sum + u64::from(is_new?)))
+        Ok((opened, failed))
     }
 
     /// Takes a step with a change, and all that follows from it for its tenants.

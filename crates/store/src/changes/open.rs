@@ -65,7 +65,7 @@ pub(super) async fn create(
 /// Patches that are missing somewhere and have no change that is for everybody.
 pub(super) async fn patches_without(
     pool: &AnyPool,
-    at_most: u16,
+    at_most: i64,
 ) -> Result<Vec<PatchId>, StoreError> {
     let rows = sqlx::query(concat!(
         "SELECT DISTINCT patch_id
@@ -81,7 +81,7 @@ pub(super) async fn patches_without(
         for_everybody!("$2"),
         ") ORDER BY patch_id LIMIT $1"
     ))
-    .bind(i64::from(at_most))
+    .bind(at_most)
     .bind(PROVIDER.to_string())
     .fetch_all(pool)
     .await?;
@@ -147,7 +147,7 @@ pub(super) async fn open_change(tx: &mut Tx<'_>, patch: PatchId) -> Result<bool,
 /// Tenants that lack a patch of a change that is theirs too, and have no clock for that patch.
 pub(super) async fn tenants_without(
     pool: &AnyPool,
-    at_most: u16,
+    at_most: i64,
 ) -> Result<Vec<(ChangeId, TenantId)>, StoreError> {
     let rows = sqlx::query(concat!(
         "SELECT DISTINCT change_patches.change_id AS change_id, lacking.tenant_id AS tenant_id
@@ -165,7 +165,7 @@ pub(super) async fn tenants_without(
                  AND (obligations.phase <> 'withdrawn' OR obligations.withdrawn_at >= lacking.since))
          ORDER BY change_id, tenant_id LIMIT $1"
     ))
-    .bind(i64::from(at_most))
+    .bind(at_most)
     .bind(PROVIDER.to_string())
     .fetch_all(pool)
     .await?;
