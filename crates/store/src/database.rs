@@ -40,6 +40,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../migrations/0011_channels_are_queues.sql"),
     include_str!("../migrations/0012_claims_and_owners.sql"),
     include_str!("../migrations/0013_withdrawn_obligations.sql"),
+    include_str!("../migrations/0015_telling.sql"),
 ];
 
 impl Database {

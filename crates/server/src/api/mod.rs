@@ -15,7 +15,7 @@ mod images;
 pub(crate) mod interruptions;
 mod jobs;
 mod ledger;
-mod notices;
+pub(crate) mod notices;
 pub(crate) mod obligations;
 mod people;
 pub(crate) mod session;

@@ -103,6 +103,7 @@ xxxxxxxx GET /api/v1/changes/{id}
 xxxxxxxx GET /api/v1/changes/{id}/obligations
 x--x---- POST /api/v1/changes/{id}/steps
 x--xx--- DELETE /api/v1/channels/{id}
+x--xx--- PATCH /api/v1/channels/{id}
 xxxxxxxx GET /api/v1/cis
 x--xx--- POST /api/v1/cis
 x--xx--- POST /api/v1/cis/import
@@ -266,6 +267,7 @@ async fn every_role_meets_the_gate_at_every_route() {
 fn valid(path: &str, b: TenantId, other: CiId, sha256: &Value) -> Value {
     match path {
         "/api/v1/agent-tokens" => json!({ "tenant": b }),
+        "/api/v1/channels/{id}" => json!({ "language": "en" }),
         "/api/v1/cis" => json!({ "tenant": b, "class": "vm", "name": "x" }),
         "/api/v1/cis/import" => json!({ "items": [{ "tenant": b, "class": "vm", "name": "x" }] }),
         "/api/v1/cis/{id}" | "/api/v1/groups/{id}" => json!({ "name": "x" }),

@@ -8,7 +8,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 
 use super::load::{self, Loaded, must_see, text};
-use super::{ChangeStep, Matter, Move, Outcome, POSTPONED, TrackedChange, lists, look};
+use super::{ChangeStep, Matter, Move, Outcome, POSTPONED, TrackedChange, alarms, lists, look};
 use crate::actor::Actor;
 use crate::cis;
 use crate::error::StoreError;
@@ -336,6 +336,8 @@ pub(super) async fn follow(
             payload,
         });
     };
+    // Who held the ball when the date passed that is told next.
+    let mut held_by = None;
     for (place, effect) in (0_i64..).zip(effects) {
         match effect {
             Effect::Record { version: 1, .. } => {
@@ -352,8 +354,13 @@ pub(super) async fn follow(
             Effect::Escalate { rung, holder } => {
                 let payload = json!({ "step": rung, "holder": holder });
                 record(tx, EventKind::ObligationEscalated, version, payload);
+                // What nobody holds any more is settled; only a date that passed is told even so.
+                if let Some(holder) = holder.or(held_by.take()) {
+                    alarms::raise(tx, obligation, place, &rung, holder).await?;
+                }
             }
             Effect::Breach(breach) => {
+                held_by = Some(breach.held_by);
                 record(tx, EventKind::ObligationBreached, version, json!({ "breach": breach }));
             }
             Effect::Share(change::Effect::Notify { notice, plan }) => {

@@ -14,6 +14,7 @@
 //! store.
 
 pub(crate) mod advance;
+mod alarms;
 mod channels;
 mod claims;
 mod deliveries;
@@ -45,6 +46,7 @@ use crate::answers::Once;
 use crate::error::StoreError;
 use crate::page::{Page, PageRequest};
 
+pub use alarms::{Alarm, Alarms, CLOCKS};
 pub use channels::{Channel, ChannelKind, ChannelRecord, NewChannel};
 pub use deliveries::{Attempt, Delivery, DeliveryState, Tried, Waiting};
 pub use notices::{NoticeFilter, NoticeRow, Subject, Tidings, Told, Written};
@@ -743,6 +745,39 @@ impl Store {
         .await
     }
 
+    /// The sides that are to be told now of clocks that warn, are overdue or passed a due date, at most
+    /// so many: tenants, and [`PROVIDER`](domain::cloud::PROVIDER) for the provider's people.
+    pub async fn alarmed(&self, at_most: u16) -> Result<Vec<TenantId>, StoreError> {
+        alarms::due(&self.pool, self.environment.now(), at_most).await
+    }
+
+    /// All that a side is to be told of clocks, of which at most so many are read; `None` where that is
+    /// nothing.
+    pub async fn alarms(&self, to: TenantId, at_most: u16) -> Result<Option<Alarms>, StoreError> {
+        alarms::of_side(&self.pool, to, at_most).await
+    }
+
+    /// Publishes what was written of a side's alarms, as [`publish_notice`](Self::publish_notice) does;
+    /// where nothing was, they are dropped. False where another process was faster.
+    ///
+    /// # Errors
+    /// [`StoreError::Busy`] where another alarm came in beside; then all of them stay.
+    pub async fn tell_alarms(
+        &self,
+        alarms: Alarms,
+        written: Option<Written>,
+    ) -> Result<bool, StoreError> {
+        self.write((alarms, written), |tx, (alarms, written)| {
+            Box::pin(alarms::tell(tx, alarms, written.as_ref()))
+        })
+        .await
+    }
+
+    /// Leaves a side's alarms that cannot be written alone until then.
+    pub async fn postpone_alarms(&self, to: TenantId, until: Timestamp) -> Result<(), StoreError> {
+        self.write((), move |tx, ()| Box::pin(alarms::postpone(tx, to, until))).await
+    }
+
     /// Channels on which something waits and whose time has come, without those that are `busy`:
     /// `of_tenant` of each tenant at most, and every tenant's first before anybody's second.
     pub async fn due_channels(
@@ -865,6 +900,24 @@ impl Store {
             Box::pin(channels::create(tx, by, tenant, new))
         })
         .await
+    }
+
+    /// Has a channel written to in another language; `None` for the provider's.
+    pub async fn set_channel_language(
+        &self,
+        by: &Actor,
+        id: ChannelId,
+        language: Option<String>,
+    ) -> Result<Channel, StoreError> {
+        self.write((by.clone(), language), move |tx, (by, language)| {
+            Box::pin(channels::speak(tx, by, id, language.as_deref()))
+        })
+        .await
+    }
+
+    /// The channels in use that are written to in a language of their own.
+    pub async fn channel_languages(&self) -> Result<Vec<(ChannelId, String)>, StoreError> {
+        channels::languages(&self.pool).await
     }
 
     /// Ends a channel; what waits for it is given up. With the last of the tenant's own, what none has

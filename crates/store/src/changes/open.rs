@@ -209,11 +209,17 @@ pub(super) async fn open_obligation(
     }
     let (since, priority) = (time(&lacked, "since")?, findings::priority(&lacked)?);
     if row.is_some() {
-        sqlx::query("DELETE FROM obligations WHERE change_id = $1 AND tenant_id = $2")
-            .bind(change_text.as_str())
-            .bind(tenant_text.as_str())
-            .execute(&mut *tx.connection)
-            .await?;
+        // What was still to be told of it is told by the new one's own clock.
+        for gone in [
+            "DELETE FROM alarms WHERE change_id = $1 AND tenant_id = $2",
+            "DELETE FROM obligations WHERE change_id = $1 AND tenant_id = $2",
+        ] {
+            sqlx::query(gone)
+                .bind(change_text.as_str())
+                .bind(tenant_text.as_str())
+                .execute(&mut *tx.connection)
+                .await?;
+        }
     }
     open(tx, &Actor::System, change, tenant, priority, since).await?;
     Ok(true)
