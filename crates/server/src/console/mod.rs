@@ -1,6 +1,7 @@
 //! The console: what people look at. Pages are made here, whole; nothing but passkeys needs a script.
 
 mod account;
+mod ahead;
 mod answers;
 mod changes;
 mod clocks;
@@ -16,6 +17,7 @@ mod obligation;
 mod pages;
 mod plan;
 mod recovery;
+mod sla;
 mod times;
 
 use axum::Router;
@@ -55,6 +57,11 @@ pub(crate) fn routes() -> Router<App> {
         .route("/notices/feeds/end", post(feeds::end))
         .route("/notices/{id}", get(notices::notice))
         .route("/notices/{id}/acknowledge", post(notices::acknowledge))
+        .route("/sla", get(sla::show))
+        .route("/sla/{tenant}/agree", post(sla::agree))
+        .route("/consent", get(ahead::show))
+        .route("/consent/withdraw", post(ahead::withdraw))
+        .route("/consent/revoke", post(ahead::revoke))
         .route("/ledger", get(pages::ledger))
         .route("/login", get(login_page).post(login))
         .route("/logout", post(logout))
@@ -88,6 +95,8 @@ fn page(place: &str, title: &str, body: &Markup) -> Markup {
         ("/clocks", "Clocks"),
         ("/changes", "Changes"),
         ("/notices", "Notices"),
+        ("/consent", "Consent"),
+        ("/sla", "SLA"),
         ("/cis", "Configuration items"),
         ("/patches", "Patches"),
         ("/ledger", "Ledger"),
