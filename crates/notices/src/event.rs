@@ -9,7 +9,9 @@ use domain::priority::Priority;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use crate::content::{Draft, Item, ItemState, Kind, News, Notice, Rollback, Text};
+use crate::content::{
+    ClockCounts, ClockNotice, Draft, Item, ItemState, LateClock, News, Notice, Rollback, Text,
+};
 use crate::message::short;
 
 /// Largest event, in bytes.
@@ -17,6 +19,9 @@ pub const LARGEST_EVENT: usize = 64 << 10;
 
 /// The form of the data.
 const SCHEMA: &str = "patchwright.notice.event/1";
+
+/// The form of the data of an event of clocks.
+const CLOCKS_SCHEMA: &str = "patchwright.clocks.event/1";
 
 /// What a list of an event may take of it, in bytes.
 const LARGEST_LIST: usize = 8 << 10;
@@ -32,10 +37,31 @@ pub struct CloudEvent<'a> {
     source: String,
     #[serde(rename = "type")]
     kind: String,
-    subject: ChangeId,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    subject: Option<ChangeId>,
     time: Timestamp,
     datacontenttype: &'static str,
-    data: Data<'a>,
+    data: Said<'a>,
+}
+
+#[derive(Debug, Clone, Serialize)]
+#[serde(untagged)]
+enum Said<'a> {
+    Notice(Box<Data<'a>>),
+    Clocks(Box<Clocks<'a>>),
+}
+
+/// What a [`ClockNotice`] says under the same names, with its list cut.
+#[derive(Debug, Clone, Serialize)]
+struct Clocks<'a> {
+    /// Of this form.
+    schema: &'static str,
+    tenant: Tenant<'a>,
+    published_at: Timestamp,
+    counts: ClockCounts,
+    clocks: Listed<&'a LateClock>,
+    contact: Contact<'a>,
+    link: String,
 }
 
 /// What a [`Notice`] says under the same names, with long lists cut.
@@ -136,11 +162,38 @@ impl<'a> CloudEvent<'a> {
             specversion: "1.0",
             id: draft.id,
             source: draft.link_base.to(&["tenants", &draft.tenant.id.to_string()]),
-            kind: event_type(notice.kind()),
-            subject: draft.change,
+            kind: event_type(notice.kind().as_str()),
+            subject: Some(draft.change),
             time: draft.published_at,
             datacontenttype: "application/json",
-            data: Data::new(notice, draft),
+            data: Said::Notice(Box::new(Data::new(notice, draft))),
+        }
+    }
+
+    /// The event of a notice of clocks, which is about no single change.
+    pub fn of_clocks(notice: &'a ClockNotice) -> Self {
+        let draft = notice.draft();
+        let tenant = &draft.tenant;
+        // What is counted and not named is told as the rest of the list.
+        let mut clocks = Listed::new(draft.clocks.iter());
+        clocks.total = usize::try_from(draft.counts.total()).unwrap_or(usize::MAX);
+        Self {
+            specversion: "1.0",
+            id: draft.id,
+            source: draft.link_base.to(&["tenants", &tenant.id.to_string()]),
+            kind: event_type("clocks"),
+            subject: None,
+            time: draft.published_at,
+            datacontenttype: "application/json",
+            data: Said::Clocks(Box::new(Clocks {
+                schema: CLOCKS_SCHEMA,
+                tenant: Tenant::of(tenant),
+                published_at: draft.published_at,
+                counts: draft.counts,
+                clocks,
+                contact: Contact::of(&draft.contact),
+                link: notice.link(),
+            })),
         }
     }
 
@@ -151,7 +204,7 @@ impl<'a> CloudEvent<'a> {
 }
 
 /// `patchwright.notice.planned.v1`.
-fn event_type(kind: Kind) -> String {
+fn event_type(kind: &str) -> String {
     format!("patchwright.notice.{kind}.v1")
 }
 
@@ -159,11 +212,7 @@ impl<'a> Data<'a> {
     fn new(notice: &'a Notice, draft: &'a Draft) -> Self {
         Self {
             schema: SCHEMA,
-            tenant: Tenant {
-                id: draft.tenant.id,
-                name: draft.tenant.name.as_str(),
-                zone: draft.tenant.zone.name(),
-            },
+            tenant: Tenant::of(&draft.tenant),
             change: draft.change,
             plan: draft.plan,
             sequence: draft.sequence,
@@ -183,7 +232,7 @@ impl<'a> Data<'a> {
                 .collect(),
             items: Listed::new(draft.items.iter()),
             rollback: Listed::new(draft.rollback.iter().map(WayBack::new)),
-            contact: Contact { name: draft.contact.name.as_str(), at: draft.contact.at.as_str() },
+            contact: Contact::of(&draft.contact),
             link: notice.link(),
         }
     }
@@ -202,6 +251,18 @@ impl Impact {
             reboot_needed: !impact.reboot.causes.is_empty(),
             reboot_ms: impact.reboot.downtime_ms,
         }
+    }
+}
+
+impl<'a> Tenant<'a> {
+    fn of(tenant: &'a crate::content::Tenant) -> Self {
+        Self { id: tenant.id, name: tenant.name.as_str(), zone: tenant.zone.name() }
+    }
+}
+
+impl<'a> Contact<'a> {
+    fn of(contact: &'a crate::content::Contact) -> Self {
+        Self { name: contact.name.as_str(), at: contact.at.as_str() }
     }
 }
 

@@ -7,11 +7,12 @@ use domain::change::{Kind as Category, PlanHash, Reason, Shortfall, Window};
 use domain::cloud::{ChangeId, CiId, Name, NoticeId, TenantId};
 use domain::priority::Priority;
 use domain::proof::{Downtime, Impact, Reboot, RebootCause};
-use domain::sla::{Silence, Zone};
+use domain::sla::{Party, Silence, Stage, Zone};
 use jiff::{SignedDuration, Timestamp};
 
 use crate::content::{
-    Ask, Contact, Draft, Item, ItemState, Kind, News, Notice, Rollback, Tenant, WayBack,
+    Ask, ClockCounts, ClockDraft, ClockNotice, Contact, Draft, Item, ItemState, Kind, LateClock,
+    Lateness, News, Notice, Rollback, Tenant, WayBack,
 };
 
 /// How much a sample says.
@@ -36,6 +37,77 @@ pub fn sample(kind: Kind, fullness: Fullness) -> Notice {
         Fullness::Bare => bare(kind),
     };
     Notice::new(draft).expect("the sample holds to the rules")
+}
+
+/// A notice of clocks, the same each time: in full to the provider, with a clock in every stage and with
+/// every holder; else to a tenant, of one.
+///
+/// # Panics
+/// Never: what it consists of is tried by the tests.
+pub fn sample_clocks(fullness: Fullness) -> ClockNotice {
+    let bare = bare(Kind::Planned);
+    let warned = LateClock {
+        change: bare.change,
+        title: bare.title,
+        of: bare.tenant.id,
+        of_name: bare.tenant.name.clone(),
+        priority: Priority::Medium,
+        lateness: Lateness::Warned,
+        share: Some(75),
+        late_since: None,
+        stage: Some(Stage::Answer),
+        holder: Some(Party::Tenant),
+        held_since: at(-30),
+        stage_deadline: None,
+        due: None,
+    };
+    let mut draft = ClockDraft {
+        id: bare.id,
+        tenant: bare.tenant,
+        published_at: at(0),
+        counts: ClockCounts { warned: 1, ..ClockCounts::default() },
+        clocks: vec![warned.clone()],
+        contact: bare.contact,
+        link_base: bare.link_base,
+    };
+    if fullness == Fullness::Full {
+        draft.tenant = Tenant {
+            id: domain::cloud::PROVIDER,
+            name: known("Example Cloud"),
+            zone: draft.tenant.zone,
+        };
+        draft.counts = ClockCounts { breached: 3, overdue: 5, warned: 991 };
+        draft.clocks = clocks(&warned);
+    }
+    ClockNotice::new(draft).expect("the sample holds to the rules")
+}
+
+fn clocks(warned: &LateClock) -> Vec<LateClock> {
+    let late = |place: i64, lateness, stage, holder| LateClock {
+        change: ChangeId::new(at(-30 - place), [2; 10]),
+        lateness,
+        share: (lateness == Lateness::Warned).then_some(50),
+        late_since: (lateness != Lateness::Warned).then(|| at(-place)),
+        stage: Some(stage),
+        holder: Some(holder),
+        stage_deadline: Some(at(3 - place)),
+        due: Some(at(48 - place)),
+        ..warned.clone()
+    };
+    vec![
+        late(1, Lateness::Warned, Stage::Evaluate, Party::Provider),
+        late(2, Lateness::Overdue, Stage::Test, Party::Provider),
+        late(3, Lateness::Overdue, Stage::Notify, Party::Vendor),
+        late(4, Lateness::Warned, Stage::Lead, Party::ChangeFreeze),
+        late(5, Lateness::Breached, Stage::Install, Party::Provider),
+        late(6, Lateness::Breached, Stage::Verify, Party::HostUnreachable),
+        LateClock { due: Some(at(9)), ..warned.clone() },
+        LateClock {
+            stage: None,
+            holder: None,
+            ..late(7, Lateness::Breached, Stage::Verify, Party::Provider)
+        },
+    ]
 }
 
 fn at(hours: i64) -> Timestamp {

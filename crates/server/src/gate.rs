@@ -125,6 +125,8 @@ words! {
         NoticeRetry = "notice.retry",
         /// Adding a channel on which a tenant is told.
         ChannelCreate = "channel.create",
+        /// Altering in which language it is written to.
+        ChannelAlter = "channel.alter",
         /// Ending one.
         ChannelEnd = "channel.end",
     }
@@ -423,6 +425,7 @@ advisory.decide  yes  -   -  yes yes yes  -
 notice.acknowledge yes yes  -  yes yes yes  - 
 notice.retry     yes  -   -  yes  -   -   - 
 channel.create   yes  -   -  yes yes  -   - 
+channel.alter    yes  -   -  yes yes  -   - 
 channel.end      yes  -   -  yes yes  -   - 
 ";
         let gate = Gate::shipped(false).unwrap();

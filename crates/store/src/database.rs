@@ -41,6 +41,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../migrations/0012_claims_and_owners.sql"),
     include_str!("../migrations/0013_withdrawn_obligations.sql"),
     include_str!("../migrations/0014_sla_gaps.sql"),
+    include_str!("../migrations/0015_telling.sql"),
     include_str!("../migrations/0016_releases.sql"),
 ];
 

@@ -64,11 +64,12 @@ pub use agents::{
 };
 pub use answers::Once;
 pub use changes::{
-    Attempt, ChangeCounts, ChangeStep, Channel, ChannelKind, ChannelRecord, ClockFilter, ClockRow,
-    ClockStanding, ClockTotals, Consent, ConsentKey, Delivery, DeliveryState, ErrandRecord,
-    Excluded, HistoryFilter, InterruptionClaim, KeptRule, Matter, Move, NewChange, NewChannel,
-    NewConsentKey, NoticeFilter, NoticeRow, Outcome, PastObligation, PolicyState, PolicyVersion,
-    Subject, Tidings, Told, TrackedChange, Tried, Unwoken, Waiting, Written,
+    Alarm, Alarms, Attempt, CLOCKS, ChangeCounts, ChangeStep, Channel, ChannelKind, ChannelRecord,
+    ClockFilter, ClockRow, ClockStanding, ClockTotals, Consent, ConsentKey, Delivery,
+    DeliveryState, ErrandRecord, Excluded, HistoryFilter, InterruptionClaim, KeptRule, Matter,
+    Move, NewChange, NewChannel, NewConsentKey, NoticeFilter, NoticeRow, Opening, Outcome,
+    PastObligation, PolicyState, PolicyVersion, Subject, Tidings, Told, TrackedChange, Tried,
+    Unopened, Unwoken, Waiting, Written,
 };
 pub use cis::{AgreedDuty, Ci, CiAlteration, CiFilter, ClassCounts, Labels, NewCi};
 pub use database::{Database, Engine};

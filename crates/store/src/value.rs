@@ -38,6 +38,18 @@ where
     .transpose()
 }
 
+/// The same where an empty text stands for nothing.
+pub(crate) fn parsed_unless_empty<T>(
+    row: &AnyRow,
+    column: &'static str,
+) -> Result<Option<T>, StoreError>
+where
+    T: FromStr<Err: Display>,
+{
+    let text: String = get(row, column)?;
+    if text.is_empty() { Ok(None) } else { parsed(row, column).map(Some) }
+}
+
 /// A column's instant.
 pub(crate) fn time(row: &AnyRow, column: &'static str) -> Result<Timestamp, StoreError> {
     instant(get(row, column)?, column)

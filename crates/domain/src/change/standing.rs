@@ -1,6 +1,7 @@
 //! Consent given ahead: what a tenant agrees to without being asked each time.
 
 use std::collections::BTreeSet;
+use std::fmt;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -63,6 +64,22 @@ pub struct WeeklyWindow {
     pub begins: u16,
     /// How long it is, in minutes; a week at most counts.
     pub minutes: u16,
+}
+
+/// As people read it: `tue 02:00 UTC for 4h`.
+impl fmt::Display for WeeklyWindow {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const DAYS: [&str; 7] = ["mon", "tue", "wed", "thu", "fri", "sat", "sun"];
+        let Self { begins, minutes } = *self;
+        let day = DAYS[usize::from(begins / (24 * 60) % 7)];
+        let (hour, minute) = (begins % (24 * 60) / 60, begins % 60);
+        let length = match (minutes / 60, minutes % 60) {
+            (0, minutes) => format!("{minutes}m"),
+            (hours, 0) => format!("{hours}h"),
+            (hours, minutes) => format!("{hours}h {minutes}m"),
+        };
+        f.pad(&format!("{day} {hour:02}:{minute:02} UTC for {length}"))
+    }
 }
 
 /// A rule that was received while its key was in force.

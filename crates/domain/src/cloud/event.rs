@@ -145,6 +145,8 @@ words! {
         NoticeAcknowledged = "notice.acknowledged",
         /// A tenant is told at one more place.
         ChannelCreated = "channel.created",
+        /// A channel is written to in another language.
+        ChannelAltered = "channel.altered",
         /// A tenant is told there no more.
         ChannelEnded = "channel.ended",
         /// Two configuration items were related.

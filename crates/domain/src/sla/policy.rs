@@ -232,5 +232,5 @@ impl Document {
 }
 
 /// All priorities, the most urgent first.
-pub(super) const PRIORITIES: [Priority; 4] =
+pub const PRIORITIES: [Priority; 4] =
     [Priority::Critical, Priority::High, Priority::Medium, Priority::Low];

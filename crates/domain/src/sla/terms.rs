@@ -1,5 +1,7 @@
 //! What a policy says for one priority.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 use super::{Approval, Silence, Wait};
@@ -137,6 +139,21 @@ pub enum Asked {
     Notice,
     /// Nothing: it is told as it happens.
     NotNeeded,
+}
+
+impl fmt::Display for Asked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&match self {
+            Self::Required { answer, silence: Silence::Approves } => {
+                format!("asked; silence approves after {answer}")
+            }
+            Self::Required { answer, silence: Silence::Waits } => {
+                format!("asked for {answer}; silence waits")
+            }
+            Self::Notice => "told before, not asked".to_owned(),
+            Self::NotNeeded => "told as it happens".to_owned(),
+        })
+    }
 }
 
 impl Asked {

@@ -12,7 +12,7 @@ use super::due::{DueDates, Facts};
 use super::instants::{Instants, Moment};
 use super::policy::Policy;
 use super::terms::{Asked, Path, Terms};
-use crate::cloud::Duty;
+use crate::cloud::{Duty, Side};
 
 /// One patch on one tenant's items, with everything that its clock depends on.
 #[derive(Debug, Clone, Copy)]
@@ -73,6 +73,20 @@ pub enum Party {
     HostUnreachable,
     /// A freeze that both agreed to.
     ChangeFreeze,
+}
+
+impl Party {
+    /// The side that can move the ball, and is told when it is late. Where neither holds it, the
+    /// provider asks vendors, and systems and freezes are a matter of who installs.
+    pub const fn mover(self, duty: Duty) -> Side {
+        match (self, duty) {
+            (Self::Tenant, _) | (Self::HostUnreachable | Self::ChangeFreeze, Duty::Tenant) => {
+                Side::Tenant
+            }
+            (Self::Provider | Self::Vendor, _)
+            | (Self::HostUnreachable | Self::ChangeFreeze, Duty::Provider) => Side::Provider,
+        }
+    }
 }
 
 impl From<Cause> for Party {

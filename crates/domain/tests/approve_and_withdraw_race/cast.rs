@@ -97,6 +97,7 @@ pub(crate) fn dates(story: &Story, told: i64, deferred: usize) -> Dates {
         approval: story.approval,
         earliest_start: Some(at(told + story.lead)),
         answer_by: is_asked.then(|| at(told + story.answer)),
+        evidence_by: None,
         due: at(400 * 24 * HOUR),
         deferrals_left: u8::try_from(1_usize.saturating_sub(deferred)).expect("at most one"),
         longest_deferral: SignedDuration::from_hours(240),

@@ -129,6 +129,7 @@ impl Contract {
             approval,
             earliest_start: told.map(|told| at(told + self.lead)),
             answer_by: told.map(|told| at(told + self.answer)),
+            evidence_by: None,
             due: at(self.due),
             deferrals_left: self.deferrals.saturating_sub(small(deferred)),
             longest_deferral: SignedDuration::from_hours(10 * 24),

@@ -1,11 +1,15 @@
 //! What tenants are told, as data.
 
+mod clocks;
 mod draft;
 mod link;
 mod news;
 mod notice;
 mod text;
 
+pub use clocks::{
+    CLOCKS_SCHEMA, ClockCounts, ClockDraft, ClockNotice, LateClock, Lateness, MOST_CLOCKS,
+};
 pub use draft::{Contact, Draft, Item, ItemState, Rollback, Tenant, WayBack};
 pub use link::{InvalidLinkBase, LinkBase};
 pub use news::{Ask, Kind, News};

@@ -38,6 +38,9 @@ pub enum InvalidNotice {
     /// It concerns nothing of the tenant's.
     #[error("the notice affects no item")]
     NoItems,
+    /// It tells of no clock.
+    #[error("the notice tells of no clock")]
+    NoClocks,
     /// More than a notice may have.
     #[error("the notice has {count} {what}, more than {most}")]
     TooMany {
@@ -92,6 +95,7 @@ impl InvalidNotice {
     /// The way out.
     pub const fn help(&self) -> &'static str {
         match self {
+            Self::NoClocks => "tell only the sides whose clocks reached a step",
             Self::NoItems => "tell only the tenants whose items are affected",
             Self::TooMany { .. } | Self::TooLarge { .. } => "split the change",
             Self::Twice { .. } => "name each item once",

@@ -4,7 +4,7 @@ use domain::cloud::{ChangeId, NoticeId, TenantId};
 use jiff::Timestamp;
 use serde_json::json;
 
-use crate::content::{LinkBase, Notice, Tenant};
+use crate::content::{ClockNotice, LinkBase, Notice, Tenant};
 use crate::event::CloudEvent;
 use crate::feed::Feed;
 use crate::message::{DigestError, Message, TemplateError, Templates};
@@ -83,6 +83,25 @@ impl Parcel {
         let first = notices.first().ok_or(DigestError::Empty)?.draft();
         let event = digest_event(id, at, &first.tenant, &first.link_base, notices);
         Ok(Self { id, at, message, calendar: None, event, thread: None })
+    }
+
+    /// Of a notice of clocks, in a language. It is one message however many clocks it tells of.
+    ///
+    /// # Errors
+    /// If a template cannot do it.
+    pub fn clocks(
+        notice: &ClockNotice,
+        templates: &Templates,
+        language: &str,
+    ) -> Result<Self, TemplateError> {
+        Ok(Self {
+            id: notice.id(),
+            at: notice.draft().published_at,
+            message: templates.clocks(language, notice)?,
+            calendar: None,
+            event: CloudEvent::of_clocks(notice).to_json(),
+            thread: None,
+        })
     }
 
     /// Its id: the notice's, or the digest's.

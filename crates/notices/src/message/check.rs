@@ -7,9 +7,9 @@ use minijinja::value::Serde;
 
 use super::context::Context;
 use super::error::TemplateError;
-use super::{FORMS, Templates, digest};
+use super::{FORMS, Templates, clocks, digest};
 use crate::content::{Kind, Notice};
-use crate::sample::{Fullness, sample};
+use crate::sample::{Fullness, sample, sample_clocks};
 
 /// Renders each kind full and bare, and looks for names in what was not come through.
 pub(super) fn check(templates: &Templates, language: &str) -> Result<(), TemplateError> {
@@ -30,6 +30,11 @@ pub(super) fn check(templates: &Templates, language: &str) -> Result<(), Templat
         let context = digest::context(notices);
         check_names(templates, language, digest::NAME, &context)?;
         templates.render(language, digest::NAME, &context)?;
+    }
+    for fullness in [Fullness::Bare, Fullness::Full] {
+        let context = clocks::context(&sample_clocks(fullness));
+        check_names(templates, language, clocks::NAME, &context)?;
+        templates.render(language, clocks::NAME, &context)?;
     }
     Ok(())
 }

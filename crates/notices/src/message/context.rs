@@ -61,7 +61,7 @@ pub(super) struct DigestContext {
 }
 
 #[derive(Debug, Serialize)]
-struct Tenant {
+pub(super) struct Tenant {
     id: String,
     name: String,
     zone: String,
@@ -151,7 +151,7 @@ struct WayBack {
 }
 
 #[derive(Debug, Serialize)]
-struct Contact {
+pub(super) struct Contact {
     name: String,
     at: String,
 }
@@ -170,7 +170,7 @@ impl Context {
             title: draft.title.to_string(),
             description: draft.description.to_string(),
             sequence: draft.sequence,
-            tenant: Tenant::new(draft),
+            tenant: Tenant::of(tenant),
             change: draft.change.to_string(),
             plan: draft.plan.map(|hash| hash.to_string()),
             published: Time::new(draft.published_at, zone),
@@ -196,10 +196,7 @@ impl Context {
                 more: items.len().saturating_sub(NAMED),
             },
             rollback: draft.rollback.iter().map(WayBack::new).collect(),
-            contact: Contact {
-                name: draft.contact.name.to_string(),
-                at: draft.contact.at.to_string(),
-            },
+            contact: Contact::of(&draft.contact),
             link: notice.link(),
         }
     }
@@ -212,7 +209,7 @@ impl DigestContext {
             matches!(notice.draft().news.ask(), Some(Ask::Answer { .. } | Ask::Explicit))
         };
         Self {
-            tenant: Tenant::new(first.draft()),
+            tenant: Tenant::of(&first.draft().tenant),
             total: notices.len(),
             asking: notices.iter().filter(asks).count(),
             notices: notices.iter().take(shown).map(|notice| Context::new(notice)).collect(),
@@ -223,12 +220,18 @@ impl DigestContext {
 }
 
 impl Tenant {
-    fn new(draft: &Draft) -> Self {
+    pub(super) fn of(tenant: &crate::content::Tenant) -> Self {
         Self {
-            id: draft.tenant.id.to_string(),
-            name: draft.tenant.name.to_string(),
-            zone: draft.tenant.zone.name().to_owned(),
+            id: tenant.id.to_string(),
+            name: tenant.name.to_string(),
+            zone: tenant.zone.name().to_owned(),
         }
+    }
+}
+
+impl Contact {
+    pub(super) fn of(contact: &crate::content::Contact) -> Self {
+        Self { name: contact.name.to_string(), at: contact.at.to_string() }
     }
 }
 

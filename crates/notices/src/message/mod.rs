@@ -7,6 +7,7 @@
 //! its message.
 
 mod check;
+mod clocks;
 mod context;
 mod digest;
 mod error;
@@ -78,6 +79,7 @@ const ENGLISH_TEMPLATES: &[(&str, &str)] = english!(
     "cancelled.subject" "cancelled.txt" "cancelled.html"
     "failed.subject" "failed.txt" "failed.html"
     "digest.subject" "digest.txt" "digest.html"
+    "_clocks.txt" "clocks.subject" "clocks.txt" "clocks.html"
 );
 
 /// All templates of all languages, tried.
@@ -85,6 +87,7 @@ const ENGLISH_TEMPLATES: &[(&str, &str)] = english!(
 pub struct Templates {
     environment: Arc<Environment<'static>>,
     languages: Vec<String>,
+    gaps: Vec<(String, Vec<&'static str>)>,
 }
 
 impl Templates {
@@ -128,6 +131,17 @@ impl Templates {
         std::iter::once(ENGLISH).chain(others)
     }
 
+    /// Whether there are templates in a language (`de-AT`) or in the wider one (`de`).
+    pub fn speaks(&self, language: &str) -> bool {
+        is_language(language) && self.found(language).is_some()
+    }
+
+    /// Of each language of the directory, the files that it lacks: of a narrower language (`de-AT`) those
+    /// of the wider one (`de`) stand in, else the English ones. Only languages that lack something.
+    pub fn gaps(&self) -> impl Iterator<Item = (&str, &[&'static str])> {
+        self.gaps.iter().map(|(language, gaps)| (language.as_str(), &**gaps))
+    }
+
     /// A notice in words, in a language (`de-AT`) or the nearest there is (`de`, English).
     ///
     /// # Errors
@@ -153,7 +167,14 @@ impl Templates {
     }
 
     fn of(files: BTreeMap<String, String>, languages: Vec<String>) -> Result<Self, TemplateError> {
-        let templates = Self { environment: Arc::new(environment(files)), languages };
+        let gaps = languages.iter().filter(|it| *it != ENGLISH).filter_map(|language| {
+            let lacks = |name: &str| !files.contains_key(&format!("{language}/{name}"));
+            let names = ENGLISH_TEMPLATES.iter().map(|(name, _)| *name);
+            let lacking: Vec<_> = names.filter(|name| lacks(name)).collect();
+            (!lacking.is_empty()).then(|| (language.clone(), lacking))
+        });
+        let gaps = gaps.collect();
+        let templates = Self { environment: Arc::new(environment(files)), languages, gaps };
         for language in templates.languages() {
             check(&templates, language)?;
         }
@@ -161,9 +182,12 @@ impl Templates {
     }
 
     fn nearest<'a>(&'a self, language: &'a str) -> &'a str {
-        let is_there = |name: &&str| self.languages.iter().any(|it| it == name);
-        let base = language.split('-').next().unwrap_or(ENGLISH);
-        [language, base].into_iter().find(is_there).unwrap_or(ENGLISH)
+        self.found(language).unwrap_or(ENGLISH)
+    }
+
+    /// The language of the templates that are read for a language; `None` where there are none.
+    fn found<'a>(&'a self, language: &'a str) -> Option<&'a str> {
+        [language, wider(language)].into_iter().find(|name| self.languages().any(|it| it == *name))
     }
 
     fn render(
@@ -224,7 +248,10 @@ fn source(files: &BTreeMap<String, String>, name: &str) -> Option<String> {
     if let Some(source) = files.get(name) {
         return Some(source.clone());
     }
-    let (_, name) = name.split_once('/')?;
+    let (language, name) = name.split_once('/')?;
+    if let Some(source) = files.get(&format!("{}/{name}", wider(language))) {
+        return Some(source.clone());
+    }
     let english = || ENGLISH_TEMPLATES.iter().find(|(known, _)| *known == name);
     files
         .get(&format!("{ENGLISH}/{name}"))
@@ -234,10 +261,15 @@ fn source(files: &BTreeMap<String, String>, name: &str) -> Option<String> {
 
 /// Whether a message of some kind is made of a file of this name.
 fn is_asked_for(name: &str) -> bool {
-    let kinds = Kind::ALL.iter().map(|kind| kind.as_str()).chain([digest::NAME]);
+    let kinds = Kind::ALL.iter().map(|kind| kind.as_str()).chain([digest::NAME, clocks::NAME]);
     name.split_once('.').is_some_and(|(kind, form)| {
         kinds.clone().any(|known| known == kind) && FORMS.contains(&form)
     })
+}
+
+/// `de` of `de-AT`.
+fn wider(language: &str) -> &str {
+    language.split('-').next().unwrap_or(language)
 }
 
 /// `de`, `de-AT`.

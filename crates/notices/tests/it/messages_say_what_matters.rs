@@ -4,9 +4,9 @@ use crate::support::altered;
 use domain::cloud::CiId;
 use domain::proof::RebootCause;
 use jiff::Timestamp;
-use notices::content::{Item, ItemState, Kind, Notice};
-use notices::sample::{Fullness, sample};
-use notices::{DigestError, ENGLISH, Message, Templates};
+use notices::content::{ClockNotice, InvalidNotice, Item, ItemState, Kind, MOST_CLOCKS, Notice};
+use notices::sample::{Fullness, sample, sample_clocks};
+use notices::{CloudEvent, DigestError, ENGLISH, LARGEST_EVENT, Message, Templates};
 
 fn message(notice: &Notice) -> Message {
     Templates::english().message(ENGLISH, notice).unwrap()
@@ -82,6 +82,36 @@ fn a_notice_of_five_thousand_systems_is_one_short_message() {
     assert!(!text.contains("web-0021") && !html.contains("web-0021"));
     assert!(text.contains(&format!("and 4980 more: {}", notice.link())), "{text}");
     assert!(text.len() < 4_000 && html.len() < 8_000);
+}
+
+#[test]
+fn clocks_say_what_is_late_since_when_and_what_to_do() {
+    for (name, fullness) in [("clocks", Fullness::Full), ("clocks.bare", Fullness::Bare)] {
+        let notice = sample_clocks(fullness);
+        let message = Templates::english().clocks(ENGLISH, &notice).unwrap();
+        let Message { subject, text, html } = message;
+        insta::assert_snapshot!(format!("{name}.txt"), format!("Subject: {subject}\n\n{text}"));
+        insta::assert_snapshot!(format!("{name}.html"), html);
+        assert_eq!(ClockNotice::parse(&notice.to_json().unwrap()), Ok(notice));
+    }
+}
+
+#[test]
+fn a_notice_of_clocks_names_some_and_counts_all() {
+    let mut draft = sample_clocks(Fullness::Bare).draft().clone();
+    draft.clocks = vec![draft.clocks[0].clone(); MOST_CLOCKS];
+    draft.counts.warned = 5_000;
+    let notice = ClockNotice::new(draft.clone()).unwrap();
+
+    let text = Templates::english().clocks(ENGLISH, &notice).unwrap().text;
+
+    assert!(text.contains("\n50. ") && !text.contains("\n51. "));
+    assert!(text.contains("And 4950 more."), "{text}");
+    assert!(CloudEvent::of_clocks(&notice).to_json().len() < LARGEST_EVENT);
+    draft.clocks.push(draft.clocks[0].clone());
+    assert!(matches!(ClockNotice::new(draft.clone()), Err(InvalidNotice::TooMany { .. })));
+    draft.clocks.clear();
+    assert_eq!(ClockNotice::new(draft), Err(InvalidNotice::NoClocks));
 }
 
 #[test]

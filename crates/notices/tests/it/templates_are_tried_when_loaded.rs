@@ -52,6 +52,34 @@ fn a_directory_takes_the_places_of_ours_one_by_one() {
 }
 
 #[test]
+fn a_narrower_language_falls_back_to_the_wider_one_and_what_is_missing_is_known() {
+    let directory = directory(&[
+        ("de/planned.subject", "Geplant: {{ title }}"),
+        ("de/planned.txt", "Geplant für {{ window.text }}"),
+        ("de-AT/planned.subject", "Servus: {{ title }}"),
+    ]);
+    let templates = Templates::load(directory.path()).unwrap();
+    let planned = sample(Kind::Planned, Fullness::Full);
+
+    let austrian = templates.message("de-AT", &planned).unwrap();
+    assert!(austrian.subject.as_str().starts_with("Servus: "), "{austrian:?}");
+    assert!(austrian.text.starts_with("Geplant für "), "{austrian:?}");
+    assert!(austrian.html.contains("We plan a patch"), "{austrian:?}");
+
+    for (language, speaks) in
+        [("en", true), ("en-GB", true), ("de", true), ("de-CH", true), ("fr", false), ("", false)]
+    {
+        assert_eq!(templates.speaks(language), speaks, "{language}");
+    }
+    let gaps: Vec<_> = templates.gaps().collect();
+    let [(german, of_german), (narrower, _)] = &gaps[..] else { panic!("{gaps:?}") };
+    assert_eq!((*german, *narrower), ("de", "de-AT"));
+    assert!(!of_german.contains(&"planned.txt") && of_german.contains(&"planned.html"));
+    assert!(of_german.contains(&"clocks.txt") && of_german.contains(&"_words.txt"));
+    assert_eq!(Templates::english().gaps().count(), 0);
+}
+
+#[test]
 fn a_name_that_is_not_there_is_told_with_file_and_line() {
     let error = refused(&[("de/failed.txt", "Hallo\n\n{{ windw.text }}\n")]);
     assert_eq!(error.to_string(), "`de/failed.txt`, line 3: there is no `windw`");

@@ -57,9 +57,20 @@ enum ChannelCommand {
     Add {
         /// `ops@acme.example`, or `https://acme.example/hook`.
         address: String,
+        /// The language in which they are written there, of those that the provider has: `de`; by
+        /// default the provider's.
+        #[arg(long)]
+        language: Option<String>,
         /// Whose, by id or short name; by default your own tenant's.
         #[arg(long, value_name = "TENANT")]
         tenant: Option<String>,
+    },
+    /// Write to a channel in another language, from what is sent next on.
+    Language {
+        /// Which one, by id.
+        channel: String,
+        /// `de`, of those that the provider has; without it, the provider's.
+        language: Option<String>,
     },
     /// Send nothing there any more; what waits is given up.
     End {
@@ -145,9 +156,9 @@ pub(crate) fn channel(arguments: &ChannelArgs) -> Result<ExitCode> {
     let of = |tenant: &Option<String>| of_tenant(&names, tenant.as_deref(), "channels");
     match &arguments.command {
         ChannelCommand::List { tenant } => list(&connection.get(&of(tenant)?)?)?,
-        ChannelCommand::Add { address, tenant } => {
+        ChannelCommand::Add { address, language, tenant } => {
             let kind = if address.contains("://") { "webhook" } else { "mail" };
-            let body = json!({ "kind": kind, "address": address });
+            let body = json!({ "kind": kind, "address": address, "language": language });
             let path = of(tenant)?;
             let change = Change { body: Some(&body), ..Change::of("POST", &path) };
             let made = connection.change(&change)?.body;
@@ -156,6 +167,17 @@ pub(crate) fn channel(arguments: &ChannelArgs) -> Result<ExitCode> {
             println!("id      {}", plain(&text(&channel["id"])));
             if let Some(secret) = made["secret"].as_str() {
                 println!("secret  {}  (shown this once: keep it)", plain(secret));
+            }
+        }
+        ChannelCommand::Language { channel, language } => {
+            let path = format!("/channels/{}", encoded(channel));
+            let body = json!({ "language": language });
+            let change = Change { body: Some(&body), ..Change::of("PATCH", &path) };
+            let altered = connection.change(&change)?.body;
+            let address = plain(&text(&altered["address"]));
+            match altered["language"].as_str() {
+                Some(language) => println!("{address} is written to in `{}`", plain(language)),
+                None => println!("{address} is written to in the provider's language"),
             }
         }
         ChannelCommand::End { channel } => {
@@ -230,13 +252,15 @@ fn list(channels: &Value) -> Result<()> {
         );
         return Ok(());
     }
-    let mut table = Table::new(&["KIND", "ADDRESS", "SINCE", "ID"]);
+    let mut table = Table::new(&["KIND", "ADDRESS", "LANGUAGE", "SINCE", "ID"]);
     for channel in items {
         // With what goes there nothing counts as given.
         let copies = if channel["is_own"] == false { " (copies)" } else { "" };
         table.row(vec![
             Cell::from(text(&channel["kind"])),
             Cell::from(format!("{}{copies}", text(&channel["address"]))),
+            // The provider's own is not known here.
+            Cell::from(channel["language"].as_str().unwrap_or("–").to_owned()),
             Cell::from(moment(&channel["created_at"])),
             Cell::from(text(&channel["id"])),
         ]);

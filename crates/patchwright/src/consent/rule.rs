@@ -13,7 +13,7 @@ use jiff::Timestamp;
 use ledger::attestation::LARGEST_ENVELOPE;
 use serde_json::Value;
 
-use super::weekly::{week, weekly};
+use super::weekly::weekly;
 use super::{
     BOLD, DIM, Form, GOOD, WARN, fresh_nonce, key, opened, payload_of, read, signed, write_new,
 };
@@ -319,7 +319,7 @@ fn tell(rule: &StandingRule, out: &mut impl Write) -> Result<()> {
     writeln!(out, "  disturbing  {disruption} at most")?;
     for (place, window) in windows.iter().enumerate() {
         let head = if place == 0 { "in" } else { "or" };
-        writeln!(out, "  {head:<10}  {}", week(*window))?;
+        writeln!(out, "  {head:<10}  {window}")?;
     }
     writeln!(out, "  counts      {} until {}", rule.from, rule.until)?;
     writeln!(out, "  given at    {}", rule.given_at)?;
@@ -346,7 +346,7 @@ fn list(rules: &Value, now: Timestamp, out: &mut impl Write) -> Result<()> {
             Scope::These { items } => count(items.len(), "item", "items"),
         };
         writeln!(out, "{mark} {nonce}  {} on {on}, {}", priorities.join(", "), rule.disruption)?;
-        let windows: Vec<_> = rule.windows.iter().copied().map(week).collect();
+        let windows: Vec<_> = rule.windows.iter().map(ToString::to_string).collect();
         writeln!(out, "  {DIM}{}; {state}{DIM:#}", windows.join(", "))?;
     }
     Ok(())

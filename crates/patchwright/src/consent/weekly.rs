@@ -1,4 +1,4 @@
-//! Spans that come back each week, as people write and read them: `tue 02:00 4h`, in UTC.
+//! Spans that come back each week, as people write them: `tue 02:00 4h`, in UTC.
 
 use domain::change::WeeklyWindow;
 use domain::sla::Wait;
@@ -31,19 +31,6 @@ pub(super) fn weekly(text: &str) -> Result<WeeklyWindow, String> {
     Ok(WeeklyWindow { begins: day * DAY + hour * 60 + minute, minutes })
 }
 
-/// Tells one.
-pub(super) fn week(window: WeeklyWindow) -> String {
-    let WeeklyWindow { begins, minutes } = window;
-    let day = DAYS[usize::from(begins / DAY % 7)];
-    let (hour, minute) = (begins % DAY / 60, begins % 60);
-    let length = match (minutes / 60, minutes % 60) {
-        (0, minutes) => format!("{minutes}m"),
-        (hours, 0) => format!("{hours}h"),
-        (hours, minutes) => format!("{hours}h {minutes}m"),
-    };
-    format!("{day} {hour:02}:{minute:02} UTC for {length}")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -63,7 +50,7 @@ mod tests {
         for odd in ["tue 02:00 0h", "tue 02:00 8d", "tue 02:00 1bd", "tue 02:00 soon"] {
             assert!(read(odd).is_err(), "{odd}");
         }
-        assert_eq!(week(weekly("tue 02:05 4h").unwrap()), "tue 02:05 UTC for 4h");
-        assert_eq!(week(weekly("sat 22:00 90m").unwrap()), "sat 22:00 UTC for 1h 30m");
+        assert_eq!(weekly("tue 02:05 4h").unwrap().to_string(), "tue 02:05 UTC for 4h");
+        assert_eq!(weekly("sat 22:00 90m").unwrap().to_string(), "sat 22:00 UTC for 1h 30m");
     }
 }

@@ -12,9 +12,8 @@ use std::process::ExitCode;
 use anstyle::{AnsiColor, Style};
 use anyhow::{Context as _, Result};
 use clap::{Args, Subcommand};
-use domain::priority::Priority;
 use domain::sla::{
-    Asked, Exclusion, Path as Way, Policy, PolicyError, Regulation, Silence, WorstPath, diff,
+    Exclusion, PRIORITIES, Path as Way, Policy, PolicyError, Regulation, WorstPath, diff,
 };
 use jiff::SignedDuration;
 
@@ -25,9 +24,6 @@ const BOLD: Style = Style::new().bold();
 const DIM: Style = Style::new().dimmed();
 const GOOD: Style = AnsiColor::Green.on_default();
 const WARN: Style = AnsiColor::Yellow.on_default();
-
-const PRIORITIES: [Priority; 4] =
-    [Priority::Critical, Priority::High, Priority::Medium, Priority::Low];
 
 /// Read SLA policies between provider and tenant: what they say, and whether they can be kept.
 #[derive(Debug, Args)]
@@ -166,7 +162,7 @@ fn check(policy: &Policy, out: &mut impl Write) -> Result<()> {
             priority.to_string(),
             terms.deadline.to_string(),
             span(worst.total()),
-            asked(terms.approval),
+            terms.approval.to_string(),
             terms.notice.lead.to_string(),
         )?;
     }
@@ -219,19 +215,6 @@ fn regulations(policy: &Policy, out: &mut impl Write) -> Result<()> {
         }
     }
     Ok(())
-}
-
-fn asked(approval: Asked) -> String {
-    match approval {
-        Asked::Required { answer, silence: Silence::Approves } => {
-            format!("asked; silence approves after {answer}")
-        }
-        Asked::Required { answer, silence: Silence::Waits } => {
-            format!("asked for {answer}; silence waits")
-        }
-        Asked::Notice => "told before, not asked".to_owned(),
-        Asked::NotNeeded => "told as it happens".to_owned(),
-    }
 }
 
 /// In days where it is whole days, else in hours, rounded up.

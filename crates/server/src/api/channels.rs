@@ -18,7 +18,7 @@ use crate::gate::{Action, By};
 use crate::problem::Problem;
 
 pub(super) fn routes() -> OpenApiRouter<App> {
-    OpenApiRouter::new().routes(routes!(list, create)).routes(routes!(end))
+    OpenApiRouter::new().routes(routes!(list, create)).routes(routes!(alter, end))
 }
 
 /// Where a tenant is told beside the console.
@@ -37,6 +37,9 @@ pub(crate) struct Channel {
     /// Whether the tenant's own people added it. What others receive is a copy: with it nothing
     /// counts as given, and no lead time begins.
     is_own: bool,
+    /// The language in which it is written to; the provider's where none is said.
+    #[schema(example = "de")]
+    language: Option<String>,
     created_by: String,
     #[schema(value_type = String, format = DateTime)]
     created_at: Timestamp,
@@ -60,6 +63,20 @@ pub(crate) struct ChannelRequest {
     /// An address of mail; of a webhook a public https address.
     #[schema(max_length = 2000, example = "https://acme.example/hook")]
     address: String,
+    /// The language in which it is written to, of those that the provider has; by default the
+    /// provider's.
+    #[schema(max_length = 35, example = "de")]
+    language: Option<String>,
+}
+
+/// What is to be otherwise with a channel.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ChannelAlteration {
+    /// The language in which it is written to; with `null`, the provider's.
+    #[serde(deserialize_with = "Option::deserialize")]
+    #[schema(required = true, max_length = 35, example = "de")]
+    language: Option<String>,
 }
 
 /// A channel with its secret, which is told this once.
@@ -80,6 +97,7 @@ impl From<store::Channel> for Channel {
             kind: channel.kind,
             address: channel.kind.shown(&channel.address),
             is_own: channel.is_own,
+            language: channel.language,
             created_by: channel.created_by,
             created_at: channel.created_at,
             ended_at: channel.ended_at,
@@ -109,10 +127,11 @@ async fn create(
     State(app): State<App>,
     By(by): By<{ Action::ChannelCreate as usize }>,
     Path(tenant): Path<TenantId>,
-    Body(ChannelRequest { kind, address }): Body<ChannelRequest>,
+    Body(ChannelRequest { kind, address, language }): Body<ChannelRequest>,
 ) -> Result<impl IntoResponse, Problem> {
     // What one may not see is not there, whatever is switched on.
     app.store.tenant(&by, tenant).await?;
+    app.notices.check_language(language.as_deref())?;
     let id = ChannelId::new(app.store.environment().now(), app.random());
     let (secret, sealed, sealed_address) = match kind {
         ChannelKind::Mail => {
@@ -125,9 +144,22 @@ async fn create(
             (Some(secret), Some(sealed), Some(app.notices.sealed_address(id, &address)?))
         }
     };
-    let new = NewChannel { id, kind, address, sealed_address, sealed };
+    let new = NewChannel { id, kind, address, sealed_address, sealed, language };
     let channel = app.store.create_channel(&by, tenant, new).await?;
     Ok((StatusCode::CREATED, Json(NewChannelAnswer { channel: channel.into(), secret })))
+}
+
+/// Have a channel written to in another language, from what is sent next on.
+#[utoipa::path(patch, path = "/channels/{id}", tag = "notices", params(("id" = String, Path)),
+    request_body = ChannelAlteration, responses((status = 200, body = Channel), Problems))]
+async fn alter(
+    State(app): State<App>,
+    By(by): By<{ Action::ChannelAlter as usize }>,
+    Path(id): Path<ChannelId>,
+    Body(ChannelAlteration { language }): Body<ChannelAlteration>,
+) -> Result<Json<Channel>, Problem> {
+    app.notices.check_language(language.as_deref())?;
+    Ok(Json(app.store.set_channel_language(&by, id, language).await?.into()))
 }
 
 /// End a channel. What waits for it is given up; it stays as a record. With the last of a tenant's

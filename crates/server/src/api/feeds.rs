@@ -10,7 +10,7 @@ use axum::response::IntoResponse;
 use axum::routing::get;
 use axum::{Json, Router};
 use domain::cloud::{Name, TenantId, TokenId, UserId};
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use store::{Actor, NewFeed, Secret};
 use utoipa::ToSchema;
@@ -18,7 +18,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::notices::{atom_of, calendar_of};
-use super::tokens::whose;
+use super::tokens::{terms, whose};
 use super::{Body, Path, Problems};
 use crate::App;
 use crate::caller::Caller;
@@ -150,8 +150,7 @@ pub(crate) async fn made(
     name: Name,
     days: u16,
 ) -> Result<(store::Token, Secret), Problem> {
-    let lifetime = SignedDuration::from_hours(i64::from(days) * 24);
-    let is_strong = caller.identity.is_strong;
+    let (lifetime, is_strong) = terms(caller, days);
     Ok(app.store.create_feed(by, NewFeed { tenant, name, lifetime, is_strong }).await?)
 }
 

@@ -16,7 +16,7 @@ mod images;
 pub(crate) mod interruptions;
 mod jobs;
 mod ledger;
-mod notices;
+pub(crate) mod notices;
 pub(crate) mod obligations;
 mod people;
 mod releases;

@@ -9,11 +9,13 @@ use axum::response::IntoResponse;
 use domain::change::PlanHash;
 use domain::cloud::{ChangeId, ChannelId, NoticeId, TenantId};
 use jiff::Timestamp;
-use notices::content::Tenant;
+use notices::content::{ClockNotice, Tenant};
 use notices::{Course, Feed, Notice as Content, Standing, TemplateError};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
-use store::{Actor, ChannelKind, DeliveryState, NoticeFilter, NoticeRow, Page, PageRequest};
+use store::{
+    Actor, CLOCKS, ChannelKind, DeliveryState, NoticeFilter, NoticeRow, Page, PageRequest,
+};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -44,17 +46,17 @@ pub(crate) struct Notice {
     id: NoticeId,
     #[schema(value_type = String)]
     tenant: TenantId,
-    /// About which change.
-    #[schema(value_type = String)]
-    change: ChangeId,
+    /// About which change; a notice of clocks is about none alone.
+    #[schema(value_type = Option<String>)]
+    change: Option<ChangeId>,
     /// About which plan.
-    #[schema(value_type = String)]
-    plan: PlanHash,
+    #[schema(value_type = Option<String>)]
+    plan: Option<PlanHash>,
     /// `planned`, `reminder`, `emergency`, `lapsed`, `started`, `completed`, `delayed`, `cancelled`,
-    /// `failed`.
+    /// `failed`; `clocks`, of what is late or about to be while one's own side holds the ball.
     #[schema(example = "planned")]
     kind: String,
-    /// The change in one line.
+    /// The change in one line; of clocks, how many stand how.
     title: String,
     /// How many notices of this change came before it.
     sequence: i64,
@@ -74,7 +76,7 @@ pub(crate) struct Notice {
 pub(crate) struct WholeNotice {
     #[serde(flatten)]
     notice: Notice,
-    /// `patchwright.notice/1`, as it was published.
+    /// `patchwright.notice/1`, or `patchwright.clocks/1` of clocks, as it was published.
     #[schema(value_type = Object)]
     document: Box<RawValue>,
 }
@@ -123,8 +125,7 @@ pub(crate) struct Wanted {
 
 impl From<NoticeRow> for Notice {
     fn from(row: NoticeRow) -> Self {
-        let title = Content::parse(&row.document)
-            .map_or_else(|_| String::new(), |it| it.draft().title.to_string());
+        let title = title(&row).unwrap_or_default();
         Self {
             id: row.id,
             tenant: row.tenant,
@@ -139,6 +140,22 @@ impl From<NoticeRow> for Notice {
             acknowledged_at: row.acknowledged_at,
         }
     }
+}
+
+/// What a notice is about in one line; `None` where it cannot be read.
+pub(crate) fn title(row: &NoticeRow) -> Option<String> {
+    if row.kind == CLOCKS {
+        let counts = ClockNotice::parse(&row.document).ok()?.draft().counts;
+        let part = |count: u64, what: &str| (count > 0).then(|| format!("{count} {what}"));
+        let parts = [
+            part(counts.breached, "past the due date"),
+            part(counts.overdue, "overdue"),
+            part(counts.warned, "near the date"),
+        ];
+        let parts: Vec<_> = parts.into_iter().flatten().collect();
+        return Some(format!("clocks: {}", parts.join(", ")));
+    }
+    Content::parse(&row.document).ok().map(|it| it.draft().title.to_string())
 }
 
 impl From<store::Delivery> for Delivery {
@@ -294,7 +311,7 @@ async fn fed(
     let request = PageRequest { after: None, limit: FED };
     let filter = NoticeFilter { tenant: Some(tenant), ..NoticeFilter::default() };
     let Page { items, .. } = app.store.notices(by, &filter, &request).await?;
-    let standings = match items.iter().map(|row| row.change).min() {
+    let standings = match items.iter().filter_map(|row| row.change).min() {
         Some(first) => app.store.courses(by, tenant, first).await?,
         None => BTreeMap::new(),
     };

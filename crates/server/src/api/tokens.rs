@@ -105,6 +105,11 @@ pub(crate) fn whose(app: &App, caller: &Caller) -> Whose {
     if may_all { Whose::Anybodys } else { Whose::Own }
 }
 
+/// How long a token is good that somebody makes now, and whether it proves as much as they did.
+pub(super) fn terms(caller: &Caller, days: u16) -> (SignedDuration, bool) {
+    (SignedDuration::from_hours(i64::from(days) * 24), caller.identity.is_strong)
+}
+
 /// Make a token for oneself.
 #[utoipa::path(post, path = "/tokens", tag = "tokens", request_body = TokenRequest,
     responses((status = 201, body = NewTokenAnswer), Problems))]
@@ -114,8 +119,7 @@ async fn create(
     By(by): By<{ Action::TokenCreate as usize }>,
     Body(asked): Body<TokenRequest>,
 ) -> Result<impl IntoResponse, Problem> {
-    let lifetime = SignedDuration::from_hours(i64::from(asked.days) * 24);
-    let is_strong = caller.identity.is_strong;
+    let (lifetime, is_strong) = terms(&caller, asked.days);
     let new = NewToken { name: asked.name, access: asked.access, lifetime, is_strong };
     let (token, secret) = app.store.create_token(&by, new).await?;
     let answer = NewTokenAnswer { token: token.into(), secret: secret.reveal().to_owned() };

@@ -183,6 +183,10 @@ pub(super) async fn change(
             } @else {
                 (asked(&rows, by.scope().is_none().then_some(&names), now))
             }
+            @if !rows.is_empty() {
+                p.quiet { "How long each side has is in the " a href="/sla" { "SLA" }
+                    "; what is agreed to ahead, under " a href="/consent" { "consent" } "." }
+            }
             @if rows.len() == usize::from(OBLIGATIONS) {
                 p.quiet { "The first " (OBLIGATIONS) " of them: see the request below for more." }
             }

@@ -1,7 +1,7 @@
 //! The clocks of the SLA: what is overdue or about to be, and who holds the ball.
 
 use axum::extract::State;
-use domain::cloud::Slug;
+use domain::cloud::{Slug, TenantId};
 use domain::sla::Party;
 use jiff::Timestamp;
 use maud::{Markup, html};
@@ -119,7 +119,7 @@ fn request(filter: &ClockFilter) -> String {
     if parts.is_empty() { String::new() } else { format!("?{}", parts.join("&")) }
 }
 
-/// The tenant that somebody chose by its short name.
+/// The tenant that somebody chose by its short name, or that a link names by its id.
 pub(super) async fn chosen(
     app: &App,
     by: &Actor,
@@ -127,6 +127,9 @@ pub(super) async fn chosen(
 ) -> Result<Option<store::Tenant>, Problem> {
     if slug.is_empty() {
         return Ok(None);
+    }
+    if let Ok(id) = slug.parse::<TenantId>() {
+        return Ok(Some(app.store.tenant(by, id).await?));
     }
     let slug: Slug = slug.parse().map_err(|_| Problem::not_found("such tenant"))?;
     Ok(Some(app.store.tenant_by_slug(by, &slug).await?))
@@ -170,11 +173,7 @@ pub(super) fn figures(totals: &ClockTotals) -> Markup {
     }
 }
 
-fn table(
-    rows: &[ClockRow],
-    names: Option<&Names<domain::cloud::TenantId>>,
-    now: Timestamp,
-) -> Markup {
+fn table(rows: &[ClockRow], names: Option<&Names<TenantId>>, now: Timestamp) -> Markup {
     html! {
         div.wide { table.stack {
             thead { tr {

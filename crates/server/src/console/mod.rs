@@ -1,6 +1,7 @@
 //! The console: what people look at. Pages are made here, whole; nothing but passkeys needs a script.
 
 mod account;
+mod ahead;
 mod answers;
 mod changes;
 mod clocks;
@@ -17,6 +18,7 @@ mod pages;
 mod plan;
 mod recovery;
 mod releases;
+mod sla;
 mod times;
 
 use axum::Router;
@@ -58,6 +60,11 @@ pub(crate) fn routes() -> Router<App> {
         .route("/notices/feeds/end", post(feeds::end))
         .route("/notices/{id}", get(notices::notice))
         .route("/notices/{id}/acknowledge", post(notices::acknowledge))
+        .route("/sla", get(sla::show))
+        .route("/sla/{tenant}/agree", post(sla::agree))
+        .route("/consent", get(ahead::show))
+        .route("/consent/withdraw", post(ahead::withdraw))
+        .route("/consent/revoke", post(ahead::revoke))
         .route("/ledger", get(pages::ledger))
         .route("/login", get(login_page).post(login))
         .route("/logout", post(logout))
@@ -91,6 +98,8 @@ fn page(place: &str, title: &str, body: &Markup) -> Markup {
         ("/clocks", "Clocks"),
         ("/changes", "Changes"),
         ("/notices", "Notices"),
+        ("/consent", "Consent"),
+        ("/sla", "SLA"),
         ("/cis", "Configuration items"),
         ("/patches", "Patches"),
         ("/ledger", "Ledger"),

@@ -7,9 +7,10 @@ use axum::response::{IntoResponse, Redirect, Response};
 use domain::cloud::{ChannelId, NoticeId, TenantId};
 use jiff::Timestamp;
 use maud::{Markup, html};
-use notices::Notice;
 use serde::Deserialize;
-use store::{Actor, Channel, ChannelRecord, Delivery, DeliveryState, NoticeFilter, NoticeRow};
+use store::{
+    Actor, CLOCKS, Channel, ChannelRecord, Delivery, DeliveryState, NoticeFilter, NoticeRow,
+};
 
 use super::clocks::{chosen, tenant_field};
 use super::feeds;
@@ -19,7 +20,7 @@ use super::pages::ROWS;
 use super::times::{away, moment, moment_away};
 use super::{Refusal, elsewhere, page, pass};
 use crate::App;
-use crate::api::{Path, Query};
+use crate::api::{self, Path, Query};
 use crate::caller::Caller;
 use crate::gate::Action;
 use crate::problem::{Kind, Problem};
@@ -186,12 +187,9 @@ impl Inbox {
     }
 }
 
-/// What the change is called in a notice; a notice that cannot be read says so.
+/// What a notice is about; a notice that cannot be read says so.
 fn title(row: &NoticeRow) -> String {
-    Notice::parse(&row.document).map_or_else(
-        |_| "? a notice that cannot be read".to_owned(),
-        |it| it.draft().title.to_string(),
-    )
+    api::notices::title(row).unwrap_or_else(|| "? a notice that cannot be read".to_owned())
 }
 
 /// What kind of notice it is, with its sign.
@@ -206,6 +204,7 @@ fn kind(word: &str) -> Markup {
         "delayed" => span.near { "! Delayed" },
         "cancelled" => span.quiet { "– Cancelled" },
         "failed" => span.outdated { "✗ Failed" },
+        CLOCKS => span.near { "! Clocks" },
         other => (other),
     } }
 }
@@ -273,10 +272,7 @@ pub(super) async fn notice(
         tracing::error!(error, notice = %id, "a kept notice cannot be read");
         Problem::new(Kind::Internal, "the notice cannot be read; the server's log says why")
     };
-    let said = Notice::parse(&row.document).map_err(|error| unreadable(error.to_string()))?;
-    let (templates, language) = app.notices.templates();
-    let message =
-        templates.message(language, &said).map_err(|error| unreadable(error.to_string()))?;
+    let message = app.notices.message(&row).map_err(unreadable)?;
     let deliveries = app.store.deliveries(&by, id).await?;
     let tenants = names::tenants(&app, &by, std::iter::once(row.tenant)).await?;
     let reader = row.acknowledged_by.as_deref();
@@ -289,7 +285,10 @@ pub(super) async fn notice(
             h1 { (message.subject.as_str()) }
             p.lead { (kind(&row.kind)) " · to " (names::of(&tenants, &row.tenant)) " · "
                 (moment_away(row.created_at, now)) " · "
-                a href={ "/obligations/" (row.change) "/" (row.tenant) } { "plan, dates and clock" } }
+                @match row.change {
+                    Some(change) => a href={ "/obligations/" (change) "/" (row.tenant) } { "plan, dates and clock" },
+                    None => a href="/clocks" { "all clocks" },
+                } }
             @match (reader, row.acknowledged_at) {
                 (Some(by), Some(at)) => p { span.latest { "✓ Read" } " by " (names::of(&people, &by.to_owned()))
                     " " span.quiet { (moment_away(at, now)) } },
@@ -306,8 +305,10 @@ pub(super) async fn notice(
 fn arrived(row: &NoticeRow, deliveries: &[Delivery], now: Timestamp) -> Markup {
     html! {
         p { @match row.given_at {
-            Some(at) => { "It counts as given since " (moment_away(at, now)) ". Lead times begin then." },
-            None => { span.unknown { "? Not given yet" } ": no channel has taken it. Its lead time has not begun." },
+            Some(at) => { "It counts as given since " (moment_away(at, now)) "."
+                @if row.plan.is_some() { " Lead times begin then." } },
+            None => { span.unknown { "? Not given yet" } ": no channel has taken it."
+                @if row.plan.is_some() { " Its lead time has not begun." } },
         } }
         @if deliveries.is_empty() {
             p.quiet { "It is in the console alone; there was no channel." }
@@ -382,6 +383,7 @@ fn listed(
                 @let record = records.get(&channel.id);
                 tr {
                     td { (channel.kind) " " span.mono { (channel.kind.shown(&channel.address)) }
+                        @if let Some(language) = &channel.language { " " span.quiet { "in " (language) } }
                         @if !channel.is_own { " " span.quiet { "copies, by the provider" } } }
                     td data-label="State" { (working(record)) }
                     td data-label="Last delivered" { @match record.and_then(|it| it.delivered_at) {

@@ -209,6 +209,8 @@ impl Sight {
                     @if let Some(help) = problem.way_out() { ": " (help) } }
             }
             (dates(obligation.dues().all(), *now))
+            p.quiet { "The waits in between are those of the " a href={ "/sla?tenant=" (which.tenant) } { "SLA" }
+                ", in its version " span.mono { (obligation.policy().version) } "." }
             (self.lacks())
             @match obligation.share() {
                 None => { h2 id="plan" { "Plan" } p.empty { "There is no plan yet. It is made once the \
@@ -219,6 +221,7 @@ impl Sight {
                     p { (answers::asked(&share.terms().dates, *now)) }
                     (answers::given(share, &self.consents, &self.people))
                     (deeds.consent)
+                    p.quiet { a href={ "/consent?tenant=" (which.tenant) } { "Keys, and what is agreed ahead" } }
                 }
             }
             (course::errands(

@@ -10,6 +10,7 @@
 //! One process at a time does this, under a lease. What it delivers and cannot note any more is
 //! delivered again under the same id.
 
+mod clocks;
 mod impact;
 mod outbox;
 mod settings;
@@ -22,10 +23,10 @@ use std::time::Duration;
 
 use domain::cloud::{ChannelId, TenantId};
 use jiff::{SignedDuration, Timestamp};
-use notices::Templates;
-use notices::content::{Contact, LinkBase};
+use notices::content::{ClockNotice, Contact, LinkBase};
 use notices::delivery::{MailAddress, Reach, Retry, Smtp, WebhookSecret};
-use store::{Store, StoreError, Tidings, Vault};
+use notices::{Message, Notice, Templates};
+use store::{CLOCKS, NoticeRow, Store, StoreError, Tidings, Vault};
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
@@ -120,25 +121,30 @@ impl Notices {
     /// Writes and delivers until `end` comes; then what is under way is brought to its end, and the
     /// lease is given back.
     pub async fn run(self: Arc<Self>, end: impl Future<Output = ()>) {
+        self.tell_gaps().await;
         let mut end = std::pin::pin!(end);
         let mut tasks = JoinSet::new();
         loop {
             let pause = match self.advance(&mut tasks).await {
-                Ok(_) => LOOK,
+                Ok(true) => Duration::ZERO,
+                Ok(false) => LOOK,
                 Err(error) => {
                     let error = &error as &dyn std::error::Error;
                     tracing::error!(error, "tenants are not told");
                     PAUSE
                 }
             };
-            // Those who wake us are many, and a look is a second's worth for all of them.
             tokio::select! {
+                biased;
                 () = &mut end => break,
-                () = tokio::time::sleep(pause) => {}
+                // Its place is free for what waits.
+                Some(_) = tasks.join_next() => {}
+                // Those who wake us are many, and a look is a second's worth for all of them.
                 () = async {
                     self.wake.notified().await;
-                    tokio::time::sleep(pause / 10).await;
+                    tokio::time::sleep(LOOK / 10).await;
                 } => {}
+                () = tokio::time::sleep(pause) => {}
             }
             while tasks.try_join_next().is_some() {}
         }
@@ -147,6 +153,30 @@ impl Notices {
         if let Err(error) = self.store.give_lease_back("notices", &self.holder).await {
             let error = &error as &dyn std::error::Error;
             tracing::warn!(error, "the lease runs out by itself");
+        }
+    }
+
+    /// Says what of each language is read in another: now, not when somebody waits for a notice.
+    async fn tell_gaps(&self) {
+        for (language, pieces) in self.templates.gaps() {
+            let pieces = pieces.join(", ");
+            tracing::warn!(language, pieces, "templates are missing; others stand in for them");
+        }
+        match self.store.channel_languages().await {
+            Ok(channels) => {
+                for (channel, language) in channels {
+                    if !self.templates.speaks(&language) {
+                        tracing::warn!(
+                            %channel, language,
+                            "a channel's language has no templates; it is written to in English"
+                        );
+                    }
+                }
+            }
+            Err(error) => {
+                let error = &error as &dyn std::error::Error;
+                tracing::warn!(error, "it is not known in which languages channels are read");
+            }
         }
     }
 
@@ -170,7 +200,7 @@ impl Notices {
             self.seal_addresses().await?;
             self.is_sealed.store(true, Ordering::Relaxed);
         }
-        let written = self.write_some().await?;
+        let written = self.write_some().await? + self.tell_some().await?;
         let begun = self.deliver_some(tasks).await?;
         Ok(written + begun > 0)
     }
@@ -250,6 +280,19 @@ impl Notices {
         }
     }
 
+    /// Whether somebody can be written to in a language.
+    pub(crate) fn check_language(&self, language: Option<&str>) -> Result<(), Problem> {
+        match language {
+            Some(language) if !self.templates.speaks(language) => {
+                let known: Vec<&str> = self.templates.languages().collect();
+                let what = format!("there are no notices in `{}`", excerpt(language));
+                Err(Problem::new(Kind::Invalid, what)
+                    .help(format!("choose of {}, or ask the provider for it", known.join(", "))))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// A new secret of a channel: as its owner is shown it, and sealed.
     pub(crate) fn new_secret(&self, channel: ChannelId) -> Result<(String, Vec<u8>), Problem> {
         let mut random = [0; 32];
@@ -273,10 +316,29 @@ impl Notices {
         &self.base
     }
 
+    /// A kept notice in words, as the console shows it.
+    ///
+    /// # Errors
+    /// Why it cannot be read.
+    pub(crate) fn message(&self, row: &NoticeRow) -> Result<Message, String> {
+        let (templates, language) = self.templates();
+        if row.kind == CLOCKS {
+            let notice = ClockNotice::parse(&row.document).map_err(|error| error.to_string())?;
+            return templates.clocks(language, &notice).map_err(|error| error.to_string());
+        }
+        let notice = Notice::parse(&row.document).map_err(|error| error.to_string())?;
+        templates.message(language, &notice).map_err(|error| error.to_string())
+    }
+
     /// What mails and feeds are made with, and in which language.
     pub(crate) fn templates(&self) -> (&Templates, &str) {
         (&self.templates, &self.language)
     }
+}
+
+/// The beginning of what somebody gave as a language, of which no tag is longer.
+fn excerpt(language: &str) -> String {
+    language.chars().take(35).collect()
 }
 
 fn unsealed() -> Problem {

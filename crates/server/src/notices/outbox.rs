@@ -8,10 +8,11 @@ use std::sync::Arc;
 
 use domain::cloud::{ChannelId, NoticeId, TenantId};
 use jiff::Timestamp;
+use notices::content::ClockNotice;
 use notices::delivery::{MailAddress, Next, Webhook, WebhookSecret};
 use notices::{Deliver, DeliveryError, MOST_IN_DIGEST, Notice, Parcel};
 use sha2::{Digest as _, Sha256};
-use store::{Actor, Attempt, Channel, ChannelKind, StoreError, Tried, Waiting};
+use store::{Actor, Attempt, CLOCKS, Channel, ChannelKind, StoreError, Tried, Waiting};
 use tokio::task::JoinSet;
 
 use super::{Notices, POSTPONED, locked};
@@ -28,11 +29,19 @@ const TOGETHER: u16 = 80;
 /// Requests to a webhook before others have their turn.
 const IN_A_ROW: u16 = 10;
 
-/// What goes in one message: a notice, or several.
-struct Load {
-    parcel: Parcel,
-    /// Each with its time.
-    of: Vec<(NoticeId, Timestamp)>,
+/// A notice that waits, read.
+struct Letter {
+    id: NoticeId,
+    /// When it was first to be delivered.
+    first: Timestamp,
+    said: Said,
+}
+
+/// What a letter says.
+enum Said {
+    Notice(Notice),
+    /// As many clocks as there are: it is never joined with anything.
+    Clocks(ClockNotice),
 }
 
 impl Notices {
@@ -104,27 +113,38 @@ impl Notices {
             let attempt = Attempt { of: Vec::new(), again: None };
             return self.store.record_attempt(channel.id, attempt).await;
         }
-        for load in self.loads(&channel, waiting).await? {
-            if !self.deliver(&mut channel, load).await? {
+        for letters in self.letters(&channel, waiting).await? {
+            if !self.deliver(&mut channel, &letters).await? {
                 break;
             }
         }
         Ok(())
     }
 
-    /// What waits for a channel, packed: several mails to one address become one. All that is in a
-    /// message is shown in it, since all of it counts as told.
-    async fn loads(
+    /// What waits for a channel, by messages: several mails to one address become one. All that is in
+    /// a message is shown in it, since all of it counts as told.
+    async fn letters(
         &self,
         channel: &Channel,
         waiting: Vec<Waiting>,
-    ) -> Result<Vec<Load>, StoreError> {
-        let mut readable = Vec::with_capacity(waiting.len());
-        for one in waiting {
-            match Notice::parse(&one.notice.document) {
-                Ok(notice) => readable.push((notice, one)),
+    ) -> Result<Vec<Vec<Letter>>, StoreError> {
+        let (mut notices, mut clocks) = (Vec::new(), Vec::new());
+        for Waiting { notice: row, .. } in waiting {
+            let (id, first) = (row.id, row.created_at);
+            let is_of_clocks = row.kind == CLOCKS;
+            let read = if is_of_clocks {
+                ClockNotice::parse(&row.document).map(Said::Clocks)
+            } else {
+                Notice::parse(&row.document).map(Said::Notice)
+            };
+            match read {
+                Ok(said) if is_of_clocks => clocks.push(vec![Letter { id, first, said }]),
+                Ok(said) => notices.push(Letter { id, first, said }),
                 Err(error) => {
-                    self.give_up(channel.id, vec![one.notice.id], &error.to_string()).await?;
+                    let answer = error.to_string();
+                    tracing::warn!(notice = %id, channel = %channel.id, answer, "a notice is undeliverable");
+                    let of = vec![(id, Tried::GivenUp { answer })];
+                    self.store.record_attempt(channel.id, Attempt { of, again: None }).await?;
                 }
             }
         }
@@ -132,78 +152,106 @@ impl Notices {
             ChannelKind::Mail => MOST_IN_DIGEST,
             ChannelKind::Webhook => 1,
         };
-        let mut loads = Vec::with_capacity(readable.len());
-        for group in readable.chunks(together) {
-            let of: Vec<_> =
-                group.iter().map(|(_, one)| (one.notice.id, one.notice.created_at)).collect();
-            let notices: Vec<Notice> = group.iter().map(|(notice, _)| notice.clone()).collect();
-            match self.packed(&notices) {
-                Ok(parcel) => loads.push(Load { parcel, of }),
-                Err(answer) => {
-                    let ids = of.into_iter().map(|(notice, _)| notice).collect();
-                    self.give_up(channel.id, ids, &answer).await?;
-                }
+        let mut messages = Vec::new();
+        let mut rest = notices.into_iter().peekable();
+        while rest.peek().is_some() {
+            messages.push(rest.by_ref().take(together).collect());
+        }
+        messages.extend(clocks);
+        Ok(messages)
+    }
+
+    fn packed(&self, channel: &Channel, letters: &[Letter]) -> Result<Parcel, String> {
+        let templates = &self.templates;
+        let language = channel.language.as_deref().unwrap_or(&self.language);
+        match letters {
+            [Letter { said: Said::Notice(notice), .. }] => {
+                Parcel::of(notice, templates, language).map_err(|error| error.to_string())
+            }
+            [Letter { said: Said::Clocks(notice), .. }] => {
+                Parcel::clocks(notice, templates, language).map_err(|error| error.to_string())
+            }
+            _ => {
+                let notices: Vec<Notice> = letters
+                    .iter()
+                    .filter_map(|letter| match &letter.said {
+                        Said::Notice(notice) => Some(notice.clone()),
+                        Said::Clocks(_) => None,
+                    })
+                    .collect();
+                // The same notices again are the same digest again.
+                let id = NoticeId::of_content(hash(letters.iter().map(|letter| letter.id)));
+                let at = notices.iter().map(|notice| notice.draft().published_at).max();
+                let at = at.unwrap_or(Timestamp::UNIX_EPOCH);
+                Parcel::digest(id, at, &notices, templates, language)
+                    .map_err(|error| error.to_string())
             }
         }
-        Ok(loads)
     }
 
-    async fn give_up(
+    /// Delivers a message, and notes how it went. False where the channel takes nothing more now.
+    ///
+    /// Of a digest that is refused for good, one notice may be to blame: each is tried by itself
+    /// before any of them is given up.
+    async fn deliver(&self, channel: &mut Channel, letters: &[Letter]) -> Result<bool, StoreError> {
+        let Err(error) = self.attempt(channel, letters).await? else { return Ok(true) };
+        if letters.len() < 2 || !matches!(error, DeliveryError::Never { .. }) {
+            return self.fail(channel, letters, &error).await;
+        }
+        tracing::info!(channel = %channel.id, %error, "a digest is refused; its notices go singly");
+        for letter in letters.chunks(1) {
+            if let Err(error) = self.attempt(channel, letter).await?
+                && !self.fail(channel, letter, &error).await?
+            {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Tries once; notes what arrived.
+    async fn attempt(
         &self,
-        channel: ChannelId,
-        notices: Vec<NoticeId>,
-        answer: &str,
-    ) -> Result<(), StoreError> {
-        let of = notices.into_iter().map(|notice| {
-            tracing::warn!(%notice, %channel, answer, "a notice is undeliverable");
-            (notice, Tried::GivenUp { answer: answer.to_owned() })
-        });
-        self.store.record_attempt(channel, Attempt { of: of.collect(), again: None }).await
-    }
-
-    fn packed(&self, notices: &[Notice]) -> Result<Parcel, String> {
-        let (templates, language) = (&self.templates, &self.language);
-        if let [notice] = notices {
-            return Parcel::of(notice, templates, language).map_err(|error| error.to_string());
-        }
-        // The same notices again are the same digest again.
-        let mut hasher = Sha256::new();
-        for notice in notices {
-            hasher.update(notice.id().as_bytes());
-        }
-        let mut hash = [0; 16];
-        hash.copy_from_slice(&hasher.finalize()[..16]);
-        let at = notices.iter().map(|notice| notice.draft().published_at).max();
-        let at = at.unwrap_or(Timestamp::UNIX_EPOCH);
-        Parcel::digest(NoticeId::of_content(hash), at, notices, templates, language)
-            .map_err(|error| error.to_string())
-    }
-
-    /// Tries once, and notes how it went. False where the channel takes nothing more now.
-    async fn deliver(&self, channel: &mut Channel, load: Load) -> Result<bool, StoreError> {
+        channel: &mut Channel,
+        letters: &[Letter],
+    ) -> Result<Result<(), DeliveryError>, StoreError> {
         let now = self.store.environment().now();
-        let Load { parcel, of } = load;
-        let seed = seed(&parcel, channel.id);
+        let parcel = match self.packed(channel, letters) {
+            Ok(parcel) => parcel,
+            Err(text) => return Ok(Err(DeliveryError::Never { text })),
+        };
         let way = self.way(channel);
         let tried = tokio::task::spawn_blocking(move || way?.deliver(&parcel, now)).await;
-        let error = match tried {
-            Ok(Ok(receipt)) => {
-                channel.failures = 0;
-                let of = of
-                    .into_iter()
-                    .map(|(notice, _)| (notice, Tried::Delivered { answer: receipt.text.clone() }));
-                let attempt = Attempt { of: of.collect(), again: None };
-                self.store.record_attempt(channel.id, attempt).await?;
-                return Ok(true);
+        let receipt = match tried {
+            Ok(Ok(receipt)) => receipt,
+            Ok(Err(error)) => return Ok(Err(error)),
+            Err(_) => {
+                let text = "the attempt was cut off".to_owned();
+                return Ok(Err(DeliveryError::Later { text, after: None }));
             }
-            Ok(Err(error)) => error,
-            Err(_) => DeliveryError::Later { text: "the attempt was cut off".into(), after: None },
         };
+        channel.failures = 0;
+        let delivered =
+            |letter: &Letter| (letter.id, Tried::Delivered { answer: receipt.text.clone() });
+        let attempt = Attempt { of: letters.iter().map(delivered).collect(), again: None };
+        self.store.record_attempt(channel.id, attempt).await?;
+        Ok(Ok(()))
+    }
+
+    /// Notes a failure. False where the channel takes nothing more now.
+    async fn fail(
+        &self,
+        channel: &Channel,
+        letters: &[Letter],
+        error: &DeliveryError,
+    ) -> Result<bool, StoreError> {
+        let now = self.store.environment().now();
         let (answer, failures) = (error.to_string(), channel.failures.saturating_add(1));
+        let seed = seed(letters, channel.id);
         let mut is_over = false;
-        let of = of.into_iter().map(|(notice, first)| {
+        let of = letters.iter().map(|&Letter { id, first, .. }| {
             let answer = answer.clone();
-            let tried = match self.retry.next(failures, first, now, &error, seed) {
+            let tried = match self.retry.next(failures, first, now, error, seed) {
                 Next::Attempt(_) => Tried::Failed { answer },
                 Next::Dead => Tried::GivenUp { answer },
                 Next::Unsubscribe => {
@@ -212,13 +260,13 @@ impl Notices {
                 }
             };
             if let Tried::GivenUp { answer } = &tried {
-                tracing::warn!(%notice, channel = %channel.id, answer, "a notice is undeliverable");
+                tracing::warn!(notice = %id, channel = %channel.id, answer, "a notice is undeliverable");
             }
-            (notice, tried)
+            (id, tried)
         });
         // A receiver that is away is away for all that waits.
         let attempt =
-            Attempt { of: of.collect(), again: self.retry.again(failures, now, &error, seed) };
+            Attempt { of: of.collect(), again: self.retry.again(failures, now, error, seed) };
         self.store.record_attempt(channel.id, attempt).await?;
         if is_over {
             self.store.end_channel(&Actor::System, channel.id).await?;
@@ -308,11 +356,22 @@ impl Drop for Place {
 }
 
 /// Differs between deliveries, and is the same for all that go in one message.
-fn seed(parcel: &Parcel, channel: ChannelId) -> u64 {
+fn seed(letters: &[Letter], channel: ChannelId) -> u64 {
     let mut hasher = Sha256::new();
-    hasher.update(parcel.id().as_bytes());
+    hasher.update(hash(letters.iter().map(|letter| letter.id)));
     hasher.update(channel.as_bytes());
     let mut first = [0; 8];
     first.copy_from_slice(&hasher.finalize()[..8]);
     u64::from_be_bytes(first)
+}
+
+/// Of ids in their order.
+fn hash(ids: impl Iterator<Item = NoticeId>) -> [u8; 16] {
+    let mut hasher = Sha256::new();
+    for id in ids {
+        hasher.update(id.as_bytes());
+    }
+    let mut hash = [0; 16];
+    hash.copy_from_slice(&hasher.finalize()[..16]);
+    hash
 }

@@ -467,7 +467,7 @@ async fn a_list_of_changes_does_not_tell_who_else_found_one() {
     let ci = world.store.create_ci(&world.admin, None, new).await.unwrap().id;
     world.observe(ci, a, &[("web", "1")]).await;
     world.check_fleet().await;
-    world.store.open_obligations(100).await.unwrap();
+    world.open_obligations(100).await;
 
     let list = world.ask(&of_a, "GET", "/api/v1/changes?limit=1", None).await;
     let id = finder.change.change.id.to_string();

@@ -61,7 +61,7 @@ impl Case {
         assert_eq!(brought.status, 201, "{}", brought.text);
         world.observe(ci, tenant, &[("web", "1")]).await;
         world.check_fleet().await;
-        world.store.open_obligations(100).await.unwrap();
+        world.open_obligations(100).await;
         let all = PageRequest { after: None, limit: 10 };
         let change = world.store.changes(&world.admin, &all).await.unwrap().items.remove(0);
         let change = change.change.id;

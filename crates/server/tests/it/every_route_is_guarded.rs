@@ -104,6 +104,7 @@ xxxxxxxx GET /api/v1/changes/{id}
 xxxxxxxx GET /api/v1/changes/{id}/obligations
 x--x---- POST /api/v1/changes/{id}/steps
 x--xx--- DELETE /api/v1/channels/{id}
+x--xx--- PATCH /api/v1/channels/{id}
 xxxxxxxx GET /api/v1/cis
 x--xx--- POST /api/v1/cis
 x--xx--- POST /api/v1/cis/import
@@ -275,6 +276,7 @@ async fn every_role_meets_the_gate_at_every_route() {
 fn valid(path: &str, b: TenantId, other: CiId, sha256: &Value) -> Value {
     match path {
         "/api/v1/agent-tokens" => json!({ "tenant": b }),
+        "/api/v1/channels/{id}" => json!({ "language": "en" }),
         "/api/v1/cis" => json!({ "tenant": b, "class": "vm", "name": "x" }),
         "/api/v1/cis/import" => json!({ "items": [{ "tenant": b, "class": "vm", "name": "x" }] }),
         "/api/v1/cis/{id}" | "/api/v1/groups/{id}" => json!({ "name": "x" }),
@@ -374,7 +376,7 @@ async fn what_is_another_tenants_is_not_there() {
     let image = world.ask(&of_b, "GET", &path, None).await.json();
     let job = world.queue(&of_b, &image, "test", json!({ "do": CANARY })).await;
     let job = world.job(&of_b, &job).await;
-    world.store.open_obligations(100).await.unwrap();
+    world.open_obligations(100).await;
     let clock = &world.ask(&of_b, "GET", "/api/v1/clocks", None).await.json()[0];
     assert!(clock["title"].as_str().unwrap().contains(CANARY), "{clock}");
     let change = clock["change"].as_str().unwrap().to_owned();

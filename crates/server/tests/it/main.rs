@@ -6,7 +6,9 @@
 
 mod access_is_recorded;
 mod changes_have_pages;
+mod clocks_are_told;
 mod consent_is_signed_with_a_passkey;
+mod contracts_have_pages;
 mod every_route_is_guarded;
 mod findings_have_a_history;
 mod images_are_brought_and_published;

@@ -77,6 +77,115 @@ async fn a_mail_tells_all_that_counts_as_told() {
     assert_eq!(case.phase(&world).await, "notified");
 }
 
+/// One notice that a server refuses, whatever it is in, takes no other with it.
+#[tokio::test]
+async fn of_a_refused_digest_each_notice_is_tried_by_itself() {
+    let mailbox = Mailbox::start();
+    let world = World::telling(mailbox.settings()).await;
+    let case = Case::usual(&world, "a").await;
+    case.channel(&world, "mail", "ops@acme.example").await;
+    mailbox.refuse(451, &["Subject:"]);
+    let mut plan = case.plan(&world, DAY * 10, None).await;
+    for _ in 1..4 {
+        plan = case.plan(&world, DAY * 10, Some(&plan)).await;
+    }
+    world.notices.step().await.unwrap();
+    let poisoned = case.notices(&world).await[1].id;
+    mailbox.refuse(554, &["4 of 4 notices", &format!("Patchwright-Notice: {poisoned}")]);
+    world.clock.pass(SignedDuration::from_secs(11));
+    tell(&world).await;
+
+    let rows = case.notices(&world).await;
+    assert_eq!(rows.len(), 4);
+    for row in &rows {
+        let delivery = &world.store.deliveries(&case.person, row.id).await.unwrap()[0];
+        let expected =
+            if row.id == poisoned { DeliveryState::GivenUp } else { DeliveryState::Delivered };
+        assert_eq!(delivery.state, expected, "{delivery:?}");
+        assert_eq!(delivery.attempts, 2, "{delivery:?}");
+    }
+    assert_eq!(mailbox.subjects().len(), 3);
+    assert_eq!(case.phase(&world).await, "notified", "the newest arrived");
+}
+
+/// What waits is delivered as fast as it is taken, not so many a second.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_has_more_to_tell_goes_on_at_once() {
+    let world = World::telling(here()).await;
+    let receiver = Receiver::start(200);
+    let case = Case::usual(&world, "a").await;
+    case.channel(&world, "webhook", &receiver.address).await;
+    let mut plan = case.plan(&world, DAY * 10, None).await;
+    for _ in 1..130 {
+        plan = case.plan(&world, DAY * 10, Some(&plan)).await;
+    }
+    let (end, ended) = tokio::sync::oneshot::channel::<()>();
+    let run = tokio::spawn(std::sync::Arc::clone(&world.notices).run(async {
+        // A dropped sender ends it as well.
+        let _ = ended.await;
+    }));
+
+    // 130 are 2 turns of the writer, and 13 of a channel: a turn a second would take that long.
+    let begin = std::time::Instant::now();
+    while receiver.got().len() < 130 {
+        assert!(begin.elapsed().as_secs() < 10, "{} of 130", receiver.got().len());
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    drop(end);
+    run.await.unwrap();
+}
+
+/// A channel is written to in its own language, and in English where that has no words.
+#[tokio::test]
+async fn each_channel_is_written_to_in_its_language() {
+    let directory = tempfile::tempdir().unwrap();
+    std::fs::create_dir(directory.path().join("de")).unwrap();
+    let planned = directory.path().join("de/planned.subject");
+    std::fs::write(planned, "Geplant: {{ title }}").unwrap();
+    let mailbox = Mailbox::start();
+    let templates = notices::Templates::load(directory.path()).unwrap();
+    let world = World::telling(NoticeSettings { templates, ..mailbox.settings() }).await;
+    let case = Case::usual(&world, "a").await;
+    let path = format!("/api/v1/tenants/{}/channels", case.tenant);
+    let add = async |language: Value| {
+        let address = "ops@acme.example";
+        let body = json!({ "kind": "mail", "address": address, "language": language });
+        world.ask(&case.owner, "POST", &path, Some(body)).await
+    };
+    for unknown in ["fr", "de/../en", ""] {
+        let refused = add(json!(unknown)).await;
+        assert_eq!(refused.status, 400, "{unknown}: {}", refused.text);
+        assert!(refused.text.contains("en, de"), "{}", refused.text);
+    }
+    let german = add(json!("de-AT")).await.json();
+    assert_eq!(german["channel"]["language"], "de-AT");
+    assert_eq!(add(Value::Null).await.json()["channel"]["language"], Value::Null);
+    let first = case.plan(&world, DAY * 10, None).await;
+    tell(&world).await;
+
+    let mut subjects = mailbox.subjects();
+    subjects.sort();
+    assert!(subjects[0].starts_with("Answer by"), "{subjects:?}");
+    assert_eq!(subjects[1], format!("Geplant: {}", case.change.title));
+
+    // Both in English now.
+    let channel = format!("/api/v1/channels/{}", german["channel"]["id"].as_str().unwrap());
+    let unsaid = world.ask(&case.owner, "PATCH", &channel, Some(json!({}))).await;
+    assert_eq!(unsaid.status, 400, "{}", unsaid.text);
+    let body = Some(json!({ "language": "en" }));
+    let altered = world.ask(&case.owner, "PATCH", &channel, body).await;
+    assert_eq!(altered.json()["language"], "en", "{}", altered.text);
+    case.plan(&world, DAY * 11, Some(&first)).await;
+    tell(&world).await;
+    let later = &mailbox.subjects()[2..];
+    assert!(later.iter().all(|it| it.starts_with("Answer by")), "{later:?}");
+    assert_eq!(later.len(), 2);
+
+    let viewer = world.token(case.tenant, Role::TenantViewer, Access::Read).await;
+    let page = world.ask(&viewer, "GET", "/notices", None).await;
+    assert!(page.text.contains("in en"), "{}", page.text);
+}
+
 #[tokio::test]
 async fn who_wants_no_more_and_was_the_last_is_told_in_the_console() {
     let world = World::telling(here()).await;

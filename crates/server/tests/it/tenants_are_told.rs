@@ -89,7 +89,8 @@ async fn a_notice_says_what_the_contract_the_plan_and_the_findings_say() {
     assert_eq!((draft.id, draft.plan, draft.sequence), (row.id, Some(plan.hash()), 0));
     assert_eq!(draft.title.as_str(), case.change.title);
     assert_eq!(draft.news.window(), Some(plan.span()));
-    let matter = world.store.matter(&world.admin, row.change, case.tenant).await.unwrap();
+    let matter =
+        world.store.matter(&world.admin, case.change.change.id, case.tenant).await.unwrap();
     let dates = &matter.obligation.share().unwrap().terms().dates;
     let Some(notices::content::Ask::Answer { by, silence }) = draft.news.ask() else { panic!() };
     assert_eq!(silence, domain::sla::Silence::Approves);

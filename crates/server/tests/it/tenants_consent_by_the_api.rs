@@ -51,7 +51,7 @@ impl Asked {
         assert_eq!(brought.status, 201, "{}", brought.text);
         world.observe(ci, tenant, &[("web", "1")]).await;
         world.check_fleet().await;
-        world.store.open_obligations(100).await.unwrap();
+        world.open_obligations(100).await;
         let changes = world.ask(&owner, "GET", "/api/v1/changes", None).await.json();
         let change = changes["items"][0]["id"].as_str().unwrap().to_owned();
         let attestor = Attestor::new(&[9; 32]);

@@ -5,13 +5,13 @@ use domain::change::{
 };
 use domain::cloud::{ChangeId, CiId, EventKind, FindingId, TenantId, UserId};
 use domain::obligation::{Effect, Event, KeptObligation, Obligation};
-use domain::sla::{Approval, Moment, Policy, Silence, State};
+use domain::sla::{Approval, Moment, Party, Policy, Rung, Silence, State};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 
 use super::load::{self, Loaded, must_see, text};
 use super::{
-    ChangeStep, Matter, Move, Outcome, POSTPONED, TrackedChange, lists, look, notices, open,
+    ChangeStep, Matter, Move, Outcome, POSTPONED, TrackedChange, alarms, lists, look, notices, open,
 };
 use crate::actor::Actor;
 use crate::cis;
@@ -372,6 +372,8 @@ pub(super) async fn follow(
             payload,
         });
     };
+    // Who held the ball when the date passed that is told next.
+    let mut held_by = None;
     for (place, effect) in (0_i64..).zip(effects) {
         match effect {
             Effect::Record { version: 1, .. } => {
@@ -388,8 +390,20 @@ pub(super) async fn follow(
             Effect::Escalate { rung, holder } => {
                 let payload = json!({ "step": rung, "holder": holder });
                 record(tx, EventKind::ObligationEscalated, version, payload);
+                // What nobody holds any more is settled; only a date that passed is told even so, and what
+                // the provider still owes.
+                let holder = match &rung {
+                    Rung::Errand { .. } => Some(Party::Provider),
+                    Rung::Share { .. } | Rung::Stage { .. } | Rung::Due { .. } => {
+                        holder.or(held_by.take())
+                    }
+                };
+                if let Some(holder) = holder {
+                    alarms::raise(tx, obligation, place, &rung, holder).await?;
+                }
             }
             Effect::Breach(breach) => {
+                held_by = Some(breach.held_by);
                 record(tx, EventKind::ObligationBreached, version, json!({ "breach": breach }));
             }
             Effect::Share(change::Effect::Notify { notice, plan }) => {

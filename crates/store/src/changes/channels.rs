@@ -71,6 +71,8 @@ pub struct Channel {
     pub sealed: Option<Vec<u8>>,
     /// Whether the tenant's own people made it: only with what these take something counts as given.
     pub is_own: bool,
+    /// In which language it is written to; the provider's where none is said.
+    pub language: Option<String>,
     /// Who added it.
     pub created_by: String,
     /// When.
@@ -96,6 +98,8 @@ pub struct NewChannel {
     pub sealed_address: Option<Vec<u8>>,
     /// Its secret, sealed.
     pub sealed: Option<Vec<u8>>,
+    /// In which language it is written to; the provider's where none is said.
+    pub language: Option<String>,
 }
 
 /// How a channel fared so far.
@@ -114,8 +118,8 @@ pub struct ChannelRecord {
 macro_rules! channel_columns {
     ($rest:literal) => {
         concat!(
-            "SELECT id, tenant_id, kind, address, sealed_address, secret, is_own, created_by,
-                    created_at, ended_at, next_at, failures
+            "SELECT id, tenant_id, kind, address, sealed_address, secret, is_own, language,
+                    created_by, created_at, ended_at, next_at, failures
              FROM channels ",
             $rest
         )
@@ -145,8 +149,8 @@ pub(super) async fn create(
     let is_own = matches!(by, Actor::Person { tenant: own, .. } if *own == tenant);
     sqlx::query(
         "INSERT INTO channels (id, tenant_id, kind, address, sealed_address, secret, is_own,
-                               created_by, created_at)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
+                               language, created_by, created_at)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
     )
     .bind(new.id.to_string())
     .bind(tenant.to_string())
@@ -155,6 +159,7 @@ pub(super) async fn create(
     .bind(new.sealed_address.clone())
     .bind(new.sealed.clone())
     .bind(i64::from(is_own))
+    .bind(new.language.clone())
     .bind(by.id())
     .bind(tx.now.as_microsecond())
     .execute(&mut *tx.connection)
@@ -211,6 +216,47 @@ pub(super) async fn end(tx: &mut Tx<'_>, by: &Actor, id: ChannelId) -> Result<Ch
     Ok(ended)
 }
 
+/// Has a channel written to in another language, from what is sent next on.
+pub(super) async fn speak(
+    tx: &mut Tx<'_>,
+    by: &Actor,
+    id: ChannelId,
+    language: Option<&str>,
+) -> Result<Channel, StoreError> {
+    let before = channel(&mut *tx.connection, id).await?;
+    if must_see(by, before.tenant).is_err() {
+        return Err(StoreError::not_found("channel", &id));
+    }
+    if before.ended_at.is_some() {
+        return Err(StoreError::Refused {
+            reason: "the channel was ended".to_owned(),
+            help: "add a channel in the language that you want",
+        });
+    }
+    if before.language.as_deref() == language {
+        return Ok(before);
+    }
+    sqlx::query("UPDATE channels SET language = $1 WHERE id = $2")
+        .bind(language.map(str::to_owned))
+        .bind(id.to_string())
+        .execute(&mut *tx.connection)
+        .await?;
+    let altered = channel(&mut *tx.connection, id).await?;
+    record(tx, by, EventKind::ChannelAltered, &altered);
+    Ok(altered)
+}
+
+/// Whose channels in use are written to in which language, where one is said.
+pub(super) async fn languages(pool: &AnyPool) -> Result<Vec<(ChannelId, String)>, StoreError> {
+    let rows = sqlx::query(
+        "SELECT id, language FROM channels
+         WHERE ended_at IS NULL AND language IS NOT NULL ORDER BY id",
+    )
+    .fetch_all(pool)
+    .await?;
+    rows.iter().map(|row| Ok((parsed(row, "id")?, get(row, "language")?))).collect()
+}
+
 /// Seals the address of a channel that was made when addresses were kept in the clear.
 pub(super) async fn seal(
     tx: &mut Tx<'_>,
@@ -263,8 +309,8 @@ pub(super) async fn due(
 ) -> Result<Vec<Channel>, StoreError> {
     let busy: Vec<_> = busy.iter().map(ToString::to_string).collect();
     let rows = sqlx::query(
-        "SELECT id, tenant_id, kind, address, sealed_address, secret, is_own, created_by,
-                created_at, ended_at, next_at, failures
+        "SELECT id, tenant_id, kind, address, sealed_address, secret, is_own, language,
+                created_by, created_at, ended_at, next_at, failures
          FROM (SELECT channels.*, ROW_NUMBER() OVER (
                    PARTITION BY tenant_id ORDER BY next_at, id) AS place
                FROM channels
@@ -339,6 +385,7 @@ fn record(tx: &mut Tx<'_>, by: &Actor, kind: EventKind, channel: &Channel) {
         // Never more of an address than everybody may see: events are read, archived and for ever.
         payload: json!({
             "kind": channel.kind, "address": channel.address, "is_own": channel.is_own,
+            "language": channel.language,
         }),
     });
 }
@@ -352,6 +399,7 @@ fn read(row: &AnyRow) -> Result<Channel, StoreError> {
         sealed_address: get(row, "sealed_address")?,
         sealed: get(row, "secret")?,
         is_own: get::<i64>(row, "is_own")? != 0,
+        language: get(row, "language")?,
         created_by: get(row, "created_by")?,
         created_at: time(row, "created_at")?,
         ended_at: time_or_none(row, "ended_at")?,

@@ -14,6 +14,7 @@
 //! store.
 
 pub(crate) mod advance;
+mod alarms;
 mod channels;
 mod claims;
 mod deliveries;
@@ -28,7 +29,7 @@ mod policies;
 pub(crate) mod signers;
 mod standing;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use domain::change::{
     Change, ChangeEvent, FileHash, KeyId, Kind, Nonce, Outcome as Rollout, Plan, PlanHash, Reason,
@@ -47,6 +48,7 @@ use crate::answers::Once;
 use crate::error::StoreError;
 use crate::page::{Page, PageRequest};
 
+pub use alarms::{Alarm, Alarms, CLOCKS};
 pub use channels::{Channel, ChannelKind, ChannelRecord, NewChannel};
 pub use deliveries::{Attempt, Delivery, DeliveryState, Tried, Waiting};
 pub use exclusions::Excluded;
@@ -386,6 +388,24 @@ pub struct Unwoken {
     pub error: StoreError,
 }
 
+/// What is opened by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Opening {
+    /// A change for a patch.
+    Change(PatchId),
+    /// A tenant's part of a change.
+    Obligation(ChangeId, TenantId),
+}
+
+/// Something could not be opened.
+#[derive(Debug)]
+pub struct Unopened {
+    /// What.
+    pub what: Opening,
+    /// Why.
+    pub error: StoreError,
+}
+
 /// How long an obligation that could not be looked at is left alone.
 pub(crate) const POSTPONED: SignedDuration = SignedDuration::from_mins(5);
 
@@ -402,25 +422,43 @@ impl Store {
     }
 
     /// Takes up a change for each patch that is missing somewhere and has none, and an obligation for
-    /// each tenant that lacks one; at most so many of both. Says how many there were.
+    /// each tenant that lacks one; at most so many of both, without those that are set `aside`. Says how
+    /// many there were, and those that failed: each is opened by itself, so that none stands in the way
+    /// of the others.
     ///
     /// # Errors
-    /// The first one, after all that can be opened is: what cannot holds nobody else up.
-    pub async fn open_obligations(&self, at_most: u16) -> Result<u64, StoreError> {
-        let (now, mut opened) = (self.environment.now(), Vec::new());
+    /// If it cannot be read what is to be opened.
+    pub async fn open_obligations(
+        &self,
+        at_most: u16,
+        aside: &BTreeSet<Opening>,
+    ) -> Result<(u64, Vec<Unopened>), StoreError> {
+        let (now, mut opened, mut failed) = (self.environment.now(), 0, Vec::new());
         if exclusions::is_any_over(&self.pool, now).await? {
             self.write((), move |tx, ()| Box::pin(exclusions::end_over(tx, at_most))).await?;
         }
-        for patch in open::patches_without(&self.pool, at_most, now).await? {
-            opened.push(self.write((), move |tx, ()| Box::pin(open::open_change(tx, patch))).await);
+        let mut note = |what: Opening, new: Result<bool, StoreError>| match new {
+            Ok(is_new) => opened += u64::from(is_new),
+            Err(error) => failed.push(Unopened { what, error }),
+        };
+        // What is set aside takes nobody's place among those that are looked at.
+        let looked_at = i64::from(at_most) + i64::try_from(aside.len()).unwrap_or(i64::MAX / 2);
+        let patches = open::patches_without(&self.pool, looked_at, now).await?;
+        let patches = patches.into_iter().map(|patch| (patch, Opening::Change(patch)));
+        let patches = patches.filter(|(_, what)| !aside.contains(what));
+        for (patch, what) in patches.take(usize::from(at_most)) {
+            note(what, self.write((), move |tx, ()| Box::pin(open::open_change(tx, patch))).await);
         }
-        for (change, tenant) in open::tenants_without(&self.pool, at_most, now).await? {
+        let tenants = open::tenants_without(&self.pool, looked_at, now).await?;
+        let tenants = tenants.into_iter().map(|it| (it, Opening::Obligation(it.0, it.1)));
+        let tenants = tenants.filter(|(_, what)| !aside.contains(what));
+        for ((change, tenant), what) in tenants.take(usize::from(at_most)) {
             let new = self
                 .write((), move |tx, ()| Box::pin(open::open_obligation(tx, change, tenant)))
                 .await;
-            opened.push(new);
+            note(what, new);
         }
-        opened.into_iter().try_fold(0, |sum, is_new| Ok(sum + u64::from(is_new?)))
+        Ok((opened, failed))
     }
 
     /// Takes a step with a change, and all that follows from it for its tenants.
@@ -783,6 +821,39 @@ impl Store {
         .await
     }
 
+    /// The sides that are to be told now of clocks that warn, are overdue or passed a due date, at most
+    /// so many: tenants, and [`PROVIDER`](domain::cloud::PROVIDER) for the provider's people.
+    pub async fn alarmed(&self, at_most: u16) -> Result<Vec<TenantId>, StoreError> {
+        alarms::due(&self.pool, self.environment.now(), at_most).await
+    }
+
+    /// All that a side is to be told of clocks, of which at most so many are read; `None` where that is
+    /// nothing.
+    pub async fn alarms(&self, to: TenantId, at_most: u16) -> Result<Option<Alarms>, StoreError> {
+        alarms::of_side(&self.pool, to, at_most).await
+    }
+
+    /// Publishes what was written of a side's alarms, as [`publish_notice`](Self::publish_notice) does;
+    /// where nothing was, they are dropped. False where another process was faster.
+    ///
+    /// # Errors
+    /// [`StoreError::Busy`] where another alarm came in beside; then all of them stay.
+    pub async fn tell_alarms(
+        &self,
+        alarms: Alarms,
+        written: Option<Written>,
+    ) -> Result<bool, StoreError> {
+        self.write((alarms, written), |tx, (alarms, written)| {
+            Box::pin(alarms::tell(tx, alarms, written.as_ref()))
+        })
+        .await
+    }
+
+    /// Leaves a side's alarms that cannot be written alone until then.
+    pub async fn postpone_alarms(&self, to: TenantId, until: Timestamp) -> Result<(), StoreError> {
+        self.write((), move |tx, ()| Box::pin(alarms::postpone(tx, to, until))).await
+    }
+
     /// Channels on which something waits and whose time has come, without those that are `busy`:
     /// `of_tenant` of each tenant at most, and every tenant's first before anybody's second.
     pub async fn due_channels(
@@ -905,6 +976,24 @@ impl Store {
             Box::pin(channels::create(tx, by, tenant, new))
         })
         .await
+    }
+
+    /// Has a channel written to in another language; `None` for the provider's.
+    pub async fn set_channel_language(
+        &self,
+        by: &Actor,
+        id: ChannelId,
+        language: Option<String>,
+    ) -> Result<Channel, StoreError> {
+        self.write((by.clone(), language), move |tx, (by, language)| {
+            Box::pin(channels::speak(tx, by, id, language.as_deref()))
+        })
+        .await
+    }
+
+    /// The channels in use that are written to in a language of their own.
+    pub async fn channel_languages(&self) -> Result<Vec<(ChannelId, String)>, StoreError> {
+        channels::languages(&self.pool).await
     }
 
     /// Ends a channel; what waits for it is given up. With the last of the tenant's own, what none has

@@ -27,7 +27,7 @@ use crate::actor::Actor;
 use crate::error::StoreError;
 use crate::event::NewEvent;
 use crate::page::{Cursor, Page, PageRequest, range};
-use crate::value::{get, parsed, time, time_or_none};
+use crate::value::{get, parsed, parsed_unless_empty, time, time_or_none};
 use crate::writer::Tx;
 
 /// Where a notice is given that goes to no channel.
@@ -87,10 +87,10 @@ pub struct NoticeRow {
     pub id: NoticeId,
     /// For whom.
     pub tenant: TenantId,
-    /// About which change.
-    pub change: ChangeId,
+    /// About which change; one of clocks is about none alone.
+    pub change: Option<ChangeId>,
     /// About which plan.
-    pub plan: PlanHash,
+    pub plan: Option<PlanHash>,
     /// What kind it is.
     pub kind: String,
     /// How many notices of this change came before it.
@@ -206,10 +206,27 @@ pub(super) async fn publish(
     tidings: &Tidings,
     written: &Written,
 ) -> Result<bool, StoreError> {
-    let Tidings { change, tenant, .. } = *tidings;
     if !take(tx, tidings).await? {
         return Ok(false);
     }
+    let about = Some((tidings.change, tidings.plan));
+    keep(tx, tidings.tenant, about, written).await?;
+    if let Some(at) = written.remind_at {
+        remind(tx, tidings, at).await?;
+    }
+    Ok(true)
+}
+
+/// Keeps what was written and puts it on its reader's channels. Where none is the reader's own, it is
+/// given now. One that is about a plan of a change says which.
+pub(super) async fn keep(
+    tx: &mut Tx<'_>,
+    tenant: TenantId,
+    about: Option<(ChangeId, PlanHash)>,
+    written: &Written,
+) -> Result<(), StoreError> {
+    let (change, plan) = about.unzip();
+    let or_none = |text: Option<String>| text.unwrap_or_default();
     sqlx::query(
         "INSERT INTO notices (id, tenant_id, change_id, plan_hash, kind, sequence, document,
                               created_at)
@@ -217,8 +234,8 @@ pub(super) async fn publish(
     )
     .bind(written.id.to_string())
     .bind(tenant.to_string())
-    .bind(change.to_string())
-    .bind(tidings.plan.to_string())
+    .bind(or_none(change.map(|it| it.to_string())))
+    .bind(or_none(plan.map(|it| it.to_string())))
     .bind(written.kind.as_str())
     .bind(i64::from(written.sequence))
     .bind(written.document.as_str())
@@ -226,13 +243,10 @@ pub(super) async fn publish(
     .execute(&mut *tx.connection)
     .await?;
     let payload = json!({
-        "change": change, "plan": tidings.plan, "kind": written.kind,
+        "change": change, "plan": plan, "kind": written.kind,
         "sequence": written.sequence, "document": written.document,
     });
     record(tx, EventKind::NoticePublished, tenant, written.id, payload);
-    if let Some(at) = written.remind_at {
-        remind(tx, tidings, at).await?;
-    }
     let mut reaches_them = false;
     for channel in channels::of_tenant(&mut *tx.connection, tenant).await? {
         let is_put = deliveries::put(tx, written.id, tenant, channel.id).await?;
@@ -242,7 +256,7 @@ pub(super) async fn publish(
         let row = notice(&mut *tx.connection, None, written.id).await?;
         given(tx, &row, CONSOLE).await?;
     }
-    Ok(true)
+    Ok(())
 }
 
 /// Has it looked at a time whether the tenant is to be reminded of what it is told now.
@@ -307,12 +321,13 @@ pub(super) async fn given(tx: &mut Tx<'_>, notice: &NoticeRow, on: &str) -> Resu
         .execute(&mut *tx.connection)
         .await?;
     record(tx, EventKind::NoticeGiven, notice.tenant, notice.id, json!({ "on": on }));
-    let loaded = load::held(tx, notice.change, notice.tenant).await?;
+    let (Some(change), Some(plan)) = (notice.change, notice.plan) else { return Ok(()) };
+    let loaded = load::held(tx, change, notice.tenant).await?;
     let awaits = loaded.obligation.share().is_some_and(|share| {
-        share.plan().hash() == notice.plan && share.phase() == domain::change::Phase::Planned
+        share.plan().hash() == plan && share.phase() == domain::change::Phase::Planned
     });
     if awaits && matches!(&*notice.kind, "planned" | "emergency") {
-        let event = Event::Notified { plan: notice.plan, written_at: notice.created_at };
+        let event = Event::Notified { plan, written_at: notice.created_at };
         // Refused where another plan took its place meanwhile; that is recorded.
         let _: Outcome<_> = advance::take(tx, &Actor::System, &loaded, event).await?;
     } else if let Some(at) = done_told(tx, &loaded).await? {
@@ -481,12 +496,14 @@ pub(super) async fn acknowledge(
         version: 1,
         payload: json!({ "change": before.change }),
     });
-    let loaded = load::held(tx, before.change, before.tenant).await?;
-    let is_current = |share: &domain::change::Share| {
-        share.plan().hash() == before.plan && share.notified_at().is_some()
-    };
-    if loaded.obligation.share().is_some_and(is_current) {
-        let _: Outcome<_> = advance::take(tx, by, &loaded, Event::Acknowledged).await?;
+    if let (Some(change), Some(plan)) = (before.change, before.plan) {
+        let loaded = load::held(tx, change, before.tenant).await?;
+        let is_current = |share: &domain::change::Share| {
+            share.plan().hash() == plan && share.notified_at().is_some()
+        };
+        if loaded.obligation.share().is_some_and(is_current) {
+            let _: Outcome<_> = advance::take(tx, by, &loaded, Event::Acknowledged).await?;
+        }
     }
     notice(&mut *tx.connection, by.scope(), id).await
 }
@@ -506,8 +523,8 @@ pub(super) fn read(row: &AnyRow) -> Result<NoticeRow, StoreError> {
     Ok(NoticeRow {
         id: parsed(row, "id")?,
         tenant: parsed(row, "tenant_id")?,
-        change: parsed(row, "change_id")?,
-        plan: parsed(row, "plan_hash")?,
+        change: parsed_unless_empty(row, "change_id")?,
+        plan: parsed_unless_empty(row, "plan_hash")?,
         kind: get(row, "kind")?,
         sequence: get(row, "sequence")?,
         document: get(row, "document")?,

@@ -66,7 +66,7 @@ pub(super) async fn create(
 /// Patches that are missing somewhere and have no change that is for everybody.
 pub(super) async fn patches_without(
     pool: &AnyPool,
-    at_most: u16,
+    at_most: i64,
     now: Timestamp,
 ) -> Result<Vec<PatchId>, StoreError> {
     let rows = sqlx::query(concat!(
@@ -85,7 +85,7 @@ pub(super) async fn patches_without(
         for_everybody!("$2"),
         ") ORDER BY patch_id LIMIT $1"
     ))
-    .bind(i64::from(at_most))
+    .bind(at_most)
     .bind(PROVIDER.to_string())
     .bind(now.as_microsecond())
     .fetch_all(pool)
@@ -154,7 +154,7 @@ pub(super) async fn open_change(tx: &mut Tx<'_>, patch: PatchId) -> Result<bool,
 /// Tenants that lack a patch of a change that is theirs too, and have no clock for that patch.
 pub(super) async fn tenants_without(
     pool: &AnyPool,
-    at_most: u16,
+    at_most: i64,
     now: Timestamp,
 ) -> Result<Vec<(ChangeId, TenantId)>, StoreError> {
     let rows = sqlx::query(concat!(
@@ -176,7 +176,7 @@ pub(super) async fn tenants_without(
                  AND (obligations.phase <> 'withdrawn' OR obligations.withdrawn_at >= lacking.since))
          ORDER BY change_id, tenant_id LIMIT $1"
     ))
-    .bind(i64::from(at_most))
+    .bind(at_most)
     .bind(PROVIDER.to_string())
     .bind(now.as_microsecond())
     .fetch_all(pool)
@@ -227,11 +227,17 @@ pub(super) async fn open_obligation(
     }
     let (since, priority) = (time(&lacked, "since")?, findings::priority(&lacked)?);
     if row.is_some() {
-        sqlx::query("DELETE FROM obligations WHERE change_id = $1 AND tenant_id = $2")
-            .bind(change_text.as_str())
-            .bind(tenant_text.as_str())
-            .execute(&mut *tx.connection)
-            .await?;
+        // What was still to be told of it is told by the new one's own clock.
+        for gone in [
+            "DELETE FROM alarms WHERE change_id = $1 AND tenant_id = $2",
+            "DELETE FROM obligations WHERE change_id = $1 AND tenant_id = $2",
+        ] {
+            sqlx::query(gone)
+                .bind(change_text.as_str())
+                .bind(tenant_text.as_str())
+                .execute(&mut *tx.connection)
+                .await?;
+        }
     }
     open(tx, &Actor::System, change, tenant, priority, since, None).await?;
     Ok(true)

@@ -20,10 +20,11 @@ use domain::priority::{Exposure, Priority, Sourced};
 use domain::sla::{Errand, Facts, Moment, Party, Path as SlaPath, Policy};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
+use sqlx::{Connection as _, PgConnection};
 use store::{
     Actor, AdvisoryDecision, AdvisoryState, ChangeStep, Ci, CiAlteration, ClockFilter, ClockRow,
     ClockStanding, FindingFilter, Matter, Move, NewAdvisory, NewChange, NewCi, NoticeFilter,
-    Outcome, PageRequest, StoreError, Subject, Tenant, TrackedChange, Written,
+    Opening, Outcome, PageRequest, StoreError, Subject, Tenant, TrackedChange, Written,
 };
 
 on_both_engines! {
@@ -144,8 +145,8 @@ async fn lacking_on(world: &World, priority: &str, class: Class) -> Case {
     let ci = world.store.create_ci(&world.admin, None, new).await.unwrap();
     world.observe(&ci, package_set(&[("web", "1")])).await;
     world.checked(&ci, report(now(world), &[("web", "2", priority)])).await;
-    assert_eq!(world.store.open_obligations(100).await.unwrap(), 2);
-    assert_eq!(world.store.open_obligations(100).await.unwrap(), 0);
+    assert_eq!(world.open_obligations(100).await, 2);
+    assert_eq!(world.open_obligations(100).await, 0);
     let change = world.store.changes(&world.admin, &ALL).await.unwrap().items.remove(0);
     let key = NewKey { id: KeyId::from(KEY), kind: KeyKind::Ed25519, holder: user(&owner) };
     let register = KeyEvent::Register { key, by: user(&owner) };
@@ -211,7 +212,7 @@ impl Case {
         let ci = world.store.create_ci(&world.admin, None, vm(tenant.id, "web")).await.unwrap();
         world.observe(&ci, package_set(&[("web", "1")])).await;
         world.checked(&ci, report(now(world), &[("web", "2", "high")])).await;
-        world.store.open_obligations(100).await.unwrap();
+        world.open_obligations(100).await;
         wake(world).await;
         let mut draft = self.plan_from(now(world) + DAY * 5, None).draft().clone();
         draft.tenant = tenant.id;
@@ -570,7 +571,7 @@ async fn policies_are_agreed_on_and_govern_what_comes_after(world: World) {
     let later = ours.negotiate("version = \"acme-2\"").unwrap();
     world.store.propose_policy(&world.admin, tenant.id, later).await.unwrap();
     world.store.agree_to_policy(&owner, tenant.id, "acme-2".into()).await.unwrap();
-    world.store.open_obligations(10).await.unwrap();
+    world.open_obligations(10).await;
     let change = world.store.changes(&world.admin, &ALL).await.unwrap().items[0].change.id;
     let matter = world.store.matter(&owner, change, tenant.id).await.unwrap();
     assert_eq!(matter.policy.reference().version, "acme-1", "in force when it was collected");
@@ -648,7 +649,7 @@ async fn what_a_tenant_brings_starts_its_clock(world: World) {
     let ci = world.store.create_ci(&anna, None, vm(a.id, "web")).await.unwrap();
     world.observe(&ci, package_set(&[("web", "1")])).await;
     world.checked(&ci, report(now(&world), &[("web", "2", "critical")])).await;
-    assert_eq!(world.store.open_obligations(10).await.unwrap(), 1);
+    assert_eq!(world.open_obligations(10).await, 1);
     assert_eq!(world.store.changes(&world.admin, &ALL).await.unwrap().items.len(), 1);
     assert_eq!(world.store.change(&anna, clock.change).await.unwrap().patches.len(), 1);
     let known = &clocks(&world, &anna).await[0];
@@ -660,8 +661,8 @@ async fn what_a_tenant_brings_starts_its_clock(world: World) {
     let ci = world.store.create_ci(&bert, None, vm(b.id, "web")).await.unwrap();
     world.observe(&ci, package_set(&[("web", "1")])).await;
     world.checked(&ci, report(now(&world), &[("web", "2", "critical")])).await;
-    assert_eq!(world.store.open_obligations(10).await.unwrap(), 2);
-    assert_eq!(world.store.open_obligations(10).await.unwrap(), 0);
+    assert_eq!(world.open_obligations(10).await, 2);
+    assert_eq!(world.open_obligations(10).await, 0);
     let [theirs] = &clocks(&world, &bert).await[..] else { panic!() };
     assert_ne!(theirs.change, clock.change);
     assert!(world.store.change(&bert, clock.change).await.is_err());
@@ -687,7 +688,7 @@ async fn what_the_vendor_published_is_recorded_when_a_clock_starts(world: World)
     let before = now(&world) - DAY * 3;
     found.findings[0].advisories[0].published = Some(before);
     world.checked(&ci, found).await;
-    world.store.open_obligations(10).await.unwrap();
+    world.open_obligations(10).await;
     let [clock] = &clocks(&world, &anna).await[..] else { panic!() };
     let matter = world.store.matter(&anna, clock.change, a.id).await.unwrap();
     assert_eq!(published(&matter), Some(before));
@@ -826,7 +827,7 @@ async fn an_alteration_is_verified_by_whoever_else_looked(world: World) {
 async fn lacking_again(world: &World, case: &Case) -> ChangeId {
     world.observe(&case.ci, package_set(&[("web", "1")])).await;
     world.checked(&case.ci, report(now(world), &[("web", "2", "high")])).await;
-    world.store.open_obligations(10).await.unwrap();
+    world.open_obligations(10).await;
     let all = clocks(world, &case.owner).await;
     all.iter().find(|clock| clock.title.starts_with("web")).unwrap().change
 }
@@ -995,7 +996,7 @@ async fn what_the_sla_excludes_asks_nothing_and_is_missing_all_the_same(world: W
     world.observe(&in_lab, package_set(&[("web", "1")])).await;
     let found = || report(now(&world), &[("web", "2", "critical")]);
     world.checked(&in_lab, found()).await;
-    assert_eq!(world.store.open_obligations(10).await.unwrap(), 0);
+    assert_eq!(world.open_obligations(10).await, 0);
     assert_eq!(clocks(&world, &owner).await, []);
     let findings = async || {
         let page = world.store.findings(&owner, &FindingFilter::default(), &ALL).await.unwrap();
@@ -1008,7 +1009,7 @@ async fn what_the_sla_excludes_asks_nothing_and_is_missing_all_the_same(world: W
     let web = world.store.create_ci(&owner, None, vm(tenant.id, "web")).await.unwrap();
     world.observe(&web, package_set(&[("web", "1")])).await;
     world.checked(&web, found()).await;
-    assert!(world.store.open_obligations(10).await.unwrap() > 0);
+    assert!(world.open_obligations(10).await > 0);
     let change = clocks(&world, &owner).await[0].change;
     let phase = async || {
         let matter = world.store.matter(&owner, change, tenant.id).await.unwrap();
@@ -1024,7 +1025,7 @@ async fn what_the_sla_excludes_asks_nothing_and_is_missing_all_the_same(world: W
     let ended = now(&world) + DAY * 11;
     world.environment.pass(DAY * 11);
     world.checked(&in_lab, found()).await;
-    world.store.open_obligations(10).await.unwrap();
+    world.open_obligations(10).await;
     wake(&world).await;
     let (phase, start) = phase().await;
     assert!(matches!(phase, "evaluated" | "tested" | "reopened"), "{phase}");
@@ -1043,11 +1044,11 @@ async fn what_has_a_clock_is_not_excluded_afterwards(world: World) {
     world.observe(&case.ci, package_set(&[("web", "1"), ("db", "1")])).await;
     let both = report(now(&world), &[("web", "2", "high"), ("db", "2", "high")]);
     world.checked(&case.ci, both).await;
-    assert_eq!(world.store.open_obligations(10).await.unwrap(), 0);
+    assert_eq!(world.open_obligations(10).await, 0);
     world.environment.pass(DAY);
     network(&world, &case.owner, &case.ci, "office").await;
     let since = now(&world);
-    assert_eq!(world.store.open_obligations(10).await.unwrap(), 2);
+    assert_eq!(world.open_obligations(10).await, 2);
     let all = clocks(&world, &case.owner).await;
     let db = all.iter().find(|clock| clock.title.starts_with("db")).unwrap();
     assert!(db.due.unwrap() > since + DAY * 13, "the clock starts with the end of it: {db:?}");
@@ -1089,7 +1090,7 @@ async fn what_is_accepted_is_everybodys_change(world: World) {
     let ci = world.store.create_ci(&bert, None, vm(b.id, "web")).await.unwrap();
     world.observe(&ci, package_set(&[("web", "1")])).await;
     world.checked(&ci, report(now(&world), &[("web", "2", "critical")])).await;
-    assert_eq!(world.store.open_obligations(10).await.unwrap(), 2);
+    assert_eq!(world.open_obligations(10).await, 2);
     let seen = world.store.change(&bert, clock.change).await.unwrap();
     assert_eq!((seen.found_by, seen.advisory, &*seen.created_by), (PROVIDER, None, ""));
 }
@@ -1108,7 +1109,7 @@ async fn a_later_patch_of_a_package_has_a_clock_of_its_own(world: World) {
     let mut found = report(now(&world), &[("web", "3", "high")]);
     found.findings[0].installed_source = "2".into();
     world.checked(&case.ci, found).await;
-    world.store.open_obligations(10).await.unwrap();
+    world.open_obligations(10).await;
     wake(&world).await;
     let first = case.change.change.id;
     assert_eq!(case.phase(&world).await, "verified", "what it fixed is fixed");
@@ -1125,7 +1126,7 @@ async fn what_a_later_patch_took_the_place_of_is_not_done_by_that(world: World) 
     let (case, _) = Case::told(&world, "high", DAY * 5).await;
     world.environment.pass(DAY);
     world.checked(&case.ci, report(now(&world), &[("web", "3", "high")])).await;
-    world.store.open_obligations(10).await.unwrap();
+    world.open_obligations(10).await;
     wake(&world).await;
     let refused = reason(case.does(&world, &world.admin, Move::Scan).await);
     assert!(refused.contains("scan"), "{refused}");
@@ -1235,13 +1236,13 @@ async fn what_nobody_lacked_for_a_while_has_a_clock_again(world: World) {
     world.store.retire_ci(&case.owner, case.ci.id, None).await.unwrap();
     wake(&world).await;
     assert_eq!(case.phase(&world).await, "withdrawn");
-    assert_eq!(world.store.open_obligations(10).await.unwrap(), 0);
+    assert_eq!(world.open_obligations(10).await, 0);
 
     world.environment.pass(DAY);
     let new = world.store.create_ci(&case.owner, None, vm(case.tenant.id, "new")).await.unwrap();
     world.observe(&new, package_set(&[("web", "1")])).await;
     world.checked(&new, report(now(&world), &[("web", "2", "high")])).await;
-    assert_eq!(world.store.open_obligations(10).await.unwrap(), 1);
+    assert_eq!(world.open_obligations(10).await, 1);
     let matter = case.matter(&world).await;
     let collected = matter.obligation.instants().at(Moment::Collected).unwrap();
     assert!(now(&world).duration_since(collected) < SignedDuration::from_hours(1));
@@ -1255,7 +1256,7 @@ async fn an_old_machine_reopens_the_latest_patch_alone(world: World) {
     world.checked(&new, report(now(&world), &[("web", "3", "high")])).await;
     wake(&world).await;
     assert_eq!(case.phase(&world).await, "verified", "web 3 has what web 2 had");
-    assert_eq!(world.store.open_obligations(10).await.unwrap(), 2);
+    assert_eq!(world.open_obligations(10).await, 2);
 }
 
 /// A change that went its way.
@@ -1344,7 +1345,7 @@ async fn one_person_does_not_split_a_large_change(world: World) {
     let theirs = world.store.create_ci(&world.admin, None, new).await.unwrap();
     world.observe(&theirs, package_set(&[("web", "1")])).await;
     world.checked(&theirs, report(now(&world), &[("web", "2", "high")])).await;
-    world.store.open_obligations(10).await.unwrap();
+    world.open_obligations(10).await;
     case.step(&world, ChangeStep::Prove).await;
     case.step(&world, ChangeStep::Pass(FileHash::from([3; 32]))).await;
     wake(&world).await;
@@ -1446,4 +1447,31 @@ async fn what_becomes_exploited_is_due_earlier(world: World) {
     let matter = case.matter(&world).await;
     assert_eq!(matter.obligation.facts().path(), domain::sla::Path::Emergency);
     assert!(matter.obligation.instants().at(Moment::KevAdded).is_some());
+}
+
+/// Something that cannot be opened each time takes nobody's place.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_cannot_be_opened_stands_in_nobodys_way() {
+    let (world, address) = World::postgres_at().await;
+    let tenant = world.tenant("a").await;
+    let ci = world.store.create_ci(&world.admin, None, vm(tenant.id, "web")).await.unwrap();
+    let set = package_set(&[("aa", "1"), ("bb", "1"), ("cc", "1")]);
+    world.observe(&ci, set).await;
+    let missing = [("aa", "2", "high"), ("bb", "2", "high"), ("cc", "2", "high")];
+    world.checked(&ci, report(now(&world), &missing)).await;
+    let mut other = PgConnection::connect(&address).await.unwrap();
+    // Of the two that are looked at first.
+    let broken = "UPDATE findings SET patch = '{}' WHERE patch_id IN (
+        SELECT patch_id FROM findings ORDER BY patch_id LIMIT 2)";
+    sqlx::query(broken).execute(&mut other).await.unwrap();
+
+    let (opened, failed) = world.store.open_obligations(2, &BTreeSet::new()).await.unwrap();
+    assert_eq!((opened, failed.len()), (0, 2), "both places are theirs");
+    let aside: BTreeSet<Opening> = failed.iter().map(|it| it.what).collect();
+    assert_eq!(aside.len(), 2);
+
+    let (opened, failed) = world.store.open_obligations(2, &aside).await.unwrap();
+
+    assert_eq!((opened, failed.len()), (2, 0), "a change, and its clock");
+    assert_eq!(world.store.open_clocks().await.unwrap(), 1);
 }

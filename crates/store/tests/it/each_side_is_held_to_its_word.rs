@@ -51,7 +51,7 @@ async fn what_nobody_agreed_to_governs_nothing(world: World) {
     let ci = world.store.create_ci(&owner, None, vm(tenant.id, "web")).await.unwrap();
     world.observe(&ci, package_set(&[("web", "1")])).await;
     world.checked(&ci, report(now(&world), &[("web", "2", "medium")])).await;
-    world.store.open_obligations(10).await.unwrap();
+    world.open_obligations(10).await;
 
     let change = world.store.changes(&world.admin, &ALL).await.unwrap().items[0].change.id;
     let matter = world.store.matter(&owner, change, tenant.id).await.unwrap();
@@ -212,7 +212,7 @@ async fn lacking_more(world: &World, case: &Case) -> domain::cloud::ChangeId {
     world.observe(&case.ci, package_set(&[("web", "1"), ("db", "1")])).await;
     let report = report(now(world), &[("web", "2", "high"), ("db", "2", "high")]);
     world.checked(&case.ci, report).await;
-    world.store.open_obligations(100).await.unwrap();
+    world.open_obligations(100).await;
     let changes = world.store.changes(&world.admin, &ALL).await.unwrap().items;
     changes.iter().find(|it| it.change.id != case.change.change.id).unwrap().change.id
 }
@@ -349,7 +349,7 @@ async fn what_another_tenant_said_is_told_to_nobody(world: World) {
         let ci = world.store.create_ci(by, None, vm(tenant, "web")).await.unwrap();
         world.observe(&ci, package_set(&[("web", "1")])).await;
         world.checked(&ci, report(now(&world), &[("web", "2", "low")])).await;
-        world.store.open_obligations(10).await.unwrap();
+        world.open_obligations(10).await;
     }
     let change = world.store.changes(&anna, &ALL).await.unwrap().items[0].change.id;
     let step = store::ChangeStep::Withdraw("Anna's secret".parse().unwrap());

@@ -31,6 +31,7 @@ fn new_channel(number: u8) -> NewChannel {
         address: format!("https://hooks.example/s3cr3t/{number}"),
         sealed_address: Some(vec![number; 4]),
         sealed: Some(vec![number; 8]),
+        language: None,
     }
 }
 
@@ -141,7 +142,7 @@ async fn a_failing_channel_waits_as_a_whole(world: World) {
     case.replan(&world, now(&world) + DAY * 6, &first).await;
     publish(&world, 2).await;
     let waiting = world.store.waiting_on(id, 10).await.unwrap();
-    let kinds: Vec<_> = waiting.iter().map(|one| one.notice.plan == first.hash()).collect();
+    let kinds: Vec<_> = waiting.iter().map(|one| one.notice.plan == Some(first.hash())).collect();
     assert_eq!(kinds, [true, false], "the oldest first");
 
     failing(&world, id, waiting[0].notice.id, SignedDuration::from_mins(5)).await;

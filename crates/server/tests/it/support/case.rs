@@ -42,7 +42,7 @@ impl Case {
         assert_eq!(brought.status, 201, "{}", brought.text);
         world.observe(ci, tenant, &[("web", "1")]).await;
         world.check_fleet().await;
-        world.store.open_obligations(100).await.unwrap();
+        world.open_obligations(100).await;
         let change = world.store.changes(&person, &ALL).await.unwrap().items.remove(0);
         let mut case = Self { tenant, owner, person, ci, change };
         let key = NewKey { id: KeyId::from(KEY), kind: KeyKind::Ed25519, holder: user };

@@ -10,6 +10,7 @@ use server::NoticeSettings;
 pub(crate) struct Mailbox {
     port: u16,
     got: Arc<Mutex<Vec<String>>>,
+    refused: Arc<Mutex<(u16, Vec<String>)>>,
 }
 
 impl Mailbox {
@@ -18,12 +19,20 @@ impl Mailbox {
         let port = listener.local_addr().unwrap().port();
         let got = Arc::new(Mutex::<Vec<String>>::default());
         let keeps = Arc::clone(&got);
+        let refused = Arc::new(Mutex::<(u16, Vec<String>)>::default());
+        let refuses = Arc::clone(&refused);
         std::thread::spawn(move || {
             for stream in listener.incoming() {
-                take(&stream.unwrap(), &keeps);
+                take(&stream.unwrap(), &keeps, &refuses);
             }
         });
-        Self { port, got }
+        Self { port, got, refused }
+    }
+
+    /// Answers to mails with these words with a code from now on, and keeps none of them.
+    pub(crate) fn refuse(&self, code: u16, words: &[&str]) {
+        let words = words.iter().map(|it| (*it).to_owned()).collect();
+        *self.refused.lock().unwrap() = (code, words);
     }
 
     /// Notices go there by mail.
@@ -51,7 +60,7 @@ impl Mailbox {
 }
 
 /// One conversation (RFC 5321). A mail is kept before it is answered for.
-fn take(stream: &TcpStream, keeps: &Mutex<Vec<String>>) {
+fn take(stream: &TcpStream, keeps: &Mutex<Vec<String>>, refuses: &Mutex<(u16, Vec<String>)>) {
     let mut lines = BufReader::new(stream).lines().map_while(Result::ok);
     let mut out = stream;
     let mut say = |text: &str| out.write_all(format!("{text}\r\n").as_bytes());
@@ -64,8 +73,14 @@ fn take(stream: &TcpStream, keeps: &Mutex<Vec<String>>) {
             "DATA" => {
                 let _ = say("354 go on");
                 let mail: Vec<_> = lines.by_ref().take_while(|line| line != ".").collect();
-                keeps.lock().unwrap().push(mail.join("\n"));
-                say("250 kept")
+                let mail = mail.join("\n");
+                let (code, words) = &*refuses.lock().unwrap();
+                if words.iter().any(|word| mail.contains(word)) {
+                    say(&format!("{code} not like this"))
+                } else {
+                    keeps.lock().unwrap().push(mail);
+                    say("250 kept")
+                }
             }
             "QUIT" => {
                 let _ = say("221 bye");

@@ -293,6 +293,14 @@ impl World {
         while self.fleet.step().await.unwrap() {}
     }
 
+    /// Opens what has no change or no obligation yet; says how many there were.
+    pub(crate) async fn open_obligations(&self, at_most: u16) -> u64 {
+        let (opened, failed) =
+            self.store.open_obligations(at_most, &BTreeSet::new()).await.unwrap();
+        assert!(failed.is_empty(), "{failed:?}");
+        opened
+    }
+
     pub(crate) async fn tenant(&self, slug: &str) -> TenantId {
         let new = NewTenant {
             slug: slug.parse().unwrap(),

@@ -8,6 +8,7 @@
 
 mod postgres;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
@@ -104,6 +105,14 @@ impl World {
         let system = systems.iter().find(|system| system.ci == ci.id).unwrap();
         self.store.record_set_check(ci.tenant, system.digest, report).await.unwrap();
         while self.store.apply_checks(100).await.unwrap() > 0 {}
+    }
+
+    /// Opens what has no change or no obligation yet; says how many there were.
+    pub(crate) async fn open_obligations(&self, at_most: u16) -> u64 {
+        let (opened, failed) =
+            self.store.open_obligations(at_most, &BTreeSet::new()).await.unwrap();
+        assert!(failed.is_empty(), "{failed:?}");
+        opened
     }
 
     pub(crate) async fn tenant(&self, slug: &str) -> Tenant {
