@@ -193,8 +193,7 @@ async fn up(arguments: &UpArgs) -> Result<()> {
     let witnesses = watched
         .map(|policy| Arc::new(Witnesses::new(policy, Arc::clone(&recorder), store.clone())));
     let settings = settings(arguments, &store, &master, providers, witnesses.clone(), told).await?;
-    let agents =
-        Agents::open(store.clone(), &master, Arc::clone(&fleet), &settings.url).await?;
+    let agents = Agents::open(store.clone(), &master, Arc::clone(&fleet), &settings.url).await?;
     let agents = Arc::new(agents);
     let notices = Arc::clone(&settings.notices);
     let app = App::new(

@@ -124,7 +124,8 @@ async fn main() -> Result<(), Failure> {
 async fn open(store: &Store, directory: &Path, fleet: &Arc<Fleet>) -> Result<App, Failure> {
     let master = Arc::new(MasterKey::open(&directory.join("master.key"), &System)?);
     let recorder = Recorder::open(store.clone(), &master, directory.join("ledger")).await?;
-    let agents = Agents::open(store.clone(), &master, Arc::clone(fleet), "http://localhost").await?;
+    let agents =
+        Agents::open(store.clone(), &master, Arc::clone(fleet), "http://localhost").await?;
     let lab =
         server::Lab::open(store.clone(), directory, None, server::LabSettings::default()).await?;
     let vault = store::Vault::new(&store.key(&master, "factors").await?);

@@ -69,9 +69,10 @@ fn content(shelf: &Shelf, want: &Want) -> Result<Content> {
         .filter(|upgrade| !upgrade.installed.held)
         .filter(|upgrade| want.sources.contains(&upgrade.installed.source.name))
         .collect();
-    let missing = want.sources.iter().find(|source| {
-        !meant.iter().any(|upgrade| upgrade.installed.source.name == **source)
-    });
+    let missing = want
+        .sources
+        .iter()
+        .find(|source| !meant.iter().any(|upgrade| upgrade.installed.source.name == **source));
     if let Some(source) = missing {
         bail!("no newer version of `{source}` is offered, or it is held");
     }

@@ -169,7 +169,12 @@ pub(crate) fn run(arguments: &ReleaseArgs) -> Result<ExitCode> {
             }
             let Some(file) = &plan.out else {
                 if !is_json {
-                    styled(out, &format!("\n{DIM}Keep it with --out FILE, then `patchwright release apply FILE`.{DIM:#}\n"))?;
+                    styled(
+                        out,
+                        &format!(
+                            "\n{DIM}Keep it with --out FILE, then `patchwright release apply FILE`.{DIM:#}\n"
+                        ),
+                    )?;
                 }
                 return Ok(ExitCode::SUCCESS);
             };
@@ -180,7 +185,10 @@ pub(crate) fn run(arguments: &ReleaseArgs) -> Result<ExitCode> {
                 .with_context(|| format!("cannot write `{}`", file.display()))?;
             if !is_json {
                 let file = file.display().to_string();
-                let line = format!("\nKept. Nothing is planned yet: `patchwright release apply {}`.\n", plain(&file));
+                let line = format!(
+                    "\nKept. Nothing is planned yet: `patchwright release apply {}`.\n",
+                    plain(&file)
+                );
                 styled(out, &line)?;
             }
             return Ok(ExitCode::SUCCESS);
@@ -223,7 +231,8 @@ pub(crate) fn run(arguments: &ReleaseArgs) -> Result<ExitCode> {
             if let Some(ci) = ci {
                 query.push(format!("ci={}", encoded(&names.ci_id(ci)?)));
             }
-            let query = if query.is_empty() { String::new() } else { format!("?{}", query.join("&")) };
+            let query =
+                if query.is_empty() { String::new() } else { format!("?{}", query.join("&")) };
             let listed = connection.get(&format!("/orders{query}"))?;
             if is_json {
                 writeln!(out, "{}", to_json(&listed, true))?;
@@ -251,18 +260,16 @@ fn request(plan: &PlanArgs, names: &Names<'_>) -> Result<Value> {
     } else {
         plan.profile.clone()
     };
-    let windows: Vec<Value> = plan
-        .windows
-        .iter()
-        .map(|(from, until)| json!({ "from": from, "until": until }))
-        .collect();
+    let windows: Vec<Value> =
+        plan.windows.iter().map(|(from, until)| json!({ "from": from, "until": until })).collect();
     let mut request = json!({
         "change": plan.change, "profile": profile, "from": plan.from, "until": plan.until,
         "windows": windows, "canaries": ids(&plan.canaries, names)?,
         "items": ids(&plan.items, names)?, "max_unavailable": plan.max_unavailable,
         "per_hour": plan.per_hour, "restart": plan.restart,
     });
-    let minutes = [("install_minutes", plan.install_minutes), ("restart_minutes", plan.restart_minutes)];
+    let minutes =
+        [("install_minutes", plan.install_minutes), ("restart_minutes", plan.restart_minutes)];
     for (name, minutes) in minutes {
         if let Some(minutes) = minutes {
             request[name] = minutes.into();
@@ -379,7 +386,8 @@ fn left_out(out: &mut String, release: &Value, names: &Names<'_>) {
     let _ = writeln!(out, "\n{BOLD}not in it{BOLD:#}");
     for item in unplaced {
         let name = names.ci(&text(&item["ci"]));
-        let _ = writeln!(out, "  {WARN}{}{WARN:#} {}", plain(&name), plain(&text(&item["because"])));
+        let _ =
+            writeln!(out, "  {WARN}{}{WARN:#} {}", plain(&name), plain(&text(&item["because"])));
         let _ = writeln!(out, "    {DIM}{}{DIM:#}", plain(&text(&item["help"])));
     }
 }
@@ -473,9 +481,14 @@ mod tests {
 
     #[test]
     fn a_span_is_told_in_its_largest_words() {
-        for (given, told) in
-            [(0, "0 min"), (45, "45 min"), (60, "1 h"), (90, "1 h 30 min"), (1440, "1 d"), (1500, "1 d 1 h")]
-        {
+        for (given, told) in [
+            (0, "0 min"),
+            (45, "45 min"),
+            (60, "1 h"),
+            (90, "1 h 30 min"),
+            (1440, "1 d"),
+            (1500, "1 d 1 h"),
+        ] {
             assert_eq!(minutes(&given.into()), told);
         }
     }

@@ -141,7 +141,8 @@ async fn serve(directory: &Path) -> (String, String) {
     let recorder = Recorder::open(store.clone(), &master, directory.join("ledger")).await.unwrap();
     let recorder = Arc::new(recorder);
     let fleet = Arc::new(Fleet::new(store.clone(), Arc::new(Content)));
-    let agents = Agents::open(store.clone(), &master, Arc::clone(&fleet), "http://localhost").await.unwrap();
+    let agents =
+        Agents::open(store.clone(), &master, Arc::clone(&fleet), "http://localhost").await.unwrap();
     let laboratory: Arc<dyn Laboratory> = Arc::new(Bench);
     let settings = LabSettings { largest_image: 8 << 20, ..LabSettings::default() };
     let lab = Lab::open(store.clone(), directory, Some(laboratory), settings).await.unwrap();

@@ -19,9 +19,9 @@ mod images_from_a_command_line;
 mod json_is_stable;
 mod osv_agrees_with_a_plain_check;
 mod pins_mean_what_they_mean_to_apt;
-mod releases_reach_real_hosts;
 #[path = "../../../store/tests/it/support/postgres.rs"]
 mod postgres;
+mod releases_reach_real_hosts;
 mod several_processes_share_a_database;
 mod support;
 mod the_api_withstands_schemathesis;

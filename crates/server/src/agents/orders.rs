@@ -63,9 +63,7 @@ pub(super) async fn pins(
 /// how urgent something is: where one priority goes on without a signature, whoever ranks patches could
 /// have any of them go on without.
 fn terms(duty: Duty, policy: &Policy) -> Terms {
-    let waits = |asked: Asked| {
-        matches!(asked, Asked::Required { silence: Silence::Waits, .. })
-    };
+    let waits = |asked: Asked| matches!(asked, Asked::Required { silence: Silence::Waits, .. });
     let priorities = [Priority::Low, Priority::Medium, Priority::High, Priority::Critical];
     let always_signed = priorities.into_iter().all(|priority| {
         let terms = policy.terms(priority);

@@ -133,9 +133,8 @@ impl ReleaseRequest {
             true => Profile::parse(&self.profile),
             false => Profile::builtin(&self.profile),
         };
-        let profile = profile.map_err(|error| {
-            wrong(format!("profile: {error}")).help(error.help())
-        })?;
+        let profile =
+            profile.map_err(|error| wrong(format!("profile: {error}")).help(error.help()))?;
         // To the second, as people send it back.
         let second = |at: Timestamp| Timestamp::from_second(at.as_second()).unwrap_or(at);
         let from = self.from.unwrap_or_else(|| second(now));

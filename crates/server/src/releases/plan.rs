@@ -107,7 +107,8 @@ pub(crate) async fn draw(
         };
         plan(&fleet, &order, asked.from)
     });
-    let layout = drawing.await.map_err(|_| Problem::new(Kind::Internal, "the plan was not finished"))?;
+    let layout =
+        drawing.await.map_err(|_| Problem::new(Kind::Internal, "the plan was not finished"))?;
     match layout {
         Ok(layout) if layout.plans().is_empty() => {
             let because = layout.unplaced().iter().next();
@@ -115,8 +116,11 @@ pub(crate) async fn draw(
                 || "no item can be altered".to_owned(),
                 |(ci, because)| format!("{ci}: {because}"),
             );
-            Err(Problem::new(Kind::Refused, format!("nothing can be planned from {from}: {because}"))
-                .help("plan for longer, or for other windows"))
+            Err(Problem::new(
+                Kind::Refused,
+                format!("nothing can be planned from {from}: {because}"),
+            )
+            .help("plan for longer, or for other windows"))
         }
         Ok(layout) => Ok(Drawn { layout: Arc::new(layout), without_content }),
         Err(error) => Err(refused(&error)),
@@ -225,10 +229,8 @@ fn fleet(ground: &Ground, contents: &BTreeMap<CiId, Arc<Content>>, asked: &Asked
                 content: Arc::clone(content),
                 takes: asked.takes.0,
                 windows: Arc::clone(&windows),
-                reboot: restarts(content, asked.restart).then(|| Reboot {
-                    takes: asked.takes.1,
-                    windows: Arc::clone(&windows),
-                }),
+                reboot: restarts(content, asked.restart)
+                    .then(|| Reboot { takes: asked.takes.1, windows: Arc::clone(&windows) }),
             }),
         }
     };

@@ -136,10 +136,12 @@ async fn a_plan_is_shown_before_anybody_is_asked_and_a_stale_one_is_refused() {
     let packages = &shown["turns"][0]["actions"][0]["packages"];
     assert_eq!((&packages[0]["name"], &packages[0]["version"]), (&json!("web"), &json!("2")));
     assert_eq!(case.phase(&world).await, "tested", "nobody was asked");
-    assert!(world.ask(&operator, "GET", "/api/v1/releases", None).await.json()["items"]
-        .as_array()
-        .unwrap()
-        .is_empty());
+    assert!(
+        world.ask(&operator, "GET", "/api/v1/releases", None).await.json()["items"]
+            .as_array()
+            .unwrap()
+            .is_empty()
+    );
 
     wanted["release"] = shown["id"].clone();
     wanted["layout"] = json!("0".repeat(64));
@@ -157,7 +159,8 @@ async fn a_plan_is_shown_before_anybody_is_asked_and_a_stale_one_is_refused() {
     let plan = case.planned(&world).await;
     assert_eq!(made_plan(&shown, &case), plan.hash().to_string());
     // Another that nobody has begun with takes its place.
-    let again = world.ask(&operator, "POST", "/api/v1/releases", Some(request(&world, &case))).await;
+    let again =
+        world.ask(&operator, "POST", "/api/v1/releases", Some(request(&world, &case))).await;
     assert_eq!(again.status, 201, "{}", again.text);
     let old = world.ask(&operator, "GET", &path, None).await.json();
     assert_eq!(old["ended"], "aborted");

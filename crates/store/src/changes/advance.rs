@@ -1,8 +1,6 @@
 //! The steps of changes and obligations, each with what follows from it in the same commit.
 
-use domain::change::{
-    self, ChangeEffect, ChangeStage, Countersign, Decision, Phase, Plan, Sight,
-};
+use domain::change::{self, ChangeEffect, ChangeStage, Countersign, Decision, Phase, Plan, Sight};
 use domain::cloud::{ChangeId, CiId, EventKind, FindingId, TenantId, UserId};
 use domain::obligation::{Effect, Event, KeptObligation, Obligation};
 use domain::sla::{Approval, Moment, Party, Policy, Rung, Silence, State};

@@ -1,7 +1,8 @@
 //! Keys of tenants, and the rules by which they agreed ahead.
 
 use domain::change::{
-    KeyEffect, KeyEvent, KeyId, KeyKind, KeyOrder, KeyRing, NewKey, Nonce, Standing, StandingRule, Verified,
+    KeyEffect, KeyEvent, KeyId, KeyKind, KeyOrder, KeyRing, NewKey, Nonce, Standing, StandingRule,
+    Verified,
 };
 use domain::cloud::{EventKind, TenantId};
 use jiff::Timestamp;

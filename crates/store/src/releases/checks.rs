@@ -143,9 +143,7 @@ pub(super) async fn news(tx: &mut Tx<'_>, release: &Release) -> Result<Vec<Event
             What::Back if verification::is_back(&actions, set.inventory()) => {
                 (Report::RolledBack, None)
             }
-            What::Back => {
-                (Report::Failed, Some("packages of the plan are still there".to_owned()))
-            }
+            What::Back => (Report::Failed, Some("packages of the plan are still there".to_owned())),
             What::Done => {
                 let seen = verification::verify(
                     &actions,

@@ -291,15 +291,13 @@ pub(super) async fn issue(
             help: "fetch it again",
         });
     }
-    sqlx::query(
-        "UPDATE orders SET agent_id = $1, envelope = $2, handed_at = $3 WHERE nonce = $4",
-    )
-    .bind(agent.to_string())
-    .bind(envelope)
-    .bind(tx.now.as_microsecond())
-    .bind(nonce.to_string())
-    .execute(&mut *tx.connection)
-    .await?;
+    sqlx::query("UPDATE orders SET agent_id = $1, envelope = $2, handed_at = $3 WHERE nonce = $4")
+        .bind(agent.to_string())
+        .bind(envelope)
+        .bind(tx.now.as_microsecond())
+        .bind(nonce.to_string())
+        .execute(&mut *tx.connection)
+        .await?;
     let (release, attempt) = (parsed(&row, "release_id")?, small(&row, "attempt")?);
     let (plan, stage): (String, u32) = (get(&row, "plan_hash")?, small(&row, "stage")?);
     let change: String = get(&row, "change_id")?;
@@ -376,9 +374,7 @@ pub(super) async fn answer(
 }
 
 /// What an answer means: the word for it, why, what the release hears, and what is kept of it.
-fn came(
-    answered: &Answered,
-) -> Result<(&'static str, Option<String>, Report, String), StoreError> {
+fn came(answered: &Answered) -> Result<(&'static str, Option<String>, Report, String), StoreError> {
     match (&answered.answer, &answered.result) {
         (OrderAnswer::Refused { refusal, .. }, _) => {
             Ok(("refused", Some(refusal.to_string()), Report::Failed, runs::text(&**refusal)?))

@@ -363,9 +363,8 @@ async fn give_up(
 ) -> Result<(), StoreError> {
     let loaded = load::held(tx, change, tenant).await?;
     let share = loaded.obligation.share();
-    let is_it = share.is_some_and(|share| {
-        share.phase() == Phase::RollingOut && share.plan().hash() == plan
-    });
+    let is_it = share
+        .is_some_and(|share| share.phase() == Phase::RollingOut && share.plan().hash() == plan);
     if is_it {
         finish(tx, change, tenant, plan, Rollout::Failed).await?;
     }
@@ -446,8 +445,7 @@ pub(super) async fn find(
     let layout = Layout::parse(layout.as_bytes()).map_err(|error| corrupt("a layout", &error))?;
     let kept: String = get(&row, "run")?;
     let kept: Kept = serde_json::from_str(&kept).map_err(|error| corrupt("a run", &error))?;
-    let run =
-        Run::from_kept(kept, Arc::new(layout)).map_err(|error| corrupt("a run", &error))?;
+    let run = Run::from_kept(kept, Arc::new(layout)).map_err(|error| corrupt("a run", &error))?;
     Ok(Release {
         id,
         change: parsed(&row, "change_id")?,

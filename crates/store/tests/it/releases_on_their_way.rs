@@ -16,7 +16,9 @@ use domain::release::{
     Work, plan,
 };
 use jiff::{SignedDuration, Timestamp};
-use store::{Actor, Agent, Answered, Fetched, Joining, NewJoinToken, OrderFilter, Outcome, StoreError};
+use store::{
+    Actor, Agent, Answered, Fetched, Joining, NewJoinToken, OrderFilter, Outcome, StoreError,
+};
 
 on_both_engines! {
     a_release_goes_its_whole_way

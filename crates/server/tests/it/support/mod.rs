@@ -204,7 +204,9 @@ impl World {
             Recorder::open(store.clone(), &master, directory.path().join("ledger")).await.unwrap();
         let recorder = Arc::new(recorder);
         let fleet = Arc::new(Fleet::new(store.clone(), Arc::new(ByAdvisories)));
-        let agents = Agents::open(store.clone(), &master, Arc::clone(&fleet), "http://localhost").await.unwrap();
+        let agents = Agents::open(store.clone(), &master, Arc::clone(&fleet), "http://localhost")
+            .await
+            .unwrap();
         let agents = Arc::new(agents);
         let laboratory = Arc::new(Fake::new(&directory.path().join("made")));
         let of_lab: Option<Arc<dyn server::Laboratory>> =
