@@ -117,8 +117,8 @@ pub fn verify(
         Action::Upgrade { packages } => Some(packages),
         _ => None,
     });
-    let packages = planned.flatten();
-    if let Some(because) = packages.filter_map(|it| unlike(it, installed)).next() {
+    let mut packages = planned.flatten();
+    if let Some(because) = packages.find_map(|it| unlike(it, installed)) {
         return Borne::Not { because };
     }
     if restarts_later {

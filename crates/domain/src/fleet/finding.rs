@@ -310,7 +310,7 @@ mod tests {
         let to_come = told("1-2", "2030-01-01T00:00:00Z");
 
         assert_eq!(published(&[]), None);
-        assert_eq!(published(&[older.clone()]).unwrap(), "2025-12-20T00:00:00Z");
+        assert_eq!(published(std::slice::from_ref(&older)).unwrap(), "2025-12-20T00:00:00Z");
         assert_eq!(published(&[older, own.clone()]).unwrap(), "2025-12-10T00:00:00Z");
         assert_eq!(published(&[own, to_come]).unwrap(), "2025-12-10T00:00:00Z", "not yet");
     }

@@ -124,20 +124,7 @@ impl Obligation {
                 let event = change::Event::Finished { plan, outcome };
                 self.share_step(event, context, now, effects)
             }
-            Event::EvidenceSaved => {
-                if [Moment::Installed, Moment::Verified, Moment::Withdrawn]
-                    .iter()
-                    .any(|moment| self.at(*moment).is_some())
-                {
-                    return Err(Refusal::NotOwed { event: word });
-                }
-                self.record.once(Moment::EvidenceSaved, now)?;
-                if let Some(share) = &mut self.share {
-                    share.evidence_saved();
-                }
-                self.recorded(word, effects);
-                Ok(())
-            }
+            Event::EvidenceSaved => self.evidence_saved(now, word, effects),
             Event::DoneTold { at } => {
                 if self.owes(Errand::DoneNotice, context) {
                     self.record.once(Moment::DoneTold, at)?;
@@ -153,13 +140,7 @@ impl Obligation {
                 self.recorded(word, effects);
                 Ok(())
             }
-            Event::Restarted { at } => {
-                if self.at(Moment::Installed).is_some() && self.at(Moment::Rebooted).is_none() {
-                    self.record.instants.record(Moment::Rebooted, at)?;
-                    self.recorded(word, effects);
-                }
-                Ok(())
-            }
+            Event::Restarted { at } => self.restarted(at, word, effects),
             Event::Scanned { taken_at, sight } if self.share.is_none() => {
                 self.scanned_without_plan(taken_at, sight, context, now, effects)
             }
@@ -175,6 +156,39 @@ impl Obligation {
             Event::Withdraw => self.share_step(change::Event::Withdraw, context, now, effects),
             Event::Close => self.share_step(change::Event::Close, context, now, effects),
         }
+    }
+
+    /// In an emergency: what the patch may wipe was saved before it.
+    fn evidence_saved(
+        &mut self,
+        now: Timestamp,
+        word: &'static str,
+        effects: &mut Vec<Effect>,
+    ) -> Result<(), Refusal> {
+        let over = [Moment::Installed, Moment::Verified, Moment::Withdrawn];
+        if over.into_iter().any(|moment| self.at(moment).is_some()) {
+            return Err(Refusal::NotOwed { event: word });
+        }
+        self.record.once(Moment::EvidenceSaved, now)?;
+        if let Some(share) = &mut self.share {
+            share.evidence_saved();
+        }
+        self.recorded(word, effects);
+        Ok(())
+    }
+
+    /// All items that were to restart did, after the installation.
+    fn restarted(
+        &mut self,
+        at: Timestamp,
+        word: &'static str,
+        effects: &mut Vec<Effect>,
+    ) -> Result<(), Refusal> {
+        if self.at(Moment::Installed).is_some() && self.at(Moment::Rebooted).is_none() {
+            self.record.instants.record(Moment::Rebooted, at)?;
+            self.recorded(word, effects);
+        }
+        Ok(())
     }
 
     /// One step that time, or what stands beside it, brings about; whether there was one.

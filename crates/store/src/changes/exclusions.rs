@@ -5,6 +5,7 @@
 //! so that what both sides take back ends.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 use domain::cloud::{CiId, Class, FindingId, PROVIDER, TenantId};
 use domain::priority::PolicyRef;
@@ -117,10 +118,11 @@ pub(crate) async fn mark(
     let mut known: BTreeMap<CiId, Labels> = BTreeMap::new();
     for row in &rows {
         let ci = parsed(row, "ci_id")?;
-        if !known.contains_key(&ci) {
-            known.insert(ci, labels(tx, ci).await?);
-        }
-        let next = excluded(row, &versions, &known[&ci], tx.now)?;
+        let labels = match known.entry(ci) {
+            Entry::Occupied(found) => found.into_mut(),
+            Entry::Vacant(place) => place.insert(labels(tx, ci).await?),
+        };
+        let next = excluded(row, &versions, labels, tx.now)?;
         let old_end = time_or_none(row, "excluded_until")?.filter(|end| tx.now < *end);
         let old = match old_end {
             Some(end) => Some((json(row, "excluded")?, end)),

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use domain::change::{Outcome as Rollout, Permit, Phase, PlanHash};
 use domain::cloud::{ChangeId, CiId, EventId, EventKind, ReleaseId, Side, TenantId};
-use domain::release::{Command, Effect, Event, Job, Kept, Layout, Report, Run};
+use domain::release::{Command, Effect, End, Event, Job, Kept, Layout, Report, Run};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 use sqlx::any::AnyRow;
@@ -380,7 +380,7 @@ async fn save(tx: &mut Tx<'_>, release: &Release) -> Result<(), StoreError> {
     sqlx::query("UPDATE releases SET run = $1, mode = $2, ended = $3, wakes_at = $4 WHERE id = $5")
         .bind(text(&run.to_kept())?)
         .bind(run.mode().as_str())
-        .bind(run.ended().map(|end| end.as_str()))
+        .bind(run.ended().map(End::as_str))
         .bind(wakes_at.map(Timestamp::as_microsecond))
         .bind(release.id.to_string())
         .execute(&mut *tx.connection)
