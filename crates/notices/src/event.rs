@@ -48,12 +48,12 @@ pub struct CloudEvent<'a> {
 #[serde(untagged)]
 enum Said<'a> {
     Notice(Box<Data<'a>>),
-    Clocks(Box<Clocks<'a>>),
+    Clocks(Box<OfClocks<'a>>),
 }
 
 /// What a [`ClockNotice`] says under the same names, with its list cut.
 #[derive(Debug, Clone, Serialize)]
-struct Clocks<'a> {
+struct OfClocks<'a> {
     /// Of this form.
     schema: &'static str,
     tenant: Tenant<'a>,
@@ -185,7 +185,7 @@ impl<'a> CloudEvent<'a> {
             subject: None,
             time: draft.published_at,
             datacontenttype: "application/json",
-            data: Said::Clocks(Box::new(Clocks {
+            data: Said::Clocks(Box::new(OfClocks {
                 schema: CLOCKS_SCHEMA,
                 tenant: Tenant::of(tenant),
                 published_at: draft.published_at,

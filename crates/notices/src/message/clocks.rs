@@ -26,7 +26,7 @@ struct Context {
     total: u64,
     counts: ClockCounts,
     /// The most urgent ones.
-    clocks: Vec<Late>,
+    clocks: Vec<Clock>,
     /// How many are not among them.
     more: u64,
     contact: Contact,
@@ -34,7 +34,7 @@ struct Context {
 }
 
 #[derive(Debug, Serialize)]
-struct Late {
+struct Clock {
     title: String,
     change: String,
     /// Whose systems it concerns.
@@ -78,7 +78,7 @@ impl Templates {
 pub(super) fn context(notice: &ClockNotice) -> Value {
     let draft = notice.draft();
     let ClockDraft { tenant, counts, clocks, contact, .. } = draft;
-    let shown: Vec<Late> = clocks.iter().take(SHOWN).map(|it| Late::new(notice, it)).collect();
+    let shown: Vec<Clock> = clocks.iter().take(SHOWN).map(|it| Clock::new(notice, it)).collect();
     let more = counts.total().saturating_sub(u64::try_from(shown.len()).unwrap_or(u64::MAX));
     Value::from(Serde(Context {
         id: draft.id.to_string(),
@@ -93,7 +93,7 @@ pub(super) fn context(notice: &ClockNotice) -> Value {
     }))
 }
 
-impl Late {
+impl Clock {
     fn new(notice: &ClockNotice, clock: &LateClock) -> Self {
         let reader = &notice.draft().tenant;
         let time = |at| Time::new(at, &reader.zone);

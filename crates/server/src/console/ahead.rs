@@ -217,7 +217,7 @@ impl Sight {
                     that low and medium patches may be installed on Tuesday nights: "
                     code { "patchwright consent rule make" } }
             }
-            @for kept in &self.rules { (self.rule(kept)) }
+            div.choices { @for kept in &self.rules { (self.rule(kept)) } }
         }
     }
 
@@ -330,7 +330,7 @@ fn covered(rule: &StandingRule) -> String {
         Kind::Alteration => "alterations".to_owned(),
     };
     let kinds = words(rule.kinds.iter().map(plural).collect());
-    format!("{kinds} of {priorities} priority")
+    format!("Agrees to {kinds} of {priorities} priority")
 }
 
 const fn disturbing(disruption: Disruption) -> &'static str {

@@ -268,10 +268,20 @@ fn differing(differences: &[Difference]) -> Markup {
         @if differences.is_empty() {
             p.quiet { "It says the same as the version in force." }
         } @else {
-            ul { @for difference in differences.iter().take(TOLD) { li { (difference.to_string()) } } }
+            ul { @for difference in differences.iter().take(TOLD) { li { (told(difference)) } } }
             @if differences.len() > TOLD { p.quiet { (differences.len() - TOLD) " more: see the request below." } }
         }
     }
+}
+
+/// A key's place, and what becomes of it.
+fn told(difference: &Difference) -> Markup {
+    let told = difference.to_string();
+    let key = format!("`{}`", difference.key);
+    html! { @match told.strip_prefix(&key) {
+        Some(rest) => { code { (difference.key) } (rest) },
+        None => (told),
+    } }
 }
 
 /// A row of waits: what it is, and how it stands in the terms of a priority.

@@ -1,6 +1,7 @@
 //! Writes what a side is to be told of its clocks: all of it in one notice.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 use domain::cloud::{ChangeId, Name, NoticeId, PROVIDER, Side, TenantId};
 use domain::obligation::Obligation;
@@ -71,12 +72,12 @@ impl Notices {
             let counted = steps.iter().map(|step| lateness(step)).max();
             let before = count(&mut counts, counted.unwrap_or(Lateness::Warned));
             *before = before.saturating_sub(1);
-            if !names.contains_key(&of) {
-                names.insert(of, store.tenant(&by, of).await?.name);
-            }
-            let Some(clock) = self.late(alarms.to, change, (of, &names[&of]), &steps).await? else {
-                continue;
+            let of_name = match names.entry(of) {
+                Entry::Occupied(known) => known.into_mut(),
+                Entry::Vacant(unknown) => unknown.insert(store.tenant(&by, of).await?.name),
             };
+            let late = self.late(alarms.to, change, (of, of_name), &steps).await?;
+            let Some(clock) = late else { continue };
             *count(&mut counts, clock.lateness) += 1;
             clocks.push(clock);
         }

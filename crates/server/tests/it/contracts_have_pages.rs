@@ -66,7 +66,7 @@ async fn an_sla_is_read_in_words_and_agreed_to_by_the_other_side() {
     let own = look(&world, &owner, "/sla").await;
     assert!(own.contains("waits for the other side"), "{own}");
     assert!(!own.contains("Agree for the") && !own.contains("<b>1"), "{} {own}", hostile.text);
-    assert!(own.contains("`medium.deferrals.count` changes from 1 to 0"), "{own}");
+    assert!(own.contains("<code>medium.deferrals.count</code> changes from 1 to 0"), "{own}");
     let agree = format!("/sla/{a}/agree");
     assert_eq!(send(&world, &owner, &agree, "version=a-1").await.status, 422, "not one's own");
     assert_eq!(send(&world, &viewer, &agree, "version=a-1").await.status, 403);
@@ -127,7 +127,7 @@ async fn what_is_agreed_ahead_is_read_in_words_and_taken_back() {
     let page = look(&world, &viewer, "/consent").await;
     for expected in [
         "a agrees ahead by 1 rule.",
-        "patches of low and medium priority",
+        "Agrees to patches of low and medium priority",
         "web-of-a",
         "services, which may restart; the system does not",
         "tue 02:00 UTC for 4h",

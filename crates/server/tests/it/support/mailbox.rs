@@ -20,10 +20,10 @@ impl Mailbox {
         let got = Arc::new(Mutex::<Vec<String>>::default());
         let keeps = Arc::clone(&got);
         let refused = Arc::new(Mutex::<(u16, Vec<String>)>::default());
-        let refuses = Arc::clone(&refused);
+        let judges = Arc::clone(&refused);
         std::thread::spawn(move || {
             for stream in listener.incoming() {
-                take(&stream.unwrap(), &keeps, &refuses);
+                take(&stream.unwrap(), &keeps, &judges);
             }
         });
         Self { port, got, refused }
@@ -60,7 +60,7 @@ impl Mailbox {
 }
 
 /// One conversation (RFC 5321). A mail is kept before it is answered for.
-fn take(stream: &TcpStream, keeps: &Mutex<Vec<String>>, refuses: &Mutex<(u16, Vec<String>)>) {
+fn take(stream: &TcpStream, keeps: &Mutex<Vec<String>>, judges: &Mutex<(u16, Vec<String>)>) {
     let mut lines = BufReader::new(stream).lines().map_while(Result::ok);
     let mut out = stream;
     let mut say = |text: &str| out.write_all(format!("{text}\r\n").as_bytes());
@@ -74,7 +74,7 @@ fn take(stream: &TcpStream, keeps: &Mutex<Vec<String>>, refuses: &Mutex<(u16, Ve
                 let _ = say("354 go on");
                 let mail: Vec<_> = lines.by_ref().take_while(|line| line != ".").collect();
                 let mail = mail.join("\n");
-                let (code, words) = &*refuses.lock().unwrap();
+                let (code, words) = &*judges.lock().unwrap();
                 if words.iter().any(|word| mail.contains(word)) {
                     say(&format!("{code} not like this"))
                 } else {
