@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::changes::Form;
-use super::connection::{Change, encoded};
+use super::connection::{Change, Connection, encoded};
 use super::contexts::{Access, connect};
 use super::create::read_all;
 use super::names::Names;
@@ -158,39 +158,7 @@ pub(crate) fn run(arguments: &ReleaseArgs) -> Result<ExitCode> {
     let is_json = arguments.output == Form::Json;
     let release = match &arguments.command {
         Command::Plan(plan) => {
-            let mut request = request(plan, &names)?;
-            let path = "/releases?dry_run=true";
-            let change = Change { body: Some(&request), ..Change::of("POST", path) };
-            let shown = connection.change(&change)?.body;
-            if is_json {
-                writeln!(out, "{}", to_json(&shown, true))?;
-            } else {
-                styled(out, &planned(&shown, &names))?;
-            }
-            let Some(file) = &plan.out else {
-                if !is_json {
-                    styled(
-                        out,
-                        &format!(
-                            "\n{DIM}Keep it with --out FILE, then `patchwright release apply FILE`.{DIM:#}\n"
-                        ),
-                    )?;
-                }
-                return Ok(ExitCode::SUCCESS);
-            };
-            request["release"] = shown["id"].clone();
-            request["from"] = shown["from"].clone();
-            request["layout"] = shown["layout"].clone();
-            std::fs::write(file, to_json(&request, true) + "\n")
-                .with_context(|| format!("cannot write `{}`", file.display()))?;
-            if !is_json {
-                let file = file.display().to_string();
-                let line = format!(
-                    "\nKept. Nothing is planned yet: `patchwright release apply {}`.\n",
-                    plain(&file)
-                );
-                styled(out, &line)?;
-            }
+            rehearse(&connection, &names, plan, is_json, out)?;
             return Ok(ExitCode::SUCCESS);
         }
         Command::Apply { file } => {
@@ -248,6 +216,39 @@ pub(crate) fn run(arguments: &ReleaseArgs) -> Result<ExitCode> {
         styled(out, &page(&release, &names))?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Shows what would happen, and keeps it where that is wanted.
+fn rehearse(
+    connection: &Connection,
+    names: &Names<'_>,
+    plan: &PlanArgs,
+    is_json: bool,
+    out: &mut impl io::Write,
+) -> Result<()> {
+    let mut request = request(plan, names)?;
+    let change = Change { body: Some(&request), ..Change::of("POST", "/releases?dry_run=true") };
+    let shown = connection.change(&change)?.body;
+    if is_json {
+        writeln!(out, "{}", to_json(&shown, true))?;
+    } else {
+        styled(out, &planned(&shown, names))?;
+    }
+    let next = if let Some(file) = &plan.out {
+        request["release"] = shown["id"].clone();
+        request["from"] = shown["from"].clone();
+        request["layout"] = shown["layout"].clone();
+        std::fs::write(file, to_json(&request, true) + "\n")
+            .with_context(|| format!("cannot write `{}`", file.display()))?;
+        let file = plain(&file.display().to_string());
+        format!("Kept. Nothing is planned yet: `patchwright release apply {file}`.")
+    } else {
+        "Keep it with --out FILE, then `patchwright release apply FILE`.".to_owned()
+    };
+    if !is_json {
+        styled(out, &format!("\n{DIM}{next}{DIM:#}\n"))?;
+    }
+    Ok(())
 }
 
 fn ids(items: &[String], names: &Names<'_>) -> Result<Vec<String>> {
@@ -419,10 +420,9 @@ fn list(releases: &Value, names: &Names<'_>) -> String {
 fn orders(orders: &Value, names: &Names<'_>) -> String {
     let mut table = Table::new(&["MADE", "ITEM", "STAGE", "FETCHED", "CAME TO", "WHY"]);
     for order in orders.as_array().into_iter().flatten() {
-        let outcome = order["outcome"].as_str().unwrap_or(match order["handed_at"].is_null() {
-            true => "waits",
-            false => "at work",
-        });
+        let is_handed = !order["handed_at"].is_null();
+        let outcome = order["outcome"].as_str();
+        let outcome = outcome.unwrap_or(if is_handed { "at work" } else { "waits" });
         let style = match outcome {
             "done" => GOOD,
             "waits" | "at work" | "called_off" => DIM,

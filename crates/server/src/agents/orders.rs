@@ -89,12 +89,11 @@ pub(super) async fn next(
     let Some(fetched) = agents.store.order_for(&actor).await? else {
         return Ok(StatusCode::NO_CONTENT.into_response());
     };
-    let envelope = match fetched.envelope.clone() {
-        Some(envelope) => envelope,
-        None => {
-            let signed = agents.sign(&by, &fetched)?;
-            agents.store.issue_order(&actor, fetched.nonce, fetched.sequence, signed).await?
-        }
+    let envelope = if let Some(envelope) = fetched.envelope.clone() {
+        envelope
+    } else {
+        let signed = agents.sign(&by, &fetched)?;
+        agents.store.issue_order(&actor, fetched.nonce, fetched.sequence, signed).await?
     };
     let mut public_keys = fetched.public_keys;
     public_keys.push(agents.orders.key().to_string());

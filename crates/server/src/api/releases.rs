@@ -129,9 +129,10 @@ impl ReleaseRequest {
         if !is_sane(self.install_minutes) || !is_sane(self.restart_minutes) {
             return Err(wrong("a step takes from 1 to 1440 minutes".to_owned()));
         }
-        let profile = match self.profile.contains('\n') {
-            true => Profile::parse(&self.profile),
-            false => Profile::builtin(&self.profile),
+        let profile = if self.profile.contains('\n') {
+            Profile::parse(&self.profile)
+        } else {
+            Profile::builtin(&self.profile)
         };
         let profile =
             profile.map_err(|error| wrong(format!("profile: {error}")).help(error.help()))?;

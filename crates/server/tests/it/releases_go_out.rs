@@ -312,8 +312,8 @@ async fn a_refusal_and_a_way_back_end_as_it_was() {
         assert_eq!(host.stands(&world).await["turns"][0]["phase"]["is"], "rolled_back");
         let owner = host.case_owner(&world).await;
         let order = &world.ask(&owner, "GET", "/api/v1/orders", None).await.json()[0];
-        let word = if is_refused { "refused" } else { "rolled_back" };
-        assert_eq!(order["outcome"], word, "{order}");
+        let expected = if is_refused { "refused" } else { "rolled_back" };
+        assert_eq!(order["outcome"], expected, "{order}");
         assert!(order["reason"].is_string(), "{order}");
     }
 }

@@ -819,8 +819,8 @@ async fn an_alteration_is_verified_by_whoever_else_looked(world: World) {
     assert_eq!(case.phase(&world).await, "reopened");
 
     let patch = lacking_again(&world, &case).await;
-    let word = world.store.advance(&other, patch, case.tenant.id, saw(Sight::Clean)).await;
-    assert!(reason(word.unwrap()).contains("nobody's word"));
+    let brought = world.store.advance(&other, patch, case.tenant.id, saw(Sight::Clean)).await;
+    assert!(reason(brought.unwrap()).contains("nobody's brought"));
 }
 
 /// The change of a patch that an item lacks.
@@ -1003,7 +1003,7 @@ async fn what_the_sla_excludes_asks_nothing_and_is_missing_all_the_same(world: W
         page.items.into_iter().map(|it| (it.state, it.excluded.map(|(it, _)| it.reason)))
     };
     let excluded = (FindingState::Open, Some("air gap".to_owned()));
-    assert_eq!(findings().await.collect::<Vec<_>>(), [excluded.clone()]);
+    assert_eq!(findings().await.collect::<Vec<_>>(), std::slice::from_ref(&excluded));
 
     // Another item that lacks it has a clock, and is verified without the lab's.
     let web = world.store.create_ci(&owner, None, vm(tenant.id, "web")).await.unwrap();
