@@ -19,7 +19,12 @@ const LAST_REFUSALS: usize = 3;
 
 /// A text without what a terminal would obey: much of what is told of an order is its sender's.
 pub(crate) fn plain(text: &str) -> String {
-    text.chars().map(|letter| if letter.is_control() { '\u{fffd}' } else { letter }).collect()
+    let harmless = |letter: char| match letter {
+        '\n' | '\t' => ' ',
+        letter if letter.is_control() => '\u{fffd}',
+        letter => letter,
+    };
+    text.chars().map(harmless).collect()
 }
 
 /// What was pinned, how to compare it, and how to pin anew.
@@ -152,7 +157,7 @@ pub(crate) fn status(state: &State, policy: &Path, now: Timestamp) -> Result<Str
             writeln!(
                 text,
                 "owner's policy {path}: every order is refused\n               {}\n               {}",
-                plain(&refusal.to_string()).replace('\u{fffd}', " "),
+                plain(&refusal.to_string()),
                 refusal.help()
             )
         }

@@ -123,8 +123,8 @@ impl Apt {
     /// owner's.
     fn wait_for_others(&self) -> Result<(), PackageFault> {
         let deadline = Instant::now() + LOCK_LIMIT;
-        // Ours first: it may not have come as far as the lock.
-        while command::outlives(&["apt-get", "dpkg"], &self.work.join("log")) {
+        // Ours first: it may not have come as far as the lock, nor, below a root, as far as itself.
+        while command::outlives(&["chroot", "apt-get", "dpkg"], &self.work.join("log")) {
             if Instant::now() >= deadline {
                 return Err(PackageFault::Locked);
             }
@@ -259,17 +259,22 @@ impl PackageSystem for Apt {
     }
 
     fn alter(&self, alteration: &Alteration<'_>) -> Result<(), PackageFault> {
-        let output = self.apt(alteration)?;
-        if output.exit == Some(0) {
+        let by_apt = self.apt(alteration)?;
+        let is_whole = self.audit().is_ok();
+        // apt takes what was left half installed in the version that it is to have for what it is to be.
+        if by_apt.exit == Some(0) && is_whole {
             return Ok(());
         }
-        let by_apt = ended("apt-get", &output);
         // What is whole was not begun, or apt said no for a reason; what is in part has to end somewhere.
-        if self.audit().is_ok() && alteration.direction == Direction::Forward {
-            return Err(by_apt);
+        if is_whole && alteration.direction == Direction::Forward {
+            return Err(ended("apt-get", &by_apt));
         }
-        let output = self.dpkg(alteration)?;
-        if output.exit == Some(0) { Ok(()) } else { Err(by_apt) }
+        let by_dpkg = self.dpkg(alteration)?;
+        match (by_dpkg.exit, by_apt.exit) {
+            (Some(0), _) => Ok(()),
+            (_, Some(0)) => Err(ended("dpkg", &by_dpkg)),
+            _ => Err(ended("apt-get", &by_apt)),
+        }
     }
 }
 

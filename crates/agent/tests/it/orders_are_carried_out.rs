@@ -98,6 +98,27 @@ fn what_fails_ends_as_it_was() {
     assert_eq!(host.read("/etc/tool-plain.conf"), "plain = 1.0-3\n");
 }
 
+/// A package that dpkg can neither unpack nor put back: it is half installed, in its old version.
+#[test]
+fn what_is_left_half_installed_ends_as_it_was() {
+    if !runs_as_root("orders_are_carried_out::what_is_left_half_installed_ends_as_it_was") {
+        return;
+    }
+    let host = host("half");
+    let [library, mut program] = tool("1.0-2");
+    program.scripts = vec![("preinst", "exit 1"), ("postrm", "exit 1")];
+    let new: Vec<_> = [library, program].iter().map(|deb| host.offer(deb)).collect();
+
+    let result = ended(host.take(&Told::to(vec![upgrade(&new)], 1).bundle()));
+
+    assert!(matches!(result.ended, Ended::RolledBack { .. }), "{:?}", result.ended);
+    for name in ["tool", "tool-lib"] {
+        assert_eq!(host.version(name), "1.0-1", "{name}");
+    }
+    assert_eq!(host.read("/etc/tool.conf"), "the owner's own\n");
+    assert_eq!(host.in_root(&["dpkg", "--audit"]), "");
+}
+
 /// A package whose script takes its own way back away.
 #[test]
 fn where_the_way_back_fails_what_is_left_of_it_is_kept() {

@@ -94,6 +94,8 @@ pub(crate) struct Deb {
     /// Further files and their content; those below `/etc` are configuration files.
     pub(crate) files: Vec<(String, String)>,
     pub(crate) postinst: String,
+    /// Further scripts: `preinst`, and what it does.
+    pub(crate) scripts: Vec<(&'static str, &'static str)>,
 }
 
 impl Deb {
@@ -104,6 +106,7 @@ impl Deb {
             depends: String::new(),
             files: vec![(format!("/usr/lib/{name}/version"), version.to_owned())],
             postinst: "true".to_owned(),
+            scripts: Vec::new(),
         }
     }
 
@@ -136,9 +139,12 @@ impl Deb {
         if !conffiles.is_empty() {
             fs::write(control.join("conffiles"), conffiles).unwrap();
         }
-        let script = format!("#!/bin/sh\nset -e\n{}\n", self.postinst);
-        fs::write(control.join("postinst"), script).unwrap();
-        fs::set_permissions(control.join("postinst"), fs::Permissions::from_mode(0o755)).unwrap();
+        let scripts = self.scripts.iter().copied();
+        for (script, does) in scripts.chain([("postinst", self.postinst.as_str())]) {
+            let path = control.join(script);
+            fs::write(&path, format!("#!/bin/sh\nset -e\n{does}\n")).unwrap();
+            fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
+        }
         fs::set_permissions(root, fs::Permissions::from_mode(0o755)).unwrap();
         fs::create_dir_all(into).unwrap();
         let deb = into.join(format!("{}_{}_amd64.deb", self.name, self.version));
