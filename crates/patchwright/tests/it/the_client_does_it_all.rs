@@ -246,7 +246,7 @@ fn a_missing_patch_is_told_accepted_and_described() {
     insta::assert_snapshot!("missing_patches", steady(&world.ok(&["get", "patches"])));
     insta::assert_snapshot!("missing_agents", steady(&world.ok(&["get", "agents"])));
     // The finding may be there a moment before the check that brought it is recorded.
-    world.recorded(10);
+    world.recorded(11);
     let said = world.run(&["status", "--exit-code"]);
     assert_eq!(said.code, 3, "what is missing wins over what is unknown");
     let screen = steady(&said.out);
@@ -281,8 +281,8 @@ fn a_missing_patch_is_told_accepted_and_described() {
         ("advisory", "ACME-2026-1"),
         ("agent", "web-1"),
     ] {
-        // Joining, looking, checking and accepting, after signing in and the first administrator.
-        let told = world.described(kind, name, 11);
+        // Joining, pinning, looking, checking and accepting, after signing in and the first administrator.
+        let told = world.described(kind, name, 12);
         insta::assert_snapshot!(format!("describe_missing_{kind}"), told);
     }
     let said = world.ok(&["accept", finding, "--end"]);

@@ -820,7 +820,7 @@ async fn an_alteration_is_verified_by_whoever_else_looked(world: World) {
 
     let patch = lacking_again(&world, &case).await;
     let brought = world.store.advance(&other, patch, case.tenant.id, saw(Sight::Clean)).await;
-    assert!(reason(brought.unwrap()).contains("nobody's brought"));
+    assert!(reason(brought.unwrap()).contains("nobody's word"));
 }
 
 /// The change of a patch that an item lacks.
