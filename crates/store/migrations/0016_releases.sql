@@ -38,7 +38,8 @@ CREATE TABLE orders (
     agent_id TEXT,
     envelope TEXT,
     handed_at INTEGER,
-    -- `refused`, `done`, `rolled_back` or `stuck`; `called_off` where nobody waits for it any more.
+    -- `refused`, `done`, `rolled_back` or `stuck`; `conflict` where a look saw otherwise; `called_off`
+    -- where nobody waits for it any more.
     outcome TEXT,
     -- Why, in words.
     reason TEXT,

@@ -337,12 +337,10 @@ fn page(release: &Value, names: &Names<'_>) -> String {
         .add("items", Cell::from(counted.join(", ")));
     out.push_str(&fields.text(0));
     for wait in all(release, "waits") {
-        let _ = writeln!(
-            out,
-            "{WARN}waits{WARN:#} {} {DIM}({} items){DIM:#}",
-            plain(&text(&wait["what"])),
-            plain(&text(&wait["items"]))
-        );
+        let items = wait["items"].as_u64().unwrap_or_default();
+        let items = if items == 1 { "1 item".to_owned() } else { format!("{items} items") };
+        let what = named(&text(&wait["what"]), names);
+        let _ = writeln!(out, "{WARN}waits{WARN:#} {} {DIM}({items}){DIM:#}", plain(&what));
     }
     turns(&mut out, release, names);
     left_out(&mut out, release, names);
@@ -358,7 +356,7 @@ fn turns(out: &mut String, release: &Value, names: &Names<'_>) {
     for turn in shown {
         let phase = text(&turn["phase"]["is"]);
         let stands = match turn["waits_for"].as_str() {
-            Some(what) => format!("{phase}: {what}"),
+            Some(what) => format!("{phase}: {}", named(what, names)),
             None => phase,
         };
         table.row(vec![
@@ -438,6 +436,20 @@ fn orders(orders: &Value, names: &Names<'_>) -> String {
         ]);
     }
     table.take()
+}
+
+/// A sentence of the API with names in the place of ids.
+fn named(sentence: &str, names: &Names<'_>) -> String {
+    let word = |word: &str| {
+        let id = word.trim_end_matches([',', '.', ':', ';']);
+        let rest = &word[id.len()..];
+        match id.split_once('_') {
+            Some(("ten", _)) => names.tenant(id) + rest,
+            Some(("ci", _)) => names.ci(id) + rest,
+            _ => word.to_owned(),
+        }
+    };
+    sentence.split(' ').map(word).collect::<Vec<_>>().join(" ")
 }
 
 /// What is done, in a few words.

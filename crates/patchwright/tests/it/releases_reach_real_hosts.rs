@@ -240,7 +240,7 @@ fn what_a_host_lacks_is_agreed_to_installed_and_seen() {
         (share["phase"] == "notified").then_some(())
     });
     let waits = world.ok(&["release", "show", id]);
-    assert!(waits.contains("waiting for consent of"), "{waits}");
+    assert!(waits.contains("waiting for consent of acme"), "{waits}");
     host.does(&["run", "--once"]);
     assert_ne!(host.version(name), version, "nobody agreed yet");
 

@@ -375,8 +375,8 @@ pub(crate) struct OrderView {
     handed_at: Option<Timestamp>,
     #[schema(value_type = Option<String>, format = DateTime)]
     answered_at: Option<Timestamp>,
-    /// `refused`, `done`, `rolled_back`, `stuck` or `called_off`, once it is over. What is done is not
-    /// verified yet: see the change.
+    /// `refused`, `done`, `rolled_back`, `stuck` or `called_off`, once it is over; `conflict` where somebody
+    /// else saw that what the agent said is not so. What is done is not verified yet: see the change.
     outcome: Option<String>,
     /// Why, in words.
     reason: Option<String>,

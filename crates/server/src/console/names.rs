@@ -59,6 +59,17 @@ pub(super) fn of<I: Ord + ToString>(names: &Names<I>, id: &I) -> String {
     names.get(id).cloned().unwrap_or_else(|| id.to_string())
 }
 
+/// A sentence with names in the place of ids.
+pub(super) fn in_words(sentence: &str, tenants: &Names<TenantId>, items: &Names<CiId>) -> String {
+    let word = |word: &str| {
+        let id = word.trim_end_matches([',', '.', ':', ';']);
+        let tenant = id.parse().ok().and_then(|id| tenants.get(&id));
+        let name = tenant.or_else(|| id.parse().ok().and_then(|id| items.get(&id)));
+        name.map_or_else(|| word.to_owned(), |name| format!("{name}{}", &word[id.len()..]))
+    };
+    sentence.split(' ').map(word).collect::<Vec<_>>().join(" ")
+}
+
 /// Takes a name up that the reader may see.
 fn seen<I: Ord>(
     names: &mut Names<I>,

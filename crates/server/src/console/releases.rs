@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use axum::extract::State;
-use domain::cloud::{ChangeId, CiId, ReleaseId};
+use domain::cloud::{ChangeId, CiId, ReleaseId, TenantId};
 use domain::release::{End, Hold, Mode, Phase, Tally, Turn};
 use jiff::Timestamp;
 use maud::{Markup, html};
@@ -115,13 +115,13 @@ pub(super) async fn release(
             p.lead { (word(release.run.mode().as_str(), ended)) " · planned "
                 (away(release.created_at, now)) " · "
                 a href={ "/changes/" (release.change) } { "the change" } " · " span.mono { (id) } }
-            (held(release.run.mode()))
+            (held(release.run.mode(), &tenants, &items))
             (tally(release.run.tally()))
-            (waits(&release, now))
+            (waits(&release, &tenants, &items, now))
             h2 { "Waves" }
             (waves(&release))
             h2 { "Who, what and when" }
-            (turns(&release, &items, now))
+            (turns(&release, &tenants, &items, now))
             (left_out(&release, &items))
             h2 { "What tenants are asked" }
             ul { @for (tenant, plan) in layout.plans() { li {
@@ -135,8 +135,11 @@ pub(super) async fn release(
 }
 
 /// Why nothing more begins.
-fn held(mode: &Mode) -> Markup {
-    let because = |hold: &Hold| html! { p.outdated role="status" { (hold) } };
+fn held(mode: &Mode, tenants: &Names<TenantId>, items: &Names<CiId>) -> Markup {
+    let because = |hold: &Hold| {
+        let why = names::in_words(&hold.to_string(), tenants, items);
+        html! { p.outdated role="status" { (why) } }
+    };
     html! { @match mode {
         Mode::Running => {},
         Mode::Held(hold) => {
@@ -168,11 +171,17 @@ fn tally(tally: Tally) -> Markup {
 }
 
 /// What items wait for, the most frequent first.
-fn waits(release: &Release, now: Timestamp) -> Markup {
+fn waits(
+    release: &Release,
+    tenants: &Names<TenantId>,
+    items: &Names<CiId>,
+    now: Timestamp,
+) -> Markup {
     let waits = release.run.waits(now);
     html! { @if release.run.ended().is_none() && !waits.is_empty() { ul {
-        @for (waiting, items) in waits.iter().take(10) { li {
-            (waiting) span.quiet { " · " (items) @if *items == 1 { " item" } @else { " items" } }
+        @for (waiting, count) in waits.iter().take(10) { li {
+            (names::in_words(&waiting.to_string(), tenants, items))
+            span.quiet { " · " (count) @if *count == 1 { " item" } @else { " items" } }
         } }
     } } }
 }
@@ -185,14 +194,20 @@ fn waves(release: &Release) -> Markup {
             td { @if wave.number == 0 { "canaries" } @else { (wave.number) }
                 @if at_work == Some(wave.number) { " " span.quiet { "(at work)" } } }
             td data-label="Items" { (wave.size()) }
-            td data-label="Watched for" { (length(wave.soak)) }
+            td data-label="Watched for" {
+                @if wave.soak.is_zero() { span.quiet { "–" } } @else { (length(wave.soak)) } }
             td.quiet data-label="Holds at" { "more than " (wave.gate.max_failed) " failed or "
                 (wave.gate.max_silent) " silent" }
         } } }
     } } }
 }
 
-fn turns(release: &Release, items: &Names<CiId>, now: Timestamp) -> Markup {
+fn turns(
+    release: &Release,
+    tenants: &Names<TenantId>,
+    items: &Names<CiId>,
+    now: Timestamp,
+) -> Markup {
     let layout = release.run.layout();
     let total = layout.turns().count();
     html! {
@@ -203,7 +218,10 @@ fn turns(release: &Release, items: &Names<CiId>, now: Timestamp) -> Markup {
                 td data-label="Wave" { @if turn.wave == 0 { "canaries" } @else { (turn.wave) } }
                 td data-label="Step" { (step(&turn)) }
                 td.when data-label="Planned for" { (moment(turn.at)) }
-                td data-label="Stands" { (stands(release, turn.ci, now)) }
+                td data-label="Stands" { (stands(release, turn.ci))
+                    @if let Some(waiting) = release.run.why(turn.ci, now) {
+                        br; span.quiet { (names::in_words(&waiting.to_string(), tenants, items)) }
+                    } }
             } } }
         } }
         @if total > TURNS { p.quiet { "The first " (TURNS) " of " (total) ": see the request below for more." } }
@@ -217,7 +235,7 @@ fn step(turn: &Turn<'_>) -> Markup {
     } }
 }
 
-fn stands(release: &Release, ci: CiId, now: Timestamp) -> Markup {
+fn stands(release: &Release, ci: CiId) -> Markup {
     let Some(phase) = release.run.phase(ci) else { return html! {} };
     let name = phase.as_str().replace('_', " ");
     html! {
@@ -228,7 +246,6 @@ fn stands(release: &Release, ci: CiId, now: Timestamp) -> Markup {
             Phase::RolledBack | Phase::Mended => span.quiet { (name) },
             _ => (name),
         }
-        @if let Some(waiting) = release.run.why(ci, now) { br; span.quiet { (waiting) } }
     }
 }
 

@@ -268,6 +268,10 @@ async fn a_claim_that_is_not_borne_out_is_a_conflict_and_holds_the_release() {
         let path = "/api/v1/events?limit=1000";
         let events = world.ask(&host.provider, "GET", path, None).await.text;
         assert!(events.contains("order.verified") && events.contains(because), "{because}");
+        let owner = host.case_owner(&world).await;
+        let order = &world.ask(&owner, "GET", "/api/v1/orders", None).await.json()[0];
+        assert_eq!(order["outcome"], "conflict", "its tenant sees it: {order}");
+        assert!(order["reason"].as_str().unwrap().contains(because), "{order}");
     }
 }
 

@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use serde_json::json;
 
 use super::Release;
-use super::orders::small;
+use super::orders::{self, small};
 use super::runs::{corrupt, signed};
 use crate::actor::Actor;
 use crate::error::StoreError;
@@ -164,6 +164,9 @@ pub(super) async fn news(tx: &mut Tx<'_>, release: &Release) -> Result<Vec<Event
             .bind(item.to_string())
             .execute(&mut *tx.connection)
             .await?;
+        if let Some(because) = &because {
+            orders::contradict(tx, release.id, item, because).await?;
+        }
         let agent: AgentId = parsed(row, "agent")?;
         tx.record(NewEvent {
             tenant,

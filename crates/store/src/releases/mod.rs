@@ -88,7 +88,7 @@ pub struct OrderRow {
     pub agent: Option<AgentId>,
     /// When it did.
     pub handed_at: Option<Timestamp>,
-    /// `refused`, `done`, `rolled_back`, `stuck` or `called_off`, once it is over.
+    /// `refused`, `done`, `conflict`, `rolled_back`, `stuck` or `called_off`, once it is over.
     pub outcome: Option<String>,
     /// Why, in words.
     pub reason: Option<String>,

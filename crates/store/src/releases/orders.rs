@@ -81,6 +81,26 @@ pub(super) async fn call_all_off(tx: &mut Tx<'_>, release: ReleaseId) -> Result<
     Ok(())
 }
 
+/// A look saw that what the agent said of the last order on an item is not so.
+pub(super) async fn contradict(
+    tx: &mut Tx<'_>,
+    release: ReleaseId,
+    ci: CiId,
+    because: &str,
+) -> Result<(), StoreError> {
+    sqlx::query(
+        "UPDATE orders SET outcome = 'conflict', reason = $1
+         WHERE release_id = $2 AND ci_id = $3 AND attempt = (
+             SELECT MAX(attempt) FROM orders WHERE release_id = $2 AND ci_id = $3)",
+    )
+    .bind(because)
+    .bind(release.to_string())
+    .bind(ci.to_string())
+    .execute(&mut *tx.connection)
+    .await?;
+    Ok(())
+}
+
 /// The stage that an attempt was about.
 pub(super) async fn stage_of(
     tx: &mut Tx<'_>,
