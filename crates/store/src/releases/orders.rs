@@ -146,9 +146,13 @@ pub(super) async fn awaited(
 ) -> Result<BTreeSet<AgentId>, StoreError> {
     let since = now.checked_sub(AWAITED).unwrap_or(Timestamp::MIN);
     let rows = sqlx::query(
-        "SELECT id FROM agents WHERE state = 'active' AND (
-             ci_id IN (SELECT ci_id FROM orders WHERE outcome IS NULL AND created_at > $1)
-             OR ci_id IN (SELECT ci_id FROM release_checks WHERE since > $1))",
+        // From the few that are waited for to their agents, which are many.
+        "SELECT a.id AS id FROM orders o JOIN agents a ON a.ci_id = o.ci_id AND a.state = 'active'
+         WHERE o.outcome IS NULL AND o.created_at > $1
+         UNION
+         SELECT a.id AS id FROM release_checks c
+         JOIN agents a ON a.ci_id = c.ci_id AND a.state = 'active'
+         WHERE c.since > $1",
     )
     .bind(since.as_microsecond())
     .fetch_all(pool)
