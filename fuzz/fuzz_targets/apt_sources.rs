@@ -3,13 +3,14 @@
 
 use std::collections::BTreeMap;
 
-use collect::apt::config::{self, AptConf};
+use collect::apt::config;
+use domain::apt_conf::{AptConf, ETC_APT};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|data: &[u8]| {
     for path in ["/etc/apt/a.list", "/etc/apt/a.sources", "/etc/apt/a"] {
         let files = BTreeMap::from([(path.to_owned(), data.to_vec())]);
-        match config::read_sources_file(&files, path, config::ETC_APT) {
+        match config::read_sources_file(&files, path, ETC_APT) {
             Ok(sources) => {
                 for source in sources {
                     assert!(!source.suite.is_empty());
