@@ -289,7 +289,8 @@ async fn follow(
             Ok(None)
         }
         Effect::Drain { job, residents } => {
-            // Whoever moves VMs says so by what runs where; until then the release says what is left.
+            // Nothing reports yet that a VM left: the step waits, says what is left, and is left out when
+            // its window closes.
             told(tx, json!({ "drain": job.item, "residents": residents }));
             Ok(None)
         }
