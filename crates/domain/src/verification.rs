@@ -9,7 +9,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::change::{Action, ExactPackage};
-use crate::inventory::{Inventory, Runtime};
+use crate::inventory::{Inventory, Runtime, StaleProcess};
 
 /// What a look says of what was planned.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -130,7 +130,18 @@ pub fn verify(
     {
         return Borne::Not { because };
     }
-    let stale = runtime.stale_processes.first();
+    // What another change replaced is that change's to answer for. After a restart nothing old may run.
+    let upgraded = || {
+        let all = actions.iter().filter_map(|action| match action {
+            Action::Upgrade { packages } => Some(packages),
+            _ => None,
+        });
+        all.flatten().map(|it| it.name.as_str())
+    };
+    let counts = |process: &&StaleProcess| {
+        actions.contains(&Action::Reboot) || process.may_run(upgraded())
+    };
+    let stale = runtime.stale_processes.iter().find(counts);
     if let Some(process) = stale.filter(|_| touches(actions)) {
         let because = Contradiction::OldFiles {
             command: process.command.clone(),

@@ -4,6 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
+use crate::change::is_restartable;
+
 use super::judge::{Evidence, Installation};
 use super::picture::{Picture, UnitStep};
 
@@ -72,6 +74,17 @@ pub enum RebootCause {
         /// Its unit, where it has one.
         unit: Option<String>,
     },
+}
+
+impl RebootCause {
+    /// Whether nothing less than a restart of the system does: no kernel is replaced otherwise, and what runs
+    /// outside of a unit that can be restarted by itself, as the first process, goes on with old code.
+    pub fn needs_restart(&self) -> bool {
+        match self {
+            Self::Kernel { .. } | Self::Asked { .. } => true,
+            Self::StaleCode { unit, .. } => !unit.as_deref().is_some_and(is_restartable),
+        }
+    }
 }
 
 /// Files whose change says nothing about the patch.

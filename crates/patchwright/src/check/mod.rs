@@ -33,7 +33,7 @@ use crate::failure::helped;
 use arguments::Format;
 pub(crate) use cyclonedx::write as write_cyclonedx;
 use human::Detail;
-pub(crate) use knowledge::Origin;
+pub(crate) use knowledge::{Origin, archive_fetcher};
 use knowledge::{Archives, Changelogs, Records, Shelf};
 
 /// Exit status with `--exit-code` when patches are missing.

@@ -82,6 +82,8 @@ pub struct Agents {
     /// Those for which an order waits, or of whose items somebody waits to see something; and until
     /// lately did. With when they were last known to be.
     awaited: Mutex<HashMap<AgentId, Timestamp>>,
+    /// Seconds from one report to the next, where nothing is awaited.
+    interval: u32,
 }
 
 /// An agent in memory.
@@ -137,7 +139,13 @@ impl Agents {
         let orders = Attestor::new(&seed);
         let origins = BTreeSet::from([url.trim_end_matches('/').to_owned()]);
         let (known, awaited) = (Mutex::default(), Mutex::default());
-        Ok(Self { store, fleet, authority, orders, origins, known, awaited })
+        Ok(Self { store, fleet, authority, orders, origins, known, awaited, interval: INTERVAL })
+    }
+
+    /// Has agents report so often, in seconds, where nothing is awaited of them; once a minute otherwise.
+    #[must_use]
+    pub fn reporting_every(self, interval: u32) -> Self {
+        Self { interval, ..self }
     }
 
     /// The text that lets a host join: a token's secret, and whom to believe.
@@ -355,7 +363,8 @@ impl Agents {
         if is_awaited {
             need.push(Need::Orders);
         }
-        let interval = if is_awaited { AWAITED_INTERVAL } else { INTERVAL };
+        let usual = self.interval;
+        let interval = if is_awaited { AWAITED_INTERVAL.min(usual) } else { usual };
         let answer = ReportAnswer { need, interval, now };
         if let Some(it) = self.known().get_mut(&by.key)
             && let Some((last, kept)) = &mut it.last
@@ -366,13 +375,34 @@ impl Agents {
         Ok(answer)
     }
 
+    /// Everything that an agent's last report named may be here now; whoever waits to see it is told.
+    async fn note_completed(&self, by: &Believed) -> Result<(), Problem> {
+        let now = self.store.environment().now();
+        if self.awaited(by.agent.id, now).is_none() {
+            return Ok(());
+        }
+        let reported_at = {
+            let known = self.known();
+            known.get(&by.key).and_then(|it| {
+                let (last, _) = it.last.as_ref()?;
+                let is_whole =
+                    it.package_set == Some(last.package_set) && it.facts == Some(last.facts);
+                is_whole.then_some(it.seen_at)
+            })
+        };
+        if let Some(at) = reported_at {
+            self.store.note_complete(by.agent.id, at).await?;
+        }
+        Ok(())
+    }
+
     /// Takes a package set that was asked for.
     async fn take_set(&self, by: &Believed, set: PackageSet) -> Result<(), Problem> {
         let digest = self.store.add_package_set(&by.actor(), by.agent.tenant, set).await?;
         let now = self.store.environment().now();
         self.store.observe(&by.actor(), by.agent.ci, digest, now).await?;
         self.has(by.key, digest);
-        Ok(())
+        self.note_completed(by).await
     }
 
     fn has(&self, key: KeyHash, set: SetDigest) {
@@ -538,6 +568,7 @@ async fn facts(
     if let Some(it) = agents.known().get_mut(&by.key) {
         it.facts = Some(digest);
     }
+    agents.note_completed(&by).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

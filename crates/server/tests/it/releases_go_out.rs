@@ -246,6 +246,7 @@ async fn a_claim_that_is_not_borne_out_is_a_conflict_and_holds_the_release() {
             command: "web".to_owned(),
             unit: Some("web.service".to_owned()),
             deleted_files: vec!["/usr/lib/libweb.so.1".to_owned()],
+            packages: std::collections::BTreeSet::new(),
         }],
         ..running()
     };

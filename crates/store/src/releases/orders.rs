@@ -210,18 +210,27 @@ fn agent_of(by: &Actor) -> Result<(AgentId, TenantId, CiId), StoreError> {
     }
 }
 
+/// For how long an agent that said something is done gets no other order before somebody has looked: what is
+/// seen is then of the one order alone. A look that does not tell may not keep all else away for ever.
+const LOOKED_AT_FIRST: SignedDuration = SignedDuration::from_mins(15);
+
 pub(super) async fn waiting(store: &Store, by: &Actor) -> Result<Option<Fetched>, StoreError> {
     let (agent, tenant, ci) = agent_of(by)?;
     let mut connection = store.pool.acquire().await?;
+    let unseen = store.environment.now() - LOOKED_AT_FIRST;
     let row = sqlx::query(
         "SELECT o.nonce, o.change_id, o.stage, o.agent_id, o.envelope, p.body, a.ordered
          FROM orders o JOIN plans p ON p.hash = o.plan_hash JOIN agents a ON a.id = $1
          WHERE o.ci_id = $2 AND o.tenant_id = $3 AND o.outcome IS NULL
+             -- One that was handed over may be asked for again.
+             AND (o.envelope IS NOT NULL OR NOT EXISTS (
+                 SELECT 1 FROM release_checks c WHERE c.ci_id = o.ci_id AND c.since > $4))
          ORDER BY o.created_at, o.nonce LIMIT 1",
     )
     .bind(agent.to_string())
     .bind(ci.to_string())
     .bind(tenant.to_string())
+    .bind(unseen.as_microsecond())
     .fetch_optional(&mut *connection)
     .await?;
     let Some(row) = row else { return Ok(None) };
