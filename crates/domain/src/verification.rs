@@ -211,6 +211,8 @@ fn not_restarted(runtime: &Runtime) -> Option<Contradiction> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
     use crate::change::FileHash;
     use crate::inventory::{
@@ -265,6 +267,7 @@ mod tests {
             command: "nginx".to_owned(),
             unit: Some("nginx.service".to_owned()),
             deleted_files: vec!["/usr/lib/libssl.so.3".to_owned()],
+            packages: BTreeSet::new(),
         };
         Runtime { stale_processes: vec![process], ..runtime() }
     }
@@ -303,6 +306,21 @@ mod tests {
         assert_eq!(judged(&with("3.0.15-1", ok), None), "unknown Runtime");
         let blind = Runtime { unreadable_processes: 3, ..runtime() };
         assert_eq!(judged(&with("3.0.15-1", ok), Some(&blind)), "unknown Processes");
+    }
+
+    #[test]
+    fn old_code_of_another_package_is_another_change_s_until_a_restart() {
+        let installed = with("3.0.15-1", PackageState::Installed);
+        let of = |package: &str| {
+            let mut runtime = stale();
+            runtime.stale_processes[0].packages = BTreeSet::from([package.to_owned()]);
+            runtime
+        };
+        assert_eq!(told(&verify(&upgrade(), false, &installed, Some(&of("libexpat1")))), "out");
+        let own = told(&verify(&upgrade(), false, &installed, Some(&of("libssl3"))));
+        assert!(own.contains("still runs"), "{own}");
+        let restarted = verify(&[Action::Reboot], false, &installed, Some(&of("libexpat1")));
+        assert!(told(&restarted).contains("still runs"), "nothing old survives a restart");
     }
 
     #[test]

@@ -228,3 +228,21 @@ fn available(picture: &Picture) -> i64 {
     let bytes = picture.filesystems.values().map(|filesystem| filesystem.available).sum::<u64>();
     i64::try_from(bytes).unwrap_or(i64::MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_cannot_be_restarted_by_itself_asks_for_a_restart() {
+        let stale = |unit: Option<&str>| RebootCause::StaleCode {
+            command: "it".to_owned(),
+            unit: unit.map(str::to_owned),
+        };
+        assert!(!stale(Some("nginx.service")).needs_restart());
+        for unit in [None, Some("init.scope"), Some("dbus.service"), Some("user@0.service")] {
+            assert!(stale(unit).needs_restart(), "{unit:?}");
+        }
+        assert!(RebootCause::Asked { by: vec!["libc6".to_owned()] }.needs_restart());
+    }
+}

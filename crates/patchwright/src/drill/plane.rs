@@ -139,7 +139,7 @@ fn launch(
     let log = data.with_file_name("control-plane.log");
     let errors = File::options().append(true).create(true).open(&log)?;
     let mut process = Command::new(program)
-        .args(["up", "--no-check", "--report-every", "20", "--agents-name", "10.0.2.2"])
+        .args(["up", "--no-check", "--report-every", "30", "--agents-name", "10.0.2.2"])
         .args(["--listen", &format!("127.0.0.1:{}", ports[0])])
         .args(["--agents", &format!("127.0.0.1:{}", ports[1])])
         .arg("--data")

@@ -25,7 +25,7 @@ use crate::client::secret::Secret;
 use crate::up::new_password;
 
 /// How long anything may take that goes on by itself. TCG on a busy machine is slow.
-const PATIENCE: Duration = Duration::from_secs(900);
+const PATIENCE: Duration = Duration::from_secs(1200);
 /// How often is looked.
 const PACE: Duration = Duration::from_millis(500);
 
@@ -217,21 +217,24 @@ impl<'a> World<'a> {
     fn loop_once(&self, cis: &BTreeMap<String, String>) -> Result<()> {
         let course = self.setup.course;
         let patches = self.collected()?;
+        let unknown = self.before_anything(cis)?;
         let image = self.brought()?;
         if self.setup.fault == Some(Fault::BadPatch) {
             return self.rejected(&patches, &image, cis);
         }
         let mut releases = Vec::new();
         for (number, patch) in patches.iter().enumerate() {
-            releases.push(self.agreed(number, patch, &image, cis)?);
+            let release = self.agreed(number, patch, &image, cis)?;
+            self.set_aside(&release, &unknown, cis)?;
+            releases.push(release);
         }
         let (patched, baked) = thread::scope(|scope| {
             let baking = scope.spawn(|| self.baked(&image));
-            let patched = self.released(&releases, cis);
+            let patched = self.released(&releases, cis, &unknown);
             let baked = baking.join().unwrap_or_else(|_| Err(anyhow!("baking panicked")));
             (patched, baked)
         });
-        let unknown = patched?;
+        patched?;
         let content = baked?;
         self.newcomer(&content)?;
         course.act("Is the whole platform at the latest?", &["R13", "R18", "R25", "R38"], |stage| {
@@ -356,11 +359,8 @@ impl<'a> World<'a> {
             if reasons.iter().any(|it| it.as_array().is_none_or(|it| !it.is_empty())) {
                 bail!("{source} does not pass: {verdict}");
             }
-            let back = match verdict["way_back"]["is"].as_str().or(verdict["way_back"].as_str()) {
-                Some(word) => word.replace(['_', '-'], " "),
-                None => verdict["way_back"].to_string(),
-            };
-            stage.fact("verdict", format!("secure and adaptable; the way back: {back}"));
+            let back = verdict["way_back"]["way-back"].as_str().unwrap_or("not known");
+            stage.fact("verdict", format!("secure and adaptable; the way back {back}"));
             stage.fact("evidence", digest.as_str());
             Ok(())
         })?;
@@ -448,13 +448,16 @@ impl<'a> World<'a> {
         })
     }
 
-    /// Takes the patches out. Machines that nobody can tell of any more.
-    fn released(&self, releases: &[Release<'_>], cis: &BTreeMap<String, String>) -> Result<Vec<String>> {
+    /// Takes the patches out, on all but the machines that nobody can tell of any more.
+    fn released(
+        &self,
+        releases: &[Release<'_>],
+        cis: &BTreeMap<String, String>,
+        unknown: &[String],
+    ) -> Result<()> {
         let course = self.setup.course;
-        let mut unknown = Vec::new();
         course.act("The canary is patched, as its tenant agreed", &["R1", "R6", "R10", "R17"], |stage| {
-            self.at_work(stage, releases, &cis[CANARY], CANARY)?;
-            self.in_the_middle(stage, releases, cis, &mut unknown)?;
+            self.in_the_middle(stage, releases, &cis[CANARY])?;
             self.done(stage, releases, &[CANARY], cis)
         })?;
         course.act("The rest of Acme's follows", &["R6", "R10"], |stage| {
@@ -467,9 +470,8 @@ impl<'a> World<'a> {
                 .filter(|name| !unknown.iter().any(|it| it == name))
                 .collect();
             self.done(stage, releases, &machines, cis)?;
-            self.ended(stage, releases, &unknown)
-        })?;
-        Ok(unknown)
+            self.ended(stage, releases, unknown)
+        })
     }
 
     /// Plans a release as it was rehearsed, and waits until each tenant was told.
@@ -544,59 +546,88 @@ impl<'a> World<'a> {
         Ok(())
     }
 
-    /// Waits until a machine carries an order out.
-    fn at_work(&self, stage: &Stage, releases: &[Release<'_>], ci: &str, name: &str) -> Result<()> {
-        let at = self.until("the first order", |world| {
+    /// What goes wrong on purpose before anything is altered; the machines that nobody can tell of
+    /// afterwards.
+    fn before_anything(&self, cis: &BTreeMap<String, String>) -> Result<Vec<String>> {
+        let course = self.setup.course;
+        match self.setup.fault {
+            Some(Fault::ClockJump) => {
+                let title = "A machine's clock jumps";
+                course.act(title, &["R39"], |stage| self.clock_jumps(stage, cis))?;
+                Ok(Vec::new())
+            }
+            Some(Fault::ForgedReport) => {
+                let title = "A thief reports that all is patched";
+                course.act(title, &["R25", "R39"], |stage| self.forged(stage, cis))?;
+                Ok(vec!["shop-2".to_owned()])
+            }
+            _ => Ok(Vec::new()),
+        }
+    }
+
+    /// Nobody waits for machines that nobody can tell of.
+    fn set_aside(
+        &self,
+        release: &Release<'_>,
+        unknown: &[String],
+        cis: &BTreeMap<String, String>,
+    ) -> Result<()> {
+        for name in unknown {
+            let reason = format!("{name}'s agent is quarantined");
+            let body = json!({ "do": "set_aside", "items": [cis[name]], "reason": reason });
+            self.admin.post(&format!("/releases/{}/commands", release.id), &body)?;
+        }
+        Ok(())
+    }
+
+    /// Waits until the canary carries an order out.
+    fn at_work(&self, stage: &Stage, releases: &[Release<'_>], ci: &str) -> Result<()> {
+        let at = self.until("an order that is under way", |world| {
             world.waits(stage, releases)?;
             let orders = world.admin.get(&format!("/orders?ci={ci}"))?;
-            let handed = orders.as_array().into_iter().flatten().find(|it| !it["handed_at"].is_null());
-            Ok(handed.map(|order| order["handed_at"].as_str().unwrap_or_default().to_owned()))
+            let mut open = orders
+                .as_array()
+                .into_iter()
+                .flatten()
+                .filter(|it| !it["handed_at"].is_null() && it["outcome"].is_null());
+            Ok(open.next().map(|order| order["handed_at"].as_str().unwrap_or_default().to_owned()))
         })?;
-        stage.fact(name, format!("took its first order at {at}"));
+        stage.fact(CANARY, format!("took an order at {at}"));
         Ok(())
     }
 
     /// What goes wrong on purpose while the canary is at work.
-    fn in_the_middle(
-        &self,
-        stage: &Stage,
-        releases: &[Release<'_>],
-        cis: &BTreeMap<String, String>,
-        unknown: &mut Vec<String>,
-    ) -> Result<()> {
+    fn in_the_middle(&self, stage: &Stage, releases: &[Release<'_>], ci: &str) -> Result<()> {
         match self.setup.fault {
-            None | Some(Fault::BadPatch) => Ok(()),
+            None | Some(Fault::BadPatch | Fault::ClockJump | Fault::ForgedReport) => Ok(()),
             Some(Fault::AgentDies) => {
-                stage.fact("fault", "web-1's agent is killed with all that it started");
+                stage.fact("fault", "web-1's agent was killed in its first order, with all that it had started");
                 Ok(())
             }
             Some(Fault::PowerCut) => {
+                self.at_work(stage, releases, ci)?;
                 thread::sleep(Duration::from_secs(4));
                 self.with_vm(CANARY, |vm| vm.cut_power(None))?;
                 stage.fact("fault", "web-1 lost its power, and has it again");
                 Ok(())
             }
             Some(Fault::VmHangs) => {
+                self.at_work(stage, releases, ci)?;
                 self.with_vm(CANARY, |vm| vm.freeze())?;
                 stage.fact("fault", "web-1 hangs");
                 let because = self.held(stage, releases)?;
                 stage.fact("release", because);
                 self.with_vm(CANARY, |vm| vm.thaw())?;
-                stage.fact("web-1", "goes on");
-                self.go_on(stage, releases, &cis[CANARY], "the machine is back")
+                stage.fact(CANARY, "goes on");
+                self.go_on(stage, releases, ci, "the machine is back")
             }
             Some(Fault::ServerKilled) => {
+                self.at_work(stage, releases, ci)?;
                 self.plane().kill()?;
                 stage.fact("fault", "the control plane is killed");
                 thread::sleep(Duration::from_secs(2));
                 self.plane().start_again()?;
                 stage.fact("control plane", "started again on what it had");
-                Ok(())
-            }
-            Some(Fault::ClockJump) => self.clock_jumps(stage, cis),
-            Some(Fault::ForgedReport) => {
-                self.forged(stage, cis)?;
-                unknown.push("shop-2".to_owned());
                 Ok(())
             }
         }
@@ -687,14 +718,6 @@ impl<'a> World<'a> {
             bail!("Globex does not see that its agent was copied");
         }
         stage.fact("globex", "sees `agent.conflict` among its events");
-        let releases = self.admin.get("/releases")?;
-        for release in releases.as_array().into_iter().flatten() {
-            let body = json!({
-                "do": "set_aside", "items": [ci], "reason": "its agent is quarantined",
-            });
-            let id = text(release, "id")?;
-            self.admin.post(&format!("/releases/{id}/commands"), &body)?;
-        }
         Ok(())
     }
 
