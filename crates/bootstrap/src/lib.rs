@@ -56,7 +56,7 @@ pub enum Purpose {
 }
 
 /// Source packages of which [`Purpose::Tenant`] lacks the security archive's versions.
-pub const PENDING: [&str; 3] = ["expat", "nginx", "openssl"];
+pub const PENDING: [&str; 3] = ["nginx", "openssl", "perl"];
 
 /// The label of a seed disk's file system. What lies on it is laid over a [`Purpose::Tenant`] system's root
 /// once, and `patchwright-agent.service`, which it should bring, is started.
@@ -220,7 +220,10 @@ const TENANT_FILES: [(&str, &str); 4] = [
          ExecStart=/bin/systemctl start --no-block patchwright-agent.service\n",
     ),
     // Only the gateway is there, and it is there at once.
-    ("/etc/systemd/system/systemd-networkd-wait-online.service.d/any.conf", "[Service]\nExecStart=\nExecStart=/bin/true\n"),
+    (
+        "/etc/systemd/system/systemd-networkd-wait-online.service.d/any.conf",
+        "[Service]\nExecStart=\nExecStart=/bin/true\n",
+    ),
 ];
 
 const MODULES: &str = "virtio_pci\nvirtio_blk\next4\ncrc32c_generic\n";

@@ -138,9 +138,8 @@ pub fn verify(
         });
         all.flatten().map(|it| it.name.as_str())
     };
-    let counts = |process: &&StaleProcess| {
-        actions.contains(&Action::Reboot) || process.may_run(upgraded())
-    };
+    let counts =
+        |process: &&StaleProcess| actions.contains(&Action::Reboot) || process.may_run(upgraded());
     let stale = runtime.stale_processes.iter().find(counts);
     if let Some(process) = stale.filter(|_| touches(actions)) {
         let because = Contradiction::OldFiles {

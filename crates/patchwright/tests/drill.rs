@@ -33,7 +33,8 @@ fn image() -> String {
 /// The program without what debuggers need: machines read it from a disk.
 fn program(place: &Path) -> PathBuf {
     let program = place.join("patchwright");
-    let strip = Command::new("strip").arg("-o").arg(&program).arg(env!("CARGO_BIN_EXE_patchwright"));
+    let mut strip = Command::new("strip");
+    strip.arg("-o").arg(&program).arg(env!("CARGO_BIN_EXE_patchwright"));
     let is_stripped = strip.output().is_ok_and(|output| output.status.success());
     if is_stripped { program } else { PathBuf::from(env!("CARGO_BIN_EXE_patchwright")) }
 }
@@ -90,7 +91,8 @@ fn a_drill_passes_although_its_control_plane_is_killed() {
     }
     let seen = |of: &str, what: &str| {
         let facts = acts.iter().flat_map(|act| act["facts"].as_array().unwrap());
-        let mut found = facts.filter(|fact| fact["of"] == of).map(|it| it["seen"].as_str().unwrap());
+        let mut found =
+            facts.filter(|fact| fact["of"] == of).map(|it| it["seen"].as_str().unwrap());
         found.any(|seen| seen.contains(what))
     };
     for machine in ["web-1", "web-2", "web-3", "shop-1", "shop-2"] {

@@ -31,9 +31,9 @@ use rustix::process::{
 };
 
 pub(crate) use command_line::{Access, Boot, Disk, Hardware, KEEPER, QEMU, node};
+pub use command_line::{Network, Restart};
 pub(crate) use qmp::Button;
 pub(crate) use serial::Serial;
-pub use command_line::{Network, Restart};
 
 use crate::observer::Observer;
 use crate::work::JobDirectory;

@@ -36,8 +36,11 @@ struct Behind {
 impl Archives {
     /// Opens a door to the archives that a deb822 text names; `sources` then says it for a virtual machine.
     pub(super) fn open(sources: &str, fetcher: Fetcher) -> Result<Self> {
-        let uris: Vec<String> =
-            sources.lines().filter_map(|line| line.strip_prefix("URIs: ")).map(str::to_owned).collect();
+        let uris: Vec<String> = sources
+            .lines()
+            .filter_map(|line| line.strip_prefix("URIs: "))
+            .map(str::to_owned)
+            .collect();
         let behind = Arc::new(Behind { uris, fetcher, known: Mutex::default() });
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)

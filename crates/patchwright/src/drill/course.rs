@@ -110,7 +110,8 @@ impl Course {
         if !self.is_live {
             return ProgressBar::hidden();
         }
-        let style = ProgressStyle::with_template("{spinner:.cyan} {prefix}  {msg:.dim} {elapsed:.dim}");
+        let style =
+            ProgressStyle::with_template("{spinner:.cyan} {prefix}  {msg:.dim} {elapsed:.dim}");
         let bar = self.screen.add(ProgressBar::new_spinner());
         bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()));
         bar.set_prefix(title.to_owned());

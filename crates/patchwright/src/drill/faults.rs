@@ -28,10 +28,14 @@ impl Fault {
     pub(super) const fn expected(self) -> &'static str {
         match self {
             Self::BadPatch => "rejected by the lab; no tenant is asked, no machine is touched",
-            Self::AgentDies | Self::PowerCut => "the machine ends patched or as it was, never in between",
+            Self::AgentDies | Self::PowerCut => {
+                "the machine ends patched or as it was, never in between"
+            }
             Self::VmHangs => "the release is held while it is silent, and ends when it is back",
             Self::ServerKilled => "nothing acknowledged is lost; the release goes on",
-            Self::ClockJump => "its reports are refused until its clock is right; the release waits",
+            Self::ClockJump => {
+                "its reports are refused until its clock is right; the release waits"
+            }
             Self::ForgedReport => "the agent is quarantined, its machine unknown, never compliant",
         }
     }

@@ -112,10 +112,10 @@ impl Yard {
     /// Makes a machine and switches it on.
     pub(super) fn make(&self, tenant: &'static str, image: &Path, seed: &Seed<'_>) -> Result<Vm> {
         let name = seed.name.to_owned();
-        let disk = self.seed_disk(seed).with_context(|| format!("cannot make the seed of {name}"))?;
+        let disk =
+            self.seed_disk(seed).with_context(|| format!("cannot make the seed of {name}"))?;
         let image = BaseImage::open(image)?;
-        let limits =
-            Limits { processors: PROCESSORS, memory_mib: MEMORY_MIB, ..Limits::default() };
+        let limits = Limits { processors: PROCESSORS, memory_mib: MEMORY_MIB, ..Limits::default() };
         let setting =
             Setting { network: Network::Host, restart: Restart::GoesOn, seed: Some(disk) };
         let appliance =

@@ -154,7 +154,10 @@ pub(crate) fn run(arguments: &DrillArgs) -> Result<ExitCode> {
         }
     }
     let count = report.requirements.len();
-    course.line(&format!("  {count} requirements of X.1642 exercised; the waits of the SLA {} times shorter", report.time_scale));
+    course.line(&format!(
+        "  {count} requirements of X.1642 exercised; the waits of the SLA {} times shorter",
+        report.time_scale
+    ));
     for (what, place) in
         [("report", &written.page), ("as JSON", &written.json), ("signed", &written.signed)]
     {

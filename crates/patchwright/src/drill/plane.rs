@@ -97,10 +97,8 @@ impl Plane {
         let url = self.url();
         let stranger = Connection::new(&url, None, None)?;
         let body = json!({ "login": login, "password": password.reveal() });
-        let session = stranger.change(&Change {
-            body: Some(&body),
-            ..Change::of("POST", "/session")
-        })?;
+        let session =
+            stranger.change(&Change { body: Some(&body), ..Change::of("POST", "/session") })?;
         let secret = session.body["secret"].as_str().context("no session was given")?;
         let secret = Secret::new(secret);
         let home = self.data.with_file_name(format!("home-{login}"));
@@ -139,7 +137,16 @@ fn launch(
     let log = data.with_file_name("control-plane.log");
     let errors = File::options().append(true).create(true).open(&log)?;
     let mut process = Command::new(program)
-        .args(["up", "--no-check", "--report-every", "30", "--agents-name", "10.0.2.2"])
+        .args([
+            "up",
+            "--no-check",
+            "--report-every",
+            "30",
+            "--lab-jobs",
+            "2",
+            "--agents-name",
+            "10.0.2.2",
+        ])
         .args(["--listen", &format!("127.0.0.1:{}", ports[0])])
         .args(["--agents", &format!("127.0.0.1:{}", ports[1])])
         .arg("--data")

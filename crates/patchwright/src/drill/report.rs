@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use jiff::Timestamp;
@@ -124,7 +125,8 @@ pub(super) struct Record {
 pub(super) fn exercised(acts: &[Act]) -> Vec<Requirement> {
     let done = acts.iter().filter(|act| act.outcome == Outcome::Done);
     let numbers: BTreeSet<&str> = done.flat_map(|act| act.requirements.iter().copied()).collect();
-    let known = REQUIREMENTS.iter().filter(|(number, _)| numbers.contains(number) || *number == "R45");
+    let known =
+        REQUIREMENTS.iter().filter(|(number, _)| numbers.contains(number) || *number == "R45");
     known.map(|(number, asks)| Requirement { number, asks }).collect()
 }
 
@@ -260,19 +262,21 @@ fn shown(act: &Act) -> Markup {
 /// When each act was under way.
 fn timeline(report: &Report) -> Markup {
     const WIDTH: f64 = 900.0;
-    const ROW: f64 = 20.0;
+    const ROW: u32 = 20;
     let whole = report.took_seconds.max(1.0);
     let mut acts: Vec<&Act> = report.acts.iter().collect();
     acts.sort_by_key(|act| act.at);
-    let height = ROW * acts.len() as f64 + 24.0;
+    let rows = u32::try_from(acts.len()).unwrap_or(u32::MAX);
+    let height = f64::from(ROW.saturating_mul(rows)) + 24.0;
     let mut bars = String::new();
-    for (row, act) in acts.iter().enumerate() {
+    for (row, act) in (0_u32..).zip(&acts) {
         let from = act.at.duration_since(report.began_at).as_secs_f64();
-        let (x, y) = (from / whole * WIDTH, ROW * row as f64);
+        let (x, y) = (from / whole * WIDTH, f64::from(ROW.saturating_mul(row)));
         let width = (act.took_seconds / whole * WIDTH).max(2.0);
         let colour = if act.outcome == Outcome::Done { "var(--good)" } else { "var(--bad)" };
         // Where there is no room behind it, the words stand before it.
-        let (at, anchor) = if x < WIDTH * 0.55 { (x + width + 6.0, "start") } else { (x - 6.0, "end") };
+        let (at, anchor) =
+            if x < WIDTH * 0.55 { (x + width + 6.0, "start") } else { (x - 6.0, "end") };
         let title = html! { (act.title) }.into_string();
         let _ = write!(
             bars,
@@ -309,7 +313,7 @@ fn day(at: Timestamp) -> String {
 }
 
 fn minutes(seconds: f64) -> String {
-    let whole = seconds.round() as u64;
+    let whole = Duration::from_secs_f64(seconds.max(0.0)).as_secs();
     format!("{} min {} s", whole / 60, whole % 60)
 }
 

@@ -113,23 +113,23 @@ pub(super) const fn scaled(minutes: u32, scale: u32) -> u32 {
 pub(super) fn policy(party: Party, scale: u32) -> String {
     let mut text = format!("version = \"{}-drill\"\n", party.slug());
     for (priority, waits) in WAITS {
-        let [deadline, evaluate, test, lead, answer, deferral, install, verify] =
+        let [deadline, evaluate, proof, lead, answer, deferral, install, verify] =
             waits.map(|minutes| scaled(minutes, scale));
         let deferrals = u8::from(deferral > 0);
         let longest = deferral.max(1);
         let silence = party.silence();
         let _ = write!(
             text,
-            "\n[{priority}]\ndeadline = \"{deadline}m\"\nevaluate = \"{evaluate}m\"\ntest = \"{test}m\"\n\
+            "\n[{priority}]\ndeadline = \"{deadline}m\"\nevaluate = \"{evaluate}m\"\ntest = \"{proof}m\"\n\
              notify = \"0h\"\nsoak = \"0h\"\nnotice = {{ lead = \"{lead}m\" }}\n\
              approval = {{ mode = \"required\", answer = \"{answer}m\", silence = \"{silence}\" }}\n\
              install = \"{install}m\"\nverify = \"{verify}m\"\n\
              deferrals = {{ count = {deferrals}, longest = \"{longest}m\" }}\n"
         );
         if matches!(priority, "critical" | "high") {
-            let _ = write!(
+            let _ = writeln!(
                 text,
-                "emergency = {{ lead = \"0h\", evidence = \"1m\", re_evaluate = \"{evaluate}m\" }}\n"
+                "emergency = {{ lead = \"0h\", evidence = \"1m\", re_evaluate = \"{evaluate}m\" }}"
             );
         }
     }

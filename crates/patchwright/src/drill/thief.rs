@@ -26,7 +26,11 @@ pub(super) fn steal(disk: &Path, into: &Path, fixed: &BTreeMap<String, String>) 
     let root = into.join("root");
     for path in ["/usr/lib/os-release", "/etc/os-release", STATUS] {
         let bytes = files.read(path, LARGEST)?.with_context(|| format!("no {path} on the disk"))?;
-        let bytes = if path == STATUS { lied(&String::from_utf8(bytes)?, fixed).into_bytes() } else { bytes };
+        let bytes = if path == STATUS {
+            lied(&String::from_utf8(bytes)?, fixed).into_bytes()
+        } else {
+            bytes
+        };
         let place = root.join(path.trim_start_matches('/'));
         fs::create_dir_all(place.parent().context("a path without a directory")?)?;
         fs::write(place, bytes)?;
@@ -83,7 +87,7 @@ fn lied(status: &str, fixed: &BTreeMap<String, String>) -> String {
         }
         match fixed.get(package) {
             Some(version) if line.starts_with("Version: ") => {
-                out.push_str(&format!("Version: {version}\n"));
+                out.extend(["Version: ", version, "\n"]);
             }
             _ => out.push_str(line),
         }

@@ -171,8 +171,7 @@ async fn contents(
     let images: BTreeSet<CiId> =
         ground.cis.iter().filter(|ci| ci.class == Class::Image).map(|ci| ci.id).collect();
     let is_meant = |lacking: &&Lacking| {
-        !images.contains(&lacking.ci)
-            && (asked.only.is_empty() || asked.only.contains(&lacking.ci))
+        !images.contains(&lacking.ci) && (asked.only.is_empty() || asked.only.contains(&lacking.ci))
     };
     let mut groups: BTreeMap<Key, Vec<CiId>> = BTreeMap::new();
     for lacking in ground.lacking.iter().filter(is_meant) {
