@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use domain::check::Status;
+use domain::release::Hold;
 use jiff::{SignedDuration, Timestamp};
 use ledger::attestation::Digest;
 use serde_json::{Value, json};
@@ -706,7 +707,7 @@ impl<'a> World<'a> {
             for release in releases {
                 let shown = world.admin.get(&format!("/releases/{}", release.id))?;
                 if shown["mode"]["is"] == "held" {
-                    return Ok(Some(format!("held: {}", shown["mode"])));
+                    return Ok(Some(format!("held: {}", why_held(&shown))));
                 }
             }
             Ok(None)
@@ -748,7 +749,7 @@ impl<'a> World<'a> {
             return Ok(shown);
         }
         if shown["mode"]["why"]["by"] != "silent" {
-            bail!("the release of {} is held: {}", release.patch.source, shown["mode"]);
+            bail!("the release of {} is held: {}", release.patch.source, why_held(&shown));
         }
         for vm in self.vms().iter_mut() {
             vm.must_run()?;
@@ -1101,6 +1102,13 @@ impl Member {
 fn pem_of(printed: &str) -> Result<String> {
     let begin = printed.find("-----BEGIN").context("no public key was printed")?;
     Ok(printed[begin..].trim_end().to_owned() + "\n")
+}
+
+/// Why a release is held, in words.
+fn why_held(release: &Value) -> String {
+    let why = &release["mode"]["why"];
+    let hold: Result<Hold, _> = serde_json::from_value(why.clone());
+    hold.map_or_else(|_| why.to_string(), |hold| hold.to_string())
 }
 
 fn release_request(change: &str, canary: &str) -> Value {

@@ -274,9 +274,14 @@ fn timeline(report: &Report) -> Markup {
         let (x, y) = (from / whole * WIDTH, f64::from(ROW.saturating_mul(row)));
         let width = (act.took_seconds / whole * WIDTH).max(2.0);
         let colour = if act.outcome == Outcome::Done { "var(--good)" } else { "var(--bad)" };
-        // Where there is no room behind it, the words stand before it.
-        let (at, anchor) =
-            if x < WIDTH * 0.55 { (x + width + 6.0, "start") } else { (x - 6.0, "end") };
+        // Where there is no room behind it, the words stand before it, or else in it.
+        let (at, anchor) = if x + width < WIDTH * 0.6 {
+            (x + width + 6.0, "start")
+        } else if x > WIDTH * 0.4 {
+            (x - 6.0, "end")
+        } else {
+            (x + 6.0, "start")
+        };
         let title = html! { (act.title) }.into_string();
         let _ = write!(
             bars,
