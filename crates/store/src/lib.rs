@@ -93,6 +93,7 @@ pub use people::{NewUser, PasswordHash, User};
 pub use relations::Relation;
 pub use releases::{
     Answered, Fetched, Ground, Lacking, OrderFilter, OrderRow, Release, ReleaseRow, Unstepped,
+    Verification, VerificationFilter, Verifier,
 };
 pub use retrieval::Retrieval;
 pub use tenants::{NewTenant, Tenant};
