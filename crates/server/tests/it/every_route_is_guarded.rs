@@ -103,6 +103,7 @@ xxxxxxxx GET /api/v1/changes
 x--x---- POST /api/v1/changes
 xxxxxxxx GET /api/v1/changes/{id}
 xxxxxxxx GET /api/v1/changes/{id}/obligations
+xxxxxxxx GET /api/v1/changes/{id}/sides
 x--x---- POST /api/v1/changes/{id}/steps
 x--xx--- DELETE /api/v1/channels/{id}
 x--xx--- PATCH /api/v1/channels/{id}
