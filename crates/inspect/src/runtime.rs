@@ -146,8 +146,12 @@ pub fn deleted_code(maps: &str) -> Vec<String> {
             word
         };
         let permissions = (column(), column()).1;
-        for _offset_device_inode in 0..3 {
-            column();
+        let device = (column(), column()).1;
+        column();
+        // What the initial RAM filesystem had started, and was not ended in time: its files are gone as a
+        // whole, and no package's. Its filesystem is the kernel's first.
+        if matches!(device, "00:01" | "00:02") {
+            continue;
         }
         let path = rest.trim_start();
         let executable = permissions.as_bytes().get(2) == Some(&b'x');
@@ -188,6 +192,7 @@ mod tests {
 7f0000005000-7f0000006000 rwxp 00001000 00:01 15 /memfd:jit (deleted)
 7f0000007000-7f0000008000 r-xp 00001000 00:01 16 /tmp/.ffi (deleted)
 7f0000009000-7f000000a000 r-xp 00001000 fe:00 17 /opt/an app/lib.so (deleted)
+7f000000b000-7f000000c000 r-xp 00001000 00:02 18 /usr/bin/udevadm (deleted)
 7ffd00000000-7ffd00001000 r-xp 00000000 00:00 0 [vdso]
 ";
 

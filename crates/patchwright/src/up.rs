@@ -14,6 +14,7 @@ use anyhow::{Context as _, Result, anyhow};
 use clap::Args;
 use domain::check::Report;
 use domain::cloud::{CiId, Class, Login, PROVIDER, Role};
+use ledger::attestation::AttestorKey;
 use server::{
     Agents, App, Clocks, Fleet, Lab, LabSettings, Laboratory, NoticeSettings, Notices,
     NoticesError, Providers, Recorder, RecorderError, Releases, Settings, Tls, Witnesses,
@@ -197,7 +198,10 @@ async fn up(arguments: &UpArgs) -> Result<()> {
     let lab = open_lab(arguments, &store, &data, Some(Arc::new(laboratory))).await?;
     let witnesses = watched
         .map(|policy| Arc::new(Witnesses::new(policy, Arc::clone(&recorder), store.clone())));
-    let settings = settings(arguments, &store, &master, providers, witnesses.clone(), told).await?;
+    let releases = Releases::open(store.clone(), &master).await.map_err(store_failed)?;
+    let (watching, verifier) = (witnesses.clone(), releases.key());
+    let settings =
+        settings(arguments, &store, &master, providers, watching, told, verifier).await?;
     let agents = Agents::open(store.clone(), &master, Arc::clone(&fleet), &settings.url).await?;
     let agents = Arc::new(agents.reporting_every(arguments.report_every));
     let notices = Arc::clone(&settings.notices);
@@ -246,7 +250,7 @@ async fn up(arguments: &UpArgs) -> Result<()> {
         Work::begin(|end| Arc::clone(&fleet).run(end)),
         Work::begin(|end| Arc::clone(&lab).run(end)),
         Work::begin(|end| Arc::new(Clocks::new(store.clone())).run(end)),
-        Work::begin(|end| Arc::new(Releases::new(store.clone())).run(end)),
+        Work::begin(|end| Arc::new(releases).run(end)),
         Work::begin(|end| notices.run(end)),
     ];
     if !arguments.no_check {
@@ -304,6 +308,7 @@ async fn settings(
     providers: Providers,
     witnesses: Option<Arc<Witnesses>>,
     told: NoticeSettings,
+    verifier: AttestorKey,
 ) -> Result<Settings> {
     let key = store.key(master, "factors").await.map_err(store_failed)?;
     let url = match (&arguments.url, arguments.listen.port()) {
@@ -318,7 +323,16 @@ async fn settings(
         Notices::open(store.clone(), vault.clone(), &url, told).map_err(notices_failed)?;
     let notices = Arc::new(notices);
     let two_persons_above = usize::from(arguments.two_persons_above);
-    Ok(Settings { vault, url, requires_mfa, providers, witnesses, notices, two_persons_above })
+    Ok(Settings {
+        vault,
+        url,
+        requires_mfa,
+        providers,
+        witnesses,
+        notices,
+        two_persons_above,
+        verifier,
+    })
 }
 
 /// How tenants are told. Read first, as the certificate is.

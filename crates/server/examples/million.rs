@@ -131,6 +131,7 @@ async fn open(store: &Store, directory: &Path, fleet: &Arc<Fleet>) -> Result<App
     let vault = store::Vault::new(&store.key(&master, "factors").await?);
     let url = "http://localhost".to_owned();
     let told = server::NoticeSettings::default();
+    let verifier = server::Releases::open(store.clone(), &master).await?.key();
     let notices = Arc::new(server::Notices::open(store.clone(), vault.clone(), &url, told)?);
     Ok(App::new(
         store.clone(),
@@ -146,6 +147,7 @@ async fn open(store: &Store, directory: &Path, fleet: &Arc<Fleet>) -> Result<App
             witnesses: None,
             notices,
             two_persons_above: 20,
+            verifier,
         },
     )?)
 }

@@ -42,6 +42,7 @@ use axum::Router;
 use axum::extract::Request;
 use axum::http::{HeaderName, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
+use ledger::attestation::AttestorKey;
 use store::{NewUser, Store, Vault};
 use tokio::sync::watch;
 use tower_http::catch_panic::CatchPanicLayer;
@@ -101,6 +102,7 @@ pub struct Parts {
     witnesses: Option<Arc<Witnesses>>,
     notices: Arc<Notices>,
     two_persons_above: usize,
+    verifier: AttestorKey,
     /// Changes whenever events were published in the ledger.
     news: watch::Sender<u64>,
 }
@@ -122,6 +124,8 @@ pub struct Settings {
     pub notices: Arc<Notices>,
     /// Above so many items that the provider must patch, two of its people beside a plan's author agree.
     pub two_persons_above: usize,
+    /// With which key it is signed what looks at items came to: [`Releases::key`].
+    pub verifier: AttestorKey,
 }
 
 impl std::ops::Deref for App {
@@ -147,8 +151,16 @@ impl App {
     ) -> Result<Self, PolicyError> {
         let mut salt = [0; 16];
         store.environment().fill(&mut salt);
-        let Settings { vault, url, requires_mfa, providers, witnesses, notices, two_persons_above } =
-            settings;
+        let Settings {
+            vault,
+            url,
+            requires_mfa,
+            providers,
+            witnesses,
+            notices,
+            two_persons_above,
+            verifier,
+        } = settings;
         let gate = Gate::shipped(requires_mfa)?;
         let relying_party = RelyingParty::of(&url)
             .map_err(|reason| PolicyError::of("--url", &Problem::new(Kind::Invalid, reason)))?;
@@ -171,6 +183,7 @@ impl App {
             witnesses,
             notices,
             two_persons_above,
+            verifier,
             news,
         })))
     }

@@ -43,6 +43,8 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../migrations/0014_sla_gaps.sql"),
     include_str!("../migrations/0015_telling.sql"),
     include_str!("../migrations/0016_releases.sql"),
+    include_str!("../migrations/0017_verifications.sql"),
+    include_str!("../migrations/0018_bakes_of_changes.sql"),
 ];
 
 impl Database {

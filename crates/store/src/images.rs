@@ -25,7 +25,7 @@ use crate::retrieval;
 use crate::tenants;
 use crate::value::{get, hex, parsed, parsed_or_none, time, time_or_none};
 use crate::writer::Tx;
-use crate::{Once, Store, contents};
+use crate::{Once, Store, bakes, contents};
 
 /// A version of an image.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -370,6 +370,9 @@ pub(crate) async fn step(
         supersede(tx, by, &image, tx.now + grace).await?;
     }
     advance(tx, by, &mut image, step).await?;
+    if step == Step::Publish {
+        bakes::begin_for(tx, image.ci).await?;
+    }
     Ok(image)
 }
 

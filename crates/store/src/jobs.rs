@@ -261,9 +261,24 @@ async fn queue(tx: &mut Tx<'_>, by: &Actor, new: &NewJob) -> Result<Job, StoreEr
             help: "wait for them, or cancel some",
         });
     }
+    insert(tx, by, new, image.tenant).await
+}
+
+/// The same for what Patchwright asks for itself: it waits behind whatever of the tenant waits already.
+pub(crate) async fn begin(tx: &mut Tx<'_>, by: &Actor, new: &NewJob) -> Result<Job, StoreError> {
+    let image = images::find(&mut *tx.connection, by.scope(), new.image).await?;
+    insert(tx, by, new, image.tenant).await
+}
+
+async fn insert(
+    tx: &mut Tx<'_>,
+    by: &Actor,
+    new: &NewJob,
+    tenant: TenantId,
+) -> Result<Job, StoreError> {
     let job = Job {
         id: JobId::new(tx.now, tx.random()),
-        tenant: image.tenant,
+        tenant,
         kind: new.kind,
         image: new.image,
         request: new.request.clone(),
@@ -539,7 +554,24 @@ fn overtaken(job: &Job, expected: i64) -> StoreError {
     StoreError::Stale { what: "job", id: job.id.to_string(), expected, found: expected + 1 }
 }
 
-async fn find(
+/// The jobs of a kind with a version, the newest first.
+pub(crate) async fn of_image(
+    connection: &mut AnyConnection,
+    image: ImageId,
+    kind: JobKind,
+) -> Result<Vec<Job>, StoreError> {
+    let rows = sqlx::query(select!(
+        "WHERE image_id = $1 AND kind = $2 ORDER BY created_at DESC, id DESC LIMIT $3"
+    ))
+    .bind(image.to_string())
+    .bind(kind.as_str())
+    .bind(MOST_WAITING)
+    .fetch_all(connection)
+    .await?;
+    rows.iter().map(read).collect()
+}
+
+pub(crate) async fn find(
     connection: &mut AnyConnection,
     scope: Option<TenantId>,
     id: JobId,

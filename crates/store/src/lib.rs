@@ -22,6 +22,7 @@ mod access;
 mod actor;
 mod agents;
 mod answers;
+mod bakes;
 mod changes;
 mod cis;
 mod contents;
@@ -63,6 +64,7 @@ pub use agents::{
     Agent, AgentSeen, AgentState, JoinToken, Joining, KeyHash, KnownAgent, NewJoinToken,
 };
 pub use answers::Once;
+pub use bakes::{Baking, Machines};
 pub use changes::{
     Alarm, Alarms, Attempt, CLOCKS, ChangeCounts, ChangeStep, Channel, ChannelKind, ChannelRecord,
     ClockFilter, ClockRow, ClockStanding, ClockTotals, Consent, ConsentKey, Delivery,
@@ -93,6 +95,7 @@ pub use people::{NewUser, PasswordHash, User};
 pub use relations::Relation;
 pub use releases::{
     Answered, Fetched, Ground, Lacking, OrderFilter, OrderRow, Release, ReleaseRow, Unstepped,
+    Verification, VerificationFilter, Verifier,
 };
 pub use retrieval::Retrieval;
 pub use tenants::{NewTenant, Tenant};

@@ -115,6 +115,8 @@ words! {
         OrderAnswered = "order.answered",
         /// Somebody else than the agent looked whether it is so.
         OrderVerified = "order.verified",
+        /// What a look after an order came to was signed and kept.
+        VerificationRecorded = "verification.recorded",
         /// An agent said with which key it signs.
         AgentPinned = "agent.pinned",
         /// A tenant said yes, later or no to a plan.

@@ -203,6 +203,8 @@ kinds! {
     ChangeId = Change, "chg";
     /// Changes that go out together, wave by wave.
     ReleaseId = Release, "rel";
+    /// What a look after an order came to.
+    VerificationId = Verification, "vrf";
     /// What a tenant is told of a change, once.
     NoticeId = Notice, "ntc";
     /// Where a tenant is told.

@@ -202,7 +202,11 @@ pub(crate) fn run(arguments: &ChangeArgs) -> Result<ExitCode> {
             let path = format!("/changes/{change}/steps");
             return told(&connection, &path, &body, arguments.output);
         }
-        Command::Show(share) => connection.get(&of(share, "")?)?,
+        Command::Show(share) => {
+            let mut shown = connection.get(&of(share, "")?)?;
+            shown["sides"] = connection.get(&format!("/changes/{}/sides", share.change))?;
+            shown
+        }
         Command::Plan { change, tenant, stages } => {
             let share = Share { change: *change, tenant: Some(tenant.clone()) };
             post(&of(&share, "/plan")?, &json!({ "stages": read_stages(stages)? }))?
@@ -327,7 +331,51 @@ fn page(obligation: &Value, names: &Names<'_>, now: Timestamp) -> String {
     out.push_str(&fields.text(2));
     stood_in_the_way(&mut out, all("interruptions"), names);
     beside(&mut out, clock, all("errands"), names);
+    both_sides(&mut out, &obligation["sides"], names);
     out
+}
+
+/// How far the change is with what runs, and with what new VMs are made from.
+fn both_sides(out: &mut String, sides: &Value, names: &Names<'_>) {
+    let all = |value: &Value| value.as_array().cloned().unwrap_or_default();
+    let machines = &sides["machines"];
+    let count = |name: &str| machines[name].as_u64().unwrap_or_default();
+    let (lacking, fixed) = (count("lacking"), count("fixed"));
+    if lacking + fixed > 0 {
+        let _ = writeln!(out, "\n{BOLD}what runs{BOLD:#}");
+        let _ = writeln!(out, "  {fixed} of {} have it", lacking + fixed);
+        for release in all(&machines["releases"]) {
+            let stands = if release["ended"].is_null() { "mode" } else { "ended" };
+            let (id, stands) = (text(&release["id"]), words(&release[stands]));
+            let _ = writeln!(out, "  {} {DIM}{}{DIM:#}", plain(&id), plain(&stands));
+        }
+    }
+    let images = all(&sides["images"]);
+    if images.is_empty() {
+        return;
+    }
+    let _ = writeln!(out, "\n{BOLD}what new VMs are made from{BOLD:#}");
+    let mut table = Table::new(&["IMAGE", "TENANT", "BAKE", "JOB", "NEW VERSION"]).indented(2);
+    for image in &images {
+        let job =
+            if image["job"].is_null() { "none yet".to_owned() } else { words(&image["job_state"]) };
+        let made = match image["made"]["number"].as_u64() {
+            None => "–".to_owned(),
+            Some(number) => match image["made"]["state"].as_str() {
+                Some("current") => format!("v{number}, published"),
+                _ => format!("v{number}, {}", words(&image["made"]["state"])),
+            },
+        };
+        let version = format!("{} v{}", text(&image["name"]), text(&image["image"]["number"]));
+        table.row(vec![
+            Cell::from(version),
+            Cell::from(names.tenant(&text(&image["tenant"]))),
+            Cell::from(job),
+            Cell::from(text(&image["job"])),
+            Cell::from(made),
+        ]);
+    }
+    out.push_str(&table.take());
 }
 
 /// What is owed beside the patch, and what was done of it.

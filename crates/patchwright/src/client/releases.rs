@@ -85,6 +85,25 @@ enum Command {
         #[arg(long, value_name = "CI")]
         ci: Option<String>,
     },
+    /// List what looks at items came to after orders, the newest first; of an item, its compliance history.
+    Verifications {
+        /// Of an item, by id or name.
+        #[arg(long, value_name = "CI", conflicts_with = "change")]
+        ci: Option<String>,
+        /// Of a change.
+        #[arg(long, value_name = "CHANGE")]
+        change: Option<ChangeId>,
+        /// At most so many.
+        #[arg(long, value_name = "N", default_value_t = 100)]
+        limit: usize,
+    },
+    /// Print what a look came to as the verifier signed it, for whoever verifies that elsewhere.
+    Verification {
+        /// Which, as the list names it.
+        verification: String,
+    },
+    /// Print the public key of the verifier.
+    VerifierKey,
 }
 
 #[derive(Debug, Args)]
@@ -206,6 +225,35 @@ pub(crate) fn run(arguments: &ReleaseArgs) -> Result<ExitCode> {
                 writeln!(out, "{}", to_json(&listed, true))?;
             } else {
                 styled(out, &orders(&listed, &names))?;
+            }
+            return Ok(ExitCode::SUCCESS);
+        }
+        Command::Verifications { ci, change, limit } => {
+            let query = match (ci, change) {
+                (Some(ci), _) => format!("ci={}", encoded(&names.ci_id(ci)?)),
+                (None, Some(change)) => format!("change={change}"),
+                (None, None) => String::new(),
+            };
+            let listed = connection.items("/verifications", &query, *limit).take(*limit);
+            let listed = listed.collect::<Result<Vec<Value>>>()?;
+            if is_json {
+                writeln!(out, "{}", to_json(&listed.into(), true))?;
+            } else {
+                styled(out, &verifications(&listed, &names))?;
+            }
+            return Ok(ExitCode::SUCCESS);
+        }
+        Command::Verification { verification } => {
+            let kept = connection.get(&format!("/verifications/{}", encoded(verification)))?;
+            writeln!(out, "{}", to_json(&kept["envelope"], true))?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        Command::VerifierKey => {
+            let key = connection.get("/verifications/key")?;
+            if is_json {
+                writeln!(out, "{}", to_json(&key, true))?;
+            } else {
+                write!(out, "{}", plain_lines(&text(&key["public_key"])))?;
             }
             return Ok(ExitCode::SUCCESS);
         }
@@ -436,6 +484,33 @@ fn orders(orders: &Value, names: &Names<'_>) -> String {
         ]);
     }
     table.take()
+}
+
+/// What looks came to, and what there is to say beside it.
+fn verifications(kept: &[Value], names: &Names<'_>) -> String {
+    let mut table = Table::new(&["AT", "ITEM", "OCCASION", "VERDICT", "BECAUSE", "VERIFICATION"]);
+    for one in kept {
+        let verdict = text(&one["verdict"]["is"]);
+        let style = match verdict.as_str() {
+            "verified" => GOOD,
+            "conflict" => BAD,
+            _ => WARN,
+        };
+        table.row(vec![
+            Cell::from(moment(&one["verified_at"])),
+            Cell::from(names.ci(&text(&one["ci"]))),
+            Cell::from(text(&one["occasion"]).replace('_', " ")),
+            Cell::from(verdict).styled(style),
+            Cell::from(text(&one["because"])),
+            Cell::from(text(&one["id"])),
+        ]);
+    }
+    table.take()
+}
+
+/// A text of several lines, each made harmless.
+fn plain_lines(text: &str) -> String {
+    text.lines().map(|line| plain(line) + "\n").collect()
 }
 
 /// A sentence of the API with names in the place of ids.

@@ -150,6 +150,7 @@ async fn serve(directory: &Path) -> (String, String) {
     let vault = Vault::new(&store.key(&master, "factors").await.unwrap());
     let url = "http://localhost".to_owned();
     let told = NoticeSettings::default();
+    let verifier = server::Releases::open(store.clone(), &master).await.unwrap().key();
     let settings = Settings {
         notices: Arc::new(Notices::open(store.clone(), vault.clone(), &url, told).unwrap()),
         vault,
@@ -158,6 +159,7 @@ async fn serve(directory: &Path) -> (String, String) {
         providers: Providers::none(),
         witnesses: None,
         two_persons_above: 20,
+        verifier,
     };
     let app = App::new(
         store.clone(),

@@ -30,4 +30,5 @@ mod the_client_does_it_all;
 mod up;
 mod up_keeps_what_it_acknowledged;
 mod up_speaks_tls;
+mod verification_is_verified_elsewhere;
 mod witnesses_hold_the_ledger;

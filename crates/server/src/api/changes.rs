@@ -9,12 +9,13 @@ use domain::cloud::{AdvisoryId, ChangeId, PatchId, TenantId};
 use domain::priority::Priority;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use store::{ChangeStep, ClockFilter, NewChange, Outcome, TrackedChange};
+use store::{Baking, ChangeStep, ClockFilter, NewChange, Outcome, PageRequest, TrackedChange};
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::obligations::Clock;
+use super::releases::ReleaseLine;
 use super::{
     Body, IdempotencyKey, Listed, Paging, Path, Problems, Query, Sent, checked_text, given,
 };
@@ -28,6 +29,9 @@ const LONGEST_TITLE: usize = 200;
 /// Most patches or tenants of a change that are named at once.
 const MOST_NAMED: usize = 1000;
 
+/// Releases of a change that are listed, the newest.
+const RELEASES: u16 = 20;
+
 /// Most obligations of a change that are listed.
 const MOST_LISTED: u16 = 1000;
 
@@ -37,6 +41,7 @@ pub(super) fn routes() -> OpenApiRouter<App> {
         .routes(routes!(read))
         .routes(routes!(step))
         .routes(routes!(obligations))
+        .routes(routes!(sides))
         .routes(routes!(plan))
 }
 
@@ -82,6 +87,81 @@ impl From<TrackedChange> for Change {
             patches: tracked.patches,
             created_by: tracked.created_by,
             created_at: tracked.created_at,
+        }
+    }
+}
+
+/// Both sides of a change.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct Sides {
+    /// What runs.
+    machines: Machines,
+    /// What new VMs are made from: the bakes that it began or found on their way, the newest first, then
+    /// the current versions that lack it and are not baked yet.
+    images: Vec<ImageSide>,
+}
+
+/// How far a change is with what runs.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct Machines {
+    /// Items that lack one of its patches, of those that one may see.
+    lacking: u64,
+    /// Items that lacked one and have it.
+    fixed: u64,
+    /// The newest releases of it, for who may see them.
+    releases: Vec<ReleaseLine>,
+}
+
+/// How far a change is with a series of images.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct ImageSide {
+    #[schema(value_type = String)]
+    tenant: TenantId,
+    /// The series.
+    #[schema(value_type = String)]
+    name: domain::cloud::Name,
+    /// The version that lacks it, or lacked it when it was baked.
+    image: ImageVersion,
+    /// The bake of the next version, once one is asked for.
+    #[schema(value_type = Option<String>)]
+    job: Option<domain::cloud::JobId>,
+    /// `queued`, `running`, `done`, `failed` or `cancelled`.
+    #[schema(value_type = Option<String>)]
+    job_state: Option<store::JobState>,
+    /// Why nothing came of it.
+    error: Option<String>,
+    /// The version that it made.
+    made: Option<ImageVersion>,
+}
+
+/// A version of a series of images.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct ImageVersion {
+    #[schema(value_type = String)]
+    id: domain::cloud::ImageId,
+    /// Which version of the series, from 1.
+    number: i64,
+    /// `candidate`, `tested`, `current`, `superseded`, `retired` or `rejected`.
+    state: &'static str,
+}
+
+impl From<&store::Image> for ImageVersion {
+    fn from(image: &store::Image) -> Self {
+        Self { id: image.id, number: image.number, state: image.standing.as_str() }
+    }
+}
+
+impl From<Baking> for ImageSide {
+    fn from(baking: Baking) -> Self {
+        let Baking { image, job, made } = baking;
+        Self {
+            tenant: image.tenant,
+            image: ImageVersion::from(&image),
+            name: image.name,
+            job: job.as_ref().map(|job| job.id),
+            job_state: job.as_ref().map(|job| job.state),
+            error: job.and_then(|job| job.error),
+            made: made.as_ref().map(ImageVersion::from),
         }
     }
 }
@@ -228,6 +308,29 @@ async fn obligations(
     let filter = ClockFilter { change: Some(id), settled: true, ..ClockFilter::default() };
     let clocks = app.store.clocks(&by, &filter, MOST_LISTED).await?;
     Ok(Json(clocks.into_iter().map(Clock::from).collect()))
+}
+
+/// Read both sides of a change: what runs, and the images that new VMs are made from.
+#[utoipa::path(get, path = "/changes/{id}/sides", tag = "changes", params(("id" = String, Path)),
+    responses((status = 200, body = Sides), Problems))]
+async fn sides(
+    State(app): State<App>,
+    By(by): By<{ Action::ChangeRead as usize }>,
+    Path(id): Path<ChangeId>,
+) -> Result<Json<Sides>, Problem> {
+    app.store.change(&by, id).await?;
+    let store::Machines { lacking, fixed } = app.store.machines_of(&by, id).await?;
+    let newest = PageRequest { after: None, limit: RELEASES };
+    let releases = app.store.releases(&by, Some(id), &newest).await?.items;
+    let images = app.store.bakes_of(&by, id).await?;
+    Ok(Json(Sides {
+        machines: Machines {
+            lacking,
+            fixed,
+            releases: releases.into_iter().map(ReleaseLine::from).collect(),
+        },
+        images: images.into_iter().map(ImageSide::from).collect(),
+    }))
 }
 
 /// Read a plan: the very bytes whose SHA-256 is its name, and which consent is bound to.

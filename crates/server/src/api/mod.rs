@@ -26,6 +26,7 @@ mod sla;
 mod status;
 mod tenants;
 pub(crate) mod tokens;
+mod verifications;
 
 use std::collections::BTreeMap;
 
@@ -146,6 +147,7 @@ pub(crate) fn routes() -> (Router<App>, Router<App>, Document) {
         .nest("/api/v1", obligations::routes())
         .nest("/api/v1", interruptions::routes())
         .nest("/api/v1", releases::routes())
+        .nest("/api/v1", verifications::routes())
         .nest("/api/v1", errands::routes())
         .nest("/api/v1", consent::routes())
         .nest("/api/v1", signing::routes())
@@ -277,6 +279,15 @@ impl<T> Listed<T> {
             items: page.items.into_iter().map(Into::into).collect(),
             next: page.next.map(|cursor| cursor.to_string()),
         }
+    }
+
+    /// The same of what may be damaged.
+    ///
+    /// # Errors
+    /// If one of them is.
+    pub(crate) fn tried<U: TryInto<T>>(page: Page<U>) -> Result<Self, U::Error> {
+        let items = page.items.into_iter().map(TryInto::try_into).collect::<Result<_, _>>()?;
+        Ok(Self { items, next: page.next.map(|cursor| cursor.to_string()) })
     }
 }
 

@@ -5,11 +5,13 @@ use std::collections::BTreeMap;
 use axum::extract::State;
 use domain::change::ChangeStage;
 use domain::cloud::{ChangeId, PROVIDER, PatchId, TenantId};
+use domain::image::Standing;
 use jiff::Timestamp;
 use maud::{Markup, html};
 use serde::Deserialize;
 use store::{
-    Actor, Advisory, ChangeCounts, ClockFilter, ClockRow, Patch, StoreError, TrackedChange,
+    Actor, Advisory, Baking, ChangeCounts, ClockFilter, ClockRow, Image, Job, JobState, Machines,
+    Patch, StoreError, TrackedChange,
 };
 
 use super::clocks::{due, obligation, party, spaced, standing};
@@ -166,6 +168,9 @@ pub(super) async fn change(
     };
     let now = app.store.environment().now();
     let releases = releases::of_change(&app, &by, id, now).await?;
+    let machines = app.store.machines_of(&by, id).await?;
+    let bakes = app.store.bakes_of(&by, id).await?;
+    let owners = names::tenants(&app, &by, bakes.iter().map(|it| it.image.tenant)).await?;
     Ok(page(
         "/changes",
         &tracked.title,
@@ -190,10 +195,78 @@ pub(super) async fn change(
             @if rows.len() == usize::from(OBLIGATIONS) {
                 p.quiet { "The first " (OBLIGATIONS) " of them: see the request below for more." }
             }
+            (running(machines))
             (releases)
+            (baked(&bakes, by.scope().is_none().then_some(&owners)))
             (elsewhere(&format!("/changes/{id}")))
         },
     ))
+}
+
+/// How far it is with what runs.
+fn running(machines: Machines) -> Markup {
+    let Machines { lacking, fixed } = machines;
+    html! { @if lacking + fixed > 0 {
+        h2 { "What runs" }
+        p { @if lacking == 0 { span.latest { "✓ all " (fixed) " have it" } }
+            @else { (fixed) " of " (lacking + fixed) " have it" } }
+    } }
+}
+
+/// How far it is with what new VMs are made from.
+fn baked(bakes: &[Baking], owners: Option<&Names<TenantId>>) -> Markup {
+    html! { @if !bakes.is_empty() {
+        h2 { "What new VMs are made from" }
+        div.wide { table.stack {
+            thead { tr { th { "Image" } @if owners.is_some() { th { "Tenant" } } th { "Bake" }
+                th { "New version" } } }
+            tbody { @for Baking { image, job, made } in bakes { tr {
+                td { (image.name) " v" (image.number) }
+                @if let Some(owners) = owners {
+                    td data-label="Tenant" { (finder(image.tenant, owners)) }
+                }
+                td data-label="Bake" { (bake(job.as_ref())) }
+                td data-label="New version" { (version(made.as_ref())) }
+            } } }
+        } }
+        p.quiet { "A bake begins by itself when the change is proven, and takes all that is open along. A \
+            version is tested, then published by somebody." }
+    } }
+}
+
+fn bake(job: Option<&Job>) -> Markup {
+    html! { @match job {
+        None => span.quiet { "none yet: it begins when the change is proven" },
+        Some(job) => {
+            @match job.state {
+                JobState::Queued => "○ waits for the lab",
+                JobState::Running => "… under way",
+                JobState::Done => span.latest { "✓ done" },
+                JobState::Failed => span.outdated { "✗ failed" },
+                JobState::Cancelled => span.quiet { "– called off" },
+            }
+            @if let Some(error) = &job.error { br; span.quiet { (error) } }
+            br; span class="mono quiet" { (job.id) }
+        }
+    } }
+}
+
+fn version(made: Option<&Image>) -> Markup {
+    html! { @match made {
+        None => span.quiet { "–" },
+        Some(made) => {
+            "v" (made.number) " · "
+            @match made.standing {
+                Standing::Current { .. } => span.latest { "✓ published" },
+                Standing::Tested { .. } => { "tested" },
+                Standing::Rejected { .. } => span.outdated { "✗ rejected" },
+                Standing::Candidate => { "not tested yet" },
+                Standing::Superseded { .. } | Standing::Retired { .. } => {
+                    span.quiet { (made.standing.as_str()) }
+                }
+            }
+        }
+    } }
 }
 
 /// What the reader may see of some patches.

@@ -13,7 +13,7 @@ use serde::Deserialize;
 use store::{CiFilter, Counts, Finding, FindingFilter, PageRequest, Retrieval};
 
 use super::fleet::part;
-use super::{Refusal, clocks, elsewhere, page, pass, recovery};
+use super::{Refusal, clocks, elsewhere, page, pass, recovery, releases};
 use crate::App;
 use crate::api::{Path, Query};
 use crate::caller::Caller;
@@ -199,6 +199,7 @@ pub(super) async fn ci(
     let request = PageRequest { after: None, limit: store::LONGEST_PAGE };
     let known = app.store.findings(&by, &filter, &request).await?.items;
     let now = app.store.environment().now();
+    let verified = releases::of_item(&app, &by, id, now).await?;
     Ok(page(
         "/cis",
         ci.name.as_str(),
@@ -224,6 +225,7 @@ pub(super) async fn ci(
                     (sources(&check.report))
                 }
             }
+            (verified)
             (elsewhere(&format!("/cis/{id}/check")))
         },
     ))

@@ -5,9 +5,12 @@ use std::collections::BTreeMap;
 use axum::extract::State;
 use domain::cloud::{ChangeId, CiId, ReleaseId, TenantId};
 use domain::release::{End, Hold, Mode, Phase, Tally, Turn};
+use domain::verification::{Occasion, Verdict};
 use jiff::Timestamp;
 use maud::{Markup, html};
-use store::{OrderFilter, OrderRow, PageRequest, Release, ReleaseRow};
+use store::{
+    OrderFilter, OrderRow, PageRequest, Release, ReleaseRow, Verification, VerificationFilter,
+};
 
 use super::fleet::Part;
 use super::names::{self, Names};
@@ -24,6 +27,9 @@ const TURNS: usize = 200;
 
 /// Orders that are shown of a release or a change, the newest.
 const ORDERS: u16 = 50;
+
+/// Verifications of an item that are shown, the newest.
+const VERIFICATIONS: u16 = 20;
 
 /// Releases of a change that are shown, the newest.
 const OF_CHANGE: u16 = 5;
@@ -258,6 +264,54 @@ fn left_out(release: &Release, items: &Names<CiId>) -> Markup {
             span.quiet { " · " (because.help()) }
         } } }
     } }
+}
+
+/// What looks at an item came to after orders: its compliance history, the newest first.
+pub(super) async fn of_item(
+    app: &App,
+    by: &store::Actor,
+    ci: CiId,
+    now: Timestamp,
+) -> Result<Markup, Refusal> {
+    let request = PageRequest { after: None, limit: VERIFICATIONS };
+    let kept = app.store.verifications(by, VerificationFilter::Item(ci), &request).await?;
+    Ok(html! { @if !kept.items.is_empty() {
+        h2 { "Verified after orders" }
+        div.wide { table.stack {
+            thead { tr { th { "When" } th { "Occasion" } th { "Verdict" } th { "Change" } th { "Record" } } }
+            tbody { @for Verification { record, .. } in &kept.items { tr {
+                td.when { (moment_away(record.verified_at, now)) }
+                td data-label="Occasion" { (occasion(record.occasion)) }
+                td data-label="Verdict" { (verdict(&record.verdict)) }
+                td data-label="Change" { a.mono href={ "/changes/" (record.change) } { (record.change) } }
+                td data-label="Record" { span.mono { (record.id) } }
+            } } }
+        } }
+        p.quiet { @if kept.next.is_some() { "The newest " (VERIFICATIONS) ". " }
+            "Each is signed by the verifier and kept for ever: " code {
+                "patchwright release verifications --ci " (ci) } "." }
+    } })
+}
+
+fn occasion(occasion: Occasion) -> &'static str {
+    match occasion {
+        Occasion::AfterOrder => "after the order",
+        Occasion::After24h => "a day later",
+        Occasion::After7d => "a week later",
+    }
+}
+
+/// What a look came to, in a word with its sign, and why.
+fn verdict(verdict: &Verdict) -> Markup {
+    let why = verdict.to_string();
+    html! {
+        @match verdict {
+            Verdict::Verified { .. } => span.latest { "✓ verified" },
+            Verdict::Conflict { .. } => span.outdated { "✗ conflict" },
+            Verdict::Undecided { .. } => span.unknown { "? undecided" },
+        }
+        @if !why.is_empty() { br; span.quiet { (why) } }
+    }
 }
 
 /// What agents were told, and what came of it.

@@ -1,17 +1,21 @@
 //! Releases: how they are planned from what is known of the cloud, and what drives them.
 //!
 //! One process at a time drives them, by a lease. A late holder does no harm: each step of a release is
-//! a transaction of its own, and an event that comes twice does nothing twice.
+//! a transaction of its own, and an event that comes twice does nothing twice. What looks at items came to
+//! is signed here, with the verifier's own key.
 
 mod plan;
+mod verifier;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::SignedDuration;
-use store::{Store, StoreError};
+use ledger::attestation::AttestorKey;
+use store::{MasterKey, Store, StoreError};
 
 pub(crate) use plan::{Asked, Restart, draw, usual_caps};
+use verifier::Verifier;
 
 /// How long a process may drive releases before another takes over.
 const LEASE: SignedDuration = SignedDuration::from_mins(1);
@@ -29,14 +33,27 @@ const TOGETHER: u16 = 32;
 pub struct Releases {
     store: Store,
     holder: String,
+    verifier: Arc<dyn store::Verifier>,
+    key: AttestorKey,
 }
 
 impl Releases {
-    /// One that does not run yet.
-    pub fn new(store: Store) -> Self {
+    /// One that does not run yet, with the key that the store keeps sealed for its verifier.
+    ///
+    /// # Errors
+    /// If the key does not open.
+    pub async fn open(store: Store, master: &Arc<MasterKey>) -> Result<Self, StoreError> {
         let mut random = [0; 8];
         store.environment().fill(&mut random);
-        Self { store, holder: format!("{:016x}", u64::from_be_bytes(random)) }
+        let holder = format!("{:016x}", u64::from_be_bytes(random));
+        let verifier = Verifier::new(&*store.key(master, "verifier").await?);
+        let key = verifier.public();
+        Ok(Self { store, holder, verifier: Arc::new(verifier), key })
+    }
+
+    /// With which key it is signed what looks at items came to.
+    pub fn key(&self) -> AttestorKey {
+        self.key.clone()
     }
 
     /// Runs until `end` comes.
@@ -71,7 +88,7 @@ impl Releases {
         if self.store.take_lease("releases", &self.holder, LEASE).await?.is_none() {
             return Ok(false);
         }
-        let (stepped, failed) = self.store.step_releases(TOGETHER).await?;
+        let (stepped, failed) = self.store.step_releases(&self.verifier, TOGETHER).await?;
         for unstepped in failed {
             let error = &unstepped.error as &dyn std::error::Error;
             tracing::error!(error, release = %unstepped.release, "a release does not go on");

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use crate::support::{self, World};
 use domain::cloud::{
     Access, AdvisoryId, AgentId, ChangeId, ChannelId, CiId, FindingId, ImageId, JobId, NoticeId,
-    PROVIDER, PasskeyId, PatchId, ReleaseId, Role, TenantId,
+    PROVIDER, PasskeyId, PatchId, ReleaseId, Role, TenantId, VerificationId,
 };
 use serde_json::{Value, json};
 use store::NewCi;
@@ -43,7 +43,7 @@ fn of(path: &str, ids: &[(&str, String)]) -> String {
 const CANARY: &str = "canary-of-b";
 
 /// Objects around a change of a tenant.
-fn around(change: &str, tenant: TenantId) -> [(&'static str, String); 9] {
+fn around(change: &str, tenant: TenantId) -> [(&'static str, String); 10] {
     [
         ("changes", change.to_owned()),
         ("obligations", change.to_owned()),
@@ -54,6 +54,7 @@ fn around(change: &str, tenant: TenantId) -> [(&'static str, String); 9] {
         ("notices", NoticeId::of_content([11; 16]).to_string()),
         ("channels", ChannelId::of_content([12; 16]).to_string()),
         ("releases", ReleaseId::of_content([13; 16]).to_string()),
+        ("verifications", VerificationId::of_content([14; 16]).to_string()),
     ]
 }
 
@@ -102,6 +103,7 @@ xxxxxxxx GET /api/v1/changes
 x--x---- POST /api/v1/changes
 xxxxxxxx GET /api/v1/changes/{id}
 xxxxxxxx GET /api/v1/changes/{id}/obligations
+xxxxxxxx GET /api/v1/changes/{id}/sides
 x--x---- POST /api/v1/changes/{id}/steps
 x--xx--- DELETE /api/v1/channels/{id}
 x--xx--- PATCH /api/v1/channels/{id}
@@ -223,6 +225,9 @@ xxxxxxxx GET /api/v1/users
 xxxxxxxx GET /api/v1/users/{id}
 ---xx--- DELETE /api/v1/users/{id}
 ---xx--- POST /api/v1/users/{id}/reset
+xxxxxxxx GET /api/v1/verifications
+xxxxxxxx GET /api/v1/verifications/key
+xxxxxxxx GET /api/v1/verifications/{id}
 ";
 
 /// Which roles get past the gate: `x` they do, `-` they are refused with 403.

@@ -6,6 +6,7 @@ use domain::cloud::{Access, AgentId, Id, Role};
 use domain::inventory::{Runtime, StaleProcess};
 use domain::order::{Ended, OrderResult, Refusal};
 use jiff::SignedDuration;
+use ledger::attestation;
 use serde_json::{Value, json};
 use server::Releases;
 use store::{Actor, Agent, Answered, Environment as _, Fetched};
@@ -49,7 +50,7 @@ impl Host {
     async fn go_on(&self, world: &World) {
         wake(world).await;
         // Each process drives them by its lease.
-        let releases = Releases::new(world.store.clone());
+        let releases = Releases::open(world.store.clone(), &world.master).await.unwrap();
         for _ in 0..4 {
             world.clock.pass(SignedDuration::from_secs(61));
             releases.step().await.unwrap();
@@ -361,4 +362,55 @@ async fn the_provider_s_people_decide_about_a_release() {
     assert_eq!(resumed.json()["mode"]["is"], "running", "{}", resumed.text);
     let twice = world.ask(&host.provider, "POST", &path, command("resume")).await;
     assert_eq!(twice.status, 422, "{}", twice.text);
+}
+
+/// What an envelope says, if the verifier's key signed it.
+fn opened(envelope: &Value, key: &str) -> Option<Value> {
+    let key = key.parse().unwrap();
+    let opened = attestation::verify(envelope.to_string().as_bytes(), &[key]).ok()?;
+    Some(serde_json::to_value(&opened).unwrap())
+}
+
+#[tokio::test]
+async fn what_a_look_came_to_is_signed_with_a_key_of_its_own_and_shown() {
+    let world = World::new().await;
+    let host = Host::begun(&world).await;
+    let fetched = host.fetch(&world).await.unwrap();
+    host.ends(&world, &fetched, Ended::Done).await;
+
+    host.looks(&world, &[("web", "1")], running()).await;
+
+    let owner = host.case_owner(&world).await;
+    let path = format!("/api/v1/verifications?ci={}", host.agent.ci);
+    let listed = world.ask(&owner, "GET", &path, None).await;
+    assert_eq!(listed.status, 200, "{}", listed.text);
+    let kept = listed.json()["items"][0].clone();
+    assert_eq!(kept["verdict"]["is"], "conflict", "{kept}");
+    assert_eq!(kept["because"], "web is at 1, and 2 was planned");
+    assert_eq!(kept["claim"]["order"], json!(fetched.nonce));
+    let key = world.ask(&owner, "GET", "/api/v1/verifications/key", None).await.json();
+    assert_eq!(kept["key"], key["id"]);
+    let says = opened(&kept["envelope"], key["public_key"].as_str().unwrap()).unwrap();
+    assert_eq!(says["predicateType"], "urn:patchwright:verification:v1");
+    assert_eq!(says["predicate"]["verdict"], kept["verdict"]);
+    assert_eq!(says["subject"][0]["digest"]["sha256"], kept["claim"]["plan"]);
+    // It is nobody else's key.
+    let orders = world.store.key(&world.master, "orders").await.unwrap();
+    let orders = attestation::Attestor::new(&orders).key();
+    assert!(opened(&kept["envelope"], &orders.to_string()).is_none());
+
+    let one = format!("/api/v1/verifications/{}", kept["id"].as_str().unwrap());
+    assert_eq!(world.ask(&owner, "GET", &one, None).await.json(), kept);
+    let other = world.tenant("other").await;
+    let stranger = world.token(other, Role::TenantOwner, Access::Read).await;
+    assert_eq!(world.ask(&stranger, "GET", &one, None).await.status, 404);
+    let list = world.ask(&stranger, "GET", "/api/v1/verifications", None).await.json();
+    assert_eq!(list, json!({ "items": [], "next": null }));
+    let both = format!("{path}&change={}", host.case.change.change.id);
+    assert_eq!(world.ask(&owner, "GET", &both, None).await.status, 400);
+
+    let page = world.ask(&owner, "GET", &format!("/cis/{}", host.agent.ci), None).await.text;
+    for said in ["Verified after orders", "✗ conflict", "web is at 1, and 2 was planned"] {
+        assert!(page.contains(said), "{said}: {page}");
+    }
 }

@@ -12,6 +12,7 @@ use super::{
     ChangeStep, Matter, Move, Outcome, POSTPONED, TrackedChange, alarms, lists, look, notices, open,
 };
 use crate::actor::Actor;
+use crate::bakes;
 use crate::cis;
 use crate::error::StoreError;
 use crate::event::NewEvent;
@@ -75,6 +76,10 @@ pub(super) async fn step_change(
             }),
             // Each tenant's part learns of it when it is looked at, which is now.
             ChangeEffect::Plan | ChangeEffect::Withdraw => {
+                // In parallel, what new VMs are made from.
+                if effect == ChangeEffect::Plan {
+                    bakes::begin(tx, id).await?;
+                }
                 sqlx::query(
                     "UPDATE obligations SET wakes_at = $1
                      WHERE change_id = $2 AND phase NOT IN ('verified', 'withdrawn', 'closed')",

@@ -3,6 +3,7 @@
 use domain::change::{Change, KeyRing, Plan, Standing};
 use domain::cloud::{ChangeId, TenantId};
 use domain::obligation::{KeptObligation, Obligation};
+use domain::priority::PolicyRef;
 use domain::sla::Policy;
 use jiff::Timestamp;
 use serde::de::DeserializeOwned;
@@ -89,6 +90,22 @@ pub(crate) async fn held(
     tx.hold_obligation(change, tenant).await?;
     let now = tx.now;
     obligation(&mut *tx.connection, change, tenant, now).await
+}
+
+/// The version of the SLA that governs a tenant's part of a change.
+pub(crate) async fn policy_of(
+    connection: &mut AnyConnection,
+    change: ChangeId,
+    tenant: TenantId,
+) -> Result<PolicyRef, StoreError> {
+    let row = sqlx::query("SELECT record FROM obligations WHERE change_id = $1 AND tenant_id = $2")
+        .bind(change.to_string())
+        .bind(tenant.to_string())
+        .fetch_optional(connection)
+        .await?
+        .ok_or_else(|| StoreError::not_found("obligation", &format!("{change} of {tenant}")))?;
+    let kept: KeptObligation = json(&row, "record")?;
+    Ok(kept.policy().clone())
 }
 
 /// A tenant's keys; a ring without any where it has none yet.

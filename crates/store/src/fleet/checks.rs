@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 
+use domain::change::FileHash;
 use domain::check::{Report, Status};
 use domain::cloud::{CiId, EventKind, GroupId, TenantId};
 use domain::fleet::{MissingPatch, PackageSet, SetDigest, missing_patches};
@@ -12,7 +13,7 @@ use jiff::Timestamp;
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
 use sqlx::any::AnyRow;
-use sqlx::{AnyPool, Row as _};
+use sqlx::{AnyConnection, AnyPool, Row as _};
 
 use crate::actor::Actor;
 use crate::cis::Ci;
@@ -219,8 +220,7 @@ async fn upsert(
     .bind(pack("report", report)?)
     .execute(&mut *tx.connection)
     .await?;
-    let text = serde_json::to_vec(report)
-        .map_err(|error| StoreError::Corrupt { what: format!("report: {error}") })?;
+    let text = text_of(report)?;
     tx.record(NewEvent {
         tenant,
         kind: EventKind::PackageSetChecked,
@@ -315,6 +315,31 @@ async fn load(
     let row = row.ok_or_else(|| StoreError::not_found("check", &digest))?;
     let packed: Vec<u8> = get(&row, "report")?;
     Ok(findings::Checked { tenant, digest, set, report: unpack("report", &packed)? })
+}
+
+/// What the last check of a package set found, with the SHA-256 under which it was recorded; `None` where
+/// it was never checked.
+pub(crate) async fn last_report(
+    connection: &mut AnyConnection,
+    tenant: TenantId,
+    digest: SetDigest,
+) -> Result<Option<(Report, FileHash)>, StoreError> {
+    let row = sqlx::query("SELECT report FROM set_checks WHERE tenant_id = $1 AND digest = $2")
+        .bind(tenant.to_string())
+        .bind(digest.to_string())
+        .fetch_optional(connection)
+        .await?;
+    let Some(row) = row else { return Ok(None) };
+    let packed: Vec<u8> = get(&row, "report")?;
+    let report: Report = unpack("report", &packed)?;
+    let sha256 = FileHash::from(<[u8; 32]>::from(Sha256::digest(text_of(&report)?)));
+    Ok(Some((report, sha256)))
+}
+
+/// The bytes of a report that its hash is over.
+fn text_of(report: &Report) -> Result<Vec<u8>, StoreError> {
+    serde_json::to_vec(report)
+        .map_err(|error| StoreError::Corrupt { what: format!("report: {error}") })
 }
 
 macro_rules! counted {

@@ -15,6 +15,7 @@ use sqlx::any::AnyRow;
 use sqlx::{AnyConnection, AnyPool};
 
 use crate::actor::Actor;
+use crate::bakes;
 use crate::changes::{Excluded, advance, exclusions, open};
 use crate::cis;
 use crate::error::StoreError;
@@ -226,6 +227,9 @@ pub(crate) async fn apply(
                 changed.withdrawn.push(source);
             }
         }
+    }
+    if !changed.opened.is_empty() || !changed.reopened.is_empty() {
+        bakes::begin_for(tx, ci).await?;
     }
     tx.record(NewEvent {
         tenant: checked.tenant,

@@ -2,20 +2,24 @@
 //! claimed.
 
 use domain::change::Action;
-use domain::cloud::{AgentId, CiId, EventKind, ReleaseId, words};
+use domain::cloud::{AgentId, CiId, EventKind, ReleaseId, TenantId, words};
+use domain::fleet::PackageSet;
+use domain::inventory::Runtime;
 use domain::release::{Event, Report};
-use domain::verification::{self, Borne};
+use domain::verification::{self, Occasion, Sighting, Verdict};
 use jiff::Timestamp;
 use serde_json::json;
+use sqlx::any::AnyRow;
 
-use super::Release;
 use super::orders::{self, small};
 use super::runs::{corrupt, signed};
+use super::verifications::{self, Backdrop, Look};
+use super::{Release, Verifier};
 use crate::actor::Actor;
 use crate::error::StoreError;
 use crate::event::NewEvent;
 use crate::fleet::systems;
-use crate::value::{get, parsed, time};
+use crate::value::{get, parsed, parsed_or_none, time};
 use crate::writer::Tx;
 
 words! {
@@ -107,11 +111,15 @@ pub(super) async fn complete(
     Ok(())
 }
 
-/// What was seen since somebody was to look.
-pub(super) async fn news(tx: &mut Tx<'_>, release: &Release) -> Result<Vec<Event>, StoreError> {
+/// What was seen since somebody was to look; each look after an order is signed and kept.
+pub(super) async fn news(
+    tx: &mut Tx<'_>,
+    verifier: &dyn Verifier,
+    release: &Release,
+) -> Result<Vec<Event>, StoreError> {
     let rows = sqlx::query(
         "SELECT c.ci_id, c.attempt, c.what, c.stage, s.digest, s.tenant_id, f.facts,
-                a.id AS agent, a.complete_at
+                f.digest AS facts_digest, a.id AS agent, a.complete_at
          FROM release_checks c
          JOIN agents a ON a.ci_id = c.ci_id AND a.state = 'active'
          JOIN systems s ON s.ci_id = c.ci_id
@@ -121,42 +129,45 @@ pub(super) async fn news(tx: &mut Tx<'_>, release: &Release) -> Result<Vec<Event
     .bind(release.id.to_string())
     .fetch_all(&mut *tx.connection)
     .await?;
-    let mut events = Vec::new();
+    let (mut events, mut backdrop) = (Vec::new(), Backdrop::default());
     for row in &rows {
         let (item, attempt): (CiId, u32) = (parsed(row, "ci_id")?, small(row, "attempt")?);
-        let (tenant, digest) = (parsed(row, "tenant_id")?, parsed(row, "digest")?);
-        let Some(set) = systems::set(&mut *tx.connection, None, tenant, digest).await? else {
-            continue;
-        };
-        let facts: Option<String> = get(row, "facts")?;
-        let facts: Option<domain::agent::Facts> = facts
-            .map(|text| serde_json::from_str(&text))
-            .transpose()
-            .map_err(|error| corrupt("facts", &error))?;
-        let runtime = facts.and_then(|facts| facts.runtime);
+        let Some(seen) = sight(tx, row).await? else { continue };
         let stage = small(row, "stage")?;
-        let Some((actions, restarts_later)) = planned(release, tenant, item, stage) else {
+        let Some((actions, restarts_later)) = planned(release, seen.tenant, item, stage) else {
             continue;
         };
+        let installed = seen.set.inventory();
         let what: What = parsed(row, "what")?;
-        let (report, because) = match what {
-            What::Back if verification::is_back(&actions, set.inventory()) => {
-                (Report::RolledBack, None)
+        let (report, because, record) = match what {
+            What::Back if verification::is_back(&actions, installed) => {
+                (Report::RolledBack, None, None)
             }
-            What::Back => (Report::Failed, Some("packages of the plan are still there".to_owned())),
+            What::Back => {
+                (Report::Failed, Some("packages of the plan are still there".to_owned()), None)
+            }
             What::Done => {
-                let seen = verification::verify(
-                    &actions,
-                    restarts_later,
-                    set.inventory(),
-                    runtime.as_ref(),
-                );
-                match seen {
-                    Borne::Out => (Report::Verified, None),
-                    Borne::Not { because } => (Report::Conflict, Some(because.to_string())),
+                let runtime = seen.runtime.as_ref();
+                let verdict = verification::verify(&actions, restarts_later, installed, runtime);
+                let outcome = match &verdict {
+                    Verdict::Verified { .. } => Some((Report::Verified, None)),
+                    Verdict::Conflict { .. } => Some((Report::Conflict, Some(verdict.to_string()))),
                     // It is not known, and so it is not verified: patience runs out.
-                    Borne::Unknown { .. } => continue,
-                }
+                    Verdict::Undecided { .. } => None,
+                };
+                let look = Look {
+                    release: release.id,
+                    change: release.change,
+                    tenant: seen.tenant,
+                    ci: item,
+                    claim: verifications::claim(tx, release.id, item, attempt).await?,
+                    occasion: Occasion::AfterOrder,
+                    seen: Some(seen.sighting.clone()),
+                    verdict,
+                };
+                let record = verifications::keep(tx, verifier, &mut backdrop, look).await?;
+                let Some((report, because)) = outcome else { continue };
+                (report, because, record)
             }
         };
         sqlx::query("DELETE FROM release_checks WHERE release_id = $1 AND ci_id = $2")
@@ -167,17 +178,17 @@ pub(super) async fn news(tx: &mut Tx<'_>, release: &Release) -> Result<Vec<Event
         if let Some(because) = &because {
             orders::contradict(tx, release.id, item, because).await?;
         }
-        let agent: AgentId = parsed(row, "agent")?;
+        let Sighting { agent, package_set, seen_at, .. } = seen.sighting;
         tx.record(NewEvent {
-            tenant,
+            tenant: seen.tenant,
             kind: EventKind::OrderVerified,
             by: Actor::System,
             object: item.to_string(),
             version: signed(u64::from(attempt)),
             payload: json!({
                 "release": release.id, "change": release.change, "what": what, "report": report,
-                "because": because, "package_set": digest, "agent": agent,
-                "seen_at": time(row, "complete_at")?,
+                "because": because, "package_set": package_set, "agent": agent,
+                "seen_at": seen_at, "verification": record,
             }),
         });
         events.push(Event::Reported { item, attempt, report });
@@ -185,10 +196,39 @@ pub(super) async fn news(tx: &mut Tx<'_>, release: &Release) -> Result<Vec<Event
     Ok(events)
 }
 
+/// All that was seen of an item.
+struct Seen {
+    tenant: TenantId,
+    set: PackageSet,
+    runtime: Option<Runtime>,
+    sighting: Sighting,
+}
+
+/// What a row of systems, facts and agents says was seen; `None` where the packages are not here.
+async fn sight(tx: &mut Tx<'_>, row: &AnyRow) -> Result<Option<Seen>, StoreError> {
+    let (tenant, package_set) = (parsed(row, "tenant_id")?, parsed(row, "digest")?);
+    let set = systems::set(&mut *tx.connection, None, tenant, package_set).await?;
+    let Some(set) = set else { return Ok(None) };
+    let facts: Option<String> = get(row, "facts")?;
+    let facts: Option<domain::agent::Facts> = facts
+        .map(|text| serde_json::from_str(&text))
+        .transpose()
+        .map_err(|error| corrupt("facts", &error))?;
+    let runtime = facts.and_then(|facts| facts.runtime);
+    let sighting = Sighting {
+        agent: parsed(row, "agent")?,
+        package_set,
+        facts: parsed_or_none(row, "facts_digest")?,
+        kernel: runtime.as_ref().map(|runtime| runtime.running_kernel.clone()),
+        seen_at: time(row, "complete_at")?,
+    };
+    Ok(Some(Seen { tenant, set, runtime, sighting }))
+}
+
 /// What the plan says for an item in a stage, and whether it restarts in a later one.
 fn planned(
     release: &Release,
-    tenant: domain::cloud::TenantId,
+    tenant: TenantId,
     ci: CiId,
     stage: u32,
 ) -> Option<(Vec<Action>, bool)> {

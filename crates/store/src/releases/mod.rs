@@ -1,7 +1,7 @@
 //! Releases on their way, and the orders that agents get for them.
 //!
 //! ```text
-//! Layout ─► plans ─► (consent) ─► permit ─► run ─tick─► orders ─► answers ─► checks ─► verified
+//! Layout ─► plans ─► (consent) ─► permit ─► run ─tick─► orders ─► answers ─► checks ─► verifications
 //! ```
 //!
 //! A release is stepped in one transaction with all that follows: the orders that begin, what they
@@ -11,15 +11,17 @@ mod checks;
 mod fleet;
 mod orders;
 mod runs;
+mod verifications;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use domain::agent::OrderAnswer;
-use domain::change::{FileHash, Nonce, Plan, PlanHash};
-use domain::cloud::{AgentId, ChangeId, CiId, ReleaseId, TenantId};
+use domain::change::{FileHash, KeyId, Nonce, Plan, PlanHash};
+use domain::cloud::{AgentId, ChangeId, CiId, ReleaseId, TenantId, VerificationId};
 use domain::order::OrderResult;
 use domain::release::{Command, Layout, Run};
+use domain::verification::Record;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -32,6 +34,7 @@ use crate::page::{Page, PageRequest};
 pub use fleet::{Ground, Lacking};
 pub(crate) use orders::keep_key_order;
 pub(crate) use runs::{asked, permitted};
+pub use verifications::Verifier;
 
 /// A release with all that is known of it.
 #[derive(Debug, Clone)]
@@ -149,6 +152,28 @@ pub struct Answered {
     pub digest: Option<FileHash>,
 }
 
+/// What a look after an order came to, as it is kept for ever.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Verification {
+    /// What is signed.
+    pub record: Record,
+    /// The key that signed it.
+    pub key: KeyId,
+    /// The DSSE envelope, in JSON.
+    pub envelope: String,
+}
+
+/// Which verifications are asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum VerificationFilter {
+    /// All that the actor may see.
+    All,
+    /// Those of an item.
+    Item(CiId),
+    /// Those of a change.
+    Change(ChangeId),
+}
+
 /// A release that could not be looked at when its time came.
 #[derive(Debug)]
 pub struct Unstepped {
@@ -209,19 +234,49 @@ impl Store {
         .await
     }
 
-    /// Looks at the releases whose time has come, at most so many; each by itself. Says how many there
-    /// were, and those that failed.
-    pub async fn step_releases(&self, at_most: u16) -> Result<(usize, Vec<Unstepped>), StoreError> {
+    /// Looks at the releases whose time has come, at most so many; each by itself. What looks at items
+    /// came to is signed by `verifier`. Says how many releases there were, and those that failed.
+    pub async fn step_releases(
+        &self,
+        verifier: &Arc<dyn Verifier>,
+        at_most: u16,
+    ) -> Result<(usize, Vec<Unstepped>), StoreError> {
         let due = runs::due(&self.pool, self.environment.now(), at_most).await?;
         let mut failed = Vec::new();
         for &release in &due {
-            let stepped = self.write((), move |tx, ()| Box::pin(runs::wake(tx, release))).await;
+            let stepped = self
+                .write(Arc::clone(verifier), move |tx, verifier| {
+                    Box::pin(runs::wake(tx, &**verifier, release))
+                })
+                .await;
             if let Err(error) = stepped {
                 self.write((), move |tx, ()| Box::pin(runs::postpone(tx, release))).await?;
                 failed.push(Unstepped { release, error });
             }
         }
         Ok((due.len(), failed))
+    }
+}
+
+/// What looks after orders came to.
+impl Store {
+    /// Verifications, the newest first: how an item complied with what was planned for it.
+    pub async fn verifications(
+        &self,
+        by: &Actor,
+        filter: VerificationFilter,
+        page: &PageRequest,
+    ) -> Result<Page<Verification>, StoreError> {
+        verifications::list(&self.pool, by, filter, page).await
+    }
+
+    /// One verification.
+    pub async fn verification(
+        &self,
+        by: &Actor,
+        id: VerificationId,
+    ) -> Result<Verification, StoreError> {
+        verifications::find(&mut *self.pool.acquire().await?, by, id).await
     }
 }
 

@@ -375,13 +375,16 @@ pub(super) async fn answer(
     let (outcome, reason, report, body) = came(answered)?;
     let reason = reason.map(|it| shortened(&it));
     sqlx::query(
-        "UPDATE orders SET outcome = $1, reason = $2, answer = $3, answered_at = $4
-         WHERE nonce = $5",
+        "UPDATE orders SET outcome = $1, reason = $2, answer = $3, answered_at = $4, execution = $5,
+             answer_sha256 = $6
+         WHERE nonce = $7",
     )
     .bind(outcome)
     .bind(reason.as_deref())
     .bind(&body)
     .bind(tx.now.as_microsecond())
+    .bind(answered.result.as_ref().map(|result| result.execution.to_string()))
+    .bind(answered.digest.map(|digest| digest.to_string()))
     .bind(nonce.to_string())
     .execute(&mut *tx.connection)
     .await?;

@@ -10,7 +10,7 @@ use serde_json::json;
 use sqlx::any::AnyRow;
 use sqlx::{AnyConnection, AnyPool};
 
-use super::{Release, ReleaseRow, checks, orders};
+use super::{Release, ReleaseRow, Verifier, checks, orders};
 use crate::actor::Actor;
 use crate::changes::{Move, Outcome, advance, load};
 use crate::error::StoreError;
@@ -218,7 +218,11 @@ async fn happen(
 }
 
 /// What time brings about, and what was seen since.
-pub(super) async fn wake(tx: &mut Tx<'_>, id: ReleaseId) -> Result<(), StoreError> {
+pub(super) async fn wake(
+    tx: &mut Tx<'_>,
+    verifier: &dyn Verifier,
+    id: ReleaseId,
+) -> Result<(), StoreError> {
     let mut release = held(tx, id).await?;
     if release.run.ended().is_some() {
         let plans = release.run.layout().plans().clone();
@@ -227,7 +231,7 @@ pub(super) async fn wake(tx: &mut Tx<'_>, id: ReleaseId) -> Result<(), StoreErro
         }
         return save(tx, &release).await;
     }
-    let mut events = checks::news(tx, &release).await?;
+    let mut events = checks::news(tx, verifier, &release).await?;
     events.push(Event::Tick);
     if let Err(refusal) = step(tx, &Actor::System, &mut release, events).await? {
         return Err(StoreError::Refused {

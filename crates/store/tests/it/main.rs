@@ -9,6 +9,7 @@
 mod support;
 
 mod a_change_and_its_record_are_one;
+mod a_proven_patch_is_baked;
 mod agents_are_who_they_are;
 mod alarms_are_told_once;
 mod changes_and_their_clocks;

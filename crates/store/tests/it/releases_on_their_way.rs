@@ -4,20 +4,24 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroU32;
 use std::sync::Arc;
 
-use crate::changes_and_their_clocks::{ALL, Case, DAY, done, now, publish, wake};
+use crate::changes_and_their_clocks::{ALL, Case, DAY, done, now, publish, report, wake};
 use crate::support::{World, package_set};
 use domain::agent::{Facts, OrderAnswer};
-use domain::change::{Action, Decision, ExactPackage, FileHash, Rollback};
-use domain::cloud::{Id, ReleaseId};
+use domain::change::{Action, Decision, ExactPackage, FileHash, Payload as _, Rollback};
+use domain::cloud::{EventKind, Id, ReleaseId};
 use domain::inventory::Runtime;
 use domain::order::{Ended, OrderResult};
 use domain::release::{
     Caps, Command, Condition, Content, Fleet, Layout, Mobility, Order, Profile, Target, Windows,
     Work, plan,
 };
+use domain::verification::Occasion;
 use jiff::{SignedDuration, Timestamp};
+use serde_json::json;
+use sha2::{Digest as _, Sha256};
 use store::{
-    Actor, Agent, Answered, Fetched, Joining, NewJoinToken, OrderFilter, Outcome, StoreError,
+    Actor, Agent, Answered, Fetched, Joining, NewJoinToken, OrderFilter, Outcome, PageRequest,
+    StoreError, VerificationFilter,
 };
 
 on_both_engines! {
@@ -26,6 +30,7 @@ on_both_engines! {
     half_a_release_is_never_kept
     what_was_aborted_before_its_time_does_not_seem_to_go_on
     an_order_is_signed_once_and_answered_once
+    each_look_is_signed_and_kept_for_its_tenant
 }
 
 fn exact(version: &str) -> Vec<ExactPackage> {
@@ -117,7 +122,7 @@ impl Host {
         wake(world).await;
         for _ in 0..3 {
             world.environment.pass(SignedDuration::from_secs(2));
-            let (_, failed) = world.store.step_releases(10).await.unwrap();
+            let (_, failed) = world.store.step_releases(&world.verifier, 10).await.unwrap();
             assert!(failed.is_empty(), "{failed:?}");
         }
     }
@@ -152,7 +157,8 @@ impl Host {
             ended_at: now,
         };
         let answer = OrderAnswer::Ended { order: fetched.nonce, envelope: "{}".to_owned() };
-        let answered = Answered { answer, result: Some(result), digest: None };
+        let answered =
+            Answered { answer, result: Some(result), digest: Some(FileHash::from([5; 32])) };
         world.store.answer_order(&self.actor(), answered).await.unwrap();
     }
 
@@ -238,11 +244,11 @@ async fn what_was_aborted_before_its_time_does_not_seem_to_go_on(world: World) {
     world.environment.pass(DAY * 10 + SignedDuration::from_mins(1));
     wake(world).await;
     assert_eq!(case.phase(world).await, "rolling_out");
-    let (_, failed) = world.store.step_releases(10).await.unwrap();
+    let (_, failed) = world.store.step_releases(&world.verifier, 10).await.unwrap();
 
     assert!(failed.is_empty(), "{failed:?}");
     assert_eq!(case.phase(world).await, "non_compliant");
-    assert_eq!(world.store.step_releases(10).await.unwrap().0, 0, "it is over");
+    assert_eq!(world.store.step_releases(&world.verifier, 10).await.unwrap().0, 0, "it is over");
 }
 
 async fn an_order_is_signed_once_and_answered_once(world: World) {
@@ -263,4 +269,91 @@ async fn an_order_is_signed_once_and_answered_once(world: World) {
     let orders = world.store.orders(&actor, &OrderFilter::default(), 10).await.unwrap();
     assert_eq!(orders[0].outcome.as_deref(), Some("stuck"));
     assert!(orders[0].reason.as_ref().unwrap().len() <= 2000);
+}
+
+/// What an agent looks like from here.
+impl Host {
+    /// The agent looks, and all of it is known.
+    async fn looks(&self, world: &World, version: &str, runtime: Runtime) {
+        world.observe(&self.case.ci, package_set(&[("web", version)])).await;
+        let facts = Facts { runtime: Some(runtime), ..Facts::default() };
+        world.store.record_facts(&self.actor(), self.case.ci.id, facts).await.unwrap();
+        world.environment.pass(SignedDuration::from_secs(1));
+        world.store.note_complete(self.agent.id, now(world)).await.unwrap();
+        self.go_on(world).await;
+    }
+
+    async fn verifications(&self, world: &World) -> Vec<store::Verification> {
+        let filter = VerificationFilter::Item(self.case.ci.id);
+        world.store.verifications(&self.case.owner, filter, &ALL).await.unwrap().items
+    }
+}
+
+async fn each_look_is_signed_and_kept_for_its_tenant(world: World) {
+    let world = &world;
+    let host = Host::begun(world).await;
+    let fetched = host.fetch(world).await;
+    host.ends(world, &fetched, Ended::Done).await;
+    let blind = || Runtime { unreadable_processes: 3, ..Runtime::default() };
+
+    host.looks(world, "2", blind()).await;
+    // The same again tells nothing new, however often it is looked at.
+    host.looks(world, "2", blind()).await;
+    world.checked(&host.case.ci, report(now(world), &[])).await;
+    host.looks(world, "3", Runtime { running_kernel: "6.1".into(), ..Runtime::default() }).await;
+
+    let kept = host.verifications(world).await;
+    let told: Vec<_> = kept.iter().map(|it| it.record.verdict.to_string()).collect();
+    assert_eq!(told, ["web is at 3 by now, after 2", "what some processes run is not known"]);
+    let [verified, undecided] = [&kept[0].record, &kept[1].record];
+    assert_eq!(undecided.verdict.as_str(), "undecided");
+    for record in [verified, undecided] {
+        assert_eq!((record.release, record.ci), (host.release, host.case.ci.id));
+        assert_eq!(record.claim.order, fetched.nonce);
+        assert_eq!(record.claim.plan, fetched.plan.hash());
+        assert_eq!(record.claim.stage, 1);
+        assert_eq!(record.claim.agent, Some(host.agent.id));
+        assert!(record.claim.execution.is_some(), "it names its execution");
+        assert_eq!(record.claim.result, Some(FileHash::from([5; 32])));
+        assert_eq!(record.occasion, Occasion::AfterOrder);
+        assert_eq!(record.policy.name, "x1642-default");
+    }
+    let seen = verified.seen.as_ref().unwrap();
+    assert_eq!(seen.package_set, package_set(&[("web", "3")]).digest());
+    assert_eq!(seen.kernel.as_deref(), Some("6.1"));
+    assert!(seen.facts.is_some() && seen.seen_at <= verified.verified_at);
+    // The set that is there now was not checked yet; the one before was not when it was looked at.
+    assert!(verified.knowledge.is_none() && undecided.knowledge.is_none());
+
+    // In the commit of what follows, and for its tenant and the provider alone.
+    let statement = verified.to_payload();
+    assert_eq!(kept[0].envelope, json!({ "signed": statement.len() }).to_string());
+    while world.store.sequence_events(1000).await.unwrap() > 0 {}
+    let events = world.store.sequenced_events(0, 1000).await.unwrap();
+    let told = |kind| events.iter().filter(move |it| it.kind == kind).collect::<Vec<_>>();
+    let recorded = told(EventKind::VerificationRecorded);
+    assert_eq!(recorded.len(), 2);
+    let payload: serde_json::Value = serde_json::from_slice(&recorded[1].payload).unwrap();
+    let digest: String =
+        Sha256::digest(&statement).iter().map(|byte| format!("{byte:02x}")).collect();
+    assert_eq!(payload["statement_sha256"], json!(digest));
+    assert_eq!(payload["execution"], json!(verified.claim.execution));
+    let followed: serde_json::Value =
+        serde_json::from_slice(&told(EventKind::OrderVerified)[0].payload).unwrap();
+    assert_eq!(followed["verification"], json!(verified.id));
+    assert_eq!(recorded[1].at, told(EventKind::OrderVerified)[0].at, "one commit");
+    let other = world.tenant("b").await;
+    let stranger = world.owner(&other).await;
+    let of = |filter| world.store.verifications(&stranger, filter, &ALL);
+    for filter in [VerificationFilter::All, VerificationFilter::Item(host.case.ci.id)] {
+        assert!(of(filter).await.unwrap().items.is_empty());
+    }
+    assert!(world.store.verification(&stranger, verified.id).await.is_err());
+    let change = VerificationFilter::Change(host.case.change.change.id);
+    let first = PageRequest { limit: 1, ..PageRequest::default() };
+    let page = world.store.verifications(&world.admin, change, &first).await.unwrap();
+    let rest = PageRequest { after: page.next.clone(), limit: 1 };
+    let next = world.store.verifications(&world.admin, change, &rest).await.unwrap();
+    assert_eq!([page.items[0].record.id, next.items[0].record.id], [verified.id, undecided.id]);
+    assert!(next.next.is_none());
 }

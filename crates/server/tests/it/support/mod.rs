@@ -34,7 +34,7 @@ use domain::priority::{AssetFacts, Policy};
 use domain::release::Content;
 use serde_json::Value;
 use server::{
-    Agents, App, Case, Fleet, Judge, Lab, LabSettings, NoticeSettings, Notices, Recorder,
+    Agents, App, Case, Fleet, Judge, Lab, LabSettings, NoticeSettings, Notices, Recorder, Releases,
 };
 use store::{Actor, Database, Environment, MasterKey, NewTenant, NewToken, Store, System};
 use tower::ServiceExt as _;
@@ -60,6 +60,7 @@ pub(crate) struct World {
     pub(crate) clock: Arc<Clock>,
     pub(crate) router: Router,
     pub(crate) admin: Actor,
+    pub(crate) master: Arc<MasterKey>,
     pub(crate) directory: tempfile::TempDir,
 }
 
@@ -223,6 +224,7 @@ impl World {
         let notices = Notices::open(store.clone(), vault.clone(), &url, told).unwrap();
         let notices = Arc::new(notices);
         let telling = Arc::clone(&notices);
+        let verifier = Releases::open(store.clone(), &master).await.unwrap().key();
         let app = App::new(
             store.clone(),
             Arc::clone(&recorder),
@@ -237,6 +239,7 @@ impl World {
                 witnesses: None,
                 notices: telling,
                 two_persons_above: 1,
+                verifier,
             },
         )
         .unwrap();
@@ -265,6 +268,7 @@ impl World {
             clock,
             router,
             admin,
+            master,
             directory,
         }
     }

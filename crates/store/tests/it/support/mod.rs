@@ -12,6 +12,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
+use domain::change::KeyId;
 use domain::check::Report;
 use domain::fleet::{PackageSet, VersionChoice};
 use domain::inventory::{
@@ -21,6 +22,7 @@ use jiff::Timestamp;
 use postgres::Postgres;
 use store::{
     Actor, Ci, Database, Environment, Labels, NewCi, NewTenant, NewUser, Store, Tenant, User,
+    Verifier,
 };
 
 /// A clock that moves a millisecond each time somebody looks, and numbers that only look random.
@@ -56,12 +58,26 @@ impl Environment for Simulated {
     }
 }
 
+/// Signs in a way that only looks like it.
+pub(crate) struct Pencil;
+
+impl Verifier for Pencil {
+    fn key(&self) -> KeyId {
+        KeyId::from([8; 32])
+    }
+
+    fn sign(&self, statement: &[u8]) -> Result<String, String> {
+        Ok(serde_json::json!({ "signed": statement.len() }).to_string())
+    }
+}
+
 /// A fresh database on one engine, with its provider and that one's first person.
 pub(crate) struct World {
     pub(crate) store: Store,
     pub(crate) database: Database,
     pub(crate) environment: Arc<Simulated>,
     pub(crate) admin: Actor,
+    pub(crate) verifier: Arc<dyn Verifier>,
     _directory: Option<tempfile::TempDir>,
 }
 
@@ -89,7 +105,8 @@ impl World {
         assert!(store.found("Cloud AG".parse().unwrap(), first).await.unwrap());
         let (root, _) = store.user_by_login(&"root".parse().unwrap()).await.unwrap().unwrap();
         let admin = actor(&root);
-        Self { store, database, environment, admin, _directory: directory }
+        let verifier = Arc::new(Pencil);
+        Self { store, database, environment, admin, verifier, _directory: directory }
     }
 
     /// Tells that an item has a package set.

@@ -4,29 +4,129 @@
 //! in it the planned versions installed, no process that still runs the files they replaced, and the
 //! newest kernel running where the system was to restart (X.1642 8.6.2; design.md, section 2).
 
+mod record;
+
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
 use crate::change::{Action, ExactPackage};
-use crate::inventory::{Inventory, Runtime, StaleProcess};
+use crate::inventory::{InstalledPackage, Inventory, PackageFamily, Runtime, StaleProcess};
+
+pub use record::{Claim, Knowledge, Occasion, Record, Sighting, SourceUsed};
+
+/// Most contradictions, and most newer packages, that a verdict names: it is kept for ever.
+const MOST_NAMED: usize = 32;
 
 /// What a look says of what was planned.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "is", rename_all = "snake_case")]
-pub enum Borne {
+pub enum Verdict {
     /// It is so.
-    Out,
+    Verified {
+        /// Packages of which more than planned is there, the first of them: that is fine.
+        newer: Vec<Newer>,
+    },
     /// It is not so, whatever was claimed.
-    Not {
-        /// The first thing that is not.
-        because: Contradiction,
+    Conflict {
+        /// What is not.
+        contradictions: Contradictions,
     },
     /// The look does not tell.
-    Unknown {
+    Undecided {
         /// What it does not tell.
-        missing: Untold,
+        because: Untold,
     },
+}
+
+/// A package of which a newer version is there than was planned.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Newer {
+    /// Its name.
+    pub name: String,
+    /// What was planned.
+    pub planned: String,
+    /// What is there.
+    pub installed: String,
+}
+
+/// What a look sees that cannot be, at least one thing: the first of them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "Vec<Contradiction>", into = "Vec<Contradiction>")]
+pub struct Contradictions(Vec<Contradiction>);
+
+impl Contradictions {
+    /// In the order in which they were seen.
+    pub fn iter(&self) -> impl Iterator<Item = &Contradiction> {
+        self.0.iter()
+    }
+}
+
+impl TryFrom<Vec<Contradiction>> for Contradictions {
+    type Error = &'static str;
+
+    fn try_from(mut all: Vec<Contradiction>) -> Result<Self, Self::Error> {
+        all.truncate(MOST_NAMED);
+        if all.is_empty() {
+            Err("a conflict has at least one contradiction")
+        } else {
+            Ok(Self(all))
+        }
+    }
+}
+
+impl From<Contradictions> for Vec<Contradiction> {
+    fn from(all: Contradictions) -> Self {
+        all.0
+    }
+}
+
+/// The first in words, and how many more there are.
+impl fmt::Display for Contradictions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for first in self.0.iter().take(1) {
+            write!(f, "{first}")?;
+        }
+        match self.0.len() {
+            0 | 1 => Ok(()),
+            more => write!(f, " (and {} more)", more - 1),
+        }
+    }
+}
+
+impl Verdict {
+    /// The word for it.
+    pub const fn as_str(&self) -> &'static str {
+        match self {
+            Self::Verified { .. } => "verified",
+            Self::Conflict { .. } => "conflict",
+            Self::Undecided { .. } => "undecided",
+        }
+    }
+
+    /// A conflict, where something is contradicted.
+    fn conflict(all: Vec<Contradiction>) -> Option<Self> {
+        let contradictions = Contradictions::try_from(all).ok()?;
+        Some(Self::Conflict { contradictions })
+    }
+}
+
+/// What there is to say beside the word: what is contradicted, what is not told, what is newer.
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Conflict { contradictions } => contradictions.fmt(f),
+            Self::Undecided { because } => because.fmt(f),
+            Self::Verified { newer } => {
+                let Some(Newer { name, planned, installed }) = newer.first() else { return Ok(()) };
+                write!(f, "{name} is at {installed} by now, after {planned}")?;
+                match newer.len() {
+                    1 => Ok(()),
+                    more => write!(f, " (and {} more)", more - 1),
+                }
+            }
+        }
+    }
 }
 
 /// What a look sees that cannot be where the plan was carried out.
@@ -78,6 +178,18 @@ pub enum Untold {
     Runtime,
     /// What some processes map: whoever looked may not see them.
     Processes,
+    /// Anything: the item was not heard of.
+    Silent,
+}
+
+impl fmt::Display for Untold {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Runtime => "what runs is not known",
+            Self::Processes => "what some processes run is not known",
+            Self::Silent => "the item was not heard of",
+        })
+    }
 }
 
 impl fmt::Display for Contradiction {
@@ -112,56 +224,56 @@ pub fn verify(
     restarts_later: bool,
     installed: &Inventory,
     runtime: Option<&Runtime>,
-) -> Borne {
-    let planned = actions.iter().filter_map(|action| match action {
-        Action::Upgrade { packages } => Some(packages),
-        _ => None,
-    });
-    let mut packages = planned.flatten();
-    if let Some(because) = packages.find_map(|it| unlike(it, installed)) {
-        return Borne::Not { because };
-    }
-    if restarts_later {
-        return Borne::Out;
-    }
-    let Some(runtime) = runtime else { return Borne::Unknown { missing: Untold::Runtime } };
-    if actions.contains(&Action::Reboot)
-        && let Some(because) = not_restarted(runtime)
-    {
-        return Borne::Not { because };
-    }
-    // What another change replaced is that change's to answer for. After a restart nothing old may run.
-    let upgraded = || {
-        let all = actions.iter().filter_map(|action| match action {
-            Action::Upgrade { packages } => Some(packages),
-            _ => None,
-        });
-        all.flatten().map(|it| it.name.as_str())
-    };
-    let counts =
-        |process: &&StaleProcess| actions.contains(&Action::Reboot) || process.may_run(upgraded());
-    let stale = runtime.stale_processes.iter().find(counts);
-    if let Some(process) = stale.filter(|_| touches(actions)) {
-        let because = Contradiction::OldFiles {
+) -> Verdict {
+    let (mut contradictions, newer) = hold(actions, installed);
+    if let Some(runtime) = runtime.filter(|_| !restarts_later) {
+        if actions.contains(&Action::Reboot) {
+            contradictions.extend(not_restarted(runtime));
+        }
+        // What another change replaced is that change's to answer for. After a restart nothing old may run.
+        let counts = |process: &&StaleProcess| {
+            let names = upgraded(actions).map(|package| package.name.as_str());
+            actions.contains(&Action::Reboot) || process.may_run(names)
+        };
+        let stale = runtime.stale_processes.iter().filter(|_| touches(actions)).filter(counts);
+        contradictions.extend(stale.map(|process| Contradiction::OldFiles {
             command: process.command.clone(),
             unit: process.unit.clone(),
             file: process.deleted_files.first().cloned().unwrap_or_default(),
-        };
-        return Borne::Not { because };
+        }));
     }
-    if runtime.unreadable_processes > 0 && touches(actions) {
-        return Borne::Unknown { missing: Untold::Processes };
+    if let Some(conflict) = Verdict::conflict(contradictions) {
+        return conflict;
     }
-    Borne::Out
+    match runtime {
+        _ if restarts_later => Verdict::Verified { newer },
+        None => Verdict::Undecided { because: Untold::Runtime },
+        Some(runtime) if runtime.unreadable_processes > 0 && touches(actions) => {
+            Verdict::Undecided { because: Untold::Processes }
+        }
+        Some(_) => Verdict::Verified { newer },
+    }
+}
+
+/// What is contradicted of the planned packages, and which are newer than planned.
+fn hold(actions: &[Action], installed: &Inventory) -> (Vec<Contradiction>, Vec<Newer>) {
+    let contradictions = upgraded(actions).filter_map(|it| unlike(it, installed)).collect();
+    let newer = upgraded(actions).filter_map(|it| newer(it, installed)).take(MOST_NAMED);
+    (contradictions, newer.collect())
+}
+
+/// The packages that are planned.
+fn upgraded(actions: &[Action]) -> impl Iterator<Item = &ExactPackage> {
+    let packages = actions.iter().filter_map(|action| match action {
+        Action::Upgrade { packages } => Some(packages),
+        _ => None,
+    });
+    packages.flatten()
 }
 
 /// Whether an item has nothing of what was planned: it is what it was, as far as packages tell.
 pub fn is_back(actions: &[Action], installed: &Inventory) -> bool {
-    let mut packages = actions.iter().filter_map(|action| match action {
-        Action::Upgrade { packages } => Some(packages),
-        _ => None,
-    });
-    packages.all(|packages| packages.iter().all(|it| unlike(it, installed).is_some()))
+    upgraded(actions).all(|it| unlike(it, installed).is_some())
 }
 
 /// Whether processes have something to do with it.
@@ -169,8 +281,8 @@ fn touches(actions: &[Action]) -> bool {
     actions.iter().any(|action| matches!(action, Action::Upgrade { .. } | Action::Reboot))
 }
 
-/// What is not as planned of one package.
-fn unlike(planned: &ExactPackage, installed: &Inventory) -> Option<Contradiction> {
+/// What is installed of a package; its newest version, where there are several.
+fn found<'a>(planned: &ExactPackage, installed: &'a Inventory) -> Option<&'a InstalledPackage> {
     let kind = installed.family.version_kind();
     // One for all architectures takes the place of one for a single one, and the other way round.
     let is_same = |architecture: &str| {
@@ -178,15 +290,20 @@ fn unlike(planned: &ExactPackage, installed: &Inventory) -> Option<Contradiction
             || architecture == "all"
             || planned.architecture == "all"
     };
-    let there = installed
+    installed
         .packages
         .iter()
         .filter(|it| it.name == planned.name && is_same(&it.architecture))
-        .max_by(|a, b| kind.compare(&a.version, &b.version));
+        .max_by(|a, b| kind.compare(&a.version, &b.version))
+}
+
+/// What is not as planned of one package.
+fn unlike(planned: &ExactPackage, installed: &Inventory) -> Option<Contradiction> {
     let package = || Box::new(planned.clone());
-    match there {
+    let is_older = |version: &str| compare(installed.family, version, &planned.version).is_lt();
+    match found(planned, installed) {
         None => Some(Contradiction::Absent { package: package() }),
-        Some(it) if kind.compare(&it.version, &planned.version).is_lt() => {
+        Some(it) if is_older(&it.version) => {
             Some(Contradiction::Older { package: package(), installed: it.version.clone() })
         }
         Some(it) if it.state.trouble().is_some() => {
@@ -194,6 +311,20 @@ fn unlike(planned: &ExactPackage, installed: &Inventory) -> Option<Contradiction
         }
         Some(_) => None,
     }
+}
+
+/// What is newer than planned of one package.
+fn newer(planned: &ExactPackage, installed: &Inventory) -> Option<Newer> {
+    let it = found(planned, installed)?;
+    compare(installed.family, &it.version, &planned.version).is_gt().then(|| Newer {
+        name: planned.name.clone(),
+        planned: planned.version.clone(),
+        installed: it.version.clone(),
+    })
+}
+
+fn compare(family: PackageFamily, a: &str, b: &str) -> std::cmp::Ordering {
+    family.version_kind().compare(a, b)
 }
 
 fn not_restarted(runtime: &Runtime) -> Option<Contradiction> {
@@ -214,9 +345,7 @@ mod tests {
 
     use super::*;
     use crate::change::FileHash;
-    use crate::inventory::{
-        InstalledPackage, OsRelease, PackageFamily, PackageState, SourcePackage, StaleProcess,
-    };
+    use crate::inventory::{OsRelease, PackageState, SourcePackage, StaleProcess};
 
     fn exact(version: &str) -> ExactPackage {
         ExactPackage {
@@ -271,13 +400,9 @@ mod tests {
         Runtime { stale_processes: vec![process], ..runtime() }
     }
 
-    /// In words: borne out, `not: why` or `unknown`.
-    fn told(borne: &Borne) -> String {
-        match borne {
-            Borne::Out => "out".to_owned(),
-            Borne::Not { because } => because.to_string(),
-            Borne::Unknown { missing } => format!("unknown {missing:?}"),
-        }
+    /// The word, and what there is to say beside it.
+    fn told(verdict: &Verdict) -> String {
+        format!("{} {verdict}", verdict.as_str()).trim_end().to_owned()
     }
 
     #[test]
@@ -287,24 +412,48 @@ mod tests {
             told(&verify(&upgrade(), false, installed, runtime))
         };
 
-        assert_eq!(judged(&with("3.0.15-1", ok), Some(&runtime())), "out");
-        assert_eq!(judged(&with("3.0.16-1", ok), Some(&runtime())), "out");
+        assert_eq!(judged(&with("3.0.15-1", ok), Some(&runtime())), "verified");
+        assert_eq!(
+            judged(&with("3.0.16-1", ok), Some(&runtime())),
+            "verified libssl3 is at 3.0.16-1 by now, after 3.0.15-1"
+        );
         assert_eq!(
             judged(&with("3.0.14-1", ok), Some(&runtime())),
-            "libssl3 is at 3.0.14-1, and 3.0.15-1 was planned"
+            "conflict libssl3 is at 3.0.14-1, and 3.0.15-1 was planned"
         );
         let half = with("3.0.15-1", PackageState::HalfConfigured);
-        assert_eq!(judged(&half, Some(&runtime())), "libssl3 3.0.15-1 is not configured");
+        assert_eq!(judged(&half, Some(&runtime())), "conflict libssl3 3.0.15-1 is not configured");
         let mut none = with("3.0.15-1", ok);
         none.packages.clear();
-        assert_eq!(judged(&none, Some(&runtime())), "libssl3 is not installed");
+        assert_eq!(judged(&none, Some(&runtime())), "conflict libssl3 is not installed");
         assert_eq!(
             judged(&with("3.0.15-1", ok), Some(&stale())),
-            "nginx of nginx.service still runs /usr/lib/libssl.so.3, which was replaced"
+            "conflict nginx of nginx.service still runs /usr/lib/libssl.so.3, which was replaced"
         );
-        assert_eq!(judged(&with("3.0.15-1", ok), None), "unknown Runtime");
+        assert_eq!(judged(&with("3.0.15-1", ok), None), "undecided what runs is not known");
         let blind = Runtime { unreadable_processes: 3, ..runtime() };
-        assert_eq!(judged(&with("3.0.15-1", ok), Some(&blind)), "unknown Processes");
+        assert_eq!(
+            judged(&with("3.0.15-1", ok), Some(&blind)),
+            "undecided what some processes run is not known"
+        );
+    }
+
+    #[test]
+    fn all_that_is_contradicted_is_told_also_where_what_runs_is_not_known() {
+        let old = with("3.0.14-1", PackageState::Installed);
+        let mut actions = upgrade();
+        actions.push(Action::Upgrade {
+            packages: vec![ExactPackage { name: "libssl-dev".to_owned(), ..exact("3.0.15-1") }],
+        });
+        let verdict = verify(&actions, false, &old, None);
+        assert_eq!(
+            told(&verdict),
+            "conflict libssl3 is at 3.0.14-1, and 3.0.15-1 was planned (and 1 more)"
+        );
+        let Verdict::Conflict { contradictions } = verdict else { panic!("{verdict:?}") };
+        let all: Vec<_> = contradictions.iter().map(ToString::to_string).collect();
+        assert_eq!(all[1], "libssl-dev is not installed");
+        assert!(serde_json::from_str::<Contradictions>("[]").is_err(), "nothing is no conflict");
     }
 
     #[test]
@@ -315,7 +464,10 @@ mod tests {
             runtime.stale_processes[0].packages = BTreeSet::from([package.to_owned()]);
             runtime
         };
-        assert_eq!(told(&verify(&upgrade(), false, &installed, Some(&of("libexpat1")))), "out");
+        assert_eq!(
+            told(&verify(&upgrade(), false, &installed, Some(&of("libexpat1")))),
+            "verified"
+        );
         let own = told(&verify(&upgrade(), false, &installed, Some(&of("libssl3"))));
         assert!(own.contains("still runs"), "{own}");
         let restarted = verify(&[Action::Reboot], false, &installed, Some(&of("libexpat1")));
@@ -326,19 +478,25 @@ mod tests {
     fn before_its_restart_old_files_may_run_and_after_it_no_old_kernel() {
         let installed = with("3.0.15-1", PackageState::Installed);
         let old = Runtime { running_kernel: "6.1.0-1".to_owned(), ..stale() };
-        assert_eq!(verify(&upgrade(), true, &installed, Some(&old)), Borne::Out);
+        assert_eq!(
+            verify(&upgrade(), true, &installed, Some(&old)),
+            Verdict::Verified { newer: Vec::new() }
+        );
 
         let reboot = [Action::Reboot];
         assert_eq!(
             told(&verify(&reboot, false, &installed, Some(&old))),
-            "kernel 6.1.0-1 runs, and 6.1.0-2 is installed"
+            "conflict kernel 6.1.0-1 runs, and 6.1.0-2 is installed"
         );
         let asked = Runtime { reboot_required_by: Some(Vec::new()), ..runtime() };
         assert_eq!(
             told(&verify(&reboot, false, &installed, Some(&asked))),
-            "a package still asks for a restart of the system"
+            "conflict a package still asks for a restart of the system"
         );
-        assert_eq!(verify(&reboot, false, &installed, Some(&runtime())), Borne::Out);
+        assert_eq!(
+            verify(&reboot, false, &installed, Some(&runtime())),
+            Verdict::Verified { newer: Vec::new() }
+        );
     }
 
     #[test]
