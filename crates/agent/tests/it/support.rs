@@ -77,12 +77,18 @@ pub(crate) fn root(name: &str) -> PathBuf {
 
 /// The Debian archive that this machine's apt uses.
 fn mirror() -> String {
+    archive(|codename| !codename.contains('-')).0
+}
+
+/// The archive that this machine's apt uses for a suite, and the suite.
+pub(crate) fn archive(is_it: fn(&str) -> bool) -> (String, String) {
     let format = "$(REPO_URI) $(CODENAME)";
     let asked = ["indextargets", "--format", format, "Created-By: Packages"];
     let targets = run(Command::new("apt-get").args(asked));
     let mut lines = targets.lines().filter_map(|line| line.split_once(' '));
-    let plain = lines.find(|(_, codename)| !codename.contains('-'));
-    plain.expect("this machine's apt names a Debian archive").0.to_owned()
+    let found = lines.find(|(_, codename)| is_it(codename));
+    let (uri, codename) = found.expect("this machine's apt names the Debian archives");
+    (uri.trim_end_matches('/').to_owned(), codename.to_owned())
 }
 
 /// A package to build.
@@ -248,9 +254,15 @@ pub(crate) struct Told {
 
 impl Told {
     pub(crate) fn to(actions: Vec<Action>, sequence: u64) -> Self {
-        let now = Timestamp::from_second(Timestamp::now().as_second()).unwrap();
+        Self::until(actions, sequence, Timestamp::now() + SignedDuration::from_hours(1))
+    }
+
+    /// The same, with another end of the window, to the second.
+    pub(crate) fn until(actions: Vec<Action>, sequence: u64, until: Timestamp) -> Self {
+        let whole = |time: Timestamp| Timestamp::from_second(time.as_second()).unwrap();
+        let now = whole(Timestamp::now());
         let hour = SignedDuration::from_hours(1);
-        let window = Window { from: now - hour, until: now + hour };
+        let window = Window { from: now - hour, until: whole(until) };
         let item = Item { ci: id(3), duty: Duty::Provider, actions, rollback: Rollback::Snapshot };
         let stages = vec![Stage { window, items: vec![item] }];
         let draft = Draft { change: id(1), tenant: id(2), generation: 0, parent: None, stages };
@@ -423,4 +435,25 @@ pub(crate) fn handed(bundle: &Bundle) -> HandedOrder {
 
 pub(crate) fn upgrade(packages: &[ExactPackage]) -> Action {
     Action::Upgrade { packages: packages.to_vec() }
+}
+
+/// xorshift64*: the same draws from the same seed.
+pub(crate) struct Random(u64);
+
+impl Random {
+    pub(crate) fn new(seed: u64) -> Self {
+        Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
+    }
+
+    pub(crate) fn below(&mut self, limit: u64) -> u64 {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        (self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 11) % limit
+    }
+}
+
+/// A number out of the environment.
+pub(crate) fn number(variable: &str) -> Option<u64> {
+    Some(std::env::var(variable).ok()?.parse().expect("a whole number"))
 }
