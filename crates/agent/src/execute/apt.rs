@@ -165,11 +165,25 @@ impl Apt {
             Direction::Back => argv.extend(["--allow-downgrades", "--purge"]),
         }
         let files = self.files(alteration)?;
-        let removed: Vec<_> = alteration.remove.iter().map(|name| format!("{name}-")).collect();
+        let mut named =
+            files.iter().map(|file| self.called(file)).collect::<Result<Vec<_>, _>>()?;
+        named.extend(alteration.remove.iter().map(|name| format!("{name}-")));
         argv.push("install");
         argv.extend(files.iter().map(String::as_str));
-        argv.extend(removed.iter().map(String::as_str));
+        argv.extend(named.iter().map(String::as_str));
         self.act(&argv)
+    }
+
+    /// What a package file holds, as apt is told of it: `libpam0g:amd64=1.5.2-6`. Given files alone, apt
+    /// does not begin where an interruption left dependencies that do not hold; given names as well, it
+    /// looks whether they hold in the end.
+    fn called(&self, file: &str) -> Result<String, PackageFault> {
+        let format = "--showformat=${Package}:${Architecture}=${Version}";
+        let output = self.ask(&["dpkg-deb", "--show", format, file])?;
+        match output.text.trim() {
+            called if output.exit == Some(0) => Ok(called.replace(":all=", "=")),
+            _ => Err(ended("dpkg-deb", &output)),
+        }
     }
 
     fn files(&self, alteration: &Alteration<'_>) -> Result<Vec<String>, PackageFault> {
@@ -191,7 +205,16 @@ impl Apt {
         argv.extend(KEEP_SETTINGS);
         argv.extend(["--install", "--"]);
         argv.extend(files.iter().map(String::as_str));
-        self.act(&argv)
+        // dpkg leaves out what needs another one of them to be configured first. Each time at least one
+        // more is there, or it gets no better.
+        let mut output = self.act(&argv)?;
+        for _ in &files {
+            if output.exit == Some(0) {
+                break;
+            }
+            output = self.act(&argv)?;
+        }
+        Ok(output)
     }
 }
 

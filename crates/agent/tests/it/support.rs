@@ -97,6 +97,7 @@ pub(crate) struct Deb {
     pub(crate) name: &'static str,
     pub(crate) version: String,
     pub(crate) depends: String,
+    pub(crate) pre_depends: String,
     /// Further files and their content; those below `/etc` are configuration files.
     pub(crate) files: Vec<(String, String)>,
     pub(crate) postinst: String,
@@ -110,6 +111,7 @@ impl Deb {
             name,
             version: version.to_owned(),
             depends: String::new(),
+            pre_depends: String::new(),
             files: vec![(format!("/usr/lib/{name}/version"), version.to_owned())],
             postinst: "true".to_owned(),
             scripts: Vec::new(),
@@ -132,10 +134,12 @@ impl Deb {
         }
         let control = root.join("DEBIAN");
         fs::create_dir_all(&control).unwrap();
-        let depends = match self.depends.as_str() {
-            "" => String::new(),
-            depends => format!("Depends: {depends}\n"),
-        };
+        let mut depends = String::new();
+        for (field, on) in [("Depends", &self.depends), ("Pre-Depends", &self.pre_depends)] {
+            if !on.is_empty() {
+                depends.push_str(&format!("{field}: {on}\n"));
+            }
+        }
         let text = format!(
             "Package: {}\nVersion: {}\nArchitecture: amd64\nMaintainer: A <a@example.org>\n\
              Installed-Size: 64\n{depends}Description: an example\n with a second line\n",
