@@ -76,9 +76,14 @@ impl Disk {
     }
 
     /// Cuts the power and brings it back: what was not on the disk is lost. Nothing may run there any more.
-    pub(crate) fn cut_power(&self) {
+    pub(crate) fn cut_power(&mut self) {
         run(Command::new("perl").args(["-e", GO_DOWN]).arg(&self.root));
         self.unmount();
+        // A copy: the file system that went down lives on where a namespace still has it mounted.
+        let next = self.file.with_extension("next");
+        run(Command::new("cp").arg("--sparse=auto").arg(&self.file).arg(&next));
+        fs::remove_file(&self.file).unwrap();
+        fs::rename(&next, &self.file).unwrap();
         self.mount();
     }
 

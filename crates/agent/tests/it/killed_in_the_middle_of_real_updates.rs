@@ -359,7 +359,7 @@ impl Moment {
 }
 
 /// Interrupts what runs on a disk; where its power is cut, nothing is flushed before.
-fn interrupt(disk: &Disk, mut agent: Child, kill: Kill) {
+fn interrupt(disk: &mut Disk, mut agent: Child, kill: Kill) {
     let children = format!("/proc/{0}/task/{0}/children", agent.id());
     let children = fs::read_to_string(children).unwrap_or_default();
     match (kill, children.split_whitespace().next()) {
@@ -425,8 +425,8 @@ impl fmt::Display for Tally {
 
 /// Interrupts one update, perhaps again while the agent goes on with it, and checks what came of it.
 fn interrupted(world: &World, case: &Case, random: &mut Random, tally: &mut Tally) {
-    let disk = world.image.copy();
-    let root = disk.root();
+    let mut disk = world.image.copy();
+    let root = &disk.root().to_owned();
     let kill = match random.below(8) {
         0 => Kill::Agent,
         1..3 => Kill::All,
@@ -445,7 +445,7 @@ fn interrupted(world: &World, case: &Case, random: &mut Random, tally: &mut Tall
     println!("  {kill:?} at {moment:?}{}", if is_late { ", late" } else { "" });
     let mut process = agent(root, kill);
     let step = if moment.comes(root, &mut process) {
-        interrupt(&disk, process, kill);
+        interrupt(&mut disk, process, kill);
         tally.interruptions += 1;
         last_step(root)
     } else {
@@ -460,7 +460,7 @@ fn interrupted(world: &World, case: &Case, random: &mut Random, tally: &mut Tall
         println!("  and again at {moment:?}");
         let mut process = agent(root, kill);
         if moment.comes(root, &mut process) {
-            interrupt(&disk, process, kill);
+            interrupt(&mut disk, process, kill);
             tally.interruptions += 1;
         }
     }
