@@ -12,6 +12,7 @@ use super::Release;
 use super::orders::{self, small};
 use super::runs::{corrupt, signed};
 use crate::actor::Actor;
+use crate::changes::{self, Dispute};
 use crate::error::StoreError;
 use crate::event::NewEvent;
 use crate::fleet::systems;
@@ -166,6 +167,11 @@ pub(super) async fn news(tx: &mut Tx<'_>, release: &Release) -> Result<Vec<Event
             .await?;
         if let Some(because) = &because {
             orders::contradict(tx, release.id, item, because).await?;
+            if let Some(plan) = release.run.layout().plans().get(&tenant) {
+                let because = format!("is not what its agent says: {because}");
+                let dispute = Dispute { item, because };
+                changes::dispute(tx, (release.change, plan.hash()), tenant, &dispute).await?;
+            }
         }
         let agent: AgentId = parsed(row, "agent")?;
         tx.record(NewEvent {
