@@ -282,8 +282,8 @@ fn check(root: &Path) {
 impl Lines {
     fn of(root: &Path) -> Self {
         let count = |path: PathBuf| {
-            let bytes = fs::read(path).unwrap_or_default();
-            bytes.iter().filter(|byte| **byte == b'\n').count() as u64
+            let text = fs::read(path).unwrap_or_default();
+            String::from_utf8_lossy(&text).lines().count() as u64
         };
         let journal = count(root.join(STATE).join("orders/journal"));
         Self { journal, dpkg: count(root.join("var/log/dpkg.log")) }
@@ -437,9 +437,9 @@ fn interrupted(world: &World, case: &Case, random: &mut Random, tally: &mut Tall
     let takes = u64::try_from(case.takes.as_millis()).unwrap();
     let short = SignedDuration::from_millis(i64::try_from(1000 + random.below(takes)).unwrap());
     let until = Timestamp::now() + if is_late { short } else { SignedDuration::from_hours(1) };
-    let told = Told::until(vec![upgrade(&case.packages)], 1, until);
-    let until = told.order.window.until;
-    world.plane.hand(told.handed());
+    let order = Told::until(vec![upgrade(&case.packages)], 1, until);
+    let until = order.order.window.until;
+    world.plane.hand(order.handed());
 
     let moment = Moment::draw(case, random);
     println!("  {kill:?} at {moment:?}{}", if is_late { ", late" } else { "" });
@@ -466,15 +466,16 @@ fn interrupted(world: &World, case: &Case, random: &mut Random, tally: &mut Tall
     }
     let status = agent(root, kill).wait().unwrap();
     assert!(status.success(), "the agent does not start again: {}", said(root));
-    let came = world.came().unwrap_or_else(|| panic!("it tells nothing: {}", said(root)));
+    let told = world.came().unwrap_or_else(|| panic!("it tells nothing: {}", said(root)));
     check(root);
     let now = System::of(root, &case.packages);
-    let expected = if came == Came::Patched { &case.after } else { &case.before };
+    let expected = if told == Came::Patched { &case.after } else { &case.before };
     let is_so = now == *expected;
-    assert!(is_so, "{came:?}, but:\n{}\n{}", expected.differs(&now), said(root));
+    assert!(is_so, "{told:?}, but:\n{}\n{}", expected.differs(&now), said(root));
     let journal = root.join(STATE).join("orders/journal");
     assert!(!journal.exists(), "it is over and not forgotten");
-    tally.count(step, kill, came);
+    println!("  interrupted in {step}: {told:?}");
+    tally.count(step, kill, told);
 }
 
 #[test]

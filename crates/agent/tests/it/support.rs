@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
@@ -137,7 +138,7 @@ impl Deb {
         let mut depends = String::new();
         for (field, on) in [("Depends", &self.depends), ("Pre-Depends", &self.pre_depends)] {
             if !on.is_empty() {
-                depends.push_str(&format!("{field}: {on}\n"));
+                let _ = writeln!(depends, "{field}: {on}");
             }
         }
         let text = format!(

@@ -41,8 +41,8 @@ impl Vendor {
         fetch(&format!("{base}/InRelease"), &release, None);
         let text = fs::read_to_string(&release).unwrap();
         let hash = text.lines().filter(|line| line.ends_with(&format!(" {LIST}")));
-        let hash = hash.filter_map(|line| line.split_whitespace().next());
-        let hash = hash.filter(|it| it.len() == 64).last().expect("the list has a hash");
+        let mut hash = hash.filter_map(|line| line.split_whitespace().next());
+        let hash = hash.rfind(|it| it.len() == 64).expect("the list has a hash");
         let list = vendor.kept.join(hash);
         let directory = LIST.rsplit_once('/').unwrap().0;
         fetch(&format!("{base}/{directory}/by-hash/SHA256/{hash}"), &list, Some(hash));

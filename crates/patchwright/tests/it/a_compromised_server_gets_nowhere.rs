@@ -109,7 +109,7 @@ fn unconsented(host: &Attacked<'_>, forger: &Forger, other: &ExactPackage) {
 
     let to_other = |draft: &mut Draft| *packages(draft) = vec![other.clone()];
     let mut borrowed = forger.by_another_plan(3, &forger.own, to_other);
-    borrowed.bundle.consents = forger.honest.bundle.consents.clone();
+    borrowed.bundle.consents.clone_from(&forger.honest.bundle.consents);
     host.refuses("the consent to another plan", "consent", &borrowed);
 
     let mut strange = stolen(4);
@@ -120,15 +120,18 @@ fn unconsented(host: &Attacked<'_>, forger: &Forger, other: &ExactPackage) {
     host.refuses("an order by a key that it names itself", "envelope", &strange);
 }
 
+/// What is done to an order before it is signed.
+type Turn<'a> = &'a dyn Fn(&mut Order);
+
 /// The honest order with something in it turned.
 fn turned(host: &Attacked<'_>, forger: &Forger) {
-    let turn = |number, alter: &dyn Fn(&mut Order)| {
+    let turn = |number, alter: Turn<'_>| {
         let mut order = forger.anew(number);
         alter(&mut order);
         forger.hand(&order)
     };
     let hour = SignedDuration::from_hours(1);
-    let cases: [(&str, &str, &dyn Fn(&mut Order)); 8] = [
+    let cases: [(&str, &str, Turn<'_>); 8] = [
         ("another agent's", "agent", &|it| it.agent = domain::cloud::Id::of_content([9; 16])),
         ("another item's", "item", &|it| it.ci = domain::cloud::Id::of_content([9; 16])),
         ("more than planned", "actions", &|it| it.actions.push(Action::Reboot)),

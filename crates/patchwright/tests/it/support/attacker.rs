@@ -9,7 +9,7 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use domain::agent::{HandedOrder, Need, OrderAnswer, ReportAnswer};
-use domain::change::{Decision, Draft, Nonce, Payload, Plan, Statement, Verified};
+use domain::change::{Decision, Draft, FileHash, Nonce, Payload, Plan, Statement, Verified};
 use domain::order::{Bundle, Order};
 use jiff::{SignedDuration, Timestamp};
 use ledger::attestation::{self, Attestor, AttestorKey};
@@ -203,7 +203,7 @@ impl Forger {
         assert!(plan.contains(from), "{from} stands in no plan: {plan}");
         let plan = plan.replace(from, to);
         let hash = Sha256::digest(plan.as_bytes());
-        let hash = hash.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+        let hash = FileHash::from(<[u8; 32]>::from(hash)).to_string();
         let ours = self.plan.hash().to_string();
         let replaced = |payload: Vec<u8>| text(payload).replace(&ours, &hash).replace(from, to);
         let consent = Statement { nonce: order.nonce, ..self.consent.clone() };
@@ -304,7 +304,7 @@ fn forward(proxy: &str, request: &Request) -> (u16, Vec<u8>) {
     if let Some(certificate) = &request.certificate {
         let (_, parsed) = x509_parser::parse_x509_certificate(certificate).unwrap();
         let key = Sha256::digest(parsed.tbs_certificate.subject_pki.raw);
-        let key = key.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+        let key = FileHash::from(<[u8; 32]>::from(key)).to_string();
         forwarded = forwarded.header("x-patchwright-agent-key", key);
     }
     let mut answer =
