@@ -211,7 +211,7 @@ mod tests {
                 )
             };
             let rules = ["critical", "high", "medium", "low"].map(rule).concat();
-            Policy::parse(&format!("version = \"strict\"\n\n{rules}")).unwrap()
+            usual.negotiate(&format!("version = \"strict\"\n\n{rules}")).unwrap()
         };
         assert_eq!(terms(Duty::Tenant, &strict(None)).patches, Demand::Signature);
         assert_eq!(terms(Duty::Tenant, &strict(None)).alterations, Demand::Signature);
