@@ -66,6 +66,13 @@ const LATELY: SignedDuration = SignedDuration::from_mins(15);
 /// How far back is looked again: another process's clock and commits may be so much behind.
 const OVERLAP: SignedDuration = SignedDuration::from_secs(30);
 
+/// Answers to orders that one agent may send within [`ANSWERS_WITHIN`]: each is recorded for ever, also one
+/// to an order that nobody gave.
+const MOST_ANSWERS: u32 = 200;
+
+/// See [`MOST_ANSWERS`].
+const ANSWERS_WITHIN: SignedDuration = SignedDuration::from_mins(10);
+
 /// Largest package set taken, in bytes of JSON.
 const LARGEST_SET: usize = 16 << 20;
 
@@ -82,6 +89,8 @@ pub struct Agents {
     /// Those for which an order waits, or of whose items somebody waits to see something; and until
     /// lately did. With when they were last known to be.
     awaited: Mutex<HashMap<AgentId, Timestamp>>,
+    /// How many answers came from which agents since when.
+    answers: Mutex<HashMap<AgentId, (Timestamp, u32)>>,
     /// Seconds from one report to the next, where nothing is awaited.
     interval: u32,
 }
@@ -138,8 +147,9 @@ impl Agents {
         let seed = store.key(master, "orders").await?;
         let orders = Attestor::new(&seed);
         let origins = BTreeSet::from([url.trim_end_matches('/').to_owned()]);
-        let (known, awaited) = (Mutex::default(), Mutex::default());
-        Ok(Self { store, fleet, authority, orders, origins, known, awaited, interval: INTERVAL })
+        let (known, awaited, answers) = (Mutex::default(), Mutex::default(), Mutex::default());
+        let interval = INTERVAL;
+        Ok(Self { store, fleet, authority, orders, origins, known, awaited, answers, interval })
     }
 
     /// Has agents report so often, in seconds, where nothing is awaited of them; once a minute otherwise.
@@ -239,6 +249,15 @@ impl Agents {
     fn awaited(&self, agent: AgentId, now: Timestamp) -> Option<SignedDuration> {
         let awaited = self.awaited.lock().unwrap_or_else(PoisonError::into_inner);
         awaited.get(&agent).map(|last| now.duration_since(*last))
+    }
+
+    /// Counts an answer of an agent; whether it is one too many.
+    fn answers_too_often(&self, agent: AgentId, now: Timestamp) -> bool {
+        let mut answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
+        answers.retain(|_, (since, _)| now.duration_since(*since) < ANSWERS_WITHIN);
+        let (_, count) = answers.entry(agent).or_insert((now, 0));
+        *count += 1;
+        *count > MOST_ANSWERS
     }
 
     fn known(&self) -> MutexGuard<'_, HashMap<KeyHash, Known>> {

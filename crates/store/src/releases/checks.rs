@@ -16,6 +16,7 @@ use super::runs::{corrupt, signed};
 use super::verifications::{self, Backdrop, Look};
 use super::{Release, Verifier};
 use crate::actor::Actor;
+use crate::changes::{self, Dispute};
 use crate::error::StoreError;
 use crate::event::NewEvent;
 use crate::fleet::systems;
@@ -177,6 +178,11 @@ pub(super) async fn news(
             .await?;
         if let Some(because) = &because {
             orders::contradict(tx, release.id, item, because).await?;
+            if let Some(plan) = release.run.layout().plans().get(&tenant) {
+                let because = format!("is not what its agent says: {because}");
+                let dispute = Dispute { item, because };
+                changes::dispute(tx, (release.change, plan.hash()), tenant, &dispute).await?;
+            }
         }
         let Sighting { agent, package_set, seen_at, .. } = seen.sighting;
         tx.record(NewEvent {
