@@ -178,10 +178,11 @@ pub(super) async fn news(
             .await?;
         if let Some(because) = &because {
             orders::contradict(tx, release.id, item, because).await?;
-            if let Some(plan) = release.run.layout().plans().get(&tenant) {
+            if let Some(plan) = release.run.layout().plans().get(&seen.tenant) {
                 let because = format!("is not what its agent says: {because}");
                 let dispute = Dispute { item, because };
-                changes::dispute(tx, (release.change, plan.hash()), tenant, &dispute).await?;
+                let of = (release.change, plan.hash());
+                changes::dispute(tx, of, seen.tenant, &dispute).await?;
             }
         }
         let Sighting { agent, package_set, seen_at, .. } = seen.sighting;
@@ -238,7 +239,7 @@ fn planned(
     ci: CiId,
     stage: u32,
 ) -> Option<(Vec<Action>, bool)> {
-    let plan = release.run.layout().plans().get(&tenant)?;
+    let plan = release.run.layout().plans().get(&seen.tenant)?;
     let stages = &plan.draft().stages;
     let place = usize::try_from(stage).ok()?;
     let of = |at: usize| {
