@@ -239,7 +239,7 @@ fn planned(
     ci: CiId,
     stage: u32,
 ) -> Option<(Vec<Action>, bool)> {
-    let plan = release.run.layout().plans().get(&seen.tenant)?;
+    let plan = release.run.layout().plans().get(&tenant)?;
     let stages = &plan.draft().stages;
     let place = usize::try_from(stage).ok()?;
     let of = |at: usize| {
