@@ -279,7 +279,7 @@ impl<'a> World<'a> {
             let changes = self.until("a change for each patch", |world| {
                 let findings = world.admin.list("/findings", "state=open")?;
                 let mut patches: Vec<&Value> = findings.iter().map(|it| &it["patch"]).collect();
-                patches.sort_by_key(|it| it.to_string());
+                patches.sort_by_key(ToString::to_string);
                 patches.dedup();
                 let changes = world.admin.list("/changes", "")?;
                 let is_known = |patch: &&Value| {
