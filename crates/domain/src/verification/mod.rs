@@ -486,7 +486,7 @@ mod tests {
         let reboot = [Action::Reboot];
         assert_eq!(
             told(&verify(&reboot, false, &installed, Some(&old))),
-            "conflict kernel 6.1.0-1 runs, and 6.1.0-2 is installed"
+            "conflict kernel 6.1.0-1 runs, and 6.1.0-2 is installed (and 1 more)"
         );
         let asked = Runtime { reboot_required_by: Some(Vec::new()), ..runtime() };
         assert_eq!(
