@@ -72,8 +72,8 @@ pub(crate) struct DrillArgs {
     #[arg(long, value_enum, value_name = "NAME")]
     fault: Option<Fault>,
 
-    /// A program that verifies the archive by itself: started with its directory and the ledger's key, it
-    /// prints size and root.
+    /// A program that verifies the archive by itself: started with its directory, the ledger's key and a file
+    /// with an earlier checkpoint, it prints size and root.
     #[arg(long, value_name = "PROGRAM")]
     foreign_verifier: Option<PathBuf>,
 

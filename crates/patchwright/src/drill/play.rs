@@ -53,7 +53,7 @@ pub(super) struct Setup<'a> {
     pub(super) archives: &'a Archives,
     pub(super) time_scale: u32,
     pub(super) fault: Option<Fault>,
-    /// A program that verifies a log by itself: `PROGRAM LOG VKEY` prints its size and root.
+    /// A program that verifies a log by itself: `PROGRAM LOG VKEY EARLIER` prints its size and root.
     pub(super) foreign: Option<&'a Path>,
 }
 
@@ -104,6 +104,7 @@ pub(super) struct Found {
 /// The first thing that was not as it was to be. What was done until then is in the course.
 pub(super) fn play(setup: &Setup<'_>) -> Result<Found> {
     let world = World::begin(setup)?;
+    world.keep_checkpoint()?;
     let machines = world.machines();
     let outcome = machines.and_then(|cis| world.loop_once(&cis));
     if let Err(error) = outcome {
@@ -150,6 +151,22 @@ impl<'a> World<'a> {
                 })
             },
         )
+    }
+
+    /// Keeps what the ledger says of itself by now, as a tenant would: it has to be continued.
+    fn keep_checkpoint(&self) -> Result<()> {
+        let checkpoint = self.until("a checkpoint", |world| {
+            let head = world.admin.get("/ledger")?;
+            Ok(head["checkpoint"].as_str().map(str::to_owned))
+        })?;
+        let place = self.earlier();
+        fs::create_dir_all(place.parent().unwrap_or(self.setup.directory))?;
+        Ok(fs::write(place, checkpoint)?)
+    }
+
+    /// Where that is kept.
+    fn earlier(&self) -> PathBuf {
+        self.setup.directory.join("evidence/checkpoint-at-the-beginning")
     }
 
     /// Four machines from the current image, and what the control plane calls them.
@@ -957,7 +974,9 @@ impl<'a> World<'a> {
             let place = archive.display().to_string();
             self.admin.types(&["ledger", "export", &place])?;
             let key = self.plane().key.clone();
-            let said = self.admin.types(&["ledger", "verify", &place, "--key", &key])?;
+            let earlier = self.earlier().display().to_string();
+            let arguments = ["ledger", "verify", &place, "--key", &key, "--since", &earlier];
+            let said = self.admin.types(&arguments)?;
             let line = said.lines().find(|line| !line.trim().is_empty()).unwrap_or_default();
             stage.fact("ledger", line.trim());
             let trust = ledger::Policy::of_logs([key.parse()?]);
@@ -967,7 +986,7 @@ impl<'a> World<'a> {
             )?;
             let own = format!("{} {}", verified.size, verified.root);
             if let Some(foreign) = self.setup.foreign {
-                let output = Command::new(foreign).args([&place, &key]).output();
+                let output = Command::new(foreign).args([&place, &key, &earlier]).output();
                 let output =
                     output.with_context(|| format!("cannot start `{}`", foreign.display()))?;
                 let said = String::from_utf8_lossy(&output.stdout).trim().to_owned();

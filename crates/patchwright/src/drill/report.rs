@@ -293,7 +293,8 @@ fn timeline(report: &Report) -> Markup {
     }
     let step = if whole > 360.0 { 120.0 } else { 60.0 };
     let mut at = 0.0;
-    while at <= whole {
+    // The words need room.
+    while at / whole * WIDTH < WIDTH - 45.0 {
         let x = at / whole * WIDTH;
         let _ = write!(
             bars,
