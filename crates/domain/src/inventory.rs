@@ -1,6 +1,8 @@
 //! What is installed on a system: an observation of its packages and, where the system runs,
 //! of what it has loaded.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 
 use crate::version::VersionKind;
@@ -214,6 +216,16 @@ pub struct StaleProcess {
     pub unit: Option<String>,
     /// The deleted files that it maps, sorted.
     pub deleted_files: Vec<String>,
+    /// The packages that have files of these names now; empty where nobody can tell.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub packages: BTreeSet<String>,
+}
+
+impl StaleProcess {
+    /// Whether what it still runs may be of one of these packages: it is, or nobody can tell.
+    pub fn may_run(&self, mut packages: impl Iterator<Item = impl AsRef<str>>) -> bool {
+        self.packages.is_empty() || packages.any(|name| self.packages.contains(name.as_ref()))
+    }
 }
 
 /// What a live system runs, as opposed to what is installed on its disk.

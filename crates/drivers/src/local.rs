@@ -78,7 +78,8 @@ impl Driver for Local {
 
     fn create(&self, image: &BaseImage, limits: &Limits) -> Result<Box<dyn Machine>, DriverError> {
         let limits = limits.of_lab();
-        let appliance = Appliance::start(&self.area, image, &limits, Arc::new(lab::Unobserved))
+        let (setting, observer) = (lab::Setting::default(), Arc::new(lab::Unobserved));
+        let appliance = Appliance::start(&self.area, image, &limits, setting, observer)
             .map_err(LocalError::Vm)?;
         Ok(Box::new(LocalMachine {
             name: format!("{PREFIX}{}", appliance.name()),

@@ -2,7 +2,7 @@
 //!
 //! A patch that is installed but whose old kernel or library is still in memory protects nobody.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use domain::files::{EntryKind, FileError, FileView};
@@ -29,7 +29,8 @@ pub(crate) fn observe(
     installed_kernels: &[String],
 ) -> Result<Runtime, std::io::Error> {
     let processes = Tree(DirectoryTree::open(proc)?);
-    let (stale_processes, unreadable_processes) = stale_processes(&processes);
+    let (mut stale_processes, unreadable_processes) = stale_processes(&processes);
+    name_packages(files, &mut stale_processes);
     Ok(Runtime {
         running_kernel: rustix::system::uname().release().to_string_lossy().into_owned(),
         newest_installed_kernel: kernels::newest(installed_kernels),
@@ -77,6 +78,42 @@ fn stale_processes(proc: &dyn FileView) -> (Vec<StaleProcess>, u32) {
     (stale, unreadable)
 }
 
+/// Where dpkg lists each package's files.
+const LISTS: &str = "/var/lib/dpkg/info";
+const LIST_LIMIT: u64 = 8 << 20;
+
+/// Says which packages have files of the same names as those that are mapped, as dpkg lists them. A file that
+/// its package has no more is nobody's.
+fn name_packages(files: &dyn FileView, stale: &mut [StaleProcess]) {
+    // Systems before the merge of `/usr` list files as below `/`.
+    let known = |path: &str| path.strip_prefix("/usr").unwrap_or(path).to_owned();
+    let mut owners: BTreeMap<String, Option<String>> = BTreeMap::new();
+    for process in stale.iter() {
+        owners.extend(process.deleted_files.iter().map(|path| (known(path), None)));
+    }
+    if owners.is_empty() {
+        return;
+    }
+    for entry in files.list(LISTS).unwrap_or_default() {
+        let Some(name) = entry.name.strip_suffix(".list") else { continue };
+        let name = name.split(':').next().unwrap_or(name);
+        let Ok(Some(list)) = files.read(&format!("{LISTS}/{}", entry.name), LIST_LIMIT) else {
+            continue;
+        };
+        for line in String::from_utf8_lossy(&list).lines() {
+            if let Some(owner) = owners.get_mut(&known(line)) {
+                *owner = Some(name.to_owned());
+            }
+        }
+    }
+    for process in stale {
+        let owners: Option<BTreeSet<String>> =
+            process.deleted_files.iter().map(|path| owners.get(&known(path))?.clone()).collect();
+        // One that nobody can name is as if none could be.
+        process.packages = owners.unwrap_or_default();
+    }
+}
+
 fn is_gone(reason: &str) -> bool {
     reason.contains(rustix::io::Errno::SRCH.to_string().as_str())
 }
@@ -91,6 +128,7 @@ fn describe(proc: &dyn FileView, pid: u32, deleted_files: Vec<String>) -> StaleP
         command: text("comm").trim_end().to_owned(),
         unit: unit(&text("cgroup")),
         deleted_files,
+        packages: BTreeSet::new(),
     }
 }
 
@@ -108,8 +146,12 @@ pub fn deleted_code(maps: &str) -> Vec<String> {
             word
         };
         let permissions = (column(), column()).1;
-        for _offset_device_inode in 0..3 {
-            column();
+        let device = (column(), column()).1;
+        column();
+        // What the initial RAM filesystem had started, and was not ended in time: its files are gone as a
+        // whole, and no package's. Its filesystem is the kernel's first.
+        if matches!(device, "00:01" | "00:02") {
+            continue;
         }
         let path = rest.trim_start();
         let executable = permissions.as_bytes().get(2) == Some(&b'x');
@@ -150,6 +192,7 @@ mod tests {
 7f0000005000-7f0000006000 rwxp 00001000 00:01 15 /memfd:jit (deleted)
 7f0000007000-7f0000008000 r-xp 00001000 00:01 16 /tmp/.ffi (deleted)
 7f0000009000-7f000000a000 r-xp 00001000 fe:00 17 /opt/an app/lib.so (deleted)
+7f000000b000-7f000000c000 r-xp 00001000 00:02 18 /usr/bin/udevadm (deleted)
 7ffd00000000-7ffd00001000 r-xp 00000000 00:00 0 [vdso]
 ";
 
@@ -181,6 +224,32 @@ mod tests {
         assert_eq!(stale.len(), 1);
         assert_eq!((stale[0].pid, stale[0].command.as_str()), (42, "nginx"));
         assert_eq!(stale[0].unit.as_deref(), Some("nginx.service"));
+    }
+
+    #[test]
+    fn what_is_still_run_is_named_by_its_package_or_by_none() {
+        let files = proc(&[
+            ("/var/lib/dpkg/info/libssl3:amd64.list", "/.\n/usr/lib\n/usr/lib/x/libcrypto.so.3\n"),
+            ("/var/lib/dpkg/info/libexpat1:amd64.list", "/.\n/lib/x/libexpat.so.1\n"),
+        ]);
+        let process = |deleted: &[&str]| StaleProcess {
+            pid: 1,
+            command: "systemd".to_owned(),
+            unit: None,
+            deleted_files: deleted.iter().map(|&path| path.to_owned()).collect(),
+            packages: BTreeSet::new(),
+        };
+        let mut stale = [
+            process(&["/usr/lib/x/libcrypto.so.3", "/usr/lib/x/libexpat.so.1"]),
+            process(&["/usr/lib/x/libcrypto.so.3", "/usr/lib/x/libgone.so.2"]),
+        ];
+
+        name_packages(&files, &mut stale);
+
+        assert_eq!(stale[0].packages, ["libexpat1", "libssl3"].map(str::to_owned).into());
+        assert!(stale[1].packages.is_empty(), "one is nobody's: {:?}", stale[1].packages);
+        assert!(stale[1].may_run(["anything"].iter()));
+        assert!(!stale[0].may_run(["nginx"].iter()) && stale[0].may_run(["libssl3"].iter()));
     }
 
     #[test]

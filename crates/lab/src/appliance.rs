@@ -6,11 +6,14 @@ use std::process::ExitStatus;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use jiff::Timestamp;
+
 use crate::accelerator::Accelerator;
 use crate::firmware::Firmware;
 use crate::image::{BaseImage, Format};
 use crate::limits::Limits;
-use crate::machine::{self, Access, Boot, Disk, Event, Hardware, Machine, Shutdown};
+use crate::machine::{self, Access, Boot, Button, Disk, Event, Hardware, Machine, Shutdown};
+use crate::machine::{Network, Restart};
 use crate::observer::Observer;
 use crate::vm::VmError;
 use crate::work::{JobDirectory, WorkArea};
@@ -22,13 +25,28 @@ const GLANCE: Duration = Duration::from_millis(1);
 #[derive(Debug)]
 pub struct Appliance {
     machine: Machine,
+    firmware: Firmware,
+    base: BaseImage,
     overlay: PathBuf,
     limits: Limits,
+    setting: Setting,
+    observer: Arc<dyn Observer>,
     power: Power,
     /// How it will have ended, told before QEMU is gone.
     pending: Option<Power>,
     /// Removed last: the machine must be gone before.
     job: JobDirectory,
+}
+
+/// What there is around a machine.
+#[derive(Debug, Clone, Default)]
+pub struct Setting {
+    /// What it reaches.
+    pub network: Network,
+    /// Whether it goes on after a restart.
+    pub restart: Restart,
+    /// A second disk, raw, which the machine only reads.
+    pub seed: Option<PathBuf>,
 }
 
 /// Whether a machine runs, and how it ended.
@@ -55,26 +73,58 @@ impl Appliance {
         area: &WorkArea,
         image: &BaseImage,
         limits: &Limits,
+        setting: Setting,
         observer: Arc<dyn Observer>,
     ) -> Result<Self, VmError> {
         let job = area.job()?;
         let overlay = image.overlay(&job)?;
         let firmware = Firmware::for_image(image, &job)?;
-        let hardware = Hardware {
-            accelerator: Accelerator::of_this_machine(),
-            limits,
-            disks: vec![Disk {
-                file: &overlay,
-                format: Format::Qcow2,
-                backing: Some((image.path(), image.format())),
-                access: Access::Write,
-                serial: "root",
-            }],
-            clock: None,
-            boot: Boot::Firmware(&firmware),
-        };
-        let machine = Machine::start(&job, &hardware, observer)?;
-        Ok(Self { machine, overlay, limits: limits.clone(), power: Power::On, pending: None, job })
+        let hardware = hardware(&overlay, image, limits, &setting, &firmware);
+        let machine = Machine::start(&job, &hardware, Arc::clone(&observer))?;
+        Ok(Self {
+            machine,
+            firmware,
+            base: image.clone(),
+            overlay,
+            limits: limits.clone(),
+            setting,
+            observer,
+            power: Power::On,
+            pending: None,
+            job,
+        })
+    }
+
+    /// Ends the machine at once, as a power cut does. Its disk is as the system left it, but that the
+    /// host's memory loses nothing.
+    pub fn cut_power(&mut self) {
+        self.machine.end();
+        self.power = Power::Off;
+        self.pending = None;
+    }
+
+    /// Switches it on again with the disk that it has; its clock begins at the given instant, or now. One
+    /// that runs is cut off first.
+    ///
+    /// # Errors
+    /// Where QEMU cannot be started.
+    pub fn switch_on(&mut self, clock: Option<Timestamp>) -> Result<(), VmError> {
+        self.cut_power();
+        let Self { overlay, base, limits, setting, firmware, .. } = self;
+        let hardware = Hardware { clock, ..hardware(overlay, base, limits, setting, firmware) };
+        self.machine = Machine::start(&self.job, &hardware, Arc::clone(&self.observer))?;
+        self.power = Power::On;
+        Ok(())
+    }
+
+    /// Stops its processors: it hangs, and its time stands still.
+    pub fn freeze(&self) -> Result<(), VmError> {
+        Ok(self.machine.press(Button::Freeze)?)
+    }
+
+    /// Lets its processors go on.
+    pub fn thaw(&self) -> Result<(), VmError> {
+        Ok(self.machine.press(Button::Thaw)?)
     }
 
     /// What it is called: the name of its directory.
@@ -93,7 +143,7 @@ impl Appliance {
 
     /// Presses the power button.
     pub fn press_power_button(&self) -> Result<(), VmError> {
-        Ok(self.machine.press_power_button()?)
+        Ok(self.machine.press(Button::Power)?)
     }
 
     /// The serial console's log, at most 8 MiB.
@@ -144,5 +194,37 @@ impl Appliance {
 
     fn wrote_too_much(&self) -> String {
         format!("it wrote more than {} bytes to its disk", self.limits.disk_bytes)
+    }
+}
+
+fn hardware<'a>(
+    overlay: &'a Path,
+    base: &'a BaseImage,
+    limits: &'a Limits,
+    setting: &'a Setting,
+    firmware: &'a Firmware,
+) -> Hardware<'a> {
+    let root = Disk {
+        file: overlay,
+        format: Format::Qcow2,
+        backing: Some((base.path(), base.format())),
+        access: Access::Write,
+        serial: "root",
+    };
+    let seed = setting.seed.as_deref().map(|file| Disk {
+        file,
+        format: Format::Raw,
+        backing: None,
+        access: Access::Read,
+        serial: "seed",
+    });
+    Hardware {
+        accelerator: Accelerator::of_this_machine(),
+        limits,
+        disks: std::iter::once(root).chain(seed).collect(),
+        clock: None,
+        boot: Boot::Firmware(firmware),
+        network: setting.network,
+        restart: setting.restart,
     }
 }

@@ -69,7 +69,7 @@ mod vm;
 mod work;
 
 pub use accelerator::Accelerator;
-pub use appliance::{Appliance, Power};
+pub use appliance::{Appliance, Power, Setting};
 pub use bake::{BakeError, Baked, Recipe, bake, remove_unfinished};
 pub use boot::BootError;
 pub use compare::{Because, Change, CompareError, Comparison, FileChange, PackageChange, compare};
@@ -78,7 +78,7 @@ pub use firmware::{Firmware, FirmwareError};
 pub use guest::{Generalised, Hello, Installed, PictureRequest, Probe, RawPicture, Settled};
 pub use image::{BaseImage, Format, ImageError};
 pub use limits::Limits;
-pub use machine::MachineError;
+pub use machine::{MachineError, Network, Restart};
 pub use observer::{Observer, Stage, Unobserved};
 pub use packages::{PackageError, PackageFile, PackageSet};
 pub use profile::{Profile, ProfileError};

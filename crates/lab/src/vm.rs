@@ -300,6 +300,8 @@ impl Vm {
             limits: &self.limits,
             disks,
             clock,
+            network: machine::Network::None,
+            restart: machine::Restart::Ends,
             boot: Boot::Kernel {
                 kernel: &files.kernel,
                 initrd: &files.initrd,

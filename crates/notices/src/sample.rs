@@ -211,6 +211,10 @@ fn news(kind: Kind, ask: Ask) -> News {
             before: window,
             reason: reason("The vendor has withdrawn the update."),
         },
+        Kind::Disputed => News::Disputed {
+            window,
+            reason: reason("web-3 refused an order: the tenant's side is missing."),
+        },
         Kind::Failed => News::Failed {
             window,
             shortfall: Shortfall::RolledBack,
@@ -229,7 +233,7 @@ fn item(number: u8, name: &str, state: ItemState) -> Item {
 fn items(kind: Kind) -> Vec<Item> {
     let (most, odd) = match kind {
         Kind::Completed => (ItemState::Done, ItemState::Accepted),
-        Kind::Failed => (ItemState::Done, ItemState::Failed),
+        Kind::Failed | Kind::Disputed => (ItemState::Done, ItemState::Failed),
         _ => (ItemState::Pending, ItemState::Skipped),
     };
     ["db-1", "fw-1", "web-1", "web-2", "web-3"]

@@ -68,7 +68,8 @@ pub(crate) fn report(error: &anyhow::Error) -> ExitCode {
     }
 }
 
-fn describe(error: &anyhow::Error) -> String {
+/// An error as it is told.
+pub(crate) fn describe(error: &anyhow::Error) -> String {
     let (chain, help) = match error.downcast_ref::<Helped>() {
         Some(helped) => (helped.source.chain(), Some(helped.help.as_str())),
         None => (error.chain(), None),

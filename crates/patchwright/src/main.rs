@@ -4,6 +4,7 @@ mod check;
 mod client;
 mod consent;
 mod data;
+mod drill;
 mod failure;
 mod fleet_sim;
 mod image;
@@ -40,6 +41,8 @@ enum Command {
     Lab(image::LabCommand),
     /// Start the control plane on this machine, and check it.
     Up(up::UpArgs),
+    /// Run the whole loop on scratch virtual machines, and report what was seen.
+    Drill(drill::DrillArgs),
     /// Join a control plane, and tell it what this host has installed.
     Agent(agent::AgentArgs),
     /// Make load like that of many agents.
@@ -72,6 +75,7 @@ fn main() -> ExitCode {
         Command::Image(arguments) => image::run(&arguments),
         Command::Lab(arguments) => image::run_lab(&arguments),
         Command::Up(arguments) => up::run(&arguments),
+        Command::Drill(arguments) => drill::run(&arguments),
         Command::Agent(arguments) => Ok(agent::main(&arguments)),
         Command::FleetSim(arguments) => fleet_sim::run(&arguments),
         Command::Ledger(arguments) => ledger::run(&arguments, &mut stdout().lock()),

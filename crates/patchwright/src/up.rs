@@ -113,6 +113,11 @@ pub(crate) struct UpArgs {
     #[arg(long, value_name = "NAME")]
     agents_name: Vec<String>,
 
+    /// How often agents report, in seconds. Those of whom something is awaited do every five.
+    #[arg(long, value_name = "SECONDS", default_value_t = 60,
+        value_parser = clap::value_parser!(u32).range(5..=3600))]
+    report_every: u32,
+
     /// Where a proxy on this machine, which ends the agents' TLS, passes them on; loopback only. It
     /// names each agent's key in `x-patchwright-agent-key`, and is believed.
     #[arg(long, value_name = "ADDRESS")]
@@ -198,7 +203,7 @@ async fn up(arguments: &UpArgs) -> Result<()> {
     let settings =
         settings(arguments, &store, &master, providers, watching, told, verifier).await?;
     let agents = Agents::open(store.clone(), &master, Arc::clone(&fleet), &settings.url).await?;
-    let agents = Arc::new(agents);
+    let agents = Arc::new(agents.reporting_every(arguments.report_every));
     let notices = Arc::clone(&settings.notices);
     let app = App::new(
         store.clone(),

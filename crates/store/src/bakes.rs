@@ -146,12 +146,11 @@ async fn lacking(
 async fn bake(tx: &mut Tx<'_>, change: ChangeId, lacking: &Lacking) -> Result<(), StoreError> {
     // Two changes that are proven at once ask for one.
     tx.hold("images", "id", &lacking.image.to_string()).await?;
-    let job = match on_its_way(tx, lacking).await? {
-        Some(job) => job,
-        None => {
-            let new = NewJob { kind: JobKind::Bake, image: lacking.image, request: json!({}) };
-            jobs::begin(tx, &Actor::System, &new).await?.id
-        }
+    let job = if let Some(job) = on_its_way(tx, lacking).await? {
+        job
+    } else {
+        let new = NewJob { kind: JobKind::Bake, image: lacking.image, request: json!({}) };
+        jobs::begin(tx, &Actor::System, &new).await?.id
     };
     sqlx::query(
         "INSERT INTO job_changes (change_id, job_id) VALUES ($1, $2) ON CONFLICT DO NOTHING",

@@ -68,8 +68,8 @@ pub use bakes::{Baking, Machines};
 pub use changes::{
     Alarm, Alarms, Attempt, CLOCKS, ChangeCounts, ChangeStep, Channel, ChannelKind, ChannelRecord,
     ClockFilter, ClockRow, ClockStanding, ClockTotals, Consent, ConsentKey, Delivery,
-    DeliveryState, ErrandRecord, Excluded, HistoryFilter, InterruptionClaim, KeptRule, Matter,
-    Move, NewChange, NewChannel, NewConsentKey, NoticeFilter, NoticeRow, Opening, Outcome,
+    DeliveryState, Dispute, ErrandRecord, Excluded, HistoryFilter, InterruptionClaim, KeptRule,
+    Matter, Move, NewChange, NewChannel, NewConsentKey, NoticeFilter, NoticeRow, Opening, Outcome,
     PastObligation, PolicyState, PolicyVersion, Subject, Tidings, Told, TrackedChange, Tried,
     Unopened, Unwoken, Waiting, Written,
 };

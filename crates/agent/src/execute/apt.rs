@@ -165,11 +165,25 @@ impl Apt {
             Direction::Back => argv.extend(["--allow-downgrades", "--purge"]),
         }
         let files = self.files(alteration)?;
-        let removed: Vec<_> = alteration.remove.iter().map(|name| format!("{name}-")).collect();
+        let mut named =
+            files.iter().map(|file| self.called(file)).collect::<Result<Vec<_>, _>>()?;
+        named.extend(alteration.remove.iter().map(|name| format!("{name}-")));
         argv.push("install");
         argv.extend(files.iter().map(String::as_str));
-        argv.extend(removed.iter().map(String::as_str));
+        argv.extend(named.iter().map(String::as_str));
         self.act(&argv)
+    }
+
+    /// What a package file holds, as apt is told of it: `libpam0g:amd64=1.5.2-6`. Given files alone, apt
+    /// does not begin where an interruption left dependencies that do not hold; given names as well, it
+    /// looks whether they hold in the end.
+    fn called(&self, file: &str) -> Result<String, PackageFault> {
+        let format = "--showformat=${Package}:${Architecture}=${Version}";
+        let output = self.ask(&["dpkg-deb", "--show", format, file])?;
+        match output.text.trim() {
+            called if output.exit == Some(0) => Ok(called.replace(":all=", "=")),
+            _ => Err(ended("dpkg-deb", &output)),
+        }
     }
 
     fn files(&self, alteration: &Alteration<'_>) -> Result<Vec<String>, PackageFault> {
@@ -180,7 +194,8 @@ impl Apt {
     fn dpkg(&self, alteration: &Alteration<'_>) -> Result<Output, PackageFault> {
         let files = self.files(alteration)?;
         if !alteration.remove.is_empty() {
-            let mut argv = vec!["dpkg", "--purge", "--"];
+            // Also what could not be mended: it was not there before.
+            let mut argv = vec!["dpkg", "--force-remove-reinstreq", "--purge", "--"];
             argv.extend(alteration.remove.iter().map(String::as_str));
             let removed = self.act(&argv)?;
             if removed.exit != Some(0) || files.is_empty() {
@@ -191,7 +206,16 @@ impl Apt {
         argv.extend(KEEP_SETTINGS);
         argv.extend(["--install", "--"]);
         argv.extend(files.iter().map(String::as_str));
-        self.act(&argv)
+        // dpkg leaves out what needs another one of them to be configured first. Each time at least one
+        // more is there, or it gets no better.
+        let mut output = self.act(&argv)?;
+        for _ in &files {
+            if output.exit == Some(0) {
+                break;
+            }
+            output = self.act(&argv)?;
+        }
+        Ok(output)
     }
 }
 
@@ -225,6 +249,14 @@ impl PackageSystem for Apt {
         let mut argv = vec!["dpkg"];
         argv.extend(KEEP_SETTINGS);
         argv.extend(["--configure", "--pending"]);
+        let output = self.act(&argv)?;
+        if output.exit == Some(0) { Ok(()) } else { Err(ended("dpkg", &output)) }
+    }
+
+    fn mend(&self, files: &[PathBuf]) -> Result<(), PackageFault> {
+        let files = files.iter().map(|it| self.inside(it)).collect::<Result<Vec<_>, _>>()?;
+        let mut argv = vec!["dpkg", "--unpack", "--"];
+        argv.extend(files.iter().map(String::as_str));
         let output = self.act(&argv)?;
         if output.exit == Some(0) { Ok(()) } else { Err(ended("dpkg", &output)) }
     }
@@ -291,12 +323,16 @@ fn found(line: &str) -> Result<Option<Found>, PackageFault> {
     if matches!(is, 'n' | 'c') {
         return Ok(None);
     }
-    let is_whole = is == 'i' && error == ' ';
+    let completeness = match (is, error) {
+        ('i', ' ') => Completeness::Whole,
+        ('H', _) | (_, 'R') => Completeness::Torn,
+        _ => Completeness::Part,
+    };
     Ok(Some(Found {
         name: name.to_owned(),
         architecture: architecture.to_owned(),
         version: version.to_owned(),
-        completeness: if is_whole { Completeness::Whole } else { Completeness::Part },
+        completeness,
         hold: if wanted == 'h' { Hold::Held } else { Hold::Free },
     }))
 }
@@ -323,8 +359,11 @@ mod tests {
 
         assert_eq!(read("ii ").unwrap().completeness, Completeness::Whole);
         assert_eq!(read("hi ").unwrap().hold, Hold::Held);
-        for status in ["iU ", "iF ", "iH ", "iHR", "iW ", "it "] {
+        for status in ["iU ", "iF ", "iW ", "it "] {
             assert_eq!(read(status).unwrap().completeness, Completeness::Part, "{status}");
+        }
+        for status in ["iH ", "iHR", "iUR"] {
+            assert_eq!(read(status).unwrap().completeness, Completeness::Torn, "{status}");
         }
         assert_eq!(read("rc "), None);
         assert!(found("nginx").is_err());

@@ -100,6 +100,7 @@ impl Executor<'_> {
         // It may fail for the very package that is about to go.
         let repaired = self.packages.repair();
         let back = self.back_packages();
+        self.mend(ordered, &self.packages.installed()?);
         let installed = self.packages.installed()?;
         let others = altered_by_others(&installed, way_back, ordered);
         if !others.is_empty() {
@@ -123,6 +124,24 @@ impl Executor<'_> {
         }
         let packages = way_back.packages.iter().map(|it| format!("{} {}", it.name, it.version));
         Err(PackageFault::InPart { packages: packages.collect() })
+    }
+
+    /// What was ordered and is unpacked in part is unpacked whole before it goes: else files stay that only
+    /// it has.
+    fn mend(&self, ordered: &[ExactPackage], installed: &[Found]) {
+        let is_torn = |package: &&ExactPackage| {
+            let found = replaced(installed, std::slice::from_ref(*package));
+            found.iter().any(|it| it.completeness == Completeness::Torn)
+        };
+        let is_ours = |package: &&ExactPackage| self.check_file(package).is_ok();
+        let torn: Vec<_> = ordered.iter().filter(is_torn).filter(is_ours).collect();
+        let files: Vec<_> = torn.into_iter().map(|package| self.place(package)).collect();
+        if !files.is_empty()
+            && let Err(fault) = self.packages.mend(&files)
+        {
+            // The way back overwrites it, or takes it away, all the same.
+            eprintln!("warning: {fault}");
+        }
     }
 
     pub(super) fn back_packages(&self) -> PathBuf {

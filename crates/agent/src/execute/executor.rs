@@ -448,7 +448,7 @@ impl Executor<'_> {
     }
 
     /// Whether a package file is the one that was ordered.
-    fn check_file(&self, package: &ExactPackage) -> Result<(), String> {
+    pub(super) fn check_file(&self, package: &ExactPackage) -> Result<(), String> {
         let hash = hash_of(&self.place(package)).map_err(|error| error.to_string())?;
         if hash == package.sha256 {
             return Ok(());
@@ -457,7 +457,7 @@ impl Executor<'_> {
     }
 
     /// apt takes a name, version and architecture from what is inside; the name is for people.
-    fn place(&self, package: &ExactPackage) -> PathBuf {
+    pub(super) fn place(&self, package: &ExactPackage) -> PathBuf {
         self.new_packages().join(format!("{}.deb", package.sha256))
     }
 

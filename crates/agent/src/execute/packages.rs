@@ -33,6 +33,13 @@ pub trait PackageSystem {
     /// If something stays half done.
     fn repair(&self) -> Result<(), PackageFault>;
 
+    /// Unpacks packages whole that an interruption left [torn](Completeness::Torn), so that all their files
+    /// are known, and those that only they have go with them.
+    ///
+    /// # Errors
+    /// If one stays torn.
+    fn mend(&self, files: &[PathBuf]) -> Result<(), PackageFault>;
+
     /// Bytes that a package takes once it is installed.
     ///
     /// # Errors
@@ -107,8 +114,10 @@ pub struct Found {
 pub enum Completeness {
     /// Unpacked and configured.
     Whole,
-    /// Anything less.
+    /// Unpacked, and not configured.
     Part,
+    /// Unpacked in part: files of it may lie there that the package system does not know yet.
+    Torn,
 }
 
 /// Whether a package is held.

@@ -15,7 +15,7 @@ use domain::order::{Bundle, Ended};
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use crate::support::{Deb, Host, Pool, Told, handed, runs_as_root, upgrade};
+use crate::support::{Deb, Host, Pool, Random, Told, handed, number, runs_as_root, upgrade};
 
 const KILLS: u64 = 25;
 
@@ -115,22 +115,6 @@ fn whole(host: &Host) -> String {
     version
 }
 
-/// xorshift64*: the same instants from the same seed.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, limit: u64) -> u64 {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        (self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 11) % limit
-    }
-}
-
-fn number(variable: &str) -> Option<u64> {
-    Some(std::env::var(variable).ok()?.parse().expect("a whole number"))
-}
-
 #[derive(Debug, Default)]
 struct Tally {
     patched: u64,
@@ -157,7 +141,7 @@ fn a_host_ends_patched_or_as_it_was() {
     host.install(&build(&host, 1));
     host.write("/etc/kill.conf", "the owner's own\n");
     let mut version = whole(&host);
-    let mut random = Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
+    let mut random = Random::new(seed);
     let mut longest = 0;
     let mut tally = Tally::default();
     for kill in 0..=kills {

@@ -4,8 +4,14 @@
 
 mod a_compromised_server_gets_nowhere;
 mod archives_of_the_host_vouch;
+mod disk;
+mod half_way_is_no_dead_end;
 mod killed_at_any_point;
+mod killed_in_the_middle_of_real_updates;
 mod orders_are_carried_out;
 mod orders_come_and_are_answered;
+mod plane;
+mod sockets;
 mod support;
+mod vendor;
 mod what_is_asked_again;

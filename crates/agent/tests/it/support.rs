@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
@@ -77,12 +78,18 @@ pub(crate) fn root(name: &str) -> PathBuf {
 
 /// The Debian archive that this machine's apt uses.
 fn mirror() -> String {
+    archive(|codename| !codename.contains('-')).0
+}
+
+/// The archive that this machine's apt uses for a suite, and the suite.
+pub(crate) fn archive(is_it: fn(&str) -> bool) -> (String, String) {
     let format = "$(REPO_URI) $(CODENAME)";
     let asked = ["indextargets", "--format", format, "Created-By: Packages"];
     let targets = run(Command::new("apt-get").args(asked));
     let mut lines = targets.lines().filter_map(|line| line.split_once(' '));
-    let plain = lines.find(|(_, codename)| !codename.contains('-'));
-    plain.expect("this machine's apt names a Debian archive").0.to_owned()
+    let found = lines.find(|(_, codename)| is_it(codename));
+    let (uri, codename) = found.expect("this machine's apt names the Debian archives");
+    (uri.trim_end_matches('/').to_owned(), codename.to_owned())
 }
 
 /// A package to build.
@@ -91,6 +98,7 @@ pub(crate) struct Deb {
     pub(crate) name: &'static str,
     pub(crate) version: String,
     pub(crate) depends: String,
+    pub(crate) pre_depends: String,
     /// Further files and their content; those below `/etc` are configuration files.
     pub(crate) files: Vec<(String, String)>,
     pub(crate) postinst: String,
@@ -104,6 +112,7 @@ impl Deb {
             name,
             version: version.to_owned(),
             depends: String::new(),
+            pre_depends: String::new(),
             files: vec![(format!("/usr/lib/{name}/version"), version.to_owned())],
             postinst: "true".to_owned(),
             scripts: Vec::new(),
@@ -126,10 +135,12 @@ impl Deb {
         }
         let control = root.join("DEBIAN");
         fs::create_dir_all(&control).unwrap();
-        let depends = match self.depends.as_str() {
-            "" => String::new(),
-            depends => format!("Depends: {depends}\n"),
-        };
+        let mut depends = String::new();
+        for (field, on) in [("Depends", &self.depends), ("Pre-Depends", &self.pre_depends)] {
+            if !on.is_empty() {
+                let _ = writeln!(depends, "{field}: {on}");
+            }
+        }
         let text = format!(
             "Package: {}\nVersion: {}\nArchitecture: amd64\nMaintainer: A <a@example.org>\n\
              Installed-Size: 64\n{depends}Description: an example\n with a second line\n",
@@ -248,9 +259,15 @@ pub(crate) struct Told {
 
 impl Told {
     pub(crate) fn to(actions: Vec<Action>, sequence: u64) -> Self {
-        let now = Timestamp::from_second(Timestamp::now().as_second()).unwrap();
+        Self::until(actions, sequence, Timestamp::now() + SignedDuration::from_hours(1))
+    }
+
+    /// The same, with another end of the window, to the second.
+    pub(crate) fn until(actions: Vec<Action>, sequence: u64, until: Timestamp) -> Self {
+        let whole = |time: Timestamp| Timestamp::from_second(time.as_second()).unwrap();
+        let now = whole(Timestamp::now());
         let hour = SignedDuration::from_hours(1);
-        let window = Window { from: now - hour, until: now + hour };
+        let window = Window { from: now - hour, until: whole(until) };
         let item = Item { ci: id(3), duty: Duty::Provider, actions, rollback: Rollback::Snapshot };
         let stages = vec![Stage { window, items: vec![item] }];
         let draft = Draft { change: id(1), tenant: id(2), generation: 0, parent: None, stages };
@@ -423,4 +440,25 @@ pub(crate) fn handed(bundle: &Bundle) -> HandedOrder {
 
 pub(crate) fn upgrade(packages: &[ExactPackage]) -> Action {
     Action::Upgrade { packages: packages.to_vec() }
+}
+
+/// xorshift64*: the same draws from the same seed.
+pub(crate) struct Random(u64);
+
+impl Random {
+    pub(crate) fn new(seed: u64) -> Self {
+        Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
+    }
+
+    pub(crate) fn below(&mut self, limit: u64) -> u64 {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        (self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 11) % limit
+    }
+}
+
+/// A number out of the environment.
+pub(crate) fn number(variable: &str) -> Option<u64> {
+    Some(std::env::var(variable).ok()?.parse().expect("a whole number"))
 }

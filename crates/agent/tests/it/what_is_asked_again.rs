@@ -121,6 +121,10 @@ impl PackageSystem for Deadly {
         Ok(())
     }
 
+    fn mend(&self, _: &[PathBuf]) -> Result<(), PackageFault> {
+        Ok(())
+    }
+
     fn unpacked_size(&self, _: &Path) -> Result<u64, PackageFault> {
         Ok(0)
     }

@@ -209,6 +209,12 @@ pub enum InvalidPlan {
         /// The text.
         given: String,
     },
+    /// Not the name of a package.
+    #[error("{given:?} is no name of a package")]
+    Package {
+        /// The text.
+        given: String,
+    },
     /// Not a service that may be restarted.
     #[error("{given:?} is no service that a plan may restart")]
     Unit {
@@ -240,7 +246,9 @@ impl InvalidPlan {
             Self::Window { .. } | Self::Order { .. } => "give windows that follow one another",
             Self::Twice { .. } => "name it once, with all that is done to it",
             Self::Parent { .. } => "a plan names the one before it; the first names none",
-            Self::Word { .. } => "give the name as the system's tools write it",
+            Self::Word { .. } | Self::Package { .. } => {
+                "give the name as the system's tools write it"
+            }
             Self::Unit { .. } => {
                 "name one service, as `nginx.service`; a restart of the system is `reboot`"
             }
@@ -504,11 +512,23 @@ fn check_packages(packages: &mut [ExactPackage], stage: usize) -> Result<(), Inv
         return Err(InvalidPlan::Twice { what, stage });
     }
     for package in packages {
-        check_word("package", &package.name)?;
+        check_package(&package.name)?;
         check_word("architecture", &package.architecture)?;
         check_word("version", &package.version)?;
     }
     Ok(())
+}
+
+/// A name as dpkg, rpm and apk have them: none that a tool could take for an option, a path, a pattern, or
+/// for something to be done with it (`tool-` takes it away, `tool=1` names a version).
+fn check_package(name: &str) -> Result<(), InvalidPlan> {
+    check_word("package", name)?;
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"+._-".contains(&byte);
+    let begins = name.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '_');
+    if begins && name.bytes().all(is_plain) && !name.ends_with('-') {
+        return Ok(());
+    }
+    Err(InvalidPlan::Package { given: name.chars().take(64).collect() })
 }
 
 fn check_word(what: &'static str, text: &str) -> Result<(), InvalidPlan> {

@@ -310,6 +310,44 @@ impl Refusal {
         }
     }
 
+    /// Whether it accuses whoever ordered: what was ordered is nothing that an honest control plane orders,
+    /// so its tenant is told at once. Others are mishaps of the host's, or the owner's own will.
+    pub const fn accuses(&self) -> bool {
+        match self {
+            Self::Envelope { .. }
+            | Self::Key { .. }
+            | Self::Agent { .. }
+            | Self::Item { .. }
+            | Self::Replayed { .. }
+            | Self::Sequence { .. }
+            | Self::Backdated { .. }
+            | Self::Life { .. }
+            | Self::Plan { .. }
+            | Self::OtherPlan { .. }
+            | Self::Tenant { .. }
+            | Self::NotPlanned { .. }
+            | Self::Done { .. }
+            | Self::Actions { .. }
+            | Self::Window { .. }
+            | Self::Consent { .. }
+            | Self::Older { .. }
+            | Self::Version { .. }
+            | Self::NotVouched { .. } => true,
+            Self::Clock { .. }
+            | Self::Future { .. }
+            | Self::Expired { .. }
+            | Self::Early { .. }
+            | Self::Late { .. }
+            | Self::Forbidden(_)
+            | Self::Policy { .. }
+            | Self::Unable { .. }
+            | Self::NotFetched { .. }
+            | Self::NoSpace { .. }
+            | Self::NoWayBack { .. }
+            | Self::NotInOrder { .. } => false,
+        }
+    }
+
     /// The way out.
     pub const fn help(&self) -> &'static str {
         match self {

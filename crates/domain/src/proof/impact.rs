@@ -4,6 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
+use crate::change::is_restartable;
+
 use super::judge::{Evidence, Installation};
 use super::picture::{Picture, UnitStep};
 
@@ -72,6 +74,17 @@ pub enum RebootCause {
         /// Its unit, where it has one.
         unit: Option<String>,
     },
+}
+
+impl RebootCause {
+    /// Whether nothing less than a restart of the system does: no kernel is replaced otherwise, and what runs
+    /// outside of a unit that can be restarted by itself, as the first process, goes on with old code.
+    pub fn needs_restart(&self) -> bool {
+        match self {
+            Self::Kernel { .. } | Self::Asked { .. } => true,
+            Self::StaleCode { unit, .. } => !unit.as_deref().is_some_and(is_restartable),
+        }
+    }
 }
 
 /// Files whose change says nothing about the patch.
@@ -214,4 +227,22 @@ pub(super) fn packages(
 fn available(picture: &Picture) -> i64 {
     let bytes = picture.filesystems.values().map(|filesystem| filesystem.available).sum::<u64>();
     i64::try_from(bytes).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_cannot_be_restarted_by_itself_asks_for_a_restart() {
+        let stale = |unit: Option<&str>| RebootCause::StaleCode {
+            command: "it".to_owned(),
+            unit: unit.map(str::to_owned),
+        };
+        assert!(!stale(Some("nginx.service")).needs_restart());
+        for unit in [None, Some("init.scope"), Some("dbus.service"), Some("user@0.service")] {
+            assert!(stale(unit).needs_restart(), "{unit:?}");
+        }
+        assert!(RebootCause::Asked { by: vec!["libc6".to_owned()] }.needs_restart());
+    }
 }

@@ -11,7 +11,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::change::{Action, ExactPackage};
-use crate::inventory::{InstalledPackage, Inventory, PackageFamily, Runtime};
+use crate::inventory::{InstalledPackage, Inventory, PackageFamily, Runtime, StaleProcess};
 
 pub use record::{Claim, Knowledge, Occasion, Record, Sighting, SourceUsed};
 
@@ -230,7 +230,12 @@ pub fn verify(
         if actions.contains(&Action::Reboot) {
             contradictions.extend(not_restarted(runtime));
         }
-        let stale = runtime.stale_processes.iter().filter(|_| touches(actions));
+        // What another change replaced is that change's to answer for. After a restart nothing old may run.
+        let counts = |process: &&StaleProcess| {
+            let names = upgraded(actions).map(|package| package.name.as_str());
+            actions.contains(&Action::Reboot) || process.may_run(names)
+        };
+        let stale = runtime.stale_processes.iter().filter(|_| touches(actions)).filter(counts);
         contradictions.extend(stale.map(|process| Contradiction::OldFiles {
             command: process.command.clone(),
             unit: process.unit.clone(),
@@ -282,24 +287,23 @@ fn other_kernel(runtime: &Runtime, then: Option<&str>) -> Option<Contradiction> 
 
 /// What is contradicted of the planned packages, and which are newer than planned.
 fn hold(actions: &[Action], installed: &Inventory) -> (Vec<Contradiction>, Vec<Newer>) {
-    let planned = || {
-        actions.iter().filter_map(|action| match action {
-            Action::Upgrade { packages } => Some(packages),
-            _ => None,
-        })
-    };
-    let contradictions = planned().flatten().filter_map(|it| unlike(it, installed)).collect();
-    let newer = planned().flatten().filter_map(|it| newer(it, installed)).take(MOST_NAMED);
+    let contradictions = upgraded(actions).filter_map(|it| unlike(it, installed)).collect();
+    let newer = upgraded(actions).filter_map(|it| newer(it, installed)).take(MOST_NAMED);
     (contradictions, newer.collect())
+}
+
+/// The packages that are planned.
+fn upgraded(actions: &[Action]) -> impl Iterator<Item = &ExactPackage> {
+    let packages = actions.iter().filter_map(|action| match action {
+        Action::Upgrade { packages } => Some(packages),
+        _ => None,
+    });
+    packages.flatten()
 }
 
 /// Whether an item has nothing of what was planned: it is what it was, as far as packages tell.
 pub fn is_back(actions: &[Action], installed: &Inventory) -> bool {
-    let mut packages = actions.iter().filter_map(|action| match action {
-        Action::Upgrade { packages } => Some(packages),
-        _ => None,
-    });
-    packages.all(|packages| packages.iter().all(|it| unlike(it, installed).is_some()))
+    upgraded(actions).all(|it| unlike(it, installed).is_some())
 }
 
 /// Whether processes have something to do with it.
@@ -367,6 +371,8 @@ fn not_restarted(runtime: &Runtime) -> Option<Contradiction> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
     use crate::change::FileHash;
     use crate::inventory::{OsRelease, PackageState, SourcePackage, StaleProcess};
@@ -419,6 +425,7 @@ mod tests {
             command: "nginx".to_owned(),
             unit: Some("nginx.service".to_owned()),
             deleted_files: vec!["/usr/lib/libssl.so.3".to_owned()],
+            packages: BTreeSet::new(),
         };
         Runtime { stale_processes: vec![process], ..runtime() }
     }
@@ -480,6 +487,24 @@ mod tests {
     }
 
     #[test]
+    fn old_code_of_another_package_is_another_change_s_until_a_restart() {
+        let installed = with("3.0.15-1", PackageState::Installed);
+        let of = |package: &str| {
+            let mut runtime = stale();
+            runtime.stale_processes[0].packages = BTreeSet::from([package.to_owned()]);
+            runtime
+        };
+        assert_eq!(
+            told(&verify(&upgrade(), false, &installed, Some(&of("libexpat1")))),
+            "verified"
+        );
+        let own = told(&verify(&upgrade(), false, &installed, Some(&of("libssl3"))));
+        assert!(own.contains("still runs"), "{own}");
+        let restarted = verify(&[Action::Reboot], false, &installed, Some(&of("libexpat1")));
+        assert!(told(&restarted).contains("still runs"), "nothing old survives a restart");
+    }
+
+    #[test]
     fn before_its_restart_old_files_may_run_and_after_it_no_old_kernel() {
         let installed = with("3.0.15-1", PackageState::Installed);
         let old = Runtime { running_kernel: "6.1.0-1".to_owned(), ..stale() };
@@ -491,7 +516,7 @@ mod tests {
         let reboot = [Action::Reboot];
         assert_eq!(
             told(&verify(&reboot, false, &installed, Some(&old))),
-            "conflict kernel 6.1.0-1 runs, and 6.1.0-2 is installed"
+            "conflict kernel 6.1.0-1 runs, and 6.1.0-2 is installed (and 1 more)"
         );
         let asked = Runtime { reboot_required_by: Some(Vec::new()), ..runtime() };
         assert_eq!(

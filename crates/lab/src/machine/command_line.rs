@@ -59,6 +59,29 @@ pub(crate) struct Hardware<'a> {
     /// Where the machine's clock begins; now, where not given.
     pub(crate) clock: Option<Timestamp>,
     pub(crate) boot: Boot<'a>,
+    pub(crate) network: Network,
+    pub(crate) restart: Restart,
+}
+
+/// What a machine can reach.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Network {
+    /// Nothing: there is no network device.
+    #[default]
+    None,
+    /// What this host reaches, and this host's loopback as 10.0.2.2 (QEMU's user networking). For
+    /// machines of one's own making alone.
+    Host,
+}
+
+/// What follows when a system restarts.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Restart {
+    /// The machine ends: it may have another kernel, and is started anew by whoever asked for it.
+    #[default]
+    Ends,
+    /// It goes through its firmware again, as a real machine does.
+    GoesOn,
 }
 
 impl Hardware<'_> {
@@ -73,14 +96,16 @@ impl Hardware<'_> {
             .args(["-cpu", self.accelerator.processor()])
             .args(["-smp", &self.limits.processors.to_string()])
             .args(["-m", &format!("{}M", self.limits.memory_mib)])
-            .args(["-nic", "none", "-display", "none", "-vga", "none"])
-            // A restarted guest may have another kernel: the lab starts the machine anew.
-            .args(["-no-reboot", "-rtc", &self.clock()])
+            .args(["-nic", self.network.argument(), "-display", "none", "-vga", "none"])
+            .args(["-rtc", &self.clock()])
             .args(["-chardev", &format!("socket,id=qmp,path={QMP_SOCKET},server=on,wait=off")])
             .args(["-mon", "chardev=qmp,mode=control"])
             .args(["-chardev", "stdio,id=console,signal=off", "-serial", "chardev:console"])
             .args(["-device", "virtio-rng-pci"])
             .current_dir(directory);
+        if self.restart == Restart::Ends {
+            command.arg("-no-reboot");
+        }
         if matches!(self.boot, Boot::Kernel { .. }) {
             let socket = format!("socket,id=guest,path={GUEST_SOCKET},server=on,wait=off");
             let port = format!("virtserialport,chardev=guest,name={}", guest::PORT);
@@ -115,6 +140,15 @@ impl Hardware<'_> {
         self.clock.map_or("base=utc".to_owned(), |begins| {
             format!("base={}", begins.strftime("%Y-%m-%dT%H:%M:%S"))
         })
+    }
+}
+
+impl Network {
+    const fn argument(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Host => "user,model=virtio-net-pci,ipv6=off",
+        }
     }
 }
 
@@ -199,6 +233,8 @@ mod tests {
             }],
             clock: "2026-11-25T18:00:00Z".parse().ok(),
             boot,
+            network: Network::default(),
+            restart: Restart::default(),
         };
         let command = hardware.command(Path::new("/job"));
         command.get_args().map(|argument| argument.to_string_lossy().into_owned()).collect()
@@ -220,6 +256,7 @@ mod tests {
 
         let after = |name: &str| after(&arguments, name);
         assert_eq!(after("-nic"), "none");
+        assert!(arguments.iter().any(|argument| argument == "-no-reboot"));
         assert!(after("-sandbox").starts_with("on,"));
         assert_eq!(after("-rtc"), "base=2026-11-25T18:00:00");
         let node: serde_json::Value = serde_json::from_str(after("-blockdev")).unwrap();

@@ -31,6 +31,8 @@ use rustix::process::{
 };
 
 pub(crate) use command_line::{Access, Boot, Disk, Hardware, KEEPER, QEMU, node};
+pub use command_line::{Network, Restart};
+pub(crate) use qmp::Button;
 pub(crate) use serial::Serial;
 
 use crate::observer::Observer;
@@ -221,9 +223,9 @@ impl Machine {
         self.guest.write_all(&line)
     }
 
-    /// Presses the power button.
-    pub(crate) fn press_power_button(&self) -> Result<(), MachineError> {
-        qmp::press_power_button(&self.qmp)
+    /// Presses a button of the machine.
+    pub(crate) fn press(&self, button: Button) -> Result<(), MachineError> {
+        qmp::press(&self.qmp, button)
             .map_err(|error| MachineError::Silent { socket: "qmp.sock", error })
     }
 

@@ -47,9 +47,23 @@ pub(super) fn listen(mut stream: UnixStream, sender: SyncSender<Event>) -> io::R
     Ok(())
 }
 
-/// Presses the power button (ACPI): the guest shuts down where it listens to it.
-pub(super) fn press_power_button(mut stream: &UnixStream) -> io::Result<()> {
-    stream.write_all(b"{\"execute\":\"system_powerdown\"}\n")
+/// What QEMU is told while the machine runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Button {
+    /// The power button (ACPI): the guest shuts down where it listens to it.
+    Power,
+    /// The processors stand still, and with them the guest's time.
+    Freeze,
+    /// They go on.
+    Thaw,
+}
+
+pub(super) fn press(mut stream: &UnixStream, button: Button) -> io::Result<()> {
+    stream.write_all(match button {
+        Button::Power => b"{\"execute\":\"system_powerdown\"}\n",
+        Button::Freeze => b"{\"execute\":\"stop\"}\n",
+        Button::Thaw => b"{\"execute\":\"cont\"}\n",
+    })
 }
 
 fn event(line: &[u8]) -> Option<Event> {

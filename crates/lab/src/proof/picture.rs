@@ -209,6 +209,7 @@ fn stale_processes(raw: &RawPicture) -> Vec<StaleProcess> {
             command: process.command.clone(),
             unit,
             deleted_files,
+            packages: BTreeSet::new(),
         })
     });
     stale.collect()

@@ -27,6 +27,8 @@ words! {
         Cancelled = "cancelled",
         /// It was tried and is not done.
         Failed = "failed",
+        /// A system contradicts what it was ordered, or what is said of it.
+        Disputed = "disputed",
     }
 }
 
@@ -101,6 +103,14 @@ pub enum News {
         /// What is known of why.
         reason: Option<Reason>,
     },
+    /// A system refused what no honest control plane orders, or a look saw that what its agent says is
+    /// not so.
+    Disputed {
+        /// When it was planned.
+        window: Window,
+        /// What contradicts what.
+        reason: Reason,
+    },
 }
 
 /// What is asked of the tenant.
@@ -135,6 +145,7 @@ impl News {
             Self::Delayed { .. } => Kind::Delayed,
             Self::Cancelled { .. } => Kind::Cancelled,
             Self::Failed { .. } => Kind::Failed,
+            Self::Disputed { .. } => Kind::Disputed,
         }
     }
 
@@ -147,7 +158,8 @@ impl News {
             | Self::Lapsed { window, .. }
             | Self::Started { window, .. }
             | Self::Completed { ran: window }
-            | Self::Failed { window, .. } => Some(*window),
+            | Self::Failed { window, .. }
+            | Self::Disputed { window, .. } => Some(*window),
             Self::Delayed { window, .. } => *window,
             Self::Cancelled { .. } => None,
         }
@@ -194,7 +206,9 @@ impl News {
     /// Why, in somebody's words.
     pub const fn reason(&self) -> Option<&Reason> {
         match self {
-            Self::Delayed { reason, .. } | Self::Cancelled { reason, .. } => Some(reason),
+            Self::Delayed { reason, .. }
+            | Self::Cancelled { reason, .. }
+            | Self::Disputed { reason, .. } => Some(reason),
             Self::Failed { reason, .. } => reason.as_ref(),
             _ => None,
         }

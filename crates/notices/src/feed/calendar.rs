@@ -144,9 +144,13 @@ const fn status(news: &News, course: Course) -> Status {
             Course::AsTold | Course::Agreed,
         ) => Status::Cancelled,
         (_, Course::Agreed)
-        | (News::Started { .. } | News::Completed { .. } | News::Failed { .. }, Course::AsTold) => {
-            Status::Confirmed
-        }
+        | (
+            News::Started { .. }
+            | News::Completed { .. }
+            | News::Failed { .. }
+            | News::Disputed { .. },
+            Course::AsTold,
+        ) => Status::Confirmed,
         (News::Lapsed { .. }, Course::AsTold) => Status::Tentative,
         (
             News::Planned { ask, .. }

@@ -80,7 +80,7 @@ pub(super) fn context(notices: &[&Notice]) -> Value {
 fn urgency(notice: &Notice) -> impl Ord + use<> {
     let draft = notice.draft();
     let rank = match (notice.kind(), draft.news.ask()) {
-        (Kind::Emergency, _) => 0,
+        (Kind::Emergency | Kind::Disputed, _) => 0,
         (Kind::Failed, _) => 1,
         (Kind::Lapsed, _) => 2,
         (_, Some(Ask::Answer { .. } | Ask::Explicit)) => 3,

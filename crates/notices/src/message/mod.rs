@@ -78,6 +78,7 @@ const ENGLISH_TEMPLATES: &[(&str, &str)] = english!(
     "delayed.subject" "delayed.txt" "delayed.html"
     "cancelled.subject" "cancelled.txt" "cancelled.html"
     "failed.subject" "failed.txt" "failed.html"
+    "disputed.subject" "disputed.txt" "disputed.html"
     "digest.subject" "digest.txt" "digest.html"
     "_clocks.txt" "clocks.subject" "clocks.txt" "clocks.html"
 );

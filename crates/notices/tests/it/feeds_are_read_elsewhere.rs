@@ -97,7 +97,9 @@ fn two_calendars_and_a_reader_agree() {
         let status = match draft.news.kind() {
             Kind::Cancelled => "CANCELLED",
             Kind::Planned | Kind::Reminder | Kind::Lapsed | Kind::Delayed => "TENTATIVE",
-            Kind::Emergency | Kind::Started | Kind::Completed | Kind::Failed => "CONFIRMED",
+            Kind::Emergency | Kind::Started | Kind::Completed | Kind::Failed | Kind::Disputed => {
+                "CONFIRMED"
+            }
         };
         assert_eq!(event["status"], status, "{}", notice.kind());
     }

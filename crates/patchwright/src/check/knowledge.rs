@@ -195,11 +195,21 @@ fn fetcher(arguments: &SourceArgs, host: &dyn FileView) -> Option<Fetcher> {
     if arguments.offline {
         return None;
     }
-    // How to reach archives is this machine's business, not the target's.
+    Some(online(host))
+}
+
+/// How to reach archives is this machine's business, not the target's.
+fn online(host: &dyn FileView) -> Fetcher {
     let conf = AptConf::read(host, ETC_APT).unwrap_or_default();
-    Some(Fetcher::new(Box::new(move |scheme, host| {
+    Fetcher::new(Box::new(move |scheme, host| {
         conf.proxy(scheme, host).map(str::to_owned).or_else(|| proxy_of_environment(scheme, host))
-    })))
+    }))
+}
+
+/// Reaches archives as this machine's apt does.
+pub(crate) fn archive_fetcher() -> Result<Fetcher> {
+    let host = inspect::open(Path::new("/"), None).context("cannot read this machine's files")?;
+    Ok(online(host.files()))
 }
 
 pub(super) fn collector(

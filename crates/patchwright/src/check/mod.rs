@@ -33,8 +33,8 @@ use crate::failure::helped;
 use arguments::Format;
 pub(crate) use cyclonedx::write as write_cyclonedx;
 use human::Detail;
-pub(crate) use knowledge::Origin;
 use knowledge::{Archives, Changelogs, Records, Shelf};
+pub(crate) use knowledge::{Origin, archive_fetcher};
 
 /// Exit status with `--exit-code` when patches are missing.
 const OUTDATED: u8 = 3;

@@ -22,7 +22,7 @@ pub(crate) mod names;
 mod notices;
 pub(crate) mod output;
 mod releases;
-mod secret;
+pub(crate) mod secret;
 mod status;
 mod transfer;
 

@@ -4,11 +4,16 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+mod a_compromised_server_gets_nowhere;
 mod a_failing_disk_loses_nothing_acknowledged;
 mod a_fleet_is_checked_like_its_hosts;
 mod agents_join_and_report;
+#[path = "support/attacker.rs"]
+mod attacker;
 #[path = "support/client.rs"]
 mod client;
+#[path = "support/cloud.rs"]
+mod cloud;
 mod consent_by_the_client;
 mod consent_is_verified_elsewhere;
 mod debsecan_agrees;
@@ -23,6 +28,8 @@ mod pins_mean_what_they_mean_to_apt;
 mod postgres;
 mod releases_reach_real_hosts;
 mod several_processes_share_a_database;
+#[path = "../../../agent/tests/it/sockets.rs"]
+mod sockets;
 mod support;
 mod the_api_withstands_schemathesis;
 mod the_client_does_it_all;

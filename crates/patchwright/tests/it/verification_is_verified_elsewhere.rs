@@ -70,10 +70,10 @@ fn openssl_verifies_what_the_verifier_signed_and_nothing_else() {
     fs::write(&envelope, signed.to_string()).unwrap();
     fs::write(&key, verifier.key().to_string()).unwrap();
 
-    let verified = verify_elsewhere(directory.path());
+    let opened = verify_elsewhere(directory.path());
 
-    let said = text(&verified.stdout);
-    assert!(verified.status.success(), "{said}{}", text(&verified.stderr));
+    let said = text(&opened.stdout);
+    assert!(opened.status.success(), "{said}{}", text(&opened.stderr));
     assert!(said.contains("Signature Verified Successfully"), "{said}");
     assert!(said.contains(r#""is": "verified""#) && said.contains("6.1.0-2-amd64"), "{said}");
 

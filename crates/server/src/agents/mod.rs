@@ -66,6 +66,13 @@ const LATELY: SignedDuration = SignedDuration::from_mins(15);
 /// How far back is looked again: another process's clock and commits may be so much behind.
 const OVERLAP: SignedDuration = SignedDuration::from_secs(30);
 
+/// Answers to orders that one agent may send within [`ANSWERS_WITHIN`]: each is recorded for ever, also one
+/// to an order that nobody gave.
+const MOST_ANSWERS: u32 = 200;
+
+/// See [`MOST_ANSWERS`].
+const ANSWERS_WITHIN: SignedDuration = SignedDuration::from_mins(10);
+
 /// Largest package set taken, in bytes of JSON.
 const LARGEST_SET: usize = 16 << 20;
 
@@ -82,6 +89,10 @@ pub struct Agents {
     /// Those for which an order waits, or of whose items somebody waits to see something; and until
     /// lately did. With when they were last known to be.
     awaited: Mutex<HashMap<AgentId, Timestamp>>,
+    /// How many answers came from which agents since when.
+    answers: Mutex<HashMap<AgentId, (Timestamp, u32)>>,
+    /// Seconds from one report to the next, where nothing is awaited.
+    interval: u32,
 }
 
 /// An agent in memory.
@@ -136,8 +147,15 @@ impl Agents {
         let seed = store.key(master, "orders").await?;
         let orders = Attestor::new(&seed);
         let origins = BTreeSet::from([url.trim_end_matches('/').to_owned()]);
-        let (known, awaited) = (Mutex::default(), Mutex::default());
-        Ok(Self { store, fleet, authority, orders, origins, known, awaited })
+        let (known, awaited, answers) = (Mutex::default(), Mutex::default(), Mutex::default());
+        let interval = INTERVAL;
+        Ok(Self { store, fleet, authority, orders, origins, known, awaited, answers, interval })
+    }
+
+    /// Has agents report so often, in seconds, where nothing is awaited of them; once a minute otherwise.
+    #[must_use]
+    pub fn reporting_every(self, interval: u32) -> Self {
+        Self { interval, ..self }
     }
 
     /// The text that lets a host join: a token's secret, and whom to believe.
@@ -231,6 +249,15 @@ impl Agents {
     fn awaited(&self, agent: AgentId, now: Timestamp) -> Option<SignedDuration> {
         let awaited = self.awaited.lock().unwrap_or_else(PoisonError::into_inner);
         awaited.get(&agent).map(|last| now.duration_since(*last))
+    }
+
+    /// Counts an answer of an agent; whether it is one too many.
+    fn answers_too_often(&self, agent: AgentId, now: Timestamp) -> bool {
+        let mut answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
+        answers.retain(|_, (since, _)| now.duration_since(*since) < ANSWERS_WITHIN);
+        let (_, count) = answers.entry(agent).or_insert((now, 0));
+        *count += 1;
+        *count > MOST_ANSWERS
     }
 
     fn known(&self) -> MutexGuard<'_, HashMap<KeyHash, Known>> {
@@ -355,7 +382,8 @@ impl Agents {
         if is_awaited {
             need.push(Need::Orders);
         }
-        let interval = if is_awaited { AWAITED_INTERVAL } else { INTERVAL };
+        let usual = self.interval;
+        let interval = if is_awaited { AWAITED_INTERVAL.min(usual) } else { usual };
         let answer = ReportAnswer { need, interval, now };
         if let Some(it) = self.known().get_mut(&by.key)
             && let Some((last, kept)) = &mut it.last
@@ -366,13 +394,34 @@ impl Agents {
         Ok(answer)
     }
 
+    /// Everything that an agent's last report named may be here now; whoever waits to see it is told.
+    async fn note_completed(&self, by: &Believed) -> Result<(), Problem> {
+        let now = self.store.environment().now();
+        if self.awaited(by.agent.id, now).is_none() {
+            return Ok(());
+        }
+        let reported_at = {
+            let known = self.known();
+            known.get(&by.key).and_then(|it| {
+                let (last, _) = it.last.as_ref()?;
+                let is_whole =
+                    it.package_set == Some(last.package_set) && it.facts == Some(last.facts);
+                is_whole.then_some(it.seen_at)
+            })
+        };
+        if let Some(at) = reported_at {
+            self.store.note_complete(by.agent.id, at).await?;
+        }
+        Ok(())
+    }
+
     /// Takes a package set that was asked for.
     async fn take_set(&self, by: &Believed, set: PackageSet) -> Result<(), Problem> {
         let digest = self.store.add_package_set(&by.actor(), by.agent.tenant, set).await?;
         let now = self.store.environment().now();
         self.store.observe(&by.actor(), by.agent.ci, digest, now).await?;
         self.has(by.key, digest);
-        Ok(())
+        self.note_completed(by).await
     }
 
     fn has(&self, key: KeyHash, set: SetDigest) {
@@ -538,6 +587,7 @@ async fn facts(
     if let Some(it) = agents.known().get_mut(&by.key) {
         it.facts = Some(digest);
     }
+    agents.note_completed(&by).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

@@ -116,6 +116,10 @@ pub(super) async fn answer(
     by: Believed,
     Body(answer): Body<OrderAnswer>,
 ) -> Result<StatusCode, Problem> {
+    if agents.answers_too_often(by.agent.id, agents.store.environment().now()) {
+        return Err(Problem::new(Kind::TooMany, "too many orders were answered in a short time")
+            .help("see `patchwright agent orders` on the host: somebody floods it with orders"));
+    }
     let (result, digest) = match &answer {
         OrderAnswer::Refused { .. } => (None, None),
         OrderAnswer::Ended { order, envelope } => {
@@ -196,5 +200,24 @@ mod tests {
         assert_eq!(terms(Duty::Tenant, usual).patches, Demand::Nothing);
         assert_eq!(terms(Duty::Tenant, usual).alterations, Demand::Signature);
         assert_eq!(terms(Duty::Provider, usual).alterations, Demand::Nothing);
+
+        // Each priority by itself decides: where one goes on without, whoever ranks could have all do so.
+        let strict = |weak: Option<&str>| {
+            let rule = |priority: &str| {
+                let silence = if weak == Some(priority) { "approves" } else { "waits" };
+                format!(
+                    "[{priority}]\nsoak = \"0h\"\nnotice = {{ lead = \"1d\" }}\n\
+                     approval = {{ mode = \"required\", answer = \"1d\", silence = \"{silence}\" }}\n"
+                )
+            };
+            let rules = ["critical", "high", "medium", "low"].map(rule).concat();
+            usual.negotiate(&format!("version = \"strict\"\n\n{rules}")).unwrap()
+        };
+        assert_eq!(terms(Duty::Tenant, &strict(None)).patches, Demand::Signature);
+        assert_eq!(terms(Duty::Tenant, &strict(None)).alterations, Demand::Signature);
+        assert_eq!(terms(Duty::Provider, &strict(None)).patches, Demand::Nothing);
+        for weak in ["critical", "high", "medium", "low"] {
+            assert_eq!(terms(Duty::Tenant, &strict(Some(weak))).patches, Demand::Nothing, "{weak}");
+        }
     }
 }

@@ -53,7 +53,7 @@ pub(crate) struct Notice {
     #[schema(value_type = Option<String>)]
     plan: Option<PlanHash>,
     /// `planned`, `reminder`, `emergency`, `lapsed`, `started`, `completed`, `delayed`, `cancelled`,
-    /// `failed`; `clocks`, of what is late or about to be while one's own side holds the ball.
+    /// `failed`, `disputed`; `clocks`, of what is late or about to be while one's own side holds the ball.
     #[schema(example = "planned")]
     kind: String,
     /// The change in one line; of clocks, how many stand how.

@@ -204,6 +204,7 @@ fn kind(word: &str) -> Markup {
         "delayed" => span.near { "! Delayed" },
         "cancelled" => span.quiet { "– Cancelled" },
         "failed" => span.outdated { "✗ Failed" },
+        "disputed" => span.critical { "! Disputed" },
         CLOCKS => span.near { "! Clocks" },
         other => (other),
     } }

@@ -13,7 +13,7 @@ const LOOKED_AT: u16 = 200;
 
 /// What will be noticed of a change, as it was measured on one of the tenant's images or the
 /// provider's. `None` where no proof of it is kept, which says nothing about it.
-pub(super) async fn impact(
+pub(crate) async fn impact(
     store: &Store,
     tenant: TenantId,
     change: &Change,

@@ -11,7 +11,7 @@
 //! delivered again under the same id.
 
 mod clocks;
-mod impact;
+pub(crate) mod impact;
 mod outbox;
 mod settings;
 mod writer;

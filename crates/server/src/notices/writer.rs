@@ -81,6 +81,7 @@ impl Notices {
             }
         }
         let findings = self.findings(&matter).await?;
+        let items = self.items(&sources, &findings).await?;
         store.environment().fill(&mut random);
         let id = NoticeId::new(now, random);
         let sequence = u32::try_from(told.len()).unwrap_or(u32::MAX);
@@ -93,7 +94,7 @@ impl Notices {
             plan: Some(tidings.plan),
             sequence,
             published_at: now,
-            news: sources.news()?,
+            news: sources.news(&items)?,
             category: matter.change.change.kind,
             priority: matter.obligation.facts().priority,
             title,
@@ -101,7 +102,7 @@ impl Notices {
             advisories: advisories(&findings),
             impact: impact(store, tidings.tenant, &matter.change.change).await?,
             due: matter.obligation.dues().binding().map(|date| date.due),
-            items: self.items(&sources, &findings).await?,
+            items,
             rollback: ways_back(&plan)?,
             contact: self.contact.clone(),
             link_base: self.base.clone(),
@@ -137,7 +138,10 @@ impl Notices {
         findings: &[Finding],
     ) -> Result<Vec<Item>, StoreError> {
         let seen = states(findings, sources.now);
-        let cis: BTreeSet<CiId> = sources.plan.items().map(|item| item.ci).collect();
+        let mut cis: BTreeSet<CiId> = sources.plan.items().map(|item| item.ci).collect();
+        if let Subject::Dispute(dispute) = &sources.tidings.what {
+            cis = BTreeSet::from([dispute.item]);
+        }
         let mut items = Vec::with_capacity(cis.len());
         for ci in cis {
             let name = match self.store.ci(&Actor::System, ci).await {
@@ -155,10 +159,18 @@ impl Notices {
 }
 
 impl Sources<'_> {
-    fn news(&self) -> Result<News, Unwritten> {
+    fn news(&self, items: &[Item]) -> Result<News, Unwritten> {
         let (window, at) = (self.plan.span(), self.tidings.created_at);
-        let Subject::Step(what) = self.tidings.what else {
-            return Ok(News::Reminder { window, ask: self.open_question() });
+        let what = match &self.tidings.what {
+            Subject::Step(what) => what,
+            Subject::Reminder => {
+                return Ok(News::Reminder { window, ask: self.open_question() });
+            }
+            Subject::Dispute(dispute) => {
+                let name = items.first().map_or("a system", |item| item.name.as_str());
+                let said = format!("{name} {}", dispute.because);
+                return Ok(News::Disputed { window, reason: fitted(&said)? });
+            }
         };
         Ok(match what {
             change::Notice::Planned => {
@@ -321,8 +333,13 @@ impl Sources<'_> {
 
     /// How an item stands, where the findings say this of it.
     fn state(&self, seen: Option<ItemState>) -> ItemState {
-        let Subject::Step(what) = self.tidings.what else {
-            return seen.filter(|it| *it == ItemState::Accepted).unwrap_or(ItemState::Pending);
+        let what = match &self.tidings.what {
+            Subject::Step(what) => what,
+            Subject::Reminder => {
+                return seen.filter(|it| *it == ItemState::Accepted).unwrap_or(ItemState::Pending);
+            }
+            // Whatever its findings say: that is what is disputed.
+            Subject::Dispute(_) => return ItemState::Failed,
         };
         let by_notice = match what {
             change::Notice::Planned | change::Notice::Lapsed | change::Notice::Started => {
@@ -469,4 +486,11 @@ fn ways_back(plan: &Plan) -> Result<Vec<WayBack>, Unwritten> {
 
 fn reason(text: &str) -> Result<Reason, Unwritten> {
     text.parse().map_err(|_| Unwritten::Invisible("reason"))
+}
+
+/// Somebody else's words as a reason: one line of what can be seen, cut where it is long.
+fn fitted(text: &str) -> Result<Reason, Unwritten> {
+    let visible = text.chars().map(|c| if c.is_control() { ' ' } else { c });
+    let text: String = visible.take(Reason::LONGEST).collect();
+    text.parse().or_else(|_| reason("A system contradicts what was ordered there"))
 }

@@ -9,6 +9,7 @@ use domain::change::Window;
 use domain::cloud::{ChangeId, CiId, Class, LabelKey, RelationKind, ReleaseId, TenantId, words};
 use domain::fleet::SetDigest;
 use domain::priority::Priority;
+use domain::proof::RebootCause;
 use domain::release::{
     Amount, Caps, Condition, Content, Fleet, Freeze, Layout, Mobility, NoLayout, Order, Percent,
     Profile, Reboot, Service, Target, Windows, Work, plan,
@@ -19,6 +20,7 @@ use store::{Actor, Ci, Ground, Lacking};
 use crate::App;
 use crate::api::given;
 use crate::fleet::Want;
+use crate::notices::impact::impact;
 use crate::problem::{Kind, Problem};
 
 /// Labels that say where an item stands, and what its users need of it.
@@ -90,7 +92,8 @@ pub(crate) async fn draw(
     if contents.is_empty() {
         return Err(nothing(&without_content));
     }
-    let fleet = fleet(&ground, &contents, &asked);
+    let measured = measured(app, &ground).await?;
+    let fleet = fleet(&ground, &contents, &asked, &measured);
     let freezes = freezes(app, by, &ground).await?;
     let (from, previous) = (asked.from, ground.plans);
     // A large fleet takes a second: not on a thread that answers others.
@@ -164,7 +167,12 @@ async fn contents(
     asked: &Asked,
 ) -> Result<(BTreeMap<CiId, Arc<Content>>, BTreeMap<CiId, String>), Problem> {
     type Key = (TenantId, SetDigest, BTreeSet<String>);
-    let is_meant = |lacking: &&Lacking| asked.only.is_empty() || asked.only.contains(&lacking.ci);
+    // Images have no agents: what they lack is baked into new versions.
+    let images: BTreeSet<CiId> =
+        ground.cis.iter().filter(|ci| ci.class == Class::Image).map(|ci| ci.id).collect();
+    let is_meant = |lacking: &&Lacking| {
+        !images.contains(&lacking.ci) && (asked.only.is_empty() || asked.only.contains(&lacking.ci))
+    };
     let mut groups: BTreeMap<Key, Vec<CiId>> = BTreeMap::new();
     for lacking in ground.lacking.iter().filter(is_meant) {
         let key = (lacking.tenant, lacking.digest, lacking.sources.clone());
@@ -190,7 +198,25 @@ async fn contents(
     Ok((contents, without))
 }
 
-fn fleet(ground: &Ground, contents: &BTreeMap<CiId, Arc<Content>>, asked: &Asked) -> Fleet {
+/// Whether the proof of a change says that nothing less than a restart does, for each tenant that has one.
+async fn measured(app: &App, ground: &Ground) -> Result<BTreeMap<TenantId, bool>, Problem> {
+    let tenants: BTreeSet<TenantId> = ground.lacking.iter().map(|lacking| lacking.tenant).collect();
+    let mut measured = BTreeMap::new();
+    for tenant in tenants {
+        if let Some(impact) = impact(&app.store, tenant, &ground.change.change).await? {
+            let needs = impact.reboot.causes.iter().any(RebootCause::needs_restart);
+            measured.insert(tenant, needs);
+        }
+    }
+    Ok(measured)
+}
+
+fn fleet(
+    ground: &Ground,
+    contents: &BTreeMap<CiId, Arc<Content>>,
+    asked: &Asked,
+    measured: &BTreeMap<TenantId, bool>,
+) -> Fleet {
     let windows = Arc::new(match asked.windows.as_slice() {
         [] => Windows::Always,
         windows => Windows::Within(windows.to_vec()),
@@ -229,7 +255,7 @@ fn fleet(ground: &Ground, contents: &BTreeMap<CiId, Arc<Content>>, asked: &Asked
                 content: Arc::clone(content),
                 takes: asked.takes.0,
                 windows: Arc::clone(&windows),
-                reboot: restarts(content, asked.restart)
+                reboot: restarts(content, asked.restart, measured.get(&ci.tenant).copied())
                     .then(|| Reboot { takes: asked.takes.1, windows: Arc::clone(&windows) }),
             }),
         }
@@ -247,8 +273,9 @@ fn fleet(ground: &Ground, contents: &BTreeMap<CiId, Arc<Content>>, asked: &Asked
     }
 }
 
-/// Whether an item restarts after its installation.
-fn restarts(content: &Content, asked: Restart) -> bool {
+/// Whether an item restarts after its installation. What a proof measured counts beside what is known of
+/// packages by their names.
+fn restarts(content: &Content, asked: Restart, measured: Option<bool>) -> bool {
     let is_beneath = |name: &str| name.starts_with("linux-image-") || BENEATH_ALL.contains(&name);
     let mut packages = content.actions.iter().filter_map(|action| match action {
         domain::change::Action::Upgrade { packages } => Some(packages),
@@ -257,7 +284,10 @@ fn restarts(content: &Content, asked: Restart) -> bool {
     match asked {
         Restart::Always => true,
         Restart::Never => false,
-        Restart::IfNeeded => packages.any(|all| all.iter().any(|it| is_beneath(&it.name))),
+        Restart::IfNeeded => {
+            measured.unwrap_or_default()
+                || packages.any(|all| all.iter().any(|it| is_beneath(&it.name)))
+        }
     }
 }
 
@@ -311,9 +341,11 @@ mod tests {
             ("libc6", true),
             ("libc6-dev", false),
         ] {
-            assert_eq!(restarts(&with(name), Restart::IfNeeded), is_needed, "{name}");
-            assert!(restarts(&with(name), Restart::Always));
-            assert!(!restarts(&with(name), Restart::Never));
+            assert_eq!(restarts(&with(name), Restart::IfNeeded, None), is_needed, "{name}");
+            assert_eq!(restarts(&with(name), Restart::IfNeeded, Some(false)), is_needed, "{name}");
+            assert!(restarts(&with(name), Restart::IfNeeded, Some(true)), "as it was measured");
+            assert!(restarts(&with(name), Restart::Always, None));
+            assert!(!restarts(&with(name), Restart::Never, Some(true)));
         }
     }
 }

@@ -9,7 +9,7 @@ use jiff::SignedDuration;
 use ledger::attestation;
 use serde_json::{Value, json};
 use server::Releases;
-use store::{Actor, Agent, Answered, Environment as _, Fetched};
+use store::{Actor, Agent, Answered, Environment as _, Fetched, NoticeFilter, PageRequest};
 
 use crate::support::World;
 use crate::support::case::{Case, tell, wake};
@@ -28,12 +28,29 @@ impl Host {
         Actor::Agent { agent: id, tenant, ci }
     }
 
+    /// Notices of disputes that its tenant has, the newest first.
+    async fn disputes(&self, world: &World) -> Vec<String> {
+        tell(world).await;
+        let filter = NoticeFilter { tenant: Some(self.case.tenant), ..NoticeFilter::default() };
+        let page = PageRequest { after: None, limit: 1000 };
+        let mut rows = world.store.notices(&Actor::System, &filter, &page).await.unwrap().items;
+        rows.retain(|row| row.kind == "disputed");
+        rows.sort_by_key(|row| std::cmp::Reverse(row.created_at));
+        rows.into_iter().map(|row| row.document).collect()
+    }
+
     /// A release that its tenant agreed to, and that has begun.
     async fn begun(world: &World) -> Self {
+        Self::begun_with(world, json!({})).await
+    }
+
+    /// The same, planned with more than usual.
+    async fn begun_with(world: &World, more: Value) -> Self {
         let case = Case::usual(world, "a").await;
         let agent = world.agent(case.ci, case.tenant).await;
         let operator = world.token(domain::cloud::PROVIDER, Role::Operator, Access::Write).await;
-        let request = request(world, &case);
+        let mut request = request(world, &case);
+        request.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
         let made = world.ask(&operator, "POST", "/api/v1/releases", Some(request)).await;
         assert_eq!(made.status, 201, "{}", made.text);
         let (release, plan) = (made.json(), case.planned(world).await);
@@ -247,6 +264,7 @@ async fn a_claim_that_is_not_borne_out_is_a_conflict_and_holds_the_release() {
             command: "web".to_owned(),
             unit: Some("web.service".to_owned()),
             deleted_files: vec!["/usr/lib/libweb.so.1".to_owned()],
+            packages: std::collections::BTreeSet::new(),
         }],
         ..running()
     };
@@ -273,7 +291,90 @@ async fn a_claim_that_is_not_borne_out_is_a_conflict_and_holds_the_release() {
         let order = &world.ask(&owner, "GET", "/api/v1/orders", None).await.json()[0];
         assert_eq!(order["outcome"], "conflict", "its tenant sees it: {order}");
         assert!(order["reason"].as_str().unwrap().contains(because), "{order}");
+        let told = host.disputes(&world).await;
+        let said = format!("web-of-a is not what its agent says: {because}");
+        assert!(told.len() == 1 && told[0].contains(&said), "it is told: {told:?}");
     }
+}
+
+#[tokio::test]
+async fn a_refusal_that_accuses_is_told_to_its_tenant_once_in_a_while() {
+    let world = World::new().await;
+    let host = Host::begun(&world).await;
+    let fetched = host.fetch(&world).await.unwrap();
+    let (store, actor) = (&world.store, &host.actor());
+    let refuses = async |order, refusal| {
+        let answer = OrderAnswer::Refused { order, refusal: Box::new(refusal) };
+        store.answer_order(actor, Answered { answer, result: None, digest: None }).await
+    };
+    let consent = || Refusal::Consent { lacks: vec!["no consent was given\u{7}".to_owned()] };
+    refuses(fetched.nonce, consent()).await.unwrap();
+    let told = host.disputes(&world).await;
+    let said = "web-of-a refused an order: the tenant's side is missing: no consent was given";
+    assert!(told.len() == 1 && told[0].contains(said), "{told:?}");
+
+    // The same answer again, and others within the hour: one message, and each in the record.
+    refuses(fetched.nonce, consent()).await.unwrap();
+    refuses(fetched.nonce, Refusal::Replayed { nonce: fetched.nonce }).await.unwrap();
+    refuses([7; 16].into(), Refusal::Sequence { given: 1, seen: 2 }).await.unwrap();
+    assert_eq!(host.disputes(&world).await.len(), 1);
+    while world.store.sequence_events(1000).await.unwrap() > 0 {}
+    let token = world.token_of(&world.admin, Access::Read).await;
+    let events = world.ask(&token, "GET", "/api/v1/events?limit=1000", None).await.text;
+    assert_eq!(events.matches("answered before").count(), 1, "{events}");
+    assert_eq!(events.matches("never given").count(), 1, "{events}");
+    world.clock.pass(SignedDuration::from_hours(1));
+    let told = host.disputes(&world).await;
+    assert!(
+        told.len() == 2 && told[0].contains("an order that it had answered before"),
+        "{told:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_mishap_of_the_host_accuses_nobody() {
+    let world = World::new().await;
+    let host = Host::begun(&world).await;
+    let fetched = host.fetch(&world).await.unwrap();
+    let refusal = Box::new(Refusal::NotInOrder { because: "dpkg was interrupted".to_owned() });
+    let answer = OrderAnswer::Refused { order: fetched.nonce, refusal };
+    let answered = Answered { answer, result: None, digest: None };
+    world.store.answer_order(&host.actor(), answered).await.unwrap();
+    assert_eq!(host.disputes(&world).await, [""; 0]);
+}
+
+#[tokio::test]
+async fn the_old_kernel_is_no_restart() {
+    let world = World::new().await;
+    let host = Host::begun_with(&world, json!({ "restart": "always" })).await;
+    let old_kernel =
+        || Runtime { newest_installed_kernel: Some("6.1.0-2".to_owned()), ..running() };
+    let mut fetched = host.fetch(&world).await.unwrap();
+    // The new packages, and the restart in a step of its own: until then the old kernel runs.
+    if fetched.plan.draft().stages.len() > 1 {
+        host.ends(&world, &fetched, Ended::Done).await;
+        host.looks(&world, &[("web", "2")], old_kernel()).await;
+        for _ in 0..48 {
+            world.clock.pass(SignedDuration::from_hours(1));
+            host.go_on(&world).await;
+            if let Some(next) = host.fetch(&world).await {
+                fetched = next;
+                break;
+            }
+        }
+    }
+    host.ends(&world, &fetched, Ended::Done).await;
+
+    host.looks(&world, &[("web", "2")], old_kernel()).await;
+
+    let stands = host.stands(&world).await;
+    assert_eq!(stands["mode"]["is"], "held", "{stands}");
+    let owner = host.case_owner(&world).await;
+    let orders = world.ask(&owner, "GET", "/api/v1/orders", None).await.json();
+    let conflict = orders.as_array().unwrap().iter().find(|it| it["outcome"] == "conflict");
+    let reason = conflict.expect("a conflict")["reason"].as_str().unwrap();
+    assert!(reason.contains("6.1.0-1") && reason.contains("6.1.0-2"), "{reason}");
+    assert!(host.disputes(&world).await[0].contains(reason));
 }
 
 #[tokio::test]
@@ -338,7 +439,11 @@ async fn orders_are_for_the_item_s_own_agent_alone() {
         refusal: Box::new(Refusal::Done { stage: 1 }),
     };
     let answered = Answered { answer, result: None, digest: None };
-    assert!(world.store.answer_order(&by, answered.clone()).await.is_err());
+    // For them it is an order that nobody gave: it is recorded as that, and answers nothing of anybody's.
+    world.store.answer_order(&by, answered.clone()).await.unwrap();
+    let owner = host.case_owner(&world).await;
+    let order = &world.ask(&owner, "GET", "/api/v1/orders", None).await.json()[0];
+    assert_eq!(order["outcome"], Value::Null, "{order}");
     assert!(world.store.answer_order(&world.admin, answered).await.is_err());
     let theirs = world.token_of(&other.person, Access::Read).await;
     assert_eq!(world.ask(&theirs, "GET", "/api/v1/orders", None).await.json(), json!([]));

@@ -52,7 +52,8 @@ pub use alarms::{Alarm, Alarms, CLOCKS};
 pub use channels::{Channel, ChannelKind, ChannelRecord, NewChannel};
 pub use deliveries::{Attempt, Delivery, DeliveryState, Tried, Waiting};
 pub use exclusions::Excluded;
-pub use notices::{NoticeFilter, NoticeRow, Subject, Tidings, Told, Written};
+pub(crate) use notices::dispute;
+pub use notices::{Dispute, NoticeFilter, NoticeRow, Subject, Tidings, Told, Written};
 pub use signers::{ConsentKey, NewConsentKey};
 pub use standing::{ChangeCounts, ClockStanding, ClockTotals};
 

@@ -12,10 +12,10 @@
 use std::collections::BTreeMap;
 
 use domain::change::{Notice, PlanHash};
-use domain::cloud::{ChangeId, EventKind, NoticeId, TenantId};
+use domain::cloud::{ChangeId, CiId, EventKind, NoticeId, TenantId};
 use domain::obligation::Event;
 use domain::sla::{Errand, Moment};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use sqlx::any::AnyRow;
@@ -39,13 +39,31 @@ const REMINDER: &str = "\"reminder\"";
 /// A reminder's place among what one step told: behind all of it.
 const BEHIND: i64 = 1 << 20;
 
+/// The kind of the notices that tell disputes.
+const DISPUTED: &str = "disputed";
+
+/// How long a tenant is left alone after a notice of a dispute about the same change.
+const APART: SignedDuration = SignedDuration::from_hours(1);
+
 /// What a tenant is to be told.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Subject {
     /// What a step of its part of a change brings with it.
     Step(Notice),
     /// That what it was told is near, if it still is by then.
     Reminder,
+    /// That one of its systems contradicts what was ordered there, or what is said of it.
+    Dispute(Dispute),
+}
+
+/// A system that contradicts what was ordered there, or of which something is said that is not so.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Dispute {
+    /// Which.
+    pub item: CiId,
+    /// What contradicts what, as a sentence about it: `refused an order: …`.
+    pub because: String,
 }
 
 /// Something that a tenant is to be told.
@@ -170,6 +188,7 @@ pub(super) async fn tidings(
                 tenant: parsed(row, "tenant_id")?,
                 what: match &*what {
                     REMINDER => Subject::Reminder,
+                    json if json.starts_with('{') => Subject::Dispute(load::json(row, "what")?),
                     _ => Subject::Step(load::json(row, "what")?),
                 },
                 plan: parsed(row, "plan_hash")?,
@@ -272,6 +291,42 @@ async fn remind(tx: &mut Tx<'_>, tidings: &Tidings, at: Timestamp) -> Result<(),
     .bind(tidings.place.saturating_add(BEHIND))
     .bind(REMINDER)
     .bind(tidings.plan.to_string())
+    .bind(at.as_microsecond())
+    .execute(&mut *tx.connection)
+    .await?;
+    Ok(())
+}
+
+/// Has a tenant told of a dispute. One of a change waits at a time, and an hour lies between two: a fleet
+/// that refuses is one message, and each refusal is in the record.
+pub(crate) async fn dispute(
+    tx: &mut Tx<'_>,
+    (change, plan): (ChangeId, PlanHash),
+    tenant: TenantId,
+    dispute: &Dispute,
+) -> Result<(), StoreError> {
+    let row = sqlx::query(
+        "SELECT MAX(created_at) AS last FROM notices
+         WHERE change_id = $1 AND tenant_id = $2 AND kind = $3",
+    )
+    .bind(change.to_string())
+    .bind(tenant.to_string())
+    .bind(DISPUTED)
+    .fetch_one(&mut *tx.connection)
+    .await?;
+    let last = time_or_none(&row, "last")?;
+    let at = last.map_or(tx.now, |last| tx.now.max(last + APART));
+    // No step of a tenant's part is its version 0.
+    sqlx::query(
+        "INSERT INTO tidings (change_id, tenant_id, version, place, what, plan_hash, created_at,
+                              held_until)
+         VALUES ($1, $2, 0, $3, $4, $5, $6, 0) ON CONFLICT DO NOTHING",
+    )
+    .bind(change.to_string())
+    .bind(tenant.to_string())
+    .bind(BEHIND)
+    .bind(load::text(dispute)?)
+    .bind(plan.to_string())
     .bind(at.as_microsecond())
     .execute(&mut *tx.connection)
     .await?;

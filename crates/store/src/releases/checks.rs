@@ -17,6 +17,7 @@ use super::runs::{corrupt, signed};
 use super::verifications::{self, Backdrop, Look};
 use super::{Release, Verifier};
 use crate::actor::Actor;
+use crate::changes::{self, Dispute};
 use crate::error::StoreError;
 use crate::event::NewEvent;
 use crate::fleet::systems;
@@ -193,6 +194,12 @@ pub(super) async fn news(
             .await?;
         if let Some(because) = &because {
             orders::contradict(tx, release.id, item, because).await?;
+            if let Some(plan) = release.run.layout().plans().get(&seen.tenant) {
+                let because = format!("is not what its agent says: {because}");
+                let dispute = Dispute { item, because };
+                let of = (release.change, plan.hash());
+                changes::dispute(tx, of, seen.tenant, &dispute).await?;
+            }
         }
         let Sighting { agent, package_set, seen_at, .. } = seen.sighting;
         tx.record(NewEvent {

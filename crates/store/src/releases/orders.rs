@@ -15,8 +15,7 @@ use sqlx::{AnyConnection, AnyPool};
 use super::runs::{self, corrupt, signed};
 use super::{Answered, Fetched, OrderFilter, OrderRow, Release};
 use crate::actor::Actor;
-use crate::changes::load;
-use crate::changes::signers;
+use crate::changes::{self, Dispute, load, signers};
 use crate::error::StoreError;
 use crate::event::NewEvent;
 use crate::page::range;
@@ -234,18 +233,27 @@ fn agent_of(by: &Actor) -> Result<(AgentId, TenantId, CiId), StoreError> {
     }
 }
 
+/// For how long an agent that said something is done gets no other order before somebody has looked: what is
+/// seen is then of the one order alone. A look that does not tell may not keep all else away for ever.
+const LOOKED_AT_FIRST: SignedDuration = SignedDuration::from_mins(15);
+
 pub(super) async fn waiting(store: &Store, by: &Actor) -> Result<Option<Fetched>, StoreError> {
     let (agent, tenant, ci) = agent_of(by)?;
     let mut connection = store.pool.acquire().await?;
+    let unseen = store.environment.now() - LOOKED_AT_FIRST;
     let row = sqlx::query(
         "SELECT o.nonce, o.change_id, o.stage, o.agent_id, o.envelope, p.body, a.ordered
          FROM orders o JOIN plans p ON p.hash = o.plan_hash JOIN agents a ON a.id = $1
          WHERE o.ci_id = $2 AND o.tenant_id = $3 AND o.outcome IS NULL
+             -- One that was handed over may be asked for again.
+             AND (o.envelope IS NOT NULL OR NOT EXISTS (
+                 SELECT 1 FROM release_checks c WHERE c.ci_id = o.ci_id AND c.since > $4))
          ORDER BY o.created_at, o.nonce LIMIT 1",
     )
     .bind(agent.to_string())
     .bind(ci.to_string())
     .bind(tenant.to_string())
+    .bind(unseen.as_microsecond())
     .fetch_optional(&mut *connection)
     .await?;
     let Some(row) = row else { return Ok(None) };
@@ -373,7 +381,7 @@ pub(super) async fn answer(
     let nonce = answered.answer.order();
     tx.hold("orders", "nonce", &nonce.to_string()).await?;
     let row = sqlx::query(
-        "SELECT release_id, change_id, attempt, outcome, answered_at FROM orders
+        "SELECT release_id, change_id, plan_hash, attempt, outcome, answer, answered_at FROM orders
          WHERE nonce = $1 AND ci_id = $2 AND tenant_id = $3 AND agent_id = $4",
     )
     .bind(nonce.to_string())
@@ -381,10 +389,13 @@ pub(super) async fn answer(
     .bind(tenant.to_string())
     .bind(agent.to_string())
     .fetch_optional(&mut *tx.connection)
-    .await?
-    .ok_or_else(|| StoreError::not_found("order", &nonce))?;
+    .await?;
+    let Some(row) = row else { return strange(tx, by, answered).await };
     if get::<Option<i64>>(&row, "answered_at")?.is_some() {
-        return Ok(());
+        let is_another = get::<Option<String>>(&row, "answer")? != Some(came(answered)?.3);
+        // What is told again is told in the same words. A refusal after that is of an order that somebody
+        // showed once more.
+        return if is_another { strange(tx, by, answered).await } else { Ok(()) };
     }
     let was_called_off = get::<Option<String>>(&row, "outcome")?.is_some();
     let (outcome, reason, report, body) = came(answered)?;
@@ -417,11 +428,74 @@ pub(super) async fn answer(
             "reason": reason, "answer_sha256": answered.digest, "answer": body,
         }),
     });
+    if let (Some(reason), true) = (&reason, accuses(answered)) {
+        let about = (parsed(&row, "change_id")?, parsed(&row, "plan_hash")?);
+        let dispute = Dispute { item: ci, because: format!("refused an order: {reason}") };
+        changes::dispute(tx, about, tenant, &dispute).await?;
+    }
     if was_called_off {
         // It is known and recorded; the release went on without it.
         return Ok(());
     }
     runs::report(tx, release, ci, attempt, report).await
+}
+
+/// An agent answers an order that was not given, or not any more: somebody else gives orders in our name,
+/// and is recorded and told. Of a result that is told again in other words nothing is.
+async fn strange(tx: &mut Tx<'_>, by: &Actor, answered: &Answered) -> Result<(), StoreError> {
+    let (agent, tenant, ci) = agent_of(by)?;
+    let nonce = answered.answer.order();
+    let is_known = sqlx::query("SELECT 1 FROM orders WHERE nonce = $1 AND agent_id = $2")
+        .bind(nonce.to_string())
+        .bind(agent.to_string())
+        .fetch_optional(&mut *tx.connection)
+        .await?
+        .is_some();
+    if is_known && !accuses(answered) {
+        return Ok(());
+    }
+    let (outcome, reason, _, body) = came(answered)?;
+    let reason = reason.map(|it| shortened(&it));
+    tx.record(NewEvent {
+        tenant,
+        kind: EventKind::OrderAnswered,
+        by: by.clone(),
+        object: ci.to_string(),
+        version: 0,
+        payload: json!({
+            "order": nonce, "agent": agent, "outcome": outcome, "reason": reason,
+            "disputed": if is_known { "answered before" } else { "never given" },
+            "answer_sha256": answered.digest, "answer": body,
+        }),
+    });
+    // It is told with the last change that something was ordered of there; the record has it all.
+    let last = sqlx::query(
+        "SELECT change_id, plan_hash FROM orders WHERE ci_id = $1 AND tenant_id = $2
+         ORDER BY created_at DESC, nonce LIMIT 1",
+    )
+    .bind(ci.to_string())
+    .bind(tenant.to_string())
+    .fetch_optional(&mut *tx.connection)
+    .await?;
+    let Some(row) = last else { return Ok(()) };
+    let which = if is_known { "that it had answered before" } else { "that nobody gave" };
+    let because = match reason {
+        Some(reason) => format!("{} an order {which}: {reason}", outcome.replace('_', " ")),
+        None => format!("carried out an order {which}"),
+    };
+    let about = (parsed(&row, "change_id")?, parsed(&row, "plan_hash")?);
+    changes::dispute(tx, about, tenant, &Dispute { item: ci, because }).await
+}
+
+/// Whether an answer accuses whoever gave the order.
+fn accuses(answered: &Answered) -> bool {
+    match (&answered.answer, &answered.result) {
+        (OrderAnswer::Refused { refusal, .. }, _) => refusal.accuses(),
+        (_, Some(result)) => {
+            matches!(&result.ended, Ended::Refused { refusal } if refusal.accuses())
+        }
+        (OrderAnswer::Ended { .. }, None) => false,
+    }
 }
 
 /// What an answer means: the word for it, why, what the release hears, and what is kept of it.

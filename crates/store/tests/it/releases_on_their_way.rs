@@ -364,9 +364,8 @@ async fn each_look_is_signed_and_kept_for_its_tenant(world: World) {
     let recorded = told(EventKind::VerificationRecorded);
     assert_eq!(recorded.len(), 2);
     let payload: serde_json::Value = serde_json::from_slice(&recorded[1].payload).unwrap();
-    let digest: String =
-        Sha256::digest(&statement).iter().map(|byte| format!("{byte:02x}")).collect();
-    assert_eq!(payload["statement_sha256"], json!(digest));
+    let digest: [u8; 32] = Sha256::digest(&statement).into();
+    assert_eq!(payload["statement_sha256"], json!(FileHash::from(digest).to_string()));
     assert_eq!(payload["execution"], json!(verified.claim.execution));
     let followed: serde_json::Value =
         serde_json::from_slice(&told(EventKind::OrderVerified)[0].payload).unwrap();

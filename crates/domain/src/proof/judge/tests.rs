@@ -212,6 +212,7 @@ fn old_code_may_run_until_the_restart_and_not_after() {
         command: "nginx".into(),
         unit: Some("nginx.service".into()),
         deleted_files: vec!["/usr/lib/libssl.so.3".into()],
+        packages: std::collections::BTreeSet::new(),
     });
 
     let (verdict, impact) = verdict_of(&stale, &after());
