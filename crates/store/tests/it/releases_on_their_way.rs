@@ -230,7 +230,8 @@ async fn a_release_goes_its_whole_way(world: World) {
     assert_eq!(all.items.len(), 1);
     let orders = world.store.orders(&host.case.owner, &OrderFilter::default(), 10).await.unwrap();
     assert_eq!(orders[0].outcome.as_deref(), Some("done"));
-    assert!(world.store.awaited_agents().await.unwrap().is_empty());
+    // It is to be looked at again, a day later.
+    assert_eq!(world.store.awaited_agents().await.unwrap(), BTreeSet::from([host.agent.id]));
 }
 
 async fn what_does_not_answer_in_time_is_told(world: World) {
@@ -419,6 +420,10 @@ async fn what_went_back_is_told_and_missing_again(world: World) {
     let host = Host::verified(world).await;
     world.environment.pass(DAY);
     host.go_on(world).await;
+    // Only what was heard of since it was installed counts.
+    world.store.note_seen(vec![(host.case.ci.id, now(world))]).await.unwrap();
+    world.checked(&host.case.ci, report(now(world), &[])).await;
+    world.environment.pass(SignedDuration::from_mins(6));
     wake(world).await;
     assert_eq!(host.case.phase(world).await, "verified");
     let ended = world.store.release(&world.admin, host.release).await.unwrap().run.ended();
