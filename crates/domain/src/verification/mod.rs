@@ -255,6 +255,36 @@ pub fn verify(
     }
 }
 
+/// Holds a later look at an item against what it was verified to be by then. `actions` are all that were
+/// planned, `kernel_then` is what ran when they were verified. What others did since is no contradiction: a
+/// newer package, a kernel that waits for its restart, files that were replaced once more.
+pub fn verify_again(
+    actions: &[Action],
+    kernel_then: Option<&str>,
+    installed: &Inventory,
+    runtime: Option<&Runtime>,
+) -> Verdict {
+    let (mut contradictions, newer) = hold(actions, installed);
+    let restarted = actions.contains(&Action::Reboot);
+    if let Some(runtime) = runtime.filter(|_| restarted) {
+        contradictions.extend(other_kernel(runtime, kernel_then));
+    }
+    if let Some(conflict) = Verdict::conflict(contradictions) {
+        return conflict;
+    }
+    match runtime {
+        None if restarted => Verdict::Undecided { because: Untold::Runtime },
+        _ => Verdict::Verified { newer },
+    }
+}
+
+/// A kernel runs that is neither the one that ran then nor the newest.
+fn other_kernel(runtime: &Runtime, then: Option<&str>) -> Option<Contradiction> {
+    let (running, newest) = (&runtime.running_kernel, runtime.newest_installed_kernel.as_ref()?);
+    (running != newest && Some(running.as_str()) != then)
+        .then(|| Contradiction::OldKernel { running: running.clone(), installed: newest.clone() })
+}
+
 /// What is contradicted of the planned packages, and which are newer than planned.
 fn hold(actions: &[Action], installed: &Inventory) -> (Vec<Contradiction>, Vec<Newer>) {
     let contradictions = upgraded(actions).filter_map(|it| unlike(it, installed)).collect();
@@ -497,6 +527,38 @@ mod tests {
             verify(&reboot, false, &installed, Some(&runtime())),
             Verdict::Verified { newer: Vec::new() }
         );
+    }
+
+    #[test]
+    fn a_later_look_sees_what_went_back_and_lets_pass_what_went_on() {
+        let ok = PackageState::Installed;
+        let actions = [upgrade(), vec![Action::Reboot]].concat();
+        let runs = |running: &str, newest: &str| Runtime {
+            running_kernel: running.to_owned(),
+            newest_installed_kernel: Some(newest.to_owned()),
+            ..stale()
+        };
+        let judged = |version: &str, runtime: Option<&Runtime>| {
+            told(&verify_again(&actions, Some("6.1.0-2"), &with(version, ok), runtime))
+        };
+
+        assert_eq!(judged("3.0.15-1", Some(&runs("6.1.0-2", "6.1.0-2"))), "verified");
+        // Another release is on its way: its kernel waits for the restart.
+        assert_eq!(
+            judged("3.0.16-1", Some(&runs("6.1.0-2", "6.1.0-3"))),
+            "verified libssl3 is at 3.0.16-1 by now, after 3.0.15-1"
+        );
+        assert_eq!(judged("3.0.15-1", Some(&runs("6.1.0-3", "6.1.0-3"))), "verified");
+        assert_eq!(
+            judged("3.0.15-1", Some(&runs("6.1.0-1", "6.1.0-2"))),
+            "conflict kernel 6.1.0-1 runs, and 6.1.0-2 is installed"
+        );
+        assert_eq!(
+            judged("3.0.14-1", Some(&runs("6.1.0-2", "6.1.0-2"))),
+            "conflict libssl3 is at 3.0.14-1, and 3.0.15-1 was planned"
+        );
+        assert_eq!(judged("3.0.15-1", None), "undecided what runs is not known");
+        assert_eq!(told(&verify_again(&upgrade(), None, &with("3.0.15-1", ok), None)), "verified");
     }
 
     #[test]

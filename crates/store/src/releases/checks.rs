@@ -11,6 +11,7 @@ use jiff::Timestamp;
 use serde_json::json;
 use sqlx::any::AnyRow;
 
+use super::followups;
 use super::orders::{self, small};
 use super::runs::{corrupt, signed};
 use super::verifications::{self, Backdrop, Look};
@@ -109,6 +110,15 @@ pub(super) async fn complete(
     .bind(at.as_microsecond())
     .execute(&mut *tx.connection)
     .await?;
+    sqlx::query(
+        "UPDATE verifications_due SET wakes_at = $1 WHERE wakes_at > $1 AND due_at <= $3
+             AND ci_id IN (SELECT ci_id FROM agents WHERE id = $2)",
+    )
+    .bind(tx.now.as_microsecond())
+    .bind(agent.to_string())
+    .bind(at.as_microsecond())
+    .execute(&mut *tx.connection)
+    .await?;
     Ok(())
 }
 
@@ -167,6 +177,12 @@ pub(super) async fn news(
                     verdict,
                 };
                 let record = verifications::keep(tx, verifier, &mut backdrop, look).await?;
+                // Not before its restart: until then it is half of what was planned.
+                if let (Some((Report::Verified, _)), Some(record), false) =
+                    (&outcome, record, restarts_later)
+                {
+                    followups::schedule(tx, record, release.change, item).await?;
+                }
                 let Some((report, because)) = outcome else { continue };
                 (report, because, record)
             }
@@ -204,15 +220,15 @@ pub(super) async fn news(
 }
 
 /// All that was seen of an item.
-struct Seen {
-    tenant: TenantId,
-    set: PackageSet,
-    runtime: Option<Runtime>,
-    sighting: Sighting,
+pub(super) struct Seen {
+    pub(super) tenant: TenantId,
+    pub(super) set: PackageSet,
+    pub(super) runtime: Option<Runtime>,
+    pub(super) sighting: Sighting,
 }
 
 /// What a row of systems, facts and agents says was seen; `None` where the packages are not here.
-async fn sight(tx: &mut Tx<'_>, row: &AnyRow) -> Result<Option<Seen>, StoreError> {
+pub(super) async fn sight(tx: &mut Tx<'_>, row: &AnyRow) -> Result<Option<Seen>, StoreError> {
     let (tenant, package_set) = (parsed(row, "tenant_id")?, parsed(row, "digest")?);
     let set = systems::set(&mut *tx.connection, None, tenant, package_set).await?;
     let Some(set) = set else { return Ok(None) };

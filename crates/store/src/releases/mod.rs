@@ -9,6 +9,7 @@
 
 mod checks;
 mod fleet;
+mod followups;
 mod orders;
 mod runs;
 mod verifications;
@@ -260,6 +261,30 @@ impl Store {
 
 /// What looks after orders came to.
 impl Store {
+    /// Looks again at items that were verified a day or a week ago, at most so many; each by itself. Says how
+    /// many there were, and those that failed, which are tried again after a minute.
+    pub async fn verify_again(
+        &self,
+        verifier: &Arc<dyn Verifier>,
+        at_most: u16,
+    ) -> Result<(usize, Vec<(VerificationId, StoreError)>), StoreError> {
+        let due = followups::due(&self.pool, self.environment.now(), at_most).await?;
+        let mut failed = Vec::new();
+        for &(verified, occasion) in &due {
+            let looked = self
+                .write(Arc::clone(verifier), move |tx, verifier| {
+                    Box::pin(followups::look(tx, &**verifier, verified, occasion))
+                })
+                .await;
+            if let Err(error) = looked {
+                self.write((), move |tx, ()| Box::pin(followups::postpone(tx, verified, occasion)))
+                    .await?;
+                failed.push((verified, error));
+            }
+        }
+        Ok((due.len(), failed))
+    }
+
     /// Verifications, the newest first: how an item complied with what was planned for it.
     pub async fn verifications(
         &self,

@@ -100,6 +100,25 @@ pub(super) async fn contradict(
     Ok(())
 }
 
+/// A later look saw that what the agent said of an order is not so any more. Says which attempt it was.
+pub(super) async fn contradict_later(
+    tx: &mut Tx<'_>,
+    order: Nonce,
+    because: &str,
+) -> Result<u32, StoreError> {
+    sqlx::query("UPDATE orders SET outcome = 'conflict', reason = $1 WHERE nonce = $2")
+        .bind(because)
+        .bind(order.to_string())
+        .execute(&mut *tx.connection)
+        .await?;
+    let row = sqlx::query("SELECT attempt FROM orders WHERE nonce = $1")
+        .bind(order.to_string())
+        .fetch_optional(&mut *tx.connection)
+        .await?
+        .ok_or_else(|| StoreError::not_found("order", &order))?;
+    small(&row, "attempt")
+}
+
 /// The stage that an attempt was about.
 pub(super) async fn stage_of(
     tx: &mut Tx<'_>,
@@ -151,9 +170,14 @@ pub(super) async fn awaited(
          UNION
          SELECT a.id AS id FROM release_checks c
          JOIN agents a ON a.ci_id = c.ci_id AND a.state = 'active'
-         WHERE c.since > $1",
+         WHERE c.since > $1
+         UNION
+         SELECT a.id AS id FROM verifications_due d
+         JOIN agents a ON a.ci_id = d.ci_id AND a.state = 'active'
+         WHERE d.due_at <= $2",
     )
     .bind(since.as_microsecond())
+    .bind(now.as_microsecond())
     .fetch_all(pool)
     .await?;
     rows.iter().map(|row| parsed(row, "id")).collect()

@@ -9,6 +9,7 @@ use crate::support::{World, package_set};
 use domain::agent::{Facts, OrderAnswer};
 use domain::change::{Action, Decision, ExactPackage, FileHash, Payload as _, Rollback};
 use domain::cloud::{EventKind, Id, ReleaseId};
+use domain::fleet::FindingState;
 use domain::inventory::Runtime;
 use domain::order::{Ended, OrderResult};
 use domain::release::{
@@ -20,8 +21,8 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
 use store::{
-    Actor, Agent, Answered, Fetched, Joining, NewJoinToken, OrderFilter, Outcome, PageRequest,
-    StoreError, VerificationFilter,
+    Actor, Agent, Answered, Fetched, FindingFilter, Joining, NewJoinToken, OrderFilter, Outcome,
+    PageRequest, StoreError, VerificationFilter,
 };
 
 on_both_engines! {
@@ -31,6 +32,9 @@ on_both_engines! {
     what_was_aborted_before_its_time_does_not_seem_to_go_on
     an_order_is_signed_once_and_answered_once
     each_look_is_signed_and_kept_for_its_tenant
+    what_was_verified_is_looked_at_again
+    what_went_back_is_told_and_missing_again
+    who_says_nothing_is_undecided_after_a_day
 }
 
 fn exact(version: &str) -> Vec<ExactPackage> {
@@ -124,7 +128,33 @@ impl Host {
             world.environment.pass(SignedDuration::from_secs(2));
             let (_, failed) = world.store.step_releases(&world.verifier, 10).await.unwrap();
             assert!(failed.is_empty(), "{failed:?}");
+            let (_, failed) = world.store.verify_again(&world.verifier, 10).await.unwrap();
+            assert!(failed.is_empty(), "{failed:?}");
         }
+    }
+
+    /// A release that was carried out on it and verified.
+    async fn verified(world: &World) -> Self {
+        let host = Self::begun(world).await;
+        let fetched = host.fetch(world).await;
+        host.ends(world, &fetched, Ended::Done).await;
+        host.looks(world, "2", Runtime::default()).await;
+        world.checked(&host.case.ci, report(now(world), &[])).await;
+        host
+    }
+
+    async fn is_awaited(&self, world: &World) -> bool {
+        world.store.awaited_agents().await.unwrap().contains(&self.agent.id)
+    }
+
+    /// Each occasion with its verdict and what there is to say beside it, the newest first.
+    async fn history(&self, world: &World) -> Vec<String> {
+        let kept = self.verifications(world).await;
+        let told = kept.iter().map(|it| {
+            let (occasion, verdict) = (it.record.occasion, &it.record.verdict);
+            format!("{occasion} {} {verdict}", verdict.as_str()).trim_end().to_owned()
+        });
+        told.collect()
     }
 
     fn actor(&self) -> Actor {
@@ -200,7 +230,8 @@ async fn a_release_goes_its_whole_way(world: World) {
     assert_eq!(all.items.len(), 1);
     let orders = world.store.orders(&host.case.owner, &OrderFilter::default(), 10).await.unwrap();
     assert_eq!(orders[0].outcome.as_deref(), Some("done"));
-    assert!(world.store.awaited_agents().await.unwrap().is_empty());
+    // It is to be looked at again, a day later.
+    assert_eq!(world.store.awaited_agents().await.unwrap(), BTreeSet::from([host.agent.id]));
 }
 
 async fn what_does_not_answer_in_time_is_told(world: World) {
@@ -355,4 +386,82 @@ async fn each_look_is_signed_and_kept_for_its_tenant(world: World) {
     let next = world.store.verifications(&world.admin, change, &rest).await.unwrap();
     assert_eq!([page.items[0].record.id, next.items[0].record.id], [verified.id, undecided.id]);
     assert!(next.next.is_none());
+}
+
+async fn what_was_verified_is_looked_at_again(world: World) {
+    let world = &world;
+    let host = Host::verified(world).await;
+    world.environment.pass(SignedDuration::from_hours(23));
+    host.go_on(world).await;
+    assert!(!host.is_awaited(world).await, "it is not due yet");
+    assert_eq!(host.history(world).await, ["after_order verified"]);
+
+    world.environment.pass(SignedDuration::from_hours(1));
+    host.go_on(world).await;
+    assert!(host.is_awaited(world).await);
+    assert_eq!(host.history(world).await.len(), 1, "what was seen before does not count");
+    host.looks(world, "2", Runtime::default()).await;
+    assert_eq!(host.history(world).await, ["after_24h verified", "after_order verified"]);
+    assert!(!host.is_awaited(world).await);
+
+    world.environment.pass(DAY * 6);
+    host.looks(world, "3", Runtime::default()).await;
+    let history = host.history(world).await;
+    assert_eq!(history[0], "after_7d verified web is at 3 by now, after 2");
+    world.environment.pass(DAY * 30);
+    host.looks(world, "3", Runtime::default()).await;
+    assert_eq!(host.history(world).await.len(), 3, "that was all");
+    let records = host.verifications(world).await;
+    assert!(records.iter().all(|it| it.record.claim == records[0].record.claim));
+}
+
+async fn what_went_back_is_told_and_missing_again(world: World) {
+    let world = &world;
+    let host = Host::verified(world).await;
+    world.environment.pass(DAY);
+    host.go_on(world).await;
+    // Only what was heard of since it was installed counts.
+    world.store.note_seen(vec![(host.case.ci.id, now(world))]).await.unwrap();
+    world.checked(&host.case.ci, report(now(world), &[])).await;
+    world.environment.pass(SignedDuration::from_mins(6));
+    wake(world).await;
+    assert_eq!(host.case.phase(world).await, "verified");
+    let ended = world.store.release(&world.admin, host.release).await.unwrap().run.ended();
+    assert!(ended.is_some(), "also where nothing is under way any more");
+
+    // A snapshot was restored.
+    host.looks(world, "1", Runtime::default()).await;
+
+    let because = "web is at 1, and 2 was planned";
+    assert_eq!(host.history(world).await[0], format!("after_24h conflict {because}"));
+    let order = &world.store.orders(&host.case.owner, &OrderFilter::default(), 1).await.unwrap()[0];
+    assert_eq!(
+        (order.outcome.as_deref(), order.reason.as_deref()),
+        (Some("conflict"), Some(because))
+    );
+    world.checked(&host.case.ci, report(now(world), &[("web", "2", "high")])).await;
+    let filter = FindingFilter { ci: Some(host.case.ci.id), ..FindingFilter::default() };
+    let findings = world.store.findings(&host.case.owner, &filter, &ALL).await.unwrap().items;
+    assert_eq!((findings[0].state, findings[0].reopened), (FindingState::Open, 1));
+    wake(world).await;
+    assert_eq!(host.case.phase(world).await, "reopened");
+}
+
+async fn who_says_nothing_is_undecided_after_a_day(world: World) {
+    let world = &world;
+    let host = Host::verified(world).await;
+    world.environment.pass(DAY + SignedDuration::from_hours(23));
+    host.go_on(world).await;
+    assert_eq!(host.history(world).await.len(), 1, "it is waited for");
+
+    world.environment.pass(SignedDuration::from_hours(1));
+    host.go_on(world).await;
+
+    assert_eq!(host.history(world).await[0], "after_24h undecided the item was not heard of");
+    assert!(host.verifications(world).await[0].record.seen.is_none());
+    // The week's look stands by itself; of what left the cloud nothing is said.
+    world.store.retire_ci(&world.admin, host.case.ci.id, None).await.unwrap();
+    world.environment.pass(DAY * 9);
+    host.go_on(world).await;
+    assert_eq!(host.history(world).await.len(), 2);
 }

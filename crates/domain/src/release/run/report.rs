@@ -39,6 +39,8 @@ impl Run {
                 Report::Failed,
             ) => self.fail(task, Fault::Failed, now, effects),
             (Phase::Checking, Report::Conflict) => self.fail(task, Fault::Conflict, now, effects),
+            // A later look: what was verified is not so any more.
+            (Phase::Done, Report::Conflict) => self.hold(Hold::Conflict { item }, effects),
             (Phase::RollingBack, Report::Failed) => {
                 self.set(task, Phase::Failed { fault: Fault::NoWayBack }, now);
             }

@@ -134,6 +134,20 @@ fn an_agent_and_a_scan_that_contradict_each_other_hold() {
 }
 
 #[test]
+fn what_was_verified_and_went_back_later_holds_and_is_not_sent_back() {
+    let mut world = twenty();
+    world.verify(3, 1);
+
+    let effects = world.report(3, Report::Conflict, 2);
+
+    let item: CiId = id(3);
+    let expected = format!("{item} says that it is done, and a scan sees that it is not");
+    assert_eq!(holds(&effects), [expected]);
+    assert_eq!(effects.len(), 1);
+    assert_eq!(world.report(3, Report::Conflict, 3), [], "it is told once");
+}
+
+#[test]
 fn what_falls_sick_while_it_is_watched_counts_as_failed() {
     let mut world = twenty();
     for number in 0..20 {
