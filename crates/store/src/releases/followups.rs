@@ -111,19 +111,19 @@ async fn wake_at(
 pub(super) async fn look(
     tx: &mut Tx<'_>,
     verifier: &dyn Verifier,
-    verified: VerificationId,
+    earlier: VerificationId,
     occasion: Occasion,
 ) -> Result<(), StoreError> {
     let row = sqlx::query(
         "SELECT due_at FROM verifications_due WHERE verification_id = $1 AND occasion = $2",
     )
-    .bind(verified.to_string())
+    .bind(earlier.to_string())
     .bind(occasion.as_str())
     .fetch_optional(&mut *tx.connection)
     .await?;
     let Some(row) = row else { return Ok(()) };
     let due_at = time(&row, "due_at")?;
-    let before = verifications::find(&mut *tx.connection, &Actor::System, verified).await?.record;
+    let before = verifications::find(&mut *tx.connection, &Actor::System, earlier).await?.record;
     let row = sqlx::query(
         "SELECT s.digest, s.tenant_id, f.facts, f.digest AS facts_digest, a.id AS agent,
                 a.complete_at
@@ -148,9 +148,9 @@ pub(super) async fn look(
             let verdict = verification::verify_again(&actions, then, installed, runtime);
             (Some(seen.sighting), verdict)
         }
-        None if is_gone(tx, before.ci).await? => return forget(tx, verified, occasion).await,
+        None if is_gone(tx, before.ci).await? => return forget(tx, earlier, occasion).await,
         None if tx.now < due_at + PATIENCE => {
-            return wake_at(tx, verified, occasion, due_at + PATIENCE).await;
+            return wake_at(tx, earlier, occasion, due_at + PATIENCE).await;
         }
         None => (None, Verdict::Undecided { because: Untold::Silent }),
     };
@@ -162,7 +162,7 @@ pub(super) async fn look(
     let order = claim.order;
     let look = Look { release, change, tenant, ci, claim, occasion, seen, verdict };
     verifications::keep(tx, verifier, &mut Backdrop::default(), look).await?;
-    forget(tx, verified, occasion).await?;
+    forget(tx, earlier, occasion).await?;
     if let Some(because) = because {
         let attempt = orders::contradict_later(tx, order, &because).await?;
         alarm(tx, release, change, tenant, ci, attempt).await?;
