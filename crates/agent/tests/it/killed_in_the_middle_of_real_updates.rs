@@ -319,9 +319,11 @@ fn agent(root: &Path, kill: Kill) -> Child {
 
 /// What agents said there, and what stands in their journal and in dpkg's log.
 fn said(root: &Path) -> String {
-    let read = |path: &str| fs::read_to_string(root.join(path)).unwrap_or_default();
-    let journal = read(&format!("{STATE}/orders/journal"));
-    let work = read(&format!("{STATE}/work/log"));
+    let text = |path: &Path| fs::read_to_string(path).unwrap_or_default();
+    let read = |path: &str| text(&root.join(path));
+    let state = root.join(STATE);
+    let (journal, work) =
+        (text(&state.join("orders/journal")), text(&state.join("work").join("log")));
     let dpkg = read("var/log/dpkg.log");
     format!("{}\njournal: {journal}\nlast program: {work}\n{dpkg}", read("tmp/agent.log"))
 }
