@@ -10,6 +10,7 @@ use crate::cis::{self, Ci};
 use crate::error::StoreError;
 use crate::event::NewEvent;
 use crate::page::{Cursor, Page, PageRequest, range};
+use crate::releases;
 use crate::value::parsed;
 use crate::writer::Tx;
 
@@ -58,6 +59,7 @@ pub(crate) async fn relate(
     .rows_affected();
     if added > 0 {
         tx.record(relation_event(by, &from, relation, EventKind::RelationAdded));
+        settle(tx, relation).await?;
     }
     Ok(())
 }
@@ -84,7 +86,22 @@ pub(crate) async fn unrelate(
         ));
     }
     tx.record(relation_event(by, &from, relation, EventKind::RelationRemoved));
-    Ok(())
+    settle(tx, relation).await
+}
+
+/// Releases reckon with what runs where.
+async fn settle(tx: &mut Tx<'_>, relation: &Relation) -> Result<(), StoreError> {
+    if relation.kind != RelationKind::RunsOn {
+        return Ok(());
+    }
+    let rows = sqlx::query("SELECT to_ci FROM relations WHERE from_ci = $1 AND kind = $2")
+        .bind(relation.from.to_string())
+        .bind(relation.kind.as_str())
+        .fetch_all(&mut *tx.connection)
+        .await?;
+    let runs_on: Vec<CiId> =
+        rows.iter().map(|row| parsed(row, "to_ci")).collect::<Result<_, _>>()?;
+    releases::settled(tx, relation.from, &runs_on).await
 }
 
 fn relation_event(by: &Actor, from: &Ci, relation: &Relation, kind: EventKind) -> NewEvent {

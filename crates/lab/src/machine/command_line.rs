@@ -93,7 +93,7 @@ impl Hardware<'_> {
             // No second program, no other user, no system call that QEMU does not need.
             .args(["-sandbox", SANDBOX])
             .args(["-machine", &self.boot.machine(), "-accel", self.accelerator.argument()])
-            .args(["-cpu", self.accelerator.processor()])
+            .args(["-cpu", self.accelerator.cpu()])
             .args(["-smp", &self.limits.processors.to_string()])
             .args(["-m", &format!("{}M", self.limits.memory_mib)])
             .args(["-nic", self.network.argument(), "-display", "none", "-vga", "none"])

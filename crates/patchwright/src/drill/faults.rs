@@ -1,7 +1,10 @@
 //! What may be made to go wrong in a drill, and where it has to end.
 
+use anyhow::{Result, anyhow};
 use clap::ValueEnum;
 use serde::Serialize;
+
+use crate::failure::helped;
 
 /// Something that goes wrong on purpose.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize)]
@@ -9,7 +12,7 @@ use serde::Serialize;
 pub(crate) enum Fault {
     /// A patch breaks what the image's profile probes: the lab must reject it, and nobody gets it.
     BadPatch,
-    /// The first machine's agent is killed with what it had started, in the middle of its order.
+    /// The second machine's agent is killed with what it had started, in the middle of its first order.
     AgentDies,
     /// The first machine loses its power in the middle of its order.
     PowerCut,
@@ -17,7 +20,7 @@ pub(crate) enum Fault {
     VmHangs,
     /// The control plane is killed while a machine is being patched, and started again.
     ServerKilled,
-    /// A machine's clock is two hours ahead: it is not believed, and its items are unknown until it is right.
+    /// A machine's clock is two hours ahead: it is not believed until it is right.
     ClockJump,
     /// A thief of an agent's key reports that everything is patched: neither is believed any more.
     ForgedReport,
@@ -38,5 +41,30 @@ impl Fault {
             }
             Self::ForgedReport => "the agent is quarantined, its machine unknown, never compliant",
         }
+    }
+}
+
+/// Whether all of these can go wrong in one drill.
+///
+/// # Errors
+/// A patch that is rejected is never taken out: nothing else can go wrong with it.
+pub(super) fn compatible(faults: &[Fault]) -> Result<()> {
+    if faults.contains(&Fault::BadPatch) && faults.iter().any(|it| *it != Fault::BadPatch) {
+        let error =
+            anyhow!("after `bad-patch` no machine is touched: the other faults would not happen");
+        return Err(helped(error, "have a drill of its own for `--fault bad-patch`"));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_patch_that_goes_nowhere_leaves_no_room_for_other_faults() {
+        assert!(compatible(&[Fault::BadPatch]).is_ok());
+        assert!(compatible(&[Fault::ClockJump, Fault::AgentDies, Fault::ServerKilled]).is_ok());
+        assert!(compatible(&[Fault::ClockJump, Fault::BadPatch]).is_err());
     }
 }

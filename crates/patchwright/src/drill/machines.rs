@@ -44,6 +44,9 @@ StandardOutput=journal+console
 StandardError=journal+console
 ";
 
+/// What a machine's console says when its agent was killed.
+pub(super) const AGENT_WAS_KILLED: &str = "the agent was killed in the middle of its order";
+
 /// Ends the agent, and what it had started, right after an order began; once.
 const KILLER: [(&str, &str); 2] = [
     (
@@ -58,7 +61,9 @@ const KILLER: [(&str, &str); 2] = [
          [Service]\nType=oneshot\nRemainAfterExit=yes\n\
          ExecStartPre=/bin/sleep 3\n\
          ExecStart=/usr/bin/touch /var/lib/agent-was-killed\n\
-         ExecStart=/bin/systemctl kill --signal=KILL patchwright-agent.service\n",
+         ExecStart=/bin/systemctl kill --signal=KILL patchwright-agent.service\n\
+         ExecStart=/bin/echo the agent was killed in the middle of its order\n\
+         StandardOutput=journal+console\n",
     ),
 ];
 
@@ -209,10 +214,19 @@ fn open_to_all(directory: &Path) -> Result<()> {
 }
 
 impl Vm {
+    /// Whether its console printed something.
+    pub(super) fn said(&self, what: &str) -> bool {
+        self.printed().contains(what)
+    }
+
+    fn printed(&self) -> String {
+        let bytes = fs::read(self.appliance.serial_log()).unwrap_or_default();
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+
     /// The end of what its console printed.
     pub(super) fn console(&self) -> String {
-        let text = fs::read(self.appliance.serial_log()).unwrap_or_default();
-        let text = String::from_utf8_lossy(&text);
+        let text = self.printed();
         let mut lines: Vec<&str> = text.lines().rev().take(40).collect();
         lines.reverse();
         lines.join("\n")

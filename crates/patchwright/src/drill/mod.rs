@@ -68,9 +68,9 @@ pub(crate) struct DrillArgs {
         value_parser = clap::value_parser!(u32).range(1..=100_000))]
     time_scale: u32,
 
-    /// Something that goes wrong on purpose; the drill passes where it ends as it has to.
-    #[arg(long, value_enum, value_name = "NAME")]
-    fault: Option<Fault>,
+    /// Something that goes wrong on purpose; the drill passes where it ends as it has to. Several may be named.
+    #[arg(long, value_enum, value_name = "NAME", value_delimiter = ',')]
+    fault: Vec<Fault>,
 
     /// A program that verifies the archive by itself: started with its directory, the ledger's key and a file
     /// with an earlier checkpoint, it prints size and root.
@@ -90,6 +90,7 @@ pub(crate) struct DrillArgs {
 /// Runs the command.
 pub(crate) fn run(arguments: &DrillArgs) -> Result<ExitCode> {
     let (began_at, began) = (Timestamp::now(), Instant::now());
+    faults::compatible(&arguments.fault)?;
     let out = match &arguments.out {
         Some(out) => out.clone(),
         None => PathBuf::from(began_at.strftime("patchwright-drill-%Y%m%dT%H%M%SZ").to_string()),
@@ -114,7 +115,7 @@ pub(crate) fn run(arguments: &DrillArgs) -> Result<ExitCode> {
         sources: &prepared.sources,
         archives: &prepared.archives,
         time_scale: arguments.time_scale,
-        fault: arguments.fault,
+        faults: &arguments.fault,
         foreign: arguments.foreign_verifier.as_deref(),
     });
     let (sha256, _) = lab::digest(&prepared.image).context("cannot hash the image")?;
@@ -127,7 +128,7 @@ pub(crate) fn run(arguments: &DrillArgs) -> Result<ExitCode> {
         schema: "patchwright.drill/1",
         passed: because.is_none(),
         because: because.as_ref().map(|error| format!("{error:#}")),
-        fault: arguments.fault.map(|name| Injected { name, expected: name.expected() }),
+        faults: injected(&arguments.fault),
         began_at,
         ended_at: Timestamp::now(),
         took_seconds: (began.elapsed().as_secs_f64() * 10.0).round() / 10.0,
@@ -193,6 +194,10 @@ fn prepare(arguments: &DrillArgs, course: &Course) -> Result<Prepared> {
         let archives = Archives::open(&sources, check::archive_fetcher()?)?;
         Ok(Prepared { image, sources, archives })
     })
+}
+
+fn injected(faults: &[Fault]) -> Vec<Injected> {
+    faults.iter().map(|&name| Injected { name, expected: name.expected() }).collect()
 }
 
 /// A directory of the drill's own.

@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 use super::archive::Archives;
 use super::course::{Course, Stage};
 use super::faults::Fault;
-use super::machines::{Seed, Vm, Yard};
+use super::machines::{AGENT_WAS_KILLED, Seed, Vm, Yard};
 use super::plane::{Person, Plane};
 use super::terms::{self, Party};
 use crate::check::{self, OfficialSources, Origin};
@@ -37,6 +37,15 @@ const SERIES: &str = "base";
 /// The machine that goes ahead.
 const CANARY: &str = "web-1";
 
+/// The machine whose agent may die.
+const VICTIM: &str = "web-2";
+
+/// The machine whose clock may jump.
+const AHEAD: &str = "shop-1";
+
+/// The machine whose keys may be copied.
+const COPIED: &str = "shop-2";
+
 /// The machine that is made from the new image.
 const NEWCOMER: &str = "web-3";
 
@@ -52,7 +61,7 @@ pub(super) struct Setup<'a> {
     pub(super) sources: &'a str,
     pub(super) archives: &'a Archives,
     pub(super) time_scale: u32,
-    pub(super) fault: Option<Fault>,
+    pub(super) faults: &'a [Fault],
     /// A program that verifies a log by itself: `PROGRAM LOG VKEY EARLIER` prints its size and root.
     pub(super) foreign: Option<&'a Path>,
 }
@@ -230,7 +239,7 @@ impl<'a> World<'a> {
             "labels": { "update-domain": name, "exposure": "controlled" },
         });
         let token = self.admin.post("/agent-tokens", &body)?;
-        let dies = name == CANARY && self.setup.fault == Some(Fault::AgentDies);
+        let dies = name == VICTIM && self.has(Fault::AgentDies);
         let seed = Seed {
             name,
             control_plane: &self.plane().for_agents(),
@@ -249,7 +258,7 @@ impl<'a> World<'a> {
         let patches = self.collected()?;
         let unknown = self.before_anything(cis)?;
         let image = self.brought()?;
-        if self.setup.fault == Some(Fault::BadPatch) {
+        if self.has(Fault::BadPatch) {
             return self.rejected(&patches, &image, cis);
         }
         // Nothing of one waits for another.
@@ -520,7 +529,8 @@ impl<'a> World<'a> {
             },
         )?;
         course.act("The rest of Acme's follows", &["R6", "R10"], |stage| {
-            self.done(stage, releases, &["web-2"], cis)
+            self.agent_died(stage)?;
+            self.done(stage, releases, &[VICTIM], cis)
         })?;
         course.act(
             "Globex lets its time lapse, and its machines follow",
@@ -629,19 +639,20 @@ impl<'a> World<'a> {
     /// afterwards.
     fn before_anything(&self, cis: &BTreeMap<String, String>) -> Result<Vec<String>> {
         let course = self.setup.course;
-        match self.setup.fault {
-            Some(Fault::ClockJump) => {
-                let title = "A machine's clock jumps";
-                course.act(title, &["R39"], |stage| self.clock_jumps(stage, cis))?;
-                Ok(Vec::new())
-            }
-            Some(Fault::ForgedReport) => {
-                let title = "A thief reports that all is patched";
-                course.act(title, &["R25", "R39"], |stage| self.forged(stage, cis))?;
-                Ok(vec!["shop-2".to_owned()])
-            }
-            _ => Ok(Vec::new()),
+        if self.has(Fault::ClockJump) {
+            let title = "A machine's clock jumps";
+            course.act(title, &["R39"], |stage| self.clock_jumps(stage, cis))?;
         }
+        if self.has(Fault::ForgedReport) {
+            let title = "A thief reports that all is patched";
+            course.act(title, &["R25", "R39"], |stage| self.forged(stage, cis))?;
+            return Ok(vec![COPIED.to_owned()]);
+        }
+        Ok(Vec::new())
+    }
+
+    fn has(&self, fault: Fault) -> bool {
+        self.setup.faults.contains(&fault)
     }
 
     /// Nobody waits for machines that nobody can tell of.
@@ -677,44 +688,53 @@ impl<'a> World<'a> {
 
     /// What goes wrong on purpose while the canary is at work.
     fn in_the_middle(&self, stage: &Stage, releases: &[Release<'_>], ci: &str) -> Result<()> {
-        match self.setup.fault {
-            None | Some(Fault::BadPatch | Fault::ClockJump | Fault::ForgedReport) => Ok(()),
-            Some(Fault::AgentDies) => {
-                stage.fact(
-                    "fault",
-                    "web-1's agent was killed in its first order, with all that it had started",
-                );
-                Ok(())
-            }
-            Some(Fault::PowerCut) => {
-                self.at_work(stage, releases, ci)?;
-                thread::sleep(Duration::from_secs(4));
-                self.with_vm(CANARY, |vm| vm.cut_power(None))?;
-                stage.fact("fault", "web-1 lost its power, and has it again");
-                Ok(())
-            }
-            Some(Fault::VmHangs) => {
-                self.at_work(stage, releases, ci)?;
-                self.with_vm(CANARY, |vm| vm.freeze())?;
-                stage.fact("fault", "web-1 hangs");
-                let because = self.held(stage, releases)?;
-                stage.fact("release", because);
-                self.with_vm(CANARY, |vm| vm.thaw())?;
-                stage.fact(CANARY, "goes on");
-                self.go_on(stage, releases, ci, "the machine is back")
-            }
-            Some(Fault::ServerKilled) => {
-                self.at_work(stage, releases, ci)?;
-                self.is_down.store(true, Ordering::SeqCst);
-                self.plane().kill()?;
-                stage.fact("fault", "the control plane is killed");
-                thread::sleep(Duration::from_secs(2));
-                self.plane().start_again()?;
-                self.is_down.store(false, Ordering::SeqCst);
-                stage.fact("control plane", "started again on what it had");
-                Ok(())
+        for fault in self.setup.faults {
+            match fault {
+                Fault::BadPatch | Fault::ClockJump | Fault::ForgedReport | Fault::AgentDies => {}
+                Fault::PowerCut => {
+                    self.at_work(stage, releases, ci)?;
+                    // In the middle of it, wherever that is.
+                    thread::sleep(Duration::from_secs(4));
+                    self.with_vm(CANARY, |vm| vm.cut_power(None))?;
+                    stage.fact("fault", format!("{CANARY} lost its power, and has it again"));
+                }
+                Fault::VmHangs => {
+                    self.at_work(stage, releases, ci)?;
+                    self.with_vm(CANARY, |vm| vm.freeze())?;
+                    stage.fact("fault", format!("{CANARY} hangs"));
+                    let because = self.held(stage, releases)?;
+                    stage.fact("release", because);
+                    self.with_vm(CANARY, |vm| vm.thaw())?;
+                    stage.fact(CANARY, "goes on");
+                    self.go_on(stage, releases, ci, "the machine is back")?;
+                }
+                Fault::ServerKilled => {
+                    self.at_work(stage, releases, ci)?;
+                    self.is_down.store(true, Ordering::SeqCst);
+                    self.plane().kill()?;
+                    stage.fact("fault", "the control plane is killed");
+                    thread::sleep(Duration::from_secs(2));
+                    self.plane().start_again()?;
+                    self.is_down.store(false, Ordering::SeqCst);
+                    stage.fact("control plane", "started again on what it had");
+                }
             }
         }
+        Ok(())
+    }
+
+    /// The machine says itself that its agent was killed.
+    fn agent_died(&self, stage: &Stage) -> Result<()> {
+        if !self.has(Fault::AgentDies) {
+            return Ok(());
+        }
+        self.until("the agent to be killed", |world| {
+            let said = world.with_vm(VICTIM, |vm| Ok(vm.said(AGENT_WAS_KILLED)))?;
+            Ok(said.then_some(()))
+        })?;
+        let killed = "agent was killed in its first order, with all that it had started";
+        stage.fact("fault", format!("{VICTIM}'s {killed}"));
+        Ok(())
     }
 
     /// Waits until a release holds itself, and says why.
@@ -778,20 +798,20 @@ impl<'a> World<'a> {
     /// A machine whose clock is wrong is not believed.
     fn clock_jumps(&self, stage: &Stage, cis: &BTreeMap<String, String>) -> Result<()> {
         let ahead = Timestamp::now() + SignedDuration::from_hours(2);
-        self.with_vm("shop-2", |vm| vm.cut_power(Some(ahead)))?;
-        stage.fact("fault", "shop-2's clock is two hours ahead");
+        self.with_vm(AHEAD, |vm| vm.cut_power(Some(ahead)))?;
+        stage.fact("fault", format!("{AHEAD}'s clock is two hours ahead"));
         self.until("a report that is refused", |world| {
-            let said = world.with_vm("shop-2", |vm| Ok(vm.console()))?;
-            Ok(said.contains("clock").then_some(()))
+            let said = world.with_vm(AHEAD, |vm| Ok(vm.said("the host's clock says")))?;
+            Ok(said.then_some(()))
         })?;
-        let orders = self.admin.get(&format!("/orders?ci={}", cis["shop-2"]))?;
+        let orders = self.admin.get(&format!("/orders?ci={}", cis[AHEAD]))?;
         let handed = orders.as_array().into_iter().flatten().any(|it| !it["handed_at"].is_null());
         if handed {
-            bail!("shop-2 got an order with a clock that is two hours ahead");
+            bail!("{AHEAD} got an order with a clock that is two hours ahead");
         }
-        stage.fact("shop-2", "its reports are refused, and it gets no order");
-        self.with_vm("shop-2", |vm| vm.cut_power(None))?;
-        stage.fact("shop-2", "its clock is set right");
+        stage.fact(AHEAD, "its reports are refused, and it gets no order");
+        self.with_vm(AHEAD, |vm| vm.cut_power(None))?;
+        stage.fact(AHEAD, "its clock is set right");
         Ok(())
     }
 
@@ -804,22 +824,24 @@ impl<'a> World<'a> {
 
     /// Somebody with a copy of an agent's keys says that everything is patched.
     fn forged(&self, stage: &Stage, cis: &BTreeMap<String, String>) -> Result<()> {
-        let ci = &cis["shop-2"];
-        let disk = self.with_vm("shop-2", |vm| vm.switch_off(PATIENCE))?;
+        let ci = &cis[COPIED];
+        let disk = self.with_vm(COPIED, |vm| vm.switch_off(PATIENCE))?;
         let thief = self.setup.work.join("thief");
         super::thief::steal(&disk, &thief, &self.fixed(ci)?)?;
-        self.with_vm("shop-2", |vm| vm.cut_power(None))?;
-        stage.fact("fault", "shop-2's keys are copied; the copy reports that all is patched");
+        self.with_vm(COPIED, |vm| vm.cut_power(None))?;
+        stage.fact(
+            "fault",
+            format!("{COPIED}'s keys are copied; the copy reports that all is patched"),
+        );
         super::thief::report(self.setup.program, &thief, &self.plane().for_neighbours())?;
         self.until("the quarantine", |world| {
             let agents = world.admin.list("/agents", "")?;
             let of = agents.iter().find(|agent| agent["ci"] == ci.as_str());
             let stands = of.and_then(|agent| agent["state"].as_str()).unwrap_or_default();
-            stage.says(format!("shop-2's agent is {stands}"));
+            stage.says(format!("{COPIED}'s agent is {stands}"));
             Ok((stands == "quarantined").then_some(()))
         })?;
-        stage
-            .fact("shop-2", "its agent is quarantined: neither the thief nor the host is believed");
+        stage.fact(COPIED, "its agent is quarantined: neither the thief nor the host is believed");
         let told = self.parties.iter().find(|it| it.party == Party::Globex);
         let events = told.context("no Globex")?.owner.list("/events", "")?;
         let conflict = events.iter().any(|event| event["kind"].as_str() == Some("agent.conflict"));

@@ -67,7 +67,7 @@ pub(super) struct Report {
     /// Why not.
     pub(super) because: Option<String>,
     /// What went wrong on purpose, and what had to come of it.
-    pub(super) fault: Option<Injected>,
+    pub(super) faults: Vec<Injected>,
     /// When it began.
     pub(super) began_at: Timestamp,
     /// When it ended.
@@ -198,7 +198,7 @@ fn page(report: &Report, key: &str) -> Markup {
                     (day(report.began_at)) ", in " (minutes(report.took_seconds)) "."
                 }
                 @if let Some(because) = &report.because { p.bad { (because) } }
-                @if let Some(fault) = &report.fault {
+                @for fault in &report.faults {
                     p { "On purpose: " b { (word_of(fault.name)) } ". It had to end so: " (fault.expected) "." }
                 }
                 dl {

@@ -43,9 +43,6 @@ const LEASE: SignedDuration = SignedDuration::from_mins(1);
 /// How long before its end a lease is taken anew.
 const RENEW: SignedDuration = SignedDuration::from_secs(30);
 
-/// How often is looked for something to do.
-const LOOK: Duration = Duration::from_secs(1);
-
 /// Wait after a failure, which may go away.
 const PAUSE: Duration = Duration::from_secs(10);
 
@@ -66,6 +63,7 @@ pub struct Notices {
     mail: Option<Smtp>,
     webhooks: Option<Reach>,
     retry: Retry,
+    look: Duration,
     holder: String,
     wake: Notify,
     /// Until when the lease is ours.
@@ -87,7 +85,8 @@ impl Notices {
         url: &str,
         settings: NoticeSettings,
     ) -> Result<Self, NoticesError> {
-        let NoticeSettings { url: own, contact, language, templates, mail, webhooks } = settings;
+        let NoticeSettings { url: own, contact, language, templates, mail, webhooks, look } =
+            settings;
         let base = own.map_or_else(|| url.parse(), Ok)?;
         let contact = match contact {
             Some(contact) => contact,
@@ -105,6 +104,7 @@ impl Notices {
             mail,
             webhooks,
             retry: Retry::default(),
+            look,
             holder: format!("{:016x}", u64::from_be_bytes(random)),
             wake: Notify::new(),
             held_until: Mutex::default(),
@@ -127,7 +127,7 @@ impl Notices {
         loop {
             let pause = match self.advance(&mut tasks).await {
                 Ok(true) => Duration::ZERO,
-                Ok(false) => LOOK,
+                Ok(false) => self.look,
                 Err(error) => {
                     let error = &error as &dyn std::error::Error;
                     tracing::error!(error, "tenants are not told");
@@ -139,10 +139,10 @@ impl Notices {
                 () = &mut end => break,
                 // Its place is free for what waits.
                 Some(_) = tasks.join_next() => {}
-                // Those who wake us are many, and a look is a second's worth for all of them.
+                // Those who wake us are many, and one look is worth a tenth of the pause for all of them.
                 () = async {
                     self.wake.notified().await;
-                    tokio::time::sleep(LOOK / 10).await;
+                    tokio::time::sleep(self.look / 10).await;
                 } => {}
                 () = tokio::time::sleep(pause) => {}
             }

@@ -2,6 +2,7 @@
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 use std::{fs, io};
 
 use notices::content::{Contact, InvalidLinkBase, InvalidText, LinkBase};
@@ -28,6 +29,8 @@ pub struct NoticeSettings {
     pub mail: Option<Smtp>,
     /// Where webhooks may go; nowhere without it.
     pub webhooks: Option<Reach>,
+    /// How often is looked for something to do, beside being woken up; a second by default.
+    pub look: Duration,
 }
 
 impl Default for NoticeSettings {
@@ -39,6 +42,7 @@ impl Default for NoticeSettings {
             templates: Templates::english(),
             mail: None,
             webhooks: None,
+            look: Duration::from_secs(1),
         }
     }
 }
@@ -207,6 +211,7 @@ impl NoticeSettings {
             templates,
             mail: file.mail.map(|entry| smtp(entry, beside)).transpose()?,
             webhooks: file.webhooks.map(reach).transpose()?,
+            ..Self::default()
         })
     }
 }

@@ -34,7 +34,7 @@ use crate::page::{Page, PageRequest};
 
 pub use fleet::{Ground, Lacking};
 pub(crate) use orders::keep_key_order;
-pub(crate) use runs::{asked, permitted};
+pub(crate) use runs::{asked, permitted, settled};
 pub use verifications::Verifier;
 
 /// A release with all that is known of it.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use domain::change::{Outcome as Rollout, Permit, Phase, PlanHash};
 use domain::cloud::{ChangeId, CiId, EventId, EventKind, ReleaseId, Side, TenantId};
-use domain::release::{Command, Effect, End, Event, Job, Kept, Layout, Report, Run};
+use domain::release::{Command, Effect, End, Event, Job, Kept, Layout, Report, Run, Vacated};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 use sqlx::any::AnyRow;
@@ -204,6 +204,26 @@ pub(super) async fn report(
     wake_now(tx, id).await
 }
 
+/// Where something runs has altered: the releases that reckon with it learn of it. What runs nowhere is off.
+pub(crate) async fn settled(tx: &mut Tx<'_>, vm: CiId, runs_on: &[CiId]) -> Result<(), StoreError> {
+    // Layouts name their items by id: most releases need not be read for that.
+    let rows = sqlx::query("SELECT id FROM releases WHERE ended IS NULL AND layout LIKE $1")
+        .bind(format!("%{vm}%"))
+        .fetch_all(&mut *tx.connection)
+        .await?;
+    for row in &rows {
+        let id: ReleaseId = parsed(row, "id")?;
+        let mut release = held(tx, id).await?;
+        let Some(from) = release.run.host_of(vm).filter(|from| !runs_on.contains(from)) else {
+            continue;
+        };
+        let how = runs_on.first().map_or(Vacated::Off, |&to| Vacated::Moved { to });
+        happen(tx, &mut release, vec![Event::Vacated { vm, from, how }]).await?;
+        wake_now(tx, id).await?;
+    }
+    Ok(())
+}
+
 /// Steps and keeps a release by what must be possible; what is not is recorded, and nothing happens.
 async fn happen(
     tx: &mut Tx<'_>,
@@ -293,8 +313,7 @@ async fn follow(
             Ok(None)
         }
         Effect::Drain { job, residents } => {
-            // Nothing reports yet that a VM left: the step waits, says what is left, and is left out when
-            // its window closes.
+            // Whoever moves or stops them says so by their `runs_on`: see [`settled`].
             told(tx, json!({ "drain": job.item, "residents": residents }));
             Ok(None)
         }

@@ -5,16 +5,16 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use crate::changes_and_their_clocks::{ALL, Case, DAY, done, now, publish, report, wake};
-use crate::support::{World, package_set};
+use crate::support::{World, package_set, vm};
 use domain::agent::{Facts, OrderAnswer};
 use domain::change::{Action, Decision, ExactPackage, FileHash, Payload as _, Rollback};
-use domain::cloud::{EventKind, Id, ReleaseId};
+use domain::cloud::{Class, EventKind, Id, RelationKind, ReleaseId};
 use domain::fleet::FindingState;
 use domain::inventory::Runtime;
 use domain::order::{Ended, OrderResult};
 use domain::release::{
-    Caps, Command, Condition, Content, Fleet, Layout, Mobility, Order, Profile, Target, Windows,
-    Work, plan,
+    Caps, Command, Condition, Content, Fleet, Layout, Mobility, Order, Profile, Reboot, Target,
+    Windows, Work, plan,
 };
 use domain::verification::Occasion;
 use jiff::{SignedDuration, Timestamp};
@@ -22,7 +22,7 @@ use serde_json::json;
 use sha2::{Digest as _, Sha256};
 use store::{
     Actor, Agent, Answered, Fetched, FindingFilter, Joining, NewJoinToken, OrderFilter, Outcome,
-    PageRequest, StoreError, VerificationFilter,
+    PageRequest, Relation, StoreError, VerificationFilter,
 };
 
 on_both_engines! {
@@ -35,6 +35,7 @@ on_both_engines! {
     what_was_verified_is_looked_at_again
     what_went_back_is_told_and_missing_again
     who_says_nothing_is_undecided_after_a_day
+    a_hypervisor_restarts_once_what_runs_on_it_has_left
 }
 
 fn exact(version: &str) -> Vec<ExactPackage> {
@@ -46,12 +47,12 @@ fn exact(version: &str) -> Vec<ExactPackage> {
     }]
 }
 
-fn layout(case: &Case, from: Timestamp, random: u8) -> Arc<Layout> {
+fn target(case: &Case) -> Target {
     let content = Content {
         actions: vec![Action::Upgrade { packages: exact("2") }],
         rollback: Rollback::Packages { packages: exact("1") },
     };
-    let target = Target {
+    Target {
         ci: case.ci.id,
         tenant: case.tenant.id,
         duty: case.ci.duty,
@@ -70,7 +71,14 @@ fn layout(case: &Case, from: Timestamp, random: u8) -> Arc<Layout> {
             windows: Arc::new(Windows::Always),
             reboot: None,
         }),
-    };
+    }
+}
+
+fn layout(case: &Case, from: Timestamp, random: u8) -> Arc<Layout> {
+    layout_of(case, vec![target(case)], from, random)
+}
+
+fn layout_of(case: &Case, targets: Vec<Target>, from: Timestamp, random: u8) -> Arc<Layout> {
     let most = NonZeroU32::MAX;
     let order = Order {
         release: ReleaseId::of_content([random; 16]),
@@ -82,7 +90,7 @@ fn layout(case: &Case, from: Timestamp, random: u8) -> Arc<Layout> {
         previous: &BTreeMap::new(),
         until: from + DAY * 30,
     };
-    let fleet = Fleet { targets: vec![target], services: Vec::new() };
+    let fleet = Fleet { targets, services: Vec::new() };
     Arc::new(plan(&fleet, &order, from).unwrap())
 }
 
@@ -95,6 +103,12 @@ struct Host {
 impl Host {
     async fn begun(world: &World) -> Self {
         let case = Case::proven(world, "high").await;
+        let layout = layout(&case, now(world) + DAY * 10, 1);
+        Self::carries_out(world, case, layout).await
+    }
+
+    /// A release that begins in ten days, and has begun.
+    async fn carries_out(world: &World, case: Case, layout: Arc<Layout>) -> Self {
         let new = NewJoinToken {
             tenant: case.tenant.id,
             ci: Some(case.ci.id),
@@ -107,7 +121,6 @@ impl Host {
         let (name, key) = ("x".parse().unwrap(), store::KeyHash::from([9; 32]));
         let joining = Joining { token, name, key, expires_at: now(world) + DAY * 90 };
         let agent = world.store.join(joining).await.unwrap().0;
-        let layout = layout(&case, now(world) + DAY * 10, 1);
         let release = layout.release();
         world.store.create_release(&world.admin, layout, 9).await.unwrap();
         let planned = case.matter(world).await.obligation.share().unwrap().plan().clone();
@@ -464,4 +477,59 @@ async fn who_says_nothing_is_undecided_after_a_day(world: World) {
     world.environment.pass(DAY * 9);
     host.go_on(world).await;
     assert_eq!(host.history(world).await.len(), 2);
+}
+
+async fn a_hypervisor_restarts_once_what_runs_on_it_has_left(world: World) {
+    let world = &world;
+    let case = Case::proven(world, "high").await;
+    let (tenant, from) = (case.tenant.id, now(world) + DAY * 10);
+    let vm = async |name: &str| {
+        world.store.create_ci(&world.admin, None, vm(tenant, name)).await.unwrap().id
+    };
+    let (moves, stops, other) = (vm("moves").await, vm("stops").await, vm("other").await);
+    let on = |from, to| Relation { from, kind: RelationKind::RunsOn, to };
+    let mut hypervisor = target(&case);
+    hypervisor.class = Class::Hypervisor;
+    let work = hypervisor.work.as_mut().unwrap();
+    work.reboot =
+        Some(Reboot { takes: SignedDuration::from_mins(10), windows: Arc::new(Windows::Always) });
+    let beside = |ci, class, runs_on| Target { ci, class, runs_on, work: None, ..target(&case) };
+    let guest = |ci| beside(ci, Class::Vm, Some(case.ci.id));
+    let targets = vec![
+        hypervisor.clone(),
+        guest(moves),
+        guest(stops),
+        beside(other, Class::Hypervisor, None),
+    ];
+    for guest in [moves, stops] {
+        world.store.relate(&world.admin, on(guest, case.ci.id)).await.unwrap();
+    }
+    let layout = layout_of(&case, targets, from, 1);
+    let host = Host::carries_out(world, case, layout).await;
+    let hypervisor = host.case.ci.id;
+    let fetched = host.fetch(world).await;
+    host.ends(world, &fetched, Ended::Done).await;
+    host.looks(world, "2", Runtime::default()).await;
+    let left = async || {
+        host.go_on(world).await;
+        let release = world.store.release(&world.admin, host.release).await.unwrap();
+        release.run.why(hypervisor, now(world)).map(|why| why.to_string()).unwrap_or_default()
+    };
+    assert_eq!(left().await, "waiting to be emptied: 2 of 2 still run on it");
+
+    // It runs in both places for a moment, as one that moves does.
+    world.store.relate(&world.admin, on(moves, other)).await.unwrap();
+    assert_eq!(left().await, "waiting to be emptied: 2 of 2 still run on it");
+    world.store.unrelate(&world.admin, on(moves, hypervisor)).await.unwrap();
+    assert_eq!(left().await, "waiting to be emptied: 1 of 1 still run on it");
+    assert!(world.store.order_for(&host.actor()).await.unwrap().is_none());
+    world.store.unrelate(&world.admin, on(stops, hypervisor)).await.unwrap();
+
+    assert_eq!(left().await, "");
+    assert_eq!(host.phase(world).await, "ordered");
+    let fetched = host.fetch(world).await;
+    assert_eq!(fetched.stage, 1);
+    // What has nothing to do with it is no matter of it.
+    world.store.relate(&world.admin, on(stops, other)).await.unwrap();
+    assert_eq!(host.phase(world).await, "working");
 }

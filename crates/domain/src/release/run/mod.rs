@@ -340,6 +340,11 @@ impl Run {
         Some(self.state.items[self.books.task(item)?].phase)
     }
 
+    /// On which of the plan's hosts something runs, as far as the release was told.
+    pub fn host_of(&self, item: CiId) -> Option<CiId> {
+        Some(self.ci(self.host(self.books.node(item)?)?))
+    }
+
     /// How many items stand how.
     pub fn tally(&self) -> Tally {
         self.tally_of(0..self.state.items.len())
