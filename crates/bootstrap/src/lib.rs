@@ -359,7 +359,7 @@ impl Building<'_> {
                 upload(&lists, &format!("/etc/apt/sources.list.d/{listed}"))
             ))
             .arg("--customize-hook=echo web-1 > \"$1/etc/hostname\"")
-            // There are no logical volumes to look for, which takes a fifth of a start without KVM.
+            // There are no logical volumes to look for, which takes a tenth of a start without KVM.
             .arg("--customize-hook=systemctl --root=\"$1\" mask e2scrub_reap.service");
         if purpose == Purpose::Tenant {
             self.be_a_tenants(&mut command)?;
