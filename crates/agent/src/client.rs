@@ -9,8 +9,8 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use domain::agent::{
-    Enrolled, Facts, HandedOrder, JoinRequest, Need, OrderAnswer, PinsOffered, PinsRequest,
-    RenewRequest, Report, ReportAnswer,
+    Enrolled, Facts, HandedOrder, JoinRequest, Need, OrderAnswer, OrderProgress, PinsOffered,
+    PinsRequest, RenewRequest, Report, ReportAnswer,
 };
 use domain::fleet::{PackageSet, SetDelta};
 use domain::pinning::NotPinned;
@@ -35,6 +35,9 @@ const LONGEST_WAIT: Duration = Duration::from_secs(15 * 60);
 
 /// How long a request may take.
 const PATIENCE: Duration = Duration::from_secs(60);
+
+/// How long one may take for which work waits.
+const GLANCE: Duration = Duration::from_secs(2);
 
 /// Largest answer read.
 const LARGEST_ANSWER: u64 = 1 << 20;
@@ -324,7 +327,6 @@ impl<'a> Client<'a> {
             .http_status_as_error(false)
             .max_redirects(0)
             .proxy(None)
-            .timeout_global(Some(PATIENCE))
             .tls_config(tls)
             .build();
         Ok(Self { agent: ureq::Agent::new_with_config(config), url: url.to_owned(), state })
@@ -355,11 +357,23 @@ impl<'a> Client<'a> {
         body: &impl Serialize,
         limit: u64,
     ) -> Result<Vec<u8>, AgentError> {
+        self.exchange_within(PATIENCE, method, path, body, limit)
+    }
+
+    fn exchange_within(
+        &self,
+        patience: Duration,
+        method: &str,
+        path: &str,
+        body: &impl Serialize,
+        limit: u64,
+    ) -> Result<Vec<u8>, AgentError> {
         let address = format!("{}/agent/v1/{path}", self.url);
         let request = match method {
             "PUT" => self.agent.put(address),
             _ => self.agent.post(address),
         };
+        let request = request.config().timeout_global(Some(patience)).build();
         let json =
             serde_json::to_vec(body).map_err(|error| self.unreachable(&error.to_string()))?;
         let mut response = request
@@ -442,6 +456,10 @@ impl ControlPlane for Client<'_> {
         }
         let order = serde_json::from_slice(&bytes);
         order.map(Some).map_err(|error| self.unreachable(&format!("no order: {error}")))
+    }
+
+    fn progress(&self, progress: OrderProgress) -> Result<(), AgentError> {
+        self.exchange_within(GLANCE, "POST", "orders/progress", &progress, LARGEST_ANSWER).map(drop)
     }
 
     fn answer(&self, answer: &OrderAnswer) -> Result<(), AgentError> {

@@ -57,7 +57,9 @@ mod tests {
     use std::cell::{Cell, RefCell};
     use std::os::unix::fs::PermissionsExt as _;
 
-    use domain::agent::{Facts, HandedOrder, OrderAnswer, PinsOffered, Report, ReportAnswer};
+    use domain::agent::{
+        Facts, HandedOrder, OrderAnswer, OrderProgress, PinsOffered, Report, ReportAnswer,
+    };
     use domain::change::{KeyEvent, KeyId, KeyKind, KeyRing, NewKey};
     use domain::cloud::{Id, IdKind};
     use domain::fleet::PackageSet;
@@ -102,6 +104,10 @@ mod tests {
             let terms = Terms { patches, alterations, ranking: Ranking::Unproven };
             let order_keys = [key(10)].into();
             Ok(PinsOffered { order_keys, consent_keys, origins: [].into(), terms })
+        }
+
+        fn progress(&self, _: OrderProgress) -> Result<(), AgentError> {
+            unreachable!("nothing is carried out")
         }
 
         fn next_order(&self) -> Result<Option<HandedOrder>, AgentError> {

@@ -1,7 +1,7 @@
 //! What an agent asks of its control plane.
 
 use domain::agent::{
-    Facts, HandedOrder, OrderAnswer, PinsOffered, PinsRequest, Report, ReportAnswer,
+    Facts, HandedOrder, OrderAnswer, OrderProgress, PinsOffered, PinsRequest, Report, ReportAnswer,
 };
 use domain::fleet::PackageSet;
 
@@ -33,6 +33,12 @@ pub trait ControlPlane {
     /// # Errors
     /// As [`report`](Self::report).
     fn next_order(&self) -> Result<Option<HandedOrder>, AgentError>;
+
+    /// Tells how far it is with an order. The work waits meanwhile, so it takes two seconds at most.
+    ///
+    /// # Errors
+    /// As [`report`](Self::report).
+    fn progress(&self, progress: OrderProgress) -> Result<(), AgentError>;
 
     /// Tells what came of an order.
     ///

@@ -7,10 +7,11 @@
 //!    └─► the system restarts                  └──────── something ended ───┘
 //! ```
 
+use std::cell::Cell;
 use std::path::Path;
 use std::time::Duration;
 
-use domain::agent::{HandedOrder, Need, OrderAnswer, Report};
+use domain::agent::{AtWork, HandedOrder, Need, OrderAnswer, OrderProgress, Report};
 use domain::change::Payload as _;
 use domain::order::OrderResult;
 
@@ -138,7 +139,14 @@ impl Round<'_> {
             if refused == Some(handed.order) {
                 return Ok(Taken::None);
             }
-            match self.desk.take(&handed)? {
+            // Whoever watches is told as long as they hear of it: the work is not held up twice.
+            let is_heard = Cell::new(true);
+            let watch = |at: AtWork| {
+                if is_heard.get() {
+                    is_heard.set(plane.progress(OrderProgress { order: handed.order, at }).is_ok());
+                }
+            };
+            match self.desk.take_watched(&handed, &watch)? {
                 Answer::Ended(_) => return Ok(Taken::Ended),
                 Answer::Rebooting => return Ok(Taken::Rebooting),
                 Answer::Refused(refusal) => {

@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::change::{KeyId, KeyRing, Nonce};
-use crate::cloud::{AgentId, CiId};
+use crate::cloud::{AgentId, CiId, words};
 use crate::fleet::SetDigest;
 use crate::inventory::Runtime;
 use crate::order::{Bundle, Refusal, Terms};
@@ -153,6 +153,33 @@ impl OrderAnswer {
             Self::Refused { order, .. } | Self::Ended { order, .. } => *order,
         }
     }
+}
+
+words! {
+    /// What an agent is at in the middle of an order.
+    AtWork {
+        /// It brings the packages.
+        Fetching = "fetching",
+        /// It keeps what is replaced.
+        KeepingWayBack = "keeping_way_back",
+        /// It alters the host.
+        Altering = "altering",
+        /// The host restarts.
+        Rebooting = "rebooting",
+        /// It makes the host what it was.
+        GoingBack = "going_back",
+    }
+}
+
+/// How far an agent is with an order. Goes to `POST /agent/v1/orders/progress` while it is at work, for whoever
+/// watches: neither a claim nor a proof, and nothing waits for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OrderProgress {
+    /// As it was handed.
+    pub order: Nonce,
+    /// What it is at.
+    pub at: AtWork,
 }
 
 /// What a host runs, beside what it has installed.

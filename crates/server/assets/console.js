@@ -1,4 +1,4 @@
-// Passkeys need the browser's help; all else works without this script.
+// Passkeys need the browser's help, and pages that go on show it; all else works without this script.
 "use strict";
 
 const post = async (path, body) => {
@@ -84,3 +84,15 @@ for (const form of document.querySelectorAll("form[data-passkey]")) {
     }
   });
 }
+
+// What is under way is shown as it goes on, while somebody looks.
+const goOn = async () => {
+  if (document.hidden) return;
+  const answer = await fetch(location.href).catch(() => undefined);
+  if (!answer?.ok) return;
+  const now = new DOMParser().parseFromString(await answer.text(), "text/html").querySelector("main");
+  const shown = document.querySelector("main");
+  if (now && now.innerHTML !== shown.innerHTML) shown.innerHTML = now.innerHTML;
+  if (!now?.querySelector("[data-goes-on]")) clearInterval(goingOn);
+};
+const goingOn = document.querySelector("[data-goes-on]") ? setInterval(goOn, 3000) : undefined;

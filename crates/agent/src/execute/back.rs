@@ -68,7 +68,12 @@ impl Executor<'_> {
     }
 
     /// Takes back what was done, once something failed.
-    pub(super) fn turn_back(&self, run: &Run, action: usize, because: String) -> io::Result<Ended> {
+    pub(super) fn turn_back(
+        &self,
+        run: &Run<'_>,
+        action: usize,
+        because: String,
+    ) -> io::Result<Ended> {
         let progress = run.progress();
         if progress.turned_back.is_none() {
             run.add(Step::TurnedBack { because: because.clone(), action })?;

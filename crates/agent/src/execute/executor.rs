@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use domain::agent::AtWork;
 use domain::change::{Action, ExactPackage, FileHash};
 use domain::order::{
     Accepted, Ended, ExecutionId, Forbidden, Order, OrderResult, Permission, Policy, Refusal,
@@ -47,6 +48,8 @@ pub struct Executor<'a> {
     pub owner: &'a dyn Fn() -> Result<Policy, Refusal>,
     /// The time.
     pub clock: &'a dyn Fn() -> Timestamp,
+    /// Is told what begins.
+    pub watch: &'a dyn Fn(AtWork),
 }
 
 /// Where an execution stands when it returns.
@@ -106,13 +109,17 @@ impl From<io::Error> for Halt {
 }
 
 /// A journal and what it adds up to.
-pub(super) struct Run {
+pub(super) struct Run<'a> {
     journal: RefCell<Journal>,
+    watch: &'a dyn Fn(AtWork),
 }
 
-impl Run {
+impl Run<'_> {
     pub(super) fn add(&self, step: Step) -> io::Result<()> {
-        self.journal.borrow_mut().add(step)
+        let begins = step.begins();
+        self.journal.borrow_mut().add(step)?;
+        begins.into_iter().for_each(self.watch);
+        Ok(())
     }
 
     pub(super) fn progress(&self) -> Progress {
@@ -137,8 +144,10 @@ impl Executor<'_> {
             change: accepted.change(),
             at: accepted.at(),
         };
+        let begins = first.begins();
         let journal = Journal::begin(&self.directory, first).map_err(|it| self.journal(it))?;
-        self.go_on(&Run { journal: RefCell::new(journal) })
+        begins.into_iter().for_each(self.watch);
+        self.go_on(&Run { journal: RefCell::new(journal), watch: self.watch })
     }
 
     /// Takes up what was interrupted; `None` where nothing was.
@@ -148,7 +157,7 @@ impl Executor<'_> {
     pub fn resume(&self) -> Result<Option<Paused>, ExecuteError> {
         let _alone = self.alone()?;
         let Some(journal) = self.read()? else { return Ok(None) };
-        let run = Run { journal: RefCell::new(journal) };
+        let run = Run { journal: RefCell::new(journal), watch: self.watch };
         let progress = run.progress();
         if progress.ended.is_none() && progress.rebooting.is_none() {
             run.add(Step::Resumed { at: (self.clock)() }).map_err(|it| self.journal(it))?;
@@ -207,7 +216,7 @@ impl Executor<'_> {
         Ok(accepted.map(|(_, order, _)| order))
     }
 
-    fn go_on(&self, run: &Run) -> Result<Paused, ExecuteError> {
+    fn go_on(&self, run: &Run<'_>) -> Result<Paused, ExecuteError> {
         let progress = run.progress();
         if progress.accepted.is_none() {
             let why = "it does not begin with an order";
@@ -235,7 +244,7 @@ impl Executor<'_> {
     }
 
     /// All steps that are not done yet.
-    fn forward(&self, run: &Run) -> Result<(), Halt> {
+    fn forward(&self, run: &Run<'_>) -> Result<(), Halt> {
         let progress = run.progress();
         let Some((_, order, _)) = &progress.accepted else { return Ok(()) };
         if let Some((action, because)) = progress.turned_back.clone() {
@@ -276,7 +285,7 @@ impl Executor<'_> {
     }
 
     /// Everything at hand, and the way back kept, before anything is altered.
-    fn prepare(&self, run: &Run, progress: &Progress, order: &Order) -> Result<(), Halt> {
+    fn prepare(&self, run: &Run<'_>, progress: &Progress, order: &Order) -> Result<(), Halt> {
         let refused = Halt::Refused;
         let now = (self.clock)();
         if order.window.until <= now {
@@ -365,7 +374,7 @@ impl Executor<'_> {
 
     fn upgrade(
         &self,
-        run: &Run,
+        run: &Run<'_>,
         order: &Order,
         place: usize,
         packages: &[ExactPackage],
@@ -402,12 +411,12 @@ impl Executor<'_> {
         Ok(())
     }
 
-    fn restart(&self, run: &Run, unit: &str) -> Result<(), String> {
+    fn restart(&self, run: &Run<'_>, unit: &str) -> Result<(), String> {
         self.system.restart(unit).map_err(|error| format!("`{unit}` did not restart: {error}"))?;
         run.add(Step::Restarted { unit: unit.to_owned() }).map_err(|error| error.to_string())
     }
 
-    fn reboot(&self, run: &Run, order: &Order, place: usize) -> Result<(), Halt> {
+    fn reboot(&self, run: &Run<'_>, order: &Order, place: usize) -> Result<(), Halt> {
         let failed = |because: String| Halt::Failed { action: place, because };
         let boot = self.system.boot();
         let rebooting = run.progress().rebooting;

@@ -8,6 +8,7 @@ use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
+use domain::agent::AtWork;
 use domain::change::ExactPackage;
 use domain::cloud::ChangeId;
 use domain::order::{Downtime, Ended, ExecutionId, Order};
@@ -93,6 +94,25 @@ pub enum Step {
         /// When.
         at: Timestamp,
     },
+}
+
+impl Step {
+    /// What begins with it, for whoever watches.
+    pub(super) const fn begins(&self) -> Option<AtWork> {
+        match self {
+            Self::Accepted { .. } => Some(AtWork::Fetching),
+            Self::Fetched => Some(AtWork::KeepingWayBack),
+            Self::WayBackKept { .. } => Some(AtWork::Altering),
+            Self::Rebooting { .. } => Some(AtWork::Rebooting),
+            Self::TurnedBack { .. } => Some(AtWork::GoingBack),
+            Self::Started { .. }
+            | Self::Finished { .. }
+            | Self::Restarted { .. }
+            | Self::ActionDone { .. }
+            | Self::Resumed { .. }
+            | Self::Ended { .. } => None,
+        }
+    }
 }
 
 /// The journal of one execution.

@@ -6,7 +6,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use domain::agent::HandedOrder;
+use domain::agent::{AtWork, HandedOrder};
 use domain::order::{
     Accepted, Bundle, Ended, ExecutionId, Local, OrderResult, Policy, Refusal, Trusted, Versions,
     verify,
@@ -95,6 +95,18 @@ impl Desk<'_> {
     /// # Errors
     /// If the agent cannot keep its state, or another process is at it.
     pub fn take(&self, handed: &HandedOrder) -> Result<Answer, OrderError> {
+        self.take_watched(handed, &|_| {})
+    }
+
+    /// The same, and `watch` is told what begins.
+    ///
+    /// # Errors
+    /// As [`take`](Self::take).
+    pub fn take_watched(
+        &self,
+        handed: &HandedOrder,
+        watch: &dyn Fn(AtWork),
+    ) -> Result<Answer, OrderError> {
         let _alone = self.alone()?;
         if let Some(unfinished) = self.go_on()? {
             // What comes first is told first; the order may be shown again.
@@ -115,7 +127,7 @@ impl Desk<'_> {
         getrandom::fill(&mut random).map_err(|_| OrderError::Randomness)?;
         let id = ExecutionId::new(now, random);
         let owner = || read_policy(self.policy);
-        let executor = self.executor(&owner);
+        let executor = self.executor(&owner, watch);
         self.conclude(executor.begin(&accepted, id)?, &executor)
     }
 
@@ -131,7 +143,7 @@ impl Desk<'_> {
 
     fn go_on(&self) -> Result<Option<Answer>, OrderError> {
         let owner = || read_policy(self.policy);
-        let executor = self.executor(&owner);
+        let executor = self.executor(&owner, &|_| {});
         let Some(paused) = executor.resume()? else { return Ok(None) };
         self.conclude(paused, &executor).map(Some)
     }
@@ -178,7 +190,11 @@ impl Desk<'_> {
         Ok(Answer::Ended(result))
     }
 
-    fn executor<'a>(&'a self, owner: &'a dyn Fn() -> Result<Policy, Refusal>) -> Executor<'a> {
+    fn executor<'a>(
+        &'a self,
+        owner: &'a dyn Fn() -> Result<Policy, Refusal>,
+        watch: &'a dyn Fn(AtWork),
+    ) -> Executor<'a> {
         Executor {
             directory: self.state.directory().join("orders"),
             packages: self.packages,
@@ -186,6 +202,7 @@ impl Desk<'_> {
             system: self.system,
             owner,
             clock: self.clock,
+            watch,
         }
     }
 

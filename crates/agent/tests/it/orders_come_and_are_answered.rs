@@ -11,7 +11,8 @@ use agent::execute::{Room, System, TrustedPackages, UnitTimes};
 use agent::orders::{Came, Desk, OrderError};
 use agent::{AgentError, ControlPlane, Next, Round, Settings};
 use domain::agent::{
-    Facts, HandedOrder, Need, OrderAnswer, PinsOffered, PinsRequest, Report, ReportAnswer,
+    AtWork, Facts, HandedOrder, Need, OrderAnswer, OrderProgress, PinsOffered, PinsRequest, Report,
+    ReportAnswer,
 };
 use domain::change::{Action, ExactPackage, Verified};
 use domain::fleet::PackageSet;
@@ -28,6 +29,7 @@ struct Plane {
     orders: RefCell<VecDeque<HandedOrder>>,
     answers: RefCell<Vec<OrderAnswer>>,
     reports: RefCell<Vec<Report>>,
+    progress: RefCell<Vec<AtWork>>,
     /// How many answers come, and nobody learns that they did.
     lost: Cell<u32>,
 }
@@ -62,6 +64,13 @@ impl ControlPlane for &Plane {
 
     fn next_order(&self) -> Result<Option<HandedOrder>, AgentError> {
         Ok(self.orders.borrow().front().cloned())
+    }
+
+    fn progress(&self, progress: OrderProgress) -> Result<(), AgentError> {
+        assert_eq!(self.orders.borrow().front().unwrap().order, progress.order);
+        self.progress.borrow_mut().push(progress.at);
+        // Nobody hears of the way back: the work goes on all the same.
+        if progress.at == AtWork::Altering { Err(unreachable()) } else { Ok(()) }
     }
 
     fn answer(&self, answer: &OrderAnswer) -> Result<(), AgentError> {
@@ -118,6 +127,8 @@ fn an_order_is_done_answered_and_looked_at_again() {
     assert_eq!(round(&host, &plane).unwrap(), MINUTE);
 
     assert_eq!(host.version("tool"), "1.0-2");
+    let told_on_the_way = [AtWork::Fetching, AtWork::KeepingWayBack, AtWork::Altering];
+    assert_eq!(*plane.progress.borrow(), told_on_the_way);
     let answers = plane.answers.borrow();
     assert_eq!(answers.len(), 1);
     assert_eq!(answers[0].order(), told.order.nonce);

@@ -468,12 +468,13 @@ fn orders(orders: &Value, names: &Names<'_>) -> String {
     for order in orders.as_array().into_iter().flatten() {
         let is_handed = !order["handed_at"].is_null();
         let outcome = order["outcome"].as_str();
-        let outcome = outcome.unwrap_or(if is_handed { "at work" } else { "waits" });
         let style = match outcome {
-            "done" => GOOD,
-            "waits" | "at work" | "called_off" => DIM,
-            _ => BAD,
+            Some("done") => GOOD,
+            None | Some("called_off") => DIM,
+            Some(_) => BAD,
         };
+        let at_work = order["at_work"].as_str().unwrap_or("at work");
+        let outcome = outcome.unwrap_or(if is_handed { at_work } else { "waits" });
         table.row(vec![
             Cell::from(moment(&order["created_at"])),
             Cell::from(names.ci(&text(&order["ci"]))),

@@ -482,6 +482,7 @@ fn routes() -> Router<Arc<Agents>> {
         .route("/agent/v1/facts", put(facts))
         .route("/agent/v1/pins", post(orders::pins))
         .route("/agent/v1/orders/next", post(orders::next))
+        .route("/agent/v1/orders/progress", post(orders::progress))
         .route("/agent/v1/orders/answer", post(orders::answer))
         .fallback(async || Problem::not_found("page at this address"))
 }

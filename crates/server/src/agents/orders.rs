@@ -11,7 +11,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use domain::agent::{HandedOrder, OrderAnswer, PinsOffered, PinsRequest};
+use domain::agent::{HandedOrder, OrderAnswer, OrderProgress, PinsOffered, PinsRequest};
 use domain::change::{FileHash, KeyId, Payload as _, Verified};
 use domain::cloud::Duty;
 use domain::order::{Bundle, Demand, LONGEST_LIFE, Order, OrderResult, Ranking, Terms};
@@ -108,6 +108,20 @@ pub(super) async fn next(
         handovers: Vec::new(),
     };
     Ok(Json(HandedOrder { order: fetched.nonce, bundle }).into_response())
+}
+
+/// How far an agent is with an order.
+pub(super) async fn progress(
+    State(agents): State<Arc<Agents>>,
+    by: Believed,
+    Body(progress): Body<OrderProgress>,
+) -> Result<StatusCode, Problem> {
+    if agents.answers_too_often(by.agent.id, agents.store.environment().now()) {
+        return Err(Problem::new(Kind::TooMany, "too much was said of orders in a short time")
+            .help("see `patchwright agent orders` on the host"));
+    }
+    agents.store.note_progress(&by.actor(), progress).await?;
+    Ok(StatusCode::NO_CONTENT)
 }
 
 /// What came of an order.

@@ -22,7 +22,7 @@ use super::{Body, Listed, Paging, Path, Problems, Query, given};
 use crate::App;
 use crate::gate::{Action, By};
 use crate::problem::{Kind, Problem};
-use crate::releases::{Asked, Restart, draw, usual_caps};
+use crate::releases::{Asked, NoContent, Restart, draw, usual_caps};
 
 /// How far ahead is planned where the caller says nothing.
 const USUAL_SPAN: SignedDuration = SignedDuration::from_hours(14 * 24);
@@ -373,6 +373,10 @@ pub(crate) struct OrderView {
     created_at: Timestamp,
     #[schema(value_type = Option<String>, format = DateTime)]
     handed_at: Option<Timestamp>,
+    /// `fetching`, `keeping_way_back`, `altering`, `rebooting` or `going_back`: what the agent says that it is at,
+    /// or was at last.
+    #[schema(value_type = Option<String>)]
+    at_work: Option<domain::agent::AtWork>,
     #[schema(value_type = Option<String>, format = DateTime)]
     answered_at: Option<Timestamp>,
     /// `refused`, `done`, `rolled_back`, `stuck` or `called_off`, once it is over; `conflict` where somebody
@@ -397,6 +401,7 @@ impl From<OrderRow> for OrderView {
             agent: row.agent,
             created_at: row.created_at,
             handed_at: row.handed_at,
+            at_work: row.at_work,
             answered_at: row.answered_at,
             outcome: row.outcome,
             reason: row.reason,
@@ -406,7 +411,7 @@ impl From<OrderRow> for OrderView {
 }
 
 impl ReleaseView {
-    fn of(release: &Release, without: &BTreeMap<CiId, String>, now: Timestamp) -> Self {
+    fn of(release: &Release, without: &BTreeMap<CiId, NoContent>, now: Timestamp) -> Self {
         let run = &release.run;
         let layout = run.layout();
         let turns = turns(run, layout, now);
@@ -415,10 +420,10 @@ impl ReleaseView {
             because: because.to_string(),
             help: because.help().to_owned(),
         };
-        let unknown = |(ci, because): (&CiId, &String)| LeftOut {
+        let without_content = |(ci, because): (&CiId, &NoContent)| LeftOut {
             ci: *ci,
-            because: format!("its packages are not known: {because}"),
-            help: "describe the archives of its release: docs/control-plane.md".to_owned(),
+            because: because.to_string(),
+            help: because.help().to_owned(),
         };
         let unplaced = layout.unplaced().iter().map(left_out);
         Self {
@@ -442,7 +447,7 @@ impl ReleaseView {
             plans: layout.plans().iter().map(|(tenant, plan)| (*tenant, plan.hash())).collect(),
             turns_total: layout.turns().count(),
             turns,
-            unplaced: unplaced.chain(without.iter().map(unknown)).collect(),
+            unplaced: unplaced.chain(without.iter().map(without_content)).collect(),
             waits: run
                 .waits(now)
                 .into_iter()

@@ -83,6 +83,11 @@ pub(crate) fn routes() -> Router<App> {
         .route("/console.js", get(script))
 }
 
+/// A page with this shows what has come to be since, every few seconds, where the browser runs scripts.
+fn goes_on() -> Markup {
+    html! { script src="/console.js" data-goes-on {} }
+}
+
 async fn script() -> impl IntoResponse {
     ([(header::CONTENT_TYPE, "text/javascript; charset=utf-8")], SCRIPT)
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use axum::extract::State;
+use domain::agent::AtWork;
 use domain::cloud::{ChangeId, CiId, ReleaseId, TenantId};
 use domain::release::{End, Hold, Mode, Phase, Tally, Turn};
 use domain::verification::{Occasion, Verdict};
@@ -136,6 +137,7 @@ pub(super) async fn release(
             } } }
             (told(&orders, &items, now))
             (elsewhere(&format!("/releases/{id}")))
+            @if ended.is_none() { (goes_on()) }
         },
     ))
 }
@@ -333,13 +335,25 @@ pub(super) fn told(orders: &[OrderRow], items: &Names<CiId>, now: Timestamp) -> 
     } }
 }
 
+/// What an agent is at, in words.
+const fn at_work(at: Option<AtWork>) -> &'static str {
+    match at {
+        None => "at work",
+        Some(AtWork::Fetching) => "brings the packages",
+        Some(AtWork::KeepingWayBack) => "keeps what is replaced",
+        Some(AtWork::Altering) => "installs",
+        Some(AtWork::Rebooting) => "restarts the host",
+        Some(AtWork::GoingBack) => "makes it what it was",
+    }
+}
+
 fn came(order: &OrderRow) -> Markup {
     html! { @match (order.outcome.as_deref(), order.handed_at) {
         (Some("done"), _) => span.latest { "✓ done" },
         (Some("called_off"), _) => span.quiet { "– called off" },
         (Some("rolled_back"), _) => span.unknown { "back as before" },
         (Some(other), _) => span.outdated { "✗ " (other) },
-        (None, Some(_)) => { "… at work" },
+        (None, Some(_)) => { "… " (at_work(order.at_work)) },
         (None, None) => span.quiet { "waits for its agent" },
     } }
 }

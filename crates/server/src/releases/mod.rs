@@ -14,7 +14,7 @@ use jiff::SignedDuration;
 use ledger::attestation::AttestorKey;
 use store::{MasterKey, Store, StoreError};
 
-pub(crate) use plan::{Asked, Restart, draw, usual_caps};
+pub(crate) use plan::{Asked, NoContent, Restart, draw, usual_caps};
 use verifier::Verifier;
 
 /// How long a process may drive releases before another takes over.

@@ -5,11 +5,11 @@ use std::num::NonZeroU32;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use domain::change::Window;
+use domain::change::{Action, ExactPackage, Window};
 use domain::cloud::{ChangeId, CiId, Class, LabelKey, RelationKind, ReleaseId, TenantId, words};
 use domain::fleet::SetDigest;
 use domain::priority::Priority;
-use domain::proof::RebootCause;
+use domain::proof::{Impact, RebootCause};
 use domain::release::{
     Amount, Caps, Condition, Content, Fleet, Freeze, Layout, Mobility, NoLayout, Order, Percent,
     Profile, Reboot, Service, Target, Windows, Work, plan,
@@ -72,8 +72,38 @@ pub(crate) struct Asked {
 #[derive(Debug)]
 pub(crate) struct Drawn {
     pub(crate) layout: Arc<Layout>,
-    /// Items whose exact packages nobody knows, and why.
-    pub(crate) without_content: BTreeMap<CiId, String>,
+    /// Items that get nothing, and why.
+    pub(crate) without_content: BTreeMap<CiId, NoContent>,
+}
+
+/// Why an item gets nothing.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum NoContent {
+    /// Nobody knows the exact packages.
+    #[error("its packages are not known: {0}")]
+    Unknown(String),
+    /// The archive has come to offer something else than was proven.
+    #[error("{package} {offered} is not what was proven, {proven}")]
+    Unproven {
+        /// The package and its architecture.
+        package: String,
+        /// What the archive offers.
+        offered: String,
+        /// What was proven.
+        proven: String,
+    },
+}
+
+impl NoContent {
+    /// The way out.
+    pub(crate) const fn help(&self) -> &'static str {
+        match self {
+            Self::Unknown(_) => "describe the archives of its release: docs/control-plane.md",
+            Self::Unproven { .. } => {
+                "have what the archive offers now proven, as a change of its own"
+            }
+        }
+    }
 }
 
 /// Packages that everything runs on: what maps them cannot all be restarted one by one, as the first
@@ -88,11 +118,11 @@ pub(crate) async fn draw(
     asked: Asked,
 ) -> Result<Drawn, Problem> {
     let ground = app.store.ground(by, change).await?;
-    let (contents, without_content) = contents(app, &ground, &asked).await?;
+    let measured = measured(app, &ground).await?;
+    let (contents, without_content) = contents(app, &ground, &asked, &measured).await?;
     if contents.is_empty() {
         return Err(nothing(&without_content));
     }
-    let measured = measured(app, &ground).await?;
     let fleet = fleet(&ground, &contents, &asked, &measured);
     let freezes = freezes(app, by, &ground).await?;
     let (from, previous) = (asked.from, ground.plans);
@@ -149,13 +179,13 @@ fn refused(error: &NoLayout) -> Problem {
     Problem::new(Kind::Refused, error.to_string()).help(error.help())
 }
 
-fn nothing(without: &BTreeMap<CiId, String>) -> Problem {
+fn nothing(without: &BTreeMap<CiId, NoContent>) -> Problem {
     match without.iter().next() {
         None => Problem::new(Kind::Refused, "no item lacks a patch of this change")
             .help("see who does with `get findings`"),
         Some((ci, because)) => {
-            Problem::new(Kind::Refused, format!("the packages for {ci} are not known: {because}"))
-                .help("describe the archives of its release: docs/control-plane.md")
+            Problem::new(Kind::Refused, format!("nothing is there for {ci}: {because}"))
+                .help(because.help())
         }
     }
 }
@@ -165,7 +195,8 @@ async fn contents(
     app: &App,
     ground: &Ground,
     asked: &Asked,
-) -> Result<(BTreeMap<CiId, Arc<Content>>, BTreeMap<CiId, String>), Problem> {
+    measured: &BTreeMap<TenantId, Impact>,
+) -> Result<(BTreeMap<CiId, Arc<Content>>, BTreeMap<CiId, NoContent>), Problem> {
     type Key = (TenantId, SetDigest, BTreeSet<String>);
     // Images have no agents: what they lack is baked into new versions.
     let images: BTreeSet<CiId> =
@@ -179,6 +210,7 @@ async fn contents(
         groups.entry(key).or_default().push(lacking.ci);
     }
     let mut wants = Vec::with_capacity(groups.len());
+    let tenants: Vec<TenantId> = groups.keys().map(|(tenant, ..)| *tenant).collect();
     for (tenant, digest, sources) in groups.keys() {
         let set = app.store.package_set(&Actor::System, *tenant, *digest).await?;
         let set = set.ok_or_else(|| Problem::not_found("package set of an item"))?;
@@ -186,7 +218,11 @@ async fn contents(
     }
     let found = app.fleet.contents(wants).await;
     let (mut contents, mut without) = (BTreeMap::new(), BTreeMap::new());
-    for (items, found) in groups.into_values().zip(found) {
+    for ((items, tenant), found) in groups.into_values().zip(tenants).zip(found) {
+        let found = found.map_err(NoContent::Unknown).and_then(|content| {
+            let proven = measured.get(&tenant);
+            proven.map_or(Ok(()), |proven| is_proven(&content, proven)).map(|()| content)
+        });
         match found {
             Ok(content) => {
                 let content = Arc::new(content);
@@ -198,14 +234,26 @@ async fn contents(
     Ok((contents, without))
 }
 
-/// Whether the proof of a change says that nothing less than a restart does, for each tenant that has one.
-async fn measured(app: &App, ground: &Ground) -> Result<BTreeMap<TenantId, bool>, Problem> {
+/// Whether a release would install what was proven, as far as the proof had the same packages.
+fn is_proven(content: &Content, proven: &Impact) -> Result<(), NoContent> {
+    for offered in upgraded(content) {
+        let package = format!("{}:{}", offered.name, offered.architecture);
+        let Some((_, Some(proven))) = proven.packages.get(&package) else { continue };
+        if *proven != offered.version {
+            let (offered, proven) = (offered.version.clone(), proven.clone());
+            return Err(NoContent::Unproven { package, offered, proven });
+        }
+    }
+    Ok(())
+}
+
+/// What the proof of a change measured, for each tenant that has one.
+async fn measured(app: &App, ground: &Ground) -> Result<BTreeMap<TenantId, Impact>, Problem> {
     let tenants: BTreeSet<TenantId> = ground.lacking.iter().map(|lacking| lacking.tenant).collect();
     let mut measured = BTreeMap::new();
     for tenant in tenants {
         if let Some(impact) = impact(&app.store, tenant, &ground.change.change).await? {
-            let needs = impact.reboot.causes.iter().any(RebootCause::needs_restart);
-            measured.insert(tenant, needs);
+            measured.insert(tenant, impact);
         }
     }
     Ok(measured)
@@ -215,7 +263,7 @@ fn fleet(
     ground: &Ground,
     contents: &BTreeMap<CiId, Arc<Content>>,
     asked: &Asked,
-    measured: &BTreeMap<TenantId, bool>,
+    measured: &BTreeMap<TenantId, Impact>,
 ) -> Fleet {
     let windows = Arc::new(match asked.windows.as_slice() {
         [] => Windows::Always,
@@ -255,7 +303,7 @@ fn fleet(
                 content: Arc::clone(content),
                 takes: asked.takes.0,
                 windows: Arc::clone(&windows),
-                reboot: restarts(content, asked.restart, measured.get(&ci.tenant).copied())
+                reboot: restarts(content, asked.restart, measured.get(&ci.tenant))
                     .then(|| Reboot { takes: asked.takes.1, windows: Arc::clone(&windows) }),
             }),
         }
@@ -275,20 +323,26 @@ fn fleet(
 
 /// Whether an item restarts after its installation. What a proof measured counts beside what is known of
 /// packages by their names.
-fn restarts(content: &Content, asked: Restart, measured: Option<bool>) -> bool {
+fn restarts(content: &Content, asked: Restart, measured: Option<&Impact>) -> bool {
     let is_beneath = |name: &str| name.starts_with("linux-image-") || BENEATH_ALL.contains(&name);
-    let mut packages = content.actions.iter().filter_map(|action| match action {
-        domain::change::Action::Upgrade { packages } => Some(packages),
-        _ => None,
-    });
+    let needs_restart =
+        |impact: &Impact| impact.reboot.causes.iter().any(RebootCause::needs_restart);
     match asked {
         Restart::Always => true,
         Restart::Never => false,
         Restart::IfNeeded => {
-            measured.unwrap_or_default()
-                || packages.any(|all| all.iter().any(|it| is_beneath(&it.name)))
+            measured.is_some_and(needs_restart) || upgraded(content).any(|it| is_beneath(&it.name))
         }
     }
+}
+
+/// All packages that a content installs.
+fn upgraded(content: &Content) -> impl Iterator<Item = &ExactPackage> {
+    let packages = content.actions.iter().filter_map(|action| match action {
+        Action::Upgrade { packages } => Some(packages),
+        _ => None,
+    });
+    packages.flatten()
 }
 
 fn label<T: FromStr>(ci: &Ci, key: &str) -> Option<T> {
@@ -319,11 +373,10 @@ pub(crate) fn usual_caps() -> Caps {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use domain::change::{Action, ExactPackage, FileHash, Rollback};
+    use domain::change::{FileHash, Rollback};
 
-    #[test]
-    fn what_everything_runs_on_asks_for_a_restart() {
-        let with = |name: &str| Content {
+    fn with(name: &str) -> Content {
+        Content {
             actions: vec![Action::Upgrade {
                 packages: vec![ExactPackage {
                     name: name.to_owned(),
@@ -333,7 +386,26 @@ mod tests {
                 }],
             }],
             rollback: Rollback::Packages { packages: Vec::new() },
-        };
+        }
+    }
+
+    fn impact(causes: Vec<RebootCause>) -> Impact {
+        Impact {
+            install_ms: 1,
+            restarted: BTreeMap::new(),
+            reboot: domain::proof::Reboot { causes, downtime_ms: None, units: BTreeMap::new() },
+            files_touched: Vec::new(),
+            configuration_changed: Vec::new(),
+            packages: BTreeMap::new(),
+            disk_bytes: 0,
+            new_errors: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn what_everything_runs_on_asks_for_a_restart() {
+        let kernel = RebootCause::Kernel { running: "1".into(), installed: "2".into() };
+        let (none, needed) = (impact(Vec::new()), impact(vec![kernel]));
         for (name, is_needed) in [
             ("nginx", false),
             ("linux-image-6.1.0-2-amd64", true),
@@ -342,10 +414,24 @@ mod tests {
             ("libc6-dev", false),
         ] {
             assert_eq!(restarts(&with(name), Restart::IfNeeded, None), is_needed, "{name}");
-            assert_eq!(restarts(&with(name), Restart::IfNeeded, Some(false)), is_needed, "{name}");
-            assert!(restarts(&with(name), Restart::IfNeeded, Some(true)), "as it was measured");
+            assert_eq!(restarts(&with(name), Restart::IfNeeded, Some(&none)), is_needed, "{name}");
+            assert!(restarts(&with(name), Restart::IfNeeded, Some(&needed)), "as it was measured");
             assert!(restarts(&with(name), Restart::Always, None));
-            assert!(!restarts(&with(name), Restart::Never, Some(true)));
+            assert!(!restarts(&with(name), Restart::Never, Some(&needed)));
         }
+    }
+
+    #[test]
+    fn what_was_proven_is_installed_and_nothing_newer() {
+        let proven = |name: &str, after: Option<&str>| {
+            let versions = (Some("0".to_owned()), after.map(str::to_owned));
+            Impact { packages: [(name.to_owned(), versions)].into(), ..impact(Vec::new()) }
+        };
+        assert_eq!(is_proven(&with("web"), &proven("web:amd64", Some("1"))), Ok(()));
+        // What the image did not have says nothing.
+        assert_eq!(is_proven(&with("web"), &proven("web:i386", Some("2"))), Ok(()));
+        assert_eq!(is_proven(&with("web"), &proven("web:amd64", None)), Ok(()));
+        let refused = is_proven(&with("web"), &proven("web:amd64", Some("0.9"))).unwrap_err();
+        assert_eq!(refused.to_string(), "web:amd64 1 is not what was proven, 0.9");
     }
 }

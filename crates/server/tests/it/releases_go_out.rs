@@ -11,8 +11,8 @@ use serde_json::{Value, json};
 use server::Releases;
 use store::{Actor, Agent, Answered, Environment as _, Fetched, NoticeFilter, PageRequest};
 
-use crate::support::World;
-use crate::support::case::{Case, tell, wake};
+use crate::support::case::{Case, proof, tell, wake};
+use crate::support::{self, World};
 
 /// One of one tenant's items, and its agent.
 struct Host {
@@ -182,6 +182,24 @@ async fn a_plan_is_shown_before_anybody_is_asked_and_a_stale_one_is_refused() {
     assert_eq!(again.status, 201, "{}", again.text);
     let old = world.ask(&operator, "GET", &path, None).await.json();
     assert_eq!(old["ended"], "aborted");
+}
+
+/// The archive may have come to offer something else since the proof.
+#[tokio::test]
+async fn what_was_not_proven_is_not_released() {
+    for (proven, status) in [("1.5", 422), ("2", 201)] {
+        let world = World::new().await;
+        let evidence = proof(&world, json!({ "web:amd64": ["1", proven] })).await;
+        let case = Case::new(&world, "a", support::osv("X-1", "web", "2"), evidence).await;
+        let operator = world.token(domain::cloud::PROVIDER, Role::Operator, Access::Write).await;
+
+        let wanted = request(&world, &case);
+        let answer = world.ask(&operator, "POST", "/api/v1/releases", Some(wanted)).await;
+
+        assert_eq!(answer.status, status, "{}", answer.text);
+        let refused = answer.text.contains("web:amd64 2 is not what was proven, 1.5");
+        assert_eq!(refused, status == 422, "{}", answer.text);
+    }
 }
 
 fn made_plan(release: &Value, case: &Case) -> String {

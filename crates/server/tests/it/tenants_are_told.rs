@@ -4,7 +4,7 @@ use std::io::{BufRead as _, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
-use crate::support::case::{Case, DAY, tell, wake};
+use crate::support::case::{Case, DAY, proof, tell, wake};
 use crate::support::receiver::Receiver;
 use crate::support::{self, World};
 use domain::change::{Decision, Outcome as Rollout};
@@ -16,8 +16,7 @@ use notices::delivery::{Reach, Smtp, SmtpSettings, SmtpTls};
 use notices::{ENGLISH, Notice, Templates};
 use serde_json::{Value, json};
 use server::NoticeSettings;
-use sha2::{Digest as _, Sha256};
-use store::{Actor, ChangeStep, Conclusion, DeliveryState, Environment as _, Move, NoticeRow};
+use store::{Actor, ChangeStep, DeliveryState, Environment as _, Move, NoticeRow};
 
 /// Webhooks may go to this machine.
 fn here() -> NoticeSettings {
@@ -184,27 +183,7 @@ async fn what_is_exploited_is_an_emergency_and_what_is_taken_back_is_cancelled()
 #[tokio::test]
 async fn what_the_proof_measured_is_told() {
     let world = World::new().await;
-    let envelope = json!({ "payload": "a proof" }).to_string();
-    let evidence: [u8; 32] = Sha256::digest(envelope.as_bytes()).into();
-    let root = world.token(PROVIDER, Role::Admin, Access::Write).await;
-    let image = world.image(&root, PROVIDER, "web 1\n").await;
-    let job = world.queue(&root, &image, "prove", json!({})).await;
-    let lease = SignedDuration::from_mins(1);
-    let claimed = world.store.claim_job("x", lease).await.unwrap().unwrap();
-    assert_eq!(job["id"], claimed.id.to_string());
-    let impact = json!({
-        "install_ms": 4200, "restarted": { "web.service": { "times": 1, "milliseconds": 900 } },
-        "reboot": { "causes": [], "downtime_ms": null, "units": {} }, "files_touched": [],
-        "configuration_changed": [], "packages": {}, "disk_bytes": 0, "new_errors": [],
-    });
-    let conclusion = Conclusion {
-        result: json!({ "passed": true, "proof": { "impact": impact } }),
-        step: None,
-        made: None,
-        attestations: vec![("https://example.com/v1".to_owned(), envelope)],
-    };
-    world.store.conclude_job(claimed.id, "x", conclusion).await.unwrap().unwrap();
-
+    let evidence = proof(&world, json!({})).await;
     let case = Case::new(&world, "a", support::osv("X-1", "web", "2"), evidence).await;
     case.plan(&world, DAY * 10, None).await;
     tell(&world).await;

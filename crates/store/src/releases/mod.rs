@@ -17,7 +17,7 @@ mod verifications;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use domain::agent::OrderAnswer;
+use domain::agent::{AtWork, OrderAnswer, OrderProgress};
 use domain::change::{FileHash, KeyId, Nonce, Plan, PlanHash};
 use domain::cloud::{AgentId, ChangeId, CiId, ReleaseId, TenantId, VerificationId};
 use domain::order::OrderResult;
@@ -92,6 +92,8 @@ pub struct OrderRow {
     pub agent: Option<AgentId>,
     /// When it did.
     pub handed_at: Option<Timestamp>,
+    /// What the agent says that it is at, while it carries it out.
+    pub at_work: Option<AtWork>,
     /// `refused`, `done`, `conflict`, `rolled_back`, `stuck` or `called_off`, once it is over.
     pub outcome: Option<String>,
     /// Why, in words.
@@ -348,6 +350,18 @@ impl Store {
             Box::pin(orders::issue(tx, by, nonce, sequence, envelope))
         })
         .await
+    }
+
+    /// Notes how far an agent is with an order.
+    ///
+    /// # Errors
+    /// Where it has no such order, or answered it already.
+    pub async fn note_progress(
+        &self,
+        by: &Actor,
+        progress: OrderProgress,
+    ) -> Result<(), StoreError> {
+        self.write(by.clone(), move |tx, by| Box::pin(orders::progress(tx, by, progress))).await
     }
 
     /// Takes in what came of an order; nothing happens where it was answered before.

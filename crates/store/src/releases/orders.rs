@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use domain::agent::OrderAnswer;
+use domain::agent::{OrderAnswer, OrderProgress};
 use domain::change::{KeyId, Nonce};
 use domain::cloud::{AgentId, CiId, EventKind, ReleaseId, TenantId};
 use domain::order::Ended;
@@ -541,7 +541,7 @@ pub(super) async fn list(
     let word = |id: Option<String>| id.unwrap_or_default();
     let rows = sqlx::query(
         "SELECT nonce, release_id, change_id, tenant_id, ci_id, plan_hash, stage, created_at,
-                agent_id, handed_at, outcome, reason, answer, answered_at
+                agent_id, handed_at, at_work, outcome, reason, answer, answered_at
          FROM orders
          WHERE tenant_id BETWEEN $1 AND $2 AND ($3 = '' OR tenant_id = $3)
              AND ($4 = '' OR change_id = $4) AND ($5 = '' OR ci_id = $5)
@@ -572,6 +572,7 @@ fn read(row: &AnyRow) -> Result<OrderRow, StoreError> {
         created_at: time(row, "created_at")?,
         agent: parsed_or_none(row, "agent_id")?,
         handed_at: time_or_none(row, "handed_at")?,
+        at_work: parsed_or_none(row, "at_work")?,
         outcome: get(row, "outcome")?,
         reason: get(row, "reason")?,
         answer: get(row, "answer")?,
@@ -586,6 +587,33 @@ fn texts(rows: &[AnyRow]) -> Result<Vec<String>, StoreError> {
 pub(super) fn small(row: &AnyRow, column: &'static str) -> Result<u32, StoreError> {
     let number: i64 = get(row, column)?;
     u32::try_from(number).map_err(|error| corrupt(column, &error))
+}
+
+/// Notes how far an agent is with an order that it fetched. Nothing follows from it, so it is no part of the
+/// record; of an order that is over, or that another agent has, there is none.
+pub(super) async fn progress(
+    tx: &mut Tx<'_>,
+    by: &Actor,
+    progress: OrderProgress,
+) -> Result<(), StoreError> {
+    let Actor::Agent { agent, ci, .. } = by else {
+        return Err(StoreError::not_found("order", &progress.order));
+    };
+    let noted = sqlx::query(
+        "UPDATE orders SET at_work = $1
+         WHERE nonce = $2 AND ci_id = $3 AND agent_id = $4 AND outcome IS NULL",
+    )
+    .bind(progress.at.as_str())
+    .bind(progress.order.to_string())
+    .bind(ci.to_string())
+    .bind(agent.to_string())
+    .execute(&mut *tx.connection)
+    .await?
+    .rows_affected();
+    if noted == 0 {
+        return Err(StoreError::not_found("open order", &progress.order));
+    }
+    Ok(())
 }
 
 /// Keeps what a tenant ordered about its keys, as it was signed.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::changes_and_their_clocks::{ALL, Case, DAY, done, now, publish, report, wake};
 use crate::support::{World, package_set, vm};
-use domain::agent::{Facts, OrderAnswer};
+use domain::agent::{AtWork, Facts, OrderAnswer, OrderProgress};
 use domain::change::{Action, Decision, ExactPackage, FileHash, Payload as _, Rollback};
 use domain::cloud::{Class, EventKind, Id, RelationKind, ReleaseId};
 use domain::fleet::FindingState;
@@ -217,8 +217,13 @@ async fn a_release_goes_its_whole_way(world: World) {
     assert_eq!(host.phase(world).await, "ordered");
     let fetched = host.fetch(world).await;
     assert_eq!(host.phase(world).await, "working");
+    let progress = OrderProgress { order: fetched.nonce, at: AtWork::Altering };
+    world.store.note_progress(&host.actor(), progress).await.unwrap();
+    let told = world.store.orders(&host.case.owner, &OrderFilter::default(), 10).await.unwrap();
+    assert_eq!(told[0].at_work, Some(AtWork::Altering));
     host.ends(world, &fetched, Ended::Done).await;
     assert_eq!(host.phase(world).await, "checking");
+    assert!(world.store.note_progress(&host.actor(), progress).await.is_err(), "it is over");
     assert_eq!(world.store.awaited_agents().await.unwrap(), BTreeSet::from([host.agent.id]));
 
     // What was known before the claim does not count.

@@ -4,12 +4,13 @@ use domain::change::{
     Action, Decision, Draft, ExactPackage, FileHash, Item, KeyEvent, KeyId, KeyKind, NewKey, Nonce,
     Payload as _, Plan, Rollback, Stage, Statement, Verified, Window,
 };
-use domain::cloud::{Access, CiId, Class, Role, TenantId};
+use domain::cloud::{Access, CiId, Class, PROVIDER, Role, TenantId};
 use jiff::SignedDuration;
 use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
 use store::{
-    Actor, ChangeStep, Environment as _, Labels, Move, NewCi, NoticeFilter, NoticeRow, Outcome,
-    PageRequest, TrackedChange,
+    Actor, ChangeStep, Conclusion, Environment as _, Labels, Move, NewCi, NoticeFilter, NoticeRow,
+    Outcome, PageRequest, TrackedChange,
 };
 
 use super::World;
@@ -25,6 +26,31 @@ pub(crate) struct Case {
     pub(crate) person: Actor,
     pub(crate) ci: CiId,
     pub(crate) change: TrackedChange,
+}
+
+/// A proof of the provider's, with the packages that it altered; gives its hash.
+pub(crate) async fn proof(world: &World, packages: Value) -> [u8; 32] {
+    let envelope = json!({ "payload": "a proof" }).to_string();
+    let evidence: [u8; 32] = Sha256::digest(envelope.as_bytes()).into();
+    let root = world.token(PROVIDER, Role::Admin, Access::Write).await;
+    let image = world.image(&root, PROVIDER, "web 1\n").await;
+    let job = world.queue(&root, &image, "prove", json!({})).await;
+    let lease = SignedDuration::from_mins(1);
+    let claimed = world.store.claim_job("x", lease).await.unwrap().unwrap();
+    assert_eq!(job["id"], claimed.id.to_string());
+    let impact = json!({
+        "install_ms": 4200, "restarted": { "web.service": { "times": 1, "milliseconds": 900 } },
+        "reboot": { "causes": [], "downtime_ms": null, "units": {} }, "files_touched": [],
+        "configuration_changed": [], "packages": packages, "disk_bytes": 0, "new_errors": [],
+    });
+    let conclusion = Conclusion {
+        result: json!({ "passed": true, "proof": { "impact": impact } }),
+        step: None,
+        made: None,
+        attestations: vec![("https://example.com/v1".to_owned(), envelope)],
+    };
+    world.store.conclude_job(claimed.id, "x", conclusion).await.unwrap().unwrap();
+    evidence
 }
 
 impl Case {
