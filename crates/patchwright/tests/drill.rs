@@ -1,5 +1,5 @@
-//! The whole loop on virtual machines, with the control plane killed in the middle of it. By itself, as it needs
-//! the machine that it runs on.
+//! The whole loop on virtual machines, with the control plane killed in the middle of it, a machine whose clock is
+//! wrong and an agent that dies. By itself, as it needs the machine that it runs on.
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
@@ -59,7 +59,7 @@ fn foreign_verifier(place: &Path) -> Option<PathBuf> {
 }
 
 #[test]
-fn a_drill_passes_although_its_control_plane_is_killed() {
+fn a_drill_passes_although_much_goes_wrong() {
     let place = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     let place = place.path();
     let (out, home) = (place.join("report"), place.join("home"));
@@ -69,7 +69,13 @@ fn a_drill_passes_although_its_control_plane_is_killed() {
         command.args(arguments).env("HOME", &home).env_remove("XDG_DATA_HOME");
         command
     };
-    let mut drill = patchwright(&["drill", "--fault", "server-killed", "--image", &image()]);
+    let mut drill = patchwright(&[
+        "drill",
+        "--fault",
+        "server-killed,agent-dies,clock-jump",
+        "--image",
+        &image(),
+    ]);
     drill.arg("--out").arg(&out);
     let foreign = foreign_verifier(place);
     if let Some(foreign) = &foreign {
@@ -99,6 +105,8 @@ fn a_drill_passes_although_its_control_plane_is_killed() {
         assert!(seen(machine, "packages on its disk, at the latest"), "{machine}");
     }
     assert!(seen("control plane", "started again"));
+    assert!(seen("fault", "web-2's agent was killed"));
+    assert!(seen("shop-1", "its reports are refused, and it gets no order"));
     assert!(seen("globex", "put it off until"));
     assert!(foreign.is_none() || seen("foreign", "agrees"));
     assert!(!out.join("work").exists(), "nothing is left but the report and its evidence");

@@ -17,7 +17,7 @@ use super::fleet::Part;
 use super::names::{self, Names};
 use super::pages::ROWS;
 use super::times::{away, length, moment, moment_away};
-use super::{Refusal, elsewhere, page, pass};
+use super::{Refusal, elsewhere, goes_on, page, pass};
 use crate::App;
 use crate::api::{Path, Query};
 use crate::caller::Caller;
