@@ -33,6 +33,8 @@ enum Profile {
     Server,
     /// What `patchwright drill` makes its virtual machines from.
     Tenant,
+    /// What `cargo xtask bench updates` patches.
+    SideBySide,
 }
 
 /// Prints the path of the image, which is made where it is not there.
@@ -47,6 +49,7 @@ pub(crate) fn make(arguments: &Arguments) -> Result<()> {
             Profile::Minimal => Purpose::Minimal,
             Profile::Server => Purpose::Server,
             Profile::Tenant => Purpose::Tenant,
+            Profile::SideBySide => Purpose::SideBySide,
         },
     };
     let image = bootstrap::make(recipe, &root().join("target/images"), arguments.fresh);

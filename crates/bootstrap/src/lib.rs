@@ -53,12 +53,15 @@ pub enum Purpose {
     /// The small web server, at its latest but for [`PENDING`]. It takes up what a seed disk brings when
     /// it starts first, as images of clouds do: see [`SEED_LABEL`].
     Tenant,
+    /// nginx and PostgreSQL, all but the kernel as old as of [`Purpose::Minimal`], and unattended-upgrades, which
+    /// nothing starts by itself. It takes up a seed disk as well.
+    SideBySide,
 }
 
 /// Source packages of which [`Purpose::Tenant`] lacks the security archive's versions.
 pub const PENDING: [&str; 2] = ["nginx", "openssl"];
 
-/// The label of a seed disk's file system. What lies on it is laid over a [`Purpose::Tenant`] system's root
+/// The label of a seed disk's file system. What lies on it is laid over the root of a system that takes one up,
 /// once, and `patchwright-agent.service`, which it should bring, is started.
 pub const SEED_LABEL: &str = "pwseed";
 
@@ -160,6 +163,7 @@ impl Purpose {
             Self::Minimal => "minimal",
             Self::Server => "server",
             Self::Tenant => "tenant",
+            Self::SideBySide => "side-by-side",
         }
     }
 
@@ -172,27 +176,53 @@ impl Purpose {
                 "linux-image-amd64,systemd-sysv,udev,initramfs-tools,zstd,dbus,libpam-systemd,\
                  iproute2,openssh-server,nginx,postgresql"
             }
+            Self::SideBySide => {
+                "linux-image-amd64,systemd-sysv,udev,initramfs-tools,zstd,dbus,nginx,postgresql,\
+                 unattended-upgrades"
+            }
         }
     }
 
     const fn root_mebibytes(self) -> u64 {
         match self {
             Self::Minimal | Self::Tenant => 2048,
-            Self::Server => 4096,
+            Self::Server | Self::SideBySide => 4096,
         }
     }
 
     /// Which drivers the initial RAM filesystem brings: those of QEMU's machines, or all.
     const fn modules(self) -> &'static str {
         match self {
-            Self::Minimal | Self::Tenant => "list",
+            Self::Minimal | Self::Tenant | Self::SideBySide => "list",
             Self::Server => "most",
+        }
+    }
+
+    /// apt's preferences while a system is made that takes up a seed disk; they say what is to be pending in
+    /// it. `None` for one that takes up none: it knows no security archive until it is made.
+    fn seeded(self) -> Option<String> {
+        let lacks = |packages: &str| {
+            format!("Package: {packages}\nPin: release l=Debian-Security\nPin-Priority: -1\n")
+        };
+        match self {
+            Self::Minimal | Self::Server => None,
+            Self::Tenant => {
+                let sources: Vec<String> = PENDING.iter().map(|it| format!("src:{it}")).collect();
+                Some(lacks(&sources.join(" ")))
+            }
+            // What names packages goes before what is said of all.
+            Self::SideBySide => Some(format!(
+                "{}\nPackage: src:linux src:linux-signed-amd64\nPin: release l=Debian-Security\n\
+                 Pin-Priority: 500\n",
+                lacks("*")
+            )),
         }
     }
 }
 
-/// Files of [`Purpose::Tenant`]: a network on which QEMU's own gateway is, and whatever the seed disk brings.
-const TENANT_FILES: [(&str, &str); 4] = [
+/// Files of a system that takes up a seed disk: a network on which QEMU's own gateway is, and whatever the disk
+/// brings.
+const SEED_FILES: [(&str, &str); 4] = [
     (
         "/etc/systemd/network/10-cloud.network",
         "[Match]\nName=en*\n\n[Network]\nAddress=10.0.2.15/24\nGateway=10.0.2.2\n\
@@ -328,9 +358,10 @@ impl Building<'_> {
         let grub = write("grub.cfg", GRUB)?;
         let empty = write("machine-id", "")?;
         // One of them names all archives by itself.
-        let (listed, lists) = match purpose {
-            Purpose::Tenant => ("debian.sources", sources(self.recipe.release)?),
-            Purpose::Minimal | Purpose::Server => ("security.sources", security(release)?),
+        let seeded = purpose.seeded();
+        let (listed, lists) = match seeded {
+            Some(_) => ("debian.sources", sources(self.recipe.release)?),
+            None => ("security.sources", security(release)?),
         };
         let lists = write(listed, &lists)?;
         // Packages that were fetched once are kept for the next image of the release.
@@ -361,11 +392,15 @@ impl Building<'_> {
             .arg("--customize-hook=echo web-1 > \"$1/etc/hostname\"")
             // There are no logical volumes to look for, which takes a tenth of a start without KVM.
             .arg("--customize-hook=systemctl --root=\"$1\" mask e2scrub_reap.service");
-        if purpose == Purpose::Tenant {
-            self.be_a_tenants(&mut command)?;
+        if let Some(pins) = &seeded {
+            self.take_up_seeds(&mut command, pins)?;
+        }
+        if purpose == Purpose::SideBySide {
+            let timers = "apt-daily.timer apt-daily-upgrade.timer";
+            command.arg(format!("--customize-hook=systemctl --root=\"$1\" mask {timers}"));
         }
         command.arg(release).arg(&system).arg(mirror(release)?);
-        if purpose == Purpose::Tenant {
+        if seeded.is_some() {
             let uri = archive(release, |suite| suite.ends_with("-security"))?;
             command.arg(format!("deb {uri} {release}-security main"));
         }
@@ -374,20 +409,15 @@ impl Building<'_> {
     }
 
     /// The latest of all but what is to be pending, and the files that take up a seed disk.
-    fn be_a_tenants(&self, command: &mut Command) -> Result<()> {
-        let sources: Vec<String> = PENDING.iter().map(|name| format!("src:{name}")).collect();
-        let pins = format!(
-            "Package: {}\nPin: release l=Debian-Security\nPin-Priority: -1\n",
-            sources.join(" ")
-        );
-        let pins = self.file("pins", &pins)?;
+    fn take_up_seeds(&self, command: &mut Command, pins: &str) -> Result<()> {
+        let pins = self.file("pins", pins)?;
         command
             .arg("--setup-hook=mkdir -p \"$1/etc/apt/preferences.d\"")
             .arg(format!("--setup-hook=upload {pins} /etc/apt/preferences.d/pending"))
             .arg("--customize-hook=rm \"$1/etc/apt/preferences.d/pending\"")
             .arg("--customize-hook=rm -f \"$1/etc/apt/sources.list\"");
-        for (number, (path, text)) in TENANT_FILES.iter().enumerate() {
-            let file = self.file(&format!("tenant-{number}"), text)?;
+        for (number, (path, text)) in SEED_FILES.iter().enumerate() {
+            let file = self.file(&format!("seed-{number}"), text)?;
             let directory = Path::new(path).parent().unwrap_or(Path::new("/"));
             command
                 .arg(format!("--customize-hook=mkdir -p \"$1{}\"", directory.display()))

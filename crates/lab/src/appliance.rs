@@ -13,7 +13,7 @@ use crate::firmware::Firmware;
 use crate::image::{BaseImage, Format};
 use crate::limits::Limits;
 use crate::machine::{self, Access, Boot, Button, Disk, Event, Hardware, Machine, Shutdown};
-use crate::machine::{Network, Restart};
+use crate::machine::{Network, Restart, Usage};
 use crate::observer::Observer;
 use crate::vm::VmError;
 use crate::work::{JobDirectory, WorkArea};
@@ -141,6 +141,14 @@ impl Appliance {
         &self.power
     }
 
+    /// What it used since it was switched on.
+    ///
+    /// # Errors
+    /// Where QEMU does not say.
+    pub fn usage(&self) -> Result<Usage, VmError> {
+        Ok(self.machine.usage()?)
+    }
+
     /// Presses the power button.
     pub fn press_power_button(&self) -> Result<(), VmError> {
         Ok(self.machine.press(Button::Power)?)
@@ -224,7 +232,7 @@ fn hardware<'a>(
         disks: std::iter::once(root).chain(seed).collect(),
         clock: None,
         boot: Boot::Firmware(firmware),
-        network: setting.network,
+        network: &setting.network,
         restart: setting.restart,
     }
 }

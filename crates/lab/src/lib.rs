@@ -78,7 +78,7 @@ pub use firmware::{Firmware, FirmwareError};
 pub use guest::{Generalised, Hello, Installed, PictureRequest, Probe, RawPicture, Settled};
 pub use image::{BaseImage, Format, ImageError};
 pub use limits::Limits;
-pub use machine::{MachineError, Network, Restart};
+pub use machine::{Door, MachineError, Network, Restart, Usage, Writes};
 pub use observer::{Observer, Stage, Unobserved};
 pub use packages::{PackageError, PackageFile, PackageSet};
 pub use profile::{Profile, ProfileError};

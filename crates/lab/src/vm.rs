@@ -300,7 +300,7 @@ impl Vm {
             limits: &self.limits,
             disks,
             clock,
-            network: machine::Network::None,
+            network: &machine::Network::None,
             restart: machine::Restart::Ends,
             boot: Boot::Kernel {
                 kernel: &files.kernel,

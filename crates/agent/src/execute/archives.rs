@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use collect::apt::config::{self, Source};
@@ -97,7 +98,7 @@ impl TrustedPackages for HostArchives {
             };
             wants.push(PackageWant { suite, package: offered });
         }
-        // What is fetched stays beside the copy that is installed.
+        // Two copies, where the places lie on two file systems.
         let size = wants.iter().map(|want| want.package.size).sum();
         room(&[(self.data.as_path(), size), (into, size)])?;
         let files = collector.packages(&wants, &());
@@ -111,9 +112,20 @@ impl TrustedPackages for HostArchives {
                 };
                 let kept = file.map_err(|error| failed(error.to_string()))?;
                 let to = into.join(format!("{}.deb", package.sha256));
-                fs::copy(kept, &to).map_err(|error| failed(error.to_string()))?;
+                link(&kept, &to).map_err(|error| failed(error.to_string()))?;
                 Ok(to)
             })
             .collect()
     }
+}
+
+/// A second name, and a second copy only where there cannot be one: nobody writes to a package that lies there
+/// whole.
+fn link(kept: &Path, to: &Path) -> io::Result<()> {
+    match fs::remove_file(to) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        // Of an earlier try.
+        _ => {}
+    }
+    fs::hard_link(kept, to).or_else(|_| fs::copy(kept, to).map(drop))
 }

@@ -34,7 +34,7 @@ impl Executor<'_> {
         let disk = |error: io::Error| lost(&name, error.to_string());
         fs::create_dir_all(&back).map_err(disk)?;
         // What is unpacked anew stands beside the old until all of it is there.
-        let (mut unpacked, mut largest) = (0_u64, 0_u64);
+        let mut unpacked = 0_u64;
         for package in packages {
             let file = self.new_packages().join(format!("{}.deb", package.sha256));
             let size = self.packages.unpacked_size(&file).map_err(|fault| Refusal::NotFetched {
@@ -42,13 +42,10 @@ impl Executor<'_> {
                 because: fault.to_string(),
             })?;
             unpacked = unpacked.saturating_add(size);
-            largest = largest.max(size);
         }
-        // What goes back is kept unpacked, and is as large as the new packages, more or less; while a
-        // package is made of it, its files lie there twice.
+        // What goes back is kept unpacked, and is as large as the new packages, more or less.
         let root = self.packages.unpacks_to();
-        let kept = unpacked.saturating_add(largest);
-        let wants = [(root.as_path(), unpacked), (back.as_path(), kept)];
+        let wants = [(root.as_path(), unpacked), (back.as_path(), unpacked)];
         space::check(&wants, (self.owner)()?.keep_free_mib)?;
         let mut kept = Vec::with_capacity(old.len());
         for found in old {

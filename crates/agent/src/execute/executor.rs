@@ -399,9 +399,7 @@ impl Executor<'_> {
             self.packages.alter(&alteration).map_err(|fault| failed(fault.to_string()))?;
         }
         self.is_whole(packages).map_err(|fault| failed(fault.to_string()))?;
-        for package in packages {
-            run.add(Step::Finished { package: package.clone() })?;
-        }
+        run.add(Step::Finished { packages: packages.to_vec() })?;
         // Where the owner's file cannot be read, nothing is allowed.
         if (self.owner)().is_ok_and(|policy| policy.restart == Permission::Allow) {
             for unit in self.system.stale_units().difference(&stale) {

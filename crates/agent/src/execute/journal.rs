@@ -53,10 +53,10 @@ pub enum Step {
         /// Its place in the order, counted from 0.
         action: usize,
     },
-    /// A package is installed whole.
+    /// Packages are installed whole.
     Finished {
         /// Which.
-        package: ExactPackage,
+        packages: Vec<ExactPackage>,
     },
     /// A unit was restarted.
     Restarted {

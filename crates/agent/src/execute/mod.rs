@@ -1,7 +1,7 @@
 //! Carries an accepted order out, so that it ends patched or as it was, whatever happens meanwhile.
 //!
 //! ```text
-//! accepted ─► fetched ─► way back kept ─► started ─► finished … ─► restarted ─► done
+//! accepted ─► fetched ─► way back kept ─► started ─► finished ─► restarted ─► done
 //!     │          │             │             └── failed ─► turned back ─► as it was (or stuck)
 //!     └──────────┴─────────────┴─► refused: nothing was altered
 //! ```

@@ -64,9 +64,11 @@ impl Progress {
                 }
                 self.rebooting = None;
             }
-            Step::Finished { package } => {
-                if !self.finished.contains(&package) {
-                    self.finished.push(package);
+            Step::Finished { packages } => {
+                for package in packages {
+                    if !self.finished.contains(&package) {
+                        self.finished.push(package);
+                    }
                 }
             }
             Step::Restarted { unit } => {

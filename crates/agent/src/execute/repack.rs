@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::fs::{self, File};
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, BufWriter, Seek as _, SeekFrom, Write};
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 
@@ -22,6 +22,9 @@ const NOTES: [&str; 6] = [
     "Triggers-Awaited",
     "Essential-Was",
 ];
+
+/// How much is written to a .deb at a time.
+const PIECE: usize = 256 * 1024;
 
 /// Stands for the content that an altered configuration file came with, which nobody has any more. So
 /// dpkg goes on to know that the owner altered it.
@@ -41,37 +44,38 @@ pub(super) fn repack(
     let beside = path.with_extension("new");
     let failed = PackageFault::disk(&path);
     let make = || -> io::Result<()> {
-        let data_path = path.with_extension("data");
-        let mut data = Builder::new(File::create(&data_path)?);
-        write_data(&mut data, root, package, &written, altered)?;
-        data.into_inner()?.sync_all()?;
-        let mut deb = File::create(&beside)?;
+        let mut deb = BufWriter::with_capacity(PIECE, File::create(&beside)?);
         deb.write_all(b"!<arch>\n")?;
-        member(&mut deb, "debian-binary", b"2.0\n".len() as u64, &mut b"2.0\n".as_slice())?;
-        let control = control(&written)?;
-        member(&mut deb, "control.tar", control.len() as u64, &mut control.as_slice())?;
-        let mut data = File::open(&data_path)?;
-        let length = data.metadata()?.len();
-        member(&mut deb, "data.tar", length, &mut data)?;
-        deb.sync_all()?;
-        fs::remove_file(&data_path)?;
+        member(&mut deb, "debian-binary", b"2.0\n")?;
+        member(&mut deb, "control.tar", &control(&written)?)?;
+        // How long it gets is known afterwards; writing it elsewhere first would write it twice.
+        let begins = deb.stream_position()?;
+        head(&mut deb, "data.tar", 0)?;
+        let mut data = Builder::new(deb);
+        write_data(&mut data, root, package, &written, altered)?;
+        let mut deb = data.into_inner()?;
+        let length = deb.stream_position()? - begins - HEAD;
+        deb.seek(SeekFrom::Start(begins))?;
+        head(&mut deb, "data.tar", length)?;
+        deb.into_inner()?.sync_all()?;
         fs::rename(&beside, &path)
     };
     make().map_err(failed)?;
     Ok(path)
 }
 
-/// A member of an archive (`ar(5)`), padded to even length.
-fn member(deb: &mut File, name: &str, length: u64, content: &mut dyn io::Read) -> io::Result<()> {
-    writeln!(deb, "{name:<16}{:<12}{:<6}{:<6}{:<8}{length:<10}`", 0, 0, 0, 100_644)?;
-    let copied = io::copy(&mut content.take(length), deb)?;
-    if copied != length {
-        return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "a member ended early"));
-    }
-    if length % 2 == 1 {
-        deb.write_all(b"\n")?;
-    }
-    Ok(())
+/// Bytes before a member's content.
+const HEAD: u64 = 60;
+
+/// What stands before a member of an archive (`ar(5)`).
+fn head(deb: &mut impl Write, name: &str, length: u64) -> io::Result<()> {
+    writeln!(deb, "{name:<16}{:<12}{:<6}{:<6}{:<8}{length:<10}`", 0, 0, 0, 100_644)
+}
+
+/// A member. All are of even length, as they have to be: whole blocks of `tar`, and the format's number.
+fn member(deb: &mut impl Write, name: &str, content: &[u8]) -> io::Result<()> {
+    head(deb, name, content.len() as u64)?;
+    deb.write_all(content)
 }
 
 /// The stanza without dpkg's notes, the scripts, and the names of the configuration files.
@@ -105,7 +109,7 @@ fn put(tar: &mut Builder<Vec<u8>>, name: &str, mode: u32, content: &[u8]) -> io:
 }
 
 fn write_data(
-    tar: &mut Builder<File>,
+    tar: &mut Builder<impl Write>,
     root: &Path,
     package: &Found,
     written: &Written,
@@ -134,7 +138,7 @@ fn write_data(
     Ok(())
 }
 
-fn unknown(tar: &mut Builder<File>, name: &str) -> io::Result<()> {
+fn unknown(tar: &mut Builder<impl Write>, name: &str) -> io::Result<()> {
     let mut header = Header::new_gnu();
     header.set_entry_type(EntryType::Regular);
     header.set_mode(0o644);
@@ -142,7 +146,12 @@ fn unknown(tar: &mut Builder<File>, name: &str) -> io::Result<()> {
     tar.append_data(&mut header, name, UNKNOWN)
 }
 
-fn append(tar: &mut Builder<File>, name: &str, path: &Path, data: &fs::Metadata) -> io::Result<()> {
+fn append(
+    tar: &mut Builder<impl Write>,
+    name: &str,
+    path: &Path,
+    data: &fs::Metadata,
+) -> io::Result<()> {
     let mut header = Header::new_gnu();
     header.set_mode(data.mode() & 0o7777);
     header.set_uid(data.uid().into());
@@ -183,4 +192,50 @@ fn diversions(root: &Path, package: &str) -> io::Result<BTreeMap<String, String>
         _ => None,
     };
     Ok(lines.chunks(3).filter_map(diversion).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use super::*;
+    use crate::execute::packages::{Completeness, Hold};
+
+    /// Bytes that this thread wrote so far, to whatever file (`proc(5)`).
+    fn written() -> u64 {
+        let text = fs::read_to_string("/proc/thread-self/io").unwrap();
+        let line = text.lines().find_map(|line| line.strip_prefix("wchar: "));
+        line.unwrap().parse().unwrap()
+    }
+
+    #[test]
+    fn what_is_kept_of_a_package_is_written_once() {
+        let place = tempfile::tempdir().unwrap();
+        let (root, back) = (place.path().join("root"), place.path().join("back"));
+        let file = |path: &str, content: &[u8]| {
+            let path = root.join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, content).unwrap();
+        };
+        let stanza = b"Package: tool\nStatus: install ok installed\nMaintainer: A <a@example.org>\n\
+                       Architecture: amd64\nVersion: 1:1.0-1\nDescription: an example\n";
+        file("var/lib/dpkg/status", stanza);
+        file("var/lib/dpkg/info/tool.list", b"/.\n/usr\n/usr/tool\n");
+        file("usr/tool", &vec![b'x'; 4 << 20]);
+        fs::create_dir(&back).unwrap();
+        let [name, architecture, version] = ["tool", "amd64", "1:1.0-1"].map(str::to_owned);
+        let (completeness, hold) = (Completeness::Whole, Hold::Free);
+        let tool = Found { name, architecture, version, completeness, hold };
+
+        let before = written();
+        let deb = repack(&root, &tool, &BTreeSet::new(), &back).unwrap();
+        let wrote = written() - before;
+
+        let size = deb.metadata().unwrap().len();
+        assert!(size > 4 << 20 && wrote < size + 4096, "{wrote} bytes for a file of {size}");
+        assert_eq!(fs::read_dir(&back).unwrap().count(), 1, "nothing lies beside it");
+        let listed = Command::new("dpkg-deb").arg("--contents").arg(&deb).output().unwrap();
+        let listed = String::from_utf8(listed.stdout).unwrap();
+        assert!(listed.contains(" 4194304 ") && listed.ends_with(" ./usr/tool\n"), "{listed}");
+    }
 }

@@ -2,6 +2,7 @@
 //! archive, signed by `gpg`, read with the host's own apt configuration.
 
 use std::fs;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -137,7 +138,7 @@ fn only_what_a_signed_list_of_the_hosts_names_is_installed() {
     ]);
     assert_eq!(host.version("tool"), "1.0-1");
 
-    // What is fetched stays beside what is installed, so there has to be room for both.
+    // What is fetched stays beside what is installed; on two file systems both need room.
     let (data, into) = (host.root.join("var/tmp/fetched"), host.root.join("var/tmp/new"));
     let full = |wants: &[(&Path, u64)]| {
         let size = deb.metadata().unwrap().len();
@@ -148,6 +149,14 @@ fn only_what_a_signed_list_of_the_hosts_names_is_installed() {
     let refused = archives.bring(std::slice::from_ref(&new), &into, &full);
     assert!(matches!(refused, Err(Refusal::NoSpace { .. })), "{refused:?}");
     assert!(!into.exists());
+
+    // On one file system it lies there once, under both names; also where an earlier try left one.
+    fs::create_dir_all(&into).unwrap();
+    for _ in 0..2 {
+        let brought = archives.bring(std::slice::from_ref(&new), &into, &|_| Ok(())).unwrap();
+        let brought = brought[0].metadata().unwrap();
+        assert_eq!((brought.nlink(), brought.len()), (2, deb.metadata().unwrap().len()));
+    }
 
     let Answer::Ended(result) = take(&host, &new, 5) else { panic!("it restarts") };
     assert_eq!(result.ended, Ended::Done);

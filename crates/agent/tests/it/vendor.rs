@@ -1,6 +1,8 @@
 //! What Debian's security team offers: its own signed list, and packages by their hashes in it, fetched
 //! once from the archive that this machine's apt uses.
 
+#![allow(dead_code, reason = "each of those who use it use their part")]
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -21,7 +23,7 @@ pub(crate) struct Vendor {
     uri: String,
     suite: String,
     kept: PathBuf,
-    offered: Vec<Offered>,
+    list: Vec<Offered>,
 }
 
 struct Offered {
@@ -35,7 +37,7 @@ impl Vendor {
     pub(crate) fn security() -> Self {
         let (uri, suite) = archive(|codename| codename == "bookworm-security");
         let kept = Path::new(env!("CARGO_TARGET_TMPDIR")).join("vendor");
-        let mut vendor = Self { uri, suite, kept, offered: Vec::new() };
+        let mut vendor = Self { uri, suite, kept, list: Vec::new() };
         let base = format!("{}/dists/{}", vendor.uri, vendor.suite);
         let release = vendor.kept.join("InRelease");
         fetch(&format!("{base}/InRelease"), &release, None);
@@ -48,8 +50,22 @@ impl Vendor {
         fetch(&format!("{base}/{directory}/by-hash/SHA256/{hash}"), &list, Some(hash));
         let list =
             run(Command::new("xz").args(["--decompress", "--stdout", "--format=xz"]).arg(list));
-        vendor.offered = list.split("\n\n").filter_map(offered).collect();
+        vendor.list = list.split("\n\n").filter_map(offered).collect();
         vendor
+    }
+
+    /// A package with its hash.
+    pub(crate) fn offered(
+        &self,
+        name: &str,
+        architecture: &str,
+        version: &str,
+    ) -> Option<ExactPackage> {
+        let mut packages = self.list.iter().map(|it| &it.package);
+        let is_it = |it: &&ExactPackage| {
+            it.name == name && it.architecture == architecture && it.version == version
+        };
+        packages.find(is_it).cloned()
     }
 
     /// The newest packages of some sources, of which the root has older ones or which are named.
@@ -62,7 +78,7 @@ impl Vendor {
         let installed: BTreeMap<_, _> =
             installed.lines().filter_map(|line| line.split_once(' ')).collect();
         let mut newest = BTreeMap::<&str, &ExactPackage>::new();
-        for Offered { package, source, .. } in &self.offered {
+        for Offered { package, source, .. } in &self.list {
             let name = package.name.as_str();
             let is_wanted = sources.contains(&source.as_str())
                 && match installed.get(name) {
@@ -90,7 +106,7 @@ impl Vendor {
         let hash = lines.filter_map(|line| line.split_whitespace().next()).find(is_list).unwrap();
         fs::copy(self.kept.join(hash), suite.join(LIST)).unwrap();
         for package in packages {
-            let offered = self.offered.iter().find(|it| it.package == *package).unwrap();
+            let offered = self.list.iter().find(|it| it.package == *package).unwrap();
             let (hash, to) = (package.sha256.to_string(), place.join(&offered.file));
             let kept = self.kept.join(format!("{hash}.deb"));
             fetch(&format!("{}/{}", self.uri, offered.file), &kept, Some(&hash));

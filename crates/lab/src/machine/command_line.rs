@@ -1,5 +1,6 @@
 //! The machine that QEMU is told to be: as little of one as a Debian image needs.
 
+use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -59,19 +60,31 @@ pub(crate) struct Hardware<'a> {
     /// Where the machine's clock begins; now, where not given.
     pub(crate) clock: Option<Timestamp>,
     pub(crate) boot: Boot<'a>,
-    pub(crate) network: Network,
+    pub(crate) network: &'a Network,
     pub(crate) restart: Restart,
 }
 
 /// What a machine can reach.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum Network {
     /// Nothing: there is no network device.
     #[default]
     None,
     /// What this host reaches, and this host's loopback as 10.0.2.2 (QEMU's user networking). For
     /// machines of one's own making alone.
-    Host,
+    Host {
+        /// How this host reaches the machine; not at all where there are none.
+        doors: Vec<Door>,
+    },
+}
+
+/// A TCP port of this host's loopback that leads to one of the machine's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Door {
+    /// The port here.
+    pub here: u16,
+    /// The port there.
+    pub there: u16,
 }
 
 /// What follows when a system restarts.
@@ -96,7 +109,7 @@ impl Hardware<'_> {
             .args(["-cpu", self.accelerator.cpu()])
             .args(["-smp", &self.limits.processors.to_string()])
             .args(["-m", &format!("{}M", self.limits.memory_mib)])
-            .args(["-nic", self.network.argument(), "-display", "none", "-vga", "none"])
+            .args(["-nic", &self.network.argument(), "-display", "none", "-vga", "none"])
             .args(["-rtc", &self.clock()])
             .args(["-chardev", &format!("socket,id=qmp,path={QMP_SOCKET},server=on,wait=off")])
             .args(["-mon", "chardev=qmp,mode=control"])
@@ -144,11 +157,13 @@ impl Hardware<'_> {
 }
 
 impl Network {
-    const fn argument(self) -> &'static str {
-        match self {
-            Self::None => "none",
-            Self::Host => "user,model=virtio-net-pci,ipv6=off",
+    fn argument(&self) -> String {
+        let Self::Host { doors } = self else { return "none".to_owned() };
+        let mut argument = "user,model=virtio-net-pci,ipv6=off".to_owned();
+        for Door { here, there } in doors {
+            let _ = write!(argument, ",hostfwd=tcp:127.0.0.1:{here}-:{there}");
         }
+        argument
     }
 }
 
@@ -174,13 +189,13 @@ impl Disk<'_> {
     fn arguments(&self, number: usize) -> (String, String) {
         let read_only = self.access == Access::Read;
         let mut node = node(self.file, self.format, self.backing);
-        node["node-name"] = json!(format!("disk{number}"));
+        node["node-name"] = json!(node_name(number));
         node["read-only"] = json!(read_only);
         if !read_only {
             node["discard"] = json!("unmap");
         }
         let mut device = json!({
-            "driver": "virtio-blk-pci", "drive": format!("disk{number}"), "serial": self.serial,
+            "driver": "virtio-blk-pci", "drive": node_name(number), "serial": self.serial,
         });
         if !read_only {
             device["werror"] = json!("stop");
@@ -188,6 +203,11 @@ impl Disk<'_> {
         }
         (node.to_string(), device.to_string())
     }
+}
+
+/// What QEMU calls a disk, by its place.
+pub(super) fn node_name(number: usize) -> String {
+    format!("disk{number}")
 }
 
 /// An image as QEMU is told to open it: its format and what lies below are said here, whatever its
@@ -220,7 +240,7 @@ fn absolute(path: &Path) -> PathBuf {
 mod tests {
     use super::*;
 
-    fn arguments(limits: &Limits, boot: Boot<'_>) -> Vec<String> {
+    fn arguments(limits: &Limits, boot: Boot<'_>, network: &Network) -> Vec<String> {
         let hardware = Hardware {
             accelerator: Accelerator::Tcg,
             limits,
@@ -233,7 +253,7 @@ mod tests {
             }],
             clock: "2026-11-25T18:00:00Z".parse().ok(),
             boot,
-            network: Network::default(),
+            network,
             restart: Restart::default(),
         };
         let command = hardware.command(Path::new("/job"));
@@ -252,7 +272,7 @@ mod tests {
             initrd: Path::new("initrd"),
             command_line: "root=LABEL=root ro",
         };
-        let arguments = arguments(&Limits::default(), boot);
+        let arguments = arguments(&Limits::default(), boot, &Network::default());
 
         let after = |name: &str| after(&arguments, name);
         assert_eq!(after("-nic"), "none");
@@ -264,13 +284,27 @@ mod tests {
         assert_eq!(node["backing"]["backing"], serde_json::Value::Null);
         assert!(node["backing"].as_object().unwrap().contains_key("backing"));
     }
+
+    #[test]
+    fn doors_open_on_this_hosts_loopback_alone() {
+        let doors = vec![Door { here: 40_080, there: 80 }, Door { here: 40_432, there: 5432 }];
+        let boot = Boot::Firmware(&Firmware::Bios);
+        let arguments = arguments(&Limits::default(), boot, &Network::Host { doors });
+
+        let nic = after(&arguments, "-nic");
+        assert!(nic.starts_with("user,"), "{nic}");
+        assert!(nic.contains(",hostfwd=tcp:127.0.0.1:40080-:80,"), "{nic}");
+        assert!(nic.ends_with(",hostfwd=tcp:127.0.0.1:40432-:5432"), "{nic}");
+    }
+
     #[test]
     fn firmware_boots_what_the_image_brings_and_nothing_of_ours() {
         let uefi = Firmware::Uefi {
             code: PathBuf::from("/usr/share/OVMF/CODE.fd"),
             variables: PathBuf::from("/job/vars,1.fd"),
         };
-        let arguments = arguments(&Limits::default(), Boot::Firmware(&uefi));
+        let boot = Boot::Firmware(&uefi);
+        let arguments = arguments(&Limits::default(), boot, &Network::default());
 
         assert!(!arguments.iter().any(|argument| argument == "-kernel"));
         assert!(!arguments.iter().any(|argument| argument.contains("virtserialport")));

@@ -31,7 +31,7 @@ use rustix::process::{
 };
 
 pub(crate) use command_line::{Access, Boot, Disk, Hardware, KEEPER, QEMU, node};
-pub use command_line::{Network, Restart};
+pub use command_line::{Door, Network, Restart};
 pub(crate) use qmp::Button;
 pub(crate) use serial::Serial;
 
@@ -126,11 +126,34 @@ pub(crate) enum Shutdown {
     Other,
 }
 
+/// What a machine used since QEMU was started, as QEMU and the kernel count it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Usage {
+    /// What it wrote to its first disk.
+    pub disk: Writes,
+    /// How long processors of this host worked for it.
+    pub processor: Duration,
+}
+
+/// What was written to a disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Writes {
+    /// Bytes.
+    pub bytes: u64,
+    /// In how many requests.
+    pub requests: u64,
+    /// How often it was to be made durable.
+    pub flushes: u64,
+}
+
 /// A running virtual machine; ended when dropped.
 #[derive(Debug)]
 pub(crate) struct Machine {
     events: Receiver<Event>,
+    /// What QEMU answers to what it is asked.
+    answers: Receiver<serde_json::Value>,
     process: OwnedFd,
+    number: Pid,
     qmp: UnixStream,
     guest: UnixStream,
     serial: Serial,
@@ -159,7 +182,9 @@ impl Machine {
             .and_then(|()| job.note_process(process.as_raw_nonzero().get().cast_unsigned()));
         let mut machine = Self {
             events,
+            answers: channel().1,
             process: descriptor,
+            number: process,
             qmp: UnixStream::pair().map_err(note_failed)?.0,
             guest: UnixStream::pair().map_err(note_failed)?.0,
             serial: Serial::keep(child.stdout, job.path().join("serial.log"), Some(observer)),
@@ -168,7 +193,7 @@ impl Machine {
         };
         limited.map_err(note_failed)?;
         machine.qmp = machine.connect(job.path(), command_line::QMP_SOCKET)?;
-        machine
+        machine.answers = machine
             .qmp
             .try_clone()
             .and_then(|qmp| qmp::listen(qmp, sender.clone()))
@@ -229,6 +254,25 @@ impl Machine {
             .map_err(|error| MachineError::Silent { socket: "qmp.sock", error })
     }
 
+    /// What it used so far.
+    pub(crate) fn usage(&self) -> Result<Usage, MachineError> {
+        let silent = |error| MachineError::Silent { socket: "qmp.sock", error };
+        // One that came too late answers an earlier question.
+        while self.answers.try_recv().is_ok() {}
+        qmp::ask_for_writes(&self.qmp).map_err(silent)?;
+        let answer = self.answers.recv_timeout(SOCKETS_LIMIT);
+        let answer = answer.map_err(|error| silent(io::Error::other(error)))?;
+        let odd = || io::Error::new(io::ErrorKind::InvalidData, format!("it answers {answer}"));
+        let disk =
+            qmp::writes(&answer, &command_line::node_name(0)).ok_or_else(odd).map_err(silent)?;
+        let stat = PathBuf::from(format!("/proc/{}/stat", self.number.as_raw_nonzero()));
+        let processor = std::fs::read_to_string(&stat)
+            .and_then(|text| ticks(&text).ok_or_else(|| io::Error::other("it names no times")))
+            .map_err(|error| MachineError::Io { path: stat, error })?;
+        let second = rustix::param::clock_ticks_per_second();
+        Ok(Usage { disk, processor: Duration::from_millis(processor * 1000 / second.max(1)) })
+    }
+
     /// Ends QEMU at once and waits until it is gone.
     pub(crate) fn end(&mut self) {
         while self.ended.is_none() {
@@ -274,6 +318,15 @@ impl Drop for Machine {
 /// Whether the kernel ended a process because it wrote more than it may.
 pub(crate) fn exceeded_disk(status: ExitStatus) -> bool {
     status.signal() == Some(Signal::XFSZ.as_raw())
+}
+
+/// Ticks of the clock for which processors worked, for the program and for the kernel (`proc(5)`).
+fn ticks(stat: &str) -> Option<u64> {
+    // The program's name stands in brackets, and may have anything in it.
+    let (_, fields) = stat.rsplit_once(") ")?;
+    let mut times = fields.split(' ').skip(11);
+    let mut next = || times.next()?.parse::<u64>().ok();
+    Some(next()? + next()?)
 }
 
 /// What the keeper tells of the process that it started.
@@ -359,4 +412,16 @@ pub(crate) fn run_interactively(
         return Err(MachineError::Io { path: job.path().to_owned(), error });
     }
     child.wait().map_err(failed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_program_with_brackets_in_its_name_worked_as_long_as_any_other() {
+        let stat = "7 (qemu) 1 (x) S 1 7 7 0 -1 4194560 9 0 0 0 120 34 0 0 20 0 1 0 5 6 7";
+        assert_eq!(ticks(stat), Some(154));
+        assert_eq!(ticks("7 (qemu) S 1 7"), None);
+    }
 }

@@ -121,8 +121,8 @@ impl Yard {
             self.seed_disk(seed).with_context(|| format!("cannot make the seed of {name}"))?;
         let image = BaseImage::open(image)?;
         let limits = Limits { processors: PROCESSORS, memory_mib: MEMORY_MIB, ..Limits::default() };
-        let setting =
-            Setting { network: Network::Host, restart: Restart::GoesOn, seed: Some(disk) };
+        let network = Network::Host { doors: Vec::new() };
+        let setting = Setting { network, restart: Restart::GoesOn, seed: Some(disk) };
         let appliance =
             Appliance::start(&self.area, &image, &limits, setting, Arc::new(Unobserved));
         let appliance = appliance.map_err(|error| {
