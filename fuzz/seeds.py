@@ -107,6 +107,12 @@ def records():
         b'"2025-08-25T17:04:19.9796Z","count":1,"vulnerabilities":[{"cveID":"CVE-2024-1086",'
         b'"vendorProject":"Linux","product":"Kernel","dateAdded":"2024-05-30","dueDate":'
         b'"2024-06-20","knownRansomwareCampaignUse":"Known"}]}')
+    digest = b"36" * 32
+    put("rpm_repository", "index", b'\0<repomd><data type="primary"><checksum type="sha256">' + digest
+        + b'</checksum><location href="repodata/primary.xml.gz"/></data></repomd>')
+    put("rpm_repository", "list", b'\1<metadata><package type="rpm"><name>tool</name><arch>x86_64'
+        b'</arch><version epoch="1" ver="1.0" rel="2"/><checksum type="sha256" pkgid="YES">' + digest
+        + b'</checksum><size package="7316"/><format/></package></metadata>')
 
 
 def release_signature(place):

@@ -8,6 +8,7 @@ use anyhow::{Context, Result, bail};
 /// Debian packages that the tests use, each with the program that shows it is there.
 const NEEDED: &[(&str, &str)] = &[
     ("apt-utils", "/usr/bin/apt-ftparchive"),
+    ("createrepo-c", "/usr/bin/createrepo_c"),
     ("debian-archive-keyring", "/usr/share/keyrings/debian-archive-keyring.gpg"),
     ("debsecan", "/usr/bin/debsecan"),
     ("distro-info-data", "/usr/share/distro-info/debian.csv"),

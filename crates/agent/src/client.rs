@@ -20,7 +20,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use ureq::tls::{Certificate, ClientCert, PrivateKey, RootCerts, TlsConfig};
 
-use crate::execute::{Apt, AtRest, HostArchives, System, Systemd};
+use crate::execute::{AtRest, Packages, System, Systemd};
+use crate::look::family;
 use crate::orders::{Desk, OrderError};
 use crate::plane::ControlPlane;
 use crate::round::{Next, Round, again};
@@ -236,14 +237,14 @@ pub fn run(state: &State, settings: &Settings) -> Result<(), AgentError> {
 /// One round, with what this host is at the moment.
 fn round(state: &State, settings: &Settings) -> Result<Next, AgentError> {
     let work = state.directory().join("work");
-    let packages = Apt::new(&settings.root, &work);
-    let archives = HostArchives::new(&settings.root, work.join("archives"), Timestamp::now());
+    let family = family(&settings.root)?;
+    let packages = Packages::of(family, &settings.root, &work, Timestamp::now());
     let system: &dyn System = if settings.root == Path::new("/") { &Systemd } else { &AtRest };
     let desk = Desk {
         state,
         policy: &settings.policy,
-        packages: &packages,
-        archives: &archives,
+        packages: &*packages.system,
+        archives: &*packages.archives,
         system,
         clock: &Timestamp::now,
     };

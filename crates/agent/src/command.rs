@@ -1,6 +1,6 @@
 //! The agent's commands.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand, ValueEnum};
@@ -10,7 +10,7 @@ use domain::pinning::OwnersWord;
 use jiff::Timestamp;
 
 use crate::client::{AgentError, Settings, connect, join, run};
-use crate::look::host_name;
+use crate::look::{family, host_name};
 use crate::pin::pin;
 use crate::show;
 use crate::state::{Identity, State};
@@ -47,6 +47,9 @@ enum Command {
         /// What this host is to be called; its own name where none is given.
         #[arg(long)]
         name: Option<String>,
+        /// The system below this directory, as for `run`.
+        #[arg(long, value_name = "DIR", default_value = "/")]
+        root: PathBuf,
         #[command(flatten)]
         word: Word,
     },
@@ -55,6 +58,9 @@ enum Command {
     /// What protects against replays and older versions is kept, and less is demanded than before only
     /// where an option says so.
     Pin {
+        /// The system below this directory, as for `run`.
+        #[arg(long, value_name = "DIR", default_value = "/")]
+        root: PathBuf,
         #[command(flatten)]
         word: Word,
     },
@@ -157,11 +163,11 @@ fn perform(arguments: &AgentArgs) -> Result<(), AgentError> {
     let state = State::new(&arguments.state);
     let kept = |source| AgentError::state(&state, source);
     match &arguments.command {
-        Command::Join { url, token, name, word } => {
+        Command::Join { url, token, name, root, word } => {
             let name = name.clone().unwrap_or_else(host_name);
             let identity = join(url, token, &name, &state)?;
             println!("joined as {} for {}", identity.agent, identity.ci);
-            match pin_now(&state, &identity, word) {
+            match pin_now(&state, &identity, root, word) {
                 Err(error @ AgentError::NoOrders { .. }) => {
                     println!("it takes no orders: {error}\nhelp: {}", error.help());
                 }
@@ -169,9 +175,9 @@ fn perform(arguments: &AgentArgs) -> Result<(), AgentError> {
             }
             println!("now run `patchwright agent run`, or start the service");
         }
-        Command::Pin { word } => {
+        Command::Pin { root, word } => {
             let identity = state.identity().map_err(kept)?.ok_or(AgentError::NotJoined)?;
-            pin_now(&state, &identity, word)?;
+            pin_now(&state, &identity, root, word)?;
         }
         Command::Run { once, root, policy } => {
             let settings = Settings { root: root.clone(), policy: policy.clone(), once: *once };
@@ -194,8 +200,9 @@ fn perform(arguments: &AgentArgs) -> Result<(), AgentError> {
     Ok(())
 }
 
-fn pin_now(state: &State, identity: &Identity, word: &Word) -> Result<(), AgentError> {
-    let pinned = pin(state, identity, &connect(state)?, &word.into(), Timestamp::now())?;
+fn pin_now(state: &State, identity: &Identity, root: &Path, word: &Word) -> Result<(), AgentError> {
+    let versions = family(root)?.version_kind();
+    let pinned = pin(state, identity, &connect(state)?, &word.into(), versions, Timestamp::now())?;
     print!("{}", show::pinned(&pinned));
     Ok(())
 }

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use domain::agent::Facts;
 use domain::fleet::{PackageSet, VersionChoice};
+use domain::inventory::PackageFamily;
 
 use crate::client::AgentError;
 
@@ -20,6 +21,13 @@ pub(crate) fn look(root: &Path) -> Result<(PackageSet, Facts), AgentError> {
         runtime: inventory.runtime.clone(),
     };
     Ok((PackageSet::new(inventory, choice), facts))
+}
+
+/// Which package manager's database the system below a root has.
+pub(crate) fn family(root: &Path) -> Result<PackageFamily, AgentError> {
+    let unreadable = |error: &dyn std::error::Error| AgentError::Look { reason: chain(error) };
+    let target = inspect::open(root, None).map_err(|error| unreadable(&error))?;
+    target.family().map_err(|error| unreadable(&error))
 }
 
 /// The host's name, as the kernel knows it.

@@ -21,7 +21,8 @@ pub struct Pinned {
 }
 
 /// Asks the control plane what to go by, and pins of it what the owner's word allows. The control plane
-/// learns the key with which this agent signs what came of orders.
+/// learns the key with which this agent signs what came of orders. `versions` is how the host's package
+/// manager orders them.
 ///
 /// # Errors
 /// [`AgentError::NotPinned`] if the offer is not what the owner said; then everything stays as it was.
@@ -30,6 +31,7 @@ pub fn pin(
     identity: &Identity,
     plane: &impl ControlPlane,
     word: &OwnersWord,
+    versions: VersionKind,
     now: Timestamp,
 ) -> Result<Pinned, AgentError> {
     let kept = |source| AgentError::state(state, source);
@@ -39,8 +41,6 @@ pub fn pin(
     let _alone = alone(state)?;
     let known = state.trusted().map_err(kept)?;
     let before = known.clone().filter(|it| it.agent() == identity.agent);
-    // Orders are carried out by apt alone, so far.
-    let versions = VersionKind::Dpkg;
     let host = Host { agent: identity.agent, ci: identity.ci, versions };
     let pins = pinning::pins(host, offer, word, before.as_ref())?;
     // A host that joined again forgets nothing of its own either.
@@ -132,8 +132,10 @@ mod tests {
             expires_at: Timestamp::UNIX_EPOCH,
         };
         let plane = Offers { tenant: Cell::new(None), asked: RefCell::default() };
-        let pin_with =
-            |word: &OwnersWord| pin(&state, &identity, &plane, word, Timestamp::UNIX_EPOCH);
+        let pin_with = |word: &OwnersWord| {
+            let versions = VersionKind::Rpm;
+            pin(&state, &identity, &plane, word, versions, Timestamp::UNIX_EPOCH)
+        };
 
         // Before the tenant has a key.
         let word = OwnersWord { consent_keys: [key(20)].into(), ..OwnersWord::default() };
@@ -141,6 +143,8 @@ mod tests {
         assert_eq!(state.trusted().unwrap(), None, "nothing is pinned");
         let first = pin_with(&OwnersWord::default()).unwrap();
         assert_eq!(first.before, None);
+        let kept = serde_json::to_value(&first.now).unwrap();
+        assert_eq!(kept["floors"]["kind"], "rpm");
         assert_eq!(state.trusted().unwrap().as_ref(), Some(&first.now));
         let mode = directory.path().join("trusted.json").metadata().unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);

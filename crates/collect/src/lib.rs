@@ -1,6 +1,7 @@
 //! Official sources: verified bytes in, advisories and patches out.
 //!
 //! - [`apt`]: signed APT archives. What they offer, and what their patches fix.
+//! - [`rpm`]: what an RPM repository lists.
 //! - [`osv`]: advisory records in the Open Source Vulnerability format.
 //! - [`kev`]: CISA's catalogue of Known Exploited Vulnerabilities.
 //! - [`fetch`]: how bytes get here, every length bounded.
@@ -14,3 +15,4 @@ mod decompress;
 pub mod fetch;
 pub mod kev;
 pub mod osv;
+pub mod rpm;

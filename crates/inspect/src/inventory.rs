@@ -123,15 +123,48 @@ pub(crate) fn read(files: &dyn FileView, life: Liveness<'_>) -> Result<Inventory
     })
 }
 
-/// The database that is there decides; a Debian host may well have rpm installed as a tool, so
-/// dpkg is asked first unless the system calls itself something else.
-fn database(files: &dyn FileView, os: &OsRelease) -> Result<Found, InspectError> {
+/// The family whose database is there, by the names of its files alone.
+pub(crate) fn family(files: &dyn FileView) -> Result<PackageFamily, InspectError> {
+    let Some(os) = os_release::read(files)? else {
+        return Err(InspectError::NoSystem { top: top(files) });
+    };
+    for family in families(&os) {
+        let paths: &[&str] = match family {
+            PackageFamily::Dpkg => &["/var/lib/dpkg/status"],
+            PackageFamily::Rpm => &rpm::DATABASES,
+            PackageFamily::Apk => &apk::PATHS,
+        };
+        for path in paths {
+            match files.read(path, 0) {
+                Ok(None) => {}
+                Ok(Some(_)) | Err(FileError::TooLarge { .. }) => return Ok(family),
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+    Err(no_database(&os))
+}
+
+/// Families in the order in which they are asked. The database that is there decides; a Debian host may
+/// well have rpm installed as a tool, so dpkg is asked first unless the system calls itself something else.
+fn families(os: &OsRelease) -> [PackageFamily; 3] {
     let mut families = [PackageFamily::Dpkg, PackageFamily::Rpm, PackageFamily::Apk];
-    let promised = family_by_name(os);
-    if let Some(own) = promised {
+    if let Some(own) = family_by_name(os) {
         families.sort_by_key(|family| *family != own);
     }
-    for family in families {
+    families
+}
+
+fn no_database(os: &OsRelease) -> InspectError {
+    let system = os.pretty_name.clone();
+    match family_by_name(os) {
+        Some(family) => InspectError::NoDatabase { system, place: place(family) },
+        None => InspectError::UnknownFamily { system, id: os.id.clone() },
+    }
+}
+
+fn database(files: &dyn FileView, os: &OsRelease) -> Result<Found, InspectError> {
+    for family in families(os) {
         let found = match family {
             PackageFamily::Dpkg => dpkg::read(files)?.map(|database| Found {
                 family,
@@ -156,11 +189,7 @@ fn database(files: &dyn FileView, os: &OsRelease) -> Result<Found, InspectError>
             return Ok(found);
         }
     }
-    let system = os.pretty_name.clone();
-    Err(match promised {
-        Some(family) => InspectError::NoDatabase { system, place: place(family) },
-        None => InspectError::UnknownFamily { system, id: os.id.clone() },
-    })
+    Err(no_database(os))
 }
 
 /// The family that a system's names promise.

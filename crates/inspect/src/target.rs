@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use domain::files::{FileError, FileView};
-use domain::inventory::Inventory;
+use domain::inventory::{Inventory, PackageFamily};
 
 use crate::disk::{BlockRead, DiskError, Qcow2Disk, RawDisk, find_root};
 use crate::image::{self, Archive, Description, Image, ImageError};
@@ -243,6 +243,11 @@ impl Target {
     /// If there are more or deeper names than any system has.
     pub fn walk(&self, limit: u64, meet: &mut dyn FnMut(Met<'_>)) -> Result<(), FileError> {
         self.files.walk(limit, meet)
+    }
+
+    /// Which package manager's database is there, whether or not it can be read.
+    pub fn family(&self) -> Result<PackageFamily, InspectError> {
+        inventory::family(&*self.files)
     }
 
     /// Reads what is installed and, of a live root, what runs.

@@ -3,25 +3,16 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::thread;
-use std::time::{Duration, Instant};
 
 use domain::version::VersionKind;
-use rustix::fs::{FlockOperation, fcntl_lock};
-use rustix::io::Errno;
 
-use super::command::{self, Output};
+use super::command::Output;
+use super::dpkg_files::Written;
 use super::packages::{
-    Alteration, Completeness, Direction, Found, Hold, PackageFault, PackageSystem,
+    Alteration, Completeness, Direction, Found, Hold, Newer, PackageFault, PackageSystem,
 };
+use super::tools::{Tools, ended};
 use super::{repack, settings};
-
-/// How long an installation may take.
-const ALTERATION_LIMIT: Duration = Duration::from_secs(3600);
-/// How long a question may take.
-const QUESTION_LIMIT: Duration = Duration::from_secs(120);
-/// How long somebody else may work before we do.
-const LOCK_LIMIT: Duration = Duration::from_secs(900);
 
 /// Nobody is there to answer, nothing beside the packages' own scripts restarts anything, and
 /// configuration files stay as the owner left them.
@@ -37,6 +28,9 @@ const ENVIRONMENT: [(&str, &str); 7] = [
 
 /// A file that was not altered becomes the new one, one that was stays.
 const KEEP_SETTINGS: [&str; 2] = ["--force-confdef", "--force-confold"];
+
+/// What dpkg leaves beside a configuration file that it did not replace, or that it did.
+const LEFT_BESIDE: [&str; 3] = ["dpkg-dist", "dpkg-new", "dpkg-old"];
 
 /// apt looks at the given files and at what is installed, and nowhere else.
 const OPTIONS: [&str; 12] = [
@@ -57,106 +51,29 @@ const OPTIONS: [&str; 12] = [
 /// dpkg and apt of the system below a root.
 #[derive(Debug, Clone)]
 pub struct Apt {
-    root: PathBuf,
-    work: PathBuf,
+    tools: Tools,
 }
 
 impl Apt {
     /// Those below a root, with a directory to work in that lies below it as well.
     pub fn new(root: impl Into<PathBuf>, work: impl Into<PathBuf>) -> Self {
-        Self { root: root.into(), work: work.into() }
-    }
-
-    /// How a file is called inside of the root.
-    fn inside(&self, path: &Path) -> Result<String, PackageFault> {
-        let outside = || PackageFault::Outside { path: path.to_owned() };
-        let below = path.strip_prefix(&self.root).map_err(|_| outside())?;
-        Ok(format!("/{}", below.to_str().ok_or_else(outside)?))
-    }
-
-    /// The arguments that run a program inside of the root.
-    fn argv<'a>(&'a self, argv: &[&'a str]) -> Result<Vec<&'a str>, PackageFault> {
-        if self.root == Path::new("/") {
-            return Ok(argv.to_vec());
-        }
-        let outside = || PackageFault::Outside { path: self.root.clone() };
-        let root = self.root.to_str().ok_or_else(outside)?;
-        Ok([&["chroot", root][..], argv].concat())
-    }
-
-    fn ask(&self, argv: &[&str]) -> Result<Output, PackageFault> {
-        let whole = self.argv(argv)?;
-        command::run(&whole, &ENVIRONMENT, QUESTION_LIMIT).map_err(|how| failed(argv[0], how, ""))
-    }
-
-    /// Asks what is answered at length, so through a file.
-    fn ask_long(&self, argv: &[&str], name: &str) -> Result<(Output, String), PackageFault> {
-        fs::create_dir_all(&self.work).map_err(PackageFault::disk(&self.work))?;
-        let (whole, answer) = (self.argv(argv)?, self.work.join(name));
-        let output = command::run_apart(&whole, &ENVIRONMENT, QUESTION_LIMIT, &answer)
-            .map_err(|how| failed(argv[0], how, ""))?;
-        let text = fs::read_to_string(&answer).map_err(PackageFault::disk(&answer))?;
-        Ok((output, text))
+        Self { tools: Tools::new(root.into(), work.into(), &ENVIRONMENT) }
     }
 
     /// Configuration files of a package that are not as it brought them.
     fn altered_settings(&self, package: &Found) -> Result<BTreeSet<String>, PackageFault> {
-        let name = match package.architecture.as_str() {
-            "all" => package.name.clone(),
-            architecture => format!("{}:{architecture}", package.name),
-        };
-        let (_, text) = self.ask_long(&["dpkg", "--verify", &name], "verified")?;
+        let (_, text) =
+            self.tools.ask_long(&["dpkg", "--verify", &known_as(package)], "verified")?;
         // `??5?????? c /etc/tool.conf`, `missing   c /etc/tool.conf` (dpkg(1), --verify-format).
         let settings = text.lines().filter_map(|line| line.split_once(" c "));
         Ok(settings.map(|(_, path)| path.trim().to_owned()).collect())
     }
 
-    /// Runs what alters something; it goes on where we end.
-    fn act(&self, argv: &[&str]) -> Result<Output, PackageFault> {
-        fs::create_dir_all(&self.work).map_err(PackageFault::disk(&self.work))?;
-        let (whole, log) = (self.argv(argv)?, self.work.join("log"));
-        command::run_apart(&whole, &ENVIRONMENT, ALTERATION_LIMIT, &log)
-            .map_err(|how| failed(argv[0], how, ""))
-    }
-
-    /// Waits until nobody else alters packages: an apt that we started and that outlived us, or the
-    /// owner's.
-    fn wait_for_others(&self) -> Result<(), PackageFault> {
-        let deadline = Instant::now() + LOCK_LIMIT;
-        // Ours first: it may not have come as far as the lock, nor, below a root, as far as itself.
-        while command::outlives(&["chroot", "apt-get", "dpkg"], &self.work.join("log")) {
-            if Instant::now() >= deadline {
-                return Err(PackageFault::Locked);
-            }
-            thread::sleep(Duration::from_millis(100));
-        }
-        for name in ["var/lib/dpkg/lock-frontend", "var/lib/dpkg/lock"] {
-            let path = self.root.join(name);
-            let file = fs::OpenOptions::new()
-                .write(true)
-                .create(true)
-                .truncate(false)
-                .open(&path)
-                .map_err(PackageFault::disk(&path))?;
-            loop {
-                match fcntl_lock(&file, FlockOperation::NonBlockingLockExclusive) {
-                    Ok(()) => break,
-                    Err(Errno::AGAIN | Errno::ACCESS) if Instant::now() < deadline => {
-                        thread::sleep(Duration::from_millis(100));
-                    }
-                    Err(Errno::AGAIN | Errno::ACCESS) => return Err(PackageFault::Locked),
-                    Err(error) => return Err(PackageFault::disk(&path)(error.into())),
-                }
-            }
-        }
-        Ok(())
-    }
-
     fn apt(&self, alteration: &Alteration<'_>) -> Result<Output, PackageFault> {
-        let lists = self.work.join("lists");
+        let lists = self.tools.work().join("lists");
         let partial = lists.join("partial");
         fs::create_dir_all(&partial).map_err(PackageFault::disk(&partial))?;
-        let lists = format!("--option=Dir::State::Lists={}", self.inside(&lists)?);
+        let lists = format!("--option=Dir::State::Lists={}", self.tools.inside(&lists)?);
         let mut argv = vec!["apt-get"];
         argv.extend(OPTIONS);
         argv.push(&lists);
@@ -167,11 +84,11 @@ impl Apt {
         let files = self.files(alteration)?;
         let mut named =
             files.iter().map(|file| self.called(file)).collect::<Result<Vec<_>, _>>()?;
-        named.extend(alteration.remove.iter().map(|name| format!("{name}-")));
+        named.extend(alteration.remove.iter().map(|found| format!("{}-", known_as(found))));
         argv.push("install");
         argv.extend(files.iter().map(String::as_str));
         argv.extend(named.iter().map(String::as_str));
-        self.act(&argv)
+        self.tools.act(&argv)
     }
 
     /// What a package file holds, as apt is told of it: `libpam0g:amd64=1.5.2-6`. Given files alone, apt
@@ -179,7 +96,7 @@ impl Apt {
     /// looks whether they hold in the end.
     fn called(&self, file: &str) -> Result<String, PackageFault> {
         let format = "--showformat=${Package}:${Architecture}=${Version}";
-        let output = self.ask(&["dpkg-deb", "--show", format, file])?;
+        let output = self.tools.ask(&["dpkg-deb", "--show", format, file])?;
         match output.text.trim() {
             called if output.exit == Some(0) => Ok(called.replace(":all=", "=")),
             _ => Err(ended("dpkg-deb", &output)),
@@ -187,7 +104,7 @@ impl Apt {
     }
 
     fn files(&self, alteration: &Alteration<'_>) -> Result<Vec<String>, PackageFault> {
-        alteration.files.iter().map(|file| self.inside(file)).collect()
+        alteration.files.iter().map(|file| self.tools.inside(file)).collect()
     }
 
     /// Without apt, which refuses to begin on what an interruption left.
@@ -196,8 +113,9 @@ impl Apt {
         if !alteration.remove.is_empty() {
             // Also what could not be mended: it was not there before.
             let mut argv = vec!["dpkg", "--force-remove-reinstreq", "--purge", "--"];
-            argv.extend(alteration.remove.iter().map(String::as_str));
-            let removed = self.act(&argv)?;
+            let names: Vec<_> = alteration.remove.iter().map(known_as).collect();
+            argv.extend(names.iter().map(String::as_str));
+            let removed = self.tools.act(&argv)?;
             if removed.exit != Some(0) || files.is_empty() {
                 return Ok(removed);
             }
@@ -208,12 +126,12 @@ impl Apt {
         argv.extend(files.iter().map(String::as_str));
         // dpkg leaves out what needs another one of them to be configured first. Each time at least one
         // more is there, or it gets no better.
-        let mut output = self.act(&argv)?;
+        let mut output = self.tools.act(&argv)?;
         for _ in &files {
             if output.exit == Some(0) {
                 break;
             }
-            output = self.act(&argv)?;
+            output = self.tools.act(&argv)?;
         }
         Ok(output)
     }
@@ -224,11 +142,15 @@ impl PackageSystem for Apt {
         VersionKind::Dpkg
     }
 
+    fn ending(&self) -> &'static str {
+        "deb"
+    }
+
     fn installed(&self) -> Result<Vec<Found>, PackageFault> {
         let format =
             "--showformat=${Package}\\t${Architecture}\\t${Version}\\t${db:Status-Abbrev}\\n";
         let argv = ["dpkg-query", "--show", format];
-        let (output, text) = self.ask_long(&argv, "installed")?;
+        let (output, text) = self.tools.ask_long(&argv, "installed")?;
         if output.exit != Some(0) {
             return Err(ended("dpkg-query", &output));
         }
@@ -236,7 +158,7 @@ impl PackageSystem for Apt {
     }
 
     fn audit(&self) -> Result<(), PackageFault> {
-        let output = self.ask(&["dpkg", "--audit"])?;
+        let output = self.tools.ask(&["dpkg", "--audit"])?;
         let said = output.text.trim();
         if output.exit == Some(0) && said.is_empty() {
             return Ok(());
@@ -245,25 +167,27 @@ impl PackageSystem for Apt {
     }
 
     fn repair(&self) -> Result<(), PackageFault> {
-        self.wait_for_others()?;
+        let locks = ["lock-frontend", "lock"];
+        let locks = locks.map(|name| self.tools.outside("/var/lib/dpkg").join(name));
+        self.tools.wait_for_others(&["chroot", "apt-get", "dpkg"], &locks)?;
         let mut argv = vec!["dpkg"];
         argv.extend(KEEP_SETTINGS);
         argv.extend(["--configure", "--pending"]);
-        let output = self.act(&argv)?;
+        let output = self.tools.act(&argv)?;
         if output.exit == Some(0) { Ok(()) } else { Err(ended("dpkg", &output)) }
     }
 
     fn mend(&self, files: &[PathBuf]) -> Result<(), PackageFault> {
-        let files = files.iter().map(|it| self.inside(it)).collect::<Result<Vec<_>, _>>()?;
+        let files = files.iter().map(|it| self.tools.inside(it)).collect::<Result<Vec<_>, _>>()?;
         let mut argv = vec!["dpkg", "--unpack", "--"];
         argv.extend(files.iter().map(String::as_str));
-        let output = self.act(&argv)?;
+        let output = self.tools.act(&argv)?;
         if output.exit == Some(0) { Ok(()) } else { Err(ended("dpkg", &output)) }
     }
 
     fn unpacked_size(&self, file: &Path) -> Result<u64, PackageFault> {
-        let file = self.inside(file)?;
-        let output = self.ask(&["dpkg-deb", "--field", &file, "Installed-Size"])?;
+        let file = self.tools.inside(file)?;
+        let output = self.tools.ask(&["dpkg-deb", "--field", &file, "Installed-Size"])?;
         let text = output.text.trim();
         match text.parse::<u64>() {
             Ok(kib) if output.exit == Some(0) => Ok(kib.saturating_mul(1024)),
@@ -274,20 +198,24 @@ impl PackageSystem for Apt {
     }
 
     fn unpacks_to(&self) -> PathBuf {
-        self.root.join("usr")
+        self.tools.root().join("usr")
     }
 
     fn repack(&self, package: &Found, into: &Path) -> Result<PathBuf, PackageFault> {
         let altered = self.altered_settings(package)?;
-        repack::repack(&self.root, package, &altered, into)
+        repack::repack(self.tools.root(), package, &altered, into)
     }
 
     fn keep_settings(&self, packages: &[Found], into: &Path) -> Result<(), PackageFault> {
-        settings::keep(&self.root, packages, into)
+        let mut paths = Vec::new();
+        for package in packages {
+            paths.extend(Written::read(self.tools.root(), package)?.conffiles);
+        }
+        settings::keep(self.tools.root(), &paths, &LEFT_BESIDE, into)
     }
 
     fn restore_settings(&self, from: &Path) -> Result<(), PackageFault> {
-        settings::restore(&self.root, from)
+        settings::restore(self.tools.root(), &LEFT_BESIDE, from)
     }
 
     fn alter(&self, alteration: &Alteration<'_>) -> Result<(), PackageFault> {
@@ -307,6 +235,14 @@ impl PackageSystem for Apt {
             (_, Some(0)) => Err(ended("dpkg", &by_dpkg)),
             _ => Err(ended("apt-get", &by_apt)),
         }
+    }
+}
+
+/// As apt and dpkg call it.
+fn known_as(package: &Found) -> String {
+    match package.architecture.as_str() {
+        "all" => package.name.clone(),
+        architecture => format!("{}:{architecture}", package.name),
     }
 }
 
@@ -334,19 +270,9 @@ fn found(line: &str) -> Result<Option<Found>, PackageFault> {
         version: version.to_owned(),
         completeness,
         hold: if wanted == 'h' { Hold::Held } else { Hold::Free },
+        // Kernels have their versions in their names.
+        newer: Newer::Replaces,
     }))
-}
-
-fn ended(program: &str, output: &Output) -> PackageFault {
-    let how = match output.exit {
-        Some(exit) => format!("ended with {exit}"),
-        None => "was ended".to_owned(),
-    };
-    failed(program, how, output.text.trim())
-}
-
-fn failed(program: &str, how: String, output: &str) -> PackageFault {
-    PackageFault::Program { program: program.to_owned(), how, output: output.to_owned() }
 }
 
 #[cfg(test)]

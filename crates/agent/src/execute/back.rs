@@ -9,7 +9,9 @@ use domain::order::{Ended, Refusal};
 
 use super::executor::{Executor, Run, replaced};
 use super::journal::{Step, sync_up};
-use super::packages::{Alteration, Completeness, Direction, Found, KeptPackage, PackageFault};
+use super::packages::{
+    Alteration, Completeness, Direction, Found, KeptPackage, Newer, PackageFault,
+};
 use super::progress::WayBack;
 use super::space;
 
@@ -36,8 +38,8 @@ impl Executor<'_> {
         // What is unpacked anew stands beside the old until all of it is there.
         let mut unpacked = 0_u64;
         for package in packages {
-            let file = self.new_packages().join(format!("{}.deb", package.sha256));
-            let size = self.packages.unpacked_size(&file).map_err(|fault| Refusal::NotFetched {
+            let size = self.packages.unpacked_size(&self.place(package));
+            let size = size.map_err(|fault| Refusal::NotFetched {
                 package: Box::new(package.clone()),
                 because: fault.to_string(),
             })?;
@@ -60,7 +62,7 @@ impl Executor<'_> {
         let is_new = |package: &&ExactPackage| {
             replaced(installed, std::slice::from_ref(*package)).is_empty()
         };
-        let added = packages.iter().filter(is_new).map(called).collect();
+        let added = packages.iter().filter(is_new).cloned().collect();
         Ok(Step::WayBackKept { packages: kept, added, units: self.system.times() })
     }
 
@@ -111,8 +113,8 @@ impl Executor<'_> {
         if !is_as_before(&installed, way_back) {
             let files: Vec<_> =
                 way_back.packages.iter().map(|kept| back.join(&kept.file)).collect();
-            let is_there = |name: &&String| installed.iter().any(|found| named(found, name));
-            let remove: Vec<_> = way_back.added.iter().filter(is_there).cloned().collect();
+            let was_added = |found: &&Found| way_back.added.iter().any(|it| is_it(found, it));
+            let remove: Vec<_> = installed.iter().filter(was_added).cloned().collect();
             let direction = Direction::Back;
             self.packages.alter(&Alteration { direction, files: &files, remove: &remove })?;
         } else if repaired.is_err() {
@@ -176,30 +178,25 @@ fn altered_by_others(
 /// Whether all is installed that was, in its version, and nothing that was added.
 pub(super) fn is_as_before(installed: &[Found], way_back: &WayBack) -> bool {
     let is_back = |kept: &KeptPackage| {
-        installed.iter().any(|found| {
-            found.name == kept.name
-                && found.architecture == kept.architecture
-                && found.version == kept.version
-                && found.completeness == Completeness::Whole
-        })
+        let mut same = installed
+            .iter()
+            .filter(|it| it.name == kept.name && it.architecture == kept.architecture)
+            .filter(|it| it.newer == Newer::Replaces || it.version == kept.version);
+        let found = same.next();
+        // Where an interruption left two versions of it, neither is the one that was there.
+        same.next().is_none()
+            && found.is_some_and(|it| {
+                it.version == kept.version && it.completeness == Completeness::Whole
+            })
     };
-    let is_gone = |name: &String| !installed.iter().any(|found| named(found, name));
+    let is_gone = |package: &ExactPackage| !installed.iter().any(|found| is_it(found, package));
     way_back.packages.iter().all(is_back) && way_back.added.iter().all(is_gone)
 }
 
-/// As apt and dpkg call it.
-fn called(package: &ExactPackage) -> String {
-    match package.architecture.as_str() {
-        "all" => package.name.clone(),
-        architecture => format!("{}:{architecture}", package.name),
-    }
-}
-
-fn named(found: &Found, name: &str) -> bool {
-    match name.split_once(':') {
-        Some((name, architecture)) => found.name == name && found.architecture == architecture,
-        None => found.name == name,
-    }
+fn is_it(found: &Found, package: &ExactPackage) -> bool {
+    found.name == package.name
+        && found.architecture == package.architecture
+        && found.version == package.version
 }
 
 fn told(error: &dyn std::error::Error) -> String {
@@ -218,9 +215,9 @@ mod tests {
     use crate::execute::packages::Hold;
 
     fn found(name: &str, version: &str) -> Found {
-        let (completeness, hold) = (Completeness::Whole, Hold::Free);
+        let (completeness, hold, newer) = (Completeness::Whole, Hold::Free, Newer::Replaces);
         let [name, architecture, version] = [name, "amd64", version].map(str::to_owned);
-        Found { name, architecture, version, completeness, hold }
+        Found { name, architecture, version, completeness, hold, newer }
     }
 
     #[test]

@@ -20,8 +20,8 @@ use sha2::{Digest as _, Sha256};
 use super::back::is_as_before;
 use super::journal::{Journal, Step, sync_up};
 use super::packages::{
-    Alteration, Completeness, Direction, Found, Hold, PackageFault, PackageSystem, TrustedPackages,
-    versions_of,
+    Alteration, Completeness, Direction, Found, Hold, Newer, PackageFault, PackageSystem,
+    TrustedPackages, versions_of,
 };
 use super::progress::Progress;
 use super::space;
@@ -463,9 +463,9 @@ impl Executor<'_> {
         Err(format!("its file has the SHA-256 {hash}, not {}", package.sha256))
     }
 
-    /// apt takes a name, version and architecture from what is inside; the name is for people.
+    /// Name, version and architecture are taken from what is inside; the file's name is for people.
     pub(super) fn place(&self, package: &ExactPackage) -> PathBuf {
-        self.new_packages().join(format!("{}.deb", package.sha256))
+        self.new_packages().join(format!("{}.{}", package.sha256, self.packages.ending()))
     }
 
     pub(super) fn new_packages(&self) -> PathBuf {
@@ -500,10 +500,8 @@ impl Executor<'_> {
 pub(super) fn replaced(installed: &[Found], packages: &[ExactPackage]) -> Vec<Found> {
     let is_replaced = |found: &&Found| {
         packages.iter().any(|package| {
-            package.name == found.name
-                && (package.architecture == found.architecture
-                    || package.architecture == "all"
-                    || found.architecture == "all")
+            package.takes_place_of(&found.name, &found.architecture)
+                && (found.newer == Newer::Replaces || found.version == package.version)
         })
     };
     installed.iter().filter(is_replaced).cloned().collect()
@@ -516,7 +514,7 @@ fn check_held(replaced: &[Found]) -> Result<(), Refusal> {
     }
 }
 
-fn hash_of(path: &Path) -> io::Result<FileHash> {
+pub(super) fn hash_of(path: &Path) -> io::Result<FileHash> {
     let mut file = File::open(path)?;
     let mut hash = Sha256::new();
     let mut piece = vec![0; 256 * 1024];

@@ -44,7 +44,7 @@ pub enum Step {
         /// What is replaced.
         packages: Vec<KeptPackage>,
         /// What is not there yet, and is taken away again on the way back.
-        added: Vec<String>,
+        added: Vec<ExactPackage>,
         /// When which unit went up and down last.
         units: UnitTimes,
     },

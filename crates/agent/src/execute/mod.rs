@@ -17,21 +17,27 @@ mod back;
 mod command;
 mod dpkg_files;
 mod executor;
+mod host;
 mod journal;
 mod packages;
 mod progress;
 mod repack;
+mod rpm;
 mod settings;
 mod space;
 mod system;
+mod tools;
+mod unattended;
 
 pub use apt::Apt;
 pub use archives::HostArchives;
 pub use executor::{ExecuteError, Executor, Paused};
+pub use host::Packages;
 pub use journal::{Journal, Step};
 pub(crate) use packages::versions_of;
 pub use packages::{
-    Alteration, Completeness, Direction, Found, Hold, KeptPackage, PackageFault, PackageSystem,
-    Room, TrustedPackages,
+    Alteration, Completeness, Direction, Found, Hold, KeptPackage, Newer, PackageFault,
+    PackageSystem, Room, TrustedPackages,
 };
+pub use rpm::{Dnf, HostRepositories};
 pub use system::{AtRest, System, Systemd, UnitTime, UnitTimes};

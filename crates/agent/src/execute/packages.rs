@@ -8,12 +8,15 @@ use domain::order::{Refusal, Versions};
 use domain::version::VersionKind;
 use serde::{Deserialize, Serialize};
 
-/// Alters what is installed: dpkg with apt; rpm and apk have their place here.
+/// Alters what is installed: dpkg with apt, or rpm; apk has its place here.
 ///
 /// Nothing here is told what to run: names, versions and files are all that goes in.
 pub trait PackageSystem {
     /// How it orders versions.
     fn versions(&self) -> VersionKind;
+
+    /// How the name of a package file ends.
+    fn ending(&self) -> &'static str;
 
     /// What is installed, also what is so in part.
     ///
@@ -74,15 +77,15 @@ pub trait PackageSystem {
     fn alter(&self, alteration: &Alteration<'_>) -> Result<(), PackageFault>;
 }
 
-/// Files of packages to install, names of packages to take away.
+/// What is to be installed and what is to go.
 #[derive(Debug, Clone, Copy)]
 pub struct Alteration<'a> {
     /// Where it leads.
     pub direction: Direction,
     /// Packages to install.
     pub files: &'a [PathBuf],
-    /// Packages to take away.
-    pub remove: &'a [String],
+    /// Installed packages to take away.
+    pub remove: &'a [Found],
 }
 
 /// Where an alteration leads.
@@ -107,6 +110,17 @@ pub struct Found {
     pub completeness: Completeness,
     /// Whether the owner holds it at its version.
     pub hold: Hold,
+    /// What a newer version of it does.
+    pub newer: Newer,
+}
+
+/// What a newer version of a package does to it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Newer {
+    /// It takes its place.
+    Replaces,
+    /// It stands beside it, as a kernel of rpm's does.
+    StandsBeside,
 }
 
 /// How completely a package is installed.
@@ -184,6 +198,12 @@ pub enum PackageFault {
         /// The end of what it said.
         output: String,
     },
+    /// This agent does not know how.
+    #[error("this agent carries no orders out with {kind}")]
+    Unattended {
+        /// The package system.
+        kind: VersionKind,
+    },
     /// Somebody else works there and does not end.
     #[error("the package system is locked by somebody else")]
     Locked,
@@ -196,6 +216,12 @@ pub enum PackageFault {
     /// Somebody else installed something in between.
     #[error("somebody else installed {} meanwhile", .packages.join(", "))]
     Altered {
+        /// Packages with their versions.
+        packages: Vec<String>,
+    },
+    /// More would go than is replaced.
+    #[error("it would take away {}", .packages.join(", "))]
+    WouldRemove {
         /// Packages with their versions.
         packages: Vec<String>,
     },
@@ -226,11 +252,13 @@ impl PackageFault {
     pub const fn help(&self) -> &'static str {
         match self {
             Self::Program { .. } | Self::InPart { .. } => {
-                "see what the package system says of it: `dpkg --audit`"
+                "see what the package system says of it, as `dpkg --audit` does"
             }
             Self::Altered { .. } => {
                 "look at what was installed; what was replaced lies in `orders/stuck-…/back`"
             }
+            Self::Unattended { .. } => "bring the agent up to date, or patch this host by hand",
+            Self::WouldRemove { .. } => "plan it together with what takes their place",
             Self::Locked => "end the other installation",
             Self::Outside { .. } => "keep the agent's state below the root",
             Self::Database { .. } => "repair the package database first",

@@ -36,7 +36,7 @@ pub(super) struct Progress {
 #[derive(Debug, Clone)]
 pub(super) struct WayBack {
     pub(super) packages: Vec<KeptPackage>,
-    pub(super) added: Vec<String>,
+    pub(super) added: Vec<ExactPackage>,
     pub(super) units: UnitTimes,
 }
 

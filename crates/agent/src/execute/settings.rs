@@ -7,14 +7,10 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::dpkg_files::Written;
-use super::packages::{Found, PackageFault};
+use super::packages::PackageFault;
 
 /// What was kept, in the directory of the way back.
 const LIST: &str = "settings.json";
-
-/// What dpkg leaves beside a configuration file that it did not replace, or that it did.
-const LEFT_BESIDE: [&str; 3] = ["dpkg-dist", "dpkg-new", "dpkg-old"];
 
 #[derive(Debug, Serialize, Deserialize)]
 struct Setting {
@@ -37,18 +33,22 @@ struct Content {
     gid: u32,
 }
 
-/// Copies the configuration files of packages.
-pub(super) fn keep(root: &Path, packages: &[Found], into: &Path) -> Result<(), PackageFault> {
+/// Copies files of packages. `left_beside` are the endings of what the package system leaves beside one that
+/// it did not replace, or that it did.
+pub(super) fn keep(
+    root: &Path,
+    paths: &[String],
+    left_beside: &[&str],
+    into: &Path,
+) -> Result<(), PackageFault> {
     let mut settings = Vec::new();
-    for package in packages {
-        for path in Written::read(root, package)?.conffiles {
-            let lies = root.join(path.trim_start_matches('/'));
-            let copy = format!("setting-{}", settings.len());
-            let was = copy_of(&lies, &into.join(&copy), copy).map_err(PackageFault::disk(&lies))?;
-            let is_there = |ending: &&&str| beside(&lies, ending).symlink_metadata().is_ok();
-            let beside = LEFT_BESIDE.iter().filter(is_there).map(|it| (*it).to_owned()).collect();
-            settings.push(Setting { path, was, beside });
-        }
+    for path in paths {
+        let lies = root.join(path.trim_start_matches('/'));
+        let copy = format!("setting-{}", settings.len());
+        let was = copy_of(&lies, &into.join(&copy), copy).map_err(PackageFault::disk(&lies))?;
+        let is_there = |ending: &&&str| beside(&lies, ending).symlink_metadata().is_ok();
+        let beside = left_beside.iter().filter(is_there).map(|it| (*it).to_owned()).collect();
+        settings.push(Setting { path: path.clone(), was, beside });
     }
     let list = into.join(LIST);
     let write = || -> io::Result<()> {
@@ -59,15 +59,15 @@ pub(super) fn keep(root: &Path, packages: &[Found], into: &Path) -> Result<(), P
     write().map_err(PackageFault::disk(&list))
 }
 
-/// Gives configuration files the content that they had, and takes away what was left beside them.
-pub(super) fn restore(root: &Path, from: &Path) -> Result<(), PackageFault> {
+/// Gives them the content again that they had, and takes away what was left beside them.
+pub(super) fn restore(root: &Path, left_beside: &[&str], from: &Path) -> Result<(), PackageFault> {
     let list = from.join(LIST);
     let read = || -> io::Result<Vec<Setting>> { Ok(serde_json::from_slice(&fs::read(&list)?)?) };
     for Setting { path, was, beside: there } in read().map_err(PackageFault::disk(&list))? {
         let lies = root.join(path.trim_start_matches('/'));
         let failed = PackageFault::disk(&lies);
         let give_back = || -> io::Result<()> {
-            for ending in LEFT_BESIDE.iter().filter(|ending| !there.iter().any(|it| it == *ending))
+            for ending in left_beside.iter().filter(|ending| !there.iter().any(|it| it == *ending))
             {
                 remove(&beside(&lies, ending))?;
             }
@@ -87,7 +87,7 @@ fn copy_of(path: &Path, to: &Path, copy: String) -> io::Result<Option<Content>> 
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(error),
     }
-    // dpkg follows a link here as well; modes and owner are those of the file, not of the link.
+    // Package systems follow a link here as well; modes and owner are those of the file, not of the link.
     let file = fs::canonicalize(path)?;
     let data = fs::symlink_metadata(&file)?;
     fs::copy(&file, to)?;
@@ -97,10 +97,14 @@ fn copy_of(path: &Path, to: &Path, copy: String) -> io::Result<Option<Content>> 
     Ok(Some(Content { copy, file, mode, uid, gid }))
 }
 
-/// Beside its place, flushed and renamed; nothing where it has that content already.
+/// Beside its place, flushed and renamed; nothing where it has that content already, and is whose it was.
 fn write_back(copy: &Path, to: &Path, content: &Content) -> io::Result<()> {
     let bytes = fs::read(copy)?;
-    if fs::read(to).is_ok_and(|now| now == bytes) {
+    let is_whose = |now: &fs::Metadata| {
+        (now.mode() & 0o7777, now.uid(), now.gid()) == (content.mode, content.uid, content.gid)
+    };
+    if fs::read(to).is_ok_and(|now| now == bytes) && fs::metadata(to).is_ok_and(|it| is_whose(&it))
+    {
         return Ok(());
     }
     // The file itself where its name is a link; a link that leads elsewhere by now is somebody's who

@@ -1,7 +1,7 @@
 //! From each state in which an interruption leaves packages, both ways are open, and neither leaves anything
 //! behind.
 
-use agent::execute::{Alteration, Apt, Completeness, Direction, PackageSystem as _};
+use agent::execute::{Alteration, Apt, Completeness, Direction, Found, PackageSystem as _};
 
 use crate::support::{Deb, Host, runs_as_root};
 
@@ -108,6 +108,13 @@ fn torn(name: &str, before: &[&str]) -> Host {
     host
 }
 
+/// The torn package, as it is told.
+fn torn_one(packages: &Apt) -> [Found; 1] {
+    let mut installed = packages.installed().unwrap();
+    installed.retain(|it| it.name == "torn");
+    installed.try_into().unwrap()
+}
+
 fn mend(host: &Host) -> Apt {
     let packages = Apt::new(&host.root, host.state().directory().join("work"));
     let is_torn = |packages: &Apt| {
@@ -126,9 +133,10 @@ fn a_torn_package_that_was_not_there_goes_with_all_its_files() {
         "half_way_is_no_dead_end::a_torn_package_that_was_not_there_goes_with_all_its_files",
     ) {
         let host = torn("torn-added", &[]);
-        let remove = ["torn:amd64".to_owned()];
+        let packages = mend(&host);
+        let remove = torn_one(&packages);
         let direction = Direction::Back;
-        mend(&host).alter(&Alteration { direction, files: &[], remove: &remove }).unwrap();
+        packages.alter(&Alteration { direction, files: &[], remove: &remove }).unwrap();
 
         assert_eq!(host.version("torn"), "");
         assert!(!host.root.join("usr/lib/torn").exists());
@@ -163,7 +171,7 @@ fn a_torn_package_that_cannot_be_mended_goes_all_the_same() {
     ) {
         let host = torn("torn-lost", &[]);
         let packages = Apt::new(&host.root, host.state().directory().join("work"));
-        let remove = ["torn:amd64".to_owned()];
+        let remove = torn_one(&packages);
         let direction = Direction::Back;
         packages.alter(&Alteration { direction, files: &[], remove: &remove }).unwrap();
 

@@ -1,4 +1,4 @@
-//! What an agent does when it is told to, tried on real Debian roots.
+//! What an agent does when it is told to, tried on real roots.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
@@ -11,6 +11,10 @@ mod killed_in_the_middle_of_real_updates;
 mod orders_are_carried_out;
 mod orders_come_and_are_answered;
 mod plane;
+mod rpm_interrupted;
+mod rpm_orders_are_carried_out;
+mod rpm_repositories_vouch;
+mod rpm_world;
 mod sockets;
 mod support;
 mod vendor;

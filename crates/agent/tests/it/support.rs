@@ -52,7 +52,7 @@ pub(crate) fn runs_as_root(test: &str) -> bool {
     false
 }
 
-static BUILDING: Mutex<()> = Mutex::new(());
+pub(crate) static BUILDING: Mutex<()> = Mutex::new(());
 
 /// A copy of a minimal Debian root, in which packages can be altered.
 pub(crate) fn root(name: &str) -> PathBuf {
@@ -77,7 +77,7 @@ pub(crate) fn root(name: &str) -> PathBuf {
 }
 
 /// The Debian archive that this machine's apt uses.
-fn mirror() -> String {
+pub(crate) fn mirror() -> String {
     archive(|codename| !codename.contains('-')).0
 }
 
@@ -231,13 +231,18 @@ pub(crate) fn envelope(by: &Attestor, said: &impl Payload) -> String {
 
 /// What an agent goes by that joined an hour ago; a patch needs the tenant's signature.
 pub(crate) fn trusted() -> Trusted {
+    trusted_of(VersionKind::Dpkg)
+}
+
+/// The same, of a host with another package manager.
+pub(crate) fn trusted_of(versions: VersionKind) -> Trusted {
     let now = Timestamp::now() - SignedDuration::from_hours(1);
     let first = NewKey { id: key(&tenant()), kind: KeyKind::Ed25519, holder: id(1) };
     let register = KeyEvent::Register { key: first, by: id(1) };
     let pins = Pins {
         agent: id(5),
         ci: id(3),
-        versions: VersionKind::Dpkg,
+        versions,
         order_keys: [key(&provider())].into(),
         consent_keys: KeyRing::new(id(2)).step(register, now).unwrap().0,
         origins: [].into(),

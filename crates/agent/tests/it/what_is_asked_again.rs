@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 
 use agent::State;
 use agent::execute::{
-    Alteration, AtRest, Completeness, Direction, Found, Hold, PackageFault, PackageSystem, Room,
-    TrustedPackages,
+    Alteration, AtRest, Completeness, Direction, Found, Hold, Newer, PackageFault, PackageSystem,
+    Room, TrustedPackages,
 };
 use agent::orders::{Answer, Desk};
 use domain::change::ExactPackage;
@@ -106,10 +106,14 @@ impl PackageSystem for Deadly {
         VersionKind::Dpkg
     }
 
+    fn ending(&self) -> &'static str {
+        "deb"
+    }
+
     fn installed(&self) -> Result<Vec<Found>, PackageFault> {
         let [name, architecture, version] = ["tool", "amd64", "1.0-1"].map(str::to_owned);
-        let (completeness, hold) = (Completeness::Whole, Hold::Free);
-        Ok(vec![Found { name, architecture, version, completeness, hold }])
+        let (completeness, hold, newer) = (Completeness::Whole, Hold::Free, Newer::Replaces);
+        Ok(vec![Found { name, architecture, version, completeness, hold, newer }])
     }
 
     fn audit(&self) -> Result<(), PackageFault> {

@@ -124,6 +124,22 @@ pub struct ExactPackage {
     pub sha256: FileHash,
 }
 
+impl ExactPackage {
+    /// Whether it takes the place of a package of this name and architecture. One for all architectures
+    /// takes the place of one for a single architecture, and the other way round.
+    pub fn takes_place_of(&self, name: &str, architecture: &str) -> bool {
+        self.name == name
+            && (self.architecture == architecture
+                || is_for_all(&self.architecture)
+                || is_for_all(architecture))
+    }
+}
+
+/// Whether an architecture stands for all of them, as dpkg says it, or as rpm and apk do.
+fn is_for_all(architecture: &str) -> bool {
+    matches!(architecture, "all" | "noarch")
+}
+
 /// The way back of one item.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "by", rename_all = "snake_case", deny_unknown_fields)]

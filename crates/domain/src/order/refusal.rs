@@ -380,12 +380,14 @@ impl Refusal {
             Self::Policy { .. } => "correct the file on this host, or take it away",
             Self::Unable { .. } => "plan it without, or bring the agent up to date",
             Self::NotVouched { .. } => {
-                "see that this host's apt sources are fresh and offer exactly this package"
+                "see that this host's repositories are fresh and offer exactly this package"
             }
             Self::NotFetched { .. } => "check the network and the archive, and order it again",
             Self::NoSpace { .. } => "make room, or lower `keep_free_mib` of the owner's policy",
             Self::NoWayBack { .. } => "repair the installed package, then order it again",
-            Self::NotInOrder { .. } => "see `dpkg --audit` on this host, then order it again",
+            Self::NotInOrder { .. } => {
+                "see what this host's package manager says of it (as `dpkg --audit`), then order it again"
+            }
         }
     }
 }

@@ -38,18 +38,12 @@ impl Versions {
         }
     }
 
-    /// The newest version that a package would take the place of. A package for `all` architectures
-    /// takes the place of one for a single architecture, and the other way round.
+    /// The newest version that a package [would take the place of](ExactPackage::takes_place_of).
     pub fn replaced_by(&self, package: &ExactPackage) -> Option<&str> {
-        let is_same = |architecture: &str| {
-            architecture == package.architecture
-                || architecture == "all"
-                || package.architecture == "all"
-        };
         self.packages
             .get(&package.name)?
             .iter()
-            .filter(|(architecture, _)| is_same(architecture))
+            .filter(|(architecture, _)| package.takes_place_of(&package.name, architecture))
             .map(|(_, version)| version.as_str())
             .max_by(|a, b| self.kind.compare(a, b))
     }

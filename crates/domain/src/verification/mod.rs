@@ -314,16 +314,10 @@ fn touches(actions: &[Action]) -> bool {
 /// What is installed of a package; its newest version, where there are several.
 fn found<'a>(planned: &ExactPackage, installed: &'a Inventory) -> Option<&'a InstalledPackage> {
     let kind = installed.family.version_kind();
-    // One for all architectures takes the place of one for a single one, and the other way round.
-    let is_same = |architecture: &str| {
-        architecture == planned.architecture
-            || architecture == "all"
-            || planned.architecture == "all"
-    };
     installed
         .packages
         .iter()
-        .filter(|it| it.name == planned.name && is_same(&it.architecture))
+        .filter(|it| planned.takes_place_of(&it.name, &it.architecture))
         .max_by(|a, b| kind.compare(&a.version, &b.version))
 }
 

@@ -6,7 +6,7 @@ use domain::inventory::{InstalledPackage, PackageState, SourcePackage};
 use super::{Listing, is_word};
 
 /// apk-tools 3 moved it below `/usr`.
-const PATHS: [&str; 2] = ["/lib/apk/db/installed", "/usr/lib/apk/db/installed"];
+pub(crate) const PATHS: [&str; 2] = ["/lib/apk/db/installed", "/usr/lib/apk/db/installed"];
 
 /// It lists every file of every package: 1 MB for 300 packages.
 const LIMIT: u64 = 256 << 20;

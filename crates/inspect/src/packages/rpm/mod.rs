@@ -13,6 +13,16 @@ use header::Header;
 /// Where rpm keeps it; the second is SUSE's and Fedora's newer place.
 const DIRECTORIES: [&str; 2] = ["/var/lib/rpm", "/usr/lib/sysimage/rpm"];
 
+/// Files of it, whichever form it has.
+pub(crate) const DATABASES: [&str; 6] = [
+    "/var/lib/rpm/rpmdb.sqlite",
+    "/var/lib/rpm/Packages.db",
+    "/var/lib/rpm/Packages",
+    "/usr/lib/sysimage/rpm/rpmdb.sqlite",
+    "/usr/lib/sysimage/rpm/Packages.db",
+    "/usr/lib/sysimage/rpm/Packages",
+];
+
 /// A server with 1,500 packages has a database of 150 MB.
 const LIMIT: u64 = 512 << 20;
 
