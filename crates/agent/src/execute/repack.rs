@@ -217,7 +217,8 @@ mod tests {
             fs::create_dir_all(path.parent().unwrap()).unwrap();
             fs::write(path, content).unwrap();
         };
-        let stanza = b"Package: tool\nStatus: install ok installed\nMaintainer: A <a@example.org>\n\
+        let stanza =
+            b"Package: tool\nStatus: install ok installed\nMaintainer: A <a@example.org>\n\
                        Architecture: amd64\nVersion: 1:1.0-1\nDescription: an example\n";
         file("var/lib/dpkg/status", stanza);
         file("var/lib/dpkg/info/tool.list", b"/.\n/usr\n/usr/tool\n");

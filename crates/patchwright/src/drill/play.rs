@@ -843,11 +843,13 @@ impl<'a> World<'a> {
         })?;
         stage.fact(COPIED, "its agent is quarantined: neither the thief nor the host is believed");
         let told = self.parties.iter().find(|it| it.party == Party::Globex);
-        let events = told.context("no Globex")?.owner.list("/events", "")?;
-        let conflict = events.iter().any(|event| event["kind"].as_str() == Some("agent.conflict"));
-        if !conflict {
-            bail!("Globex does not see that its agent was copied");
-        }
+        let owner = &told.context("no Globex")?.owner;
+        // Events are seen once the ledger has them.
+        self.until("Globex to see that its agent was copied", |_| {
+            let events = owner.list("/events", "")?;
+            let is_it = |event: &Value| event["kind"].as_str() == Some("agent.conflict");
+            Ok(events.iter().any(is_it).then_some(()))
+        })?;
         stage.fact("globex", "sees `agent.conflict` among its events");
         Ok(())
     }
