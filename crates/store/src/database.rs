@@ -46,6 +46,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../migrations/0017_verifications.sql"),
     include_str!("../migrations/0018_bakes_of_changes.sql"),
     include_str!("../migrations/0019_looks_again.sql"),
+    include_str!("../migrations/0020_order_keys.sql"),
 ];
 
 impl Database {

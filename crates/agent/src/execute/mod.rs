@@ -17,6 +17,8 @@ mod back;
 mod command;
 mod dpkg_files;
 mod executor;
+mod files;
+mod interruption;
 mod journal;
 mod packages;
 mod progress;
@@ -24,10 +26,13 @@ mod repack;
 mod settings;
 mod space;
 mod system;
+#[cfg(test)]
+mod tests;
 
 pub use apt::Apt;
 pub use archives::HostArchives;
 pub use executor::{ExecuteError, Executor, Paused};
+pub use files::{Access, HostFiles, KeptContent, KeptFile};
 pub use journal::{Journal, Step};
 pub(crate) use packages::versions_of;
 pub use packages::{

@@ -41,7 +41,7 @@ struct Content {
 pub(super) fn keep(root: &Path, packages: &[Found], into: &Path) -> Result<(), PackageFault> {
     let mut settings = Vec::new();
     for package in packages {
-        for path in Written::read(root, package)?.conffiles {
+        for path in Written::read(root, package)?.conffiles.into_keys() {
             let lies = root.join(path.trim_start_matches('/'));
             let copy = format!("setting-{}", settings.len());
             let was = copy_of(&lies, &into.join(&copy), copy).map_err(PackageFault::disk(&lies))?;
