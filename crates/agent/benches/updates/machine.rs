@@ -127,8 +127,7 @@ impl World {
         let doors = ports.map(|(service, here)| Door { here, there: service.port() }).to_vec();
         let network = Network::Host { doors };
         let setting = Setting { network, restart: Restart::GoesOn, seed: Some(seed.path) };
-        let limits =
-            Limits { processors: LIMITS.0, memory_mib: LIMITS.1, ..Limits::default() };
+        let limits = Limits { processors: LIMITS.0, memory_mib: LIMITS.1, ..Limits::default() };
         let appliance =
             Appliance::start(&self.area, &self.image, &limits, setting, Arc::new(Unobserved));
         let mut machine = Machine(appliance.unwrap());
@@ -253,7 +252,7 @@ impl World {
             "[Unit]\nDescription=One update, begun and measured from outside\n\n\
              [Service]\nType=oneshot\nKillMode=process\n\
              StateDirectory=patchwright-agent\nStateDirectoryMode=0700\n\
-             StandardOutput=journal+console\nStandardError=journal+console\n"
+             StandardOutput=journal+console\nStandardError=journal+console\n",
         );
         for line in begin.into_iter().chain(update.into_iter().map(str::to_owned)).chain(end) {
             unit.push_str("ExecStart=");

@@ -32,7 +32,7 @@ use std::path::Path;
 use bootstrap::{Purpose, Recipe, Release};
 use domain::change::ExactPackage;
 
-use crate::machine::{Installed, Outcome, World, Worker};
+use crate::machine::{Installed, Outcome, Worker, World};
 use crate::vendor::Vendor;
 
 /// Counted runs of each.

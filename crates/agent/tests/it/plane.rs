@@ -8,9 +8,7 @@ use std::time::Instant;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
-use domain::agent::{
-    AtWork, Facts, HandedOrder, Need, OrderAnswer, OrderProgress, ReportAnswer,
-};
+use domain::agent::{AtWork, Facts, HandedOrder, Need, OrderAnswer, OrderProgress, ReportAnswer};
 use jiff::{SignedDuration, Timestamp};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, SanType};
 use rustls::ServerConfig;
