@@ -12,7 +12,14 @@ const TARGET: &str = "x86_64-unknown-linux-gnu";
 fn main() {
     let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("../guest/Cargo.toml");
     let out = PathBuf::from(std::env::var_os("OUT_DIR").expect("cargo sets it"));
-    for input in ["../guest/src", "../guest/Cargo.toml", "build.rs"] {
+    let inputs = [
+        "../guest/src",
+        "../guest/Cargo.toml",
+        "../probes/src",
+        "../probes/Cargo.toml",
+        "build.rs",
+    ];
+    for input in inputs {
         println!("cargo::rerun-if-changed={input}");
     }
     let directory = out.join("guest");

@@ -20,7 +20,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use ureq::tls::{Certificate, ClientCert, PrivateKey, RootCerts, TlsConfig};
 
-use crate::execute::{AtRest, Packages, System, Systemd};
+use crate::execute::{AtRest, HostFiles, Packages, System, Systemd};
 use crate::look::family;
 use crate::orders::{Desk, OrderError};
 use crate::plane::ControlPlane;
@@ -44,6 +44,9 @@ const GLANCE: Duration = Duration::from_secs(2);
 const LARGEST_ANSWER: u64 = 1 << 20;
 /// Largest order read: what is opened of one (`orders::open`), as JSON has it.
 const LARGEST_ORDER: u64 = 96 << 20;
+
+/// Where the owner of a host tells the agent what it may do.
+pub(crate) const OWNERS_FILES: &str = "/etc/patchwright";
 
 /// How long another process of this agent may take to end.
 const END_PATIENCE: Duration = Duration::from_secs(2);
@@ -190,6 +193,8 @@ pub struct Settings {
     pub root: PathBuf,
     /// The owner's policy; there may be no such file.
     pub policy: PathBuf,
+    /// The owner's probes; there may be no such file.
+    pub probes: PathBuf,
     /// Whether it ends after one round.
     pub once: bool,
 }
@@ -240,15 +245,27 @@ fn round(state: &State, settings: &Settings) -> Result<Next, AgentError> {
     let family = family(&settings.root)?;
     let packages = Packages::of(family, &settings.root, &work, Timestamp::now());
     let system: &dyn System = if settings.root == Path::new("/") { &Systemd } else { &AtRest };
+    let files = HostFiles::new(&settings.root, own(state, settings));
     let desk = Desk {
         state,
         policy: &settings.policy,
+        probes: &settings.probes,
         packages: &*packages.system,
         archives: &*packages.archives,
         system,
+        files: &files,
         clock: &Timestamp::now,
     };
     Round { desk: &desk, root: &settings.root }.go(|| connect(state))
+}
+
+/// What the agent goes by: whoever writes that is asked for nothing any more.
+fn own(state: &State, settings: &Settings) -> Vec<PathBuf> {
+    let Settings { root, policy, probes, .. } = settings;
+    let mut own = vec![state.directory().to_owned(), policy.clone(), probes.clone()];
+    own.push(root.join(OWNERS_FILES.trim_start_matches('/')));
+    own.extend(std::env::current_exe());
+    own
 }
 
 /// The control plane that this agent joined; its certificate is renewed before that ends.

@@ -18,6 +18,9 @@ use crate::state::{Identity, State};
 /// Where the owner's policy lies.
 const POLICY: &str = "/etc/patchwright/agent-policy.toml";
 
+/// Where the owner's probes lie.
+const PROBES: &str = "/etc/patchwright/probes.toml";
+
 /// Join a control plane, tell it what this host has installed, and carry its orders out.
 #[derive(Debug, Args)]
 pub struct AgentArgs {
@@ -75,6 +78,9 @@ enum Command {
         /// What the owner of this host allows orders to do; there may be no such file.
         #[arg(long, value_name = "FILE", default_value = POLICY)]
         policy: PathBuf,
+        /// What the owner of this host declares that must work, for orders to try; there may be no such file.
+        #[arg(long, value_name = "FILE", default_value = PROBES)]
+        probes: PathBuf,
     },
     /// Say who this agent is, whose orders it takes, and what somebody should look at.
     Status {
@@ -179,8 +185,9 @@ fn perform(arguments: &AgentArgs) -> Result<(), AgentError> {
             let identity = state.identity().map_err(kept)?.ok_or(AgentError::NotJoined)?;
             pin_now(&state, &identity, root, word)?;
         }
-        Command::Run { once, root, policy } => {
-            let settings = Settings { root: root.clone(), policy: policy.clone(), once: *once };
+        Command::Run { once, root, policy, probes } => {
+            let (root, policy, probes) = (root.clone(), policy.clone(), probes.clone());
+            let settings = Settings { root, policy, probes, once: *once };
             run(&state, &settings)?;
         }
         Command::Status { policy } => print!("{}", show::status(&state, policy, Timestamp::now())?),

@@ -103,7 +103,8 @@ mod tests {
             let (patches, alterations) = (Demand::Signature, Demand::Signature);
             let terms = Terms { patches, alterations, ranking: Ranking::Unproven };
             let order_keys = [key(10)].into();
-            Ok(PinsOffered { order_keys, consent_keys, origins: [].into(), terms })
+            let (origins, order_key_version) = ([].into(), 2);
+            Ok(PinsOffered { order_keys, order_key_version, consent_keys, origins, terms })
         }
 
         fn progress(&self, _: OrderProgress) -> Result<(), AgentError> {
@@ -145,6 +146,7 @@ mod tests {
         assert_eq!(first.before, None);
         let kept = serde_json::to_value(&first.now).unwrap();
         assert_eq!(kept["floors"]["kind"], "rpm");
+        assert_eq!(first.now.order_key_version(), 2);
         assert_eq!(state.trusted().unwrap().as_ref(), Some(&first.now));
         let mode = directory.path().join("trusted.json").metadata().unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);

@@ -223,8 +223,10 @@ fn line(entry: &Entry) -> String {
     let mut text = format!("  {at}  {what:<22}");
     let reason = match &entry.because {
         Some(because) => because.clone(),
-        None if entry.packages.is_empty() => "all that it says".to_owned(),
-        None => entry.packages.join(", "),
+        None if entry.packages.is_empty() && entry.files.is_empty() => {
+            "all that it says".to_owned()
+        }
+        None => [entry.packages.as_slice(), &entry.files].concat().join(", "),
     };
     let _ = writeln!(text, "{}", plain(&reason));
     if let Some(help) = &entry.help {
@@ -265,6 +267,7 @@ mod tests {
             ci: id(3),
             versions: VersionKind::Dpkg,
             order_keys: [key(order_key)].into(),
+            order_key_version: 1,
             consent_keys,
             origins: [].into(),
             terms: Terms { patches, alterations: Demand::Signature, ranking: Ranking::Unproven },
@@ -332,6 +335,8 @@ mod tests {
             ended: Ended::Stuck { because: "the way back failed".to_owned() },
             actions: Vec::new(),
             packages: Vec::new(),
+            files: Vec::new(),
+            probes: Vec::new(),
             downtime: Vec::new(),
             interruptions: 0,
             began_at: Timestamp::UNIX_EPOCH,

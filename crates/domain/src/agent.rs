@@ -106,12 +106,19 @@ pub struct PinsRequest {
 pub struct PinsOffered {
     /// The keys with which the provider signs orders.
     pub order_keys: BTreeSet<KeyId>,
+    /// Which version of them that is; a control plane that does not say never handed them over.
+    #[serde(default = "first_version")]
+    pub order_key_version: u64,
     /// The tenant's keys.
     pub consent_keys: KeyRing,
     /// Where passkeys of the tenant sign.
     pub origins: BTreeSet<String>,
     /// What has to be signed, as the SLA says it for the item.
     pub terms: Terms,
+}
+
+const fn first_version() -> u64 {
+    1
 }
 
 /// An order for the agent. Answer to `POST /agent/v1/orders/next`; where there is none, 204.
@@ -265,6 +272,18 @@ mod tests {
         current.runtime.as_mut().unwrap().reboot_required_by = Some(Vec::new());
         assert!(current.awaits_restart());
         assert!(!Facts::default().awaits_restart());
+    }
+
+    #[test]
+    fn keys_without_a_version_are_the_first_ones() {
+        let terms = r#"{"patches":"nothing","alterations":"nothing","ranking":"unproven"}"#;
+        let ring = serde_json::to_string(&KeyRing::new(crate::cloud::PROVIDER)).unwrap();
+        let offer = |version: &str| -> PinsOffered {
+            let keys = format!(r#""order_keys":[],{version}"consent_keys":{ring},"origins":[]"#);
+            serde_json::from_str(&format!(r#"{{{keys},"terms":{terms}}}"#)).unwrap()
+        };
+        assert_eq!(offer("").order_key_version, 1);
+        assert_eq!(offer(r#""order_key_version":3,"#).order_key_version, 3);
     }
 
     #[test]

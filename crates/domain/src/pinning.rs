@@ -117,7 +117,7 @@ pub fn pins(
     word: &OwnersWord,
     before: Option<&Trusted>,
 ) -> Result<Pins, NotPinned> {
-    let PinsOffered { order_keys, consent_keys, origins, terms } = offer;
+    let PinsOffered { order_keys, order_key_version, consent_keys, origins, terms } = offer;
     if let Some(before) = before {
         let (given, ours) = (consent_keys.tenant(), before.consent_keys().tenant());
         if given != ours {
@@ -136,7 +136,7 @@ pub fn pins(
         consent_keys.keeping(|key: &Key| key.ended.is_some() || kept.contains(&key.key.id));
     let terms = agreed(terms, word, before.map(Trusted::terms));
     let Host { agent, ci, versions } = host;
-    Ok(Pins { agent, ci, versions, order_keys, consent_keys, origins, terms })
+    Ok(Pins { agent, ci, versions, order_keys, order_key_version, consent_keys, origins, terms })
 }
 
 /// Exactly the keys that are named; those that are offered where none is.
@@ -222,7 +222,13 @@ mod tests {
     fn offer(patches: Demand) -> PinsOffered {
         let terms = Terms { patches, alterations: patches, ranking: Ranking::Provider };
         let (consent_keys, _) = ring();
-        PinsOffered { order_keys: ids(&[10, 11]), consent_keys, origins: [].into(), terms }
+        PinsOffered {
+            order_keys: ids(&[10, 11]),
+            order_key_version: 4,
+            consent_keys,
+            origins: [].into(),
+            terms,
+        }
     }
 
     fn host() -> Host {
@@ -243,6 +249,7 @@ mod tests {
             let pins = pin(offer(demand), &OwnersWord::default()).unwrap();
 
             assert_eq!(pins.order_keys, ids(&[10, 11]));
+            assert_eq!(pins.order_key_version, 4);
             assert_eq!(in_force(&pins.consent_keys), ids(&[20, 21]));
             let ranking = Ranking::Unproven;
             assert_eq!(pins.terms, Terms { patches: demand, alterations: demand, ranking });

@@ -5,8 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use guest::{GeneraliseRequest, Generalised};
-
-use crate::command;
+use probes::command;
 
 /// Emptied and left in place: whoever writes to it is not the one who may create it.
 const LOGS: &str = "/var/log";

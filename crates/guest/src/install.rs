@@ -6,9 +6,10 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
 use guest::{Downgrades, HOME, InstallRequest, Installed, PACKAGE_DISK};
+use probes::command;
 use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 
-use crate::{System, command, picture};
+use crate::{System, picture};
 
 const MAX_OUTPUT: usize = 1 << 20;
 

@@ -9,6 +9,7 @@
 
 use std::collections::BTreeMap;
 
+use probes::{Probe, ProbeResult};
 use serde::{Deserialize, Serialize};
 
 /// Name of the virtio-serial port between the two.
@@ -98,66 +99,6 @@ pub enum Downgrades {
     Refused,
     /// The way back.
     Allowed,
-}
-
-/// Something that the image's owner says must work.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Probe {
-    /// Its name for people.
-    pub name: String,
-    /// What is tried.
-    #[serde(flatten)]
-    pub kind: ProbeKind,
-    /// It may fail for this long before it counts as failed, in seconds.
-    pub within_seconds: u64,
-}
-
-/// What a probe tries, inside the guest.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum ProbeKind {
-    /// A TCP connection to a port of the guest's loopback.
-    Tcp(TcpProbe),
-    /// A GET request to the guest's loopback.
-    Http(HttpProbe),
-    /// A systemd unit that must be active.
-    Unit(String),
-    /// A program that must end with a status.
-    Command(CommandProbe),
-}
-
-/// A TCP connection to the guest's loopback.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct TcpProbe {
-    /// The port.
-    pub port: u16,
-}
-
-/// A GET request to the guest's loopback.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct HttpProbe {
-    /// The port.
-    pub port: u16,
-    /// The path asked for, beginning with `/`.
-    pub path: String,
-    /// The status that must be answered.
-    pub status: u16,
-    /// Text that the answer must hold.
-    #[serde(default)]
-    pub contains: Option<String>,
-}
-
-/// A program of the image that must end with a status.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct CommandProbe {
-    /// Program and arguments; no shell is between.
-    pub argv: Vec<String>,
-    /// The exit status that it must have.
-    #[serde(default)]
-    pub exit: i32,
 }
 
 /// What the guest says.
@@ -346,15 +287,4 @@ pub enum Special {
     Device,
     /// What dpkg or ucf left because a configuration file had been changed by both sides.
     ConffileLeftover,
-}
-
-/// How a probe ended.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ProbeResult {
-    /// The probe's name.
-    pub name: String,
-    /// What failed at the last try; `None` where it passed.
-    pub failure: Option<String>,
-    /// How long until it passed or was given up, in milliseconds.
-    pub took_ms: u64,
 }

@@ -9,12 +9,10 @@
 //! It is one static binary because the images know nothing of it: it must run on any C library,
 //! or on none. It runs as root inside the guest and is never on the guest's disk.
 
-mod command;
 mod generalise;
 mod install;
 mod picture;
 mod port;
-mod probe;
 mod stage;
 mod still;
 mod walk;
@@ -24,6 +22,7 @@ use std::process::{Command, ExitCode};
 use std::time::Duration;
 
 use guest::{Hello, Message, PROTOCOL, Request, Settled};
+use probes::command;
 
 fn main() -> ExitCode {
     // What the kernel hands to the first process is not meant for us.

@@ -7,9 +7,10 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use guest::{PictureRequest, RawPicture, RawProcess};
+use probes::command;
 use sha2::{Digest as _, Sha256};
 
-use crate::{command, probe, walk};
+use crate::walk;
 
 const COMMAND_LIMIT: Duration = Duration::from_secs(60);
 
@@ -59,7 +60,7 @@ pub(crate) fn take(request: &PictureRequest) -> RawPicture {
         uptime_ms: uptime_ms(),
         // Probes go first: a service that is still starting gets its time, and what they wait
         // for is then in the rest of the picture.
-        probes: request.probes.iter().map(probe::run).collect(),
+        probes: request.probes.iter().map(probes::run).collect(),
         os_release: text("/etc/os-release"),
         dpkg_status: text("/var/lib/dpkg/status"),
         boot_files: names("/boot"),

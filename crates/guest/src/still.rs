@@ -9,11 +9,10 @@ use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use probes::command;
 use rustix::mount::{MountFlags, mount, mount_remount, unmount};
 use rustix::process::{Pid, Signal, WaitOptions, kill_process, wait};
 use rustix::system::{RebootCommand, reboot};
-
-use crate::command;
 
 /// Services that a package's script started in spite of all go within this time.
 const GOING: Duration = Duration::from_secs(5);

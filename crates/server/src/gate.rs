@@ -91,6 +91,8 @@ words! {
         AgentEnrol = "agent.enrol",
         /// Ending an agent.
         AgentRevoke = "agent.revoke",
+        /// Handing the key that signs orders over to a new one.
+        OrderKeyRotate = "order_key.rotate",
         /// Bringing an image, and taking up a version of one.
         ImageCreate = "image.create",
         /// Making a version the one that new VMs are made from.
@@ -408,6 +410,7 @@ group.alter      yes  -   -  yes yes  -   -
 finding.accept    -  yes  -  yes yes yes  - 
 agent.enrol      yes  -   -  yes yes  -   - 
 agent.revoke     yes  -   -  yes yes  -   - 
+order_key.rotate  -   -   -  yes  -   -   - 
 image.create     yes  -   -  yes yes  -   - 
 image.publish    yes  -   -  yes yes  -   - 
 image.retire     yes  -   -  yes yes  -   - 

@@ -47,6 +47,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../migrations/0018_bakes_of_changes.sql"),
     include_str!("../migrations/0019_looks_again.sql"),
     include_str!("../migrations/0020_orders_at_work.sql"),
+    include_str!("../migrations/0021_order_keys.sql"),
 ];
 
 impl Database {

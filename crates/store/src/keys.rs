@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use chacha20poly1305::aead::{Aead as _, Payload};
 use chacha20poly1305::{Key as CipherKey, KeyInit as _, XChaCha20Poly1305, XNonce};
-use sqlx::Row as _;
+use sqlx::{AnyConnection, Row as _};
 use zeroize::Zeroizing;
 
 use crate::environment::{Environment, random};
@@ -133,18 +133,53 @@ impl std::fmt::Debug for Vault {
     }
 }
 
+/// A key of the installation that is there.
+pub(crate) async fn opened(
+    connection: &mut AnyConnection,
+    master: &MasterKey,
+    name: &str,
+) -> Result<Key, StoreError> {
+    let sealed: Vec<u8> = sqlx::query("SELECT sealed FROM sealed_keys WHERE name = $1")
+        .bind(name)
+        .fetch_optional(connection)
+        .await?
+        .ok_or_else(|| StoreError::Corrupt { what: format!("the key `{name}` is gone") })?
+        .try_get("sealed")?;
+    master.unseal(name, &sealed).ok_or_else(|| locked(name))
+}
+
+/// Keeps a key of the installation that was made elsewhere.
+pub(crate) async fn keep(
+    tx: &mut Tx<'_>,
+    master: &MasterKey,
+    name: &str,
+    key: &Key,
+) -> Result<(), StoreError> {
+    let sealed = master.seal(name, key, tx.random()).ok_or_else(|| locked(name))?;
+    sqlx::query("INSERT INTO sealed_keys (name, sealed, created_at) VALUES ($1, $2, $3)")
+        .bind(name)
+        .bind(sealed)
+        .bind(tx.now.as_microsecond())
+        .execute(&mut *tx.connection)
+        .await?;
+    Ok(())
+}
+
+fn locked(name: &str) -> StoreError {
+    StoreError::Refused {
+        reason: format!("the key `{name}` does not open with this master key"),
+        help: "use the master key that this database was made with",
+    }
+}
+
 /// The installation's key of this name, made at the first call.
 pub(crate) async fn key(
     tx: &mut Tx<'_>,
     master: &MasterKey,
     name: &'static str,
 ) -> Result<Key, StoreError> {
-    let corrupt = || StoreError::Refused {
-        reason: format!("the key `{name}` does not open with this master key"),
-        help: "use the master key that this database was made with",
-    };
     let made = Zeroizing::new(tx.random());
-    let sealed = master.seal(name, &made, tx.random()).ok_or_else(corrupt)?;
+    let sealed = master.seal(name, &made, tx.random()).ok_or_else(|| locked(name))?;
     sqlx::query(
         "INSERT INTO sealed_keys (name, sealed, created_at) VALUES ($1, $2, $3)
          ON CONFLICT (name) DO NOTHING",
@@ -154,12 +189,7 @@ pub(crate) async fn key(
     .bind(tx.now.as_microsecond())
     .execute(&mut *tx.connection)
     .await?;
-    let sealed: Vec<u8> = sqlx::query("SELECT sealed FROM sealed_keys WHERE name = $1")
-        .bind(name)
-        .fetch_one(&mut *tx.connection)
-        .await?
-        .try_get("sealed")?;
-    master.unseal(name, &sealed).ok_or_else(corrupt)
+    opened(&mut *tx.connection, master, name).await
 }
 
 /// Writes the key beside its place and links it there, so that nobody ever reads half of it and

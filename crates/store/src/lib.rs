@@ -94,8 +94,8 @@ pub use page::{Cursor, InvalidCursor, LONGEST_PAGE, Page, PageRequest};
 pub use people::{NewUser, PasswordHash, User};
 pub use relations::Relation;
 pub use releases::{
-    Answered, Fetched, Ground, Lacking, OrderFilter, OrderRow, Release, ReleaseRow, Unstepped,
-    Verification, VerificationFilter, Verifier,
+    Answered, Fetched, Ground, Issued, Lacking, NewOrderKey, OrderFilter, OrderHandover, OrderKeys,
+    OrderRow, Release, ReleaseRow, Unstepped, Verification, VerificationFilter, Verifier,
 };
 pub use retrieval::Retrieval;
 pub use tenants::{NewTenant, Tenant};

@@ -1,12 +1,14 @@
 //! Debian and its kin: dpkg, with apt for the order of things.
 
-use std::collections::BTreeSet;
-use std::fs;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{self, File};
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
 use domain::version::VersionKind;
+use tar::Archive;
 
-use super::command::Output;
+use super::command::{self, Output};
 use super::dpkg_files::Written;
 use super::packages::{
     Alteration, Completeness, Direction, Found, Hold, Newer, PackageFault, PackageSystem,
@@ -69,6 +71,62 @@ impl Apt {
         Ok(settings.map(|(_, path)| path.trim().to_owned()).collect())
     }
 
+    /// Whether a package is noted to have brought something else than a configuration file has that is just
+    /// as it brought it. `dpkg --verify` does not go by these notes.
+    fn is_misnoted(&self, file: &str) -> Result<bool, PackageFault> {
+        let package = self.held(file)?;
+        let noted = Written::read(self.tools.root(), &package)?.conffiles;
+        let lies = |path: &String| self.tools.outside(path);
+        let there: Vec<_> = noted.keys().filter(|path| lies(path).is_file()).collect();
+        let found = self.md5_of(&there)?;
+        let is_other = |path: &&String| found.get(*path) != noted.get(*path);
+        let others: BTreeSet<_> = there.into_iter().filter(is_other).collect();
+        if others.is_empty() {
+            return Ok(false);
+        }
+        let (argv, brought) = (["dpkg-deb", "--fsys-tarfile", file], self.work.join("brought"));
+        let output = command::run_apart(&self.argv(&argv)?, &ENVIRONMENT, QUESTION_LIMIT, &brought)
+            .map_err(|how| failed(argv[0], how, ""))?;
+        if output.exit != Some(0) {
+            return Err(ended(argv[0], &output));
+        }
+        let look = || -> io::Result<bool> {
+            for entry in Archive::new(File::open(&brought)?).entries()? {
+                let mut entry = entry?;
+                let path = entry.path()?.to_string_lossy().into_owned();
+                // `./etc/tool.conf` in a package as it came, `etc/tool.conf` in one that was packed here.
+                let path = format!("/{}", path.trim_start_matches("./"));
+                if !others.contains(&path) || !entry.header().entry_type().is_file() {
+                    continue;
+                }
+                let mut content = Vec::new();
+                entry.read_to_end(&mut content)?;
+                if fs::read(lies(&path)).is_ok_and(|there| there == content) {
+                    return Ok(true);
+                }
+            }
+            Ok(false)
+        };
+        let is_misnoted = look().map_err(PackageFault::disk(&brought))?;
+        fs::remove_file(&brought).map_err(PackageFault::disk(&brought))?;
+        Ok(is_misnoted)
+    }
+
+    /// The hashes of files by which dpkg knows them.
+    fn md5_of(&self, paths: &[&String]) -> Result<BTreeMap<String, String>, PackageFault> {
+        if paths.is_empty() {
+            return Ok(BTreeMap::new());
+        }
+        let mut argv = vec!["md5sum", "--zero", "--"];
+        argv.extend(paths.iter().map(|path| path.as_str()));
+        let (output, text) = self.ask_long(&argv, "hashes")?;
+        if output.exit != Some(0) {
+            return Err(ended("md5sum", &output));
+        }
+        let lines = text.split('\0').filter_map(|line| line.split_once("  "));
+        Ok(lines.map(|(hash, path)| (path.to_owned(), hash.to_owned())).collect())
+    }
+
     fn apt(&self, alteration: &Alteration<'_>) -> Result<Output, PackageFault> {
         let lists = self.tools.work().join("lists");
         let partial = lists.join("partial");
@@ -91,15 +149,24 @@ impl Apt {
         self.tools.act(&argv)
     }
 
-    /// What a package file holds, as apt is told of it: `libpam0g:amd64=1.5.2-6`. Given files alone, apt
-    /// does not begin where an interruption left dependencies that do not hold; given names as well, it
-    /// looks whether they hold in the end.
-    fn called(&self, file: &str) -> Result<String, PackageFault> {
-        let format = "--showformat=${Package}:${Architecture}=${Version}";
+    /// What a package file holds.
+    fn held(&self, file: &str) -> Result<Found, PackageFault> {
+        let format = "--showformat=${Package}\\t${Architecture}\\t${Version}\\tii ";
         let output = self.tools.ask(&["dpkg-deb", "--show", format, file])?;
-        match output.text.trim() {
-            called if output.exit == Some(0) => Ok(called.replace(":all=", "=")),
+        match found(&output.text) {
+            Ok(Some(held)) if output.exit == Some(0) => Ok(held),
             _ => Err(ended("dpkg-deb", &output)),
+        }
+    }
+
+    /// A package file as apt is told of it: `libpam0g:amd64=1.5.2-6`. Given files alone, apt does not begin
+    /// where an interruption left dependencies that do not hold; given names as well, it looks whether they
+    /// hold in the end.
+    fn called(&self, file: &str) -> Result<String, PackageFault> {
+        let Found { name, architecture, version, .. } = self.held(file)?;
+        match architecture.as_str() {
+            "all" => Ok(format!("{name}={version}")),
+            architecture => Ok(format!("{name}:{architecture}={version}")),
         }
     }
 
@@ -182,6 +249,27 @@ impl PackageSystem for Apt {
         let mut argv = vec!["dpkg", "--unpack", "--"];
         argv.extend(files.iter().map(String::as_str));
         let output = self.tools.act(&argv)?;
+        if output.exit == Some(0) { Ok(()) } else { Err(ended("dpkg", &output)) }
+    }
+
+    fn settle(&self, files: &[PathBuf]) -> Result<(), PackageFault> {
+        let files = files.iter().map(|it| self.inside(it)).collect::<Result<Vec<_>, _>>()?;
+        let mut misnoted = Vec::new();
+        for file in &files {
+            if self.is_misnoted(file)? {
+                misnoted.push(file.as_str());
+            }
+        }
+        if misnoted.is_empty() {
+            return Ok(());
+        }
+        self.wait_for_others()?;
+        // dpkg writes down what is equal once it sees it beside each other.
+        let mut argv = vec!["dpkg"];
+        argv.extend(KEEP_SETTINGS);
+        argv.extend(["--install", "--"]);
+        argv.extend(misnoted);
+        let output = self.act(&argv)?;
         if output.exit == Some(0) { Ok(()) } else { Err(ended("dpkg", &output)) }
     }
 

@@ -1,18 +1,20 @@
 //! The way back: kept before anything is altered, gone where something failed.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::path::PathBuf;
 
-use domain::change::ExactPackage;
+use domain::change::{Action, ExactPackage};
 use domain::order::{Ended, Refusal};
 
 use super::executor::{Executor, Run, replaced};
+use super::files::{FileFault, KeptFile};
 use super::journal::{Step, sync_up};
 use super::packages::{
     Alteration, Completeness, Direction, Found, KeptPackage, Newer, PackageFault,
 };
-use super::progress::WayBack;
+use super::progress::{Progress, WayBack};
 use super::space;
 
 /// How often the way back is taken up again before somebody has to look. More often than an action is: what
@@ -20,9 +22,11 @@ use super::space;
 const MOST_RETURNS: u32 = 10;
 
 impl Executor<'_> {
-    /// Makes package files of what is replaced, and copies of its configuration files.
+    /// Makes package files of what is replaced, and copies of its configuration files and of those that are
+    /// written.
     pub(super) fn keep_way_back(
         &self,
+        actions: &[Action],
         packages: &[ExactPackage],
         installed: &[Found],
         old: &[Found],
@@ -58,12 +62,23 @@ impl Executor<'_> {
             kept.push(KeptPackage { name, architecture, version, file });
         }
         self.packages.keep_settings(old, &back).map_err(|fault| lost(&name, told(&fault)))?;
+        let files = self.keep_files(actions)?;
         sync_up(&back).map_err(disk)?;
         let is_new = |package: &&ExactPackage| {
             replaced(installed, std::slice::from_ref(*package)).is_empty()
         };
         let added = packages.iter().filter(is_new).cloned().collect();
-        Ok(Step::WayBackKept { packages: kept, added, units: self.system.times() })
+        Ok(Step::WayBackKept { packages: kept, added, files, units: self.system.times() })
+    }
+
+    /// Each of them once, as it is before anything is done.
+    fn keep_files(&self, actions: &[Action]) -> Result<Vec<KeptFile>, Refusal> {
+        let paths: BTreeSet<_> = actions.iter().filter_map(written).collect();
+        let keep = |(place, path): (usize, &str)| {
+            self.files.keep(path, &self.back_packages(), format!("file-{place}"))
+        };
+        let kept = paths.into_iter().enumerate().map(keep).collect::<Result<_, _>>();
+        kept.map_err(FileFault::into_refusal)
     }
 
     /// Takes back what was done, once something failed.
@@ -85,8 +100,13 @@ impl Executor<'_> {
             return Ok(Ended::Stuck { because });
         }
         if !progress.packages().is_empty()
-            && let Err(fault) = self.go_back(way_back, &progress.packages())
+            && let Err(fault) = self.go_back(way_back, &progress)
         {
+            let because = format!("{because}; and the way back failed: {}", told(&fault));
+            return Ok(Ended::Stuck { because });
+        }
+        // After the packages, which may have left theirs in the place of one.
+        if let Err(fault) = self.give_files_back(way_back, &progress) {
             let because = format!("{because}; and the way back failed: {}", told(&fault));
             return Ok(Ended::Stuck { because });
         }
@@ -100,19 +120,29 @@ impl Executor<'_> {
         Ok(Ended::RolledBack { because })
     }
 
-    fn go_back(&self, way_back: &WayBack, ordered: &[ExactPackage]) -> Result<(), PackageFault> {
+    /// What was not begun to be written is left alone.
+    fn give_files_back(&self, way_back: &WayBack, progress: &Progress) -> Result<(), FileFault> {
+        let written = progress.written();
+        for kept in &way_back.files {
+            let Some(ours) = written.get(kept.path.as_str()) else { continue };
+            self.files.give_back(kept, &self.back_packages(), ours)?;
+        }
+        Ok(())
+    }
+
+    fn go_back(&self, way_back: &WayBack, progress: &Progress) -> Result<(), PackageFault> {
+        let ordered = progress.packages();
         // It may fail for the very package that is about to go.
         let repaired = self.packages.repair();
         let back = self.back_packages();
-        self.mend(ordered, &self.packages.installed()?);
+        self.mend(&ordered, &self.packages.installed()?);
         let installed = self.packages.installed()?;
-        let others = altered_by_others(&installed, way_back, ordered);
+        let others = altered_by_others(&installed, way_back, &ordered);
         if !others.is_empty() {
             return Err(PackageFault::Altered { packages: others });
         }
+        let files: Vec<_> = way_back.packages.iter().map(|kept| back.join(&kept.file)).collect();
         if !is_as_before(&installed, way_back) {
-            let files: Vec<_> =
-                way_back.packages.iter().map(|kept| back.join(&kept.file)).collect();
             let was_added = |found: &&Found| way_back.added.iter().any(|it| is_it(found, it));
             let remove: Vec<_> = installed.iter().filter(was_added).cloned().collect();
             let direction = Direction::Back;
@@ -121,6 +151,11 @@ impl Executor<'_> {
             repaired?;
         }
         self.packages.restore_settings(&back)?;
+        if progress.interruptions > 0 {
+            self.packages.settle(&files)?;
+            // What that left beside them.
+            self.packages.restore_settings(&back)?;
+        }
         self.packages.audit()?;
         let installed = self.packages.installed()?;
         if is_as_before(&installed, way_back) {
@@ -150,6 +185,14 @@ impl Executor<'_> {
 
     pub(super) fn back_packages(&self) -> PathBuf {
         self.directory.join("back")
+    }
+}
+
+/// The file that an action writes.
+pub(super) fn written(action: &Action) -> Option<&str> {
+    match action {
+        Action::WriteFile { path, .. } => Some(path),
+        _ => None,
     }
 }
 
@@ -199,7 +242,7 @@ fn is_it(found: &Found, package: &ExactPackage) -> bool {
         && found.version == package.version
 }
 
-fn told(error: &dyn std::error::Error) -> String {
+pub(super) fn told(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(next) = cause {
@@ -231,6 +274,7 @@ mod tests {
         let way_back = WayBack {
             packages: vec![kept("a"), kept("b")],
             added: Vec::new(),
+            files: Vec::new(),
             units: crate::execute::system::UnitTimes::new(),
         };
         let ordered = ["a", "b"].map(|name| ExactPackage {

@@ -1,6 +1,6 @@
 //! What dpkg has written down of a package: its stanza, its files, its scripts.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -20,8 +20,8 @@ pub(super) struct Written {
     pub(super) paths: Vec<String>,
     /// Its control files beside the lists that dpkg makes: scripts, `triggers`, `shlibs`.
     pub(super) control: Vec<(String, PathBuf)>,
-    /// Paths of its configuration files.
-    pub(super) conffiles: BTreeSet<String>,
+    /// Its configuration files, with the MD5 of what it brought, as dpkg noted it.
+    pub(super) conffiles: BTreeMap<String, String>,
 }
 
 impl Written {
@@ -91,13 +91,13 @@ fn fields(stanza: &str) -> Vec<(String, String)> {
 }
 
 /// ` /etc/tool.conf 0123… [obsolete]`
-fn conffiles(stanza: &[(String, String)]) -> BTreeSet<String> {
+fn conffiles(stanza: &[(String, String)]) -> BTreeMap<String, String> {
     let lines =
         stanza.iter().filter(|(name, _)| name == "Conffiles").flat_map(|(_, it)| it.lines());
     let conffile = |line: &str| {
         let words: Vec<_> = line.split_whitespace().collect();
         match words.as_slice() {
-            [path, _md5] => Some((*path).to_owned()),
+            [path, md5] => Some(((*path).to_owned(), (*md5).to_owned())),
             // Obsolete ones, or such as are to be removed, are none of the package's any more.
             _ => None,
         }
@@ -121,7 +121,7 @@ mod tests {
         );
 
         assert_eq!(fields[2].1, "a tool\n that does\n .\n  things");
-        let expected = BTreeSet::from(["/etc/tool.conf".to_owned()]);
+        let expected = BTreeMap::from([("/etc/tool.conf".to_owned(), "abc".to_owned())]);
         assert_eq!(conffiles(&fields), expected);
     }
 }

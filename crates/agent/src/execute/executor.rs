@@ -1,7 +1,7 @@
 //! Goes through the steps of one execution.
 
 use std::cell::RefCell;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
@@ -11,13 +11,16 @@ use std::time::{Duration, Instant};
 use domain::agent::AtWork;
 use domain::change::{Action, ExactPackage, FileHash};
 use domain::order::{
-    Accepted, Ended, ExecutionId, Forbidden, Order, OrderResult, Permission, Policy, Refusal,
+    Accepted, Ended, ExecutionId, Forbidden, Order, OrderResult, Permission, Policy, ProbeOutcome,
+    Refusal,
 };
 use jiff::Timestamp;
+use probes::{Probe, Profile};
 use rustix::fs::{FlockOperation, flock};
 use sha2::{Digest as _, Sha256};
 
-use super::back::is_as_before;
+use super::back::{is_as_before, told, written};
+use super::files::{FileFault, HostFiles, put_apart, sha256};
 use super::journal::{Journal, Step, sync_up};
 use super::packages::{
     Alteration, Completeness, Direction, Found, Hold, Newer, PackageFault, PackageSystem,
@@ -44,6 +47,10 @@ pub struct Executor<'a> {
     pub archives: &'a dyn TrustedPackages,
     /// What runs.
     pub system: &'a dyn System,
+    /// Files that orders write.
+    pub files: &'a HostFiles,
+    /// What the owner declares that must work, as their file says it when it is asked.
+    pub probes: &'a dyn Fn() -> Result<Profile, Refusal>,
     /// What the owner allows, as their file says it when it is asked.
     pub owner: &'a dyn Fn() -> Result<Policy, Refusal>,
     /// The time.
@@ -112,6 +119,8 @@ impl From<io::Error> for Halt {
 pub(super) struct Run<'a> {
     journal: RefCell<Journal>,
     watch: &'a dyn Fn(AtWork),
+    /// Contents of files that came with the order. What goes on after an interruption has them on its disk.
+    contents: BTreeMap<FileHash, Vec<u8>>,
 }
 
 impl Run<'_> {
@@ -134,20 +143,28 @@ impl Executor<'_> {
     /// If another one is under way, or the journal cannot be kept. Whatever else goes wrong is how the
     /// execution ended.
     pub fn begin(&self, accepted: &Accepted, id: ExecutionId) -> Result<Paused, ExecuteError> {
-        let _alone = self.alone()?;
-        if self.read()?.is_some() {
-            return Err(ExecuteError::Busy { directory: self.directory.clone() });
-        }
         let first = Step::Accepted {
             execution: id,
             order: Box::new(accepted.order().clone()),
             change: accepted.change(),
             at: accepted.at(),
         };
+        self.start(first, accepted.contents().clone())
+    }
+
+    pub(super) fn start(
+        &self,
+        first: Step,
+        contents: BTreeMap<FileHash, Vec<u8>>,
+    ) -> Result<Paused, ExecuteError> {
+        let _alone = self.alone()?;
+        if self.read()?.is_some() {
+            return Err(ExecuteError::Busy { directory: self.directory.clone() });
+        }
         let begins = first.begins();
         let journal = Journal::begin(&self.directory, first).map_err(|it| self.journal(it))?;
         begins.into_iter().for_each(self.watch);
-        self.go_on(&Run { journal: RefCell::new(journal), watch: self.watch })
+        self.go_on(&Run { journal: RefCell::new(journal), watch: self.watch, contents })
     }
 
     /// Takes up what was interrupted; `None` where nothing was.
@@ -157,7 +174,8 @@ impl Executor<'_> {
     pub fn resume(&self) -> Result<Option<Paused>, ExecuteError> {
         let _alone = self.alone()?;
         let Some(journal) = self.read()? else { return Ok(None) };
-        let run = Run { journal: RefCell::new(journal), watch: self.watch };
+        let (contents, watch) = (BTreeMap::new(), self.watch);
+        let run = Run { journal: RefCell::new(journal), watch, contents };
         let progress = run.progress();
         if progress.ended.is_none() && progress.rebooting.is_none() {
             run.add(Step::Resumed { at: (self.clock)() }).map_err(|it| self.journal(it))?;
@@ -276,8 +294,10 @@ impl Executor<'_> {
                         .map_err(|because| Halt::Failed { action: place, because })?;
                 }
                 Action::Reboot => self.reboot(run, order, place)?,
-                // Refused before anything began.
-                Action::WriteFile { .. } | Action::Probe { .. } => {}
+                Action::WriteFile { path, before, after } => {
+                    self.write_file(run, order, place, (path, *before, *after))?;
+                }
+                Action::Probe { probe } => self.probe(run, place, probe)?,
             }
             run.add(Step::ActionDone { action: place })?;
         }
@@ -291,10 +311,9 @@ impl Executor<'_> {
         if order.window.until <= now {
             return Err(refused(Refusal::Late { closed: order.window.until, now }));
         }
-        let unable = |it: &&Action| matches!(it, Action::WriteFile { .. } | Action::Probe { .. });
-        if let Some(action) = order.actions.iter().find(unable) {
-            return Err(refused(Refusal::Unable { action: action.clone() }));
-        }
+        self.check_probes(&order.actions).map_err(refused)?;
+        self.check_files(&order.actions).map_err(refused)?;
+        self.keep_contents(&order.actions, &run.contents).map_err(refused)?;
         let in_order =
             |fault: PackageFault| Halt::Refused(Refusal::NotInOrder { because: fault.to_string() });
         self.packages.audit().map_err(in_order)?;
@@ -310,7 +329,8 @@ impl Executor<'_> {
             // Others may have altered something meanwhile.
             let installed = self.packages.installed().map_err(in_order)?;
             let old = replaced(&installed, &packages);
-            let step = self.keep_way_back(&packages, &installed, &old).map_err(refused)?;
+            let step =
+                self.keep_way_back(&order.actions, &packages, &installed, &old).map_err(refused)?;
             run.add(step)?;
         }
         Ok(())
@@ -328,6 +348,8 @@ impl Executor<'_> {
                 let because = "somebody else altered the same packages meanwhile".to_owned();
                 return Err(not_in_order(because));
             }
+            self.check_probes(&order.actions)?;
+            self.check_files(&order.actions)?;
             let policy = (self.owner)()?;
             let versions = versions_of(self.packages.versions(), &installed);
             let now = (self.clock)();
@@ -372,6 +394,144 @@ impl Executor<'_> {
         sync_up(&new).map_err(failed)
     }
 
+    /// Whether files are what the plan expects. After an upgrade that comes first they may be others: then
+    /// it is asked when their turn comes.
+    fn check_files(&self, actions: &[Action]) -> Result<(), Refusal> {
+        let mut known = BTreeMap::new();
+        let mut is_upgraded = false;
+        for action in actions {
+            match action {
+                Action::Upgrade { .. } => is_upgraded = true,
+                Action::WriteFile { path, before, after } => {
+                    let found = match known.insert(path, *after) {
+                        Some(written) => Some(written),
+                        None if is_upgraded => continue,
+                        None => self.look(path).map_err(FileFault::into_refusal)?,
+                    };
+                    if found != *before {
+                        let (path, expected) = (path.clone(), *before);
+                        return Err(Refusal::OtherFile { path, expected, found });
+                    }
+                }
+                Action::RestartUnit { .. } | Action::Reboot | Action::Probe { .. } => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the owner declares all probes.
+    fn check_probes(&self, actions: &[Action]) -> Result<(), Refusal> {
+        let named = actions.iter().filter_map(|action| match action {
+            Action::Probe { probe } => Some(probe.as_str()),
+            _ => None,
+        });
+        named.map(|name| self.declared(name)).try_for_each(|probe| probe.map(drop))
+    }
+
+    fn declared(&self, name: &str) -> Result<Probe, Refusal> {
+        let profile = (self.probes)()?;
+        let probe = profile.probes().iter().find(|probe| probe.name == name);
+        probe.cloned().ok_or_else(|| Refusal::NoProbe { probe: name.to_owned() })
+    }
+
+    fn look(&self, path: &str) -> Result<Option<FileHash>, FileFault> {
+        Ok(self.files.look(path)?.map(|(hash, _)| hash))
+    }
+
+    /// Keeps the contents that came with the order, once there is room for them, for what is replaced, and
+    /// for both beside each other.
+    fn keep_contents(
+        &self,
+        actions: &[Action],
+        contents: &BTreeMap<FileHash, Vec<u8>>,
+    ) -> Result<(), Refusal> {
+        let (new, back) = (self.new_packages(), self.back_packages());
+        let size = |bytes: &Vec<u8>| bytes.len() as u64;
+        let mut wants = vec![(new.clone(), contents.values().map(size).sum())];
+        for path in actions.iter().filter_map(written) {
+            let old = self.files.look(path).ok().flatten().map_or(0, |(_, size)| size);
+            wants.extend([(back.clone(), old), (self.files.outside(path), old)]);
+        }
+        let largest = contents.values().map(size).max().unwrap_or_default();
+        wants
+            .extend(actions.iter().filter_map(written).map(|it| (self.files.outside(it), largest)));
+        if let Some(path) = actions.iter().find_map(written) {
+            let wants: Vec<_> = wants.iter().map(|(path, size)| (path.as_path(), *size)).collect();
+            space::check(&wants, (self.owner)()?.keep_free_mib)?;
+            let kept = |error: io::Error| Refusal::NotKept {
+                path: path.to_owned(),
+                because: error.to_string(),
+            };
+            fs::create_dir_all(&new).map_err(kept)?;
+            for (hash, bytes) in contents {
+                put_apart(&self.content(*hash), bytes).map_err(kept)?;
+            }
+            sync_up(&new).map_err(kept)?;
+        }
+        for action in actions {
+            let Action::WriteFile { path, after, .. } = action else { continue };
+            self.new_content(*after)
+                .map_err(|because| Refusal::NotKept { path: path.clone(), because })?;
+        }
+        Ok(())
+    }
+
+    /// The bytes of a content, as they were kept.
+    fn new_content(&self, hash: FileHash) -> Result<Vec<u8>, String> {
+        let bytes = fs::read(self.content(hash)).map_err(|error| error.to_string())?;
+        let found = sha256(&bytes);
+        if found == hash {
+            return Ok(bytes);
+        }
+        Err(format!("its new content has the SHA-256 {found}, not {hash}"))
+    }
+
+    fn content(&self, hash: FileHash) -> PathBuf {
+        self.new_packages().join(format!("{hash}.content"))
+    }
+
+    fn write_file(
+        &self,
+        run: &Run,
+        order: &Order,
+        place: usize,
+        (path, before, after): (&str, Option<FileHash>, FileHash),
+    ) -> Result<(), Halt> {
+        let failed = |because: String| Halt::Failed { action: place, because };
+        let fault = |fault: FileFault| failed(told(&fault));
+        let is_begun = run.progress().started.is_some_and(|(action, _)| action == place);
+        let found = self.look(path).map_err(fault)?;
+        if is_begun && found == Some(after) {
+            return self.files.settle(path).map_err(fault);
+        }
+        if order.window.until <= (self.clock)() {
+            return Err(failed(format!("the window was over at {}", order.window.until)));
+        }
+        if found != before {
+            // Before it is begun: what somebody else made of it stays.
+            let (path, expected) = (path.to_owned(), before);
+            return Err(fault(FileFault::Other { path, expected, found }));
+        }
+        let bytes = self.new_content(after).map_err(failed)?;
+        run.add(Step::Started { action: place })?;
+        self.files.write(path, before, &bytes).map_err(fault)
+    }
+
+    fn probe(&self, run: &Run, place: usize, name: &str) -> Result<(), Halt> {
+        let failed = |because: String| Halt::Failed { action: place, because };
+        run.add(Step::Started { action: place })?;
+        let probe = self.declared(name).map_err(|refusal| failed(refusal.to_string()))?;
+        let result = self.system.probe(&probe);
+        let (milliseconds, failure) = (result.took_ms, result.failure);
+        let outcome =
+            ProbeOutcome { probe: name.to_owned(), failure: failure.clone(), milliseconds };
+        run.add(Step::Probed { outcome })?;
+        match failure {
+            None => Ok(()),
+            Some(failure) => Err(failed(format!("the probe `{name}` failed: {failure}"))),
+        }
+    }
+
     fn upgrade(
         &self,
         run: &Run<'_>,
@@ -383,12 +543,12 @@ impl Executor<'_> {
         let is_begun = run.progress().started.is_some_and(|(action, _)| action == place);
         let stale = if is_begun { BTreeSet::new() } else { self.system.stale_units() };
         let is_there = self.is_installed(packages).unwrap_or(false);
+        let files: Vec<_> = packages.iter().map(|package| self.place(package)).collect();
         if !is_there {
             let now = (self.clock)();
             if is_begun && order.window.until <= now {
                 return Err(failed(format!("the window was over at {}", order.window.until)));
             }
-            let files: Vec<_> = packages.iter().map(|package| self.place(package)).collect();
             for package in packages {
                 // Once more, right before it is used.
                 self.check_file(package).map_err(failed)?;
@@ -399,6 +559,11 @@ impl Executor<'_> {
             self.packages.alter(&alteration).map_err(|fault| failed(fault.to_string()))?;
         }
         self.is_whole(packages).map_err(|fault| failed(fault.to_string()))?;
+        if run.progress().interruptions > 0 {
+            packages.iter().try_for_each(|package| self.check_file(package)).map_err(failed)?;
+            let settled = self.packages.settle(&files).and_then(|()| self.is_whole(packages));
+            settled.map_err(|fault| failed(told(&fault)))?;
+        }
         run.add(Step::Finished { packages: packages.to_vec() })?;
         // Where the owner's file cannot be read, nothing is allowed.
         if (self.owner)().is_ok_and(|policy| policy.restart == Permission::Allow) {

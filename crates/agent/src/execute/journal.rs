@@ -11,11 +11,13 @@ use std::path::{Path, PathBuf};
 use domain::agent::AtWork;
 use domain::change::ExactPackage;
 use domain::cloud::ChangeId;
-use domain::order::{Downtime, Ended, ExecutionId, Order};
+use domain::order::{Downtime, Ended, ExecutionId, Order, ProbeOutcome};
 use jiff::Timestamp;
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 
+use super::files::KeptFile;
+use super::interruption::may_end_here;
 use super::packages::KeptPackage;
 use super::system::UnitTimes;
 
@@ -45,6 +47,9 @@ pub enum Step {
         packages: Vec<KeptPackage>,
         /// What is not there yet, and is taken away again on the way back.
         added: Vec<ExactPackage>,
+        /// Files that the order writes, as they are.
+        #[serde(default)]
+        files: Vec<KeptFile>,
         /// When which unit went up and down last.
         units: UnitTimes,
     },
@@ -67,6 +72,11 @@ pub enum Step {
     Rebooting {
         /// Which boot ends.
         boot: String,
+    },
+    /// A probe was tried.
+    Probed {
+        /// How it ended.
+        outcome: ProbeOutcome,
     },
     /// An action ended well.
     ActionDone {
@@ -135,8 +145,10 @@ impl Journal {
             OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&beside)?;
         file.write_all(&line(&first)?)?;
         file.sync_all()?;
+        may_end_here();
         fs::rename(&beside, &path)?;
         sync_up(directory)?;
+        may_end_here();
         let file = OpenOptions::new().append(true).open(&path)?;
         Ok(Self { file, steps: vec![first] })
     }
@@ -178,8 +190,10 @@ impl Journal {
     /// # Errors
     /// If the disk fails: then nothing may follow.
     pub fn add(&mut self, step: Step) -> io::Result<()> {
+        may_end_here();
         self.file.write_all(&line(&step)?)?;
         self.file.sync_data()?;
+        may_end_here();
         self.steps.push(step);
         Ok(())
     }

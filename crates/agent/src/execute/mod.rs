@@ -17,7 +17,9 @@ mod back;
 mod command;
 mod dpkg_files;
 mod executor;
+mod files;
 mod host;
+mod interruption;
 mod journal;
 mod packages;
 mod progress;
@@ -26,12 +28,15 @@ mod rpm;
 mod settings;
 mod space;
 mod system;
+#[cfg(test)]
+mod tests;
 mod tools;
 mod unattended;
 
 pub use apt::Apt;
 pub use archives::HostArchives;
 pub use executor::{ExecuteError, Executor, Paused};
+pub use files::{Access, HostFiles, KeptContent, KeptFile};
 pub use host::Packages;
 pub use journal::{Journal, Step};
 pub(crate) use packages::versions_of;

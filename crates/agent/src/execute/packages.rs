@@ -43,6 +43,14 @@ pub trait PackageSystem {
     /// If one stays torn.
     fn mend(&self, files: &[PathBuf]) -> Result<(), PackageFault>;
 
+    /// Puts right what an interruption left wrong of the notes on configuration files: one that has what its
+    /// package brings counts as altered, where it was put into its place and that was not written down.
+    /// `files` are the packages as they are installed.
+    ///
+    /// # Errors
+    /// If its notes cannot be read, or one of the packages is not whole afterwards.
+    fn settle(&self, files: &[PathBuf]) -> Result<(), PackageFault>;
+
     /// Bytes that a package takes once it is installed.
     ///
     /// # Errors

@@ -1,11 +1,14 @@
 //! What the steps of a journal add up to.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use domain::change::{Action, ExactPackage};
-use domain::order::{ActionOutcome, Downtime, Ended, ExecutionId, Order, OrderResult};
+use domain::change::{Action, ExactPackage, FileHash};
+use domain::order::{
+    ActionOutcome, Downtime, Ended, ExecutionId, Order, OrderResult, ProbeOutcome, WrittenFile,
+};
 use jiff::Timestamp;
 
+use super::files::KeptFile;
 use super::journal::Step;
 use super::packages::KeptPackage;
 use super::system::UnitTimes;
@@ -20,6 +23,7 @@ pub(super) struct Progress {
     /// of it then.
     pub(super) started: Option<(usize, u32)>,
     pub(super) finished: Vec<ExactPackage>,
+    pub(super) probed: Vec<ProbeOutcome>,
     pub(super) restarted: BTreeSet<String>,
     /// The boot that was to end.
     pub(super) rebooting: Option<String>,
@@ -37,6 +41,7 @@ pub(super) struct Progress {
 pub(super) struct WayBack {
     pub(super) packages: Vec<KeptPackage>,
     pub(super) added: Vec<ExactPackage>,
+    pub(super) files: Vec<KeptFile>,
     pub(super) units: UnitTimes,
 }
 
@@ -55,8 +60,8 @@ impl Progress {
                 self.accepted = Some((execution, *order, at));
             }
             Step::Fetched => self.is_fetched = true,
-            Step::WayBackKept { packages, added, units } => {
-                self.way_back = Some(WayBack { packages, added, units });
+            Step::WayBackKept { packages, added, files, units } => {
+                self.way_back = Some(WayBack { packages, added, files, units });
             }
             Step::Started { action } => {
                 if self.started.is_none_or(|(place, _)| place != action) {
@@ -74,6 +79,7 @@ impl Progress {
             Step::Restarted { unit } => {
                 self.restarted.insert(unit);
             }
+            Step::Probed { outcome } => self.probed.push(outcome),
             Step::Rebooting { boot } => self.rebooting = Some(boot),
             Step::ActionDone { action } => self.done = action + 1,
             Step::TurnedBack { because, action } => self.turned_back = Some((action, because)),
@@ -87,6 +93,18 @@ impl Progress {
             }
             Step::Ended { ended, downtime, at } => self.ended = Some((ended, downtime, at)),
         }
+    }
+
+    /// Files that were begun to be written, each with all that it may have by that.
+    pub(super) fn written(&self) -> BTreeMap<&str, BTreeSet<Option<FileHash>>> {
+        let begun = self.started.map_or(0, |(place, _)| place + 1).max(self.done);
+        let actions = self.accepted.iter().flat_map(|(_, order, _)| &order.actions);
+        let mut written = BTreeMap::<_, BTreeSet<_>>::new();
+        for action in actions.take(begun) {
+            let Action::WriteFile { path, before, after } = action else { continue };
+            written.entry(path.as_str()).or_default().extend([*before, Some(*after)]);
+        }
+        written
     }
 
     /// All packages of the order.
@@ -114,6 +132,12 @@ impl Progress {
         };
         let actions = (0..order.actions.len()).map(outcome).collect();
         let is_done = ended == Ended::Done;
+        let mut files = BTreeMap::new();
+        for action in order.actions.iter().filter(|_| is_done) {
+            // The last one of a path says what it has.
+            let Action::WriteFile { path, after, .. } = action else { continue };
+            files.insert(path.clone(), *after);
+        }
         Some(OrderResult {
             execution,
             agent: order.agent,
@@ -122,6 +146,8 @@ impl Progress {
             order: order.nonce,
             actions,
             packages: if is_done { self.finished.clone() } else { Vec::new() },
+            files: files.into_iter().map(|(path, sha256)| WrittenFile { path, sha256 }).collect(),
+            probes: self.probed.clone(),
             ended,
             downtime,
             interruptions: self.interruptions,

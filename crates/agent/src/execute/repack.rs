@@ -88,7 +88,7 @@ fn control(written: &Written) -> io::Result<Vec<u8>> {
     put(&mut tar, "./control", 0o644, stanza.as_bytes())?;
     if !written.conffiles.is_empty() {
         let mut list = String::new();
-        for path in &written.conffiles {
+        for path in written.conffiles.keys() {
             let _ = writeln!(list, "{path}");
         }
         put(&mut tar, "./conffiles", 0o644, list.as_bytes())?;
@@ -117,7 +117,7 @@ fn write_data(
 ) -> io::Result<()> {
     let diverted = diversions(root, &package.name)?;
     for path in &written.paths {
-        let is_setting = written.conffiles.contains(path);
+        let is_setting = written.conffiles.contains_key(path);
         // Where another package put its own in this one's place, this one's lies elsewhere.
         let lies = diverted.get(path).unwrap_or(path);
         let found = fs::symlink_metadata(root.join(lies.trim_start_matches('/')));

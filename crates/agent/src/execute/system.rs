@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use domain::change::is_restartable;
 use domain::order::Downtime;
+use probes::{Probe, ProbeResult};
 use serde::{Deserialize, Serialize};
 
 use super::command::{self, Output};
@@ -51,6 +52,9 @@ pub trait System {
 
     /// When services went up and down.
     fn times(&self) -> UnitTimes;
+
+    /// Tries a probe of the owner's until it passes or its time is over.
+    fn probe(&self, probe: &Probe) -> ProbeResult;
 }
 
 /// A host with systemd.
@@ -99,6 +103,10 @@ impl System for Systemd {
         let answer = command::run(&asked, &[], QUESTION_LIMIT);
         answer.map(|output| times_of(&output.text)).unwrap_or_default()
     }
+
+    fn probe(&self, probe: &Probe) -> ProbeResult {
+        probes::run(probe)
+    }
 }
 
 /// A system that does not run, as an image's root: nothing is restarted.
@@ -124,6 +132,11 @@ impl System for AtRest {
 
     fn times(&self) -> UnitTimes {
         UnitTimes::new()
+    }
+
+    fn probe(&self, probe: &Probe) -> ProbeResult {
+        let failure = Some("this system does not run".to_owned());
+        ProbeResult { name: probe.name.clone(), failure, took_ms: 0 }
     }
 }
 

@@ -12,11 +12,12 @@ use domain::order::{
     verify,
 };
 use jiff::Timestamp;
+use probes::Profile;
 
 use super::open::open;
 use super::record::Entry;
 use crate::execute::{
-    ExecuteError, Executor, PackageSystem, Paused, System, TrustedPackages, versions_of,
+    ExecuteError, Executor, HostFiles, PackageSystem, Paused, System, TrustedPackages, versions_of,
 };
 use crate::state::{Lock, State};
 
@@ -79,12 +80,16 @@ pub struct Desk<'a> {
     pub state: &'a State,
     /// The owner's policy; there may be no such file.
     pub policy: &'a Path,
+    /// What the owner declares that must work; there may be no such file.
+    pub probes: &'a Path,
     /// Alters what is installed.
     pub packages: &'a dyn PackageSystem,
     /// Knows which packages are their vendor's.
     pub archives: &'a dyn TrustedPackages,
     /// What runs.
     pub system: &'a dyn System,
+    /// Files that orders write.
+    pub files: &'a HostFiles,
     /// The time.
     pub clock: &'a dyn Fn() -> Timestamp,
 }
@@ -126,8 +131,8 @@ impl Desk<'_> {
         let mut random = [0; 10];
         getrandom::fill(&mut random).map_err(|_| OrderError::Randomness)?;
         let id = ExecutionId::new(now, random);
-        let owner = || read_policy(self.policy);
-        let executor = self.executor(&owner, watch);
+        let (owner, probes) = (|| read_policy(self.policy), || read_probes(self.probes));
+        let executor = self.executor(&owner, &probes, watch);
         self.conclude(executor.begin(&accepted, id)?, &executor)
     }
 
@@ -142,8 +147,8 @@ impl Desk<'_> {
     }
 
     fn go_on(&self) -> Result<Option<Answer>, OrderError> {
-        let owner = || read_policy(self.policy);
-        let executor = self.executor(&owner, &|_| {});
+        let (owner, probes) = (|| read_policy(self.policy), || read_probes(self.probes));
+        let executor = self.executor(&owner, &probes, &|_| {});
         let Some(paused) = executor.resume()? else { return Ok(None) };
         self.conclude(paused, &executor).map(Some)
     }
@@ -168,7 +173,8 @@ impl Desk<'_> {
         }
         let verified = read_policy(self.policy).and_then(|policy| {
             let installed = self.installed()?;
-            let local = Local { policy: &policy, installed: &installed };
+            let own = self.files.own();
+            let local = Local { policy: &policy, installed: &installed, own: &own };
             verify(opened.carried, &opened.trusted, &local, now)
         });
         Ok(verified)
@@ -193,6 +199,7 @@ impl Desk<'_> {
     fn executor<'a>(
         &'a self,
         owner: &'a dyn Fn() -> Result<Policy, Refusal>,
+        probes: &'a dyn Fn() -> Result<Profile, Refusal>,
         watch: &'a dyn Fn(AtWork),
     ) -> Executor<'a> {
         Executor {
@@ -200,6 +207,8 @@ impl Desk<'_> {
             packages: self.packages,
             archives: self.archives,
             system: self.system,
+            files: self.files,
+            probes,
             owner,
             clock: self.clock,
             watch,
@@ -243,6 +252,16 @@ pub(crate) fn read_policy(path: &Path) -> Result<Policy, Refusal> {
     match fs::read_to_string(path) {
         Ok(text) => Policy::parse(&text).map_err(|error| unusable(error.to_string())),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Policy::default()),
+        Err(error) => Err(unusable(error.to_string())),
+    }
+}
+
+/// The probes that the owner declares; without a file there are none.
+fn read_probes(path: &Path) -> Result<Profile, Refusal> {
+    let unusable = |because: String| Refusal::Probes { because };
+    match fs::read_to_string(path) {
+        Ok(text) => Profile::parse(&text).map_err(|error| unusable(error.to_string())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Profile::default()),
         Err(error) => Err(unusable(error.to_string())),
     }
 }

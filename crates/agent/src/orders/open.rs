@@ -1,10 +1,15 @@
 //! Opens what came with an order, with the keys that are pinned and no others.
 
-use domain::change::{KeyId, KeyKind, Payload, StandingRule, Statement, Verified};
-use domain::order::{Bundle, Carried, Refusal, Trusted};
+use std::collections::BTreeMap;
+
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use domain::change::{FileHash, KeyId, KeyKind, Payload, StandingRule, Statement, Verified};
+use domain::order::{Bundle, Carried, LARGEST_CONTENT, Refusal, Trusted};
 use jiff::Timestamp;
 use ledger::attestation::{self, AttestorKey};
 use ledger::passkey::{self, PasskeyKey, Site};
+use sha2::{Digest as _, Sha256};
 
 /// Largest bundle that is opened, in bytes of all its parts.
 const LARGEST_BUNDLE: usize = 64 << 20;
@@ -30,7 +35,7 @@ struct Keys {
 /// Opens a bundle.
 ///
 /// # Errors
-/// [`Refusal::Envelope`] if none of the pinned keys signed the order.
+/// [`Refusal::Envelope`] if none of the pinned keys signed the order, or it is too large.
 pub fn open<'a>(
     bundle: &'a Bundle,
     trusted: &Trusted,
@@ -58,7 +63,24 @@ pub fn open<'a>(
         }
     }
     let plan = bundle.plan.as_bytes();
-    Ok(Opened { carried: Carried { order, plan, consents, rules, unopened }, trusted })
+    let contents = contents(bundle)?;
+    Ok(Opened { carried: Carried { order, plan, consents, rules, unopened, contents }, trusted })
+}
+
+/// Contents of files, each under its own hash: whatever it was sent for, it counts for nothing else.
+fn contents(bundle: &Bundle) -> Result<BTreeMap<FileHash, Vec<u8>>, Refusal> {
+    let refuse = |because: String| Refusal::Envelope { because };
+    let mut contents = BTreeMap::new();
+    for text in &bundle.contents {
+        let bytes = BASE64_STANDARD.decode(text);
+        let bytes = bytes.map_err(|error| refuse(format!("a content is no base64: {error}")))?;
+        if bytes.len() > LARGEST_CONTENT {
+            let size = bytes.len();
+            return Err(refuse(format!("a content has {size} bytes, more than {LARGEST_CONTENT}")));
+        }
+        contents.insert(<[u8; 32]>::from(Sha256::digest(&bytes)).into(), bytes);
+    }
+    Ok(contents)
 }
 
 fn check_size(bundle: &Bundle) -> Result<(), Refusal> {
@@ -68,6 +90,7 @@ fn check_size(bundle: &Bundle) -> Result<(), Refusal> {
         &bundle.public_keys,
         &bundle.key_orders,
         &bundle.handovers,
+        &bundle.contents,
     ];
     let refuse = |because: String| Err(Refusal::Envelope { because });
     let most = lists.iter().map(|list| list.len()).chain([bundle.revoked.len()]).max();

@@ -23,6 +23,8 @@ const SURPLUS: usize = 100;
 const LONGEST_TEXT: usize = 2000;
 /// Most packages that an entry names.
 const MOST_PACKAGES: usize = 200;
+/// Most files that an entry names.
+const MOST_FILES: usize = 200;
 
 words! {
     /// What came of an order.
@@ -65,6 +67,9 @@ pub struct Entry {
     /// What is installed by it: name and version.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub packages: Vec<String>,
+    /// Files that were written by it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub files: Vec<String>,
 }
 
 impl Entry {
@@ -80,6 +85,7 @@ impl Entry {
             because: Some(short(&refusal.to_string())),
             help: Some(refusal.help().to_owned()),
             packages: Vec::new(),
+            files: Vec::new(),
         }
     }
 
@@ -96,6 +102,7 @@ impl Entry {
             because: None,
             help: None,
             packages: packages.map(|it| format!("{} {}", it.name, it.version)).collect(),
+            files: result.files.iter().take(MOST_FILES).map(|it| it.path.clone()).collect(),
         };
         match &result.ended {
             Ended::Done => entry,

@@ -1,9 +1,19 @@
 //! From each state in which an interruption leaves packages, both ways are open, and neither leaves anything
 //! behind.
 
-use agent::execute::{Alteration, Apt, Completeness, Direction, Found, PackageSystem as _};
+use std::cell::Cell;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
 
-use crate::support::{Deb, Host, runs_as_root};
+use agent::execute::{
+    Alteration, Apt, AtRest, Completeness, Direction, Found, HostFiles, PackageFault, PackageSystem,
+};
+use agent::orders::{Answer, Desk};
+use domain::order::Ended;
+use domain::version::VersionKind;
+use jiff::Timestamp;
+
+use crate::support::{Deb, Host, Told, runs_as_root, upgrade};
 
 /// In their alphabetical order the wrong one is first, as it is with `libpam-modules`.
 const NAMES: [&str; 2] = ["pair", "pair-bin"];
@@ -177,5 +187,239 @@ fn a_torn_package_that_cannot_be_mended_goes_all_the_same() {
 
         assert_eq!(host.version("torn"), "");
         assert_eq!(host.in_root(&["dpkg", "--audit"]), "");
+    }
+}
+
+/// A package with configuration files: one as it came, one that the owner altered, and one that only newer
+/// versions have.
+fn settings(version: &str) -> Deb {
+    let mut deb = Deb::new("noted", version);
+    for name in ["plain", "altered"] {
+        deb.files.push((format!("/etc/noted-{name}.conf"), format!("{name} of {version}\n")));
+    }
+    if version != "1.0-1" {
+        deb.files.push(("/etc/noted-added.conf".to_owned(), format!("added by {version}\n")));
+    }
+    deb
+}
+
+const OWNERS: &str = "the owner's own\n";
+
+fn noted(name: &str) -> Host {
+    let host = Host::new(name);
+    for version in ["1.0-1", "1.0-2", "1.0-3"] {
+        host.offer(&settings(version));
+    }
+    host.in_root(&["dpkg", "--install", "/var/tmp/debs/noted_1.0-1_amd64.deb"]);
+    host.write("/etc/noted-altered.conf", OWNERS);
+    host
+}
+
+/// As a loss of power leaves dpkg's notes: its new configuration files are in their places, and that was not
+/// written down. What was noted before still stands, or that a file is new.
+fn forget(host: &Host, version_before: &str) {
+    let status = host.read("/var/lib/dpkg/status");
+    let brought = format!("/var/tmp/debs/noted_{version_before}_amd64.deb");
+    let taken = host.root.join("var/tmp/brought");
+    let _ = std::fs::remove_dir_all(&taken);
+    host.in_root(&["dpkg-deb", "--extract", &brought, "/var/tmp/brought"]);
+    let line = |line: &str| {
+        let noted = line.strip_prefix(" /etc/noted-").and_then(|rest| rest.split_once(' '));
+        let Some((path, hash)) = noted else { return line.to_owned() };
+        if hash.ends_with("obsolete") {
+            return line.to_owned();
+        }
+        let before = format!("/var/tmp/brought/etc/noted-{path}");
+        let hash = if host.root.join(&before[1..]).exists() {
+            host.in_root(&["md5sum", &before]).split(' ').next().unwrap().to_owned()
+        } else {
+            "newconffile".to_owned()
+        };
+        format!(" /etc/noted-{path} {hash}")
+    };
+    let forgotten: String = status.lines().map(|it| line(it) + "\n").collect();
+    assert_ne!(forgotten, status);
+    host.write("/var/lib/dpkg/status", &forgotten);
+}
+
+/// What dpkg takes for altered: whatever is not as its notes say.
+fn altered(host: &Host) -> Vec<String> {
+    let status = host.read("/var/lib/dpkg/status");
+    let noted = status.lines().filter_map(|line| line.strip_prefix(" /etc/noted-"));
+    let noted = noted.filter_map(|line| line.split_once(' '));
+    let is_other = |(name, hash): &(&str, &str)| {
+        let found = host.in_root(&["md5sum", &format!("/etc/noted-{name}")]);
+        !hash.ends_with("obsolete") && !found.starts_with(hash)
+    };
+    noted.filter(is_other).map(|(name, _)| name.to_owned()).collect()
+}
+
+/// What the next version makes of it: dpkg goes by its notes.
+fn next_version(host: &Host) {
+    host.in_root(&["dpkg", "--force-confold", "--install", "/var/tmp/debs/noted_1.0-3_amd64.deb"]);
+    assert_eq!(host.read("/etc/noted-plain.conf"), "plain of 1.0-3\n");
+    assert_eq!(host.read("/etc/noted-added.conf"), "added by 1.0-3\n");
+    assert_eq!(host.read("/etc/noted-altered.conf"), OWNERS);
+}
+
+#[test]
+fn what_dpkg_did_not_write_down_of_configuration_files_is_put_right() {
+    if runs_as_root(
+        "half_way_is_no_dead_end::what_dpkg_did_not_write_down_of_configuration_files_is_put_right",
+    ) {
+        let host = noted("noted");
+        let deb = "/var/tmp/debs/noted_1.0-2_amd64.deb";
+        host.in_root(&["dpkg", "--force-confold", "--install", deb]);
+        let packages = Apt::new(&host.root, host.state().directory().join("work"));
+        let files = [host.debs.join("noted_1.0-2_amd64.deb")];
+        assert_eq!(altered(&host), ["altered.conf"]);
+        forget(&host, "1.0-1");
+        assert!(altered(&host).len() > 1);
+
+        packages.settle(&files).unwrap();
+
+        assert_eq!(altered(&host), ["altered.conf"]);
+        assert_eq!(host.in_root(&["dpkg", "--audit"]), "");
+        // Where nothing is wrong nothing is installed again.
+        let log = host.read("/var/log/dpkg.log");
+        packages.settle(&files).unwrap();
+        assert_eq!(host.read("/var/log/dpkg.log"), log);
+        next_version(&host);
+    }
+}
+
+/// dpkg, which loses power right after it did what it was told: its last notes are gone.
+struct Forgetful<'a> {
+    host: &'a Host,
+    apt: Apt,
+    before: Cell<Option<&'static str>>,
+}
+
+impl PackageSystem for Forgetful<'_> {
+    fn versions(&self) -> VersionKind {
+        self.apt.versions()
+    }
+
+    fn installed(&self) -> Result<Vec<Found>, PackageFault> {
+        self.apt.installed()
+    }
+
+    fn audit(&self) -> Result<(), PackageFault> {
+        self.apt.audit()
+    }
+
+    fn repair(&self) -> Result<(), PackageFault> {
+        self.apt.repair()
+    }
+
+    fn mend(&self, files: &[PathBuf]) -> Result<(), PackageFault> {
+        self.apt.mend(files)
+    }
+
+    fn settle(&self, files: &[PathBuf]) -> Result<(), PackageFault> {
+        self.apt.settle(files)
+    }
+
+    fn unpacked_size(&self, file: &Path) -> Result<u64, PackageFault> {
+        self.apt.unpacked_size(file)
+    }
+
+    fn unpacks_to(&self) -> PathBuf {
+        self.apt.unpacks_to()
+    }
+
+    fn repack(&self, package: &Found, into: &Path) -> Result<PathBuf, PackageFault> {
+        self.apt.repack(package, into)
+    }
+
+    fn keep_settings(&self, packages: &[Found], into: &Path) -> Result<(), PackageFault> {
+        self.apt.keep_settings(packages, into)
+    }
+
+    fn restore_settings(&self, from: &Path) -> Result<(), PackageFault> {
+        self.apt.restore_settings(from)
+    }
+
+    fn alter(&self, alteration: &Alteration<'_>) -> Result<(), PackageFault> {
+        self.apt.alter(alteration)?;
+        if let Some(before) = self.before.take() {
+            forget(self.host, before);
+            panic!("the power is gone");
+        }
+        Ok(())
+    }
+}
+
+#[test]
+fn an_order_that_lost_power_there_leaves_the_notes_right() {
+    if runs_as_root(
+        "half_way_is_no_dead_end::an_order_that_lost_power_there_leaves_the_notes_right",
+    ) {
+        let host = noted("noted-order");
+        let new = host.offer(&settings("1.0-2"));
+        let told = Told::to(vec![upgrade(&[new])], 1);
+        let state = host.state();
+        let apt = Apt::new(&host.root, state.directory().join("work"));
+        let packages = Forgetful { host: &host, apt, before: Cell::new(Some("1.0-1")) };
+        let none = host.root.join("none");
+        let desk = Desk {
+            state: &state,
+            policy: &none,
+            probes: &none,
+            packages: &packages,
+            archives: &host.pool,
+            system: &AtRest,
+            files: &HostFiles::new(&host.root, Vec::new()),
+            clock: &Timestamp::now,
+        };
+        assert!(catch_unwind(AssertUnwindSafe(|| desk.take(&told.handed()))).is_err());
+        assert!(altered(&host).len() > 1);
+
+        let answer = desk.resume().unwrap();
+
+        let Some(Answer::Ended(result)) = answer else { panic!("{answer:?}") };
+        assert_eq!(result.ended, Ended::Done);
+        assert_eq!(host.version("noted"), "1.0-2");
+        assert_eq!(altered(&host), ["altered.conf"]);
+        next_version(&host);
+    }
+}
+
+/// The same on the way back: what is there again counts as it came.
+#[test]
+fn a_way_back_that_lost_power_there_leaves_the_notes_right_as_well() {
+    if runs_as_root(
+        "half_way_is_no_dead_end::a_way_back_that_lost_power_there_leaves_the_notes_right_as_well",
+    ) {
+        let host = noted("noted-back");
+        let mut bad = settings("1.0-2");
+        bad.postinst = "exit 1".to_owned();
+        let new = host.offer(&bad);
+        let told = Told::to(vec![upgrade(&[new])], 1);
+        let state = host.state();
+        let apt = Apt::new(&host.root, state.directory().join("work"));
+        // What fails loses nothing; the way back does.
+        let packages = Forgetful { host: &host, apt, before: Cell::new(Some("1.0-2")) };
+        let none = host.root.join("none");
+        let desk = Desk {
+            state: &state,
+            policy: &none,
+            probes: &none,
+            packages: &packages,
+            archives: &host.pool,
+            system: &AtRest,
+            files: &HostFiles::new(&host.root, Vec::new()),
+            clock: &Timestamp::now,
+        };
+        assert!(catch_unwind(AssertUnwindSafe(|| desk.take(&told.handed()))).is_err());
+        assert_eq!(host.version("noted"), "1.0-1");
+
+        let answer = desk.resume().unwrap();
+
+        let Some(Answer::Ended(result)) = answer else { panic!("{answer:?}") };
+        assert!(matches!(result.ended, Ended::RolledBack { .. }), "{:?}", result.ended);
+        assert_eq!(host.version("noted"), "1.0-1");
+        assert_eq!(altered(&host), ["altered.conf"]);
+        next_version(&host);
     }
 }

@@ -15,7 +15,7 @@ use domain::order::{Bundle, Ended};
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use crate::support::{Deb, Host, Pool, Random, Told, handed, number, runs_as_root, upgrade};
+use crate::support::{Deb, Host, Pool, Random, Told, handed, number, runs_as_root, upgrade, write};
 
 const KILLS: u64 = 25;
 
@@ -99,6 +99,14 @@ fn build(host: &Host, number: u64) -> Vec<ExactPackage> {
     [data, library, program].iter().map(|deb| host.offer(deb)).collect()
 }
 
+/// A file that is none of a package's, which the order writes as well.
+const WRITTEN: &str = "/etc/kill-written.conf";
+
+/// What it has with a version.
+fn content(version: &str) -> String {
+    format!("written with {version}\n").repeat(2000)
+}
+
 /// The one version that all three have, with all that belongs to it.
 fn whole(host: &Host) -> String {
     assert_eq!(host.in_root(&["dpkg", "--audit"]), "");
@@ -112,6 +120,7 @@ fn whole(host: &Host) -> String {
     }
     assert_eq!(host.read("/etc/kill.conf"), "the owner's own\n");
     assert_eq!(host.read("/etc/kill-plain.conf"), format!("plain = {version}\n"));
+    assert_eq!(host.read(WRITTEN), content(&version));
     version
 }
 
@@ -140,15 +149,18 @@ fn a_host_ends_patched_or_as_it_was() {
     let host = Host::new("killed");
     host.install(&build(&host, 1));
     host.write("/etc/kill.conf", "the owner's own\n");
+    host.write(WRITTEN, &content("1.0-1"));
     let mut version = whole(&host);
     let mut random = Random::new(seed);
     let mut longest = 0;
     let mut tally = Tally::default();
     for kill in 0..=kills {
         let packages = build(&host, kill + 2);
-        let told = Told::to(vec![upgrade(&packages)], kill + 1);
-        let mut todo =
-            Work { root: host.root.clone(), packages, bundle: Some(told.bundle()), hours: 0 };
+        let after = content(&format!("1.0-{}", kill + 2));
+        let file = write(WRITTEN, Some(&content(&version)), &after);
+        let told = Told::to(vec![upgrade(&packages), file], kill + 1);
+        let bundle = Some(told.bundle_with(&[after.as_bytes()]));
+        let mut todo = Work { root: host.root.clone(), packages, bundle, hours: 0 };
         // The first one runs to its end, and says how long that is.
         let how = if random.below(4) == 0 { Kill::Agent } else { Kill::All };
         let began = Instant::now();

@@ -8,6 +8,7 @@ mod disk;
 mod half_way_is_no_dead_end;
 mod killed_at_any_point;
 mod killed_in_the_middle_of_real_updates;
+mod order_keys_are_handed_over;
 mod orders_are_carried_out;
 mod orders_come_and_are_answered;
 mod plane;

@@ -1,12 +1,15 @@
 //! An order ends with exactly its packages, or with what was there before.
 
 use std::fs;
+use std::net::TcpListener;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
 
 use agent::orders::Answer;
 use domain::change::Action;
 use domain::order::{ActionOutcome, Ended, Forbidden, OrderResult, Refusal};
+use jiff::Timestamp;
 
-use crate::support::{Deb, Host, Told, runs_as_root, upgrade};
+use crate::support::{Deb, Host, Running, Told, runs_as_root, upgrade, write};
 
 fn ended(answer: Answer) -> OrderResult {
     match answer {
@@ -194,9 +197,13 @@ fn what_cannot_be_done_is_refused_before_anything_is_altered() {
     assert_eq!(refused(vec![upgrade(&new)]), held);
     host.in_root(&["apt-mark", "unhold", "tool"]);
 
-    // What this agent cannot do is not begun half-way.
-    let probe = Action::Probe { probe: "http".to_owned() };
-    assert!(matches!(refused(vec![upgrade(&new), probe]), Refusal::Unable { .. }));
+    // What the owner does not declare, or not so that it can be read.
+    let probe = || Action::Probe { probe: "http".to_owned() };
+    let refusal = refused(vec![upgrade(&new), probe()]);
+    assert_eq!(refusal, Refusal::NoProbe { probe: "http".to_owned() });
+    host.write("/etc/patchwright/probes.toml", "[[probe]]\ncommand = { argv = [\"sh\"] }\n");
+    assert!(matches!(refused(vec![upgrade(&new), probe()]), Refusal::Probes { .. }));
+    fs::remove_file(host.root.join("etc/patchwright/probes.toml")).unwrap();
 
     // dpkg is in the middle of something.
     let mut broken = Deb::new("broken", "1.0-1");
@@ -205,4 +212,111 @@ fn what_cannot_be_done_is_refused_before_anything_is_altered() {
     let half = "dpkg --install /var/tmp/debs/broken_1.0-1_amd64.deb || true";
     host.in_root(&["sh", "-c", half]);
     assert!(matches!(refused(vec![upgrade(&new)]), Refusal::NotInOrder { .. }));
+}
+
+/// What the owner of a host declares: a port that is open, and a program that fails.
+fn declare(host: &Host, port: u16) {
+    let text = format!(
+        "[[probe]]\nname = \"open\"\ntcp = {{ port = {port} }}\nwithin_seconds = 5\n\
+         [[probe]]\nname = \"fails\"\ncommand = {{ argv = [\"/bin/false\"] }}\nwithin_seconds = 0\n"
+    );
+    host.write("/etc/patchwright/probes.toml", &text);
+}
+
+fn probe(name: &str) -> Action {
+    Action::Probe { probe: name.to_owned() }
+}
+
+/// A file that a package brought and the owner altered, one that nobody owns, and one that is not there.
+fn files(after: &str) -> (Vec<Action>, [String; 3]) {
+    let contents = ["tool", "plain", "new"].map(|name| format!("{name} {after}\n"));
+    let actions = vec![
+        write("/etc/tool.conf", Some("the owner's own\n"), &contents[0]),
+        write("/etc/nobodys.conf", Some("nobody's\n"), &contents[1]),
+        write("/etc/tool.d.conf", None, &contents[2]),
+    ];
+    (actions, contents)
+}
+
+#[test]
+fn files_are_written_and_probes_are_tried() {
+    if !runs_as_root("orders_are_carried_out::files_are_written_and_probes_are_tried") {
+        return;
+    }
+    let host = host("files");
+    let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    declare(&host, listener.local_addr().unwrap().port());
+    host.write("/etc/nobodys.conf", "nobody's\n");
+    let nobodys = host.root.join("etc/nobodys.conf");
+    fs::set_permissions(&nobodys, fs::Permissions::from_mode(0o640)).unwrap();
+    chown(&nobodys, Some(1), Some(2)).unwrap();
+    let new: Vec<_> = tool("1.0-2").iter().map(|deb| host.offer(deb)).collect();
+    let take = |sequence: u64, files: (Vec<Action>, [String; 3]), last: &str| {
+        let (actions, contents) = files;
+        let actions = [vec![upgrade(&new)], actions, vec![probe(last)]].concat();
+        let told = Told::to(actions, sequence);
+        let bundle = told.bundle_with(&contents.each_ref().map(|it| it.as_bytes()));
+        let answer = host.at_desk_of(&host.pool, &Running, &Timestamp::now, |desk| {
+            desk.take(&crate::support::handed(&bundle)).unwrap()
+        });
+        ended(answer)
+    };
+    let paths = ["/etc/tool.conf", "/etc/nobodys.conf", "/etc/tool.d.conf"];
+    let whose = || {
+        let data = nobodys.metadata().unwrap();
+        (data.mode() & 0o7777, data.uid(), data.gid())
+    };
+
+    // All of it goes back with what fails last.
+    let result = take(1, files("tried"), "fails");
+    let Ended::RolledBack { because } = &result.ended else { panic!("{:?}", result.ended) };
+    assert!(because.contains("the probe `fails` failed: ended with 1"), "{because}");
+    assert_eq!(result.probes.len(), 1);
+    assert!(result.probes[0].failure.is_some());
+    assert_eq!(paths.map(|path| host.read(path)), ["the owner's own\n", "nobody's\n", ""]);
+    assert!(!host.root.join("etc/tool.d.conf").exists());
+    assert_eq!([host.version("tool"), host.version("tool-lib")], ["1.0-1", "1.0-1"]);
+    assert_eq!(host.read("/etc/tool-plain.conf"), "plain = 1.0-1\n");
+    assert_eq!(whose(), (0o640, 1, 2));
+
+    let result = take(2, files("kept"), "open");
+    assert_eq!(result.ended, Ended::Done);
+    assert_eq!(result.files.len(), 3);
+    assert_eq!(result.probes[0].failure, None);
+    let expected = ["tool kept\n", "plain kept\n", "new kept\n"];
+    assert_eq!(paths.map(|path| host.read(path)), expected);
+    assert_eq!(host.version("tool"), "1.0-2");
+    assert_eq!(whose(), (0o640, 1, 2));
+    assert_eq!(host.in_root(&["dpkg", "--audit"]), "");
+    assert!(!host.state().directory().join("orders/new").exists());
+    let record = host.state().record().unwrap();
+    assert_eq!(record[1].files.len(), 3);
+}
+
+/// A package replaces its own configuration file, which the order alters from what the package brings.
+#[test]
+fn a_file_is_judged_when_its_turn_comes_where_an_upgrade_is_first() {
+    if !runs_as_root(
+        "orders_are_carried_out::a_file_is_judged_when_its_turn_comes_where_an_upgrade_is_first",
+    ) {
+        return;
+    }
+    let host = host("turn");
+    let new: Vec<_> = tool("1.0-2").iter().map(|deb| host.offer(deb)).collect();
+    let take = |sequence: u64, before: &str| {
+        let file = write("/etc/tool-plain.conf", Some(before), "planned\n");
+        let told = Told::to(vec![upgrade(&new), file], sequence);
+        ended(host.take(&told.bundle_with(&[b"planned\n"])))
+    };
+
+    let result = take(1, "plain = 1.0-9\n");
+    let Ended::RolledBack { because } = &result.ended else { panic!("{:?}", result.ended) };
+    assert!(because.contains("/etc/tool-plain.conf"), "{because}");
+    assert_eq!(result.actions, [ActionOutcome::RolledBack, ActionOutcome::Failed]);
+    assert_eq!(host.version("tool"), "1.0-1");
+    assert_eq!(host.read("/etc/tool-plain.conf"), "plain = 1.0-1\n");
+
+    let result = take(2, "plain = 1.0-2\n");
+    assert_eq!(result.ended, Ended::Done);
+    assert_eq!(host.read("/etc/tool-plain.conf"), "planned\n");
 }

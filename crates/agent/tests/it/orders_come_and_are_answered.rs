@@ -19,6 +19,7 @@ use domain::fleet::PackageSet;
 use domain::order::{Ended, OrderResult, Refusal};
 use jiff::Timestamp;
 use ledger::attestation;
+use probes::{Probe, ProbeResult};
 use rustix::fs::{FlockOperation, flock};
 
 use crate::support::{Deb, Host, Told, runs_as_root, upgrade};
@@ -325,6 +326,10 @@ impl System for Machine {
     fn times(&self) -> UnitTimes {
         UnitTimes::new()
     }
+
+    fn probe(&self, probe: &Probe) -> ProbeResult {
+        probes::run(probe)
+    }
 }
 
 #[test]
@@ -370,6 +375,7 @@ fn one_agent_at_a_time_works_with_a_state() {
     let settings = Settings {
         root: directory.path().to_owned(),
         policy: directory.path().join("none"),
+        probes: directory.path().join("none"),
         once: true,
     };
 
@@ -387,9 +393,11 @@ fn one_agent_at_a_time_works_with_a_state() {
     let desk = Desk {
         state: &state,
         policy: &settings.policy,
+        probes: &settings.probes,
         packages: &packages,
         archives: &crate::support::Pool::default(),
         system: &agent::execute::AtRest,
+        files: &agent::execute::HostFiles::new(directory.path(), Vec::new()),
         clock: &Timestamp::now,
     };
     assert!(matches!(desk.resume(), Err(OrderError::Busy { .. })));

@@ -1,7 +1,7 @@
 //! Worlds: a real Debian root, packages made by `dpkg-deb`, orders signed with real keys.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -10,8 +10,10 @@ use std::process::Command;
 use std::sync::{Mutex, PoisonError};
 
 use agent::State;
-use agent::execute::{Apt, AtRest, Room, System, TrustedPackages};
+use agent::execute::{Apt, AtRest, HostFiles, Room, System, TrustedPackages, UnitTimes};
 use agent::orders::{Answer, Desk};
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
 use domain::agent::HandedOrder;
 use domain::change::{
     Action, Decision, Draft, ExactPackage, FileHash, Item, KeyEvent, KeyId, KeyKind, KeyRing,
@@ -23,6 +25,7 @@ use domain::priority::Priority;
 use domain::version::VersionKind;
 use jiff::{SignedDuration, Timestamp};
 use ledger::attestation::Attestor;
+use probes::{Probe, ProbeResult};
 use sha2::{Digest as _, Sha256};
 
 pub(crate) fn run(command: &mut Command) -> String {
@@ -221,7 +224,7 @@ pub(crate) fn tenant() -> Attestor {
     Attestor::new(&[2; 32])
 }
 
-fn key(of: &Attestor) -> KeyId {
+pub(crate) fn key(of: &Attestor) -> KeyId {
     KeyId::from(of.key().id_bytes())
 }
 
@@ -231,11 +234,20 @@ pub(crate) fn envelope(by: &Attestor, said: &impl Payload) -> String {
 
 /// What an agent goes by that joined an hour ago; a patch needs the tenant's signature.
 pub(crate) fn trusted() -> Trusted {
-    trusted_of(VersionKind::Dpkg)
+    trusted_by(&provider(), 1, VersionKind::Dpkg)
 }
 
 /// The same, of a host with another package manager.
 pub(crate) fn trusted_of(versions: VersionKind) -> Trusted {
+    trusted_by(&provider(), 1, versions)
+}
+
+/// The same where the provider signs with another key, of which it is the so manieth.
+pub(crate) fn trusted_since(provider: &Attestor, order_key_version: u64) -> Trusted {
+    trusted_by(provider, order_key_version, VersionKind::Dpkg)
+}
+
+fn trusted_by(provider: &Attestor, order_key_version: u64, versions: VersionKind) -> Trusted {
     let now = Timestamp::now() - SignedDuration::from_hours(1);
     let first = NewKey { id: key(&tenant()), kind: KeyKind::Ed25519, holder: id(1) };
     let register = KeyEvent::Register { key: first, by: id(1) };
@@ -243,7 +255,8 @@ pub(crate) fn trusted_of(versions: VersionKind) -> Trusted {
         agent: id(5),
         ci: id(3),
         versions,
-        order_keys: [key(&provider())].into(),
+        order_keys: [key(provider)].into(),
+        order_key_version,
         consent_keys: KeyRing::new(id(2)).step(register, now).unwrap().0,
         origins: [].into(),
         terms: Terms {
@@ -316,6 +329,12 @@ impl Told {
 }
 
 impl Told {
+    /// The bundle, with contents of files that the order writes.
+    pub(crate) fn bundle_with(&self, contents: &[&[u8]]) -> Bundle {
+        let contents = contents.iter().map(|content| BASE64_STANDARD.encode(content)).collect();
+        Bundle { contents, ..self.bundle() }
+    }
+
     /// As the control plane hands it over.
     pub(crate) fn handed(&self) -> HandedOrder {
         HandedOrder { order: self.order.nonce, bundle: self.bundle() }
@@ -411,13 +430,16 @@ impl Host {
     ) -> T {
         let state = self.state();
         let packages = Apt::new(&self.root, state.directory().join("work"));
-        let policy = self.root.join("etc/patchwright/policy.toml");
+        let owners = self.root.join("etc/patchwright");
+        let files = HostFiles::new(&self.root, vec![state.directory().to_owned(), owners.clone()]);
         ask(&Desk {
             state: &state,
-            policy: &policy,
+            policy: &owners.join("policy.toml"),
+            probes: &owners.join("probes.toml"),
             packages: &packages,
             archives,
             system,
+            files: &files,
             clock: now,
         })
     }
@@ -438,6 +460,35 @@ impl Host {
     }
 }
 
+/// A system whose probes are tried; nothing of it restarts.
+pub(crate) struct Running;
+
+impl System for Running {
+    fn boot(&self) -> String {
+        AtRest.boot()
+    }
+
+    fn reboot(&self) -> Result<(), String> {
+        AtRest.reboot()
+    }
+
+    fn restart(&self, unit: &str) -> Result<(), String> {
+        AtRest.restart(unit)
+    }
+
+    fn stale_units(&self) -> BTreeSet<String> {
+        AtRest.stale_units()
+    }
+
+    fn times(&self) -> UnitTimes {
+        AtRest.times()
+    }
+
+    fn probe(&self, probe: &Probe) -> ProbeResult {
+        probes::run(probe)
+    }
+}
+
 /// A bundle as it is handed over. What it is called then is not what it is judged by.
 pub(crate) fn handed(bundle: &Bundle) -> HandedOrder {
     HandedOrder { order: Nonce::from([0; 16]), bundle: bundle.clone() }
@@ -445,6 +496,12 @@ pub(crate) fn handed(bundle: &Bundle) -> HandedOrder {
 
 pub(crate) fn upgrade(packages: &[ExactPackage]) -> Action {
     Action::Upgrade { packages: packages.to_vec() }
+}
+
+/// Writes a file, from one content to another.
+pub(crate) fn write(path: &str, before: Option<&str>, after: &str) -> Action {
+    let hash = |text: &str| FileHash::from(<[u8; 32]>::from(Sha256::digest(text)));
+    Action::WriteFile { path: path.to_owned(), before: before.map(hash), after: hash(after) }
 }
 
 /// xorshift64*: the same draws from the same seed.

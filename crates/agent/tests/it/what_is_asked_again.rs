@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 
 use agent::State;
 use agent::execute::{
-    Alteration, AtRest, Completeness, Direction, Found, Hold, Newer, PackageFault, PackageSystem,
-    Room, TrustedPackages,
+    Alteration, AtRest, Completeness, Direction, Found, Hold, HostFiles, Newer, PackageFault,
+    PackageSystem, Room, TrustedPackages,
 };
 use agent::orders::{Answer, Desk};
 use domain::change::ExactPackage;
@@ -18,7 +18,7 @@ use domain::version::VersionKind;
 use jiff::{SignedDuration, Timestamp};
 use sha2::{Digest as _, Sha256};
 
-use crate::support::{Deb, Host, Told, runs_as_root, trusted, upgrade};
+use crate::support::{Deb, Host, Told, handed, runs_as_root, trusted, upgrade, write};
 
 /// Archives that take their time: something happens meanwhile.
 struct Slow<'a> {
@@ -51,10 +51,10 @@ fn while_packages_are_brought_the_owner_can_still_say_no() {
     host.offer(&Deb::new("tool", "1.0-2"));
     let ahead = Cell::new(SignedDuration::ZERO);
     let now = || Timestamp::now() + ahead.get();
-    let mut sequence = 0;
-    let mut refused = |meanwhile: &dyn Fn()| {
-        sequence += 1;
-        let told = Told::to(vec![upgrade(std::slice::from_ref(&new))], sequence);
+    let sequence = Cell::new(0);
+    let refused = |meanwhile: &dyn Fn()| {
+        sequence.set(sequence.get() + 1);
+        let told = Told::to(vec![upgrade(std::slice::from_ref(&new))], sequence.get());
         let archives = Slow { host: &host, meanwhile };
         let answer = host.at_desk_with(&archives, &now, |desk| desk.take(&told.handed()).unwrap());
         let Answer::Ended(result) = answer else { panic!("{answer:?}") };
@@ -77,6 +77,25 @@ fn while_packages_are_brought_the_owner_can_still_say_no() {
     assert!(matches!(refusal, Refusal::Forbidden(Forbidden::Held { .. })), "{refusal}");
     host.in_root(&["apt-mark", "unhold", "tool"]);
     assert_eq!(host.version("tool"), "1.0-1");
+
+    // A file becomes another one. The order is refused before the package is altered.
+    let file = write("/etc/tool.conf", None, "planned\n");
+    let told = Told::to(vec![file, upgrade(std::slice::from_ref(&new))], 20);
+    let meanwhile = || host.write("/etc/tool.conf", "the owner's\n");
+    let archives = Slow { host: &host, meanwhile: &meanwhile };
+    let bundle = told.bundle_with(&[b"planned\n"]);
+    let answer =
+        host.at_desk_with(&archives, &Timestamp::now, |desk| desk.take(&handed(&bundle)).unwrap());
+    let Answer::Ended(result) = answer else { panic!("{answer:?}") };
+    let Ended::Refused { refusal: Refusal::OtherFile { path, expected, found } } = result.ended
+    else {
+        panic!("{:?}", result.ended)
+    };
+    assert_eq!((path.as_str(), expected), ("/etc/tool.conf", None));
+    assert!(found.is_some());
+    assert_eq!(host.read("/etc/tool.conf"), "the owner's\n");
+    assert_eq!(host.version("tool"), "1.0-1");
+    sequence.set(20);
 
     // The window closes.
     let refusal = refused(&|| ahead.set(SignedDuration::from_hours(2)));
@@ -126,6 +145,10 @@ impl PackageSystem for Deadly {
     }
 
     fn mend(&self, _: &[PathBuf]) -> Result<(), PackageFault> {
+        Ok(())
+    }
+
+    fn settle(&self, _: &[PathBuf]) -> Result<(), PackageFault> {
         Ok(())
     }
 
@@ -181,9 +204,11 @@ fn killed(times: u32) -> (u32, Ended) {
     let desk = Desk {
         state: &state,
         policy: &directory.path().join("no-policy"),
+        probes: &directory.path().join("no-probes"),
         packages: &packages,
         archives: &Bytes(b"a package"),
         system: &AtRest,
+        files: &HostFiles::new(directory.path(), Vec::new()),
         clock: &Timestamp::now,
     };
     let sha256: [u8; 32] = Sha256::digest(b"a package").into();

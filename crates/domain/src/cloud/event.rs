@@ -117,6 +117,8 @@ words! {
         OrderVerified = "order.verified",
         /// What a look after an order came to was signed and kept.
         VerificationRecorded = "verification.recorded",
+        /// The provider signs orders with another key.
+        OrderKeyRotated = "order_key.rotated",
         /// An agent said with which key it signs.
         AgentPinned = "agent.pinned",
         /// A tenant said yes, later or no to a plan.

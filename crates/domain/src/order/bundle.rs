@@ -4,6 +4,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::change::KeyId;
 
+/// Largest content of a file that an order writes or replaces, in bytes.
+pub const LARGEST_CONTENT: usize = 1 << 20;
+
 /// What a control plane hands to an agent. Nothing in it is believed for having come: envelopes count by
 /// the keys that are pinned, a public key by its hash, which is its id.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -31,4 +34,8 @@ pub struct Bundle {
     /// Envelopes of each [`Handover`](super::Handover) since the host joined, in their order.
     #[serde(default)]
     pub handovers: Vec<String>,
+    /// Contents of the files that the order writes, in base64. Each counts by its SHA-256 alone, which the
+    /// plan names.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub contents: Vec<String>,
 }

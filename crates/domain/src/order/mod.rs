@@ -31,10 +31,14 @@ mod versions;
 #[cfg(test)]
 mod tests;
 
-pub use bundle::Bundle;
-pub use policy::{Freeze, Hours, InvalidPolicy, PackageRules, Permission, Policy};
+pub use bundle::{Bundle, LARGEST_CONTENT};
+pub use policy::{
+    FileRules, Freeze, Hours, InvalidPolicy, PackageRules, PathPattern, Permission, Policy,
+};
 pub use refusal::{Forbidden, Refusal};
-pub use result::{ActionOutcome, Downtime, Ended, ExecutionId, OrderResult};
+pub use result::{
+    ActionOutcome, Downtime, Ended, ExecutionId, OrderResult, ProbeOutcome, WrittenFile,
+};
 pub use said::{Handover, LONGEST_LIFE, Order};
 pub(crate) use trusted::MOST_ORDER_KEYS;
 pub use trusted::{Demand, NoHandover, Pins, Ranking, Terms, Trusted};

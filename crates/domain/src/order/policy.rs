@@ -1,4 +1,5 @@
-//! What the owner of a host lets be done to it: a file on the host, which can only narrow.
+//! What the owner of a host lets be done to it: a file on the host, which narrows what others may do. Only
+//! for files that it names may less be signed ([`Policy::names_file`]).
 //!
 //! ```
 //! use domain::order::Policy;
@@ -36,6 +37,9 @@ use crate::cloud::words;
 /// Longest file that is read, in bytes.
 const LONGEST: usize = 1 << 20;
 
+/// Most `**` of a pattern: each one more takes as many times longer as a path has names.
+const MOST_STARS: usize = 3;
+
 words! {
     /// Whether something may be done.
     Permission {
@@ -60,6 +64,8 @@ pub struct Policy {
     pub additions: Permission,
     /// Which packages.
     pub packages: PackageRules,
+    /// Which files.
+    pub files: FileRules,
     /// When; at any time where none are given.
     pub hours: Vec<Hours>,
     /// When not.
@@ -77,6 +83,22 @@ pub struct PackageRules {
     /// Never these.
     pub forbid: Vec<String>,
 }
+
+/// Which files may be written, by patterns.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct FileRules {
+    /// Only these; all where none are given.
+    pub allow: Vec<PathPattern>,
+    /// Never these.
+    pub forbid: Vec<PathPattern>,
+}
+
+/// Paths: `*` stands for any letters of one name, `**` for any directories, `/etc/ssh/**` for all that lies
+/// there.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub struct PathPattern(String);
 
 /// Hours of some days.
 #[derive(Debug, Clone, PartialEq)]
@@ -133,6 +155,7 @@ impl Default for Policy {
             write_files: Permission::Allow,
             additions: Permission::Allow,
             packages: PackageRules::default(),
+            files: FileRules::default(),
             hours: Vec::new(),
             freeze: Vec::new(),
             keep_free_mib: 64,
@@ -178,7 +201,7 @@ impl Policy {
             Action::Upgrade { packages } => {
                 packages.iter().try_for_each(|package| self.allows_package(package, installed))
             }
-            Action::WriteFile { path, .. } if self.write_files == Permission::Forbid => {
+            Action::WriteFile { path, .. } if !self.allows_file(path) => {
                 Err(Forbidden::File { path: path.clone() })
             }
             Action::RestartUnit { unit } if self.restart == Permission::Forbid => {
@@ -190,6 +213,20 @@ impl Policy {
             | Action::Reboot
             | Action::Probe { .. } => Ok(()),
         }
+    }
+
+    /// Whether the owner named a file among those that may be written: then they mean it, and what needs no
+    /// signature needs none for it either.
+    pub fn names_file(&self, path: &str) -> bool {
+        self.files.allow.iter().any(|it| it.has(path))
+    }
+
+    fn allows_file(&self, path: &str) -> bool {
+        let FileRules { allow, forbid } = &self.files;
+        let is_in = |patterns: &[PathPattern]| patterns.iter().any(|it| it.has(path));
+        self.write_files == Permission::Allow
+            && !is_in(forbid)
+            && (allow.is_empty() || self.names_file(path))
     }
 
     fn allows_package(
@@ -206,6 +243,46 @@ impl Policy {
             return Err(Forbidden::Addition { package: package.name.clone() });
         }
         Ok(())
+    }
+}
+
+impl PathPattern {
+    /// Whether it stands for a path.
+    fn has(&self, path: &str) -> bool {
+        fn match_from(pattern: &[&str], names: &[&str]) -> bool {
+            match (pattern, names) {
+                ([], []) => true,
+                (["**"], [_, ..]) => true,
+                (["**", rest @ ..], _) => {
+                    (0..=names.len()).any(|skipped| match_from(rest, &names[skipped..]))
+                }
+                ([first, rest @ ..], [name, names @ ..]) => {
+                    matches(first, name) && match_from(rest, names)
+                }
+                ([], _) | (_, []) => false,
+            }
+        }
+        let pattern: Vec<_> = self.0.split('/').skip(1).collect();
+        let names: Vec<_> = path.split('/').skip(1).collect();
+        match_from(&pattern, &names)
+    }
+}
+
+/// One that stands for nothing is an error: what was meant to be forbidden must not be allowed by a slip.
+impl TryFrom<String> for PathPattern {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        let names = text.strip_prefix('/').map(|rest| rest.split('/').collect::<Vec<_>>());
+        let is_name = |name: &&str| {
+            let is_step = matches!(*name, "" | "." | "..");
+            !is_step && (*name == "**" || !name.contains("**"))
+        };
+        let stars = text.split('/').filter(|name| *name == "**").count();
+        if names.is_some_and(|names| names.iter().all(is_name)) && stars <= MOST_STARS {
+            return Ok(Self(text));
+        }
+        Err(format!("`{text}` is no pattern of absolute paths, as `/etc/nginx/**` is"))
     }
 }
 
@@ -305,6 +382,61 @@ mod tests {
         {
             assert!(!matches(pattern, name), "{pattern} {name}");
         }
+    }
+
+    #[test]
+    fn a_star_stays_within_a_name_and_two_go_through_directories() {
+        let has = |pattern: &str, path: &str| {
+            PathPattern::try_from(pattern.to_owned()).unwrap().has(path)
+        };
+        for (pattern, path) in [
+            ("/etc/motd", "/etc/motd"),
+            ("/etc/*.conf", "/etc/resolv.conf"),
+            ("/etc/nginx/**", "/etc/nginx/nginx.conf"),
+            ("/etc/nginx/**", "/etc/nginx/sites/a/b"),
+            ("/etc/**/a.conf", "/etc/a.conf"),
+            ("/etc/**/a.conf", "/etc/x/y/a.conf"),
+            ("/**", "/etc/shadow"),
+        ] {
+            assert!(has(pattern, path), "{pattern} {path}");
+        }
+        for (pattern, path) in [
+            ("/etc/*.conf", "/etc/ssh/sshd.conf"),
+            ("/etc/*", "/etc/ssh/sshd_config"),
+            ("/etc/nginx/**", "/etc/nginx"),
+            ("/etc/nginx/**", "/etc/nginx2/a"),
+            ("/etc/motd", "/etc/motd/x"),
+            ("/etc/**/a.conf", "/etc/x/b.conf"),
+        ] {
+            assert!(!has(pattern, path), "{pattern} {path}");
+        }
+        for slip in ["etc/motd", "/etc/../x", "/etc//x", "/etc/", "/etc/**x", "", "/**/**/**/**"] {
+            let text = format!("[files]\nforbid = [\"{slip}\"]");
+            assert!(Policy::parse(&text).is_err(), "{slip}");
+        }
+    }
+
+    #[test]
+    fn files_are_written_where_the_owner_lets_them_be() {
+        let write = |path: &str| Action::WriteFile {
+            path: path.to_owned(),
+            before: None,
+            after: [0; 32].into(),
+        };
+        let installed = Versions::none(crate::version::VersionKind::Dpkg);
+        let allows = |text: &str, path: &str| {
+            let policy = Policy::parse(text).unwrap();
+            policy.allows(&[write(path)], &installed, Timestamp::UNIX_EPOCH).is_ok()
+        };
+
+        assert!(allows("", "/etc/motd"));
+        assert!(!allows("write_files = \"forbid\"", "/etc/motd"));
+        let both = "[files]\nallow = [\"/etc/**\"]\nforbid = [\"/etc/ssh/**\"]";
+        assert!(allows(both, "/etc/motd"));
+        assert!(!allows(both, "/usr/bin/x"));
+        assert!(!allows(both, "/etc/ssh/sshd_config"));
+        let off = format!("write_files = \"forbid\"\n{both}");
+        assert!(!allows(&off, "/etc/motd"), "no pattern allows what is forbidden altogether");
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::change::{Action, ExactPackage, KeyId, Nonce, PlanHash, Window};
+use crate::change::{ExactPackage, FileHash, KeyId, Nonce, PlanHash, Window};
 use crate::cloud::{AgentId, CiId, TenantId};
 
 /// Why an order is refused, as it is shown on the host and told to the control plane. Nothing of the
@@ -195,11 +195,59 @@ pub enum Refusal {
         /// Why.
         because: String,
     },
-    /// This agent cannot do such a thing.
-    #[error("this agent cannot do it: {action:?}")]
-    Unable {
-        /// What.
-        action: Action,
+    /// A file that an order never writes, whoever signed it: what the agent goes by, or the agent itself.
+    #[error("`{path}` is this agent's own, or its owner's word to it: no order writes it")]
+    OwnFile {
+        /// The file.
+        path: String,
+    },
+    /// The content that the plan names did not come along.
+    #[error("the content {expected} of `{path}` did not come with the order")]
+    NoContent {
+        /// The file.
+        path: String,
+        /// The SHA-256 that the plan names.
+        expected: FileHash,
+    },
+    /// A file is not what it is to be before.
+    #[error("`{path}` {}, and the plan expects {}", has(.found.as_ref()), to_be(.expected.as_ref()))]
+    OtherFile {
+        /// The file.
+        path: String,
+        /// What the plan expects; `None` where there is to be no such file.
+        expected: Option<FileHash>,
+        /// What it has; `None` where it is not there.
+        found: Option<FileHash>,
+    },
+    /// A file's name leads elsewhere, or to what is no plain file.
+    #[error("`{path}` is not written: `{at}` {is}")]
+    NotPlain {
+        /// The file.
+        path: String,
+        /// What is in the way: the file itself, or a directory above it.
+        at: String,
+        /// What it is: `is a symbolic link`.
+        is: String,
+    },
+    /// A file's content, old or new, could not be kept.
+    #[error("the content of `{path}` could not be kept: {because}")]
+    NotKept {
+        /// The file.
+        path: String,
+        /// Why.
+        because: String,
+    },
+    /// The host's owner declares no such probe.
+    #[error("this host's owner declares no probe `{probe}`")]
+    NoProbe {
+        /// Its name.
+        probe: String,
+    },
+    /// The owner's file of probes cannot be used.
+    #[error("the probes of this host's owner cannot be used: {because}")]
+    Probes {
+        /// Why.
+        because: String,
     },
     /// No archive that the host itself trusts vouches for a package.
     #[error(
@@ -332,6 +380,8 @@ impl Refusal {
             | Self::Consent { .. }
             | Self::Older { .. }
             | Self::Version { .. }
+            | Self::OwnFile { .. }
+            | Self::NoContent { .. }
             | Self::NotVouched { .. } => true,
             Self::Clock { .. }
             | Self::Future { .. }
@@ -340,7 +390,11 @@ impl Refusal {
             | Self::Late { .. }
             | Self::Forbidden(_)
             | Self::Policy { .. }
-            | Self::Unable { .. }
+            | Self::OtherFile { .. }
+            | Self::NotPlain { .. }
+            | Self::NotKept { .. }
+            | Self::NoProbe { .. }
+            | Self::Probes { .. }
             | Self::NotFetched { .. }
             | Self::NoSpace { .. }
             | Self::NoWayBack { .. }
@@ -378,7 +432,17 @@ impl Refusal {
             Self::Version { .. } => "plan the version as the archive writes it",
             Self::Forbidden(_) => "ask the owner of this host; the policy is a file on it",
             Self::Policy { .. } => "correct the file on this host, or take it away",
-            Self::Unable { .. } => "plan it without, or bring the agent up to date",
+            Self::OwnFile { .. } => "the owner writes it on the host, where it is meant",
+            Self::NoContent { .. } => "send the bytes whose SHA-256 the plan names",
+            Self::OtherFile { .. } => {
+                "see who altered it, and make a new plan from what is there now"
+            }
+            Self::NotPlain { .. } => "plan the file by the name under which it really lies",
+            Self::NotKept { .. } => "check space and permissions there, and order it again",
+            Self::NoProbe { .. } => {
+                "plan one that is declared, or declare it: probes.toml on the host"
+            }
+            Self::Probes { .. } => "correct the file on this host as described in docs/orders.md",
             Self::NotVouched { .. } => {
                 "see that this host's repositories are fresh and offer exactly this package"
             }
@@ -390,4 +454,12 @@ impl Refusal {
             }
         }
     }
+}
+
+fn has(found: Option<&FileHash>) -> String {
+    found.map_or_else(|| "is not there".to_owned(), |hash| format!("has the SHA-256 {hash}"))
+}
+
+fn to_be(expected: Option<&FileHash>) -> String {
+    expected.map_or_else(|| "no such file".to_owned(), ToString::to_string)
 }

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::refusal::Refusal;
-use crate::change::{ExactPackage, Nonce, Payload, PlanHash};
+use crate::change::{ExactPackage, FileHash, Nonce, Payload, PlanHash};
 use crate::cloud::{AgentId, CiId, Id, IdKind, words};
 
 /// What an execution is called by.
@@ -38,6 +38,12 @@ pub struct OrderResult {
     pub actions: Vec<ActionOutcome>,
     /// The packages that the host has after it, of those that were ordered.
     pub packages: Vec<ExactPackage>,
+    /// The files that the host has after it, of those that were ordered.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub files: Vec<WrittenFile>,
+    /// How the probes ended that were tried, each time.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub probes: Vec<ProbeOutcome>,
     /// How long units were down that were down.
     pub downtime: Vec<Downtime>,
     /// How often it was taken up again after it was interrupted.
@@ -83,6 +89,28 @@ words! {
         /// It was not begun.
         Skipped = "skipped",
     }
+}
+
+/// A file as an order wrote it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WrittenFile {
+    /// Where it is.
+    pub path: String,
+    /// Of its content.
+    pub sha256: FileHash,
+}
+
+/// How a probe of the owner's ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ProbeOutcome {
+    /// Its name.
+    pub probe: String,
+    /// What failed at the last try; `None` where it passed.
+    pub failure: Option<String>,
+    /// How long until it passed or was given up.
+    pub milliseconds: u64,
 }
 
 /// How long a unit was down.

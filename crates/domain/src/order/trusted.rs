@@ -62,6 +62,8 @@ pub struct Pins {
     pub versions: VersionKind,
     /// The keys with which the provider signs orders.
     pub order_keys: BTreeSet<KeyId>,
+    /// Which version of them that is: the next one is what a handover may be to.
+    pub order_key_version: u64,
     /// The keys with which the tenant signs, and whose they are.
     pub consent_keys: KeyRing,
     /// Where a passkey of the tenant signs: `https://cloud.example.org`. None of its passkeys counts
@@ -153,11 +155,20 @@ impl Terms {
 impl Trusted {
     /// What an agent goes by that joins now.
     pub fn join(pins: Pins, now: Timestamp) -> Self {
-        let Pins { agent, ci, versions, order_keys, consent_keys, origins, terms } = pins;
+        let Pins {
+            agent,
+            ci,
+            versions,
+            order_keys,
+            order_key_version,
+            consent_keys,
+            origins,
+            terms,
+        } = pins;
         Self {
             agent,
             ci,
-            key_version: 1,
+            key_version: order_key_version,
             order_keys,
             consent_keys,
             origins,
@@ -182,7 +193,11 @@ impl Trusted {
         let is_same = next.agent == self.agent;
         let kinds_agree = next.floors.kind() == self.floors.kind();
         Self {
-            key_version: if is_same { self.key_version } else { next.key_version },
+            key_version: if is_same {
+                next.key_version.max(self.key_version)
+            } else {
+                next.key_version
+            },
             sequence: if is_same { self.sequence } else { next.sequence },
             issued_at: if is_same { self.issued_at } else { next.issued_at },
             consent_keys: next.consent_keys.mindful_of(&self.consent_keys),
@@ -206,6 +221,11 @@ impl Trusted {
     /// The keys whose orders count.
     pub fn order_keys(&self) -> impl Iterator<Item = KeyId> {
         self.order_keys.iter().copied()
+    }
+
+    /// Which version of them that is.
+    pub const fn order_key_version(&self) -> u64 {
+        self.key_version
     }
 
     /// The tenant's keys, as far as the agent knows.

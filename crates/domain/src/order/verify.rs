@@ -1,5 +1,7 @@
 //! What an agent asks of an order before it does anything.
 
+use std::collections::BTreeMap;
+
 use jiff::{SignedDuration, Timestamp};
 
 use super::policy::Policy;
@@ -8,8 +10,8 @@ use super::said::{LONGEST_LIFE, Order};
 use super::trusted::{Demand, Ranking, Trusted};
 use super::versions::Versions;
 use crate::change::{
-    Action, Basis, CLOCK_TOLERANCE, Case, ExactPackage, Heard, KeyId, Kind, Lacks, Plan, Rollback,
-    Standing, StandingRule, Statement, Terms as PlanTerms, Verified, consented,
+    Action, Basis, CLOCK_TOLERANCE, Case, ExactPackage, FileHash, Heard, KeyId, Kind, Lacks, Plan,
+    Rollback, Standing, StandingRule, Statement, Terms as PlanTerms, Verified, consented,
 };
 use crate::cloud::{ChangeId, UserId};
 use crate::priority::Priority;
@@ -35,6 +37,8 @@ pub struct Carried<'a> {
     pub rules: Vec<Verified<StandingRule>>,
     /// Envelopes that none of the pinned keys signed, in words. They count for nothing.
     pub unopened: Vec<String>,
+    /// Contents of files, each under the SHA-256 that was made of it.
+    pub contents: BTreeMap<FileHash, Vec<u8>>,
 }
 
 /// What is so on the host itself.
@@ -44,6 +48,8 @@ pub struct Local<'a> {
     pub policy: &'a Policy,
     /// What is installed.
     pub installed: &'a Versions,
+    /// Files and directories that the agent goes by: no order writes there.
+    pub own: &'a [String],
 }
 
 /// An order that may be carried out now. Only [`verify`] makes one.
@@ -55,6 +61,7 @@ pub struct Accepted {
     basis: Basis,
     rollback: Rollback,
     at: Timestamp,
+    contents: BTreeMap<FileHash, Vec<u8>>,
 }
 
 impl Accepted {
@@ -87,6 +94,11 @@ impl Accepted {
     pub const fn at(&self) -> Timestamp {
         self.at
     }
+
+    /// The contents of the files that it writes, all of them and no others.
+    pub const fn contents(&self) -> &BTreeMap<FileHash, Vec<u8>> {
+        &self.contents
+    }
 }
 
 /// Whether an agent may carry an order out now, and what it goes by from then on. The latter is to be
@@ -95,7 +107,7 @@ impl Accepted {
 /// # Errors
 /// The first reason against it. Nothing is remembered of what is refused.
 pub fn verify(
-    carried: Carried<'_>,
+    mut carried: Carried<'_>,
     trusted: &Trusted,
     local: &Local<'_>,
     now: Timestamp,
@@ -112,16 +124,50 @@ pub fn verify(
     check_window(order, now)?;
     let key = carried.order.key();
     let order = order.clone();
-    let basis = tenants_side(carried, &plan, trusted, now)?;
+    let contents = std::mem::take(&mut carried.contents);
+    let basis = tenants_side(carried, &plan, trusted, local, now)?;
     for action in &order.actions {
         if let Action::Upgrade { packages } = action {
             packages.iter().try_for_each(|package| check_newer(package, trusted, local))?;
         }
     }
+    let contents = contents_of(&order, contents, local)?;
     local.policy.allows(&order.actions, local.installed, now).map_err(Refusal::Forbidden)?;
     let next = remember(trusted, &order, now);
     let change = plan.draft().change;
-    Ok((Accepted { order, key, change, basis, rollback, at: now }, next))
+    Ok((Accepted { order, key, change, basis, rollback, at: now, contents }, next))
+}
+
+/// What is written, where orders write at all. Whoever could write what the agent goes by would be asked
+/// for nothing any more.
+fn contents_of(
+    order: &Order,
+    mut carried: BTreeMap<FileHash, Vec<u8>>,
+    local: &Local<'_>,
+) -> Result<BTreeMap<FileHash, Vec<u8>>, Refusal> {
+    let mut contents = BTreeMap::new();
+    for action in &order.actions {
+        let Action::WriteFile { path, after, .. } = action else { continue };
+        if local.own.iter().any(|own| is_at(path, own)) || is_of_the_agents_unit(path) {
+            return Err(Refusal::OwnFile { path: path.clone() });
+        }
+        if contents.contains_key(after) {
+            continue;
+        }
+        let none = || Refusal::NoContent { path: path.clone(), expected: *after };
+        contents.insert(*after, carried.remove(after).ok_or_else(none)?);
+    }
+    Ok(contents)
+}
+
+/// Whether a path is that of a file or directory, or lies below it.
+fn is_at(path: &str, own: &str) -> bool {
+    path.strip_prefix(own).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+/// What the service manager starts the agent by, wherever it looks for it.
+fn is_of_the_agents_unit(path: &str) -> bool {
+    path.split('/').any(|name| name.starts_with("patchwright-agent.service"))
 }
 
 /// By the provider, for this agent and its item.
@@ -217,11 +263,12 @@ fn tenants_side(
     carried: Carried<'_>,
     plan: &Plan,
     trusted: &Trusted,
+    local: &Local<'_>,
     now: Timestamp,
 ) -> Result<Basis, Refusal> {
     let keys = &trusted.consent_keys;
     let kind = kind_of(plan);
-    let demand = trusted.terms.demand(kind);
+    let demand = demand(kind, &carried.order.said().actions, trusted, local);
     let ranked = carried.order.said().priority;
     let mut lacks = carried.unopened;
     let mut consents = Vec::new();
@@ -263,6 +310,19 @@ fn tenants_side(
             Err(Refusal::Consent { lacks })
         }
     }
+}
+
+/// What has to be signed. Whoever writes any file runs any program, as by a file in `/etc/cron.d`: where
+/// nothing has to be signed, that holds for the files that the host's owner names, and for no others.
+fn demand(kind: Kind, actions: &[Action], trusted: &Trusted, local: &Local<'_>) -> Demand {
+    let is_unnamed = |action: &Action| match action {
+        Action::WriteFile { path, .. } => !local.policy.names_file(path),
+        _ => false,
+    };
+    if actions.iter().any(is_unnamed) {
+        return Demand::Signature;
+    }
+    trusted.terms.demand(kind)
 }
 
 /// What a plan is, by what it does: nobody's word is needed for that.

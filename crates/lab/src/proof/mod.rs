@@ -24,6 +24,7 @@ use domain::proof::{
     WayBackEvidence, judge,
 };
 use guest::{Installed, PictureRequest};
+use probes::Profile;
 use serde::{Deserialize, Serialize};
 
 use crate::accelerator::Accelerator;
@@ -34,7 +35,6 @@ use crate::image::BaseImage;
 use crate::limits::Limits;
 use crate::observer::{Observer, Stage};
 use crate::packages::{PackageError, PackageFile, PackageSet};
-use crate::profile::Profile;
 use crate::vm::{Booted, Misstep, Vm, VmError};
 use crate::work::WorkArea;
 

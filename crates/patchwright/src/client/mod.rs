@@ -20,6 +20,7 @@ pub(crate) mod kind;
 mod login;
 pub(crate) mod names;
 mod notices;
+mod order_key;
 pub(crate) mod output;
 mod releases;
 pub(crate) mod secret;
@@ -48,6 +49,8 @@ pub(crate) enum Command {
     Change(changes::ChangeArgs),
     /// Take a change out over the fleet, wave by wave, and see what waits for what.
     Release(releases::ReleaseArgs),
+    /// Read or hand over the key with which orders are signed.
+    OrderKey(order_key::OrderKeyArgs),
     /// Say that a notice was read, and send it again.
     Notice(notices::NoticeArgs),
     /// Tell where a tenant's notices go, beside the console.
@@ -82,6 +85,7 @@ pub(crate) fn run(command: &Command) -> Result<ExitCode> {
         Command::Clocks(arguments) => clocks::run(arguments),
         Command::Change(arguments) => changes::run(arguments),
         Command::Release(arguments) => releases::run(arguments),
+        Command::OrderKey(arguments) => order_key::run(arguments),
         Command::Notice(arguments) => notices::run(arguments),
         Command::Channel(arguments) => notices::channel(arguments),
         Command::Feed(arguments) => notices::feed(arguments),

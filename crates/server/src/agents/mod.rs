@@ -26,7 +26,6 @@ use domain::agent::{Enrolled, Facts, JoinRequest, Need, RenewRequest, Report, Re
 use domain::cloud::{AgentId, Name};
 use domain::fleet::{PackageSet, SetDelta, SetDigest};
 use jiff::{SignedDuration, Timestamp};
-use ledger::attestation::Attestor;
 use store::{
     Actor, Agent, AgentSeen, AgentState, Joining, KeyHash, KnownAgent, MasterKey, Secret, Store,
     StoreError,
@@ -81,8 +80,8 @@ pub struct Agents {
     store: Store,
     fleet: Arc<Fleet>,
     authority: Authority,
-    /// Signs orders.
-    orders: Attestor,
+    /// Opens the key that signs orders.
+    master: Arc<MasterKey>,
     /// Where people sign with passkeys.
     origins: BTreeSet<String>,
     known: Mutex<HashMap<KeyHash, Known>>,
@@ -144,12 +143,13 @@ impl Agents {
     ) -> Result<Self, AgentsError> {
         let seed = store.key(master, "agents.authority").await?;
         let authority = Authority::new(&seed)?;
-        let seed = store.key(master, "orders").await?;
-        let orders = Attestor::new(&seed);
+        // Made once; others may have come into force after it.
+        store.key(master, "orders").await?;
+        let master = Arc::clone(master);
         let origins = BTreeSet::from([url.trim_end_matches('/').to_owned()]);
         let (known, awaited, answers) = (Mutex::default(), Mutex::default(), Mutex::default());
         let interval = INTERVAL;
-        Ok(Self { store, fleet, authority, orders, origins, known, awaited, answers, interval })
+        Ok(Self { store, fleet, authority, master, origins, known, awaited, answers, interval })
     }
 
     /// Has agents report so often, in seconds, where nothing is awaited of them; once a minute otherwise.

@@ -14,13 +14,15 @@ use axum::response::{IntoResponse, Response};
 use domain::agent::{HandedOrder, OrderAnswer, OrderProgress, PinsOffered, PinsRequest};
 use domain::change::{FileHash, KeyId, Payload as _, Verified};
 use domain::cloud::Duty;
-use domain::order::{Bundle, Demand, LONGEST_LIFE, Order, OrderResult, Ranking, Terms};
+use domain::order::{Bundle, Demand, Handover, LONGEST_LIFE, Order, OrderResult, Ranking, Terms};
 use domain::priority::Priority;
 use domain::sla::{Asked, Policy, Silence};
-use ledger::attestation::{self, AttestorKey};
+use jiff::Timestamp;
+use ledger::attestation::{self, Attestor, AttestorKey};
 use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
-use store::{Answered, Fetched};
+use store::{Actor, Answered, Fetched, Issued, NewOrderKey, OrderHandover, OrderKeys};
+use zeroize::Zeroizing;
 
 use super::{Agents, Believed, Body};
 use crate::problem::{Kind, Problem};
@@ -51,8 +53,10 @@ pub(super) async fn pins(
     let (ring, _) = agents.store.key_ring(&actor, by.agent.tenant).await?;
     let policy = agents.store.policy_in_force(&actor, by.agent.tenant).await?;
     let ci = agents.store.ci(&actor, by.agent.ci).await?;
+    let signer = agents.signer().await?;
     Ok(Json(PinsOffered {
-        order_keys: BTreeSet::from([key_id(&agents.orders.key())]),
+        order_keys: BTreeSet::from([key_id(&signer.attestor.key())]),
+        order_key_version: signer.version,
         consent_keys: ring,
         origins: agents.origins.clone(),
         terms: terms(ci.duty, &policy),
@@ -89,14 +93,17 @@ pub(super) async fn next(
     let Some(fetched) = agents.store.order_for(&actor).await? else {
         return Ok(StatusCode::NO_CONTENT.into_response());
     };
+    let signer = agents.signer().await?;
     let envelope = if let Some(envelope) = fetched.envelope.clone() {
         envelope
     } else {
-        let signed = agents.sign(&by, &fetched)?;
-        agents.store.issue_order(&actor, fetched.nonce, fetched.sequence, signed).await?
+        let envelope = signer.sign(&by, &fetched, agents.store.environment().now())?;
+        let (nonce, sequence, key_version) = (fetched.nonce, fetched.sequence, signer.version);
+        let issued = Issued { nonce, sequence, key_version, envelope };
+        agents.store.issue_order(&actor, issued).await?
     };
     let mut public_keys = fetched.public_keys;
-    public_keys.push(agents.orders.key().to_string());
+    public_keys.extend(signer.public_keys);
     let bundle = Bundle {
         order: envelope,
         plan: String::from_utf8_lossy(&fetched.plan.to_bytes()).into_owned(),
@@ -105,7 +112,9 @@ pub(super) async fn next(
         public_keys,
         key_orders: fetched.key_orders,
         revoked: fetched.revoked,
-        handovers: Vec::new(),
+        handovers: signer.handovers,
+        // Releases plan packages and restarts alone: no order of theirs writes a file.
+        contents: Vec::new(),
     };
     Ok(Json(HandedOrder { order: fetched.nonce, bundle }).into_response())
 }
@@ -150,10 +159,18 @@ pub(super) async fn answer(
     Ok(StatusCode::NO_CONTENT)
 }
 
-impl Agents {
-    /// Signs an order for an agent, as of now.
-    fn sign(&self, by: &Believed, fetched: &Fetched) -> Result<String, Problem> {
-        let now = self.store.environment().now();
+/// Who signs orders at the moment, and how it came to that.
+struct Signer {
+    attestor: Attestor,
+    version: u64,
+    handovers: Vec<String>,
+    /// All keys that sign the handovers, and the one in force.
+    public_keys: Vec<String>,
+}
+
+impl Signer {
+    /// Signs an order for an agent.
+    fn sign(&self, by: &Believed, fetched: &Fetched, now: Timestamp) -> Result<String, Problem> {
         let gone = || Problem::not_found("such order");
         let place = usize::try_from(fetched.stage).map_err(|_| gone())?;
         let stage = fetched.plan.draft().stages.get(place).ok_or_else(gone)?;
@@ -173,8 +190,44 @@ impl Agents {
             expires: stage.window.until.min(latest),
             nonce: fetched.nonce,
         };
-        let envelope = self.orders.sign(&order.to_payload()).map_err(|error| broken(&error))?;
-        serde_json::to_string(&envelope).map_err(|error| broken(&error))
+        envelope(&self.attestor, &order.to_payload())
+    }
+}
+
+impl Agents {
+    /// Whoever has the key of orders; another process may have handed it over.
+    async fn signer(&self) -> Result<Signer, Problem> {
+        let OrderKeys { version, secret, handovers, before } =
+            self.store.order_keys(&self.master).await?;
+        let first = Attestor::new(&before).key().to_string();
+        let named = handovers.iter().map(|it| it.public_key.clone());
+        Ok(Signer {
+            attestor: Attestor::new(&secret),
+            version,
+            public_keys: [first].into_iter().chain(named).collect(),
+            handovers: handovers.into_iter().map(|it| it.envelope).collect(),
+        })
+    }
+
+    /// The key that signs orders, and which version that is.
+    pub(crate) async fn order_key(&self) -> Result<(u64, AttestorKey), Problem> {
+        let signer = self.signer().await?;
+        Ok((signer.version, signer.attestor.key()))
+    }
+
+    /// Hands the key of orders over to a new one, which counts from now on. `after` is the version that is
+    /// in force.
+    pub(crate) async fn hand_orders_over(&self, by: &Actor, after: u64) -> Result<(), Problem> {
+        let signer = self.signer().await?;
+        let secret = Zeroizing::new(self.random::<32>());
+        let new = Attestor::new(&secret).key();
+        let (id, version) = (key_id(&new), after.saturating_add(1));
+        let said = Handover { version, keys: BTreeSet::from([id]) };
+        let envelope = envelope(&signer.attestor, &said.to_payload())?;
+        let handover = OrderHandover { version, public_key: new.to_string(), envelope };
+        let new = NewOrderKey { secret, id, handover };
+        self.store.hand_orders_over(by, &self.master, new).await?;
+        Ok(())
     }
 
     /// What an agent signed, with the key that it pinned here.
@@ -193,6 +246,11 @@ impl Agents {
             .map_err(|error| wrong(format!("envelope: {error}")))?;
         Ok(said.said().clone())
     }
+}
+
+fn envelope(by: &Attestor, payload: &[u8]) -> Result<String, Problem> {
+    let envelope = by.sign(payload).map_err(|error| broken(&error))?;
+    serde_json::to_string(&envelope).map_err(|error| broken(&error))
 }
 
 fn key_id(key: &AttestorKey) -> KeyId {

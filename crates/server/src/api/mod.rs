@@ -18,6 +18,7 @@ mod jobs;
 mod ledger;
 pub(crate) mod notices;
 pub(crate) mod obligations;
+mod order_keys;
 mod people;
 mod releases;
 pub(crate) mod session;
@@ -147,6 +148,7 @@ pub(crate) fn routes() -> (Router<App>, Router<App>, Document) {
         .nest("/api/v1", obligations::routes())
         .nest("/api/v1", interruptions::routes())
         .nest("/api/v1", releases::routes())
+        .nest("/api/v1", order_keys::routes())
         .nest("/api/v1", verifications::routes())
         .nest("/api/v1", errands::routes())
         .nest("/api/v1", consent::routes())

@@ -178,6 +178,8 @@ x--x---- POST /api/v1/obligations/{id}/{tenant}/re-evaluation
 x--x---- POST /api/v1/obligations/{id}/{tenant}/scan
 x--x---- POST /api/v1/obligations/{id}/{tenant}/sight
 x--x---- POST /api/v1/obligations/{id}/{tenant}/withdraw
+xxxxxxxx GET /api/v1/order-keys
+---x---- POST /api/v1/order-keys
 xxxxxxxx GET /api/v1/orders
 xxxxxxxx GET /api/v1/patches
 xxxxxxxx GET /api/v1/patches/{id}

@@ -1,15 +1,17 @@
 //! Releases, from the plan that tenants agree to until somebody else than the agent saw that it is so.
 
-use domain::agent::{Facts, OrderAnswer};
-use domain::change::{Decision, FileHash};
+use domain::agent::{Facts, HandedOrder, OrderAnswer, PinsOffered};
+use domain::change::{Decision, FileHash, KeyId, Payload, Verified};
 use domain::cloud::{Access, AgentId, Id, Role};
 use domain::inventory::{Runtime, StaleProcess};
-use domain::order::{Ended, OrderResult, Refusal};
+use domain::order::{Ended, Handover, Order, OrderResult, Pins, Refusal, Trusted};
+use domain::version::VersionKind;
 use jiff::SignedDuration;
-use ledger::attestation;
+use ledger::attestation::{self, AttestorKey};
 use serde_json::{Value, json};
-use server::Releases;
-use store::{Actor, Agent, Answered, Environment as _, Fetched, NoticeFilter, PageRequest};
+use server::{Releases, serve_proxied_agents};
+use store::{Actor, Agent, Answered, Environment as _, Fetched, Issued, NoticeFilter, PageRequest};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use crate::support::case::{Case, proof, tell, wake};
 use crate::support::{self, World};
@@ -78,8 +80,9 @@ impl Host {
         let actor = self.actor();
         let fetched = world.store.order_for(&actor).await.unwrap()?;
         let (nonce, number) = (fetched.nonce, fetched.sequence);
-        let issued = world.store.issue_order(&actor, nonce, number, "{}".to_owned());
-        assert_eq!(issued.await.unwrap(), "{}");
+        let envelope = "{}".to_owned();
+        let issued = Issued { nonce, sequence: number, key_version: 1, envelope };
+        assert_eq!(world.store.issue_order(&actor, issued).await.unwrap(), "{}");
         Some(fetched)
     }
 
@@ -94,6 +97,8 @@ impl Host {
             ended,
             actions: Vec::new(),
             packages: Vec::new(),
+            files: Vec::new(),
+            probes: Vec::new(),
             downtime: Vec::new(),
             interruptions: 0,
             began_at: now,
@@ -535,4 +540,142 @@ async fn what_a_look_came_to_is_signed_with_a_key_of_its_own_and_shown() {
     for said in ["Verified after orders", "✗ conflict", "web is at 1, and 2 was planned"] {
         assert!(page.contains(said), "{said}: {page}");
     }
+}
+
+/// What the agents' side answers to an agent, over a connection of its own.
+async fn as_agent<T: serde::de::DeserializeOwned>(
+    world: &World,
+    agent: &Agent,
+    path: &str,
+    body: Value,
+) -> T {
+    let (ready, address) = tokio::sync::oneshot::channel();
+    let (agents, any) = (world.agents.clone(), ([127, 0, 0, 1], 0).into());
+    let tell = move |address| drop(ready.send(address));
+    let serving = tokio::spawn(serve_proxied_agents(agents, any, tell, std::future::pending()));
+    let address: std::net::SocketAddr = address.await.unwrap();
+    let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
+    let body = body.to_string();
+    let request = format!(
+        "POST /agent/v1/{path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\
+         x-patchwright-agent-key: {}\r\ncontent-type: application/json\r\n\
+         content-length: {}\r\n\r\n{body}",
+        agent.key,
+        body.len()
+    );
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    serving.abort();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    assert!(head.starts_with("HTTP/1.1 200"), "{answer}");
+    serde_json::from_str(body).unwrap()
+}
+
+/// What one of these keys signed; `None` where none of them did.
+fn signed_by<T: Payload>(keys: &[AttestorKey], envelope: &str) -> Option<Verified<T>> {
+    let opened = attestation::open(envelope.as_bytes(), keys).ok()?;
+    Verified::signed_by(KeyId::from(opened.key.id_bytes()), &opened.payload).ok()
+}
+
+/// What a host goes by that joins now.
+async fn joins(world: &World, host: &Host) -> Trusted {
+    let attestor = crate::support::PUBLIC_KEY;
+    let offer: PinsOffered =
+        as_agent(world, &host.agent, "pins", json!({ "attestor": attestor })).await;
+    let PinsOffered { order_keys, order_key_version, consent_keys, origins, terms } = offer;
+    let Agent { id: agent, ci, .. } = host.agent;
+    let versions = VersionKind::Dpkg;
+    let pins =
+        Pins { agent, ci, versions, order_keys, order_key_version, consent_keys, origins, terms };
+    Trusted::join(pins, world.clock.now())
+}
+
+/// As an agent reads what is handed to it: the keys that it goes by then, and the order if one of them
+/// signed it.
+fn reads(trusted: &Trusted, handed: &HandedOrder) -> (Trusted, Option<Verified<Order>>) {
+    let keys: Vec<AttestorKey> =
+        handed.bundle.public_keys.iter().filter_map(|pem| pem.parse().ok()).collect();
+    let pinned = |trusted: &Trusted| {
+        let ids: Vec<_> = trusted.order_keys().collect();
+        let is_pinned = |key: &&AttestorKey| ids.contains(&KeyId::from(key.id_bytes()));
+        keys.iter().filter(is_pinned).cloned().collect::<Vec<_>>()
+    };
+    let mut trusted = trusted.clone();
+    for envelope in &handed.bundle.handovers {
+        if let Some(said) = signed_by::<Handover>(&pinned(&trusted), envelope)
+            && let Ok(next) = trusted.hand_over(&said)
+        {
+            trusted = next;
+        }
+    }
+    let order = signed_by(&pinned(&trusted), &handed.bundle.order);
+    (trusted, order)
+}
+
+#[tokio::test]
+async fn the_key_of_orders_is_handed_over_and_orders_follow_it() {
+    let world = World::new().await;
+    let host = Host::begun(&world).await;
+    let fetches = || as_agent::<HandedOrder>(&world, &host.agent, "orders/next", json!({}));
+    let admin = world.token_of(&world.admin, Access::Write).await;
+    let hands_over = async |after: u64| {
+        world.ask(&admin, "POST", "/api/v1/order-keys", Some(json!({ "after": after }))).await
+    };
+    let first = joins(&world, &host).await;
+    assert_eq!(first.order_key_version(), 1);
+    let before = fetches().await;
+    assert!(before.bundle.handovers.is_empty());
+    let order = reads(&first, &before).1.unwrap();
+    assert_eq!(order.said().sequence, 1);
+    let shown = world.ask(&admin, "GET", "/api/v1/order-keys", None).await.json();
+    assert_eq!(shown["version"], 1);
+    let id = first.order_keys().next().unwrap().to_string();
+    assert_eq!(shown["id"], json!(id));
+
+    // Sent twice, it is handed over once.
+    let made = hands_over(1).await;
+    assert_eq!(made.status, 201, "{}", made.text);
+    assert_eq!(made.json()["version"], 2);
+    assert_ne!(made.json()["id"], shown["id"]);
+    let again = hands_over(1).await;
+    assert_eq!(again.status, 422, "{}", again.text);
+    assert_eq!(world.ask(&admin, "GET", "/api/v1/order-keys", None).await.json(), made.json());
+
+    // The order that waits is signed anew, by the key that the host goes by then.
+    let after = fetches().await;
+    assert_eq!(after.order, before.order);
+    let (taken, order) = reads(&first, &after);
+    assert_eq!(taken.order_key_version(), 2);
+    let order = order.unwrap();
+    assert_eq!(order.said().nonce, before.order);
+    assert_eq!(order.said().sequence, 2);
+    assert_eq!(order.key().to_string(), made.json()["id"].as_str().unwrap());
+    assert_eq!(fetches().await.bundle.order, after.bundle.order, "and stays so");
+
+    // A host that joins after a handover takes the next one, and not the first again.
+    let second = joins(&world, &host).await;
+    assert_eq!(second.order_key_version(), 2);
+    assert_eq!(reads(&second, &after).0, second);
+    assert!(reads(&second, &after).1.is_some());
+    assert_eq!(hands_over(2).await.status, 201);
+    let last = fetches().await;
+    assert_eq!(last.bundle.handovers.len(), 2);
+    for trusted in [&first, &taken, &second] {
+        let (next, order) = reads(trusted, &last);
+        assert_eq!(next.order_key_version(), 3);
+        assert!(order.is_some());
+    }
+    assert!(reads(&second, &before).1.is_none(), "the first key counts no more");
+
+    // What came of it is still that order's.
+    let fetched = world.store.order_for(&host.actor()).await.unwrap().unwrap();
+    host.ends(&world, &fetched, Ended::Done).await;
+    assert!(host.disputes(&world).await.is_empty());
+    let token = world.token_of(&world.admin, Access::Read).await;
+    let events = world.ask(&token, "GET", "/api/v1/events?limit=1000", None).await.json();
+    let events = events["items"].as_array().unwrap();
+    let rotated: Vec<_> =
+        events.iter().filter(|event| event["kind"] == "order_key.rotated").collect();
+    assert_eq!(rotated.len(), 2, "{events:?}");
 }

@@ -10,6 +10,7 @@
 mod checks;
 mod fleet;
 mod followups;
+mod order_keys;
 mod orders;
 mod runs;
 mod verifications;
@@ -30,9 +31,11 @@ use crate::Store;
 use crate::actor::Actor;
 use crate::changes::Outcome;
 use crate::error::StoreError;
+use crate::keys::MasterKey;
 use crate::page::{Page, PageRequest};
 
 pub use fleet::{Ground, Lacking};
+pub use order_keys::{NewOrderKey, OrderHandover, OrderKeys};
 pub(crate) use orders::keep_key_order;
 pub(crate) use runs::{asked, permitted, settled};
 pub use verifications::Verifier;
@@ -102,6 +105,19 @@ pub struct OrderRow {
     pub answer: Option<String>,
     /// When.
     pub answered_at: Option<Timestamp>,
+}
+
+/// An order as it was signed for an agent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Issued {
+    /// What names it.
+    pub nonce: Nonce,
+    /// Its number.
+    pub sequence: u64,
+    /// Which version of the order keys signed it.
+    pub key_version: u64,
+    /// As it was signed.
+    pub envelope: String,
 }
 
 /// Which orders are asked for.
@@ -332,6 +348,27 @@ impl Store {
         orders::attestor(&self.pool, agent).await
     }
 
+    /// The keys with which the provider signs orders. The first is [`Store::key`]'s `orders`.
+    pub async fn order_keys(&self, master: &MasterKey) -> Result<OrderKeys, StoreError> {
+        order_keys::read(&self.pool, master).await
+    }
+
+    /// Puts another order key into force, by a handover that the one before it signed.
+    ///
+    /// # Errors
+    /// [`StoreError::Refused`] where it does not follow the one in force.
+    pub async fn hand_orders_over(
+        &self,
+        by: &Actor,
+        master: &Arc<MasterKey>,
+        new: NewOrderKey,
+    ) -> Result<(), StoreError> {
+        self.write((by.clone(), Arc::clone(master), new), |tx, (by, master, new)| {
+            Box::pin(order_keys::hand_over(tx, by, master, new))
+        })
+        .await
+    }
+
     /// The order that waits for an agent, the oldest first.
     pub async fn order_for(&self, by: &Actor) -> Result<Option<Fetched>, StoreError> {
         orders::waiting(self, by).await
@@ -339,17 +376,9 @@ impl Store {
 
     /// Keeps an order as it was signed for an agent. The envelope that counts is answered: an earlier
     /// one, where the order was fetched before.
-    pub async fn issue_order(
-        &self,
-        by: &Actor,
-        nonce: Nonce,
-        sequence: u64,
-        envelope: String,
-    ) -> Result<String, StoreError> {
-        self.write((by.clone(), envelope), move |tx, (by, envelope)| {
-            Box::pin(orders::issue(tx, by, nonce, sequence, envelope))
-        })
-        .await
+    pub async fn issue_order(&self, by: &Actor, issued: Issued) -> Result<String, StoreError> {
+        self.write((by.clone(), issued), |tx, (by, issued)| Box::pin(orders::issue(tx, by, issued)))
+            .await
     }
 
     /// Notes how far an agent is with an order.

@@ -13,7 +13,7 @@ use sqlx::any::AnyRow;
 use sqlx::{AnyConnection, AnyPool};
 
 use super::runs::{self, corrupt, signed};
-use super::{Answered, Fetched, OrderFilter, OrderRow, Release};
+use super::{Answered, Fetched, Issued, OrderFilter, OrderRow, Release, order_keys};
 use crate::actor::Actor;
 use crate::changes::{self, Dispute, load, signers};
 use crate::error::StoreError;
@@ -313,10 +313,9 @@ pub(super) async fn waiting(store: &Store, by: &Actor) -> Result<Option<Fetched>
 pub(super) async fn issue(
     tx: &mut Tx<'_>,
     by: &Actor,
-    nonce: Nonce,
-    sequence: u64,
-    envelope: &str,
+    issued: &Issued,
 ) -> Result<String, StoreError> {
+    let Issued { nonce, sequence, key_version, envelope } = issued;
     let (agent, tenant, ci) = agent_of(by)?;
     tx.hold("orders", "nonce", &nonce.to_string()).await?;
     let row = sqlx::query(
@@ -334,9 +333,15 @@ pub(super) async fn issue(
     if let (Some(before), true) = (before, signed_for == Some(agent)) {
         return Ok(before);
     }
+    if order_keys::in_force(tx).await? != *key_version {
+        return Err(StoreError::Refused {
+            reason: "the order key was handed over at the same time".to_owned(),
+            help: "fetch it again",
+        });
+    }
     // The number is the agent's next one, whatever was fetched at the same time.
     let counted = sqlx::query("UPDATE agents SET ordered = $1 WHERE id = $2 AND ordered = $1 - 1")
-        .bind(signed(sequence))
+        .bind(signed(*sequence))
         .bind(agent.to_string())
         .execute(&mut *tx.connection)
         .await?
@@ -349,7 +354,7 @@ pub(super) async fn issue(
     }
     sqlx::query("UPDATE orders SET agent_id = $1, envelope = $2, handed_at = $3 WHERE nonce = $4")
         .bind(agent.to_string())
-        .bind(envelope)
+        .bind(envelope.as_str())
         .bind(tx.now.as_microsecond())
         .bind(nonce.to_string())
         .execute(&mut *tx.connection)
@@ -362,14 +367,14 @@ pub(super) async fn issue(
         kind: EventKind::OrderIssued,
         by: Actor::System,
         object: ci.to_string(),
-        version: signed(sequence),
+        version: signed(*sequence),
         payload: json!({
             "order": nonce, "agent": agent, "release": release, "change": change, "plan": plan,
             "stage": stage + 1, "envelope": envelope,
         }),
     });
     runs::report(tx, release, ci, attempt, Report::Started).await?;
-    Ok(envelope.to_owned())
+    Ok(envelope.clone())
 }
 
 pub(super) async fn answer(

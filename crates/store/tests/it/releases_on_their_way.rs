@@ -179,7 +179,9 @@ impl Host {
         let actor = self.actor();
         let fetched = world.store.order_for(&actor).await.unwrap().unwrap();
         let (nonce, number) = (fetched.nonce, fetched.sequence);
-        world.store.issue_order(&actor, nonce, number, "signed".to_owned()).await.unwrap();
+        let envelope = "signed".to_owned();
+        let issued = Issued { nonce, sequence: number, key_version: 1, envelope };
+        world.store.issue_order(&actor, issued).await.unwrap();
         fetched
     }
 
@@ -194,6 +196,8 @@ impl Host {
             ended,
             actions: Vec::new(),
             packages: Vec::new(),
+            files: Vec::new(),
+            probes: Vec::new(),
             downtime: Vec::new(),
             interruptions: 0,
             began_at: now,
@@ -307,7 +311,9 @@ async fn an_order_is_signed_once_and_answered_once(world: World) {
     let actor = host.actor();
     // Signed again by another process at the same time: what was signed first counts.
     let (nonce, number) = (fetched.nonce, fetched.sequence);
-    let again = world.store.issue_order(&actor, nonce, number, "other".to_owned()).await.unwrap();
+    let envelope = "other".to_owned();
+    let issued = Issued { nonce, sequence: number, key_version: 1, envelope };
+    let again = world.store.issue_order(&actor, issued).await.unwrap();
     assert_eq!(again, "signed");
     let again = world.store.order_for(&actor).await.unwrap().unwrap();
     assert_eq!((again.envelope.as_deref(), again.sequence), (Some("signed"), number + 1));

@@ -223,6 +223,77 @@ fn what_the_server_says_is_needed_is_not_asked() {
     assert!(matches!(world.refusal(), Refusal::Consent { .. }));
 }
 
+fn write(path: &str, content: &[u8]) -> Action {
+    Action::WriteFile { path: path.to_owned(), before: None, after: sha256(content).into() }
+}
+
+#[test]
+fn a_file_gets_the_content_that_the_plan_names_and_no_other() {
+    let mut world =
+        World::with(vec![write("/etc/motd", b"hello\n"), write("/etc/issue", b"hello\n")]);
+    let missing =
+        |refusal| matches!(refusal, Refusal::NoContent { path, .. } if path == "/etc/motd");
+    assert!(missing(world.refusal()));
+    assert!(world.refusal().accuses());
+    world.contents = vec![b"hullo\n".to_vec()];
+    assert!(missing(world.refusal()));
+
+    // What nobody asked for goes no further.
+    world.contents.push(b"hello\n".to_vec());
+    let (accepted, _) = world.verify().unwrap();
+    let contents: Vec<_> = accepted.contents().values().collect();
+    assert_eq!(contents, [b"hello\n"]);
+}
+
+#[test]
+fn no_order_writes_what_the_agent_goes_by() {
+    for path in [
+        "/var/lib/agent",
+        "/var/lib/agent/trusted.json",
+        "/var/lib/agent/orders/journal",
+        "/etc/agent.toml",
+        "/etc/systemd/system/patchwright-agent.service",
+        "/etc/systemd/system/patchwright-agent.service.d/99-policy.conf",
+    ] {
+        let mut world = World::with(vec![write("/etc/motd", b"x"), write(path, b"x")]);
+        world.contents = vec![b"x".to_vec()];
+        assert_eq!(world.refusal(), Refusal::OwnFile { path: path.to_owned() });
+        assert!(world.refusal().accuses());
+    }
+    let mut world = World::with(vec![write("/var/lib/agents/list", b"x")]);
+    world.contents = vec![b"x".to_vec()];
+    world.accepted();
+}
+
+#[test]
+fn where_the_owner_lets_no_file_be_written_a_signature_does_not_help() {
+    let mut world = World::with(vec![write("/etc/ssh/sshd_config", b"x")]);
+    world.contents = vec![b"x".to_vec()];
+    world.policy = Policy::parse("[files]\nforbid = [\"/etc/ssh/**\"]").unwrap();
+    let path = "/etc/ssh/sshd_config".to_owned();
+    assert_eq!(world.refusal(), Refusal::Forbidden(Forbidden::File { path }));
+}
+
+#[test]
+fn no_file_is_written_unsigned_but_those_that_the_owner_names() {
+    let mut world = World::with(vec![write("/etc/cron.d/x", b"x")]);
+    world.contents = vec![b"x".to_vec()];
+    world.trusted.terms.alterations = Demand::Nothing;
+    world.trusted.terms.patches = Demand::Nothing;
+    world.accepted();
+    world.consents.clear();
+    assert!(matches!(world.refusal(), Refusal::Consent { .. }));
+    for unnamed in ["", "[files]\nallow = [\"/etc/cron.d/y\"]", "[files]\nforbid = [\"/x\"]"] {
+        world.policy = Policy::parse(unnamed).unwrap();
+        assert!(matches!(world.refusal(), Refusal::Consent { .. }), "{unnamed}");
+    }
+
+    world.policy = Policy::parse("[files]\nallow = [\"/etc/cron.d/*\"]").unwrap();
+    world.accepted();
+    world.trusted.terms.alterations = Demand::Signature;
+    assert!(matches!(world.refusal(), Refusal::Consent { .. }), "it narrows, and widens nothing");
+}
+
 fn rule(priorities: &[Priority]) -> StandingRule {
     StandingRule {
         tenant: id(2),

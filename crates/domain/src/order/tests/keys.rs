@@ -33,6 +33,26 @@ fn a_handover_by_others_again_or_out_of_turn_is_none() {
 }
 
 #[test]
+fn a_host_that_joins_after_a_handover_goes_on_from_there() {
+    let offered = |version| Pins { order_key_version: version, ..pins(5, 10, ring(TENANT)) };
+    let joined = Trusted::join(offered(2), at(0));
+    let first = signed(PROVIDER, &handover(2, &[10]));
+    let second = signed(10, &handover(3, &[11]));
+
+    assert_eq!(joined.hand_over(&first), Err(NoHandover::Key { key: key(PROVIDER) }));
+    let again = signed(10, &handover(2, &[PROVIDER]));
+    assert_eq!(joined.hand_over(&again), Err(NoHandover::Version { given: 2, next: 3 }));
+    let after = joined.hand_over(&second).unwrap();
+    assert_eq!((after.order_key_version(), after.order_keys().collect()), (3, vec![key(11)]));
+
+    // Pinning anew follows what is offered, and goes back for nobody.
+    assert_eq!(joined.repin(offered(7)).order_key_version(), 7);
+    assert_eq!(after.repin(offered(2)).order_key_version(), 3);
+    let other = Pins { agent: id(6), ..offered(2) };
+    assert_eq!(after.repin(other).order_key_version(), 2);
+}
+
+#[test]
 fn the_tenants_keys_change_by_the_tenants_word() {
     let mut world = World::new();
     let rotate =
@@ -66,6 +86,7 @@ fn pins(agent: u8, order_key: u8, consent_keys: KeyRing) -> Pins {
         ci: id(3),
         versions: VersionKind::Dpkg,
         order_keys: [key(order_key)].into(),
+        order_key_version: 1,
         consent_keys,
         origins: [].into(),
         terms,

@@ -5,6 +5,7 @@ mod keys;
 mod properties;
 
 use jiff::{SignedDuration, Timestamp};
+use sha2::{Digest as _, Sha256};
 
 use super::*;
 use crate::change::{
@@ -33,6 +34,10 @@ fn id<K: IdKind>(number: u8) -> Id<K> {
 
 fn key(number: u8) -> KeyId {
     KeyId::from([number; 32])
+}
+
+fn sha256(content: &[u8]) -> [u8; 32] {
+    Sha256::digest(content).into()
 }
 
 fn nonce(number: u8) -> Nonce {
@@ -102,6 +107,7 @@ struct World {
     signer: u8,
     consents: Vec<Verified<Statement>>,
     rules: Vec<Verified<StandingRule>>,
+    contents: Vec<Vec<u8>>,
     now: Timestamp,
 }
 
@@ -118,6 +124,7 @@ impl World {
             ci: id(3),
             versions: VersionKind::Dpkg,
             order_keys: [key(PROVIDER)].into(),
+            order_key_version: 1,
             consent_keys: ring,
             origins: [].into(),
             terms: Terms {
@@ -149,6 +156,7 @@ impl World {
             signer: PROVIDER,
             consents: vec![signed(TENANT, &statement(&plan, Decision::Approve))],
             rules: Vec::new(),
+            contents: Vec::new(),
             plan,
             now: at(49),
         }
@@ -166,8 +174,10 @@ impl World {
             consents: self.consents.clone(),
             rules: self.rules.clone(),
             unopened: Vec::new(),
+            contents: self.contents.iter().map(|it| (sha256(it).into(), it.clone())).collect(),
         };
-        let local = Local { policy: &self.policy, installed: &self.installed };
+        let own = ["/var/lib/agent".to_owned(), "/etc/agent.toml".to_owned()];
+        let local = Local { policy: &self.policy, installed: &self.installed, own: &own };
         verify(carried, &self.trusted, &local, self.now)
     }
 

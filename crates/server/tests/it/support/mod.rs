@@ -281,7 +281,8 @@ impl World {
         let new = store::NewJoinToken { tenant, ci: Some(ci), class, labels, uses: 1, lifetime };
         let (_, token) = self.store.create_join_token(&self.admin, new).await.unwrap();
         let key = store::KeyHash::from([9; 32]);
-        let expires_at = jiff::Timestamp::now() + lifetime;
+        // Longer than tests let pass.
+        let expires_at = jiff::Timestamp::now() + 100 * 24 * lifetime;
         let joining = store::Joining { token, name: "x".parse().unwrap(), key, expires_at };
         self.store.join(joining).await.unwrap().0
     }

@@ -1,4 +1,4 @@
-//! An image's application profile: what must work, as its owner says.
+//! What a system's owner declares: an application profile.
 //!
 //! ```toml
 //! [[probe]]
@@ -17,10 +17,11 @@
 //! unit = "nginx.service"
 //! ```
 
-use guest::{CommandProbe, HttpProbe, Probe, ProbeKind, TcpProbe};
 use serde::Deserialize;
 
-/// Probes that an image declares.
+use crate::{CommandProbe, HttpProbe, Probe, ProbeKind, TcpProbe};
+
+/// Probes that an owner declares.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Profile {
     probes: Vec<Probe>,

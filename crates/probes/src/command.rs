@@ -1,4 +1,4 @@
-//! Programs of the image, run with a limit on their time and on what is kept of their output.
+//! Programs of a system, run with a limit on their time and on what is kept of their output.
 
 use std::io::Read as _;
 use std::os::unix::process::CommandExt as _;
@@ -10,22 +10,22 @@ use std::time::{Duration, Instant};
 const MAX_OUTPUT: usize = 16 << 20;
 
 /// How a program ended.
-pub(crate) struct Output {
+pub struct Output {
     /// What it printed, the end of it where it was too much.
-    pub(crate) text: String,
+    pub text: String,
     /// `None` where a signal ended it.
-    pub(crate) exit: Option<i32>,
+    pub exit: Option<i32>,
     /// Whether the time limit ended it.
-    pub(crate) timed_out: bool,
+    pub timed_out: bool,
 }
 
 /// Runs a program to its end; its output and errors come together.
-pub(crate) fn run(argv: &[&str], limit: Duration) -> Result<Output, String> {
+pub fn run(argv: &[&str], limit: Duration) -> Result<Output, String> {
     run_with(argv, &[], limit, MAX_OUTPUT)
 }
 
 /// The same with further environment variables and a limit for the output.
-pub(crate) fn run_with(
+pub fn run_with(
     argv: &[&str],
     environment: &[(&str, &str)],
     limit: Duration,

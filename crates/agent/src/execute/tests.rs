@@ -1,0 +1,547 @@
+//! Files that orders write, interrupted wherever that is possible: they are new, or as before.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown, symlink};
+use std::path::{Path, PathBuf};
+
+use domain::change::{Action, ExactPackage, FileHash, Nonce, Window};
+use domain::cloud::Id;
+use domain::order::{Ended, Order, Policy, Refusal};
+use domain::priority::Priority;
+use domain::version::VersionKind;
+use jiff::Timestamp;
+use probes::{Probe, ProbeResult, Profile};
+use proptest::prelude::*;
+
+use super::files::{FileFault, sha256};
+use super::interruption::deaths;
+use super::*;
+
+/// A package system with nothing in it.
+struct NoPackages;
+
+impl PackageSystem for NoPackages {
+    fn versions(&self) -> VersionKind {
+        VersionKind::Dpkg
+    }
+
+    fn installed(&self) -> Result<Vec<Found>, PackageFault> {
+        Ok(Vec::new())
+    }
+
+    fn audit(&self) -> Result<(), PackageFault> {
+        Ok(())
+    }
+
+    fn repair(&self) -> Result<(), PackageFault> {
+        Ok(())
+    }
+
+    fn mend(&self, _: &[PathBuf]) -> Result<(), PackageFault> {
+        unreachable!("no package is torn")
+    }
+
+    fn settle(&self, _: &[PathBuf]) -> Result<(), PackageFault> {
+        unreachable!("no package is installed")
+    }
+
+    fn unpacked_size(&self, _: &Path) -> Result<u64, PackageFault> {
+        unreachable!("no package is ordered")
+    }
+
+    fn unpacks_to(&self) -> PathBuf {
+        "/".into()
+    }
+
+    fn repack(&self, _: &Found, _: &Path) -> Result<PathBuf, PackageFault> {
+        unreachable!("no package is replaced")
+    }
+
+    fn keep_settings(&self, _: &[Found], _: &Path) -> Result<(), PackageFault> {
+        Ok(())
+    }
+
+    fn restore_settings(&self, _: &Path) -> Result<(), PackageFault> {
+        Ok(())
+    }
+
+    fn alter(&self, _: &Alteration<'_>) -> Result<(), PackageFault> {
+        unreachable!("no package is ordered")
+    }
+}
+
+impl TrustedPackages for NoPackages {
+    fn bring(
+        &self,
+        packages: &[ExactPackage],
+        _: &Path,
+        _: &Room<'_>,
+    ) -> Result<Vec<PathBuf>, Refusal> {
+        assert!(packages.is_empty());
+        Ok(Vec::new())
+    }
+}
+
+/// A system whose probe ends as the test says.
+struct Probed {
+    failure: Option<&'static str>,
+    tried: RefCell<Vec<String>>,
+}
+
+impl System for Probed {
+    fn boot(&self) -> String {
+        "1".to_owned()
+    }
+
+    fn reboot(&self) -> Result<(), String> {
+        unreachable!("nothing restarts")
+    }
+
+    fn restart(&self, _: &str) -> Result<(), String> {
+        Ok(())
+    }
+
+    fn stale_units(&self) -> BTreeSet<String> {
+        BTreeSet::new()
+    }
+
+    fn times(&self) -> UnitTimes {
+        UnitTimes::new()
+    }
+
+    fn probe(&self, probe: &Probe) -> ProbeResult {
+        self.tried.borrow_mut().push(probe.name.clone());
+        let failure = self.failure.map(str::to_owned);
+        ProbeResult { name: probe.name.clone(), failure, took_ms: 7 }
+    }
+}
+
+const PROBES: &str = "[[probe]]\nname = \"works\"\ntcp = { port = 80 }\n";
+
+/// A host of files alone.
+struct World {
+    directory: tempfile::TempDir,
+    probes: &'static str,
+    failure: Option<&'static str>,
+    /// What is sent with the orders.
+    contents: BTreeMap<FileHash, Vec<u8>>,
+}
+
+impl World {
+    fn new() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        fs::create_dir(directory.path().join("root")).unwrap();
+        Self { directory, probes: PROBES, failure: None, contents: BTreeMap::new() }
+    }
+
+    fn place(&self, path: &str) -> PathBuf {
+        self.directory.path().join("root").join(path.trim_start_matches('/'))
+    }
+
+    fn put(&self, path: &str, content: &str, mode: u32) {
+        let place = self.place(path);
+        fs::create_dir_all(place.parent().unwrap()).unwrap();
+        fs::write(&place, content).unwrap();
+        fs::set_permissions(&place, fs::Permissions::from_mode(mode)).unwrap();
+    }
+
+    fn read(&self, path: &str) -> Option<String> {
+        fs::read_to_string(self.place(path)).ok()
+    }
+
+    fn files(&self) -> HostFiles {
+        let own = ["root/own", "root/own.toml"].map(|own| self.directory.path().join(own));
+        HostFiles::new(self.directory.path().join("root"), own.to_vec())
+    }
+
+    fn write(&mut self, path: &str, before: Option<&str>, after: &str) -> Action {
+        let hash = |text: &str| sha256(text.as_bytes());
+        self.contents.insert(hash(after), after.as_bytes().to_vec());
+        Action::WriteFile { path: path.to_owned(), before: before.map(hash), after: hash(after) }
+    }
+
+    /// Asks the executor of this host something.
+    fn ask<T>(&self, ask: impl FnOnce(&Executor<'_>) -> T) -> T {
+        let system = Probed { failure: self.failure, tried: RefCell::default() };
+        let owner = || Ok(Policy::parse("keep_free_mib = 0").unwrap());
+        let probes = || Ok(Profile::parse(self.probes).unwrap());
+        ask(&Executor {
+            directory: self.directory.path().join("orders"),
+            packages: &NoPackages,
+            archives: &NoPackages,
+            system: &system,
+            files: &self.files(),
+            probes: &probes,
+            owner: &owner,
+            clock: &|| Timestamp::UNIX_EPOCH,
+        })
+    }
+
+    /// Carries actions out, to the end.
+    fn begin(&self, actions: &[Action]) -> domain::order::OrderResult {
+        let contents = self.contents.clone();
+        let (execution, change) = (Id::of_content([2; 16]), Id::of_content([1; 16]));
+        let (order, at) = (Box::new(order(actions)), Timestamp::UNIX_EPOCH);
+        let first = Step::Accepted { execution, order, change, at };
+        ended(self.ask(|executor| executor.start(first, contents)))
+    }
+
+    /// Whatever lies below the root: its kind or content, its mode, and when it was altered.
+    fn tree(&self) -> BTreeMap<PathBuf, (String, u32, u32, Option<(i64, i64)>)> {
+        let mut tree = BTreeMap::new();
+        let mut left = vec![self.directory.path().join("root")];
+        while let Some(place) = left.pop() {
+            let data = place.symlink_metadata().unwrap();
+            let (content, altered) = if data.is_dir() {
+                left.extend(fs::read_dir(&place).unwrap().map(|it| it.unwrap().path()));
+                ("a directory".to_owned(), None)
+            } else if data.is_symlink() {
+                (format!("{:?}", fs::read_link(&place).unwrap()), None)
+            } else {
+                (fs::read_to_string(&place).unwrap(), Some((data.mtime(), data.mtime_nsec())))
+            };
+            tree.insert(place, (content, data.mode(), data.uid(), altered));
+        }
+        tree
+    }
+}
+
+fn order(actions: &[Action]) -> Order {
+    let (from, until) = (Timestamp::MIN, Timestamp::MAX);
+    Order {
+        agent: Id::of_content([5; 16]),
+        ci: Id::of_content([3; 16]),
+        plan: [1; 32].into(),
+        stage: 1,
+        window: Window { from, until },
+        actions: actions.to_vec(),
+        priority: Priority::Medium,
+        sequence: 1,
+        issued_at: Timestamp::UNIX_EPOCH,
+        expires: until,
+        nonce: Nonce::from([0; 16]),
+    }
+}
+
+fn ended(paused: Result<Paused, ExecuteError>) -> domain::order::OrderResult {
+    match paused.unwrap() {
+        Paused::Ended(result) => *result,
+        Paused::Rebooting => panic!("nothing restarts"),
+    }
+}
+
+fn refusal(ended: Ended) -> Refusal {
+    match ended {
+        Ended::Refused { refusal } => refusal,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn probe(name: &str) -> Action {
+    Action::Probe { probe: name.to_owned() }
+}
+
+#[test]
+fn a_file_gets_its_new_content_and_keeps_whose_it_is() {
+    let mut world = World::new();
+    world.put("/etc/tool/a.conf", "old", 0o4750);
+    let place = world.place("/etc/tool/a.conf");
+    let attribute = |name: &str| {
+        let mut value = [0; 16];
+        let length = rustix::fs::getxattr(&place, name, value.as_mut_slice());
+        length.map(|length| value[..length].to_vec())
+    };
+    let flags = rustix::fs::XattrFlags::empty();
+    let has_attributes = rustix::fs::setxattr(&place, "user.note", b"kept", flags).is_ok();
+    let is_root = rustix::process::geteuid().is_root();
+    if is_root {
+        chown(&place, Some(12), Some(34)).unwrap();
+        fs::set_permissions(&place, fs::Permissions::from_mode(0o4750)).unwrap();
+    }
+    let actions = [
+        world.write("/etc/tool/a.conf", Some("old"), "new"),
+        world.write("/etc/tool/b.conf", None, "another"),
+        probe("works"),
+    ];
+
+    let result = world.begin(&actions);
+
+    assert_eq!(result.ended, Ended::Done);
+    assert_eq!(world.read("/etc/tool/a.conf").as_deref(), Some("new"));
+    assert_eq!(world.read("/etc/tool/b.conf").as_deref(), Some("another"));
+    let data = place.metadata().unwrap();
+    assert_eq!(data.mode() & 0o7777, 0o4750);
+    if is_root {
+        assert_eq!((data.uid(), data.gid()), (12, 34));
+    }
+    if has_attributes {
+        assert_eq!(attribute("user.note").unwrap(), b"kept");
+    }
+    let usual = world.place("/etc/tool/b.conf").metadata().unwrap();
+    assert_eq!(usual.mode() & 0o7777, 0o644);
+    let written: Vec<_> = result.files.iter().map(|it| (it.path.as_str(), it.sha256)).collect();
+    let expected = [("/etc/tool/a.conf", sha256(b"new")), ("/etc/tool/b.conf", sha256(b"another"))];
+    assert_eq!(written, expected);
+    assert_eq!(result.probes.len(), 1);
+    assert_eq!((result.probes[0].failure.as_deref(), result.probes[0].milliseconds), (None, 7));
+    assert_eq!(
+        fs::read_dir(place.parent().unwrap()).unwrap().count(),
+        2,
+        "and nothing beside them"
+    );
+}
+
+#[test]
+fn a_probe_that_fails_takes_back_what_was_written() {
+    let mut world = World::new();
+    world.failure = Some("answered 500, not 200");
+    world.put("/etc/a.conf", "old", 0o640);
+    let before = world.tree();
+    let actions = [
+        world.write("/etc/a.conf", Some("old"), "new"),
+        world.write("/etc/a.conf", Some("new"), "newer"),
+        world.write("/etc/b.conf", None, "another"),
+        probe("works"),
+        world.write("/etc/c.conf", None, "never"),
+    ];
+
+    let result = world.begin(&actions);
+
+    let Ended::RolledBack { because } = &result.ended else { panic!("{:?}", result.ended) };
+    assert!(because.contains("`works`") && because.contains("answered 500"), "{because}");
+    assert_eq!(world.tree(), before);
+    assert_eq!(result.probes[0].failure.as_deref(), Some("answered 500, not 200"));
+    assert!(result.files.is_empty());
+}
+
+#[test]
+fn what_is_not_as_expected_is_refused_by_name_and_nothing_is_altered() {
+    let mut world = World::new();
+    world.put("/etc/a.conf", "the owner's", 0o644);
+    world.put("/etc/linked", "x", 0o644);
+    fs::hard_link(world.place("/etc/linked"), world.place("/etc/second")).unwrap();
+    world.put("/usr/lib/x.conf", "x", 0o644);
+    symlink("usr/lib", world.place("/lib")).unwrap();
+    symlink("a.conf", world.place("/etc/link.conf")).unwrap();
+    world.put("/own/trusted.json", "x", 0o600);
+    world.put("/own.toml", "x", 0o600);
+    let large = "x".repeat(domain::order::LARGEST_CONTENT + 1);
+    world.put("/etc/large", &large, 0o644);
+    let before = world.tree();
+    let mut refused = |path: &str, expected: Option<&str>| {
+        let actions =
+            [world.write("/etc/z.conf", None, "first"), world.write(path, expected, "new")];
+        let refusal = refusal(world.begin(&actions).ended);
+        assert_eq!(world.tree(), before, "{refusal}");
+        assert!(!refusal.help().is_empty());
+        world.ask(|executor| executor.forget().unwrap());
+        refusal
+    };
+
+    let other = refused("/etc/a.conf", Some("old"));
+    let (expected, found) = (Some(sha256(b"old")), Some(sha256(b"the owner's")));
+    assert_eq!(other, Refusal::OtherFile { path: "/etc/a.conf".to_owned(), expected, found });
+    for hash in [expected, found] {
+        assert!(other.to_string().contains(&hash.unwrap().to_string()), "{other}");
+    }
+    assert!(matches!(refused("/etc/a.conf", None), Refusal::OtherFile { expected: None, .. }));
+    assert!(matches!(refused("/etc/none", Some("x")), Refusal::OtherFile { found: None, .. }));
+    let mut not_plain = |path: &str, expected: Option<&str>, is: &str, is_at: &str| {
+        let refusal = refused(path, expected);
+        let Refusal::NotPlain { at, .. } = &refusal else { panic!("{refusal}") };
+        assert_eq!(at, is_at);
+        assert!(refusal.to_string().contains(is), "{refusal}");
+    };
+    not_plain("/lib/x.conf", Some("x"), "symbolic link", "/lib");
+    not_plain("/etc/link.conf", Some("the owner's"), "symbolic link", "/etc/link.conf");
+    not_plain("/etc/linked", Some("x"), "another name", "/etc/linked");
+    not_plain("/etc/new/x.conf", None, "is not there", "/etc/new");
+    not_plain("/etc/a.conf/x", None, "no directory", "/etc/a.conf");
+    not_plain("/usr/lib", None, "is a directory", "/usr/lib");
+    not_plain("/etc/large", Some(&large), "larger", "/etc/large");
+    assert!(matches!(refused("/own/trusted.json", Some("x")), Refusal::OwnFile { .. }));
+    assert!(matches!(refused("/own.toml", Some("x")), Refusal::OwnFile { .. }));
+    assert!(matches!(refused("/own/new", None), Refusal::OwnFile { .. }));
+}
+
+#[test]
+fn a_probe_that_the_owner_does_not_declare_is_refused_by_name() {
+    let mut world = World::new();
+    let actions = [world.write("/etc/z.conf", None, "first"), probe("works"), probe("other")];
+    fs::create_dir(world.place("/etc")).unwrap();
+
+    let refusal = refusal(world.begin(&actions).ended);
+
+    assert_eq!(refusal, Refusal::NoProbe { probe: "other".to_owned() });
+    assert_eq!(world.read("/etc/z.conf"), None);
+}
+
+#[test]
+fn contents_that_were_lost_before_they_were_kept_are_not_made_up() {
+    let mut world = World::new();
+    fs::create_dir(world.place("/etc")).unwrap();
+    let actions = [world.write("/etc/z.conf", None, "first")];
+    world.contents.clear();
+
+    let refusal = refusal(world.begin(&actions).ended);
+
+    assert!(matches!(refusal, Refusal::NotKept { .. }), "{refusal}");
+    assert_eq!(world.read("/etc/z.conf"), None);
+}
+
+#[test]
+fn what_somebody_else_makes_of_a_file_meanwhile_stays() {
+    let world = World::new();
+    world.put("/etc/a.conf", "old", 0o644);
+    let files = world.files();
+    let into = world.directory.path();
+    let kept = files.keep("/etc/a.conf", into, "kept".to_owned()).unwrap();
+    files.write("/etc/a.conf", Some(sha256(b"old")), b"new").unwrap();
+    world.put("/etc/a.conf", "the owner's", 0o644);
+    let ours = [Some(sha256(b"old")), Some(sha256(b"new"))].into();
+
+    let fault = files.give_back(&kept, into, &ours).unwrap_err();
+
+    assert!(matches!(fault, FileFault::Other { .. }), "{fault}");
+    assert!(fault.to_string().contains(&sha256(b"the owner's").to_string()), "{fault}");
+    assert_eq!(world.read("/etc/a.conf").as_deref(), Some("the owner's"));
+    assert!(files.write("/etc/a.conf", Some(sha256(b"new")), b"newer").is_err());
+    assert_eq!(world.read("/etc/a.conf").as_deref(), Some("the owner's"));
+}
+
+#[test]
+fn a_link_that_lies_in_wait_is_not_written_through() {
+    let world = World::new();
+    world.put("/etc/a.conf", "old", 0o644);
+    world.put("/etc/shadow", "secret", 0o600);
+    symlink("shadow", world.place("/etc/.patchwright-new")).unwrap();
+
+    world.files().write("/etc/a.conf", Some(sha256(b"old")), b"new").unwrap();
+
+    assert_eq!(world.read("/etc/shadow").as_deref(), Some("secret"));
+    assert_eq!(world.read("/etc/a.conf").as_deref(), Some("new"));
+    assert!(world.place("/etc/.patchwright-new").symlink_metadata().is_err());
+}
+
+/// What an order does to some of the files of a tree.
+#[derive(Debug, Clone)]
+struct Drawn {
+    /// Names in three directories, with what they have before.
+    before: BTreeMap<(u8, u8), (u8, u32)>,
+    /// What is written where, in this order.
+    writes: Vec<((u8, u8), u8)>,
+    fails: bool,
+}
+
+fn drawn() -> impl Strategy<Value = Drawn> {
+    let name = || (0_u8..3, 0_u8..3);
+    let mode = prop_oneof![Just(0o644_u32), Just(0o600), Just(0o755), Just(0o2750)];
+    let before = prop::collection::btree_map(name(), (0_u8..3, mode), 0..6);
+    let writes = prop::collection::vec((name(), 0_u8..6), 1..5);
+    (before, writes, any::<bool>()).prop_map(|(before, writes, fails)| Drawn {
+        before,
+        writes,
+        fails,
+    })
+}
+
+fn path((directory, name): (u8, u8)) -> String {
+    format!("/etc/{directory}/{name}.conf")
+}
+
+fn content(number: u8) -> String {
+    format!("content {number}\n").repeat(usize::from(number))
+}
+
+/// The tree, and the order that alters it.
+fn set_up(drawn: &Drawn) -> (World, Vec<Action>) {
+    let mut world = World::new();
+    world.failure = drawn.fails.then_some("it does not work");
+    for directory in 0..3 {
+        fs::create_dir_all(world.place(&format!("/etc/{directory}"))).unwrap();
+    }
+    let mut has = BTreeMap::new();
+    for (name, (number, mode)) in &drawn.before {
+        world.put(&path(*name), &content(*number), *mode);
+        has.insert(*name, content(*number));
+    }
+    let mut actions = Vec::new();
+    for (name, number) in &drawn.writes {
+        let before = has.insert(*name, content(*number));
+        actions.push(world.write(&path(*name), before.as_deref(), &content(*number)));
+    }
+    actions.push(probe("works"));
+    (world, actions)
+}
+
+/// Takes up what was interrupted, perhaps again and again, until it ends; `None` where nothing was begun.
+fn take_up(world: &World) -> Option<domain::order::OrderResult> {
+    let paused = world.ask(|executor| executor.resume().unwrap())?;
+    Some(ended(Ok(paused)))
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(8))]
+
+    /// At each place at which it can be interrupted, once and twice in a row.
+    #[test]
+    fn interrupted_anywhere_files_are_new_or_as_before(drawn in drawn(), again in 0_u32..40) {
+        let after = {
+            let (world, actions) = set_up(&Drawn { fails: false, ..drawn.clone() });
+            prop_assert_eq!(world.begin(&actions).ended, Ended::Done);
+            contents(&world)
+        };
+        let mut outcomes = BTreeSet::new();
+        for place in 0.. {
+            let (world, actions) = set_up(&drawn);
+            let before = world.tree();
+            let done = deaths::until(place, || world.begin(&actions));
+            if done.is_none() {
+                deaths::until(again, || take_up(&world));
+            }
+            let result = match &done {
+                Some(result) => Some(result.clone()),
+                None => take_up(&world),
+            };
+            match result.map(|result| result.ended) {
+                Some(Ended::Done) => {
+                    prop_assert!(!drawn.fails);
+                    prop_assert_eq!(&contents(&world), &after, "at {}", place);
+                    outcomes.insert("done");
+                }
+                Some(Ended::RolledBack { because }) => {
+                    prop_assert!(drawn.fails, "{}", because);
+                    prop_assert_eq!(&world.tree(), &before, "at {}", place);
+                    outcomes.insert("rolled back");
+                }
+                Some(Ended::Refused { refusal }) => {
+                    // Between the journal's beginning and what came with the order.
+                    prop_assert!(matches!(refusal, Refusal::NotKept { .. }), "{}", refusal);
+                    prop_assert_eq!(&world.tree(), &before, "at {}", place);
+                    outcomes.insert("refused");
+                }
+                Some(Ended::Stuck { because }) => prop_assert!(false, "at {}: {}", place, because),
+                None => {
+                    prop_assert_eq!(&world.tree(), &before, "at {}", place);
+                    outcomes.insert("never begun");
+                }
+            }
+            if done.is_some() {
+                prop_assert!(place > 15, "it is interrupted somewhere");
+                break;
+            }
+        }
+        let end = if drawn.fails { "rolled back" } else { "done" };
+        prop_assert_eq!(outcomes, [end, "never begun", "refused"].into());
+    }
+}
+
+/// What files have, whenever they were written.
+fn contents(world: &World) -> BTreeMap<PathBuf, (String, u32)> {
+    let root = world.directory.path().join("root");
+    let inside = |place: PathBuf| place.strip_prefix(&root).unwrap().to_owned();
+    let tree = world.tree().into_iter();
+    tree.map(|(place, (content, mode, ..))| (inside(place), (content, mode))).collect()
+}
