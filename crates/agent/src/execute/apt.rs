@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use domain::version::VersionKind;
 use tar::Archive;
 
-use super::command::{self, Output};
+use super::command::Output;
 use super::dpkg_files::Written;
 use super::packages::{
     Alteration, Completeness, Direction, Found, Hold, Newer, PackageFault, PackageSystem,
@@ -84,11 +84,10 @@ impl Apt {
         if others.is_empty() {
             return Ok(false);
         }
-        let (argv, brought) = (["dpkg-deb", "--fsys-tarfile", file], self.work.join("brought"));
-        let output = command::run_apart(&self.argv(&argv)?, &ENVIRONMENT, QUESTION_LIMIT, &brought)
-            .map_err(|how| failed(argv[0], how, ""))?;
+        let (output, brought) =
+            self.tools.ask_apart(&["dpkg-deb", "--fsys-tarfile", file], "brought")?;
         if output.exit != Some(0) {
-            return Err(ended(argv[0], &output));
+            return Err(ended("dpkg-deb", &output));
         }
         let look = || -> io::Result<bool> {
             for entry in Archive::new(File::open(&brought)?).entries()? {
@@ -119,12 +118,19 @@ impl Apt {
         }
         let mut argv = vec!["md5sum", "--zero", "--"];
         argv.extend(paths.iter().map(|path| path.as_str()));
-        let (output, text) = self.ask_long(&argv, "hashes")?;
+        let (output, text) = self.tools.ask_long(&argv, "hashes")?;
         if output.exit != Some(0) {
             return Err(ended("md5sum", &output));
         }
         let lines = text.split('\0').filter_map(|line| line.split_once("  "));
         Ok(lines.map(|(hash, path)| (path.to_owned(), hash.to_owned())).collect())
+    }
+
+    /// Waits until nobody else alters packages.
+    fn wait_for_others(&self) -> Result<(), PackageFault> {
+        let locks = ["lock-frontend", "lock"];
+        let locks = locks.map(|name| self.tools.outside("/var/lib/dpkg").join(name));
+        self.tools.wait_for_others(&["chroot", "apt-get", "dpkg"], &locks)
     }
 
     fn apt(&self, alteration: &Alteration<'_>) -> Result<Output, PackageFault> {
@@ -234,9 +240,7 @@ impl PackageSystem for Apt {
     }
 
     fn repair(&self) -> Result<(), PackageFault> {
-        let locks = ["lock-frontend", "lock"];
-        let locks = locks.map(|name| self.tools.outside("/var/lib/dpkg").join(name));
-        self.tools.wait_for_others(&["chroot", "apt-get", "dpkg"], &locks)?;
+        self.wait_for_others()?;
         let mut argv = vec!["dpkg"];
         argv.extend(KEEP_SETTINGS);
         argv.extend(["--configure", "--pending"]);
@@ -253,7 +257,7 @@ impl PackageSystem for Apt {
     }
 
     fn settle(&self, files: &[PathBuf]) -> Result<(), PackageFault> {
-        let files = files.iter().map(|it| self.inside(it)).collect::<Result<Vec<_>, _>>()?;
+        let files = files.iter().map(|it| self.tools.inside(it)).collect::<Result<Vec<_>, _>>()?;
         let mut misnoted = Vec::new();
         for file in &files {
             if self.is_misnoted(file)? {
@@ -269,7 +273,7 @@ impl PackageSystem for Apt {
         argv.extend(KEEP_SETTINGS);
         argv.extend(["--install", "--"]);
         argv.extend(misnoted);
-        let output = self.act(&argv)?;
+        let output = self.tools.act(&argv)?;
         if output.exit == Some(0) { Ok(()) } else { Err(ended("dpkg", &output)) }
     }
 
@@ -297,7 +301,7 @@ impl PackageSystem for Apt {
     fn keep_settings(&self, packages: &[Found], into: &Path) -> Result<(), PackageFault> {
         let mut paths = Vec::new();
         for package in packages {
-            paths.extend(Written::read(self.tools.root(), package)?.conffiles);
+            paths.extend(Written::read(self.tools.root(), package)?.conffiles.into_keys());
         }
         settings::keep(self.tools.root(), &paths, &LEFT_BESIDE, into)
     }

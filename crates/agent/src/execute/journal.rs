@@ -118,6 +118,7 @@ impl Step {
             Self::Started { .. }
             | Self::Finished { .. }
             | Self::Restarted { .. }
+            | Self::Probed { .. }
             | Self::ActionDone { .. }
             | Self::Resumed { .. }
             | Self::Ended { .. } => None,

@@ -199,7 +199,7 @@ mod tests {
     use std::process::Command;
 
     use super::*;
-    use crate::execute::packages::{Completeness, Hold};
+    use crate::execute::packages::{Completeness, Hold, Newer};
 
     /// Bytes that this thread wrote so far, to whatever file (`proc(5)`).
     fn written() -> u64 {
@@ -226,7 +226,8 @@ mod tests {
         fs::create_dir(&back).unwrap();
         let [name, architecture, version] = ["tool", "amd64", "1:1.0-1"].map(str::to_owned);
         let (completeness, hold) = (Completeness::Whole, Hold::Free);
-        let tool = Found { name, architecture, version, completeness, hold };
+        let newer = Newer::Replaces;
+        let tool = Found { name, architecture, version, completeness, hold, newer };
 
         let before = written();
         let deb = repack(&root, &tool, &BTreeSet::new(), &back).unwrap();

@@ -27,6 +27,10 @@ impl PackageSystem for NoPackages {
         VersionKind::Dpkg
     }
 
+    fn ending(&self) -> &'static str {
+        "deb"
+    }
+
     fn installed(&self) -> Result<Vec<Found>, PackageFault> {
         Ok(Vec::new())
     }
@@ -176,6 +180,7 @@ impl World {
             probes: &probes,
             owner: &owner,
             clock: &|| Timestamp::UNIX_EPOCH,
+            watch: &|_| {},
         })
     }
 

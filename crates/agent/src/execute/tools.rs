@@ -87,10 +87,19 @@ impl Tools {
         argv: &[&str],
         name: &str,
     ) -> Result<(Output, String), PackageFault> {
-        let output = self.apart(argv, QUESTION_LIMIT, name)?;
-        let answer = self.work.join(name);
+        let (output, answer) = self.ask_apart(argv, name)?;
         let bytes = fs::read(&answer).map_err(PackageFault::disk(&answer))?;
         Ok((output, String::from_utf8_lossy(&bytes).into_owned()))
+    }
+
+    /// Asks what is answered with many bytes, which lie in a file then.
+    pub(super) fn ask_apart(
+        &self,
+        argv: &[&str],
+        name: &str,
+    ) -> Result<(Output, PathBuf), PackageFault> {
+        let output = self.apart(argv, QUESTION_LIMIT, name)?;
+        Ok((output, self.work.join(name)))
     }
 
     /// Runs what brings something over a network.

@@ -43,6 +43,10 @@ impl PackageSystem for Unattended {
         self.no()
     }
 
+    fn settle(&self, _: &[PathBuf]) -> Result<(), PackageFault> {
+        self.no()
+    }
+
     fn unpacked_size(&self, _: &Path) -> Result<u64, PackageFault> {
         self.no()
     }

@@ -300,6 +300,10 @@ impl PackageSystem for Forgetful<'_> {
         self.apt.versions()
     }
 
+    fn ending(&self) -> &'static str {
+        self.apt.ending()
+    }
+
     fn installed(&self) -> Result<Vec<Found>, PackageFault> {
         self.apt.installed()
     }

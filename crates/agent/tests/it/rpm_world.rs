@@ -10,7 +10,7 @@ use std::process::Command;
 use std::sync::PoisonError;
 
 use agent::State;
-use agent::execute::{AtRest, Packages};
+use agent::execute::{AtRest, HostFiles, Packages};
 use agent::orders::{Answer, Desk};
 use domain::change::{Action, ExactPackage, FileHash};
 use domain::inventory::PackageFamily;
@@ -283,12 +283,15 @@ impl RpmHost {
         let work = state.directory().join("work");
         let packages = Packages::of(PackageFamily::Rpm, &self.root, &work, now());
         let policy = self.root.join("etc/patchwright/policy.toml");
+        let files = HostFiles::new(&self.root, vec![state.directory().to_owned()]);
         ask(&Desk {
             state: &state,
             policy: &policy,
+            probes: &self.root.join("etc/patchwright/probes.toml"),
             packages: &*packages.system,
             archives: &*packages.archives,
             system: &AtRest,
+            files: &files,
             clock: now,
         })
     }

@@ -198,7 +198,7 @@ impl Agents {
     /// Whoever has the key of orders; another process may have handed it over.
     async fn signer(&self) -> Result<Signer, Problem> {
         let OrderKeys { version, secret, handovers, before } =
-            self.store.order_keys(&self.master).await?;
+            self.store.signing_keys(&self.master).await?;
         let first = Attestor::new(&before).key().to_string();
         let named = handovers.iter().map(|it| it.public_key.clone());
         Ok(Signer {

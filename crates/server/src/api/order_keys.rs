@@ -48,7 +48,7 @@ async fn in_force(app: &App) -> Result<OrderKey, Problem> {
     responses((status = 200, body = OrderKey), Problems))]
 async fn read(
     State(app): State<App>,
-    By(_): By<{ Action::AgentRead as usize }>,
+    By(_by): By<{ Action::AgentRead as usize }>,
 ) -> Result<Json<OrderKey>, Problem> {
     Ok(Json(in_force(&app).await?))
 }

@@ -349,7 +349,7 @@ impl Store {
     }
 
     /// The keys with which the provider signs orders. The first is [`Store::key`]'s `orders`.
-    pub async fn order_keys(&self, master: &MasterKey) -> Result<OrderKeys, StoreError> {
+    pub async fn signing_keys(&self, master: &MasterKey) -> Result<OrderKeys, StoreError> {
         order_keys::read(&self.pool, master).await
     }
 

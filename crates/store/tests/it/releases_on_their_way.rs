@@ -21,8 +21,8 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
 use store::{
-    Actor, Agent, Answered, Fetched, FindingFilter, Joining, NewJoinToken, OrderFilter, Outcome,
-    PageRequest, Relation, StoreError, VerificationFilter,
+    Actor, Agent, Answered, Fetched, FindingFilter, Issued, Joining, NewJoinToken, OrderFilter,
+    Outcome, PageRequest, Relation, StoreError, VerificationFilter,
 };
 
 on_both_engines! {

@@ -480,6 +480,11 @@ impl PackageSystem for Dnf {
         self.install(&packs, &MEND)?
     }
 
+    fn settle(&self, _: &[PathBuf]) -> Result<(), PackageFault> {
+        // rpm holds a configuration file against its header each time, and keeps no note of it.
+        Ok(())
+    }
+
     fn unpacked_size(&self, file: &Path) -> Result<u64, PackageFault> {
         let file = self.tools.inside(file)?;
         let format = "--qf=S\\t%{LONGSIZE}\\n";
