@@ -13,6 +13,7 @@ use quick_xml::events::{BytesStart, Event};
 use sha2::{Digest as _, Sha256};
 
 use crate::decompress::Format;
+use crate::fetch::hex;
 
 /// Largest `repomd.xml`; real ones have some kilobytes.
 const LARGEST_INDEX: u64 = 1 << 20;
@@ -110,10 +111,6 @@ fn hash(file: &mut File) -> io::Result<String> {
     }
 }
 
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
 /// Where the list of packages lies, and its hash.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Primary {
@@ -194,10 +191,8 @@ pub fn parse_list(
                     now = Parts::default();
                 }
             }
-            Event::Empty(tag) => {
-                if depth == 2 {
-                    now.begin(&tag);
-                }
+            Event::Empty(tag) if depth == 2 => {
+                now.begin(&tag);
             }
             Event::Text(text) => {
                 if let Some(field) = field {

@@ -492,7 +492,7 @@ impl Executor<'_> {
 
     fn write_file(
         &self,
-        run: &Run,
+        run: &Run<'_>,
         order: &Order,
         place: usize,
         (path, before, after): (&str, Option<FileHash>, FileHash),
@@ -517,7 +517,7 @@ impl Executor<'_> {
         self.files.write(path, before, &bytes).map_err(fault)
     }
 
-    fn probe(&self, run: &Run, place: usize, name: &str) -> Result<(), Halt> {
+    fn probe(&self, run: &Run<'_>, place: usize, name: &str) -> Result<(), Halt> {
         let failed = |because: String| Halt::Failed { action: place, because };
         run.add(Step::Started { action: place })?;
         let probe = self.declared(name).map_err(|refusal| failed(refusal.to_string()))?;

@@ -332,7 +332,7 @@ impl HostFiles {
         }
         let access =
             Access { mode: stat.st_mode & 0o7777, uid: stat.st_uid, gid: stat.st_gid, attributes };
-        let modified = (stat.st_mtime as i64, stat.st_mtime_nsec as i64);
+        let modified = (stat.st_mtime, stat.st_mtime_nsec.cast_signed());
         Ok(Some(Seen { sha256: sha256(&bytes), bytes, access, modified }))
     }
 

@@ -124,6 +124,9 @@ impl System for Probed {
 
 const PROBES: &str = "[[probe]]\nname = \"works\"\ntcp = { port = 80 }\n";
 
+/// What lies where: its kind or content, its mode, whose it is, and when a file was altered.
+type Tree = BTreeMap<PathBuf, (String, u32, u32, Option<(i64, i64)>)>;
+
 /// A host of files alone.
 struct World {
     directory: tempfile::TempDir,
@@ -194,7 +197,7 @@ impl World {
     }
 
     /// Whatever lies below the root: its kind or content, its mode, and when it was altered.
-    fn tree(&self) -> BTreeMap<PathBuf, (String, u32, u32, Option<(i64, i64)>)> {
+    fn tree(&self) -> Tree {
         let mut tree = BTreeMap::new();
         let mut left = vec![self.directory.path().join("root")];
         while let Some(place) = left.pop() {

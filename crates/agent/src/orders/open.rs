@@ -63,12 +63,12 @@ pub fn open<'a>(
         }
     }
     let plan = bundle.plan.as_bytes();
-    let contents = contents(bundle)?;
-    Ok(Opened { carried: Carried { order, plan, consents, rules, unopened, contents }, trusted })
+    let carried = Carried { order, plan, consents, rules, unopened, contents: sent(bundle)? };
+    Ok(Opened { carried, trusted })
 }
 
 /// Contents of files, each under its own hash: whatever it was sent for, it counts for nothing else.
-fn contents(bundle: &Bundle) -> Result<BTreeMap<FileHash, Vec<u8>>, Refusal> {
+fn sent(bundle: &Bundle) -> Result<BTreeMap<FileHash, Vec<u8>>, Refusal> {
     let refuse = |because: String| Refusal::Envelope { because };
     let mut contents = BTreeMap::new();
     for text in &bundle.contents {

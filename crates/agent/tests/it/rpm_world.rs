@@ -65,7 +65,7 @@ pub(crate) struct Rpm {
     /// Sections with what they do: `%post`.
     pub(crate) scripts: Vec<(&'static str, String)>,
     /// What further is done to the tree that is packed, and the lines of the list of files for it.
-    pub(crate) further: Vec<(&'static str, &'static str)>,
+    pub(crate) further: Vec<(String, String)>,
 }
 
 impl Rpm {
@@ -77,7 +77,11 @@ impl Rpm {
             preamble: Vec::new(),
             files: vec![file],
             scripts: Vec::new(),
-            further: Vec::new(),
+            // Its own directory, which goes with it.
+            further: vec![(
+                format!("mkdir -p %{{buildroot}}/usr/lib/{name}"),
+                format!("%dir /usr/lib/{name}"),
+            )],
         }
     }
 
@@ -330,8 +334,18 @@ impl RpmHost {
         for directory in ["etc", "usr/lib", "usr/share", "opt", "boot"] {
             look(&self.root.join(directory), &mut files);
         }
-        let altered = String::from_utf8(altered.stdout).unwrap();
+        // When a file was written is nothing that is given back.
+        let altered = String::from_utf8(altered.stdout).unwrap().replace("T. ", ".. ");
         System { packages, altered, files }
+    }
+}
+
+impl Drop for RpmHost {
+    /// gpg's agent lives as long as its directory does.
+    fn drop(&mut self) {
+        let mut command = Command::new("gpgconf");
+        command.arg("--homedir").arg(&self.keys).args(["--kill", "gpg-agent"]);
+        let _ = command.output();
     }
 }
 
@@ -399,12 +413,13 @@ pub(crate) fn tool(version: &str) -> [Rpm; 2] {
         program.files.push((path.to_owned(), kind, format!("{path} of {version}\n")));
     }
     program.files.push((format!("/usr/lib/tool/only-{version}"), "", "only".to_owned()));
-    program.further = vec![
+    let further = [
         ("ln %{buildroot}/usr/lib/tool/one %{buildroot}/usr/lib/tool/other", "/usr/lib/tool/other"),
         ("ln -s version %{buildroot}/usr/lib/tool/link", "/usr/lib/tool/link"),
         ("mkdir -p %{buildroot}/usr/lib/tool/directory", "%dir /usr/lib/tool/directory"),
         ("touch %{buildroot}/usr/lib/tool/ghost", "%ghost /usr/lib/tool/ghost"),
     ];
+    program.further.extend(further.map(|(does, lists)| (does.to_owned(), lists.to_owned())));
     [library, program]
 }
 

@@ -252,7 +252,8 @@ impl PathPattern {
         fn match_from(pattern: &[&str], names: &[&str]) -> bool {
             match (pattern, names) {
                 ([], []) => true,
-                (["**"], [_, ..]) => true,
+                // What lies below, and not the directory itself.
+                (["**"], names) => !names.is_empty(),
                 (["**", rest @ ..], _) => {
                     (0..=names.len()).any(|skipped| match_from(rest, &names[skipped..]))
                 }

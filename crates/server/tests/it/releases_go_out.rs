@@ -342,8 +342,9 @@ async fn a_refusal_that_accuses_is_told_to_its_tenant_once_in_a_while() {
     refuses([7; 16].into(), Refusal::Sequence { given: 1, seen: 2 }).await.unwrap();
     assert_eq!(host.disputes(&world).await.len(), 1);
     while world.store.sequence_events(1000).await.unwrap() > 0 {}
-    let token = world.token_of(&world.admin, Access::Read).await;
-    let events = world.ask(&token, "GET", "/api/v1/events?limit=1000", None).await.text;
+    world.recorder.finish().await.unwrap();
+    let reader = world.token_of(&world.admin, Access::Read).await;
+    let events = world.ask(&reader, "GET", "/api/v1/events?limit=1000", None).await.text;
     assert_eq!(events.matches("answered before").count(), 1, "{events}");
     assert_eq!(events.matches("never given").count(), 1, "{events}");
     world.clock.pass(SignedDuration::from_hours(1));
@@ -551,7 +552,7 @@ async fn as_agent<T: serde::de::DeserializeOwned>(
 ) -> T {
     let (ready, address) = tokio::sync::oneshot::channel();
     let (agents, any) = (world.agents.clone(), ([127, 0, 0, 1], 0).into());
-    let tell = move |address| drop(ready.send(address));
+    let tell = move |address| ready.send(address).unwrap();
     let serving = tokio::spawn(serve_proxied_agents(agents, any, tell, std::future::pending()));
     let address: std::net::SocketAddr = address.await.unwrap();
     let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
@@ -617,14 +618,14 @@ fn reads(trusted: &Trusted, handed: &HandedOrder) -> (Trusted, Option<Verified<O
 async fn the_key_of_orders_is_handed_over_and_orders_follow_it() {
     let world = World::new().await;
     let host = Host::begun(&world).await;
-    let fetches = || as_agent::<HandedOrder>(&world, &host.agent, "orders/next", json!({}));
+    let fetch = || as_agent::<HandedOrder>(&world, &host.agent, "orders/next", json!({}));
     let admin = world.token_of(&world.admin, Access::Write).await;
     let hands_over = async |after: u64| {
         world.ask(&admin, "POST", "/api/v1/order-keys", Some(json!({ "after": after }))).await
     };
     let first = joins(&world, &host).await;
     assert_eq!(first.order_key_version(), 1);
-    let before = fetches().await;
+    let before = fetch().await;
     assert!(before.bundle.handovers.is_empty());
     let order = reads(&first, &before).1.unwrap();
     assert_eq!(order.said().sequence, 1);
@@ -643,15 +644,15 @@ async fn the_key_of_orders_is_handed_over_and_orders_follow_it() {
     assert_eq!(world.ask(&admin, "GET", "/api/v1/order-keys", None).await.json(), made.json());
 
     // The order that waits is signed anew, by the key that the host goes by then.
-    let after = fetches().await;
+    let after = fetch().await;
     assert_eq!(after.order, before.order);
-    let (taken, order) = reads(&first, &after);
-    assert_eq!(taken.order_key_version(), 2);
+    let (handed_over, order) = reads(&first, &after);
+    assert_eq!(handed_over.order_key_version(), 2);
     let order = order.unwrap();
     assert_eq!(order.said().nonce, before.order);
     assert_eq!(order.said().sequence, 2);
     assert_eq!(order.key().to_string(), made.json()["id"].as_str().unwrap());
-    assert_eq!(fetches().await.bundle.order, after.bundle.order, "and stays so");
+    assert_eq!(fetch().await.bundle.order, after.bundle.order, "and stays so");
 
     // A host that joins after a handover takes the next one, and not the first again.
     let second = joins(&world, &host).await;
@@ -659,9 +660,9 @@ async fn the_key_of_orders_is_handed_over_and_orders_follow_it() {
     assert_eq!(reads(&second, &after).0, second);
     assert!(reads(&second, &after).1.is_some());
     assert_eq!(hands_over(2).await.status, 201);
-    let last = fetches().await;
+    let last = fetch().await;
     assert_eq!(last.bundle.handovers.len(), 2);
-    for trusted in [&first, &taken, &second] {
+    for trusted in [&first, &handed_over, &second] {
         let (next, order) = reads(trusted, &last);
         assert_eq!(next.order_key_version(), 3);
         assert!(order.is_some());
@@ -669,11 +670,12 @@ async fn the_key_of_orders_is_handed_over_and_orders_follow_it() {
     assert!(reads(&second, &before).1.is_none(), "the first key counts no more");
 
     // What came of it is still that order's.
-    let fetched = world.store.order_for(&host.actor()).await.unwrap().unwrap();
-    host.ends(&world, &fetched, Ended::Done).await;
+    let waiting = world.store.order_for(&host.actor()).await.unwrap().unwrap();
+    host.ends(&world, &waiting, Ended::Done).await;
     assert!(host.disputes(&world).await.is_empty());
-    let token = world.token_of(&world.admin, Access::Read).await;
-    let events = world.ask(&token, "GET", "/api/v1/events?limit=1000", None).await.json();
+    world.recorder.finish().await.unwrap();
+    let reader = world.token_of(&world.admin, Access::Read).await;
+    let events = world.ask(&reader, "GET", "/api/v1/events?limit=1000", None).await.json();
     let events = events["items"].as_array().unwrap();
     let rotated: Vec<_> =
         events.iter().filter(|event| event["kind"] == "order_key.rotated").collect();

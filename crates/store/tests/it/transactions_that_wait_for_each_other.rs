@@ -28,6 +28,8 @@ async fn insert(connection: &mut PgConnection, number: u8, name: &str) {
 async fn who_gives_way_is_tried_again() {
     let (world, address) = World::postgres_at().await;
     let mut other = PgConnection::connect(&address).await.unwrap();
+    // It is ours that is to give way, however long the other one waits.
+    sqlx::query("SET deadlock_timeout = '1h'").execute(&mut other).await.unwrap();
     let mut watch = PgConnection::connect(&address).await.unwrap();
     sqlx::query("BEGIN").execute(&mut other).await.unwrap();
     insert(&mut other, 1, "second").await;

@@ -82,18 +82,29 @@ fn signature() -> Vec<u8> {
 /// All files that the package brings, each named by its place in the header, as rpm packs files of more
 /// than four gigabytes.
 fn archive<W: Write>(root: &Path, files: &[PackedFile], to: W) -> io::Result<W> {
-    // Of the names of one file the last one has the content.
-    let names = files.iter().enumerate().filter(|(_, it)| it.is_regular() && !it.is_ghost());
-    let last: HashMap<_, _> = names.map(|(at, file)| (file.identity, at)).collect();
+    let mut names = HashMap::<_, Vec<usize>>::new();
+    for (at, file) in files.iter().enumerate().filter(|(_, it)| it.is_regular() && !it.is_ghost()) {
+        names.entry(file.identity).or_default().push(at);
+    }
     let mut to = Padded { to, written: 0 };
     for (at, file) in files.iter().enumerate().filter(|(_, file)| !file.is_ghost()) {
-        write!(to, "07070X{at:08x}")?;
-        to.pad()?;
-        if file.is_link() {
-            to.write_all(file.target.as_os_str().as_bytes())?;
-        } else if file.is_regular() && last.get(&file.identity) == Some(&at) {
-            content(root, file, &mut to)?;
+        if !file.is_regular() {
+            name(at, &mut to)?;
+            if file.is_link() {
+                to.write_all(file.target.as_os_str().as_bytes())?;
+            }
+            to.pad()?;
+            continue;
         }
+        // All names of one file stand together, where the first one is; the last one has the content.
+        let all = names.get(&file.identity).map_or(&[][..], Vec::as_slice);
+        if all.first() != Some(&at) {
+            continue;
+        }
+        for at in all {
+            name(*at, &mut to)?;
+        }
+        content(root, file, &mut to)?;
         to.pad()?;
     }
     write!(to, "070701")?;
@@ -103,6 +114,11 @@ fn archive<W: Write>(root: &Path, files: &[PackedFile], to: W) -> io::Result<W> 
     to.write_all(TRAILER.as_bytes())?;
     to.pad()?;
     Ok(to.to)
+}
+
+fn name<W: Write>(at: usize, to: &mut Padded<W>) -> io::Result<()> {
+    write!(to, "07070X{at:08x}")?;
+    to.pad()
 }
 
 fn content(root: &Path, file: &PackedFile, to: &mut impl Write) -> io::Result<()> {

@@ -113,7 +113,10 @@ impl HostRepositories {
         let mut files = Vec::new();
         for entry in entries {
             let name = entry.map_err(PackageFault::disk(&place))?.file_name();
-            if let Some(name) = name.to_str().filter(|name| name.ends_with(".repo")) {
+            if let Some(name) = name
+                .to_str()
+                .filter(|name| Path::new(name).extension().is_some_and(|end| end == "repo"))
+            {
                 files.push(format!("{directory}/{name}"));
             }
         }
