@@ -123,8 +123,8 @@ impl World {
         println!("run {name}: {}", worker.name());
         self.mirror.forget();
         let seed = self.seed(worker);
-        let ports = [Service::Nginx, Service::PostgreSql].map(|service| (service, free_port()));
-        let doors = ports.map(|(service, here)| Door { here, there: service.port() }).to_vec();
+        let asked_at = [Service::Nginx, Service::PostgreSql].map(|service| (service, free_port()));
+        let doors = asked_at.map(|(service, here)| Door { here, there: service.port() }).to_vec();
         let network = Network::Host { doors };
         let setting = Setting { network, restart: Restart::GoesOn, seed: Some(seed.path) };
         let limits = Limits { processors: LIMITS.0, memory_mib: LIMITS.1, ..Limits::default() };
@@ -135,7 +135,7 @@ impl World {
         let waits = |signal: &str, patience| self.mirror.signal(signal, patience);
         machine.await_signal(|| waits("begin", GLANCE), START, "come up");
         machine.await_signal(
-            || ports.iter().all(|(service, port)| service.answers(*port)).then(Instant::now),
+            || asked_at.iter().all(|(service, port)| service.answers(*port)).then(Instant::now),
             START,
             "serve",
         );
@@ -143,7 +143,7 @@ impl World {
         if let Worker::Agent(packages) = worker {
             self.plane.hand(Told::to(vec![upgrade(packages)], 1).handed());
         }
-        let probers = ports.map(|(service, port)| Prober::begin(service, port));
+        let probers = asked_at.map(|(service, port)| Prober::begin(service, port));
         thread::sleep(AROUND);
         let before = machine.0.usage().unwrap();
         let (clock, began) = (Timestamp::now(), self.mirror.begin());
@@ -152,7 +152,7 @@ impl World {
         let clock_after = Timestamp::now();
         thread::sleep(AROUND);
         machine.await_signal(
-            || ports.iter().all(|(service, port)| service.answers(*port)).then(Instant::now),
+            || asked_at.iter().all(|(service, port)| service.answers(*port)).then(Instant::now),
             LITTLE,
             "serve again",
         );
@@ -299,7 +299,7 @@ impl Machine {
         loop {
             thread::sleep(CALM);
             let now = self.0.usage().unwrap().processor;
-            if now - worked < CALM / 5 {
+            if now.saturating_sub(worked) < CALM / 5 {
                 return;
             }
             worked = now;

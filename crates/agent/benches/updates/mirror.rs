@@ -143,7 +143,7 @@ impl Behind {
             let mut writer = stream;
             writer.write_all(head.as_bytes())?;
             writer.write_all(body)?;
-            if path.ends_with(".deb") {
+            if Path::new(&path).extension().is_some_and(|end| end == "deb") {
                 self.seen().brought = Some(Instant::now());
             }
         }

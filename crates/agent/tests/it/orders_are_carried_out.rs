@@ -255,7 +255,7 @@ fn files_are_written_and_probes_are_tried() {
         let (actions, contents) = files;
         let actions = [vec![upgrade(&new)], actions, vec![probe(last)]].concat();
         let told = Told::to(actions, sequence);
-        let bundle = told.bundle_with(&contents.each_ref().map(|it| it.as_bytes()));
+        let bundle = told.bundle_with(&contents.each_ref().map(String::as_bytes));
         let answer = host.at_desk_of(&host.pool, &Running, &Timestamp::now, |desk| {
             desk.take(&crate::support::handed(&bundle)).unwrap()
         });

@@ -372,6 +372,13 @@ fn one_agent_at_a_time_works_with_a_state() {
         flock(&file, FlockOperation::NonBlockingLockExclusive).unwrap();
         file
     };
+    let file = |path: &str, text: &str| {
+        let path = directory.path().join(path);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
+    };
+    file("etc/os-release", "ID=debian\nVERSION_ID=12\n");
+    file("var/lib/dpkg/status", "");
     let settings = Settings {
         root: directory.path().to_owned(),
         policy: directory.path().join("none"),

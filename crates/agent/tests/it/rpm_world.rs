@@ -393,7 +393,7 @@ fn look(path: &Path, files: &mut BTreeMap<PathBuf, String>) {
 
 fn content(path: &Path) -> String {
     let hash = Sha256::digest(fs::read(path).unwrap());
-    hash.iter().map(|byte| format!("{byte:02x}")).collect()
+    FileHash::from(<[u8; 32]>::from(hash)).to_string()
 }
 
 /// A library and a program that needs exactly its version, with files of all kinds.
