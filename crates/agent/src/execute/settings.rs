@@ -42,13 +42,22 @@ pub(super) fn keep(
     into: &Path,
 ) -> Result<(), PackageFault> {
     let mut settings = Vec::new();
-    for path in paths {
+    let mut copy = |path: String, beside: Vec<String>| {
         let lies = root.join(path.trim_start_matches('/'));
         let copy = format!("setting-{}", settings.len());
         let was = copy_of(&lies, &into.join(&copy), copy).map_err(PackageFault::disk(&lies))?;
-        let is_there = |ending: &&&str| beside(&lies, ending).symlink_metadata().is_ok();
-        let beside = left_beside.iter().filter(is_there).map(|it| (*it).to_owned()).collect();
-        settings.push(Setting { path: path.clone(), was, beside });
+        settings.push(Setting { path, was, beside });
+        Ok(())
+    };
+    for path in paths {
+        let lies = root.join(path.trim_start_matches('/'));
+        let is = |ending: &str| beside(&lies, ending).symlink_metadata();
+        let there: Vec<_> = left_beside.iter().filter(|ending| is(ending).is_ok()).collect();
+        copy(path.clone(), there.iter().map(|ending| (**ending).to_owned()).collect())?;
+        // What lay beside it before is written over.
+        for ending in there.into_iter().filter(|ending| is(ending).is_ok_and(|it| it.is_file())) {
+            copy(format!("{path}.{ending}"), Vec::new())?;
+        }
     }
     let list = into.join(LIST);
     let write = || -> io::Result<()> {

@@ -136,6 +136,9 @@ impl RpmHost {
         let host = Self { root, keys };
         let _ = fs::remove_dir_all(&host.keys);
         run(Command::new("mkdir").args(["-m", "700"]).arg(&host.keys));
+        // It is there when this returns; gpg would not wait for it long enough on a busy machine.
+        let mut agent = Command::new("gpg-agent");
+        run(agent.arg("--homedir").arg(&host.keys).args(["--quiet", "--daemon"]));
         for user in [VENDOR, STRANGER] {
             host.gpg(&["--quick-generate-key", user, "rsa2048", "sign", "never"]);
         }
