@@ -47,7 +47,7 @@ impl Plane {
         fs::create_dir_all(data.join("sources"))?;
         fs::write(data.join("sources/debian.sources"), sources)?;
         let password = Secret::new(new_password()?);
-        let ports = [free_port()?, free_port()?];
+        let ports = free_ports()?;
         let (process, key) = launch(program, data, ports, &password)?;
         let (program, data) = (program.to_owned(), data.to_owned());
         Ok(Self { process, program, data, ports, password, key })
@@ -122,10 +122,12 @@ impl Drop for Plane {
     }
 }
 
-/// A port that nobody has right now.
-fn free_port() -> Result<u16> {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("no port is free")?;
-    Ok(listener.local_addr()?.port())
+/// Two ports that nobody has right now.
+fn free_ports() -> Result<[u16; 2]> {
+    let bind = || TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("no port is free");
+    // Both at once, so that they differ.
+    let [first, second] = [bind()?, bind()?];
+    Ok([first.local_addr()?.port(), second.local_addr()?.port()])
 }
 
 fn launch(
