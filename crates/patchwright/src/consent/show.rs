@@ -58,10 +58,10 @@ fn show_item(item: &Item, out: &mut impl Write) -> Result<()> {
                     )?;
                 }
             }
-            Action::WriteFile { path, before: None, .. } => {
-                writeln!(out, "    create   {}", plain(path))?;
+            Action::WriteFile { path, before, after } => {
+                let verb = if before.is_none() { "create" } else { "write" };
+                writeln!(out, "    {verb:<8} {}  SHA-256 {after}", plain(path))?;
             }
-            Action::WriteFile { path, .. } => writeln!(out, "    write    {}", plain(path))?,
             Action::RestartUnit { unit } => writeln!(out, "    restart  {}", plain(unit))?,
             Action::Reboot => writeln!(out, "    {WARN}reboot{WARN:#}")?,
             Action::Probe { probe } => writeln!(out, "    probe    {}", plain(probe))?,
