@@ -107,8 +107,9 @@ fn row(item: &Item, names: &Names<CiId>) -> Markup {
 fn done(action: &Action) -> Markup {
     html! { @match action {
         Action::Upgrade { packages } => { "installs " (named(packages)) }
-        Action::WriteFile { path, before, .. } => {
+        Action::WriteFile { path, before, after } => {
             @if before.is_some() { "alters " } @else { "writes " } code { (path) }
+            ", SHA-256 " code { (after) }
         }
         Action::RestartUnit { unit } => { "restarts " code { (unit) } }
         Action::Reboot => "restarts the system",
