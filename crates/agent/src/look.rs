@@ -19,6 +19,7 @@ pub(crate) fn look(root: &Path) -> Result<(PackageSet, Facts), AgentError> {
         agent: env!("CARGO_PKG_VERSION").to_owned(),
         boot: inventory.runtime.is_some().then(boot).flatten(),
         runtime: inventory.runtime.clone(),
+        probes: Vec::new(),
     };
     Ok((PackageSet::new(inventory, choice), facts))
 }

@@ -118,7 +118,10 @@ impl Round<'_> {
     /// Looks and reports; how long to wait then, and whether there are orders.
     fn report(&self, plane: &impl ControlPlane) -> Result<(Duration, bool), AgentError> {
         let state = self.desk.state;
-        let (set, facts) = look(self.root)?;
+        let (set, mut facts) = look(self.root)?;
+        if facts.runtime.is_some() {
+            facts.probes = self.desk.tried();
+        }
         let report = Report {
             counter: state.count().map_err(|source| AgentError::state(state, source))?,
             package_set: set.digest(),

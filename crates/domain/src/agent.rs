@@ -13,6 +13,7 @@ use crate::cloud::{AgentId, CiId, words};
 use crate::fleet::SetDigest;
 use crate::inventory::Runtime;
 use crate::order::{Bundle, Refusal, Terms};
+use crate::release::Health;
 
 /// Asks to become an agent. Goes to `POST /agent/v1/join`, the one route without a certificate.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -202,9 +203,33 @@ pub struct Facts {
     /// did not say.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub boot: Option<String>,
+    /// What came of the probes that its owner declared, in the owner's order; none where there are none,
+    /// or the system does not run.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub probes: Vec<ProbeOutcome>,
+}
+
+/// What came of a probe that a host's owner declared.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProbeOutcome {
+    /// The owner's name for it.
+    pub name: String,
+    /// Why it failed; `None` where it passed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failure: Option<String>,
 }
 
 impl Facts {
+    /// Whether the host does what its owner expects of it; `None` where the owner declared nothing.
+    pub fn health(&self) -> Option<Health> {
+        let fails = |probe: &ProbeOutcome| probe.failure.is_some();
+        match self.probes.as_slice() {
+            [] => None,
+            probes if probes.iter().any(fails) => Some(Health::Sick),
+            _ => Some(Health::Healthy),
+        }
+    }
+
     /// Whether the host started anew between earlier facts and these; not where neither boot nor
     /// kernel tells.
     pub fn restarted_since(&self, earlier: &Self) -> bool {
@@ -284,6 +309,18 @@ mod tests {
         };
         assert_eq!(offer("").order_key_version, 1);
         assert_eq!(offer(r#""order_key_version":3,"#).order_key_version, 3);
+    }
+
+    #[test]
+    fn one_probe_that_fails_makes_a_host_sick_and_none_says_nothing() {
+        let probe = |failure: Option<&str>| ProbeOutcome {
+            name: "web".to_owned(),
+            failure: failure.map(str::to_owned),
+        };
+        let health = |probes| Facts { probes, ..Facts::default() }.health();
+        assert_eq!(health(vec![]), None);
+        assert_eq!(health(vec![probe(None), probe(None)]), Some(Health::Healthy));
+        assert_eq!(health(vec![probe(None), probe(Some("answered 502"))]), Some(Health::Sick));
     }
 
     #[test]

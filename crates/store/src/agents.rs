@@ -6,6 +6,7 @@ use std::str::FromStr;
 use domain::agent::Facts;
 use domain::cloud::{AgentId, CiId, Class, EventKind, JoinTokenId, Name, TenantId, words};
 use domain::fleet::SetDigest;
+use domain::release::Health;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 use sqlx::any::AnyRow;
@@ -20,7 +21,7 @@ use crate::event::NewEvent;
 use crate::page::{Cursor, Page, PageRequest, range};
 use crate::value::{get, parsed, parsed_or_none, time};
 use crate::writer::Tx;
-use crate::{Store, tenants};
+use crate::{Store, releases, tenants};
 
 words! {
     /// Whether an agent is believed.
@@ -562,12 +563,14 @@ async fn record_facts(
     let known: Option<Facts> = known
         .map(|row| serde_json::from_str(&get::<String>(&row, "facts")?).map_err(corrupt))
         .transpose()?;
-    let restarted = known.is_some_and(|known| facts.restarted_since(&known));
+    let restarted = known.as_ref().is_some_and(|known| facts.restarted_since(known));
+    let health = facts.health();
     sqlx::query(
-        "INSERT INTO ci_facts (ci_id, tenant_id, digest, recorded_at, facts, restarted_at)
-         VALUES ($1, $2, $3, $4, $5, $6)
+        "INSERT INTO ci_facts (ci_id, tenant_id, digest, recorded_at, facts, restarted_at, health)
+         VALUES ($1, $2, $3, $4, $5, $6, $7)
          ON CONFLICT (ci_id) DO UPDATE SET
              digest = excluded.digest, recorded_at = excluded.recorded_at, facts = excluded.facts,
+             health = excluded.health,
              restarted_at = COALESCE(excluded.restarted_at, ci_facts.restarted_at)",
     )
     .bind(id.to_string())
@@ -576,8 +579,26 @@ async fn record_facts(
     .bind(tx.now.as_microsecond())
     .bind(text)
     .bind(restarted.then(|| tx.now.as_microsecond()))
+    .bind(health.map(Health::as_str))
     .execute(&mut *tx.connection)
     .await?;
+    let was = known.as_ref().and_then(Facts::health);
+    if let Some(health) = health.filter(|now| was != Some(*now)) {
+        // A host that always worked is no news to anybody.
+        if health == Health::Sick || was.is_some() {
+            let failing: Vec<_> =
+                facts.probes.iter().filter(|probe| probe.failure.is_some()).collect();
+            tx.record(NewEvent {
+                tenant: ci.tenant,
+                kind: EventKind::CiHealth,
+                by: by.clone(),
+                object: id.to_string(),
+                version: ci.version,
+                payload: json!({ "health": health, "failing": failing }),
+            });
+        }
+        releases::looked(tx, id, health).await?;
+    }
     if restarted {
         advance::wake_sources_of(tx, id).await?;
     }

@@ -48,6 +48,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../migrations/0019_looks_again.sql"),
     include_str!("../migrations/0020_orders_at_work.sql"),
     include_str!("../migrations/0021_order_keys.sql"),
+    include_str!("../migrations/0022_health.sql"),
 ];
 
 impl Database {

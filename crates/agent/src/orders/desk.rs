@@ -6,23 +6,30 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use domain::agent::{AtWork, HandedOrder};
+use domain::agent::{AtWork, HandedOrder, ProbeOutcome};
 use domain::order::{
     Accepted, Bundle, Ended, ExecutionId, Local, OrderResult, Policy, Refusal, Trusted, Versions,
     verify,
 };
 use jiff::Timestamp;
-use probes::Profile;
+use probes::{Probe, Profile};
 
 use super::open::open;
 use super::record::Entry;
 use crate::execute::{
     ExecuteError, Executor, HostFiles, PackageSystem, Paused, System, TrustedPackages, versions_of,
 };
+use crate::show::plain;
 use crate::state::{Lock, State};
 
 /// How long another process may take that ends, or looks for something to go on with.
 const LOCK_PATIENCE: Duration = Duration::from_secs(5);
+
+/// How long a look waits for probes that fail at first; each is tried once at the least.
+const LOOK_PATIENCE: Duration = Duration::from_secs(60);
+
+/// Most characters told of why a probe failed.
+const LONGEST_FAILURE: usize = 300;
 
 /// What came of an order so far.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -194,6 +201,29 @@ impl Desk<'_> {
         self.state.keep_result(&result).map_err(|error| self.state_error(error))?;
         executor.forget()?;
         Ok(Answer::Ended(result))
+    }
+
+    /// Tries what the owner expects of this host, all of it within [`LOOK_PATIENCE`] or a try of each.
+    pub(crate) fn tried(&self) -> Vec<ProbeOutcome> {
+        let outcome = |name: &str, failure: Option<String>| ProbeOutcome {
+            name: name.to_owned(),
+            failure: failure.map(|text| plain(&text).chars().take(LONGEST_FAILURE).collect()),
+        };
+        let profile = match read_probes(self.probes) {
+            Ok(profile) => profile,
+            // What cannot be tried does not pass.
+            Err(refusal) => return vec![outcome("the probes' file", Some(refusal.to_string()))],
+        };
+        let mut left = LOOK_PATIENCE.as_millis();
+        let mut outcomes = Vec::new();
+        for probe in profile.probes() {
+            let patience = u64::try_from(left / 1000).unwrap_or(u64::MAX);
+            let within_seconds = probe.within_seconds.min(patience);
+            let result = self.system.probe(&Probe { within_seconds, ..probe.clone() });
+            left = left.saturating_sub(result.took_ms.into());
+            outcomes.push(outcome(&result.name, result.failure));
+        }
+        outcomes
     }
 
     fn executor<'a>(

@@ -17,6 +17,7 @@ use domain::agent::{
 use domain::change::{Action, ExactPackage, Verified};
 use domain::fleet::PackageSet;
 use domain::order::{Ended, OrderResult, Refusal};
+use domain::release::Health;
 use jiff::Timestamp;
 use ledger::attestation;
 use probes::{Probe, ProbeResult};
@@ -30,6 +31,7 @@ struct Plane {
     orders: RefCell<VecDeque<HandedOrder>>,
     answers: RefCell<Vec<OrderAnswer>>,
     reports: RefCell<Vec<Report>>,
+    facts: RefCell<Vec<Facts>>,
     progress: RefCell<Vec<AtWork>>,
     /// How many answers come, and nobody learns that they did.
     lost: Cell<u32>,
@@ -51,8 +53,9 @@ impl ControlPlane for &Plane {
         &self,
         report: &Report,
         _: &PackageSet,
-        _: &Facts,
+        facts: &Facts,
     ) -> Result<ReportAnswer, AgentError> {
+        self.facts.borrow_mut().push(facts.clone());
         self.reports.borrow_mut().push(report.clone());
         let has_orders = !self.orders.borrow().is_empty();
         let need = if has_orders { vec![Need::Orders] } else { Vec::new() };
@@ -361,6 +364,85 @@ fn while_the_system_restarts_nothing_else_is_taken() {
     let said: Vec<_> = answers.iter().map(|answer| result(&host, answer)).collect();
     assert!(said.iter().all(|it| it.ended == Ended::Done), "{said:?}");
     assert_eq!([said[0].order, said[1].order], [first.order.nonce, second.order.nonce]);
+}
+
+/// A system of which each probe fails after as long as it may.
+#[derive(Default)]
+struct Slow {
+    patience: RefCell<Vec<u64>>,
+}
+
+impl System for Slow {
+    fn boot(&self) -> String {
+        "1".to_owned()
+    }
+
+    fn reboot(&self) -> Result<(), String> {
+        Err("it does not restart".to_owned())
+    }
+
+    fn restart(&self, unit: &str) -> Result<(), String> {
+        Err(unit.to_owned())
+    }
+
+    fn stale_units(&self) -> std::collections::BTreeSet<String> {
+        [].into()
+    }
+
+    fn times(&self) -> UnitTimes {
+        UnitTimes::new()
+    }
+
+    fn probe(&self, probe: &Probe) -> ProbeResult {
+        self.patience.borrow_mut().push(probe.within_seconds);
+        let failure = (probe.name != "good").then(|| format!("\u{1b}[1m{}", "x".repeat(400)));
+        let took_ms = if failure.is_some() { probe.within_seconds * 1000 } else { 0 };
+        ProbeResult { name: probe.name.clone(), failure, took_ms }
+    }
+}
+
+#[test]
+fn what_an_owner_expects_is_tried_before_each_report() {
+    let directory = tempfile::tempdir().unwrap();
+    let probes = directory.path().join("probes.toml");
+    let state = agent::State::new(directory.path());
+    let (plane, system) = (Plane::default(), Slow::default());
+    let desk = Desk {
+        state: &state,
+        policy: &directory.path().join("none"),
+        probes: &probes,
+        packages: &agent::execute::Apt::new(Path::new("/"), directory.path().join("work")),
+        archives: &crate::support::Pool::default(),
+        system: &system,
+        files: &agent::execute::HostFiles::new(directory.path(), Vec::new()),
+        clock: &Timestamp::now,
+    };
+    let told = |text: Option<&str>| {
+        if let Some(text) = text {
+            std::fs::write(&probes, text).unwrap();
+        }
+        Round { desk: &desk, root: Path::new("/") }.go(|| Ok(&plane)).unwrap();
+        plane.facts.borrow().last().unwrap().clone()
+    };
+
+    assert_eq!(told(None).health(), None, "no file, no probes");
+
+    let names = ["good", "bad", "worse", "worst"];
+    let declared = names.map(|name| {
+        format!("[[probe]]\nname = \"{name}\"\nunit = \"a\"\nwithin_seconds = 40\n")
+    });
+    let facts = told(Some(&declared.concat()));
+    assert_eq!(facts.health(), Some(Health::Sick));
+    let outcomes: Vec<_> =
+        facts.probes.iter().map(|it| (it.name.as_str(), it.failure.is_none())).collect();
+    assert_eq!(outcomes, [("good", true), ("bad", false), ("worse", false), ("worst", false)]);
+    assert_eq!(*system.patience.borrow(), [40, 40, 20, 0], "a minute in all, and a try of each");
+    let failure = facts.probes[1].failure.as_ref().unwrap();
+    assert!(failure.len() < 400 && !failure.contains('\u{1b}'), "{failure}");
+
+    assert_eq!(told(Some(&declared[0])).health(), Some(Health::Healthy));
+    let broken = told(Some("[[probe]]\nnonsense = 1\n"));
+    assert_eq!(broken.health(), Some(Health::Sick), "what cannot be tried does not pass");
 }
 
 #[test]

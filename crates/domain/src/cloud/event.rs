@@ -39,6 +39,8 @@ words! {
         CiRetired = "ci.retired",
         /// A configuration item has other packages than before.
         CiObserved = "ci.observed",
+        /// A configuration item does not do what its owner expects of it, or does so again.
+        CiHealth = "ci.health",
         /// A package set was checked for missing patches.
         PackageSetChecked = "package_set.checked",
         /// What a check means for a configuration item: patches found missing, fixed, missing again.

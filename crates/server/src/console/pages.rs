@@ -3,6 +3,7 @@
 use std::cmp::Reverse;
 
 use axum::extract::State;
+use domain::agent::Facts;
 use domain::check::{Report, Status};
 use domain::cloud::{CiId, Class};
 use domain::fleet::FindingState;
@@ -200,6 +201,7 @@ pub(super) async fn ci(
     let known = app.store.findings(&by, &filter, &request).await?.items;
     let now = app.store.environment().now();
     let verified = releases::of_item(&app, &by, id, now).await?;
+    let facts = app.store.facts(&by, id).await?;
     Ok(page(
         "/cis",
         ci.name.as_str(),
@@ -225,10 +227,39 @@ pub(super) async fn ci(
                     (sources(&check.report))
                 }
             }
+            @if let Some((facts, at)) = &facts {
+                (expected(facts, check.as_ref().map_or(*at, |check| check.counts.seen_at), now))
+            }
             (verified)
             (elsewhere(&format!("/cis/{id}/check")))
         },
     ))
+}
+
+/// Whether the item does what its owner expects of it; nothing where no probe is declared.
+fn expected(facts: &Facts, seen_at: Timestamp, now: Timestamp) -> Markup {
+    let failing = facts.probes.iter().filter(|probe| probe.failure.is_some()).count();
+    let is_known = now.duration_since(seen_at) <= FRESH;
+    html! {
+        @if !facts.probes.is_empty() {
+            h2 { "What its owner expects" }
+            p {
+                @match failing {
+                    _ if !is_known => { span.unknown { "? unknown" } span.quiet { " · as it was seen last:" } }
+                    0 => { span.latest { "✓ works" } }
+                    _ => { span.outdated { "✗ " (failing) " of " (facts.probes.len()) " fail" } }
+                }
+            }
+            ul { @for probe in &facts.probes {
+                li {
+                    @match &probe.failure {
+                        None => { "✓ " (probe.name) }
+                        Some(failure) => { span.outdated { "✗ " (probe.name) } span.quiet { ": " (failure) } }
+                    }
+                }
+            } }
+        }
+    }
 }
 
 /// What the item lacks, the most urgent first.

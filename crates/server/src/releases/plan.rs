@@ -298,7 +298,11 @@ fn fleet(
                 .collect(),
             runs_on: to(RelationKind::RunsOn).into_iter().next(),
             mobility: label(ci, MOBILITY).unwrap_or(Mobility::Stops),
-            condition: Condition::Healthy,
+            condition: if ground.sick.contains(&ci.id) {
+                Condition::Down
+            } else {
+                Condition::Healthy
+            },
             work: content.map(|content| Work {
                 content: Arc::clone(content),
                 takes: asked.takes.0,

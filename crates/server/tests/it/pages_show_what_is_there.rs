@@ -4,7 +4,9 @@
 use crate::support::{self, Answer, PASSWORD, World};
 use axum::body::Body;
 use axum::http::Request;
+use domain::agent::{Facts, ProbeOutcome};
 use domain::cloud::{Access, Class, Role};
+use jiff::SignedDuration;
 use store::NewCi;
 
 async fn look(world: &World, cookie: &str, path: &str) -> Answer {
@@ -85,6 +87,15 @@ async fn names_are_text_and_never_markup() {
     let page = world.ask(&token, "GET", &format!("/cis/{}", ci.id), None).await;
     assert!(page.text.contains("whether it is at its latest is unknown"), "{}", page.text);
 
+    // Nor is what its owner calls a probe, or what a probe says.
+    let failure = Some(HOSTILE.to_owned());
+    let probes = vec![ProbeOutcome { name: HOSTILE.to_owned(), failure }];
+    let facts = Facts { probes, ..Facts::default() };
+    world.store.record_facts(&world.admin, ci.id, facts).await.unwrap();
+    let page = world.ask(&token, "GET", &format!("/cis/{}", ci.id), None).await;
+    assert!(page.text.contains("✗ 1 of 1 fail"), "{}", page.text);
+    assert!(!page.text.contains("<img"), "{}", page.text);
+
     // What a system says it has installed is no more trustworthy than a name.
     let owner = world.token(tenant, Role::TenantOwner, Access::Write).await;
     let body = serde_json::json!({ "osv": support::osv("<b>X", HOSTILE, "2"), "note": HOSTILE });
@@ -99,6 +110,13 @@ async fn names_are_text_and_never_markup() {
         assert_eq!(page.status, 200, "{path}: {}", page.text);
         assert!(page.text.contains("&lt;img") && !page.text.contains("<img"), "{path}");
     }
+
+    // What was seen too long ago is not known any more.
+    world.clock.pass(SignedDuration::from_hours(25));
+    let token = world.token(tenant, Role::TenantViewer, Access::Write).await;
+    let page = world.ask(&token, "GET", &format!("/cis/{}", ci.id), None).await;
+    assert!(page.text.contains("as it was seen last"), "{}", page.text);
+    assert!(!page.text.contains("1 of 1 fail"), "{}", page.text);
 }
 
 #[tokio::test]

@@ -31,6 +31,8 @@ pub struct Ground {
     pub lacking: Vec<Lacking>,
     /// The tenants' plans of the change in force.
     pub plans: BTreeMap<TenantId, Plan>,
+    /// The items that do not do what their owners expect of them.
+    pub sick: BTreeSet<CiId>,
 }
 
 /// An item that lacks patches of a change.
@@ -76,7 +78,15 @@ pub(super) async fn ground(
     }
     let lacking = lacking(store, change).await?;
     let plans = plans(store, change).await?;
-    Ok(Ground { change: tracked, cis, relations, lacking, plans })
+    let sick = sick(store).await?;
+    Ok(Ground { change: tracked, cis, relations, lacking, plans, sick })
+}
+
+async fn sick(store: &Store) -> Result<BTreeSet<CiId>, StoreError> {
+    let rows = sqlx::query("SELECT ci_id FROM ci_facts WHERE health = 'sick'")
+        .fetch_all(&store.pool)
+        .await?;
+    rows.iter().map(|row| parsed(row, "ci_id")).collect()
 }
 
 async fn lacking(store: &Store, change: ChangeId) -> Result<Vec<Lacking>, StoreError> {

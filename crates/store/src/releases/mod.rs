@@ -37,7 +37,7 @@ use crate::page::{Page, PageRequest};
 pub use fleet::{Ground, Lacking};
 pub use order_keys::{NewOrderKey, OrderHandover, OrderKeys};
 pub(crate) use orders::keep_key_order;
-pub(crate) use runs::{asked, permitted, settled};
+pub(crate) use runs::{asked, looked, permitted, settled};
 pub use verifications::Verifier;
 
 /// A release with all that is known of it.

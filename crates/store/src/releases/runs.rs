@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use domain::change::{Outcome as Rollout, Permit, Phase, PlanHash};
 use domain::cloud::{ChangeId, CiId, EventId, EventKind, ReleaseId, Side, TenantId};
-use domain::release::{Command, Effect, End, Event, Job, Kept, Layout, Report, Run, Vacated};
+use domain::release::{
+    Command, Effect, End, Event, Health, Job, Kept, Layout, Report, Run, Vacated,
+};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 use sqlx::any::AnyRow;
@@ -206,19 +208,44 @@ pub(super) async fn report(
 
 /// Where something runs has altered: the releases that reckon with it learn of it. What runs nowhere is off.
 pub(crate) async fn settled(tx: &mut Tx<'_>, vm: CiId, runs_on: &[CiId]) -> Result<(), StoreError> {
+    let how = runs_on.first().map_or(Vacated::Off, |&to| Vacated::Moved { to });
+    told(tx, vm, |run| {
+        let from = run.host_of(vm).filter(|from| !runs_on.contains(from))?;
+        Some(Event::Vacated { vm, from, how })
+    })
+    .await
+}
+
+/// Whether an item does what its owner expects of it has altered, as its agent saw just now: the releases that
+/// reckon with it learn of it.
+pub(crate) async fn looked(
+    tx: &mut Tx<'_>,
+    item: CiId,
+    health: Health,
+) -> Result<(), StoreError> {
+    let taken_at = tx.now;
+    told(tx, item, |run| {
+        run.reckons_with(item).then_some(Event::Looked { item, taken_at, health })
+    })
+    .await
+}
+
+/// Lets something happen to each open release that reckons with an item.
+async fn told(
+    tx: &mut Tx<'_>,
+    item: CiId,
+    event: impl Fn(&Run) -> Option<Event>,
+) -> Result<(), StoreError> {
     // Layouts name their items by id: most releases need not be read for that.
     let rows = sqlx::query("SELECT id FROM releases WHERE ended IS NULL AND layout LIKE $1")
-        .bind(format!("%{vm}%"))
+        .bind(format!("%{item}%"))
         .fetch_all(&mut *tx.connection)
         .await?;
     for row in &rows {
         let id: ReleaseId = parsed(row, "id")?;
         let mut release = held(tx, id).await?;
-        let Some(from) = release.run.host_of(vm).filter(|from| !runs_on.contains(from)) else {
-            continue;
-        };
-        let how = runs_on.first().map_or(Vacated::Off, |&to| Vacated::Moved { to });
-        happen(tx, &mut release, vec![Event::Vacated { vm, from, how }]).await?;
+        let Some(event) = event(&release.run) else { continue };
+        happen(tx, &mut release, vec![event]).await?;
         wake_now(tx, id).await?;
     }
     Ok(())

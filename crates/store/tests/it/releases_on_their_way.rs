@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroU32;
 use std::sync::Arc;
 
-use crate::changes_and_their_clocks::{ALL, Case, DAY, done, now, publish, report, wake};
+use crate::changes_and_their_clocks::{ALL, Case, DAY, done, events, now, publish, report, wake};
 use crate::support::{World, package_set, vm};
-use domain::agent::{AtWork, Facts, OrderAnswer, OrderProgress};
+use domain::agent::{AtWork, Facts, OrderAnswer, OrderProgress, ProbeOutcome};
 use domain::change::{Action, Decision, ExactPackage, FileHash, Payload as _, Rollback};
 use domain::cloud::{Class, EventKind, Id, RelationKind, ReleaseId};
 use domain::fleet::FindingState;
@@ -28,6 +28,7 @@ use store::{
 on_both_engines! {
     a_release_goes_its_whole_way
     what_does_not_answer_in_time_is_told
+    a_host_that_does_not_do_what_its_owner_expects_counts_as_failed
     half_a_release_is_never_kept
     what_was_aborted_before_its_time_does_not_seem_to_go_on
     an_order_is_signed_once_and_answered_once
@@ -267,6 +268,37 @@ async fn what_does_not_answer_in_time_is_told(world: World) {
     assert_eq!(release.run.mode().as_str(), "held");
 }
 
+async fn a_host_that_does_not_do_what_its_owner_expects_counts_as_failed(world: World) {
+    let world = &world;
+    let host = Host::begun(world).await;
+    let fetched = host.fetch(world).await;
+    host.ends(world, &fetched, Ended::Done).await;
+    host.tells(world, None).await;
+    host.looks(world, "2", Runtime::default()).await;
+    assert_eq!(host.phase(world).await, "done");
+
+    world.environment.pass(SignedDuration::from_secs(1));
+    host.tells(world, Some("answered 502, not 200")).await;
+
+    assert_eq!(host.phase(world).await, "failed");
+    let release = world.store.release(&world.admin, host.release).await.unwrap();
+    assert_eq!(release.run.mode().as_str(), "held");
+    let ground = world.store.ground(&world.admin, host.case.change.id).await.unwrap();
+    assert_eq!(ground.sick, BTreeSet::from([host.case.ci.id]));
+    let told = async || events(world, EventKind::CiHealth).await;
+    assert_eq!(told().await, 1);
+
+    // The same again is no news; that it works again is.
+    host.tells(world, Some("answered 503, not 200")).await;
+    assert_eq!(told().await, 1);
+    world.environment.pass(SignedDuration::from_secs(1));
+    host.tells(world, None).await;
+    assert_eq!(host.phase(world).await, "mended");
+    assert_eq!(told().await, 2);
+    let ground = world.store.ground(&world.admin, host.case.change.id).await.unwrap();
+    assert_eq!(ground.sick, BTreeSet::new());
+}
+
 async fn half_a_release_is_never_kept(world: World) {
     let world = &world;
     let host = Host::begun(world).await;
@@ -336,6 +368,14 @@ impl Host {
         world.environment.pass(SignedDuration::from_secs(1));
         world.store.note_complete(self.agent.id, now(world)).await.unwrap();
         self.go_on(world).await;
+    }
+
+    /// The agent says what came of its owner's probe.
+    async fn tells(&self, world: &World, failure: Option<&str>) {
+        let failure = failure.map(str::to_owned);
+        let probes = vec![ProbeOutcome { name: "web".to_owned(), failure }];
+        let facts = Facts { runtime: Some(Runtime::default()), probes, ..Facts::default() };
+        world.store.record_facts(&self.actor(), self.case.ci.id, facts).await.unwrap();
     }
 
     async fn verifications(&self, world: &World) -> Vec<store::Verification> {

@@ -345,6 +345,11 @@ impl Run {
         Some(self.ci(self.host(self.books.node(item)?)?))
     }
 
+    /// Whether it reckons with an item, be it only as what others depend on.
+    pub fn reckons_with(&self, item: CiId) -> bool {
+        self.books.node(item).is_some()
+    }
+
     /// How many items stand how.
     pub fn tally(&self) -> Tally {
         self.tally_of(0..self.state.items.len())

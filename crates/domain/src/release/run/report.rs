@@ -33,7 +33,7 @@ impl Run {
                 let step = self.state.items[task].step;
                 effects.push(Effect::Verify { item, attempt, step });
             }
-            (Phase::Checking, Report::Verified) => self.verified(task, now),
+            (Phase::Checking, Report::Verified) => self.verified(task, now, effects),
             (
                 Phase::Draining | Phase::Ordered | Phase::Working | Phase::Checking,
                 Report::Failed,
@@ -67,7 +67,7 @@ impl Run {
         Ok(())
     }
 
-    fn verified(&mut self, task: TaskId, now: Timestamp) {
+    fn verified(&mut self, task: TaskId, now: Timestamp, effects: &mut Vec<Effect>) {
         self.come_back(task);
         let has_restart =
             self.state.items[task].step == StepKind::Install && self.task(task).reboot.is_some();
@@ -82,6 +82,13 @@ impl Run {
             self.state.items[task].step = StepKind::Reboot;
         }
         self.set(task, phase, now);
+        // What was seen while it was at work counts from now on.
+        let last = self.state.looks.get(&self.task(task).node);
+        if last.is_some_and(|(_, health)| *health == Health::Sick)
+            && matches!(phase, Phase::Done | Phase::Planned | Phase::Returning)
+        {
+            self.fail(task, Fault::Sick, now, effects);
+        }
     }
 
     pub(super) fn can_return(&self, task: TaskId) -> bool {

@@ -166,6 +166,26 @@ fn what_falls_sick_while_it_is_watched_counts_as_failed() {
 }
 
 #[test]
+fn what_is_seen_to_be_sick_before_it_is_verified_counts_as_failed_with_that() {
+    let mut world = twenty();
+    let mut told = Vec::new();
+    for number in 0..3 {
+        world.report(number, Report::Succeeded, 10);
+        assert_eq!(world.look(number, Health::Sick, 11), [], "it is at work still");
+        told.extend(holds(&world.report(number, Report::Verified, 12)));
+        assert_eq!(world.phase(number), Phase::RollingBack);
+    }
+    assert_eq!(told, ["3 of 20 failed in wave 1"]);
+
+    // Who works again before that has not failed.
+    world.report(4, Report::Succeeded, 13);
+    world.look(4, Health::Sick, 14);
+    world.look(4, Health::Healthy, 15);
+    assert_eq!(world.report(4, Report::Verified, 16), []);
+    assert_eq!(world.phase(4), Phase::Done);
+}
+
+#[test]
 fn what_does_not_work_before_its_turn_is_left_alone_and_missed() {
     let members = (1..=3).map(|number| {
         let mut target = target(number);
