@@ -152,20 +152,26 @@ pub(crate) fn ensure_python() {
     }
 }
 
-fn install_python(name: &str, requirements: &str) -> Result<()> {
+/// Installs programs from `PyPI` below `target`, by the hashes that a file pins; where they lie.
+pub(crate) fn install_python(name: &str, requirements: &str) -> Result<PathBuf> {
     let place = root().join("target").join(name);
     let pinned = std::fs::read(root().join(requirements)).context("cannot read what is pinned")?;
     // Written last: an installation that was cut off does not count.
     let installed = place.join("installed.txt");
     if std::fs::read(&installed).is_ok_and(|installed| installed == pinned) {
-        return Ok(());
+        return Ok(place.join("bin"));
     }
     eprintln!("Installing {name} into target/{name}");
+    // The interpreter alone does not make environments: that takes a package of its own.
+    if !has("python3", &["-c", "import ensurepip, venv"]) {
+        ensure_packages()?;
+    }
     let directory = place.display().to_string();
     run("python3", &["-m", "venv", "--clear", &directory])?;
     let pip = format!("{directory}/bin/pip");
     run(&pip, &["install", "--quiet", "--require-hashes", "--requirement", requirements])?;
-    std::fs::write(&installed, pinned).context("cannot note that it is installed")
+    std::fs::write(&installed, pinned).context("cannot note that it is installed")?;
+    Ok(place.join("bin"))
 }
 
 fn present(witness: &str) -> bool {

@@ -4,7 +4,7 @@ use std::fs;
 
 use anyhow::{Context as _, Result, ensure};
 
-use crate::system::{ensure_packages, ensure_python, has, root, run};
+use crate::system::{ensure_packages, ensure_python, has, install_python, root, run};
 
 /// The provider that a test signs in at, with the library that it locks.
 const PROVIDER: &str = "crates/server/tests/oidc-provider";
@@ -63,15 +63,28 @@ pub(crate) fn lint() -> Result<()> {
     every_test_is_listed()?;
     run("cargo", &["fmt", "--all", "--check"])?;
     run("cargo", &["clippy", "--locked", "--workspace", "--all-targets", "--", "-D", "warnings"])?;
-    if !has("cargo", &["deny", "--version"]) {
-        run("cargo", &["install", "--locked", "--debug", "cargo-deny"])?;
-    }
-    run("cargo", &["deny", "check", "bans", "licenses", "sources"])?;
-    if has("cargo", &["deny", "fetch", "db"]) {
-        run("cargo", &["deny", "check", "advisories"])
+    let deny = cargo_deny()?;
+    run(&deny, &["check", "bans", "licenses", "sources"])?;
+    if has(&deny, &["fetch", "db"]) {
+        run(&deny, &["check", "advisories"])
     } else {
         eprintln!("warning: the RustSec advisory database cannot be reached; not checked here");
         Ok(())
+    }
+}
+
+/// cargo-deny: the one that is here, one that is built already, or one that is compiled now.
+fn cargo_deny() -> Result<String> {
+    if has("cargo-deny", &["--version"]) {
+        return Ok("cargo-deny".to_owned());
+    }
+    match install_python("cargo-deny", "xtask/cargo-deny.txt") {
+        Ok(programs) => Ok(programs.join("cargo-deny").display().to_string()),
+        Err(error) => {
+            eprintln!("warning: cargo-deny has to be compiled: {error:#}");
+            run("cargo", &["install", "--locked", "--debug", "cargo-deny"])?;
+            Ok("cargo-deny".to_owned())
+        }
     }
 }
 

@@ -428,9 +428,8 @@ fn what_an_owner_expects_is_tried_before_each_report() {
     assert_eq!(told(None).health(), None, "no file, no probes");
 
     let names = ["good", "bad", "worse", "worst"];
-    let declared = names.map(|name| {
-        format!("[[probe]]\nname = \"{name}\"\nunit = \"a\"\nwithin_seconds = 40\n")
-    });
+    let declared = names
+        .map(|name| format!("[[probe]]\nname = \"{name}\"\nunit = \"a\"\nwithin_seconds = 40\n"));
     let facts = told(Some(&declared.concat()));
     assert_eq!(facts.health(), Some(Health::Sick));
     let outcomes: Vec<_> =

@@ -218,16 +218,10 @@ pub(crate) async fn settled(tx: &mut Tx<'_>, vm: CiId, runs_on: &[CiId]) -> Resu
 
 /// Whether an item does what its owner expects of it has altered, as its agent saw just now: the releases that
 /// reckon with it learn of it.
-pub(crate) async fn looked(
-    tx: &mut Tx<'_>,
-    item: CiId,
-    health: Health,
-) -> Result<(), StoreError> {
+pub(crate) async fn looked(tx: &mut Tx<'_>, item: CiId, health: Health) -> Result<(), StoreError> {
     let taken_at = tx.now;
-    told(tx, item, |run| {
-        run.reckons_with(item).then_some(Event::Looked { item, taken_at, health })
-    })
-    .await
+    told(tx, item, |run| run.reckons_with(item).then_some(Event::Looked { item, taken_at, health }))
+        .await
 }
 
 /// Lets something happen to each open release that reckons with an item.
