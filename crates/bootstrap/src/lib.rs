@@ -170,7 +170,7 @@ impl Purpose {
     const fn packages(self) -> &'static str {
         match self {
             Self::Minimal | Self::Tenant => {
-                "linux-image-amd64,systemd-sysv,udev,initramfs-tools,zstd,dbus,nginx-light"
+                "linux-image-cloud-amd64,systemd-sysv,udev,initramfs-tools,zstd,dbus,nginx-light"
             }
             Self::Server => {
                 "linux-image-amd64,systemd-sysv,udev,initramfs-tools,zstd,dbus,libpam-systemd,\

@@ -283,7 +283,7 @@ async fn a_host_that_does_not_do_what_its_owner_expects_counts_as_failed(world: 
     assert_eq!(host.phase(world).await, "failed");
     let release = world.store.release(&world.admin, host.release).await.unwrap();
     assert_eq!(release.run.mode().as_str(), "held");
-    let ground = world.store.ground(&world.admin, host.case.change.id).await.unwrap();
+    let ground = world.store.ground(&world.admin, host.case.change.change.id).await.unwrap();
     assert_eq!(ground.sick, BTreeSet::from([host.case.ci.id]));
     let told = async || events(world, EventKind::CiHealth).await;
     assert_eq!(told().await, 1);
@@ -295,7 +295,7 @@ async fn a_host_that_does_not_do_what_its_owner_expects_counts_as_failed(world: 
     host.tells(world, None).await;
     assert_eq!(host.phase(world).await, "mended");
     assert_eq!(told().await, 2);
-    let ground = world.store.ground(&world.admin, host.case.change.id).await.unwrap();
+    let ground = world.store.ground(&world.admin, host.case.change.change.id).await.unwrap();
     assert_eq!(ground.sick, BTreeSet::new());
 }
 
