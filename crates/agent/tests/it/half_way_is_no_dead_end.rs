@@ -6,7 +6,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
 use agent::execute::{
-    Alteration, Apt, AtRest, Completeness, Direction, Found, HostFiles, PackageFault, PackageSystem,
+    Alteration, Apt, AtRest, Completeness, Direction, Found, PackageFault, PackageSystem,
 };
 use agent::orders::{Answer, Desk};
 use domain::order::Ended;
@@ -295,6 +295,12 @@ struct Forgetful<'a> {
     before: Cell<Option<&'static str>>,
 }
 
+impl Forgetful<'_> {
+    fn desk<T>(&self, ask: impl FnOnce(&Desk<'_>) -> T) -> T {
+        self.host.at_desk_by(self, &self.host.pool, &AtRest, &Timestamp::now, ask)
+    }
+}
+
 impl PackageSystem for Forgetful<'_> {
     fn versions(&self) -> VersionKind {
         self.apt.versions()
@@ -362,24 +368,14 @@ fn an_order_that_lost_power_there_leaves_the_notes_right() {
         let host = noted("noted-order");
         let new = host.offer(&settings("1.0-2"));
         let told = Told::to(vec![upgrade(&[new])], 1);
-        let state = host.state();
-        let apt = Apt::new(&host.root, state.directory().join("work"));
+        let apt = Apt::new(&host.root, host.state().directory().join("work"));
         let packages = Forgetful { host: &host, apt, before: Cell::new(Some("1.0-1")) };
-        let none = host.root.join("none");
-        let desk = Desk {
-            state: &state,
-            policy: &none,
-            probes: &none,
-            packages: &packages,
-            archives: &host.pool,
-            system: &AtRest,
-            files: &HostFiles::new(&host.root, Vec::new()),
-            clock: &Timestamp::now,
-        };
-        assert!(catch_unwind(AssertUnwindSafe(|| desk.take(&told.handed()))).is_err());
+        assert!(
+            catch_unwind(AssertUnwindSafe(|| packages.desk(|it| it.take(&told.handed())))).is_err()
+        );
         assert!(altered(&host).len() > 1);
 
-        let answer = desk.resume().unwrap();
+        let answer = packages.desk(|it| it.resume().unwrap());
 
         let Some(Answer::Ended(result)) = answer else { panic!("{answer:?}") };
         assert_eq!(result.ended, Ended::Done);
@@ -400,25 +396,15 @@ fn a_way_back_that_lost_power_there_leaves_the_notes_right_as_well() {
         bad.postinst = "exit 1".to_owned();
         let new = host.offer(&bad);
         let told = Told::to(vec![upgrade(&[new])], 1);
-        let state = host.state();
-        let apt = Apt::new(&host.root, state.directory().join("work"));
+        let apt = Apt::new(&host.root, host.state().directory().join("work"));
         // What fails loses nothing; the way back does.
         let packages = Forgetful { host: &host, apt, before: Cell::new(Some("1.0-2")) };
-        let none = host.root.join("none");
-        let desk = Desk {
-            state: &state,
-            policy: &none,
-            probes: &none,
-            packages: &packages,
-            archives: &host.pool,
-            system: &AtRest,
-            files: &HostFiles::new(&host.root, Vec::new()),
-            clock: &Timestamp::now,
-        };
-        assert!(catch_unwind(AssertUnwindSafe(|| desk.take(&told.handed()))).is_err());
+        assert!(
+            catch_unwind(AssertUnwindSafe(|| packages.desk(|it| it.take(&told.handed())))).is_err()
+        );
         assert_eq!(host.version("noted"), "1.0-1");
 
-        let answer = desk.resume().unwrap();
+        let answer = packages.desk(|it| it.resume().unwrap());
 
         let Some(Answer::Ended(result)) = answer else { panic!("{answer:?}") };
         assert!(matches!(result.ended, Ended::RolledBack { .. }), "{:?}", result.ended);

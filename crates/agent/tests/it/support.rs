@@ -10,7 +10,9 @@ use std::process::Command;
 use std::sync::{Mutex, PoisonError};
 
 use agent::State;
-use agent::execute::{Apt, AtRest, HostFiles, Room, System, TrustedPackages, UnitTimes};
+use agent::execute::{
+    Apt, AtRest, HostFiles, PackageSystem, Room, System, TrustedPackages, UnitTimes,
+};
 use agent::orders::{Answer, Desk};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
@@ -428,15 +430,27 @@ impl Host {
         now: &dyn Fn() -> Timestamp,
         ask: impl FnOnce(&Desk<'_>) -> T,
     ) -> T {
+        let packages = Apt::new(&self.root, self.state().directory().join("work"));
+        self.at_desk_by(&packages, archives, system, now, ask)
+    }
+
+    /// The same where something else alters the host.
+    pub(crate) fn at_desk_by<T>(
+        &self,
+        packages: &dyn PackageSystem,
+        archives: &dyn TrustedPackages,
+        system: &dyn System,
+        now: &dyn Fn() -> Timestamp,
+        ask: impl FnOnce(&Desk<'_>) -> T,
+    ) -> T {
         let state = self.state();
-        let packages = Apt::new(&self.root, state.directory().join("work"));
         let owners = self.root.join("etc/patchwright");
         let files = HostFiles::new(&self.root, vec![state.directory().to_owned(), owners.clone()]);
         ask(&Desk {
             state: &state,
             policy: &owners.join("policy.toml"),
             probes: &owners.join("probes.toml"),
-            packages: &packages,
+            packages,
             archives,
             system,
             files: &files,

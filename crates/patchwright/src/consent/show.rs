@@ -103,3 +103,28 @@ fn decision(decision: &Decision) -> String {
         Decision::Refuse { .. } => format!("{WARN}refuse{WARN:#}"),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use domain::change::FileHash;
+    use domain::cloud::{CiId, Duty};
+
+    use super::*;
+
+    #[test]
+    fn a_file_is_agreed_to_by_its_hash() {
+        let after = FileHash::from([7; 32]);
+        let write = |before| Action::WriteFile { path: "/etc/motd".to_owned(), before, after };
+        let item = Item {
+            ci: CiId::of_content([1; 16]),
+            duty: Duty::Provider,
+            actions: vec![write(None), write(Some(FileHash::from([6; 32])))],
+            rollback: Rollback::Files,
+        };
+        let mut shown = Vec::new();
+        show_item(&item, &mut shown).unwrap();
+        let shown = String::from_utf8(shown).unwrap();
+        assert!(shown.contains(&format!("    create   /etc/motd  SHA-256 {after}\n")), "{shown}");
+        assert!(shown.contains(&format!("    write    /etc/motd  SHA-256 {after}\n")), "{shown}");
+    }
+}

@@ -65,12 +65,12 @@ const LATELY: SignedDuration = SignedDuration::from_mins(15);
 /// How far back is looked again: another process's clock and commits may be so much behind.
 const OVERLAP: SignedDuration = SignedDuration::from_secs(30);
 
-/// Answers to orders that one agent may send within [`ANSWERS_WITHIN`]: each is recorded for ever, also one
-/// to an order that nobody gave.
-const MOST_ANSWERS: u32 = 200;
+/// How often one agent may say something of orders within [`SAID_WITHIN`], of each kind: an answer is recorded
+/// for ever, also one to an order that nobody gave.
+const MOST_SAID: u32 = 200;
 
-/// See [`MOST_ANSWERS`].
-const ANSWERS_WITHIN: SignedDuration = SignedDuration::from_mins(10);
+/// See [`MOST_SAID`].
+const SAID_WITHIN: SignedDuration = SignedDuration::from_mins(10);
 
 /// Largest package set taken, in bytes of JSON.
 const LARGEST_SET: usize = 16 << 20;
@@ -88,10 +88,17 @@ pub struct Agents {
     /// Those for which an order waits, or of whose items somebody waits to see something; and until
     /// lately did. With when they were last known to be.
     awaited: Mutex<HashMap<AgentId, Timestamp>>,
-    /// How many answers came from which agents since when.
-    answers: Mutex<HashMap<AgentId, (Timestamp, u32)>>,
+    /// How much which agents said of orders since when.
+    said: Mutex<HashMap<(AgentId, Said), (Timestamp, u32)>>,
     /// Seconds from one report to the next, where nothing is awaited.
     interval: u32,
+}
+
+/// What an agent says of orders.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Said {
+    Progress,
+    Answer,
 }
 
 /// An agent in memory.
@@ -147,9 +154,9 @@ impl Agents {
         store.key(master, "orders").await?;
         let master = Arc::clone(master);
         let origins = BTreeSet::from([url.trim_end_matches('/').to_owned()]);
-        let (known, awaited, answers) = (Mutex::default(), Mutex::default(), Mutex::default());
+        let (known, awaited, said) = (Mutex::default(), Mutex::default(), Mutex::default());
         let interval = INTERVAL;
-        Ok(Self { store, fleet, authority, master, origins, known, awaited, answers, interval })
+        Ok(Self { store, fleet, authority, master, origins, known, awaited, said, interval })
     }
 
     /// Has agents report so often, in seconds, where nothing is awaited of them; once a minute otherwise.
@@ -251,13 +258,14 @@ impl Agents {
         awaited.get(&agent).map(|last| now.duration_since(*last))
     }
 
-    /// Counts an answer of an agent; whether it is one too many.
-    fn answers_too_often(&self, agent: AgentId, now: Timestamp) -> bool {
-        let mut answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
-        answers.retain(|_, (since, _)| now.duration_since(*since) < ANSWERS_WITHIN);
-        let (_, count) = answers.entry(agent).or_insert((now, 0));
+    /// Counts what an agent says of orders; whether it is one too many of its kind.
+    fn says_too_often(&self, agent: AgentId, said: Said) -> bool {
+        let now = self.store.environment().now();
+        let mut counts = self.said.lock().unwrap_or_else(PoisonError::into_inner);
+        counts.retain(|_, (since, _)| now.duration_since(*since) < SAID_WITHIN);
+        let (_, count) = counts.entry((agent, said)).or_insert((now, 0));
         *count += 1;
-        *count > MOST_ANSWERS
+        *count > MOST_SAID
     }
 
     fn known(&self) -> MutexGuard<'_, HashMap<KeyHash, Known>> {
@@ -709,6 +717,18 @@ mod tests {
         let third = world.process().await;
         let refused = world.send(&third, &report(2, &set("b"))).await.unwrap_err();
         assert_eq!(refused.status(), StatusCode::CONFLICT);
+    }
+
+    #[tokio::test]
+    async fn who_tells_too_much_on_the_way_can_still_say_what_came_of_it() {
+        let world = World::new().await;
+        let agents = world.process().await;
+        let agent = agents.believe(world.key).await.unwrap().id;
+        for _ in 0..MOST_SAID {
+            assert!(!agents.says_too_often(agent, Said::Progress));
+        }
+        assert!(agents.says_too_often(agent, Said::Progress));
+        assert!(!agents.says_too_often(agent, Said::Answer));
     }
 
     #[tokio::test]

@@ -24,7 +24,7 @@ use sha2::{Digest as _, Sha256};
 use store::{Actor, Answered, Fetched, Issued, NewOrderKey, OrderHandover, OrderKeys};
 use zeroize::Zeroizing;
 
-use super::{Agents, Believed, Body};
+use super::{Agents, Believed, Body, Said};
 use crate::problem::{Kind, Problem};
 
 /// Largest public key taken, in bytes of PEM.
@@ -125,7 +125,7 @@ pub(super) async fn progress(
     by: Believed,
     Body(progress): Body<OrderProgress>,
 ) -> Result<StatusCode, Problem> {
-    if agents.answers_too_often(by.agent.id, agents.store.environment().now()) {
+    if agents.says_too_often(by.agent.id, Said::Progress) {
         return Err(Problem::new(Kind::TooMany, "too much was said of orders in a short time")
             .help("see `patchwright agent orders` on the host"));
     }
@@ -139,7 +139,7 @@ pub(super) async fn answer(
     by: Believed,
     Body(answer): Body<OrderAnswer>,
 ) -> Result<StatusCode, Problem> {
-    if agents.answers_too_often(by.agent.id, agents.store.environment().now()) {
+    if agents.says_too_often(by.agent.id, Said::Answer) {
         return Err(Problem::new(Kind::TooMany, "too many orders were answered in a short time")
             .help("see `patchwright agent orders` on the host: somebody floods it with orders"));
     }

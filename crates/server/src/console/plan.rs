@@ -137,3 +137,18 @@ fn back(rollback: &Rollback) -> Markup {
         }
     } }
 }
+
+#[cfg(test)]
+mod tests {
+    use domain::change::FileHash;
+
+    use super::*;
+
+    #[test]
+    fn a_file_is_agreed_to_by_its_hash() {
+        let (path, after) = ("/etc/<b>".to_owned(), FileHash::from([7; 32]));
+        let shown = done(&Action::WriteFile { path, before: None, after }).into_string();
+        assert!(shown.contains(&format!("SHA-256 <code>{after}</code>")), "{shown}");
+        assert!(shown.starts_with("writes <code>/etc/&lt;b&gt;</code>"), "{shown}");
+    }
+}
