@@ -13,6 +13,7 @@ use domain::agent::{
     PinsRequest, RenewRequest, Report, ReportAnswer,
 };
 use domain::fleet::{PackageSet, SetDelta};
+use domain::inventory::PackageFamily;
 use domain::pinning::NotPinned;
 use jiff::{SignedDuration, Timestamp};
 use rcgen::{CertificateParams, KeyPair};
@@ -242,7 +243,7 @@ pub fn run(state: &State, settings: &Settings) -> Result<(), AgentError> {
 /// One round, with what this host is at the moment.
 fn round(state: &State, settings: &Settings) -> Result<Next, AgentError> {
     let work = state.directory().join("work");
-    let family = family(&settings.root)?;
+    let family = family_of(state, &settings.root)?;
     let packages = Packages::of(family, &settings.root, &work, Timestamp::now());
     let system: &dyn System = if settings.root == Path::new("/") { &Systemd } else { &AtRest };
     let files = HostFiles::new(&settings.root, own(state, settings));
@@ -257,6 +258,13 @@ fn round(state: &State, settings: &Settings) -> Result<Next, AgentError> {
         clock: &Timestamp::now,
     };
     Round { desk: &desk, root: &settings.root }.go(|| connect(state))
+}
+
+/// Which package manager a host has; what it was reported to have, where it does not say so any more: what was
+/// interrupted on it is to end all the same.
+fn family_of(state: &State, root: &Path) -> Result<PackageFamily, AgentError> {
+    let reported = || state.acknowledged().map(|set| set.inventory().family);
+    family(root).or_else(|error| reported().ok_or(error))
 }
 
 /// What the agent goes by: whoever writes that is asked for nothing any more.
@@ -487,6 +495,9 @@ impl ControlPlane for Client<'_> {
 
 #[cfg(test)]
 mod tests {
+    use domain::fleet::VersionChoice;
+    use domain::inventory::{Inventory, OsRelease};
+
     use super::*;
 
     #[test]
@@ -495,6 +506,27 @@ mod tests {
             let time = jitter(Duration::from_secs(60), 10);
             assert!((54.0..=66.0).contains(&time.as_secs_f64()), "{time:?}");
         }
+    }
+
+    #[test]
+    fn a_host_that_does_not_say_what_it_is_any_more_is_what_it_was() {
+        let root = tempfile::tempdir().unwrap();
+        let state = State::new(root.path().join("state"));
+        assert!(family_of(&state, root.path()).is_err());
+
+        let inventory = Inventory {
+            os: OsRelease::default(),
+            family: PackageFamily::Rpm,
+            architecture: "x86_64".into(),
+            foreign_architectures: Vec::new(),
+            packages: Vec::new(),
+            installed_kernels: Vec::new(),
+            runtime: None,
+            problems: Vec::new(),
+        };
+        let set = PackageSet::new(inventory, VersionChoice::default());
+        state.acknowledge(&set).unwrap();
+        assert_eq!(family_of(&state, root.path()).unwrap(), PackageFamily::Rpm);
     }
 
     #[test]
