@@ -1,8 +1,9 @@
 //! Builds the guest program as one static binary, to be embedded.
 //!
-//! A second cargo with a target directory of its own: the outer one holds the lock of its own
-//! directory only, so neither waits for the other. The guest's dependencies are a part of the
-//! workspace's lock file and of this crate's own dependencies, so nothing is fetched here.
+//! A second cargo with a target directory of its own, `guest` beside `debug` and `release`: the outer
+//! one holds the lock of its own directory only, so neither waits for the other, and clippy, tests and
+//! releases share what was built. The guest's dependencies are a part of the workspace's lock file and
+//! of this crate's own dependencies, so nothing is fetched here.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -22,7 +23,9 @@ fn main() {
     for input in inputs {
         println!("cargo::rerun-if-changed={input}");
     }
-    let directory = out.join("guest");
+    // TARGET/PROFILE/build/PACKAGE/out
+    let target = out.ancestors().nth(4).expect("cargo names a directory of its own");
+    let directory = target.join("guest");
     let cargo = std::env::var_os("CARGO").expect("cargo sets it");
     let status = Command::new(cargo)
         .args(["build", "--locked", "--release", "--bin", "patchwright-guest"])
@@ -41,6 +44,8 @@ fn main() {
         .status()
         .expect("cargo can be started");
     assert!(status.success(), "the guest program does not build: {status}");
-    let program = directory.join(TARGET).join("release/patchwright-guest");
+    let built = directory.join(TARGET).join("release/patchwright-guest");
+    let program = out.join("patchwright-guest");
+    std::fs::copy(&built, &program).expect("the guest program can be copied");
     println!("cargo::rustc-env=PATCHWRIGHT_GUEST={}", program.display());
 }
