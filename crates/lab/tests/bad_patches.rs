@@ -55,7 +55,10 @@ fn one_that_breaks_the_boot() {
 fn one_that_claims_a_fix_but_changes_nothing() {
     let world = world("changes-nothing");
     let tree = world.place.join("zstd-tree");
-    run(Command::new("dpkg-deb").arg("-R").arg(original("bookworm", "zstd").path).arg(&tree));
+    run(Command::new("dpkg-deb")
+        .arg("-R")
+        .arg(original(&world.image, "bookworm", "zstd").path)
+        .arg(&tree));
     let control = fs::read_to_string(tree.join("DEBIAN/control")).unwrap();
     let risen = control.lines().map(|line| match line.strip_prefix("Version: ") {
         Some(version) => format!("Version: {version}+fixed1\n"),

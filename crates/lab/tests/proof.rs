@@ -6,7 +6,7 @@ use std::fs;
 
 use domain::proof::{Claim, RebootCause, WayBack};
 use lab::{PackageFile, Proof, Thoroughness};
-use support::{World, claim, image, original, pending};
+use support::{World, claim, image, is_small, original, pending};
 
 fn is_kernel(package: &PackageFile) -> bool {
     package.package.starts_with("linux-image-")
@@ -26,11 +26,10 @@ fn assert_passes(proof: &Proof) {
 fn pending_patches_pass_and_the_way_back_restores() {
     let mut world = World::new("pending", image("bookworm", "minimal"));
     world.thoroughness = Thoroughness::Whole;
-    let patches: Vec<PackageFile> =
-        pending(&world.image, "bookworm").into_iter().filter(|it| !is_kernel(it)).collect();
+    let patches = pending(&world.image, "bookworm", is_small);
     assert!(patches.iter().any(|it| it.source == "nginx"), "nothing is pending: {patches:#?}");
     let previous: Vec<PackageFile> =
-        patches.iter().map(|patch| original("bookworm", &patch.package)).collect();
+        patches.iter().map(|patch| original(&world.image, "bookworm", &patch.package)).collect();
 
     let proof = world.prove(&patches, &previous, &claims(&patches)).unwrap();
 
@@ -52,8 +51,7 @@ fn pending_patches_pass_and_the_way_back_restores() {
 #[test]
 fn a_pending_kernel_runs_after_the_restart() {
     let world = World::new("kernel", image("bookworm", "minimal"));
-    let patches: Vec<PackageFile> =
-        pending(&world.image, "bookworm").into_iter().filter(is_kernel).collect();
+    let patches = pending(&world.image, "bookworm", is_kernel);
     assert!(!patches.is_empty(), "no kernel is pending");
 
     let proof = world.prove(&patches, &[], &claims(&patches)).unwrap();

@@ -64,7 +64,9 @@ fn a_drill_passes_although_much_goes_wrong() {
     // Without KVM it takes as long as half of all other tests together.
     let is_asked_for = std::env::var_os("PATCHWRIGHT_DRILL").is_some();
     if !is_asked_for && Accelerator::of_this_machine() == Accelerator::Tcg {
-        eprintln!("SKIPPED: there is no KVM; `PATCHWRIGHT_DRILL=1 cargo test --test drill` takes half an hour");
+        eprintln!(
+            "SKIPPED: there is no KVM; `PATCHWRIGHT_DRILL=1 cargo test --test drill` takes half an hour"
+        );
         return;
     }
     let place = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();

@@ -230,8 +230,18 @@ pub fn claim(file: &Path) -> domain::proof::Claim {
     }
 }
 
-/// The patches that apt would install on an image, fetched from the mirror of this machine's apt.
-pub fn pending(image: &BaseImage, release: &str) -> Vec<PackageFile> {
+/// A patch that TCG installs in seconds; what brings a service and a library into other versions is among them.
+pub fn is_small(package: &PackageFile) -> bool {
+    matches!(package.source.as_str(), "nginx" | "openssl")
+}
+
+/// The patches that apt would install on an image, of those that are wanted, fetched from the mirror of this
+/// machine's apt.
+pub fn pending(
+    image: &BaseImage,
+    release: &str,
+    is_wanted: impl Fn(&PackageFile) -> bool,
+) -> Vec<PackageFile> {
     static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
     let _one = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     let place = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{release}-pending"));
@@ -276,7 +286,7 @@ pub fn pending(image: &BaseImage, release: &str) -> Vec<PackageFile> {
             .find(|entry| entry.file_name().to_string_lossy().starts_with(&prefix));
         described(&found.unwrap_or_else(|| panic!("apt did not fetch {prefix}")).path())
     });
-    packages.collect()
+    packages.filter(is_wanted).collect()
 }
 
 fn sources(release: &str) -> String {
@@ -300,15 +310,18 @@ fn sources(release: &str) -> String {
     )
 }
 
-/// The archive of the packages that an image was made of.
-pub fn original(release: &str, package: &str) -> PackageFile {
+/// A package in the version that an image was made with. Other images of the release may have been made with others.
+pub fn original(image: &BaseImage, release: &str, package: &str) -> PackageFile {
     let kept = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/images");
     let kept = kept.join(format!("{release}-archives"));
-    let prefix = format!("{package}_");
+    let inventory = inspect::open(image.path(), None).unwrap().inventory().unwrap();
+    let installed = inventory.packages.iter().find(|it| it.name == package);
+    let version = &installed.unwrap_or_else(|| panic!("the image has no {package}")).version;
+    let prefix = format!("{package}_{}_", version.replace(':', "%3a"));
     let found = fs::read_dir(&kept)
         .unwrap()
         .flatten()
         .find(|entry| entry.file_name().to_string_lossy().starts_with(&prefix))
-        .unwrap_or_else(|| panic!("no {package} in {}", kept.display()));
+        .unwrap_or_else(|| panic!("no {prefix} in {}", kept.display()));
     described(&found.path())
 }

@@ -170,18 +170,20 @@ fn what_is_seen_to_be_sick_before_it_is_verified_counts_as_failed_with_that() {
     let mut world = twenty();
     let mut told = Vec::new();
     for number in 0..3 {
-        world.report(number, Report::Succeeded, 10);
-        assert_eq!(world.look(number, Health::Sick, 11), [], "it is at work still");
-        told.extend(holds(&world.report(number, Report::Verified, 12)));
+        let minute = i64::from(10 + 3 * number);
+        world.report(number, Report::Succeeded, minute);
+        let seen = world.look(number, Health::Sick, minute + 1);
+        assert_eq!(seen, [], "it is at work still");
+        told.extend(holds(&world.report(number, Report::Verified, minute + 2)));
         assert_eq!(world.phase(number), Phase::RollingBack);
     }
     assert_eq!(told, ["3 of 20 failed in wave 1"]);
 
     // Who works again before that has not failed.
-    world.report(4, Report::Succeeded, 13);
-    world.look(4, Health::Sick, 14);
-    world.look(4, Health::Healthy, 15);
-    assert_eq!(world.report(4, Report::Verified, 16), []);
+    world.report(4, Report::Succeeded, 23);
+    world.look(4, Health::Sick, 24);
+    world.look(4, Health::Healthy, 25);
+    assert_eq!(world.report(4, Report::Verified, 26), []);
     assert_eq!(world.phase(4), Phase::Done);
 }
 
