@@ -53,13 +53,17 @@ pub enum Purpose {
     /// The small web server, at its latest but for [`PENDING`]. It takes up what a seed disk brings when
     /// it starts first, as images of clouds do: see [`SEED_LABEL`].
     Tenant,
-    /// nginx and PostgreSQL, all but the kernel as old as of [`Purpose::Minimal`], and unattended-upgrades, which
-    /// nothing starts by itself. It takes up a seed disk as well.
+    /// nginx, PostgreSQL and unattended-upgrades, which nothing starts by itself; at its latest but for
+    /// [`PENDING_SERVER`]. It takes up a seed disk as well.
     SideBySide,
 }
 
 /// Source packages of which [`Purpose::Tenant`] lacks the security archive's versions.
 pub const PENDING: [&str; 2] = ["nginx", "openssl"];
+
+/// Those of which [`Purpose::SideBySide`] lacks them: what a night brings, with the services that are
+/// watched. With all that a year brings unattended-upgrades takes half an hour without KVM before it begins.
+pub const PENDING_SERVER: [&str; 3] = ["nginx", "openssl", "postgresql-15"];
 
 /// The label of a seed disk's file system. What lies on it is laid over the root of a system that takes one up,
 /// once, and `patchwright-agent.service`, which it should bring, is started.
@@ -201,21 +205,15 @@ impl Purpose {
     /// apt's preferences while a system is made that takes up a seed disk; they say what is to be pending in
     /// it. `None` for one that takes up none: it knows no security archive until it is made.
     fn seeded(self) -> Option<String> {
-        let lacks = |packages: &str| {
+        let lacks = |sources: &[&str]| {
+            let sources: Vec<String> = sources.iter().map(|it| format!("src:{it}")).collect();
+            let packages = sources.join(" ");
             format!("Package: {packages}\nPin: release l=Debian-Security\nPin-Priority: -1\n")
         };
         match self {
             Self::Minimal | Self::Server => None,
-            Self::Tenant => {
-                let sources: Vec<String> = PENDING.iter().map(|it| format!("src:{it}")).collect();
-                Some(lacks(&sources.join(" ")))
-            }
-            // What names packages goes before what is said of all.
-            Self::SideBySide => Some(format!(
-                "{}\nPackage: src:linux src:linux-signed-amd64\nPin: release l=Debian-Security\n\
-                 Pin-Priority: 500\n",
-                lacks("*")
-            )),
+            Self::Tenant => Some(lacks(&PENDING)),
+            Self::SideBySide => Some(lacks(&PENDING_SERVER)),
         }
     }
 }
