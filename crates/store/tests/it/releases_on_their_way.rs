@@ -271,21 +271,29 @@ async fn what_does_not_answer_in_time_is_told(world: World) {
 async fn a_host_that_does_not_do_what_its_owner_expects_counts_as_failed(world: World) {
     let world = &world;
     let host = Host::begun(world).await;
+    host.tells(world, None).await;
     let fetched = host.fetch(world).await;
     host.ends(world, &fetched, Ended::Done).await;
-    host.tells(world, None).await;
-    host.looks(world, "2", Runtime::default()).await;
-    assert_eq!(host.phase(world).await, "done");
+    let told = async || events(world, EventKind::CiHealth).await;
+    assert_eq!(told().await, 0, "it works, as ever");
 
+    // All of the plan is there, and its service is not.
     world.environment.pass(SignedDuration::from_secs(1));
+    world.observe(&host.case.ci, package_set(&[("web", "2")])).await;
     host.tells(world, Some("answered 502, not 200")).await;
+    assert_eq!(host.phase(world).await, "checking");
+    world.environment.pass(SignedDuration::from_secs(1));
+    world.store.note_complete(host.agent.id, now(world)).await.unwrap();
+    host.go_on(world).await;
 
     assert_eq!(host.phase(world).await, "failed");
     let release = world.store.release(&world.admin, host.release).await.unwrap();
     assert_eq!(release.run.mode().as_str(), "held");
-    let ground = world.store.ground(&world.admin, host.case.change.change.id).await.unwrap();
-    assert_eq!(ground.sick, BTreeSet::from([host.case.ci.id]));
-    let told = async || events(world, EventKind::CiHealth).await;
+    let sick = async || {
+        let change = host.case.change.change.id;
+        world.store.ground(&world.admin, change).await.unwrap().sick
+    };
+    assert_eq!(sick().await, BTreeSet::from([host.case.ci.id]));
     assert_eq!(told().await, 1);
 
     // The same again is no news; that it works again is.
@@ -295,8 +303,7 @@ async fn a_host_that_does_not_do_what_its_owner_expects_counts_as_failed(world: 
     host.tells(world, None).await;
     assert_eq!(host.phase(world).await, "mended");
     assert_eq!(told().await, 2);
-    let ground = world.store.ground(&world.admin, host.case.change.change.id).await.unwrap();
-    assert_eq!(ground.sick, BTreeSet::new());
+    assert_eq!(sick().await, BTreeSet::new());
 }
 
 async fn half_a_release_is_never_kept(world: World) {
