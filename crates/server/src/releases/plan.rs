@@ -144,16 +144,15 @@ pub(crate) async fn draw(
         drawing.await.map_err(|_| Problem::new(Kind::Internal, "the plan was not finished"))?;
     match layout {
         Ok(layout) if layout.plans().is_empty() => {
-            let because = layout.unplaced().iter().next();
-            let because = because.map_or_else(
-                || "no item can be altered".to_owned(),
-                |(ci, because)| format!("{ci}: {because}"),
-            );
-            Err(Problem::new(
-                Kind::Refused,
-                format!("nothing can be planned from {from}: {because}"),
-            )
-            .help("plan for longer, or for other windows"))
+            let first = layout.unplaced().iter().next();
+            let (because, help) = match first {
+                Some((ci, because)) => (format!("{ci}: {because}"), because.help()),
+                None => {
+                    ("no item can be altered".to_owned(), "plan for longer, or for other windows")
+                }
+            };
+            let detail = format!("nothing can be planned from {from}: {because}");
+            Err(Problem::new(Kind::Refused, detail).help(help))
         }
         Ok(layout) => Ok(Drawn { layout: Arc::new(layout), without_content }),
         Err(error) => Err(refused(&error)),

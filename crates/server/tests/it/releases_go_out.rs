@@ -1,6 +1,6 @@
 //! Releases, from the plan that tenants agree to until somebody else than the agent saw that it is so.
 
-use domain::agent::{Facts, HandedOrder, OrderAnswer, PinsOffered};
+use domain::agent::{Facts, HandedOrder, OrderAnswer, PinsOffered, ProbeOutcome};
 use domain::change::{Decision, FileHash, KeyId, Payload, Verified};
 use domain::cloud::{Access, AgentId, Id, Role};
 use domain::inventory::{Runtime, StaleProcess};
@@ -187,6 +187,30 @@ async fn a_plan_is_shown_before_anybody_is_asked_and_a_stale_one_is_refused() {
     assert_eq!(again.status, 201, "{}", again.text);
     let old = world.ask(&operator, "GET", &path, None).await.json();
     assert_eq!(old["ended"], "aborted");
+}
+
+#[tokio::test]
+async fn what_does_not_do_what_its_owner_expects_is_left_alone() {
+    let world = World::new().await;
+    let case = Case::usual(&world, "a").await;
+    let operator = world.token(domain::cloud::PROVIDER, Role::Operator, Access::Write).await;
+    let plan = async || {
+        let path = "/api/v1/releases?dry_run=true";
+        world.ask(&operator, "POST", path, Some(request(&world, &case))).await
+    };
+    for (failure, status) in [(Some("answered 502, not 200"), 422), (None, 201)] {
+        let failure = failure.map(str::to_owned);
+        let probes = vec![ProbeOutcome { name: "web".to_owned(), failure }];
+        let facts = Facts { probes, ..Facts::default() };
+        world.store.record_facts(&world.admin, case.ci, facts).await.unwrap();
+
+        let planned = plan().await;
+
+        assert_eq!(planned.status, status, "{}", planned.text);
+        let is_told = planned.text.contains("the item was down when the release was planned");
+        assert_eq!(is_told, status == 422, "{}", planned.text);
+        assert_eq!(planned.text.contains("repair it"), status == 422, "{}", planned.text);
+    }
 }
 
 /// The archive may have come to offer something else since the proof.
