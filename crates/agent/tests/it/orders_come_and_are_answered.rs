@@ -302,10 +302,12 @@ fn what_was_begun_ends_also_where_nobody_is_reached() {
     assert_eq!(result(&host, &answers[0]).interruptions, 1);
 }
 
-/// A system that restarts when the test says so.
+/// A system that restarts when the test says so. Its probes fail after as long as they may, but the good one.
+#[derive(Default)]
 struct Machine {
     boot: Cell<u32>,
     asked: Cell<u32>,
+    patience: RefCell<Vec<u64>>,
 }
 
 impl System for Machine {
@@ -331,7 +333,10 @@ impl System for Machine {
     }
 
     fn probe(&self, probe: &Probe) -> ProbeResult {
-        probes::run(probe)
+        self.patience.borrow_mut().push(probe.within_seconds);
+        let failure = (probe.name != "good").then(|| format!("\u{1b}[1m{}", "x".repeat(400)));
+        let took_ms = if failure.is_some() { probe.within_seconds * 1000 } else { 0 };
+        ProbeResult { name: probe.name.clone(), failure, took_ms }
     }
 }
 
@@ -347,7 +352,7 @@ fn while_the_system_restarts_nothing_else_is_taken() {
     let first = Told::to(vec![upgrade(&[new]), Action::Reboot], 1);
     let second = Told::to(vec![upgrade(&[newer])], 2);
     let plane = Plane::with(&[&first, &second]);
-    let machine = Machine { boot: Cell::new(1), asked: Cell::new(0) };
+    let machine = Machine { boot: Cell::new(1), ..Machine::default() };
     host.at_desk_of(&host.pool, &machine, &Timestamp::now, |desk| {
         assert_eq!(go(&host, desk, &plane).unwrap(), Next::Rebooting);
         // It does not restart at once: it is asked again, and that is all.
@@ -366,47 +371,12 @@ fn while_the_system_restarts_nothing_else_is_taken() {
     assert_eq!([said[0].order, said[1].order], [first.order.nonce, second.order.nonce]);
 }
 
-/// A system of which each probe fails after as long as it may.
-#[derive(Default)]
-struct Slow {
-    patience: RefCell<Vec<u64>>,
-}
-
-impl System for Slow {
-    fn boot(&self) -> String {
-        "1".to_owned()
-    }
-
-    fn reboot(&self) -> Result<(), String> {
-        Err("it does not restart".to_owned())
-    }
-
-    fn restart(&self, unit: &str) -> Result<(), String> {
-        Err(unit.to_owned())
-    }
-
-    fn stale_units(&self) -> std::collections::BTreeSet<String> {
-        [].into()
-    }
-
-    fn times(&self) -> UnitTimes {
-        UnitTimes::new()
-    }
-
-    fn probe(&self, probe: &Probe) -> ProbeResult {
-        self.patience.borrow_mut().push(probe.within_seconds);
-        let failure = (probe.name != "good").then(|| format!("\u{1b}[1m{}", "x".repeat(400)));
-        let took_ms = if failure.is_some() { probe.within_seconds * 1000 } else { 0 };
-        ProbeResult { name: probe.name.clone(), failure, took_ms }
-    }
-}
-
 #[test]
 fn what_an_owner_expects_is_tried_before_each_report() {
     let directory = tempfile::tempdir().unwrap();
     let probes = directory.path().join("probes.toml");
     let state = agent::State::new(directory.path());
-    let (plane, system) = (Plane::default(), Slow::default());
+    let (plane, system) = (Plane::default(), Machine::default());
     let desk = Desk {
         state: &state,
         policy: &directory.path().join("none"),
