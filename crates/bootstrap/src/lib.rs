@@ -62,7 +62,7 @@ pub enum Purpose {
 pub const PENDING: [&str; 2] = ["nginx", "openssl"];
 
 /// Those of which [`Purpose::SideBySide`] lacks them: what a night brings, with the services that are
-/// watched. With all that a year brings unattended-upgrades takes half an hour without KVM before it begins.
+/// watched. With all that a year brings, unattended-upgrades takes many minutes without KVM before it begins.
 pub const PENDING_SERVER: [&str; 3] = ["nginx", "openssl", "postgresql-15"];
 
 /// The label of a seed disk's file system. What lies on it is laid over the root of a system that takes one up,

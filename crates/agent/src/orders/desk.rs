@@ -28,8 +28,8 @@ const LOCK_PATIENCE: Duration = Duration::from_secs(5);
 /// How long a look waits for probes that fail at first; each is tried once at the least.
 const LOOK_PATIENCE: Duration = Duration::from_secs(60);
 
-/// Most characters told of why a probe failed.
-const LONGEST_FAILURE: usize = 300;
+/// Most characters told of a probe's name, and of why it failed.
+const LONGEST_TOLD: usize = 300;
 
 /// What came of an order so far.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -205,9 +205,10 @@ impl Desk<'_> {
 
     /// Tries what the owner expects of this host, all of it within [`LOOK_PATIENCE`] or a try of each.
     pub(crate) fn tried(&self) -> Vec<ProbeOutcome> {
+        let told = |text: &str| -> String { plain(text).chars().take(LONGEST_TOLD).collect() };
         let outcome = |name: &str, failure: Option<String>| ProbeOutcome {
-            name: name.to_owned(),
-            failure: failure.map(|text| plain(&text).chars().take(LONGEST_FAILURE).collect()),
+            name: told(name),
+            failure: failure.map(|text| told(&text)),
         };
         let profile = match read_probes(self.probes) {
             Ok(profile) => profile,

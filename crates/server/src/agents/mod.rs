@@ -22,7 +22,9 @@ use axum::http::StatusCode;
 use axum::http::request::Parts;
 use axum::routing::{post, put};
 use axum::{Json, Router};
-use domain::agent::{Enrolled, Facts, JoinRequest, Need, RenewRequest, Report, ReportAnswer};
+use domain::agent::{
+    Enrolled, Facts, JoinRequest, Need, ProbeOutcome, RenewRequest, Report, ReportAnswer,
+};
 use domain::cloud::{AgentId, Name};
 use domain::fleet::{PackageSet, SetDelta, SetDigest};
 use jiff::{SignedDuration, Timestamp};
@@ -65,12 +67,17 @@ const LATELY: SignedDuration = SignedDuration::from_mins(15);
 /// How far back is looked again: another process's clock and commits may be so much behind.
 const OVERLAP: SignedDuration = SignedDuration::from_secs(30);
 
-/// How often one agent may say something of orders within [`SAID_WITHIN`], of each kind: an answer is recorded
-/// for ever, also one to an order that nobody gave.
+/// How often one agent may say something within [`SAID_WITHIN`], of each kind: an answer is recorded for ever,
+/// also one to an order that nobody gave, and so is that a host falls sick or works again.
 const MOST_SAID: u32 = 200;
 
 /// See [`MOST_SAID`].
 const SAID_WITHIN: SignedDuration = SignedDuration::from_mins(10);
+
+/// Most outcomes of probes taken, as many as an owner may declare.
+const MOST_PROBES: usize = 100;
+/// Longest name, or reason, of one, in bytes: three hundred characters of any script.
+const LONGEST_OUTCOME: usize = 1200;
 
 /// Largest package set taken, in bytes of JSON.
 const LARGEST_SET: usize = 16 << 20;
@@ -88,17 +95,18 @@ pub struct Agents {
     /// Those for which an order waits, or of whose items somebody waits to see something; and until
     /// lately did. With when they were last known to be.
     awaited: Mutex<HashMap<AgentId, Timestamp>>,
-    /// How much which agents said of orders since when.
+    /// How much which agents said since when.
     said: Mutex<HashMap<(AgentId, Said), (Timestamp, u32)>>,
     /// Seconds from one report to the next, where nothing is awaited.
     interval: u32,
 }
 
-/// What an agent says of orders.
+/// What is counted of what an agent says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum Said {
     Progress,
     Answer,
+    Facts,
 }
 
 /// An agent in memory.
@@ -258,7 +266,7 @@ impl Agents {
         awaited.get(&agent).map(|last| now.duration_since(*last))
     }
 
-    /// Counts what an agent says of orders; whether it is one too many of its kind.
+    /// Counts what an agent says; whether it is one too many of its kind.
     fn says_too_often(&self, agent: AgentId, said: Said) -> bool {
         let now = self.store.environment().now();
         let mut counts = self.said.lock().unwrap_or_else(PoisonError::into_inner);
@@ -591,6 +599,18 @@ async fn facts(
     by: Believed,
     Body(facts): Body<Facts>,
 ) -> Result<StatusCode, Problem> {
+    if agents.says_too_often(by.agent.id, Said::Facts) {
+        return Err(Problem::new(Kind::TooMany, "facts were told too often in a short time")
+            .help("see what makes them other ones again and again: a probe that fails by turns?"));
+    }
+    if !are_short(&facts.probes) {
+        let detail = format!(
+            "facts hold more than {MOST_PROBES} outcomes of probes, or one of more than \
+             {LONGEST_OUTCOME} bytes"
+        );
+        return Err(Problem::new(Kind::Invalid, detail)
+            .help("declare fewer probes, or give them short names, in the host's probes.toml"));
+    }
     let digest = facts.digest();
     agents.store.record_facts(&by.actor(), by.agent.ci, facts).await?;
     if let Some(it) = agents.known().get_mut(&by.key) {
@@ -598,6 +618,15 @@ async fn facts(
     }
     agents.note_completed(&by).await?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+/// Whether outcomes are what an agent of ours tells: they are recorded for ever.
+fn are_short(outcomes: &[ProbeOutcome]) -> bool {
+    let is_short = |text: &str| text.len() <= LONGEST_OUTCOME;
+    outcomes.len() <= MOST_PROBES
+        && outcomes
+            .iter()
+            .all(|it| is_short(&it.name) && it.failure.as_deref().is_none_or(is_short))
 }
 
 #[cfg(test)]
@@ -717,6 +746,19 @@ mod tests {
         let third = world.process().await;
         let refused = world.send(&third, &report(2, &set("b"))).await.unwrap_err();
         assert_eq!(refused.status(), StatusCode::CONFLICT);
+    }
+
+    #[test]
+    fn outcomes_that_would_fill_the_record_are_not_taken() {
+        let outcome = |name: usize, failure: usize| ProbeOutcome {
+            name: "x".repeat(name),
+            failure: Some("x".repeat(failure)),
+        };
+        let most = LONGEST_OUTCOME;
+        assert!(are_short(&vec![outcome(most, most); MOST_PROBES]));
+        assert!(!are_short(&vec![outcome(1, 1); MOST_PROBES + 1]));
+        assert!(!are_short(&[outcome(most + 1, 1)]));
+        assert!(!are_short(&[outcome(1, most + 1)]));
     }
 
     #[tokio::test]
