@@ -9,6 +9,7 @@ mod failure;
 mod fleet_sim;
 mod image;
 mod ledger;
+mod places;
 mod policy;
 mod shell;
 mod sla;

@@ -17,7 +17,7 @@ use domain::cloud::{CiId, Class, Login, PROVIDER, Role};
 use ledger::attestation::AttestorKey;
 use server::{
     Agents, App, Clocks, Fleet, Lab, LabSettings, Laboratory, NoticeSettings, Notices,
-    NoticesError, Providers, Recorder, RecorderError, Releases, Settings, Tls, Witnesses,
+    NoticesError, Providers, Recorder, RecorderError, Releases, Settings, Snapshots, Tls, Witnesses,
 };
 use store::{
     Actor, CiFilter, Database, Labels, MasterKey, NewCi, PageRequest, SteadySystem, Store,
@@ -30,6 +30,7 @@ use crate::check::{self, OfficialSources};
 use crate::data::data_directory;
 use crate::failure::{helped, report, usage};
 use crate::image::HostLab;
+use crate::places::Places;
 use crate::text::plain;
 
 /// Who signs in first.
@@ -142,6 +143,10 @@ pub(crate) struct UpArgs {
     #[arg(long, value_name = "FILE")]
     lab_cloud: Option<PathBuf>,
 
+    /// Where machines live that snapshots can be taken of before they restart: docs/drivers.md.
+    #[arg(long, value_name = "FILE")]
+    places: Option<PathBuf>,
+
     /// Do not enrol and check this machine.
     #[arg(long)]
     no_check: bool,
@@ -199,6 +204,8 @@ async fn up(arguments: &UpArgs) -> Result<()> {
     let witnesses = watched
         .map(|policy| Arc::new(Witnesses::new(policy, Arc::clone(&recorder), store.clone())));
     let releases = Releases::open(store.clone(), &master).await.map_err(store_failed)?;
+    let places = Places::read(arguments.places.as_deref())?;
+    let snapshots = Snapshots::new(store.clone(), Arc::new(places));
     let (watching, verifier) = (witnesses.clone(), releases.key());
     let settings =
         settings(arguments, &store, &master, providers, watching, told, verifier).await?;
@@ -251,6 +258,7 @@ async fn up(arguments: &UpArgs) -> Result<()> {
         Work::begin(|end| Arc::clone(&lab).run(end)),
         Work::begin(|end| Arc::new(Clocks::new(store.clone())).run(end)),
         Work::begin(|end| Arc::new(releases).run(end)),
+        Work::begin(|end| Arc::new(snapshots).run(end)),
         Work::begin(|end| notices.run(end)),
     ];
     if !arguments.no_check {

@@ -81,6 +81,8 @@ words! {
         CiAlter = "ci.alter",
         /// Taking a configuration item out of the cloud.
         CiRetire = "ci.retire",
+        /// Saying where the machine of a configuration item lives, or reading it.
+        CiPlace = "ci.place",
         /// Relating configuration items.
         RelationAlter = "relation.alter",
         /// Making, altering and dissolving groups of configuration items.
@@ -405,6 +407,7 @@ user.reset        -   -   -  yes yes  -   -
 ci.create        yes  -   -  yes yes  -   - 
 ci.alter         yes  -   -  yes yes  -   - 
 ci.retire        yes  -   -  yes yes  -   - 
+ci.place         yes  -   -  yes  -   -   - 
 relation.alter   yes  -   -  yes yes  -   - 
 group.alter      yes  -   -  yes yes  -   - 
 finding.accept    -  yes  -  yes yes yes  - 

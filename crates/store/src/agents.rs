@@ -82,6 +82,8 @@ pub struct Agent {
     pub seen_at: Timestamp,
     /// Until when its certificate is good.
     pub expires_at: Timestamp,
+    /// How often its host went back to a snapshot, and its count of reports with it.
+    pub returns: i64,
     /// Raised by each alteration.
     pub version: i64,
 }
@@ -157,6 +159,8 @@ pub struct AgentSeen {
     pub report: Option<SetDigest>,
     /// When that came.
     pub at: Timestamp,
+    /// How often its host had gone back to a snapshot by then.
+    pub returns: i64,
 }
 
 /// Longest life of a token for joining.
@@ -169,7 +173,7 @@ macro_rules! select {
     ($rest:literal) => {
         concat!(
             "SELECT id, tenant_id, ci_id, key_hash, state, counter, joined_at, seen_at, expires_at,
-                    version
+                    returns, version
              FROM agents ",
             $rest
         )
@@ -207,7 +211,7 @@ impl Store {
     pub async fn agent_by_key(&self, key: KeyHash) -> Result<Option<KnownAgent>, StoreError> {
         let row = sqlx::query(
             "SELECT a.id, a.tenant_id, a.ci_id, a.key_hash, a.state, a.counter, a.joined_at,
-                    a.seen_at, a.expires_at, a.version, a.last_report,
+                    a.seen_at, a.expires_at, a.returns, a.version, a.last_report,
                     s.digest AS package_set, f.digest AS facts
              FROM agents a
              LEFT JOIN systems s ON s.ci_id = a.ci_id
@@ -413,6 +417,7 @@ async fn join(tx: &mut Tx<'_>, joining: &Joining) -> Result<(Agent, Vec<Agent>),
         joined_at: tx.now,
         seen_at: tx.now,
         expires_at: joining.expires_at,
+        returns: 0,
         version: 1,
     };
     sqlx::query(
@@ -523,12 +528,14 @@ async fn note(tx: &mut Tx<'_>, seen: &[AgentSeen]) -> Result<(), StoreError> {
                  last_report = CASE WHEN counter < $1 THEN $4 ELSE last_report END,
                  counter = CASE WHEN counter < $1 THEN $1 ELSE counter END,
                  seen_at = CASE WHEN seen_at < $2 THEN $2 ELSE seen_at END
-             WHERE id = $3",
+             -- What was seen before its host went back says nothing of its count now.
+             WHERE id = $3 AND returns = $5",
         )
         .bind(counter)
         .bind(seen.at.as_microsecond())
         .bind(seen.agent.to_string())
         .bind(seen.report.map(|report| report.to_string()))
+        .bind(seen.returns)
         .execute(&mut *tx.connection)
         .await?;
         sqlx::query(
@@ -654,6 +661,7 @@ fn read(row: &AnyRow) -> Result<Agent, StoreError> {
         joined_at: time(row, "joined_at")?,
         seen_at: time(row, "seen_at")?,
         expires_at: time(row, "expires_at")?,
+        returns: get(row, "returns")?,
         version: get(row, "version")?,
     })
 }

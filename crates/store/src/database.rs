@@ -49,6 +49,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../migrations/0020_orders_at_work.sql"),
     include_str!("../migrations/0021_order_keys.sql"),
     include_str!("../migrations/0022_health.sql"),
+    include_str!("../migrations/0023_snapshots.sql"),
 ];
 
 impl Database {

@@ -95,7 +95,8 @@ pub use people::{NewUser, PasswordHash, User};
 pub use relations::Relation;
 pub use releases::{
     Answered, Fetched, Ground, Issued, Lacking, NewOrderKey, OrderFilter, OrderHandover, OrderKeys,
-    OrderRow, Release, ReleaseRow, Unstepped, Verification, VerificationFilter, Verifier,
+    OrderRow, Placement, Release, ReleaseRow, Snapshot, SnapshotAct, SnapshotFilter, SnapshotState,
+    Unstepped, Verification, VerificationFilter, Verifier,
 };
 pub use retrieval::Retrieval;
 pub use tenants::{NewTenant, Tenant};

@@ -41,6 +41,8 @@ words! {
         CiObserved = "ci.observed",
         /// A configuration item does not do what its owner expects of it, or does so again.
         CiHealth = "ci.health",
+        /// The provider said where the machine of a configuration item lives, or that it lives nowhere.
+        CiPlaced = "ci.placed",
         /// A package set was checked for missing patches.
         PackageSetChecked = "package_set.checked",
         /// What a check means for a configuration item: patches found missing, fixed, missing again.
@@ -119,6 +121,14 @@ words! {
         OrderVerified = "order.verified",
         /// What a look after an order came to was signed and kept.
         VerificationRecorded = "verification.recorded",
+        /// A machine's disks were kept as they were before a step.
+        SnapshotTaken = "snapshot.taken",
+        /// A machine went back to what was kept.
+        SnapshotReturned = "snapshot.returned",
+        /// What was kept was given up.
+        SnapshotRemoved = "snapshot.removed",
+        /// Nothing could be kept, or gone back to, or given up.
+        SnapshotFailed = "snapshot.failed",
         /// The provider signs orders with another key.
         OrderKeyRotated = "order_key.rotated",
         /// An agent said with which key it signs.

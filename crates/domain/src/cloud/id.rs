@@ -205,6 +205,8 @@ kinds! {
     ReleaseId = Release, "rel";
     /// What a look after an order came to.
     VerificationId = Verification, "vrf";
+    /// A machine's disks as they were before a step.
+    SnapshotId = Snapshot, "snp";
     /// What a tenant is told of a change, once.
     NoticeId = Notice, "ntc";
     /// Where a tenant is told.

@@ -89,7 +89,10 @@ pub(super) struct Task {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Return {
+    /// By the item's agent.
     Possible,
+    /// From outside, also where nothing is heard of it.
+    Snapshot,
     Impossible,
 }
 

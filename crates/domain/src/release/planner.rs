@@ -44,7 +44,8 @@ pub fn plan(fleet: &Fleet, order: &Order<'_>, now: Timestamp) -> Result<Layout, 
         let work = fleet.targets[placed.node as usize].work.as_ref();
         let can_return = match work.map(|work| &work.content.rollback) {
             None | Some(Rollback::Impossible { .. }) => Return::Impossible,
-            Some(_) => Return::Possible,
+            Some(Rollback::Snapshot) => Return::Snapshot,
+            Some(Rollback::Packages { .. } | Rollback::Files) => Return::Possible,
         };
         let wave = u16::try_from(wave_of).unwrap_or(u16::MAX);
         let install = install.unwrap_or_else(|| slot_of(placed.install, 0, placed.install.at));

@@ -45,6 +45,10 @@ pub struct Document {
     /// What the policy does not cover.
     #[serde(default)]
     pub exclusions: Vec<Exclusion>,
+    /// Whether the provider may keep the disks of the tenant's machines as they are before a step with a
+    /// restart, and go back to them where the step fails: what was written meanwhile is lost then.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub snapshots: bool,
     /// Time zone, business days, holidays, freezes.
     pub calendar: Calendar,
     /// Terms of critical patches.

@@ -104,6 +104,29 @@ enum Command {
     },
     /// Print the public key of the verifier.
     VerifierKey,
+    /// List the snapshots that were taken of machines before they restart, the newest first.
+    Snapshots {
+        /// Of an item, by id or name.
+        #[arg(long, value_name = "CI")]
+        ci: Option<String>,
+        /// Of a release.
+        #[arg(long, value_name = "RELEASE")]
+        release: Option<String>,
+    },
+    /// Show where the machine of an item lives, so that snapshots can be taken of it, or say it.
+    Machine {
+        /// Of which item, by id or name.
+        ci: String,
+        /// At which of the places that the file of `up --places` names.
+        #[arg(long, value_name = "PLACE", requires = "machine")]
+        place: Option<String>,
+        /// What it is called there.
+        #[arg(long, value_name = "NAME", requires = "place")]
+        machine: Option<String>,
+        /// It lives at none of them any more.
+        #[arg(long, conflicts_with = "place")]
+        forget: bool,
+    },
 }
 
 #[derive(Debug, Args)]
@@ -254,6 +277,45 @@ pub(crate) fn run(arguments: &ReleaseArgs) -> Result<ExitCode> {
                 writeln!(out, "{}", to_json(&key, true))?;
             } else {
                 write!(out, "{}", plain_lines(&text(&key["public_key"])))?;
+            }
+            return Ok(ExitCode::SUCCESS);
+        }
+        Command::Snapshots { ci, release } => {
+            let mut query = Vec::new();
+            if let Some(ci) = ci {
+                query.push(format!("ci={}", encoded(&names.ci_id(ci)?)));
+            }
+            if let Some(release) = release {
+                query.push(format!("release={}", encoded(release)));
+            }
+            let listed = connection.get(&format!("/snapshots?{}", query.join("&")))?;
+            if is_json {
+                writeln!(out, "{}", to_json(&listed, true))?;
+            } else {
+                styled(out, &snapshots(&listed, &names))?;
+            }
+            return Ok(ExitCode::SUCCESS);
+        }
+        Command::Machine { ci, place, machine, forget } => {
+            let path = format!("/cis/{}/machine", encoded(&names.ci_id(ci)?));
+            if *forget {
+                connection.change(&Change::of("DELETE", &path))?;
+                writeln!(out, "The machine of {} lives at none of the places.", plain(ci))?;
+                return Ok(ExitCode::SUCCESS);
+            }
+            let lives = match (place, machine) {
+                (Some(place), Some(machine)) => {
+                    let body = json!({ "place": place, "machine": machine });
+                    let change = Change { body: Some(&body), ..Change::of("PUT", &path) };
+                    connection.change(&change)?.body
+                }
+                _ => connection.get(&path)?,
+            };
+            if is_json {
+                writeln!(out, "{}", to_json(&lives, true))?;
+            } else {
+                let (place, machine) = (text(&lives["place"]), text(&lives["machine"]));
+                writeln!(out, "The machine of {} is `{machine}` at `{place}`.", plain(ci))?;
             }
             return Ok(ExitCode::SUCCESS);
         }
@@ -503,6 +565,28 @@ fn verifications(kept: &[Value], names: &Names<'_>) -> String {
             Cell::from(text(&one["occasion"]).replace('_', " ")),
             Cell::from(verdict).styled(style),
             Cell::from(text(&one["because"])),
+            Cell::from(text(&one["id"])),
+        ]);
+    }
+    table.take()
+}
+
+/// What is kept of machines, and what became of it.
+fn snapshots(listed: &Value, names: &Names<'_>) -> String {
+    let mut table = Table::new(&["AT", "ITEM", "STATE", "BECAUSE", "SNAPSHOT"]);
+    for one in listed.as_array().into_iter().flatten() {
+        let state = text(&one["state"]);
+        let style = match state.as_str() {
+            "taken" => GOOD,
+            "failed" => BAD,
+            "returning" | "returned" => WARN,
+            _ => DIM,
+        };
+        table.row(vec![
+            Cell::from(moment(&one["created_at"])),
+            Cell::from(names.ci(&text(&one["ci"]))),
+            Cell::from(state).styled(style),
+            Cell::from(text(&one["reason"])),
             Cell::from(text(&one["id"])),
         ]);
     }

@@ -72,7 +72,10 @@ fn show_item(item: &Item, out: &mut impl Write) -> Result<()> {
             writeln!(out, "    {DIM}way back: the packages before{DIM:#}")?;
         }
         Rollback::Files => writeln!(out, "    {DIM}way back: the files' content before{DIM:#}")?,
-        Rollback::Snapshot => writeln!(out, "    {DIM}way back: a snapshot{DIM:#}")?,
+        Rollback::Snapshot => {
+            let lost = "what is written after it is lost then";
+            writeln!(out, "    {DIM}way back: a snapshot of the machine's disks; {lost}{DIM:#}")?;
+        }
         Rollback::Impossible { reason } => {
             writeln!(out, "    {WARN}no way back: {}{WARN:#}", plain(reason.as_str()))?;
         }

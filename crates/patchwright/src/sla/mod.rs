@@ -167,6 +167,12 @@ fn check(policy: &Policy, out: &mut impl Write) -> Result<()> {
         )?;
     }
     writeln!(out, "\n{GOOD}✓{GOOD:#} it can be kept: no worst path is longer than its deadline")?;
+    if document.snapshots {
+        writeln!(
+            out,
+            "\n  Snapshots: the provider may keep machines' disks before a restart, and go back to them."
+        )?;
+    }
     excluded(&document.exclusions, out)?;
     regulations(policy, out)
 }

@@ -228,9 +228,9 @@ impl Agents {
             .filter(|(_, it)| it.seen_at > it.noted_at && it.noted_at < before)
             .take(at_most)
             .map(|(key, it)| {
-                let Agent { id, ci, counter, .. } = it.agent;
+                let Agent { id, ci, counter, returns, .. } = it.agent;
                 let report = it.last.as_ref().map(|(report, _)| report.digest());
-                (*key, AgentSeen { agent: id, ci, counter, report, at: it.seen_at })
+                (*key, AgentSeen { agent: id, ci, counter, report, at: it.seen_at, returns })
             })
             .collect();
         if due.is_empty() {
@@ -249,9 +249,26 @@ impl Agents {
     /// An agent's state as somebody altered it.
     pub(crate) fn learn(&self, agent: &Agent) {
         if let Some(known) = self.known().get_mut(&agent.key) {
-            let counter = known.agent.counter.max(agent.counter);
-            known.agent = Agent { counter, ..agent.clone() };
+            if known.agent.returns == agent.returns {
+                let counter = known.agent.counter.max(agent.counter);
+                known.agent = Agent { counter, ..agent.clone() };
+            } else {
+                // Its host is what it was then, and so is its count.
+                known.agent = agent.clone();
+                (known.last, known.last_report) = (None, None);
+            }
         }
+    }
+
+    /// Whether an agent's host went back to a snapshot since we heard of it last; its count is known then.
+    async fn has_returned(&self, by: &Believed) -> Result<bool, StoreError> {
+        let Some(stored) = self.store.agent_by_key(by.key).await? else { return Ok(false) };
+        let returns = self.known().get(&by.key).map(|known| known.agent.returns);
+        if returns == Some(stored.agent.returns) {
+            return Ok(false);
+        }
+        self.learn(&stored.agent);
+        Ok(true)
     }
 
     fn await_agents(&self, agents: BTreeSet<AgentId>, now: Timestamp) {
@@ -357,7 +374,11 @@ impl Agents {
             let detail = format!("the host's clock says {}, ours {now}", report.observed_at);
             return Err(Problem::new(Kind::Conflict, detail).help("set the host's clock"));
         }
-        match self.place(by.key, &report) {
+        let mut place = self.place(by.key, &report);
+        if place.is_err() && self.has_returned(by).await? {
+            place = self.place(by.key, &report);
+        }
+        match place {
             Ok(Place::Again(answer)) => return Ok(answer),
             Ok(Place::Next) => {}
             // Others may have been told something in between.
@@ -653,7 +674,7 @@ mod tests {
         store: Store,
         master: Arc<MasterKey>,
         key: KeyHash,
-        _directory: tempfile::TempDir,
+        directory: tempfile::TempDir,
     }
 
     impl World {
@@ -683,7 +704,7 @@ mod tests {
             let expires_at = Timestamp::now() + SignedDuration::from_hours(1);
             let name = "web".parse().unwrap();
             store.join(Joining { token, name, key, expires_at }).await.unwrap();
-            Self { store, master: Arc::new(master), key, _directory: directory }
+            Self { store, master: Arc::new(master), key, directory: directory }
         }
 
         async fn process(&self) -> Agents {
@@ -745,6 +766,29 @@ mod tests {
         // Another report with that number is still another's.
         let third = world.process().await;
         let refused = world.send(&third, &report(2, &set("b"))).await.unwrap_err();
+        assert_eq!(refused.status(), StatusCode::CONFLICT);
+    }
+
+    #[tokio::test]
+    async fn a_host_that_went_back_to_a_snapshot_counts_on_from_there() {
+        let world = World::new().await;
+        let agents = world.process().await;
+        for counter in 1..=5 {
+            assert!(world.send(&agents, &report(counter, &set("a"))).await.is_ok());
+        }
+        // Its machine goes back to what it was after its second report.
+        let database = world.directory.path().join("patchwright.db");
+        let url = format!("sqlite://{}", database.display());
+        let pool = sqlx::SqlitePool::connect(&url).await.unwrap();
+        let back = "UPDATE agents SET counter = 2, last_report = NULL, returns = 1";
+        sqlx::query(back).execute(&pool).await.unwrap();
+
+        // What this process remembered is not made durable over that.
+        agents.note(Timestamp::MAX, CHUNK).await.unwrap();
+        assert!(world.send(&agents, &report(3, &set("b"))).await.is_ok());
+        assert!(world.send(&agents, &report(4, &set("b"))).await.is_ok());
+        // From there on a copy is a copy again.
+        let refused = world.send(&agents, &report(4, &set("c"))).await.unwrap_err();
         assert_eq!(refused.status(), StatusCode::CONFLICT);
     }
 

@@ -24,6 +24,7 @@ mod releases;
 pub(crate) mod session;
 pub(crate) mod signing;
 mod sla;
+mod snapshots;
 mod status;
 mod tenants;
 pub(crate) mod tokens;
@@ -150,6 +151,7 @@ pub(crate) fn routes() -> (Router<App>, Router<App>, Document) {
         .nest("/api/v1", releases::routes())
         .nest("/api/v1", order_keys::routes())
         .nest("/api/v1", verifications::routes())
+        .nest("/api/v1", snapshots::routes())
         .nest("/api/v1", errands::routes())
         .nest("/api/v1", consent::routes())
         .nest("/api/v1", signing::routes())

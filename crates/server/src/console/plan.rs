@@ -131,7 +131,9 @@ fn back(rollback: &Rollback) -> Markup {
     html! { @match rollback {
         Rollback::Packages { packages } => { "installs " (named(packages)) " again" }
         Rollback::Files => "files get their content from before",
-        Rollback::Snapshot => "back to a snapshot",
+        Rollback::Snapshot => {
+            "back to a snapshot of its disks; what was written after that is lost"
+        }
         Rollback::Impossible { reason } => {
             span.outdated { "✗ none" } ": " (reason.as_str())
         }

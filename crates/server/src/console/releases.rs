@@ -10,7 +10,8 @@ use domain::verification::{Occasion, Verdict};
 use jiff::Timestamp;
 use maud::{Markup, html};
 use store::{
-    OrderFilter, OrderRow, PageRequest, Release, ReleaseRow, Verification, VerificationFilter,
+    OrderFilter, OrderRow, PageRequest, Release, ReleaseRow, Snapshot, SnapshotFilter,
+    SnapshotState, Verification, VerificationFilter,
 };
 
 use super::fleet::Part;
@@ -108,9 +109,12 @@ pub(super) async fn release(
     let now = app.store.environment().now();
     let filter = OrderFilter { release: Some(id), ..OrderFilter::default() };
     let orders = app.store.orders(&by, &filter, ORDERS).await?;
+    let filter = SnapshotFilter { release: Some(id), ci: None };
+    let snapshots = app.store.snapshots(&by, filter, ORDERS).await?;
     let shown = layout.turns().take(TURNS).map(|turn| turn.ci);
     let shown = shown.chain(layout.unplaced().keys().copied().take(TURNS));
     let shown = shown.chain(orders.iter().map(|order| order.ci));
+    let shown = shown.chain(snapshots.iter().map(|snapshot| snapshot.ci));
     let items = names::items(&app, &by, shown).await?;
     let tenants = names::tenants(&app, &by, layout.plans().keys().copied()).await?;
     let ended = release.run.ended().map(End::as_str);
@@ -136,6 +140,7 @@ pub(super) async fn release(
                 span.quiet { " · plan " } span.mono { (plan.hash()) }
             } } }
             (told(&orders, &items, now))
+            (kept(&snapshots, &items, now))
             (elsewhere(&format!("/releases/{id}")))
             @if ended.is_none() { (goes_on()) }
         },
@@ -332,6 +337,34 @@ pub(super) fn told(orders: &[OrderRow], items: &Names<CiId>, now: Timestamp) -> 
             } } }
         } }
         p.quiet { "An agent's word is not the proof: what is done counts when another look has seen it." }
+    } }
+}
+
+/// What is kept of machines before they restart, and what became of it.
+fn kept(snapshots: &[Snapshot], items: &Names<CiId>, now: Timestamp) -> Markup {
+    let state = |snapshot: &Snapshot| match snapshot.state {
+        SnapshotState::Wanted => html! { "is taken; the order waits for it" },
+        SnapshotState::Taken => html! { span.latest { "✓ taken" } },
+        SnapshotState::Returning => html! { "the machine goes back to it" },
+        SnapshotState::Returned => html! { "the machine went back to it" },
+        SnapshotState::Removed => html! { span.quiet { "given up" } },
+        SnapshotState::Failed => html! { span.outdated { "✗ could not be taken" } },
+    };
+    let last = |it: &Snapshot| {
+        it.removed_at.or(it.returned_at).or(it.taken_at).unwrap_or(it.created_at)
+    };
+    html! { @if !snapshots.is_empty() {
+        h2 { "Snapshots before restarts" }
+        div.wide { table.stack {
+            thead { tr { th { "Item" } th { "Snapshot" } th { "When" } } }
+            tbody { @for snapshot in snapshots { tr {
+                td { a href={ "/cis/" (snapshot.ci) } { (names::of(items, &snapshot.ci)) } }
+                td data-label="Snapshot" { (state(snapshot))
+                    @if let Some(reason) = &snapshot.reason { br; span.quiet { (reason) } } }
+                td.when data-label="When" { (moment_away(last(snapshot), now)) }
+            } } }
+        } }
+        p.quiet { "They are given up a day after their items were verified." }
     } }
 }
 

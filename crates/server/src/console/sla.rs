@@ -380,6 +380,8 @@ fn beside(policy: &Policy) -> Markup {
                         (freeze.except.iter().map(Priority::to_string).collect::<Vec<_>>().join(", ")) } } } } } }
             dt { "Regulations that bind as well" } dd { @if document.regulations.is_empty() { "none" } @else {
                 (document.regulations.join(", ")) } }
+            dt { "Snapshots before restarts" } dd { @if document.snapshots {
+                "machines' disks are kept, and may be gone back to" } @else { "none" } }
             dt { "Left out" } dd { @if document.exclusions.is_empty() { "nothing" } @else {
                 @for left_out in &document.exclusions { div { (left_out.what) ": " (left_out.reason)
                     @if let Some(until) = left_out.until { span.quiet { ", until " (until) } } } } } }

@@ -5,11 +5,12 @@ use std::num::NonZeroU32;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use domain::change::{Action, ExactPackage, Window};
+use domain::change::{Action, ExactPackage, Rollback, Window};
 use domain::cloud::{ChangeId, CiId, Class, LabelKey, RelationKind, ReleaseId, TenantId, words};
 use domain::fleet::SetDigest;
 use domain::priority::Priority;
 use domain::proof::{Impact, RebootCause};
+use domain::sla::Policy;
 use domain::release::{
     Amount, Caps, Condition, Content, Fleet, Freeze, Layout, Mobility, NoLayout, Order, Percent,
     Profile, Reboot, Service, Target, Windows, Work, plan,
@@ -123,8 +124,10 @@ pub(crate) async fn draw(
     if contents.is_empty() {
         return Err(nothing(&without_content));
     }
+    let terms = policies(app, by, &ground).await?;
+    let contents = with_snapshots(&ground, contents, &asked, &measured, &terms);
     let fleet = fleet(&ground, &contents, &asked, &measured);
-    let freezes = freezes(app, by, &ground).await?;
+    let freezes = freezes(&ground, &terms)?;
     let (from, previous) = (asked.from, ground.plans);
     // A large fleet takes a second: not on a thread that answers others.
     let drawing = tokio::task::spawn_blocking(move || {
@@ -159,13 +162,66 @@ pub(crate) async fn draw(
     }
 }
 
+/// What the tenants agreed on.
+async fn policies(
+    app: &App,
+    by: &Actor,
+    ground: &Ground,
+) -> Result<BTreeMap<TenantId, Policy>, Problem> {
+    let tenants: BTreeSet<TenantId> = ground.lacking.iter().map(|lacking| lacking.tenant).collect();
+    let mut policies = BTreeMap::new();
+    for tenant in tenants {
+        policies.insert(tenant, app.store.policy_in_force(by, tenant).await?);
+    }
+    Ok(policies)
+}
+
+/// The way back of what restarts is a snapshot, where the tenant agreed to that and the machine lives where one
+/// can be taken: whatever comes up after a restart, the agent may not be part of it.
+fn with_snapshots(
+    ground: &Ground,
+    contents: BTreeMap<CiId, Arc<Content>>,
+    asked: &Asked,
+    measured: &BTreeMap<TenantId, Impact>,
+    terms: &BTreeMap<TenantId, Policy>,
+) -> BTreeMap<CiId, Arc<Content>> {
+    let agreed: BTreeMap<CiId, TenantId> = ground
+        .lacking
+        .iter()
+        .filter(|it| terms.get(&it.tenant).is_some_and(|policy| policy.document().snapshots))
+        .filter(|it| ground.placed.contains(&it.ci))
+        .map(|it| (it.ci, it.tenant))
+        .collect();
+    // Those that share a content go on to share one.
+    let mut kept: Vec<(Arc<Content>, Arc<Content>)> = Vec::new();
+    let with = |(ci, content): (CiId, Arc<Content>)| {
+        let is_risky = agreed
+            .get(&ci)
+            .is_some_and(|tenant| restarts(&content, asked.restart, measured.get(tenant)));
+        if !is_risky {
+            return (ci, content);
+        }
+        if let Some((_, known)) = kept.iter().find(|(of, _)| Arc::ptr_eq(of, &content)) {
+            return (ci, Arc::clone(known));
+        }
+        let actions = content.actions.clone();
+        let new = Arc::new(Content { actions, rollback: Rollback::Snapshot });
+        kept.push((content, Arc::clone(&new)));
+        (ci, new)
+    };
+    contents.into_iter().map(with).collect()
+}
+
 /// When the tenants' own calendars let nothing of this be installed.
-async fn freezes(app: &App, by: &Actor, ground: &Ground) -> Result<Vec<Freeze>, Problem> {
+fn freezes(
+    ground: &Ground,
+    terms: &BTreeMap<TenantId, Policy>,
+) -> Result<Vec<Freeze>, Problem> {
     let tenants: BTreeMap<TenantId, Priority> =
         ground.lacking.iter().map(|lacking| (lacking.tenant, lacking.priority)).collect();
     let mut freezes = Vec::new();
     for (tenant, priority) in tenants {
-        let policy = app.store.policy_in_force(by, tenant).await?;
+        let Some(policy) = terms.get(&tenant) else { continue };
         for (from, until) in policy.calendar().frozen(priority) {
             let reason = given("reason", "a freeze of the tenant's calendar")?;
             freezes.push(Freeze { tenant: Some(tenant), span: Window { from, until }, reason });
@@ -376,7 +432,7 @@ pub(crate) fn usual_caps() -> Caps {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use domain::change::{FileHash, Rollback};
+    use domain::change::FileHash;
 
     fn with(name: &str) -> Content {
         Content {

@@ -115,6 +115,9 @@ x--xx--- DELETE /api/v1/cis/{id}
 x--xx--- PATCH /api/v1/cis/{id}
 xxxxxxxx GET /api/v1/cis/{id}/check
 xxxxxxxx GET /api/v1/cis/{id}/facts
+x--x---- GET /api/v1/cis/{id}/machine
+x--x---- PUT /api/v1/cis/{id}/machine
+x--x---- DELETE /api/v1/cis/{id}/machine
 xxxxxxxx GET /api/v1/cis/{id}/relations
 x--xx--- POST /api/v1/cis/{id}/relations
 x--xx--- DELETE /api/v1/cis/{id}/relations/{kind}/{to}
@@ -209,6 +212,7 @@ xxxxxxx- POST /api/v1/session/passkeys
 xxxxxxx- DELETE /api/v1/session/passkeys/{id}
 xxxxxxx- PUT /api/v1/session/password
 xxxxxxxx GET /api/v1/session/providers
+xxxxxxxx GET /api/v1/snapshots
 xxxxxxxx GET /api/v1/status
 xxxxxxxx GET /api/v1/tenants
 ---x---- POST /api/v1/tenants
@@ -312,6 +316,7 @@ fn valid(path: &str, b: TenantId, other: CiId, sha256: &Value) -> Value {
         "/api/v1/obligations/{id}/{tenant}/answer/passkey" => {
             json!({ "plan": "07".repeat(32), "decision": { "is": "approve" } })
         }
+        "/api/v1/cis/{id}/machine" => json!({ "place": "rack-1", "machine": "x" }),
         "/api/v1/releases" => json!({ "change": ChangeId::of_content([9; 16]) }),
         "/api/v1/releases/{id}/commands" => json!({ "do": "hold", "reason": "x" }),
         "/api/v1/policies/{id}" => json!({ "document": "version = \"x\"" }),

@@ -15,7 +15,7 @@ use super::followups;
 use super::orders::{self, small};
 use super::runs::{corrupt, signed};
 use super::verifications::{self, Backdrop, Look};
-use super::{Release, Verifier};
+use super::{Release, Verifier, snapshots};
 use crate::actor::Actor;
 use crate::changes::{self, Dispute};
 use crate::error::StoreError;
@@ -59,6 +59,22 @@ pub(super) async fn ask(
     .execute(&mut *tx.connection)
     .await?;
     Ok(())
+}
+
+/// Whether somebody is to look at an item whether its step was done.
+pub(super) async fn is_looked_at(
+    tx: &mut Tx<'_>,
+    release: ReleaseId,
+    ci: CiId,
+) -> Result<bool, StoreError> {
+    let row = sqlx::query(
+        "SELECT 1 FROM release_checks WHERE release_id = $1 AND ci_id = $2 AND what = 'done'",
+    )
+    .bind(release.to_string())
+    .bind(ci.to_string())
+    .fetch_optional(&mut *tx.connection)
+    .await?;
+    Ok(row.is_some())
 }
 
 /// Nobody waits for anything of a release any more.
@@ -182,6 +198,7 @@ pub(super) async fn news(
                     (&outcome, record, restarts_later)
                 {
                     followups::schedule(tx, record, release.change, item).await?;
+                    snapshots::let_go(tx, release.id, Some(item)).await?;
                 }
                 let Some((report, because)) = outcome else { continue };
                 (report, because, record)

@@ -33,6 +33,8 @@ pub struct Ground {
     pub plans: BTreeMap<TenantId, Plan>,
     /// The items that do not do what their owners expect of them.
     pub sick: BTreeSet<CiId>,
+    /// The items whose machines live at one of the provider's places.
+    pub placed: BTreeSet<CiId>,
 }
 
 /// An item that lacks patches of a change.
@@ -78,14 +80,13 @@ pub(super) async fn ground(
     }
     let lacking = lacking(store, change).await?;
     let plans = plans(store, change).await?;
-    let sick = sick(store).await?;
-    Ok(Ground { change: tracked, cis, relations, lacking, plans, sick })
+    let sick = items(store, "SELECT ci_id FROM ci_facts WHERE health = 'sick'").await?;
+    let placed = items(store, "SELECT ci_id FROM ci_machines").await?;
+    Ok(Ground { change: tracked, cis, relations, lacking, plans, sick, placed })
 }
 
-async fn sick(store: &Store) -> Result<BTreeSet<CiId>, StoreError> {
-    let rows = sqlx::query("SELECT ci_id FROM ci_facts WHERE health = 'sick'")
-        .fetch_all(&store.pool)
-        .await?;
+async fn items(store: &Store, which: &'static str) -> Result<BTreeSet<CiId>, StoreError> {
+    let rows = sqlx::query(which).fetch_all(&store.pool).await?;
     rows.iter().map(|row| parsed(row, "ci_id")).collect()
 }
 

@@ -13,6 +13,7 @@ mod followups;
 mod order_keys;
 mod orders;
 mod runs;
+mod snapshots;
 mod verifications;
 
 use std::collections::BTreeSet;
@@ -38,6 +39,7 @@ pub use fleet::{Ground, Lacking};
 pub use order_keys::{NewOrderKey, OrderHandover, OrderKeys};
 pub(crate) use orders::keep_key_order;
 pub(crate) use runs::{asked, looked, permitted, settled};
+pub use snapshots::{Placement, Snapshot, SnapshotAct, SnapshotFilter, SnapshotState};
 pub use verifications::Verifier;
 
 /// A release with all that is known of it.

@@ -49,7 +49,7 @@ pub(super) async fn make(tx: &mut Tx<'_>, release: &Release, job: &Job) -> Resul
     Ok(())
 }
 
-async fn call_off(
+pub(super) async fn call_off(
     tx: &mut Tx<'_>,
     release: ReleaseId,
     ci: CiId,
@@ -248,6 +248,10 @@ pub(super) async fn waiting(store: &Store, by: &Actor) -> Result<Option<Fetched>
              -- One that was handed over may be asked for again.
              AND (o.envelope IS NOT NULL OR NOT EXISTS (
                  SELECT 1 FROM release_checks c WHERE c.ci_id = o.ci_id AND c.since > $4))
+             -- First what the machine may have to go back to is kept.
+             AND NOT EXISTS (
+                 SELECT 1 FROM snapshots s WHERE s.release_id = o.release_id AND s.ci_id = o.ci_id
+                     AND s.state = 'wanted')
          ORDER BY o.created_at, o.nonce LIMIT 1",
     )
     .bind(agent.to_string())
@@ -404,7 +408,7 @@ pub(super) async fn answer(
     }
     let was_called_off = get::<Option<String>>(&row, "outcome")?.is_some();
     let (outcome, reason, report, body) = came(answered)?;
-    let reason = reason.map(|it| shortened(&it));
+    let reason = reason.map(|it| shortened(&it, LONGEST_REASON));
     sqlx::query(
         "UPDATE orders SET outcome = $1, reason = $2, answer = $3, answered_at = $4, execution = $5,
              answer_sha256 = $6
@@ -460,7 +464,7 @@ async fn strange(tx: &mut Tx<'_>, by: &Actor, answered: &Answered) -> Result<(),
         return Ok(());
     }
     let (outcome, reason, _, body) = came(answered)?;
-    let reason = reason.map(|it| shortened(&it));
+    let reason = reason.map(|it| shortened(&it, LONGEST_REASON));
     tx.record(NewEvent {
         tenant,
         kind: EventKind::OrderAnswered,
@@ -528,8 +532,9 @@ fn came(answered: &Answered) -> Result<(&'static str, Option<String>, Report, St
     }
 }
 
-fn shortened(text: &str) -> String {
-    let mut end = text.len().min(LONGEST_REASON);
+/// The beginning of a text, at most so many bytes long.
+pub(super) fn shortened(text: &str, at_most: usize) -> String {
+    let mut end = text.len().min(at_most);
     while !text.is_char_boundary(end) {
         end -= 1;
     }

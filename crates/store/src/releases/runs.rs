@@ -12,7 +12,7 @@ use serde_json::json;
 use sqlx::any::AnyRow;
 use sqlx::{AnyConnection, AnyPool};
 
-use super::{Release, ReleaseRow, Verifier, checks, orders};
+use super::{Release, ReleaseRow, Verifier, checks, orders, snapshots};
 use crate::actor::Actor;
 use crate::changes::{Move, Outcome, advance, load};
 use crate::error::StoreError;
@@ -331,6 +331,7 @@ async fn follow(
     match effect {
         Effect::Start(job) | Effect::Reboot(job) => {
             orders::make(tx, release, &job).await?;
+            snapshots::want(tx, release, &job).await?;
             Ok(None)
         }
         Effect::Drain { job, residents } => {
@@ -364,13 +365,15 @@ async fn follow(
             told(tx, json!({ "ended": end, "tally": tally }));
             orders::call_all_off(tx, release.id).await?;
             checks::forget(tx, release.id).await?;
+            snapshots::let_go(tx, release.id, None).await?;
             Ok(None)
         }
     }
 }
 
-/// Where the agent says that the item is what it was, somebody looks whether it is. No order makes a
-/// package older again: what was done stays until somebody repairs it.
+/// Where the agent says that the item is what it was, somebody looks whether it is. Otherwise its machine goes
+/// back to what was kept of it, unless its step is verified: since then people may have worked with it. No
+/// order makes a package older again: what was done stays until somebody repairs it.
 async fn send_back(
     tx: &mut Tx<'_>,
     release: &Release,
@@ -380,6 +383,11 @@ async fn send_back(
     if matches!(before.as_deref(), Some("rolled_back" | "refused" | "called_off")) {
         let Job { item, attempt, stage, .. } = *job;
         checks::ask(tx, release.id, item, attempt, checks::What::Back, stage).await?;
+        return Ok(None);
+    }
+    let is_verified = before.as_deref() == Some("done")
+        && !checks::is_looked_at(tx, release.id, job.item).await?;
+    if !is_verified && snapshots::go_back(tx, release.id, job).await? {
         return Ok(None);
     }
     let Job { item, attempt, .. } = *job;

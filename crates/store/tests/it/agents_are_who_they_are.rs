@@ -116,6 +116,7 @@ async fn numbers_and_times_only_rise(world: World) {
         counter,
         report: Some(SetDigest::from([u8::try_from(counter).unwrap(); 32])),
         at: agent.joined_at + SignedDuration::from_hours(hours),
+        returns: 0,
     };
     // Two processes make durable what they know, the one that knows less last.
     world.store.note_agents(vec![seen(7, 2)]).await.unwrap();
@@ -140,8 +141,8 @@ async fn a_conflict_is_recorded_once_and_makes_the_item_unknown(world: World) {
     }
     // What it is heard to say now does not make it known again.
     let late = agent.joined_at + SignedDuration::from_hours(1);
-    let seen = AgentSeen { agent: agent.id, ci: agent.ci, counter: 9, report: None, at: late };
-    world.store.note_agents(vec![seen]).await.unwrap();
+    let seen = |agent, ci| AgentSeen { agent, ci, counter: 9, report: None, at: late, returns: 0 };
+    world.store.note_agents(vec![seen(agent.id, agent.ci)]).await.unwrap();
     let report = serde_json::from_value(serde_json::json!({
         "schema": "patchwright.check/1", "target": "", "checked_at": late,
         "os": { "id": "debian", "id_like": [], "version_id": "12", "codename": "bookworm",

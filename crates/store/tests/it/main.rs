@@ -16,6 +16,7 @@ mod changes_and_their_clocks;
 mod each_side_is_held_to_its_word;
 mod findings_last;
 mod images_and_their_jobs;
+mod machines_go_back_to_snapshots;
 mod notices_on_their_way;
 mod old_checks_prove_nothing;
 mod people_are_known_elsewhere;

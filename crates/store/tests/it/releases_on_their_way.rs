@@ -48,7 +48,7 @@ fn exact(version: &str) -> Vec<ExactPackage> {
     }]
 }
 
-fn target(case: &Case) -> Target {
+pub(crate) fn target(case: &Case) -> Target {
     let content = Content {
         actions: vec![Action::Upgrade { packages: exact("2") }],
         rollback: Rollback::Packages { packages: exact("1") },
@@ -79,7 +79,7 @@ fn layout(case: &Case, from: Timestamp, random: u8) -> Arc<Layout> {
     layout_of(case, vec![target(case)], from, random)
 }
 
-fn layout_of(case: &Case, targets: Vec<Target>, from: Timestamp, random: u8) -> Arc<Layout> {
+pub(crate) fn layout_of(case: &Case, targets: Vec<Target>, from: Timestamp, random: u8) -> Arc<Layout> {
     let most = NonZeroU32::MAX;
     let order = Order {
         release: ReleaseId::of_content([random; 16]),
@@ -95,10 +95,10 @@ fn layout_of(case: &Case, targets: Vec<Target>, from: Timestamp, random: u8) -> 
     Arc::new(plan(&fleet, &order, from).unwrap())
 }
 
-struct Host {
-    case: Case,
-    agent: Agent,
-    release: ReleaseId,
+pub(crate) struct Host {
+    pub(crate) case: Case,
+    pub(crate) agent: Agent,
+    pub(crate) release: ReleaseId,
 }
 
 impl Host {
@@ -109,7 +109,7 @@ impl Host {
     }
 
     /// A release that begins in ten days, and has begun.
-    async fn carries_out(world: &World, case: Case, layout: Arc<Layout>) -> Self {
+    pub(crate) async fn carries_out(world: &World, case: Case, layout: Arc<Layout>) -> Self {
         let new = NewJoinToken {
             tenant: case.tenant.id,
             ci: Some(case.ci.id),
@@ -136,7 +136,7 @@ impl Host {
         host
     }
 
-    async fn go_on(&self, world: &World) {
+    pub(crate) async fn go_on(&self, world: &World) {
         wake(world).await;
         for _ in 0..3 {
             world.environment.pass(SignedDuration::from_secs(2));
@@ -171,12 +171,12 @@ impl Host {
         told.collect()
     }
 
-    fn actor(&self) -> Actor {
+    pub(crate) fn actor(&self) -> Actor {
         let Agent { id, tenant, ci, .. } = self.agent;
         Actor::Agent { agent: id, tenant, ci }
     }
 
-    async fn fetch(&self, world: &World) -> Fetched {
+    pub(crate) async fn fetch(&self, world: &World) -> Fetched {
         let actor = self.actor();
         let fetched = world.store.order_for(&actor).await.unwrap().unwrap();
         let (nonce, number) = (fetched.nonce, fetched.sequence);
@@ -186,7 +186,7 @@ impl Host {
         fetched
     }
 
-    async fn ends(&self, world: &World, fetched: &Fetched, ended: Ended) {
+    pub(crate) async fn ends(&self, world: &World, fetched: &Fetched, ended: Ended) {
         let now = now(world);
         let result = OrderResult {
             execution: Id::new(now, [1; 10]),
@@ -210,7 +210,7 @@ impl Host {
         world.store.answer_order(&self.actor(), answered).await.unwrap();
     }
 
-    async fn phase(&self, world: &World) -> &'static str {
+    pub(crate) async fn phase(&self, world: &World) -> &'static str {
         let release = world.store.release(&world.admin, self.release).await.unwrap();
         release.run.phase(self.case.ci.id).unwrap().as_str()
     }
@@ -368,7 +368,7 @@ async fn an_order_is_signed_once_and_answered_once(world: World) {
 /// What an agent looks like from here.
 impl Host {
     /// The agent looks, and all of it is known.
-    async fn looks(&self, world: &World, version: &str, runtime: Runtime) {
+    pub(crate) async fn looks(&self, world: &World, version: &str, runtime: Runtime) {
         world.observe(&self.case.ci, package_set(&[("web", version)])).await;
         let facts = Facts { runtime: Some(runtime), ..Facts::default() };
         world.store.record_facts(&self.actor(), self.case.ci.id, facts).await.unwrap();

@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use super::event::{Command, Effect, Refusal};
 use super::{End, Mode, Phase, Run, Skip, TaskId};
 use crate::cloud::{EventId, UserId};
-use crate::release::layout::StepKind;
+use crate::release::layout::{Return, StepKind};
 use crate::release::waiting::Hold;
 
 impl Run {
@@ -96,6 +96,10 @@ impl Run {
             let is_altered = match item.phase {
                 Phase::Skipped { .. } => item.step == StepKind::Reboot,
                 Phase::Done | Phase::Mended | Phase::Failed { .. } => true,
+                // It may never answer: its machine goes back all the same.
+                Phase::Ordered | Phase::Working | Phase::Checking => {
+                    item.silent.is_some() && self.task(task).can_return == Return::Snapshot
+                }
                 _ => false,
             };
             if !is_altered || !self.can_return(task) {

@@ -92,7 +92,7 @@ impl Run {
     }
 
     pub(super) fn can_return(&self, task: TaskId) -> bool {
-        self.task(task).can_return == Return::Possible
+        self.task(task).can_return != Return::Impossible
     }
 
     /// An item fails: it is out from now on, and what depends on it does not begin.

@@ -70,7 +70,7 @@ fn work() -> Work {
 
 fn content() -> Arc<Content> {
     let restart = Action::RestartUnit { unit: "nginx.service".to_owned() };
-    Arc::new(Content { actions: vec![restart], rollback: Rollback::Snapshot })
+    Arc::new(Content { actions: vec![restart], rollback: Rollback::Files })
 }
 
 fn within(windows: &[Window]) -> Arc<Windows> {

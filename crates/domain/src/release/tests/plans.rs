@@ -31,7 +31,7 @@ fn what_may_go_together_goes_together_and_the_plan_says_what_to_whom_and_when() 
     assert_eq!(stage.window, span(0, 30 * 24 * 60));
     assert_eq!(stage.items.iter().map(|item| item.ci).collect::<Vec<_>>(), ids([1, 2]));
     assert_eq!(stage.items[0].actions, content().actions);
-    assert_eq!(stage.items[0].rollback, Rollback::Snapshot);
+    assert_eq!(stage.items[0].rollback, Rollback::Files);
     assert_eq!(layout.turns().map(|turn| turn.actions.len()).collect::<Vec<_>>(), [1, 1, 1]);
 }
 
@@ -84,7 +84,7 @@ fn what_contradicts_itself_is_refused() {
 
     let mut hidden = target(1);
     let actions = vec![Action::Reboot];
-    hidden.work().content = Arc::new(Content { actions, rollback: Rollback::Snapshot });
+    hidden.work().content = Arc::new(Content { actions, rollback: Rollback::Files });
     let refused = Plot::new([hidden]).try_plan().unwrap_err();
     assert_eq!(refused, NoLayout::HiddenReboot { ci: id(1) });
 

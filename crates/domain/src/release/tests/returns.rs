@@ -94,6 +94,24 @@ fn what_has_no_way_back_stays_and_is_counted() {
 }
 
 #[test]
+fn a_machine_that_says_nothing_goes_back_from_outside_where_a_snapshot_is_kept() {
+    let mut kept = target(1);
+    let rollback = Rollback::Snapshot;
+    kept.work().content = Arc::new(Content { rollback, ..(*content()).clone() });
+    let mut world = Plot::new([kept, target(2)]).run();
+    world.tick(0);
+    // By itself nobody takes the power from what may only be slow.
+    assert_eq!(sent_back(&world.tick(35)), []);
+
+    assert_eq!(sent_back(&world.command(roll_back(), 40)), ids([1]), "the other has to say so itself");
+
+    assert_eq!(world.phase(1), Phase::RollingBack);
+    world.report(1, Report::RolledBack, 45);
+    assert_eq!(world.phase(1), Phase::RolledBack);
+    assert_eq!(world.phase(2), Phase::Ordered);
+}
+
+#[test]
 fn a_release_that_is_over_or_aborted_can_still_go_back() {
     let mut world = Plot::new([target(1), target(2)]).run();
     world.tick(0);
