@@ -279,15 +279,14 @@ impl<'a> World<'a> {
             let ended: Vec<_> = preparing.into_iter().map(end).collect();
             ended.into_iter().collect::<Result<_>>()
         })?;
-        let (rollout, bake) = thread::scope(|scope| {
-            let baking = scope.spawn(|| self.baked(&image));
+        let (rollout, newcomer) = thread::scope(|scope| {
+            let baking = scope.spawn(|| self.newcomer(&self.baked(&image)?));
             let rollout = self.released(&releases, cis, &unknown);
-            let bake = baking.join().unwrap_or_else(|_| Err(anyhow!("baking panicked")));
-            (rollout, bake)
+            let newcomer = baking.join().unwrap_or_else(|_| Err(anyhow!("baking panicked")));
+            (rollout, newcomer)
         });
         rollout?;
-        let content = bake?;
-        self.newcomer(&content)?;
+        newcomer?;
         course.act(
             "Is the whole platform at the latest?",
             &["R13", "R18", "R25", "R38"],
@@ -941,6 +940,9 @@ impl<'a> World<'a> {
         let title = "A new machine is made from the new image, and scanned";
         self.setup.course.act(title, &["R8", "R24", "R7"], |stage| {
             let acme = self.parties.first().context("no Acme")?;
+            self.until("the control plane", |world| {
+                Ok((!world.is_down.load(Ordering::SeqCst)).then_some(()))
+            })?;
             self.launch(acme, NEWCOMER, content)?;
             self.until("the new machine", |world| {
                 let cis = world.cis()?;
@@ -1157,7 +1159,7 @@ fn why_held(release: &Value) -> String {
 fn release_request(change: &str, canary: &str) -> Value {
     json!({
         "change": change, "profile": terms::WAVES, "canaries": [canary],
-        "install_minutes": 1, "restart_minutes": 2,
+        "install_minutes": 1, "restart_minutes": 1,
     })
 }
 

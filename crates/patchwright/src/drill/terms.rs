@@ -157,7 +157,7 @@ pub(super) const WAVES: &str = r#"schema = "patchwright.waves/1"
 name = "drill"
 title = "A canary, then all"
 source = "patchwright drill"
-patience = "3m"
+patience = "2m"
 on_failure = "roll_back"
 
 [canary]
