@@ -143,7 +143,7 @@ fn launch(
             "up",
             "--no-check",
             "--report-every",
-            "30",
+            "10",
             "--lab-jobs",
             "2",
             "--agents-name",
