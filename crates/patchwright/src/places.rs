@@ -105,7 +105,7 @@ impl server::Places for Places {
 }
 
 fn open(table: PlaceTable) -> Result<Arc<dyn Snapshots>> {
-    let clock = Arc::new(SystemClock);
+    let clock = Arc::new(SystemClock::default());
     match (table.libvirt, table.machines) {
         (Some(uri), machines) if machines.is_empty() => {
             let opened = Hypervisor::open(&uri, clock);

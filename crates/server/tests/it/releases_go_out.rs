@@ -1,16 +1,18 @@
 //! Releases, from the plan that tenants agree to until somebody else than the agent saw that it is so.
 
 use domain::agent::{Facts, HandedOrder, OrderAnswer, PinsOffered, ProbeOutcome};
-use domain::change::{Decision, FileHash, KeyId, Payload, Verified};
-use domain::cloud::{Access, AgentId, Id, Role};
+use domain::change::{Decision, FileHash, KeyId, Payload, Rollback, Verified};
+use domain::cloud::{Access, AgentId, Id, Role, SnapshotId};
 use domain::inventory::{Runtime, StaleProcess};
 use domain::order::{Ended, Handover, Order, OrderResult, Pins, Refusal, Trusted};
 use domain::version::VersionKind;
 use jiff::SignedDuration;
 use ledger::attestation::{self, AttestorKey};
 use serde_json::{Value, json};
-use server::{Releases, serve_proxied_agents};
-use store::{Actor, Agent, Answered, Environment as _, Fetched, Issued, NoticeFilter, PageRequest};
+use server::{Places, Releases, Snapshots, serve_proxied_agents};
+use store::{
+    Actor, Agent, Answered, Environment as _, Fetched, Issued, NoticeFilter, PageRequest, Placement,
+};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use crate::support::case::{Case, proof, tell, wake};
@@ -48,7 +50,10 @@ impl Host {
 
     /// The same, planned with more than usual.
     async fn begun_with(world: &World, more: Value) -> Self {
-        let case = Case::usual(world, "a").await;
+        Self::of(world, Case::usual(world, "a").await, more).await
+    }
+
+    async fn of(world: &World, case: Case, more: Value) -> Self {
         let agent = world.agent(case.ci, case.tenant).await;
         let operator = world.token(domain::cloud::PROVIDER, Role::Operator, Access::Write).await;
         let mut request = request(world, &case);
@@ -301,6 +306,76 @@ impl Host {
     async fn case_owner(&self, world: &World) -> String {
         world.token_of(&self.case.person, Access::Write).await
     }
+}
+
+/// A place that does all that it is asked.
+#[derive(Debug, Default)]
+struct Obedient(std::sync::Mutex<Vec<String>>);
+
+impl Obedient {
+    fn does(&self, what: &str, at: &Placement) -> Result<(), String> {
+        self.0.lock().unwrap().push(format!("{what} {} at {}", at.machine, at.place));
+        Ok(())
+    }
+}
+
+impl Places for Obedient {
+    fn take(&self, at: &Placement, _: SnapshotId) -> Result<(), String> {
+        self.does("take", at)
+    }
+
+    fn bring_back(&self, at: &Placement, _: SnapshotId) -> Result<(), String> {
+        self.does("bring back", at)
+    }
+
+    fn remove(&self, at: &Placement, _: SnapshotId) -> Result<(), String> {
+        self.does("remove", at)
+    }
+}
+
+#[tokio::test]
+async fn what_restarts_is_kept_first_where_its_tenant_agreed() {
+    let world = World::new().await;
+    let case = Case::usual(&world, "a").await;
+    let admin = world.token_of(&world.admin, Access::Write).await;
+    let rollback = async |restart: &str| {
+        let mut wanted = request(&world, &case);
+        wanted["restart"] = json!(restart);
+        let made = world.ask(&admin, "POST", "/api/v1/releases", Some(wanted)).await;
+        assert_eq!(made.status, 201, "{}", made.text);
+        case.planned(&world).await.draft().stages[0].items[0].rollback.clone()
+    };
+    let machine = format!("/api/v1/cis/{}/machine", case.ci);
+    let place = json!({ "place": "rack-1", "machine": "acme-web-1" });
+    assert_eq!(world.ask(&admin, "PUT", &machine, Some(place.clone())).await.status, 200);
+    assert_eq!(world.ask(&admin, "GET", &machine, None).await.json(), place);
+    assert!(matches!(rollback("always").await, Rollback::Packages { .. }), "nobody agreed to it");
+    let path = format!("/api/v1/policies/{}", case.tenant);
+    let policy = json!({ "document": "version = \"2\"\nsnapshots = true\n" });
+    assert_eq!(world.ask(&admin, "POST", &path, Some(policy)).await.status, 201);
+    let agreed = json!({ "version": "2" });
+    let agreement = format!("{path}/agreement");
+    assert_eq!(world.ask(&case.owner, "POST", &agreement, Some(agreed)).await.status, 200);
+
+    assert!(matches!(rollback("never").await, Rollback::Packages { .. }), "nothing restarts");
+    assert_eq!(rollback("always").await, Rollback::Snapshot);
+
+    let owner = case.person.clone();
+    let host = Host::of(&world, case, json!({ "restart": "always" })).await;
+    assert!(host.fetch(&world).await.is_none(), "not before it is kept");
+    let obedient = std::sync::Arc::new(Obedient::default());
+    let places = std::sync::Arc::clone(&obedient);
+    Snapshots::new(world.store.clone(), places).step().await.unwrap();
+    assert_eq!(*obedient.0.lock().unwrap(), ["take acme-web-1 at rack-1"]);
+    assert!(host.fetch(&world).await.is_some());
+    let token = world.token_of(&owner, Access::Read).await;
+    let seen = world.ask(&token, "GET", "/api/v1/snapshots", None).await.json();
+    assert_eq!(seen[0]["state"], "taken", "{seen}");
+    assert!(seen[0].get("machine").is_none(), "where it lives is the provider's to know");
+    let admin = world.token_of(&world.admin, Access::Read).await;
+    let page = format!("/releases/{}", host.release["id"].as_str().unwrap());
+    let page = world.ask(&admin, "GET", &page, None).await;
+    assert!(page.text.contains("Snapshots before restarts"), "{}", page.text);
 }
 
 #[tokio::test]
