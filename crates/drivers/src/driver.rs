@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use lab::BaseImage;
 
-use crate::libvirt::LibvirtError;
+use crate::known::KnownMachineError;
+use crate::libvirt::{HypervisorError, LibvirtError};
 use crate::limits::Limits;
 use crate::local::LocalError;
 use crate::openstack::OpenStackError;
@@ -114,6 +115,12 @@ pub enum DriverError {
     /// In an OpenStack cloud.
     #[error(transparent)]
     OpenStack(#[from] OpenStackError),
+    /// With snapshots of a libvirt's machines.
+    #[error(transparent)]
+    Hypervisor(#[from] HypervisorError),
+    /// With snapshots of machines on this host.
+    #[error(transparent)]
+    Known(#[from] KnownMachineError),
 }
 
 impl DriverError {
@@ -123,6 +130,8 @@ impl DriverError {
             Self::Local(error) => error.help(),
             Self::Libvirt(error) => error.help(),
             Self::OpenStack(error) => error.help(),
+            Self::Hypervisor(error) => error.help(),
+            Self::Known(error) => error.help(),
         }
     }
 }

@@ -17,6 +17,10 @@
 //! [`Driver::sweep`], which knows its own by their names. `docs/drivers.md` says what an image and
 //! a host must have.
 //!
+//! Machines that are not ours are left alone, but for [`Snapshots`]: what a risky step may spoil is
+//! kept before it and brought back after it, by [`Hypervisor`] in a libvirt and by
+//! [`KnownMachines`] of QEMU alone.
+//!
 //! ```no_run
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! use std::path::Path;
@@ -36,6 +40,23 @@
 //! # Ok(())
 //! # }
 //! ```
+//!
+//! ```no_run
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # fn upgrade() -> Result<(), drivers::DriverError> { Ok(()) }
+//! use std::sync::Arc;
+//! use drivers::{Hypervisor, SnapshotName, Snapshots, SystemClock};
+//!
+//! let place = Hypervisor::open("qemu:///system", Arc::new(SystemClock::default()))?;
+//! let before = SnapshotName::new("01JDX3")?;
+//! place.take("web-1", &before)?;
+//! if upgrade().is_err() {
+//!     place.revert("web-1", &before)?;
+//! }
+//! place.remove("web-1", &before)?;
+//! # Ok(())
+//! # }
+//! ```
 
 mod boot_record;
 mod clock;
@@ -43,22 +64,27 @@ mod console;
 mod driver;
 #[doc(hidden)]
 pub mod fuzzing;
+mod known;
 mod libvirt;
 mod limits;
 mod local;
 mod log;
 mod observer;
 mod openstack;
+mod program;
+mod snapshots;
 mod trial;
 
 pub use clock::{Clock, SystemClock};
 pub use console::Halt;
 pub use driver::{Cause, Driver, DriverError, Machine, PREFIX, State, Swept};
-pub use libvirt::{Libvirt, LibvirtError};
+pub use known::{KnownMachine, KnownMachineError, KnownMachines};
+pub use libvirt::{Hypervisor, HypervisorError, Libvirt, LibvirtError, Refusal};
 pub use limits::Limits;
 pub use local::{Local, LocalError};
 pub use observer::{Observer, Step, Unobserved};
 pub use openstack::{Cloud, Login, OpenStack, OpenStackError, Secret};
+pub use snapshots::{SNAPSHOT_PREFIX, SnapshotName, SnapshotNameError, Snapshots};
 pub use trial::{
     Conditions, Evidence, Fault, Kernel, KernelSource, Outcome, Reason, Seen, TrialError, trial,
 };

@@ -3,97 +3,25 @@
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+#[path = "support/session.rs"]
+mod session;
 mod support;
 
 use std::fs;
-use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::os::unix::fs::MetadataExt as _;
+use std::process::Command;
 
 use drivers::{Driver as _, Evidence, Halt, KernelSource, Libvirt, LibvirtError, Reason, Swept};
 use lab::BaseImage;
+use session::{Session, place};
 use support::{
     attempt, entry, files, image, limits, machines_in, run, scan, wait_until, with_grub,
 };
 
-const PLACE: &str = "DRIVERS_TEST_PLACE";
-const NOBODY: u32 = 65534;
-
-/// A user's home with a session's directories, short enough for the names of sockets. The
-/// session's libvirt ends with it.
-struct Session {
-    home: tempfile::TempDir,
-    is_roots: bool,
-}
-
-impl Session {
-    fn new() -> Self {
-        let home = tempfile::Builder::new().prefix("pw-").tempdir_in("/tmp").unwrap();
-        let is_roots = fs::metadata(home.path()).unwrap().uid() == 0;
-        let session = Self { home, is_roots };
-        fs::set_permissions(session.path(), fs::Permissions::from_mode(0o700)).unwrap();
-        // Neither a home nor a checkout is every user's to read.
-        fs::copy(std::env::current_exe().unwrap(), session.path().join("tests")).unwrap();
-        session
-    }
-
-    fn path(&self) -> &Path {
-        self.home.path()
-    }
-
-    /// Puts an image there whose boot loader is told this.
-    fn with_image(&self, configuration: &str) {
-        let image = with_grub(&image(), self.path(), "image", configuration);
-        assert_eq!(image.path(), self.path().join("image.raw"));
-    }
-
-    /// One of the tests that are ignored, as a user without privileges.
-    fn command(&self, test: &str) -> Command {
-        let mut command = if self.is_roots {
-            for entry in fs::read_dir(self.path()).unwrap() {
-                chown(entry.unwrap().path(), Some(NOBODY), Some(NOBODY)).unwrap();
-            }
-            chown(self.path(), Some(NOBODY), Some(NOBODY)).unwrap();
-            let mut command = Command::new("setpriv");
-            let (user, group) = (format!("--reuid={NOBODY}"), format!("--regid={NOBODY}"));
-            command.args([&user, &group, "--clear-groups", "--"]);
-            command.arg(self.path().join("tests"));
-            command
-        } else {
-            Command::new(self.path().join("tests"))
-        };
-        command
-            .args(["--exact", test, "--ignored", "--nocapture"])
-            .current_dir(self.path())
-            .env(PLACE, self.path())
-            .envs(["HOME", "XDG_RUNTIME_DIR", "XDG_CONFIG_HOME", "XDG_CACHE_HOME"].map(|name| {
-                let directory = self.path();
-                (name, directory)
-            }))
-            .stdin(Stdio::null());
-        command
-    }
-
-    fn passes(&self, test: &str) {
-        let output = run(&mut self.command(test));
-        assert!(output.contains("1 passed"), "{output}");
-    }
-}
-
-impl Drop for Session {
-    fn drop(&mut self) {
-        for daemon in ["libvirtd", "virtlogd"] {
-            let note = self.path().join("libvirt").join(daemon).with_extension("pid");
-            let id = fs::read_to_string(note).unwrap_or_default();
-            if !id.trim().is_empty() {
-                let _ = Command::new("kill").arg(id.trim()).status();
-            }
-        }
-    }
-}
-
-fn place() -> PathBuf {
-    PathBuf::from(std::env::var(PLACE).expect("a test names a place"))
+/// Puts an image there whose boot loader is told this.
+fn with_image(session: &Session, configuration: &str) {
+    let image = with_grub(&image(), session.path(), "image", configuration);
+    assert_eq!(image.path(), session.path().join("image.raw"));
 }
 
 fn driver() -> Libvirt {
@@ -132,7 +60,7 @@ fn comes_up() {
 #[test]
 fn an_image_comes_up_in_a_session_and_its_disk_is_read() {
     let session = Session::new();
-    session.with_image(&entry("root=LABEL=root ro console=ttyS0", true));
+    with_image(&session, &entry("root=LABEL=root ro console=ttyS0", true));
     session.passes("comes_up");
 }
 
@@ -170,10 +98,10 @@ fn sweeps() {
 #[test]
 fn an_image_that_does_not_boot_fails_and_a_killed_process_leaves_nothing_to_the_next() {
     let session = Session::new();
-    session.with_image("");
+    with_image(&session, "");
     session.passes("does_not_come_up");
 
-    session.with_image(&entry("root=LABEL=root ro console=ttyS0", true));
+    with_image(&session, &entry("root=LABEL=root ro console=ttyS0", true));
     let mut victim = session.command("victim").spawn().unwrap();
     // Not those that libvirt and the lab only try themselves with.
     let machines = session.path().join("machines");

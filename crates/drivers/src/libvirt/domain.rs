@@ -6,6 +6,7 @@ use std::path::Path;
 use lab::{Accelerator, BaseImage, Firmware};
 
 use super::LibvirtError;
+use super::xml::escaped;
 use crate::limits::Limits;
 
 /// Everything about a domain.
@@ -80,21 +81,6 @@ impl Domain<'_> {
 
 fn path(path: &Path) -> Result<String, LibvirtError> {
     super::virsh::argument(path).map(escaped)
-}
-
-/// Text between tags and in attributes (XML 1.0 §2.4).
-fn escaped(text: &str) -> String {
-    text.chars().fold(String::with_capacity(text.len()), |mut escaped, character| {
-        match character {
-            '&' => escaped.push_str("&amp;"),
-            '<' => escaped.push_str("&lt;"),
-            '>' => escaped.push_str("&gt;"),
-            '\'' => escaped.push_str("&apos;"),
-            '"' => escaped.push_str("&quot;"),
-            _ => escaped.push(character),
-        }
-        escaped
-    })
 }
 
 #[cfg(test)]

@@ -6,7 +6,9 @@
 //! so that several drivers in one session leave each other's machines alone.
 
 mod domain;
+mod snapshots;
 mod virsh;
+mod xml;
 
 use std::fmt::Write as _;
 use std::fs;
@@ -19,6 +21,8 @@ use lab::{
     Accelerator, BaseImage, Firmware, FirmwareError, ImageError, JobDirectory, WorkArea, WorkError,
 };
 use sha2::{Digest as _, Sha256};
+
+pub use self::snapshots::{Hypervisor, HypervisorError, Refusal};
 
 use self::domain::Domain;
 use self::virsh::{argument, virsh};

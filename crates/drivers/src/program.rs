@@ -1,0 +1,103 @@
+//! Other people's programs, bounded in time and in what they may say.
+
+use std::fs::File;
+use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
+use std::process::{Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// As much as is read of what a program says; the rest is cut off.
+const MAX_ANSWER: u64 = 1 << 20;
+const MAX_COMPLAINT: u64 = 4 << 10;
+
+/// How often is looked whether it has ended.
+const LOOK: Duration = Duration::from_millis(5);
+
+/// Why a program did not do its work.
+#[derive(Debug)]
+pub(crate) enum ProgramError {
+    /// It could not be run.
+    Start(io::Error),
+    /// It did not come to an end and was killed.
+    Hangs,
+    /// It failed, with these words.
+    Failed(String),
+}
+
+/// Runs a program to its end with something to read, and returns what it says.
+pub(crate) fn run(
+    command: &mut Command,
+    input: Option<&str>,
+    patience: Duration,
+) -> Result<String, ProgramError> {
+    let failed = ProgramError::Start;
+    let file = || tempfile::tempfile().map_err(failed);
+    let (mut output, mut complaint) = (file()?, file()?);
+    let copy = |file: &File| file.try_clone().map(Stdio::from).map_err(failed);
+    let stdin = match input {
+        // A file without a name: what is told may hold a secret.
+        Some(text) => {
+            let mut told = file()?;
+            told.write_all(text.as_bytes())
+                .and_then(|()| told.seek(SeekFrom::Start(0)))
+                .map_err(failed)?;
+            Stdio::from(told)
+        }
+        None => Stdio::null(),
+    };
+    let mut child = command
+        .env("LC_ALL", "C")
+        .stdin(stdin)
+        .stdout(copy(&output)?)
+        .stderr(copy(&complaint)?)
+        .spawn()
+        .map_err(failed)?;
+    let deadline = Instant::now() + patience;
+    let status = loop {
+        if let Some(status) = child.try_wait().map_err(failed)? {
+            break status;
+        }
+        if Instant::now() > deadline {
+            let _ = child.kill();
+            let _ = child.wait();
+            return Err(ProgramError::Hangs);
+        }
+        thread::sleep(LOOK);
+    };
+    if status.success() {
+        return text(&mut output, MAX_ANSWER).map_err(failed);
+    }
+    let said = text(&mut complaint, MAX_COMPLAINT).map_err(failed)?;
+    Err(ProgramError::Failed(said.trim().to_owned()))
+}
+
+fn text(file: &mut File, most: u64) -> io::Result<String> {
+    file.seek(SeekFrom::Start(0))?;
+    let mut bytes = Vec::new();
+    file.take(most).read_to_end(&mut bytes)?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_program_reads_what_it_is_told_and_is_cut_off_in_words_and_time() {
+        let minute = Duration::from_secs(60);
+        let told = run(&mut Command::new("cat"), Some("told"), minute).unwrap();
+        assert_eq!(told, "told");
+
+        let mut talker = Command::new("head");
+        let said = run(talker.args(["-c", "2000000", "/dev/zero"]), None, minute).unwrap();
+        assert_eq!(said.len(), 1 << 20);
+
+        let failed = run(Command::new("ls").arg("/nowhere"), None, minute).unwrap_err();
+        assert!(matches!(failed, ProgramError::Failed(said) if said.contains("/nowhere")));
+
+        let hangs = run(Command::new("sleep").arg("60"), None, Duration::ZERO).unwrap_err();
+        assert!(matches!(hangs, ProgramError::Hangs));
+        let missing = run(&mut Command::new("no-such-program"), None, minute).unwrap_err();
+        assert!(matches!(missing, ProgramError::Start(_)));
+    }
+}
