@@ -110,7 +110,7 @@ fn open(table: PlaceTable) -> Result<Arc<dyn Snapshots>> {
         (Some(uri), machines) if machines.is_empty() => {
             let opened = Hypervisor::open(&uri, clock);
             let opened = opened.map_err(|error| match error.help() {
-                Some(help) => helped(error.into(), help),
+                Some(help) => helped(error, help),
                 None => error.into(),
             })?;
             Ok(Arc::new(opened))
