@@ -16,7 +16,7 @@ use drivers::{
 };
 use support::{empty, run, wait_until};
 
-/// Real mode: says so when it is ready, waits for the power button and switches itself off. SeaBIOS puts the power
+/// Real mode: says so when it is ready, waits for the power button and switches itself off. `SeaBIOS` puts the power
 /// management of QEMU's `pc` at 0x600 (ACPI 4.8.3: status, enable, control).
 const HEEDS_BUTTON: [u8; 34] = [
     0xBA, 0x02, 0x06, // mov dx, 0x602

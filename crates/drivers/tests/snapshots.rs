@@ -450,6 +450,10 @@ fn is_interrupted_while_off() {
 #[test]
 fn what_was_stopped_after_any_command_is_finished_by_the_next_call() {
     Session::new().passes("is_interrupted_while_running");
+}
+
+#[test]
+fn the_same_of_a_machine_that_is_off() {
     Session::new().passes("is_interrupted_while_off");
 }
 
