@@ -261,17 +261,18 @@ impl<'a> World<'a> {
         if self.has(Fault::BadPatch) {
             return self.rejected(&patches, &image, cis);
         }
-        // Nothing of one waits for another.
         let releases: Vec<Release<'_>> = thread::scope(|scope| {
-            let prepare = |(number, patch)| {
-                let (image, unknown) = (&image, &unknown);
-                scope.spawn(move || {
-                    let release = self.agreed(number, patch, image, cis)?;
+            let mut preparing = Vec::with_capacity(patches.len());
+            for (number, patch) in patches.iter().enumerate() {
+                // One after another: so the first is through sooner, and its tenants are asked meanwhile.
+                self.proven(patch, &image)?;
+                let unknown = &unknown;
+                preparing.push(scope.spawn(move || {
+                    let release = self.agreed(number, patch, cis)?;
                     self.set_aside(&release, unknown, cis)?;
                     Ok(release)
-                })
-            };
-            let preparing: Vec<_> = patches.iter().enumerate().map(prepare).collect();
+                }));
+            }
             let end = |it: thread::ScopedJoinHandle<'_, Result<_>>| {
                 it.join().unwrap_or_else(|_| Err(anyhow!("a thread panicked")))
             };
@@ -394,18 +395,11 @@ impl<'a> World<'a> {
         Ok((job["result"]["proof"].clone(), digest))
     }
 
-    /// From a patch to its release, which its tenants were told of and answered.
-    fn agreed<'p>(
-        &self,
-        number: usize,
-        patch: &'p Patch,
-        image: &str,
-        cis: &BTreeMap<String, String>,
-    ) -> Result<Release<'p>> {
-        let course = self.setup.course;
+    /// A patch has to pass.
+    fn proven(&self, patch: &Patch, image: &str) -> Result<()> {
         let source = &patch.source;
         let title = format!("{source} is proven on a copy of the image");
-        course.act(&title, &["R4", "R15"], |stage| {
+        self.setup.course.act(&title, &["R4", "R15"], |stage| {
             let (proof, digest) = self.prove(stage, patch, image, PROFILE)?;
             let verdict = &proof["verdict"];
             let reasons = [&verdict["security"], &verdict["adaptability"]];
@@ -416,7 +410,18 @@ impl<'a> World<'a> {
             stage.fact("verdict", format!("secure and adaptable; the way back {back}"));
             stage.fact("evidence", digest.as_str());
             Ok(())
-        })?;
+        })
+    }
+
+    /// From a patch that was proven to its release, which its tenants were told of and answered.
+    fn agreed<'p>(
+        &self,
+        number: usize,
+        patch: &'p Patch,
+        cis: &BTreeMap<String, String>,
+    ) -> Result<Release<'p>> {
+        let course = self.setup.course;
+        let source = &patch.source;
         let title = format!("{source} is planned, and its tenants are told");
         let release =
             course.act(&title, &["R6", "R16", "R17"], |stage| self.told(stage, patch, cis))?;
