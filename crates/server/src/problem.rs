@@ -142,6 +142,7 @@ impl From<StoreError> for Problem {
             | StoreError::OutcomeUnknown(_)
             | StoreError::Failed { .. } => Kind::Unavailable,
             StoreError::Corrupt { .. }
+            | StoreError::Content(_)
             | StoreError::TooNew { .. }
             | StoreError::BadAddress { .. }
             | StoreError::Database(_) => Kind::Internal,

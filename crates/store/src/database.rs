@@ -49,6 +49,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../migrations/0020_orders_at_work.sql"),
     include_str!("../migrations/0021_order_keys.sql"),
     include_str!("../migrations/0022_health.sql"),
+    include_str!("../migrations/0024_history.sql"),
 ];
 
 impl Database {
@@ -126,6 +127,8 @@ impl Engine {
                 "PRAGMA synchronous = FULL",
                 "PRAGMA foreign_keys = ON",
                 "PRAGMA trusted_schema = OFF",
+                // What is deleted is overwritten where its page is written anyway: keys are.
+                "PRAGMA secure_delete = FAST",
                 "PRAGMA busy_timeout = 10000",
             ],
             Self::Postgres => &["SET TIME ZONE 'UTC'", "SET lock_timeout = '10s'"],
@@ -156,7 +159,8 @@ impl Engine {
             Self::Postgres => text
                 .replace(" INTEGER", " BIGINT")
                 .replace(" BLOB", " BYTEA")
-                .replace(") STRICT;", ");"),
+                .replace(") STRICT;", ");")
+                .replace(") STRICT, WITHOUT ROWID;", ");"),
         }
     }
 }
@@ -239,7 +243,7 @@ mod tests {
     fn the_schema_has_no_word_that_one_engine_lacks() {
         for migration in MIGRATIONS {
             let postgres = Engine::Postgres.schema(migration);
-            for word in ["INTEGER", "BLOB", "STRICT", "AUTOINCREMENT", "DATETIME"] {
+            for word in ["INTEGER", "BLOB", "STRICT", "AUTOINCREMENT", "DATETIME", "ROWID"] {
                 assert!(!postgres.contains(word), "{word}");
             }
         }
