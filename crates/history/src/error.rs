@@ -80,11 +80,6 @@ impl HistoryError {
         }
     }
 
-    /// Whether the object is not there at all.
-    pub fn is_missing_object(&self) -> bool {
-        matches!(self, Self::Object { source, .. } if source.kind() == io::ErrorKind::NotFound)
-    }
-
     pub(crate) const fn damaged(what: &'static str) -> Self {
         Self::Damaged { what }
     }

@@ -67,18 +67,18 @@ pub(crate) fn encode(content: &[u8], base: Option<&[u8]>, level: i32) -> Result<
     }
     let failed = |_| HistoryError::damaged("a frame in the making");
     let mut frame = Vec::with_capacity(compress_bound(content.len()));
-    let mut context = CCtx::create();
-    context.set_parameter(CParameter::CompressionLevel(level)).map_err(failed)?;
+    let mut zstd = CCtx::create();
+    zstd.set_parameter(CParameter::CompressionLevel(level)).map_err(failed)?;
     if let Some(base) = base {
         let reach = u64::BITS - ((content.len() + base.len()) as u64).leading_zeros();
         if reach > OWN_WINDOW {
-            context.set_parameter(CParameter::WindowLog(reach)).map_err(failed)?;
+            zstd.set_parameter(CParameter::WindowLog(reach)).map_err(failed)?;
             // The usual tables hold only the end of a large prefix.
-            context.set_parameter(CParameter::EnableLongDistanceMatching(true)).map_err(failed)?;
+            zstd.set_parameter(CParameter::EnableLongDistanceMatching(true)).map_err(failed)?;
         }
-        context.ref_prefix(base).map_err(failed)?;
+        zstd.ref_prefix(base).map_err(failed)?;
     }
-    context.compress2(&mut frame, content).map_err(failed)?;
+    zstd.compress2(&mut frame, content).map_err(failed)?;
     Ok(frame)
 }
 
@@ -89,11 +89,11 @@ pub(crate) fn decode(frame: &[u8], base: Option<&[u8]>, length: usize) -> Result
     }
     let failed = |_| HistoryError::damaged("a frame");
     let mut content = Vec::with_capacity(length);
-    let mut context = DCtx::create();
+    let mut zstd = DCtx::create();
     if let Some(base) = base {
-        context.ref_prefix(base).map_err(failed)?;
+        zstd.ref_prefix(base).map_err(failed)?;
     }
-    context.decompress(&mut content, frame).map_err(failed)?;
+    zstd.decompress(&mut content, frame).map_err(failed)?;
     if content.len() == length { Ok(content) } else { Err(HistoryError::damaged("a frame")) }
 }
 

@@ -157,7 +157,7 @@ impl Partition {
         else {
             return Ok(None);
         };
-        let groups = groups(&*self.index(block)?, &mut |it, at| it == item && at == path.as_str())?;
+        let groups = groups(&self.index(block)?, &mut |it, at| it == item && at == path.as_str())?;
         let versions = groups.into_iter().flat_map(|group| group.versions);
         Ok(versions.take_while(|found| found.version.recorded <= time).last())
     }
@@ -196,14 +196,14 @@ impl Partition {
         let end = indexes.partition_point(|it| (it.item, it.path.as_str()) <= to);
         let mut found = Vec::new();
         for block in first..end.max(first) {
-            found.extend(groups(&*self.index(block)?, wants)?);
+            found.extend(groups(&self.index(block)?, wants)?);
         }
         Ok(found)
     }
 
     /// The groups of one index block, all of them.
     pub(super) fn groups(&self, block: usize) -> Result<Vec<Group>> {
-        groups(&*self.index(block)?, &mut |_, _| true)
+        groups(&self.index(block)?, &mut |_, _| true)
     }
 
     /// The frame of another partition without which this one has no content, if it needs one.

@@ -202,13 +202,12 @@ impl Partition {
                         may_stay.then(|| Kind::Lean(writer.lean(lean)))
                     }
                 };
-                match kind {
-                    Some(kind) => writer.frame(frame.number, kind, frame.length, stored)?,
-                    None => {
-                        let content = self.whole_content(frame.number, leaned)?;
-                        let stored = encode(&content, None, level)?;
-                        writer.frame(frame.number, Kind::Key, frame.length, &stored)?;
-                    }
+                if let Some(kind) = kind {
+                    writer.frame(frame.number, kind, frame.length, stored)?;
+                } else {
+                    let content = self.whole_content(frame.number, leaned)?;
+                    let stored = encode(&content, None, level)?;
+                    writer.frame(frame.number, Kind::Key, frame.length, &stored)?;
                 }
             }
         }

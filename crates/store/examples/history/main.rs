@@ -5,6 +5,13 @@
 //! each batch. Then single durable changes, beside `git add` with `git commit`, and etckeeper where it is installed;
 //! then files at random times, beside git with commit-graph and changed paths.
 
+#![allow(
+    clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "figures for people"
+)]
+
 mod corpus;
 
 use std::collections::BTreeMap;
@@ -250,7 +257,7 @@ impl Cloud {
     /// Records all batches, each item's one after the other, while what is due is sealed beside. Until
     /// everything is sealed.
     async fn ingest(
-        self: &Self,
+        &self,
         batches: &Arc<Vec<Batch>>,
     ) -> Result<(Vec<Option<Timestamp>>, Duration)> {
         let begin = Instant::now();

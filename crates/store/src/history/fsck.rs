@@ -281,7 +281,13 @@ impl History {
         .fetch_all(self.pool())
         .await?;
         for row in &files {
-            let file = File::read(row)?;
+            let file = match File::read(row) {
+                Ok(file) => file,
+                Err(error) => {
+                    fsck.damages.push(error.to_string());
+                    continue;
+                }
+            };
             let ci = CiId::from_bytes(file.ci);
             let Ok(path) = keys.pool.open_path(file.key, &file.sealed_path) else {
                 fsck.damages.push(format!("the name of a file of {ci}"));

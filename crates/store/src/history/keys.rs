@@ -38,7 +38,9 @@ impl TenantKeys {
         let place = self.place(number);
         let opened = self.vault.open(&place, sealed);
         let key: Option<[u8; 32]> = opened.and_then(|key| key.as_slice().try_into().ok());
-        key.map(|key| DataKey::new(key.into())).ok_or_else(|| locked(&place))
+        // The tenant's key opened: this one is not what it was.
+        key.map(|key| DataKey::new(key.into()))
+            .ok_or_else(|| StoreError::Corrupt { what: format!("the key `{place}`") })
     }
 
     fn place(&self, number: i64) -> String {

@@ -141,34 +141,19 @@ impl History {
         keys: &Arc<TenantKeys>,
         number: i64,
     ) -> Result<Option<Arc<Partition>>, StoreError> {
-        let mut missing = None;
-        // Between the row and its object another process may put a new object in its place.
-        for _ in 0..3 {
-            let row = rows::partition(self.pool(), keys.tenant, number).await?;
-            let Some((name, key)) = row.as_ref().and_then(rows::Row::readable) else {
-                return Ok(None);
-            };
-            let key = self.cache.data_key(keys, number, key)?;
-            if let Some(partition) = self.cache.partition(name) {
-                return Ok(Some(partition));
-            }
-            let (objects, name) = (Arc::clone(&self.objects), name.to_owned());
-            let opened = blocking(move || {
-                Ok(Partition::open(objects, &name, &key).map(|it| (name, Arc::new(it))))
-            });
-            match opened.await? {
-                Ok((name, partition)) => {
-                    self.cache.keep_partition(name, &partition);
-                    return Ok(Some(partition));
-                }
-                Err(error) if error.is_missing_object() => missing = Some(error),
-                Err(error) => return Err(error.into()),
-            }
+        let row = rows::partition(self.pool(), keys.tenant, number).await?;
+        let Some((name, key)) = row.as_ref().and_then(rows::Row::readable) else {
+            return Ok(None);
+        };
+        let key = self.cache.data_key(keys, number, key)?;
+        if let Some(partition) = self.cache.partition(name) {
+            return Ok(Some(partition));
         }
-        Err(missing.map_or_else(
-            || StoreError::Corrupt { what: format!("partition {number} of a history") },
-            StoreError::from,
-        ))
+        let (objects, opening) = (Arc::clone(&self.objects), name.to_owned());
+        let partition =
+            blocking(move || Partition::open(objects, &opening, &key).map(Arc::new)).await?;
+        self.cache.keep_partition(name.to_owned(), &partition);
+        Ok(Some(partition))
     }
 }
 

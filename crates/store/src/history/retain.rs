@@ -22,7 +22,7 @@ use crate::writer::Tx;
 
 use super::keys::TenantKeys;
 use super::rows::{PartitionState, Row, bytes, partition, partitions};
-use super::seal::{Leaning, keep_leans, long_ago, make_live, next_epoch, put};
+use super::seal::{LEASE, Leaning, keep_leans, make_live, next_epoch, put};
 use super::{History, LEVEL, blocking};
 
 /// What is erased.
@@ -274,7 +274,8 @@ impl History {
         .await
     }
 
-    /// Removes objects that are no partition's. What is recorded names none of them.
+    /// Removes objects that are no partition's: those that were replaced ten minutes ago, begun an hour ago and
+    /// never finished, or known to nobody. What is recorded names none of them.
     pub async fn remove_garbage(&self) -> Result<Garbage, StoreError> {
         let objects = Arc::clone(&self.objects);
         // Listed before names are looked up: an object's name is noted before it is written.
@@ -291,13 +292,16 @@ impl History {
                         "UPDATE history_objects SET state = 'doomed'
                          WHERE state = 'writing' AND since < $1",
                     )
-                    .bind(long_ago(tx.now))
+                    .bind((tx.now - LEASE * 6).as_microsecond())
                     .execute(&mut *tx.connection)
                     .await?;
-                    let rows =
-                        sqlx::query("SELECT name FROM history_objects WHERE state = 'doomed'")
-                            .fetch_all(&mut *tx.connection)
-                            .await?;
+                    // Whoever began to read what was replaced shall come to an end.
+                    let rows = sqlx::query(
+                        "SELECT name FROM history_objects WHERE state = 'doomed' AND since < $1",
+                    )
+                    .bind((tx.now - LEASE).as_microsecond())
+                    .fetch_all(&mut *tx.connection)
+                    .await?;
                     rows.iter().map(|row| get::<String>(row, "name")).collect::<Result<Vec<_>, _>>()
                 })
             })

@@ -7,7 +7,7 @@
 //! Whatever is broken off leaves the rows as they are, and at most an object that nobody names as a
 //! partition's, which `remove_garbage` takes. Whoever works too late finds that the epoch has moved on.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use ::history::{
@@ -15,7 +15,7 @@ use ::history::{
     Sealed, Sealing, Version, unpack,
 };
 use domain::cloud::{EventKind, TenantId};
-use jiff::{SignedDuration, Timestamp};
+use jiff::SignedDuration;
 use serde_json::json;
 use sqlx::AssertSqlSafe;
 
@@ -499,7 +499,6 @@ async fn replace_rows(tx: &mut Tx<'_>, commit: &Commit) -> Result<(), StoreError
     }
     keep_leans(tx, keys.tenant, *number, &object.leans).await?;
     let mut files = Vec::with_capacity(sealed.files.len());
-    let mut seen = BTreeSet::new();
     for file in &sealed.files {
         let key = keys.pool.path_key(&file.path);
         let Some(known) = known.get(&(file.item, key)) else {
@@ -509,7 +508,6 @@ async fn replace_rows(tx: &mut Tx<'_>, commit: &Commit) -> Result<(), StoreError
         spans.push(Span { number: *number, first: file.first }, *kept_from);
         let own = file.anchor.map(|frame| Lean { partition: number.unsigned_abs(), frame });
         files.push((known, spans, own.or(known.anchor)));
-        seen.insert((file.item, key));
     }
     for (files, values) in statements(&files, 9) {
         // All of them are there: only what follows from sealing is new.
@@ -565,9 +563,4 @@ pub(super) async fn remove_rows(
         sqlx::query(text).bind(tenant.to_vec()).bind(number).execute(&mut *tx.connection).await?;
     }
     Ok(())
-}
-
-/// Long enough ago that nobody works with it any more.
-pub(super) fn long_ago(now: Timestamp) -> i64 {
-    (now - LEASE * 6).as_microsecond()
 }
