@@ -60,8 +60,14 @@ pub struct Sealing<'a> {
     files: Vec<SealedFile>,
     before: Option<Before>,
     anchor: Option<Anchor>,
+    /// Key frames by path: what other items have there is mostly much the same.
+    siblings: HashMap<FilePath, (u64, Arc<[u8]>)>,
+    sibling_bytes: usize,
     leaves: BTreeMap<(Item, Micros), Vec<Leaf>>,
 }
+
+/// Most bytes of contents that are kept for siblings.
+const SIBLING_BYTES: usize = 128 << 20;
 
 /// The file's content before.
 struct Before {
@@ -83,6 +89,8 @@ impl<'a> Sealing<'a> {
             files: Vec::new(),
             before: None,
             anchor: None,
+            siblings: HashMap::new(),
+            sibling_bytes: 0,
             leaves: BTreeMap::new(),
         }
     }
@@ -128,11 +136,23 @@ impl<'a> Sealing<'a> {
             Some(&number) => number,
             None => self.new_frame(id, &content)?,
         };
+        self.offer_to_siblings(number, &content);
         if let (true, Some(file)) = (self.frames[frame_index(number)].1, self.files.last_mut()) {
             file.anchor = Some(number);
         }
         self.before = Some(Before { frame: number, content });
         Ok(number)
+    }
+
+    /// Remembers the first key frame of a path, for the same file of other items.
+    fn offer_to_siblings(&mut self, number: u64, content: &Arc<[u8]>) {
+        let Some(file) = self.files.last() else { return };
+        let (chain, is_own) = self.frames[frame_index(number)];
+        let fits = self.sibling_bytes + content.len() <= SIBLING_BYTES;
+        if is_own && chain.depth == 0 && fits && !self.siblings.contains_key(&file.path) {
+            self.sibling_bytes += content.len();
+            self.siblings.insert(file.path.clone(), (number, Arc::clone(content)));
+        }
     }
 
     fn new_frame(&mut self, id: ContentId, content: &[u8]) -> Result<u64> {
@@ -149,6 +169,7 @@ impl<'a> Sealing<'a> {
         enum Base {
             Here(u64, bool),
             There(Lean),
+            Sibling(u64),
         }
         let base = match (&self.before, &self.anchor) {
             (Some(before), _) => {
@@ -158,7 +179,12 @@ impl<'a> Sealing<'a> {
             (None, Some(anchor)) => {
                 Some((Base::There(anchor.lean), Arc::clone(&anchor.content), anchor.chain))
             }
-            (None, None) => None,
+            (None, None) => {
+                let sibling = self.files.last().and_then(|file| self.siblings.get(&file.path));
+                sibling.map(|(frame, content)| {
+                    (Base::Sibling(*frame), Arc::clone(content), Chain::key(content.len()))
+                })
+            }
         };
         let grown = base
             .and_then(|(base, before, chain)| Some((base, before, chain.grown(content.len())?)));
@@ -173,7 +199,7 @@ impl<'a> Sealing<'a> {
             let is_worth_it = match base {
                 Base::Here(..) => delta.len() * 4 < key.len() * 3,
                 // A file that has drifted away from its anchor shall have a new one.
-                Base::There(_) => delta.len() * 2 < key.len(),
+                Base::There(_) | Base::Sibling(_) => delta.len() * 2 < key.len(),
             };
             if !is_worth_it {
                 return Ok((Kind::Key, Chain::key(content.len()), true, key));
@@ -181,6 +207,7 @@ impl<'a> Sealing<'a> {
         }
         Ok(match base {
             Base::Here(frame, is_own) => (Kind::Delta(frame), chain, is_own, delta),
+            Base::Sibling(frame) => (Kind::Delta(frame), chain, true, delta),
             Base::There(lean) => (Kind::Lean(self.writer.lean(lean)), chain, false, delta),
         })
     }

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! header   56 B  clear    magic, format, number of the partition, salt
-//! packs          sealed   frames one after another, about 64 KiB each
+//! packs          sealed   frames one after another, about 32 KiB each
 //! indexes        sealed   versions by item, path and time; zstd, about 16 KiB each before it
 //! roll           clear    commitments of all batches; its hash is in the footer
 //! footer         sealed   zstd: lengths and first keys of all blocks, what the partition leans on, totals
@@ -26,7 +26,7 @@ pub(crate) const HEADER: usize = 56;
 pub(crate) const TRAILER: usize = 24;
 
 /// About so many bytes of frames are sealed together: a whole chain is mostly in one read.
-pub(crate) const PACK: usize = 64 << 10;
+pub(crate) const PACK: usize = 32 << 10;
 
 /// About so many bytes of index, before compression.
 pub(crate) const INDEX: usize = 16 << 10;

@@ -154,6 +154,9 @@ async fn singles(folder: &Path) -> Result<()> {
             if done.success() { Ok(()) } else { Err(format!("etckeeper {arguments:?}").into()) }
         };
         etckeeper(&["init"])?;
+        let kept_in = Git { folder: kept.clone() };
+        kept_in.run(&["config", "user.name", "n"])?;
+        kept_in.run(&["config", "user.email", "n@example.org"])?;
         etckeeper(&["commit", "first"])?;
         let begin = Instant::now();
         for change in &changes[..40] {
@@ -292,6 +295,7 @@ impl Cloud {
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
+        print!("recorded in {:.1?}; ", begin.elapsed());
         let mut recorded = vec![None; batches.len()];
         for caller in callers {
             for (number, at) in caller.await?? {

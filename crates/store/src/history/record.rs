@@ -348,13 +348,12 @@ async fn record(tx: &mut Tx<'_>, batch: &Batch) -> Result<Outcome, StoreError> {
     let sealed: Option<Vec<u8>> = get(&row, "data_key")?;
     let mut number: i64 = get(&row, "open_number")?;
     let mut last_number: i64 = get(&row, "last_number")?;
-    let sealed = match sealed {
-        Some(sealed) => sealed,
-        None => {
-            last_number += 1;
-            number = last_number;
-            open_partition(tx, keys, number).await?
-        }
+    let sealed = if let Some(sealed) = sealed {
+        sealed
+    } else {
+        last_number += 1;
+        number = last_number;
+        open_partition(tx, keys, number).await?
     };
     let data_key = keys.open_data_key(number, &sealed)?;
     sqlx::query(

@@ -388,49 +388,46 @@ async fn replace(tx: &mut Tx<'_>, replacement: &Replacement) -> Result<(), Store
         .bind(row.object.clone())
         .execute(&mut *tx.connection)
         .await?;
-    let replaced = match object {
-        Some((name, object)) => {
-            make_live(tx, name).await?;
-            keep_leans(tx, keys.tenant, row.number, &object.leans).await?;
-            let size = i64::try_from(object.bytes.len()).unwrap_or(i64::MAX);
-            tx.record(NewEvent {
-                tenant: keys.id,
-                kind: EventKind::HistorySealed,
-                by: Actor::System,
-                object: keys.id.to_string(),
-                version: row.number,
-                payload: json!({
-                    "partition": row.number, "digest": hex(&object.digest), "size": size,
-                    "versions": object.versions, "before": row.digest.as_deref().map(hex),
-                }),
-            });
-            sqlx::query(
-                "UPDATE history_partitions
+    let replaced = if let Some((name, object)) = object {
+        make_live(tx, name).await?;
+        keep_leans(tx, keys.tenant, row.number, &object.leans).await?;
+        let size = i64::try_from(object.bytes.len()).unwrap_or(i64::MAX);
+        tx.record(NewEvent {
+            tenant: keys.id,
+            kind: EventKind::HistorySealed,
+            by: Actor::System,
+            object: keys.id.to_string(),
+            version: row.number,
+            payload: json!({
+                "partition": row.number, "digest": hex(&object.digest), "size": size,
+                "versions": object.versions, "before": row.digest.as_deref().map(hex),
+            }),
+        });
+        sqlx::query(
+            "UPDATE history_partitions
                  SET object = $1, digest = $2, size = $3, versions = $4, thinned_to = $5
                  WHERE tenant = $6 AND number = $7 AND state = 'sealed'",
-            )
-            .bind(name.as_str())
-            .bind(object.digest.to_vec())
-            .bind(size)
-            .bind(object.versions.cast_signed())
-            .bind(*thinned_to)
-            .bind(keys.tenant.to_vec())
-            .bind(row.number)
-            .execute(&mut *tx.connection)
-            .await?
-        }
-        None => {
-            keep_leans(tx, keys.tenant, row.number, &[]).await?;
-            sqlx::query(
-                "UPDATE history_partitions
+        )
+        .bind(name.as_str())
+        .bind(object.digest.to_vec())
+        .bind(size)
+        .bind(object.versions.cast_signed())
+        .bind(*thinned_to)
+        .bind(keys.tenant.to_vec())
+        .bind(row.number)
+        .execute(&mut *tx.connection)
+        .await?
+    } else {
+        keep_leans(tx, keys.tenant, row.number, &[]).await?;
+        sqlx::query(
+            "UPDATE history_partitions
                  SET state = 'dropped', sealed_key = NULL, object = NULL, size = 0, versions = 0
                  WHERE tenant = $1 AND number = $2 AND state = 'sealed'",
-            )
-            .bind(keys.tenant.to_vec())
-            .bind(row.number)
-            .execute(&mut *tx.connection)
-            .await?
-        }
+        )
+        .bind(keys.tenant.to_vec())
+        .bind(row.number)
+        .execute(&mut *tx.connection)
+        .await?
     };
     if replaced.rows_affected() == 1 { Ok(()) } else { Err(StoreError::Busy) }
 }
