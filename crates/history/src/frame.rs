@@ -4,6 +4,8 @@
 //! histories of real configuration that needs a fifth of what compressing each version alone needs, as much as
 //! a fully repacked git pack, without a repack (`docs/decisions/0025-content-history.md`).
 
+use std::cell::RefCell;
+
 use zstd::zstd_safe::{CCtx, CParameter, DCtx, compress_bound};
 
 use crate::error::{HistoryError, Result};
@@ -65,21 +67,39 @@ pub(crate) fn encode(content: &[u8], base: Option<&[u8]>, level: i32) -> Result<
             largest: LARGEST_CONTENT as u64,
         });
     }
-    let failed = |_| HistoryError::damaged("a frame in the making");
     let mut frame = Vec::with_capacity(compress_bound(content.len()));
-    let mut zstd = CCtx::create();
-    zstd.set_parameter(CParameter::CompressionLevel(level)).map_err(failed)?;
-    if let Some(base) = base {
-        let reach = u64::BITS - ((content.len() + base.len()) as u64).leading_zeros();
-        if reach > OWN_WINDOW {
-            zstd.set_parameter(CParameter::WindowLog(reach)).map_err(failed)?;
-            // The usual tables hold only the end of a large prefix.
-            zstd.set_parameter(CParameter::EnableLongDistanceMatching(true)).map_err(failed)?;
+    match base {
+        None => KEY_FRAMES.with_borrow_mut(|zstd| compress(zstd, &mut frame, content, level))?,
+        Some(base) => {
+            // Bound to the prefix, and so of one use.
+            let mut zstd = CCtx::create();
+            let reach = u64::BITS - ((content.len() + base.len()) as u64).leading_zeros();
+            if reach > OWN_WINDOW {
+                zstd.set_parameter(CParameter::WindowLog(reach)).map_err(unmade)?;
+                // The usual tables hold only the end of a large prefix.
+                zstd.set_parameter(CParameter::EnableLongDistanceMatching(true)).map_err(unmade)?;
+            }
+            zstd.ref_prefix(base).map_err(unmade)?;
+            compress(&mut zstd, &mut frame, content, level)?;
         }
-        zstd.ref_prefix(base).map_err(failed)?;
     }
-    zstd.compress2(&mut frame, content).map_err(failed)?;
     Ok(frame)
+}
+
+thread_local! {
+    /// Making one anew costs as much as compressing a small file.
+    static KEY_FRAMES: RefCell<CCtx<'static>> = RefCell::new(CCtx::create());
+}
+
+fn compress(zstd: &mut CCtx<'_>, frame: &mut Vec<u8>, content: &[u8], level: i32) -> Result<()> {
+    zstd.set_parameter(CParameter::CompressionLevel(level)).map_err(unmade)?;
+    zstd.compress2(frame, content).map_err(unmade)?;
+    Ok(())
+}
+
+/// Only a lack of memory leads here.
+const fn unmade(_: usize) -> HistoryError {
+    HistoryError::damaged("a frame in the making")
 }
 
 /// The content of a frame, which must be as long as it says.

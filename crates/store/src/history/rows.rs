@@ -9,8 +9,9 @@ use sqlx::{AnyPool, Executor};
 use crate::error::StoreError;
 use crate::value::{get, parsed};
 
-/// Rows of one statement, the most first: few different statements serve any number of rows.
-const ROWS: [usize; 3] = [64, 8, 1];
+/// Rows of one statement, the most first: few different statements serve any number of rows. What SQLite's driver
+/// does for each value grows with how many there are.
+const ROWS: [usize; 3] = [32, 8, 1];
 
 /// Splits rows into as many as one statement takes, with the text of its values: `($1, $2), ($3, $4)`.
 pub(super) fn statements<T>(rows: &[T], columns: usize) -> impl Iterator<Item = (&[T], String)> {
@@ -240,7 +241,7 @@ mod tests {
     fn rows_are_split_into_few_statements() {
         let split: Vec<_> = statements(&[0; 75], 2).map(|(rows, _)| rows.len()).collect();
 
-        assert_eq!(split, [64, 8, 1, 1, 1]);
+        assert_eq!(split, [32, 32, 8, 1, 1, 1]);
         assert_eq!(values(2, 3), "($1, $2, $3), ($4, $5, $6)");
     }
 }
