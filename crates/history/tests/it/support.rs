@@ -9,7 +9,7 @@ use history::{
     Micros, Objects, Origin, Partition, Pool, Sealing, State, Version,
 };
 
-/// SplitMix64.
+/// `SplitMix64`.
 pub(crate) struct Random(pub(crate) u64);
 
 impl Random {

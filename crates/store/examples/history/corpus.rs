@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// SplitMix64.
+/// `SplitMix64`.
 pub(crate) struct Random(u64);
 
 impl Random {
@@ -191,7 +191,7 @@ impl Corpus {
     }
 
     fn edited(&mut self, mut lines: Vec<String>) -> Vec<String> {
-        for _ in 0..1 + self.random.below(3) {
+        for _ in 0..=self.random.below(3) {
             let at = self.random.below(lines.len());
             let many = 1 + self.random.below(4);
             let new: Vec<_> = (0..many).map(|_| self.line()).collect();

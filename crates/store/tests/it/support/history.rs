@@ -81,7 +81,7 @@ impl Objects for Faulty {
     }
 }
 
-/// SplitMix64.
+/// `SplitMix64`.
 pub(crate) struct Random(pub(crate) u64);
 
 impl Random {
