@@ -1,16 +1,18 @@
 //! Talks to the control plane.
 
+use std::cell::RefCell;
+use std::collections::VecDeque;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use domain::agent::{
-    Enrolled, Facts, HandedOrder, JoinRequest, Need, OrderAnswer, OrderProgress, PinsOffered,
-    PinsRequest, RenewRequest, Report, ReportAnswer,
+    Enrolled, Facts, FilesSent, HandedOrder, JoinRequest, Need, OrderAnswer, OrderProgress,
+    PinsOffered, PinsRequest, RenewRequest, Report, ReportAnswer,
 };
 use domain::fleet::{PackageSet, SetDelta};
 use domain::inventory::PackageFamily;
@@ -21,6 +23,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use ureq::tls::{Certificate, ClientCert, PrivateKey, RootCerts, TlsConfig};
 
+use crate::configuration::Eyes;
 use crate::execute::{AtRest, HostFiles, Packages, System, Systemd};
 use crate::look::family;
 use crate::orders::{Desk, OrderError};
@@ -51,6 +54,12 @@ pub(crate) const OWNERS_FILES: &str = "/etc/patchwright";
 
 /// How long another process of this agent may take to end.
 const END_PATIENCE: Duration = Duration::from_secs(2);
+/// How often is looked whether a configuration file was touched, and how long it is left to settle then.
+const GLIMPSE: Duration = Duration::from_secs(1);
+const SETTLES: Duration = Duration::from_secs(2);
+/// How often reports come early because of that, at most, within [`ALARMED_WITHIN`].
+const MOST_ALARMS: usize = 30;
+const ALARMED_WITHIN: Duration = Duration::from_secs(600);
 /// How long we wait for the system to restart until we ask for it again.
 const RESTART_PATIENCE: Duration = Duration::from_secs(5 * 60);
 
@@ -210,8 +219,10 @@ pub fn run(state: &State, settings: &Settings) -> Result<(), AgentError> {
     let directory = || state.directory().display().to_string();
     let _alone = held.ok_or_else(|| AgentError::Running { directory: directory() })?;
     let mut failures = 0;
+    let (mut eyes, mut alarm) = (None, Alarm::default());
     loop {
-        let outcome = round(state, settings);
+        eyes = see(eyes, state, settings);
+        let outcome = round(state, settings, eyes.as_ref());
         let wait = match outcome {
             Ok(Next::Wait(_)) if settings.once => return Ok(()),
             Ok(Next::Wait(interval)) => {
@@ -236,12 +247,66 @@ pub fn run(state: &State, settings: &Settings) -> Result<(), AgentError> {
                 jitter(wait, 2)
             }
         };
-        thread::sleep(wait);
+        alarm.rest(wait, eyes.as_ref().filter(|_| failures == 0));
+    }
+}
+
+/// Eyes that look by the owner's policy as it is now; none, and a warning, where it cannot be read.
+fn see(eyes: Option<RefCell<Eyes>>, state: &State, settings: &Settings) -> Option<RefCell<Eyes>> {
+    let Settings { root, policy, once, .. } = settings;
+    if let Some(eyes) = eyes.filter(|eyes| eyes.borrow().follow(policy)) {
+        return Some(eyes);
+    }
+    match Eyes::open(state, root, policy, !once) {
+        Ok(eyes) => Some(RefCell::new(eyes)),
+        Err(error) => {
+            eprintln!("warning: nothing is told of files: {error}\nhelp: {}", error.help());
+            None
+        }
+    }
+}
+
+/// Ends waits early where a configuration file was touched.
+#[derive(Default)]
+struct Alarm {
+    /// When that was done lately.
+    rung: VecDeque<Instant>,
+}
+
+impl Alarm {
+    /// Waits, at most for so long.
+    fn rest(&mut self, wait: Duration, eyes: Option<&RefCell<Eyes>>) {
+        let end = Instant::now() + wait;
+        let Some(eyes) = eyes else { return thread::sleep(wait) };
+        let mut drawn_at: Option<Instant> = None;
+        loop {
+            let now = Instant::now();
+            if now >= end {
+                return;
+            }
+            // What is written is often not the last of it.
+            if drawn_at.is_some_and(|at| now.duration_since(at) >= SETTLES) {
+                self.rung.push_back(now);
+                return;
+            }
+            thread::sleep((end - now).min(GLIMPSE));
+            while self.rung.front().is_some_and(|at| at.elapsed() >= ALARMED_WITHIN) {
+                self.rung.pop_front();
+            }
+            // A file that is written again and again is told of at the usual pace.
+            if eyes.borrow_mut().are_drawn() && self.rung.len() < MOST_ALARMS {
+                drawn_at.get_or_insert_with(Instant::now);
+            }
+        }
     }
 }
 
 /// One round, with what this host is at the moment.
-fn round(state: &State, settings: &Settings) -> Result<Next, AgentError> {
+fn round(
+    state: &State,
+    settings: &Settings,
+    eyes: Option<&RefCell<Eyes>>,
+) -> Result<Next, AgentError> {
     let work = state.directory().join("work");
     let family = family_of(state, &settings.root)?;
     let packages = Packages::of(family, &settings.root, &work, Timestamp::now());
@@ -257,7 +322,7 @@ fn round(state: &State, settings: &Settings) -> Result<Next, AgentError> {
         files: &files,
         clock: &Timestamp::now,
     };
-    Round { desk: &desk, root: &settings.root }.go(|| connect(state))
+    Round { desk: &desk, root: &settings.root, eyes }.go(|| connect(state))
 }
 
 /// Which package manager a host has; what it was reported to have, where it does not say so any more: what was
@@ -459,10 +524,15 @@ impl ControlPlane for Client<'_> {
             match need {
                 Need::PackageSet => self.send_set(set)?,
                 Need::Facts => self.put("facts", facts)?,
-                Need::Orders => {}
+                // Told by whoever looked at them; fetched by whoever takes them.
+                Need::Files | Need::Orders => {}
             }
         }
         Ok(answer)
+    }
+
+    fn files(&self, sent: &FilesSent) -> Result<(), AgentError> {
+        self.post_nothing("files", sent)
     }
 
     fn pins(&self, request: &PinsRequest) -> Result<PinsOffered, AgentError> {

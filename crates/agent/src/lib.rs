@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! join:  token ─► key made here ─► signing request ─► certificate ─► pins
-//! run:   look ─► report (digests) ─► what is asked for: difference or whole set, facts, orders ─► sleep
+//! run:   look ─► report (digests) ─► what is asked for: difference or whole set, facts, files, orders ─► sleep
 //! order: bundle ─► opened with pinned keys ─► judged ─► carried out, or back ─► result
 //! ```
 //!
@@ -12,6 +12,7 @@
 
 mod client;
 mod command;
+pub mod configuration;
 pub mod execute;
 mod look;
 pub mod orders;

@@ -58,7 +58,8 @@ mod tests {
     use std::os::unix::fs::PermissionsExt as _;
 
     use domain::agent::{
-        Facts, HandedOrder, OrderAnswer, OrderProgress, PinsOffered, Report, ReportAnswer,
+        Facts, FilesSent, HandedOrder, OrderAnswer, OrderProgress, PinsOffered, Report,
+        ReportAnswer,
     };
     use domain::change::{KeyEvent, KeyId, KeyKind, KeyRing, NewKey};
     use domain::cloud::{Id, IdKind};
@@ -90,6 +91,10 @@ mod tests {
             _: &Facts,
         ) -> Result<ReportAnswer, AgentError> {
             unreachable!("nothing is reported")
+        }
+
+        fn files(&self, _: &FilesSent) -> Result<(), AgentError> {
+            Ok(())
         }
 
         fn pins(&self, request: &PinsRequest) -> Result<PinsOffered, AgentError> {

@@ -1,7 +1,8 @@
 //! What an agent asks of its control plane.
 
 use domain::agent::{
-    Facts, HandedOrder, OrderAnswer, OrderProgress, PinsOffered, PinsRequest, Report, ReportAnswer,
+    Facts, FilesSent, HandedOrder, OrderAnswer, OrderProgress, PinsOffered, PinsRequest, Report,
+    ReportAnswer,
 };
 use domain::fleet::PackageSet;
 
@@ -21,6 +22,12 @@ pub trait ControlPlane {
         set: &PackageSet,
         facts: &Facts,
     ) -> Result<ReportAnswer, AgentError>;
+
+    /// Tells files that it does not have.
+    ///
+    /// # Errors
+    /// As [`report`](Self::report); refused with 409 where it follows on what the control plane does not have.
+    fn files(&self, sent: &FilesSent) -> Result<(), AgentError>;
 
     /// What it would have the agent go by.
     ///

@@ -7,7 +7,7 @@
 //!    └─► the system restarts                  └──────── something ended ───┘
 //! ```
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::path::Path;
 use std::time::Duration;
 
@@ -16,6 +16,7 @@ use domain::change::Payload as _;
 use domain::order::OrderResult;
 
 use crate::client::AgentError;
+use crate::configuration::{Eyes, Look};
 use crate::look::look;
 use crate::orders::{Answer, Desk};
 use crate::plane::ControlPlane;
@@ -32,6 +33,8 @@ pub struct Round<'a> {
     pub desk: &'a Desk<'a>,
     /// The system that it looks at and alters.
     pub root: &'a Path,
+    /// What it sees of configuration files; nothing is told of them without.
+    pub eyes: Option<&'a RefCell<Eyes>>,
 }
 
 /// What follows a round.
@@ -122,13 +125,28 @@ impl Round<'_> {
         if facts.runtime.is_some() {
             facts.probes = self.desk.tried();
         }
+        let seen = self.eyes.map(|eyes| eyes.borrow_mut().look((self.desk.clock)()));
         let report = Report {
             counter: state.count().map_err(|source| AgentError::state(state, source))?,
             package_set: set.digest(),
             facts: facts.digest(),
+            files: seen.as_ref().map(Look::digest),
             observed_at: (self.desk.clock)(),
         };
         let answer = plane.report(&report, &set, &facts)?;
+        let is_told = match seen {
+            Some(seen) if answer.need.contains(&Need::Files) => {
+                seen.tell(state, plane, report.observed_at).unwrap_or_else(|error| {
+                    // The next report asks again.
+                    eprintln!("warning: files are not told: {error}\nhelp: {}", error.help());
+                    false
+                })
+            }
+            _ => true,
+        };
+        if let (true, Some(eyes)) = (is_told, self.eyes) {
+            eyes.borrow_mut().forget_touched();
+        }
         let wait = Duration::from_secs(answer.interval.into());
         Ok((wait, answer.need.contains(&Need::Orders)))
     }

@@ -8,7 +8,9 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use domain::agent::FileManifest;
 use domain::cloud::{AgentId, CiId};
+use domain::configuration::secret::FingerprintKey;
 use domain::fleet::PackageSet;
 use domain::order::{ExecutionId, OrderResult, Trusted};
 use jiff::Timestamp;
@@ -204,6 +206,33 @@ impl State {
 
     pub(crate) fn acknowledge(&self, set: &PackageSet) -> io::Result<()> {
         self.write("acknowledged.json", &serde_json::to_vec(set)?)
+    }
+
+    /// The key under which secrets of this host are told apart; made once, and told nobody.
+    pub(crate) fn fingerprint_key(&self) -> io::Result<FingerprintKey> {
+        const NAME: &str = "fingerprint.key";
+        let bytes = match fs::read(self.directory.join(NAME)) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let mut key = vec![0; 32];
+                getrandom::fill(&mut key).map_err(io::Error::other)?;
+                self.write(NAME, &key)?;
+                key
+            }
+            Err(error) => return Err(error),
+        };
+        let bytes: [u8; 32] =
+            bytes.try_into().map_err(|_| io::Error::other(format!("`{NAME}` is damaged")))?;
+        Ok(FingerprintKey::from(bytes))
+    }
+
+    /// The files that the control plane has, as far as we know; without it all are told.
+    pub(crate) fn told_files(&self) -> Option<FileManifest> {
+        self.read("told-files.json").ok().flatten()
+    }
+
+    pub(crate) fn keep_told_files(&self, told: &FileManifest) -> io::Result<()> {
+        self.write("told-files.json", &serde_json::to_vec(told)?)
     }
 
     /// The lines of a file, as far as they can be read; none where there is no such file.

@@ -3,7 +3,7 @@
 //! Everything travels as JSON inside mutual TLS. A report names its place in the agent's own count,
 //! so that one sent again, or sent by a copy of the agent, is told from a new one.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -58,6 +58,9 @@ pub struct Report {
     pub package_set: SetDigest,
     /// What runs: BLAKE3 over the JSON of [`Facts`].
     pub facts: SetDigest,
+    /// What it is configured by: [`FileManifest::digest`]; `None` where the host does not tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub files: Option<SetDigest>,
     /// When the host looked, by its own clock.
     pub observed_at: Timestamp,
 }
@@ -88,8 +91,93 @@ pub enum Need {
     PackageSet,
     /// The facts of the last report.
     Facts,
+    /// The configuration files of the last report: to be sent with `POST /agent/v1/files`.
+    Files,
     /// Nothing: there is an order for the agent, to be fetched with `POST /agent/v1/orders/next`.
     Orders,
+}
+
+/// A configuration file as its host tells of it: without what is secret in it
+/// (`domain::configuration::secret`).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HostFile {
+    /// Absolute path.
+    pub path: String,
+    /// Kind and permissions, as `st_mode` has them (inode(7)).
+    pub mode: u32,
+    /// User and group, by their names where they have some: `root:shadow`.
+    pub owner: String,
+    /// What access lists, security labels and further attributes say, hashed; empty where there are none.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub label: String,
+    /// What of its content may leave the host; where a link leads.
+    pub content: String,
+    /// Who altered it last, where the host saw that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by: Option<HostActor>,
+}
+
+/// Who altered a file, as the host saw it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HostActor {
+    /// `anna by /usr/bin/vi`.
+    pub actor: String,
+    /// In per cent.
+    pub confidence: u8,
+}
+
+impl HostFile {
+    /// The address of all that it is; who altered it is no part of that.
+    pub fn digest(&self) -> SetDigest {
+        digest_of(&(&self.path, self.mode, &self.owner, &self.label, &self.content))
+    }
+}
+
+/// What a host is configured by: each file by its path, with its digest.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct FileManifest(pub BTreeMap<String, SetDigest>);
+
+impl FileManifest {
+    /// Its content address.
+    pub fn digest(&self) -> SetDigest {
+        digest_of(self)
+    }
+}
+
+/// Configuration files that are others than the control plane knows. Goes to `POST /agent/v1/files`; where there is
+/// more than one message holds, the next one follows on it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FilesSent {
+    /// On which manifest it follows.
+    pub since: Since,
+    /// The manifest once this is taken in.
+    pub digest: SetDigest,
+    /// When the host looked, by its own clock.
+    pub observed_at: Timestamp,
+    /// Files that are new, or others than before.
+    pub files: Vec<HostFile>,
+}
+
+/// What a message about files follows on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum Since {
+    /// On a manifest that the control plane has.
+    Manifest {
+        /// Its digest.
+        digest: SetDigest,
+        /// What of it is gone.
+        gone: Vec<String>,
+    },
+    /// On nothing: what the host does not have is gone.
+    Nothing {
+        /// The paths of all files of the host.
+        paths: BTreeSet<String>,
+    },
 }
 
 /// Asks what the control plane would have the agent go by. Goes to `POST /agent/v1/pins`, once after

@@ -22,6 +22,7 @@ pub mod change;
 pub mod changelog;
 pub mod check;
 pub mod cloud;
+pub mod configuration;
 pub mod deb822;
 pub mod dependency;
 pub mod files;

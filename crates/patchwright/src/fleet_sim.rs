@@ -278,6 +278,7 @@ impl Load<'_> {
             counter: host.counter,
             package_set: self.digests[host.set],
             facts: self.facts.digest(),
+            files: None,
             observed_at: Timestamp::now(),
         };
         let begin = Instant::now();
@@ -293,7 +294,7 @@ impl Load<'_> {
                     }
                     Need::Facts => self.put(client, host, "facts", &self.facts)?,
                     // These hosts are altered by nobody.
-                    Need::Orders => {}
+                    Need::Files | Need::Orders => {}
                 }
             }
             Ok(())

@@ -7,6 +7,7 @@ mod data;
 mod drill;
 mod failure;
 mod fleet_sim;
+mod fsck;
 mod image;
 mod ledger;
 mod places;
@@ -56,6 +57,8 @@ enum Command {
     Sla(sla::SlaArgs),
     /// Read plans, and sign what a tenant says to them.
     Consent(consent::ConsentArgs),
+    /// Tell whether the history of configuration is whole.
+    Fsck(fsck::FsckArgs),
     /// Keep people from the machine itself, for when nobody can sign in.
     User(user::UserArgs),
     /// Hold somebody else's log to its word.
@@ -83,6 +86,7 @@ fn main() -> ExitCode {
         Command::Policy(arguments) => policy::run(&arguments, &mut anstream::stdout().lock()),
         Command::Sla(arguments) => sla::run(&arguments, &mut anstream::stdout().lock()),
         Command::Consent(arguments) => consent::run(&arguments, &mut anstream::stdout().lock()),
+        Command::Fsck(arguments) => fsck::run(&arguments),
         Command::User(arguments) => user::run(&arguments),
         Command::Witness(arguments) => witness::run(&arguments),
         Command::Version(arguments) => version::run(arguments, stdin().lock(), stdout().lock()),

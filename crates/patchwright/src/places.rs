@@ -116,9 +116,9 @@ fn open(table: PlaceTable) -> Result<Arc<dyn Snapshots>> {
             Ok(Arc::new(opened))
         }
         (None, machines) if !machines.is_empty() => {
-            let machines = machines.into_iter().map(|(name, MachineTable { disk, qmp })| {
-                KnownMachine { name, disk, qmp }
-            });
+            let machines = machines
+                .into_iter()
+                .map(|(name, MachineTable { disk, qmp })| KnownMachine { name, disk, qmp });
             Ok(Arc::new(KnownMachines::new(machines, SHUTDOWN, clock)))
         }
         _ => Err(helped(anyhow!("it has to have either `libvirt` or `machines`"), SHOWN)),

@@ -16,12 +16,13 @@ use domain::check::Report;
 use domain::cloud::{CiId, Class, Login, PROVIDER, Role};
 use ledger::attestation::AttestorKey;
 use server::{
-    Agents, App, Clocks, Fleet, Lab, LabSettings, Laboratory, NoticeSettings, Notices,
-    NoticesError, Providers, Recorder, RecorderError, Releases, Settings, Snapshots, Tls, Witnesses,
+    Agents, App, Clocks, Fleet, Histories, Lab, LabSettings, Laboratory, NoticeSettings, Notices,
+    NoticesError, Providers, Recorder, RecorderError, Releases, Settings, Snapshots, Tls,
+    Witnesses,
 };
 use store::{
-    Actor, CiFilter, Database, Labels, MasterKey, NewCi, PageRequest, SteadySystem, Store,
-    StoreError, System, Vault,
+    Actor, CiFilter, Database, History, Labels, MasterKey, NewCi, ObjectDirectory, PageRequest,
+    SteadySystem, Store, StoreError, System, Vault,
 };
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -204,13 +205,13 @@ async fn up(arguments: &UpArgs) -> Result<()> {
     let witnesses = watched
         .map(|policy| Arc::new(Witnesses::new(policy, Arc::clone(&recorder), store.clone())));
     let releases = Releases::open(store.clone(), &master).await.map_err(store_failed)?;
-    let places = Places::read(arguments.places.as_deref())?;
-    let snapshots = Snapshots::new(store.clone(), Arc::new(places));
-    let (watching, verifier) = (witnesses.clone(), releases.key());
+    let snapshots = open_snapshots(arguments, &store)?;
+    let history = open_history(&store, &master, &data)?;
+    let own = (releases.key(), history);
     let settings =
-        settings(arguments, &store, &master, providers, watching, told, verifier).await?;
-    let agents = Agents::open(store.clone(), &master, Arc::clone(&fleet), &settings.url).await?;
-    let agents = Arc::new(agents.reporting_every(arguments.report_every));
+        settings(arguments, &store, &master, providers, witnesses.clone(), told, own).await?;
+    let history = settings.history.clone();
+    let agents = open_agents(arguments, &store, &master, &fleet, &settings).await?;
     let notices = Arc::clone(&settings.notices);
     let app = App::new(
         store.clone(),
@@ -259,6 +260,7 @@ async fn up(arguments: &UpArgs) -> Result<()> {
         Work::begin(|end| Arc::new(Clocks::new(store.clone())).run(end)),
         Work::begin(|end| Arc::new(releases).run(end)),
         Work::begin(|end| Arc::new(snapshots).run(end)),
+        Work::begin(|end| Arc::new(Histories::new(store.clone(), history)).run(end)),
         Work::begin(|end| notices.run(end)),
     ];
     if !arguments.no_check {
@@ -308,6 +310,33 @@ impl Work {
     }
 }
 
+/// The agents' side.
+async fn open_agents(
+    arguments: &UpArgs,
+    store: &Store,
+    master: &Arc<MasterKey>,
+    fleet: &Arc<Fleet>,
+    settings: &Settings,
+) -> Result<Arc<Agents>> {
+    let (url, history) = (&settings.url, settings.history.clone());
+    let agents = Agents::open(store.clone(), master, Arc::clone(fleet), history, url).await?;
+    Ok(Arc::new(agents.reporting_every(arguments.report_every)))
+}
+
+/// What keeps machines' disks before they restart, where they live at a place that is known.
+fn open_snapshots(arguments: &UpArgs, store: &Store) -> Result<Snapshots> {
+    let places = Places::read(arguments.places.as_deref())?;
+    Ok(Snapshots::new(store.clone(), Arc::new(places)))
+}
+
+/// What items were configured by: in the database, and sealed in a directory beside it.
+pub(crate) fn open_history(store: &Store, master: &Arc<MasterKey>, data: &Path) -> Result<History> {
+    let place = data.join("history");
+    let objects = ObjectDirectory::open(&place)
+        .with_context(|| format!("cannot use the directory `{}`", place.display()))?;
+    Ok(store.history(Arc::clone(master), Arc::new(objects)))
+}
+
 /// How people sign in.
 async fn settings(
     arguments: &UpArgs,
@@ -316,7 +345,7 @@ async fn settings(
     providers: Providers,
     witnesses: Option<Arc<Witnesses>>,
     told: NoticeSettings,
-    verifier: AttestorKey,
+    (verifier, history): (AttestorKey, History),
 ) -> Result<Settings> {
     let key = store.key(master, "factors").await.map_err(store_failed)?;
     let url = match (&arguments.url, arguments.listen.port()) {
@@ -340,6 +369,7 @@ async fn settings(
         notices,
         two_persons_above,
         verifier,
+        history,
     })
 }
 

@@ -124,8 +124,10 @@ async fn main() -> Result<(), Failure> {
 async fn open(store: &Store, directory: &Path, fleet: &Arc<Fleet>) -> Result<App, Failure> {
     let master = Arc::new(MasterKey::open(&directory.join("master.key"), &System)?);
     let recorder = Recorder::open(store.clone(), &master, directory.join("ledger")).await?;
-    let agents =
-        Agents::open(store.clone(), &master, Arc::clone(fleet), "http://localhost").await?;
+    let objects = Arc::new(store::ObjectDirectory::open(directory.join("history"))?);
+    let history = store.history(Arc::clone(&master), objects);
+    let (of_agents, url) = (history.clone(), "http://localhost");
+    let agents = Agents::open(store.clone(), &master, Arc::clone(fleet), of_agents, url).await?;
     let lab =
         server::Lab::open(store.clone(), directory, None, server::LabSettings::default()).await?;
     let vault = store::Vault::new(&store.key(&master, "factors").await?);
@@ -148,6 +150,7 @@ async fn open(store: &Store, directory: &Path, fleet: &Arc<Fleet>) -> Result<App
             notices,
             two_persons_above: 20,
             verifier,
+            history,
         },
     )?)
 }

@@ -33,6 +33,8 @@ words! {
         TokenRead = "token.read",
         /// Reading configuration items and relations.
         CiRead = "ci.read",
+        /// Reading what configuration items are and were configured by.
+        ConfigurationRead = "configuration.read",
         /// Reading findings and patches.
         FindingRead = "finding.read",
         /// Reading advisories that people brought.
@@ -383,6 +385,7 @@ tenant.read      yes yes yes yes yes yes yes
 user.read        yes yes yes yes yes yes yes
 token.read       yes yes yes yes yes yes yes
 ci.read          yes yes yes yes yes yes yes
+configuration.read yes yes yes yes yes yes yes
 finding.read     yes yes yes yes yes yes yes
 advisory.read    yes yes yes yes yes yes yes
 agent.read       yes yes yes yes yes yes yes

@@ -20,6 +20,7 @@ mod console;
 mod expectations;
 mod fleet;
 mod gate;
+mod histories;
 mod images;
 mod listen;
 mod notices;
@@ -44,7 +45,7 @@ use axum::extract::Request;
 use axum::http::{HeaderName, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use ledger::attestation::AttestorKey;
-use store::{NewUser, Store, Vault};
+use store::{History, NewUser, Store, Vault};
 use tokio::sync::watch;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::limit::RequestBodyLimitLayer;
@@ -59,6 +60,7 @@ pub use expectations::{
 };
 pub use fleet::{Case, Fleet, Judge, Want};
 pub use gate::{Action, Gate, PolicyError, Ruling};
+pub use histories::Histories;
 pub use images::{
     ImageFacts, JobWatch, Lab, LabError, LabFailure, LabRefusal, LabSettings, Laboratory, Made,
     Order, Outcome as LabOutcome,
@@ -105,6 +107,7 @@ pub struct Parts {
     notices: Arc<Notices>,
     two_persons_above: usize,
     verifier: AttestorKey,
+    history: History,
     /// Changes whenever events were published in the ledger.
     news: watch::Sender<u64>,
 }
@@ -128,6 +131,8 @@ pub struct Settings {
     pub two_persons_above: usize,
     /// With which key it is signed what looks at items came to: [`Releases::key`].
     pub verifier: AttestorKey,
+    /// What items were configured by.
+    pub history: History,
 }
 
 impl std::ops::Deref for App {
@@ -162,6 +167,7 @@ impl App {
             notices,
             two_persons_above,
             verifier,
+            history,
         } = settings;
         let gate = Gate::shipped(requires_mfa)?;
         let relying_party = RelyingParty::of(&url)
@@ -186,6 +192,7 @@ impl App {
             notices,
             two_persons_above,
             verifier,
+            history,
             news,
         })))
     }

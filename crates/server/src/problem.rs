@@ -74,6 +74,8 @@ kinds! {
         "There is something at this address, but not with this method.";
     Conflict = 409, "conflict", "In conflict with what is",
         "What was asked for contradicts what there is, for example a name that is taken.";
+    Gone = 410, "gone", "Not kept any more",
+        "There was such a thing, and what it was is kept no longer: by retention, or because it was erased.";
     Stale = 412, "stale", "Altered since",
         "Somebody altered the object after the version that If-Match names. Read it again.";
     TooLarge = 413, "too-large", "Too large",
@@ -142,6 +144,7 @@ impl From<StoreError> for Problem {
             | StoreError::OutcomeUnknown(_)
             | StoreError::Failed { .. } => Kind::Unavailable,
             StoreError::Corrupt { .. }
+            | StoreError::Content(_)
             | StoreError::TooNew { .. }
             | StoreError::BadAddress { .. }
             | StoreError::Database(_) => Kind::Internal,

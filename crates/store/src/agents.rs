@@ -4,7 +4,9 @@ use std::fmt;
 use std::str::FromStr;
 
 use domain::agent::Facts;
-use domain::cloud::{AgentId, CiId, Class, EventKind, JoinTokenId, Name, TenantId, words};
+use domain::cloud::{
+    AgentId, CiId, Class, EventKind, JoinTokenId, Name, PROVIDER, Side, TenantId, words,
+};
 use domain::fleet::SetDigest;
 use domain::release::Health;
 use jiff::{SignedDuration, Timestamp};
@@ -19,6 +21,7 @@ use crate::cis::{self, Labels, NewCi};
 use crate::error::StoreError;
 use crate::event::NewEvent;
 use crate::page::{Cursor, Page, PageRequest, range};
+use crate::retrieval::TOLD_ONCE;
 use crate::value::{get, parsed, parsed_or_none, time};
 use crate::writer::Tx;
 use crate::{Store, releases, tenants};
@@ -97,6 +100,8 @@ pub struct KnownAgent {
     pub package_set: Option<SetDigest>,
     /// What its item runs.
     pub facts: Option<SetDigest>,
+    /// What its item is configured by.
+    pub files: Option<SetDigest>,
     /// The report that had the number at which it is known to be.
     pub last_report: Option<SetDigest>,
 }
@@ -212,10 +217,11 @@ impl Store {
         let row = sqlx::query(
             "SELECT a.id, a.tenant_id, a.ci_id, a.key_hash, a.state, a.counter, a.joined_at,
                     a.seen_at, a.expires_at, a.returns, a.version, a.last_report,
-                    s.digest AS package_set, f.digest AS facts
+                    s.digest AS package_set, f.digest AS facts, c.digest AS files
              FROM agents a
              LEFT JOIN systems s ON s.ci_id = a.ci_id
              LEFT JOIN ci_facts f ON f.ci_id = a.ci_id
+             LEFT JOIN ci_files c ON c.ci_id = a.ci_id
              WHERE a.key_hash = $1",
         )
         .bind(key.to_string())
@@ -226,6 +232,7 @@ impl Store {
                 agent: read(&row)?,
                 package_set: parsed_or_none(&row, "package_set")?,
                 facts: parsed_or_none(&row, "facts")?,
+                files: parsed_or_none(&row, "files")?,
                 last_report: parsed_or_none(&row, "last_report")?,
             })
         })
@@ -259,6 +266,36 @@ impl Store {
             Box::pin(end(tx, &Actor::System, id, AgentState::Quarantined, reason))
         })
         .await
+    }
+
+    /// Which manifest of configuration files is recorded of an agent's item.
+    pub async fn files_of(&self, by: &Actor, id: CiId) -> Result<Option<SetDigest>, StoreError> {
+        if !by.speaks_of(id) {
+            return Err(StoreError::not_found("configuration item", &id));
+        }
+        let row = sqlx::query("SELECT digest FROM ci_files WHERE ci_id = $1")
+            .bind(id.to_string())
+            .fetch_optional(&self.pool)
+            .await?;
+        row.map(|row| parsed(&row, "digest")).transpose()
+    }
+
+    /// Notes up to which manifest an agent's files are recorded: after they are.
+    pub async fn note_files(
+        &self,
+        by: &Actor,
+        id: CiId,
+        digest: SetDigest,
+        observed_at: Timestamp,
+    ) -> Result<(), StoreError> {
+        self.write(by.clone(), move |tx, by| Box::pin(note_files(tx, by, id, digest, observed_at)))
+            .await
+    }
+
+    /// Records that the configuration files of an item are read, before they are: where somebody of the provider
+    /// reads a tenant's. Within an hour it is told once for each reader and item.
+    pub async fn tell_files_read(&self, by: &Actor, id: CiId) -> Result<(), StoreError> {
+        self.write(by.clone(), move |tx, by| Box::pin(tell_files_read(tx, by, id))).await
     }
 
     /// Notes that an agent has a new certificate.
@@ -609,6 +646,64 @@ async fn record_facts(
     if restarted {
         advance::wake_sources_of(tx, id).await?;
     }
+    Ok(())
+}
+
+async fn tell_files_read(tx: &mut Tx<'_>, by: &Actor, id: CiId) -> Result<(), StoreError> {
+    let ci = cis::find(&mut *tx.connection, by.scope(), id).await?;
+    let Actor::Person { role, .. } = by else { return Ok(()) };
+    if role.side() != Side::Provider || ci.tenant == PROVIDER {
+        return Ok(());
+    }
+    let told = sqlx::query(
+        "INSERT INTO file_reads (reader, ci_id, told_at) VALUES ($1, $2, $3)
+         ON CONFLICT (reader, ci_id) DO UPDATE SET told_at = excluded.told_at
+         WHERE file_reads.told_at <= $4",
+    )
+    .bind(by.id())
+    .bind(id.to_string())
+    .bind(tx.now.as_microsecond())
+    .bind((tx.now - TOLD_ONCE).as_microsecond())
+    .execute(&mut *tx.connection)
+    .await?
+    .rows_affected();
+    if told > 0 {
+        tx.record(NewEvent {
+            tenant: ci.tenant,
+            kind: EventKind::FilesRead,
+            by: by.clone(),
+            object: id.to_string(),
+            version: ci.version,
+            payload: json!({ "until": tx.now + TOLD_ONCE }),
+        });
+    }
+    Ok(())
+}
+
+async fn note_files(
+    tx: &mut Tx<'_>,
+    by: &Actor,
+    id: CiId,
+    digest: SetDigest,
+    observed_at: Timestamp,
+) -> Result<(), StoreError> {
+    if !by.speaks_of(id) {
+        return Err(StoreError::not_found("configuration item", &id));
+    }
+    let ci = cis::find(&mut *tx.connection, by.scope(), id).await?;
+    sqlx::query(
+        "INSERT INTO ci_files (ci_id, tenant_id, digest, observed_at, recorded_at)
+         VALUES ($1, $2, $3, $4, $5)
+         ON CONFLICT (ci_id) DO UPDATE SET digest = excluded.digest,
+             observed_at = excluded.observed_at, recorded_at = excluded.recorded_at",
+    )
+    .bind(id.to_string())
+    .bind(ci.tenant.to_string())
+    .bind(digest.to_string())
+    .bind(observed_at.as_microsecond())
+    .bind(tx.now.as_microsecond())
+    .execute(&mut *tx.connection)
+    .await?;
     Ok(())
 }
 

@@ -50,6 +50,8 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../migrations/0021_order_keys.sql"),
     include_str!("../migrations/0022_health.sql"),
     include_str!("../migrations/0023_snapshots.sql"),
+    include_str!("../migrations/0024_history.sql"),
+    include_str!("../migrations/0025_files.sql"),
 ];
 
 impl Database {
@@ -127,6 +129,8 @@ impl Engine {
                 "PRAGMA synchronous = FULL",
                 "PRAGMA foreign_keys = ON",
                 "PRAGMA trusted_schema = OFF",
+                // What is deleted is overwritten where its page is written anyway: keys are.
+                "PRAGMA secure_delete = FAST",
                 "PRAGMA busy_timeout = 10000",
             ],
             Self::Postgres => &["SET TIME ZONE 'UTC'", "SET lock_timeout = '10s'"],
@@ -157,7 +161,8 @@ impl Engine {
             Self::Postgres => text
                 .replace(" INTEGER", " BIGINT")
                 .replace(" BLOB", " BYTEA")
-                .replace(") STRICT;", ");"),
+                .replace(") STRICT;", ");")
+                .replace(") STRICT, WITHOUT ROWID;", ");"),
         }
     }
 }
@@ -240,7 +245,7 @@ mod tests {
     fn the_schema_has_no_word_that_one_engine_lacks() {
         for migration in MIGRATIONS {
             let postgres = Engine::Postgres.schema(migration);
-            for word in ["INTEGER", "BLOB", "STRICT", "AUTOINCREMENT", "DATETIME"] {
+            for word in ["INTEGER", "BLOB", "STRICT", "AUTOINCREMENT", "DATETIME", "ROWID"] {
                 assert!(!postgres.contains(word), "{word}");
             }
         }

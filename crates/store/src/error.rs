@@ -84,6 +84,9 @@ pub enum StoreError {
         /// As given, without a password.
         given: String,
     },
+    /// Contents of files, or the objects that they lie in.
+    #[error("{0}")]
+    Content(#[source] Arc<history::HistoryError>),
     /// Anything else that the database says.
     #[error("the database refused")]
     Database(#[source] Arc<sqlx::Error>),
@@ -105,6 +108,7 @@ impl StoreError {
             Self::Corrupt { .. } => "restore the last backup, and verify the ledger against it",
             Self::TooNew { .. } => "use the Patchwright that wrote it, or a later one",
             Self::BadAddress { .. } => "give a file's path, or postgres://user@host/database",
+            Self::Content(_) => "let fsck tell what is damaged, and restore that from a backup",
             Self::Database(_) => return None,
         })
     }
@@ -152,6 +156,18 @@ impl From<sqlx::Error> for StoreError {
             return Self::Full;
         }
         Self::Database(Arc::new(error))
+    }
+}
+
+impl From<history::HistoryError> for StoreError {
+    fn from(error: history::HistoryError) -> Self {
+        use history::HistoryError::{NotAPath, TooLarge};
+        match error {
+            TooLarge { .. } | NotAPath { .. } => {
+                Self::Refused { reason: error.to_string(), help: error.help() }
+            }
+            error => Self::Content(Arc::new(error)),
+        }
     }
 }
 

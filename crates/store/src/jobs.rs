@@ -421,7 +421,7 @@ async fn conclude(
     let image = images::find(&mut *tx.connection, None, job.image).await?;
     let made = match &conclusion.made {
         Some((content, packages)) => {
-            Some(images::succeed(tx, by, &image, content, packages).await?.id)
+            Some(Box::pin(images::succeed(tx, by, &image, content, packages)).await?.id)
         }
         None => None,
     };

@@ -86,11 +86,11 @@ impl MasterKey {
     }
 
     /// Bound to the key's name.
-    fn seal(&self, name: &str, key: &[u8; 32], nonce: [u8; 24]) -> Option<Vec<u8>> {
+    pub(crate) fn seal(&self, name: &str, key: &[u8; 32], nonce: [u8; 24]) -> Option<Vec<u8>> {
         Vault::new(&self.0).seal(name, key, nonce)
     }
 
-    fn unseal(&self, name: &str, sealed: &[u8]) -> Option<Key> {
+    pub(crate) fn unseal(&self, name: &str, sealed: &[u8]) -> Option<Key> {
         let opened = Vault::new(&self.0).open(name, sealed)?;
         opened.as_slice().try_into().ok().map(Zeroizing::new)
     }
@@ -165,7 +165,7 @@ pub(crate) async fn keep(
     Ok(())
 }
 
-fn locked(name: &str) -> StoreError {
+pub(crate) fn locked(name: &str) -> StoreError {
     StoreError::Refused {
         reason: format!("the key `{name}` does not open with this master key"),
         help: "use the master key that this database was made with",

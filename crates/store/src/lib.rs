@@ -34,6 +34,7 @@ mod external;
 mod factors;
 mod fleet;
 mod groups;
+mod history;
 mod images;
 mod jobs;
 mod keys;
@@ -58,6 +59,13 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use sqlx::AnyPool;
 
+pub use crate::history::{
+    Difference, Erasure, FileVersion, Fsck, Garbage, History, Manifest, NewFile, NewState, Past,
+    Recorded, SealRule, SealedPartition, Versions,
+};
+pub use ::history::{
+    Attribution, Directory as ObjectDirectory, FilePath, Metadata, Objects, State,
+};
 pub use access::{Identity, NewFeed, NewToken, Secret, Token, Whose};
 pub use actor::Actor;
 pub use agents::{
@@ -113,6 +121,7 @@ pub struct Store {
     pool: AnyPool,
     writer: Writer,
     environment: Arc<dyn Environment>,
+    engine: Engine,
 }
 
 impl Store {
@@ -131,7 +140,7 @@ impl Store {
         database::migrate(engine, &mut connection).await?;
         drop(connection);
         let writer = Writer::start(engine, &pool, &environment);
-        Ok(Self { pool, writer, environment })
+        Ok(Self { pool, writer, environment, engine })
     }
 
     /// A key of the installation by its name, made when first asked for.
@@ -160,6 +169,15 @@ impl Store {
     /// Whether the database answers.
     pub async fn ping(&self) -> Result<(), StoreError> {
         sqlx::query("SELECT 1").execute(&self.pool).await?;
+        Ok(())
+    }
+
+    /// Moves what was overwritten out of the write-ahead log, where the engine keeps one beside the file.
+    /// While somebody reads it may be that not all of it goes; the next time takes the rest.
+    pub(crate) async fn settle(&self) -> Result<(), StoreError> {
+        if self.engine == Engine::Sqlite {
+            sqlx::raw_sql("PRAGMA wal_checkpoint(TRUNCATE)").execute(&self.pool).await?;
+        }
         Ok(())
     }
 

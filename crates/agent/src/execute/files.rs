@@ -410,7 +410,8 @@ fn make(directory: &OwnedFd, new: &New<'_>) -> io::Result<()> {
     file.sync_all()
 }
 
-fn attributes(file: &OwnedFd) -> io::Result<BTreeMap<String, String>> {
+/// Extended attributes of what is open, access lists and labels among them, in base64.
+pub(crate) fn attributes(file: &OwnedFd) -> io::Result<BTreeMap<String, String>> {
     let mut names = vec![0; LARGEST_ATTRIBUTE];
     let length = match flistxattr(file, names.as_mut_slice()) {
         Ok(length) => length,

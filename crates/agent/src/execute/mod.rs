@@ -36,6 +36,7 @@ mod unattended;
 pub use apt::Apt;
 pub use archives::HostArchives;
 pub use executor::{ExecuteError, Executor, Paused};
+pub(crate) use files::attributes;
 pub use files::{Access, HostFiles, KeptContent, KeptFile};
 pub use host::Packages;
 pub use journal::{Journal, Step};

@@ -11,8 +11,8 @@ use agent::execute::{Room, System, TrustedPackages, UnitTimes};
 use agent::orders::{Came, Desk, OrderError};
 use agent::{AgentError, ControlPlane, Next, Round, Settings};
 use domain::agent::{
-    AtWork, Facts, HandedOrder, Need, OrderAnswer, OrderProgress, PinsOffered, PinsRequest, Report,
-    ReportAnswer,
+    AtWork, Facts, FilesSent, HandedOrder, Need, OrderAnswer, OrderProgress, PinsOffered,
+    PinsRequest, Report, ReportAnswer,
 };
 use domain::change::{Action, ExactPackage, Verified};
 use domain::fleet::PackageSet;
@@ -62,6 +62,10 @@ impl ControlPlane for &Plane {
         Ok(ReportAnswer { need, interval: 60, now: Timestamp::now() })
     }
 
+    fn files(&self, _: &FilesSent) -> Result<(), AgentError> {
+        Ok(())
+    }
+
     fn pins(&self, _: &PinsRequest) -> Result<PinsOffered, AgentError> {
         Err(unreachable())
     }
@@ -91,7 +95,7 @@ impl ControlPlane for &Plane {
 }
 
 fn go(host: &Host, desk: &Desk<'_>, plane: &Plane) -> Result<Next, AgentError> {
-    Round { desk, root: &host.root }.go(|| Ok(plane))
+    Round { desk, root: &host.root, eyes: None }.go(|| Ok(plane))
 }
 
 /// One round, now, on a system at rest.
@@ -243,7 +247,7 @@ fn what_ended_before_a_crash_is_told_at_the_next_start_once() {
 
     // Nobody is there at first.
     let alone = host.at_desk(&Timestamp::now, |desk| {
-        Round { desk, root: &host.root }.go(|| Err::<&Plane, _>(unreachable()))
+        Round { desk, root: &host.root, eyes: None }.go(|| Err::<&Plane, _>(unreachable()))
     });
     assert!(alone.is_err());
     for _ in 0..2 {
@@ -291,7 +295,8 @@ fn what_was_begun_ends_also_where_nobody_is_reached() {
         assert!(killed.is_err());
         assert_eq!(host.version("tool"), "1.0-1");
 
-        let alone = Round { desk, root: &host.root }.go(|| Err::<&Plane, _>(unreachable()));
+        let alone =
+            Round { desk, root: &host.root, eyes: None }.go(|| Err::<&Plane, _>(unreachable()));
         assert!(matches!(alone, Err(AgentError::Unreachable { .. })));
         assert_eq!(host.version("tool"), "1.0-2");
 
@@ -391,7 +396,7 @@ fn what_an_owner_expects_is_tried_before_each_report() {
         if let Some(text) = text {
             std::fs::write(&probes, text).unwrap();
         }
-        Round { desk: &desk, root: Path::new("/") }.go(|| Ok(&plane)).unwrap();
+        Round { desk: &desk, root: Path::new("/"), eyes: None }.go(|| Ok(&plane)).unwrap();
         plane.facts.borrow().last().unwrap().clone()
     };
 

@@ -91,7 +91,7 @@ pub(super) fn sha256(bytes: &[u8]) -> [u8; 32] {
 
 const DIGITS: &[u8; 16] = b"0123456789abcdef";
 
-pub(super) fn hex(bytes: &[u8]) -> String {
+pub(crate) fn hex(bytes: &[u8]) -> String {
     let mut text = String::with_capacity(2 * bytes.len());
     for byte in bytes {
         text.push(char::from(DIGITS[usize::from(byte >> 4)]));

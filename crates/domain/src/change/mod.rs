@@ -37,6 +37,7 @@ pub use consent::{
     Acceptance, CLOCK_TOLERANCE, Decision, Heard, LONGEST_RISK, NotHeard, PASSKEY_TOLERANCE,
     Statement,
 };
+pub(crate) use digest::hex;
 pub use digest::{FileHash, InvalidDigest, KeyId, LayoutHash, Nonce, PlanHash};
 pub use keyring::{
     Ended, Key, KeyEffect, KeyEvent, KeyKind, KeyOrder, KeyRefusal, KeyRing, MOST_KEYS, NewKey,

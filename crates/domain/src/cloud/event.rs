@@ -41,8 +41,18 @@ words! {
         CiObserved = "ci.observed",
         /// A configuration item does not do what its owner expects of it, or does so again.
         CiHealth = "ci.health",
+        /// Somebody of the provider reads what a tenant's configuration item is configured by, for an hour.
+        FilesRead = "files.read",
         /// The provider said where the machine of a configuration item lives, or that it lives nowhere.
         CiPlaced = "ci.placed",
+        /// Files of a configuration item are others than before.
+        HistoryRecorded = "history.recorded",
+        /// What was recorded in a span of time was sealed into an object.
+        HistorySealed = "history.sealed",
+        /// What was in force before a moment is kept no longer.
+        HistoryForgotten = "history.forgotten",
+        /// What was recorded was made unreadable: its key was destroyed.
+        HistoryErased = "history.erased",
         /// A package set was checked for missing patches.
         PackageSetChecked = "package_set.checked",
         /// What a check means for a configuration item: patches found missing, fixed, missing again.

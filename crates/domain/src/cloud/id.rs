@@ -38,6 +38,11 @@ impl<K: IdKind> Id<K> {
         Self::of(uuid::Builder::from_custom_bytes(hash).into_uuid())
     }
 
+    /// The identifier of these 128 bits.
+    pub const fn from_bytes(bytes: [u8; 16]) -> Self {
+        Self::of(Uuid::from_bytes(bytes))
+    }
+
     /// Its 128 bits.
     pub const fn as_bytes(&self) -> [u8; 16] {
         *self.uuid.as_bytes()
@@ -283,6 +288,8 @@ mod tests {
         #[test]
         fn every_number_reads_back(number: u128) {
             proptest::prop_assert_eq!(decode(&encode(number)), Some(number));
+            let id = CiId::from_bytes(number.to_be_bytes());
+            proptest::prop_assert_eq!(id.as_bytes(), number.to_be_bytes());
         }
 
         #[test]

@@ -16,7 +16,8 @@ pub use event::EventKind;
 pub use id::{
     AdvisoryId, AgentId, CeremonyId, ChangeId, ChannelId, CiId, EventId, ExternalIdentityId,
     FindingId, GroupId, Id, IdKind, ImageId, InvalidId, JobId, JoinTokenId, NoticeId, PROVIDER,
-    PasskeyId, PatchId, ReleaseId, SessionId, SnapshotId, TenantId, TokenId, UserId, VerificationId,
+    PasskeyId, PatchId, ReleaseId, SessionId, SnapshotId, TenantId, TokenId, UserId,
+    VerificationId,
 };
 pub use name::{InvalidName, LabelKey, Login, Name, Slug, is_invisible};
 pub use role::{Access, Role, Side};

@@ -33,7 +33,8 @@ mod tests;
 
 pub use bundle::{Bundle, LARGEST_CONTENT};
 pub use policy::{
-    FileRules, Freeze, Hours, InvalidPolicy, PackageRules, PathPattern, Permission, Policy,
+    ConfigurationRules, FileRules, Freeze, Hours, InvalidPolicy, PackageRules, PathPattern,
+    Permission, Policy,
 };
 pub use refusal::{Forbidden, Refusal};
 pub use result::{

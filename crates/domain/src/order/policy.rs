@@ -27,7 +27,7 @@
 use jiff::civil::{Time, Weekday};
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, ToSpan as _};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::refusal::Forbidden;
 use super::versions::Versions;
@@ -72,6 +72,8 @@ pub struct Policy {
     pub freeze: Vec<Freeze>,
     /// Room that is left on each file system, in MiB.
     pub keep_free_mib: u64,
+    /// Configuration files that are observed.
+    pub configuration: ConfigurationRules,
 }
 
 /// Which packages may be altered, by patterns with `*`.
@@ -94,10 +96,49 @@ pub struct FileRules {
     pub forbid: Vec<PathPattern>,
 }
 
+/// Which configuration files are observed, by patterns. What leaves the host of them is said in
+/// [`redact`](crate::configuration::secret::redact).
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ConfigurationRules {
+    /// Which; `/etc/**` where nothing is said.
+    pub watch: Vec<PathPattern>,
+    /// Never these: nothing is said of them.
+    pub ignore: Vec<PathPattern>,
+    /// Of these only that they are there, their owners and a fingerprint.
+    pub withhold: Vec<PathPattern>,
+}
+
+impl Default for ConfigurationRules {
+    fn default() -> Self {
+        let watch = vec![PathPattern("/etc/**".to_owned())];
+        Self { watch, ignore: Vec::new(), withhold: Vec::new() }
+    }
+}
+
+impl ConfigurationRules {
+    /// Whether a path is observed.
+    pub fn watches(&self, path: &str) -> bool {
+        let is_in = |patterns: &[PathPattern]| patterns.iter().any(|it| it.has(path));
+        is_in(&self.watch) && !is_in(&self.ignore)
+    }
+
+    /// Whether something below a directory may be observed.
+    pub fn reaches(&self, directory: &str) -> bool {
+        self.watch.iter().any(|it| it.reaches(directory))
+            && !self.ignore.iter().any(|it| it.has(directory) && it.has(&format!("{directory}/x")))
+    }
+
+    /// Whether nothing of a path's content leaves the host.
+    pub fn withholds(&self, path: &str) -> bool {
+        self.withhold.iter().any(|it| it.has(path))
+    }
+}
+
 /// Paths: `*` stands for any letters of one name, `**` for any directories, `/etc/ssh/**` for all that lies
 /// there.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(try_from = "String")]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub struct PathPattern(String);
 
 /// Hours of some days.
@@ -159,6 +200,7 @@ impl Default for Policy {
             hours: Vec::new(),
             freeze: Vec::new(),
             keep_free_mib: 64,
+            configuration: ConfigurationRules::default(),
         }
     }
 }
@@ -247,8 +289,28 @@ impl Policy {
 }
 
 impl PathPattern {
+    /// The directory below which all lies that it stands for, without a slash at its end.
+    pub fn base(&self) -> &str {
+        let fixed = self.0.find('*').unwrap_or(self.0.len());
+        self.0[..fixed].rsplit_once('/').map_or("", |(base, _)| base)
+    }
+
+    /// Whether it may stand for something below a directory.
+    pub fn reaches(&self, directory: &str) -> bool {
+        let mut names = directory.split('/').skip(1).filter(|name| !name.is_empty());
+        let mut pattern = self.0.split('/').skip(1);
+        loop {
+            match (pattern.next(), names.next()) {
+                (None, _) => return false,
+                (Some("**"), _) | (Some(_), None) => return true,
+                (Some(pattern), Some(name)) if !matches(pattern, name) => return false,
+                (Some(_), Some(_)) => {}
+            }
+        }
+    }
+
     /// Whether it stands for a path.
-    fn has(&self, path: &str) -> bool {
+    pub fn has(&self, path: &str) -> bool {
         fn match_from(pattern: &[&str], names: &[&str]) -> bool {
             match (pattern, names) {
                 ([], []) => true,
@@ -284,6 +346,12 @@ impl TryFrom<String> for PathPattern {
             return Ok(Self(text));
         }
         Err(format!("`{text}` is no pattern of absolute paths, as `/etc/nginx/**` is"))
+    }
+}
+
+impl From<PathPattern> for String {
+    fn from(pattern: PathPattern) -> Self {
+        pattern.0
     }
 }
 
@@ -415,6 +483,47 @@ mod tests {
             let text = format!("[files]\nforbid = [\"{slip}\"]");
             assert!(Policy::parse(&text).is_err(), "{slip}");
         }
+    }
+
+    #[test]
+    fn a_pattern_knows_where_to_look() {
+        let pattern = |text: &str| PathPattern::try_from(text.to_owned()).unwrap();
+
+        assert_eq!(pattern("/etc/**").base(), "/etc");
+        assert_eq!(pattern("/etc/nginx/*.conf").base(), "/etc/nginx");
+        assert_eq!(pattern("/etc/ngin*/a").base(), "/etc");
+        assert_eq!(pattern("/etc/motd").base(), "/etc");
+        assert_eq!(pattern("/**").base(), "");
+        for (text, directory) in [
+            ("/etc/**", "/etc"),
+            ("/etc/**", "/etc/a/b"),
+            ("/etc/*/x", "/etc/a"),
+            ("/etc/a", "/etc"),
+            ("/etc/a", ""),
+        ] {
+            assert!(pattern(text).reaches(directory), "{text} {directory}");
+        }
+        for (text, directory) in
+            [("/etc/*/x", "/etc/a/x"), ("/etc/a*/x", "/etc/b"), ("/etc/a", "/usr")]
+        {
+            assert!(!pattern(text).reaches(directory), "{text} {directory}");
+        }
+    }
+
+    #[test]
+    fn etc_is_observed_unless_the_owner_says_otherwise() {
+        let rules = |text: &str| Policy::parse(text).unwrap().configuration;
+
+        let usual = rules("");
+        assert!(usual.watches("/etc/a/b") && !usual.watches("/var/a") && usual.reaches("/etc/a"));
+        let own = rules(
+            "[configuration]\nwatch = [\"/srv/*.conf\"]\nignore = [\"/srv/a.conf\"]\nwithhold = [\"/srv/b.conf\"]",
+        );
+        assert!(own.watches("/srv/b.conf") && own.withholds("/srv/b.conf"));
+        assert!(!own.watches("/srv/a.conf") && !own.watches("/etc/a"));
+        let but = rules("[configuration]\nignore = [\"/etc/secret/**\"]");
+        assert!(!but.reaches("/etc/secret/b") && but.reaches("/etc/other"));
+        assert!(Policy::parse("[configuration]\nwach = []").is_err());
     }
 
     #[test]

@@ -7,6 +7,7 @@ mod accept;
 mod apply;
 pub(crate) mod changes;
 mod clocks;
+mod configuration;
 pub(crate) mod connection;
 pub(crate) mod contexts;
 mod create;
@@ -49,6 +50,8 @@ pub(crate) enum Command {
     Change(changes::ChangeArgs),
     /// Take a change out over the fleet, wave by wave, and see what waits for what.
     Release(releases::ReleaseArgs),
+    /// See what items are and were configured by.
+    Config(configuration::ConfigArgs),
     /// Read or hand over the key with which orders are signed.
     OrderKey(order_key::OrderKeyArgs),
     /// Say that a notice was read, and send it again.
@@ -85,6 +88,7 @@ pub(crate) fn run(command: &Command) -> Result<ExitCode> {
         Command::Clocks(arguments) => clocks::run(arguments),
         Command::Change(arguments) => changes::run(arguments),
         Command::Release(arguments) => releases::run(arguments),
+        Command::Config(arguments) => configuration::run(arguments),
         Command::OrderKey(arguments) => order_key::run(arguments),
         Command::Notice(arguments) => notices::run(arguments),
         Command::Channel(arguments) => notices::channel(arguments),

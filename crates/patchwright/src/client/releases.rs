@@ -114,19 +114,22 @@ enum Command {
         release: Option<String>,
     },
     /// Show where the machine of an item lives, so that snapshots can be taken of it, or say it.
-    Machine {
-        /// Of which item, by id or name.
-        ci: String,
-        /// At which of the places that the file of `up --places` names.
-        #[arg(long, value_name = "PLACE", requires = "machine")]
-        place: Option<String>,
-        /// What it is called there.
-        #[arg(long, value_name = "NAME", requires = "place")]
-        machine: Option<String>,
-        /// It lives at none of them any more.
-        #[arg(long, conflicts_with = "place")]
-        forget: bool,
-    },
+    Machine(MachineArgs),
+}
+
+#[derive(Debug, Args)]
+struct MachineArgs {
+    /// Of which item, by id or name.
+    ci: String,
+    /// At which of the places that the file of `up --places` names.
+    #[arg(long, value_name = "PLACE", requires = "machine")]
+    place: Option<String>,
+    /// What it is called there.
+    #[arg(long, value_name = "NAME", requires = "place")]
+    machine: Option<String>,
+    /// It lives at none of them any more.
+    #[arg(long, conflicts_with = "place")]
+    forget: bool,
 }
 
 #[derive(Debug, Args)]
@@ -252,17 +255,11 @@ pub(crate) fn run(arguments: &ReleaseArgs) -> Result<ExitCode> {
             return Ok(ExitCode::SUCCESS);
         }
         Command::Verifications { ci, change, limit } => {
-            let query = match (ci, change) {
-                (Some(ci), _) => format!("ci={}", encoded(&names.ci_id(ci)?)),
-                (None, Some(change)) => format!("change={change}"),
-                (None, None) => String::new(),
-            };
-            let listed = connection.items("/verifications", &query, *limit).take(*limit);
-            let listed = listed.collect::<Result<Vec<Value>>>()?;
+            let kept = looked(&connection, &names, (ci.as_deref(), *change), *limit)?;
             if is_json {
-                writeln!(out, "{}", to_json(&listed.into(), true))?;
+                writeln!(out, "{}", to_json(&kept.into(), true))?;
             } else {
-                styled(out, &verifications(&listed, &names))?;
+                styled(out, &verifications(&kept, &names))?;
             }
             return Ok(ExitCode::SUCCESS);
         }
@@ -272,23 +269,11 @@ pub(crate) fn run(arguments: &ReleaseArgs) -> Result<ExitCode> {
             return Ok(ExitCode::SUCCESS);
         }
         Command::VerifierKey => {
-            let key = connection.get("/verifications/key")?;
-            if is_json {
-                writeln!(out, "{}", to_json(&key, true))?;
-            } else {
-                write!(out, "{}", plain_lines(&text(&key["public_key"])))?;
-            }
+            write!(out, "{}", verifier_key(&connection, is_json)?)?;
             return Ok(ExitCode::SUCCESS);
         }
         Command::Snapshots { ci, release } => {
-            let mut query = Vec::new();
-            if let Some(ci) = ci {
-                query.push(format!("ci={}", encoded(&names.ci_id(ci)?)));
-            }
-            if let Some(release) = release {
-                query.push(format!("release={}", encoded(release)));
-            }
-            let listed = connection.get(&format!("/snapshots?{}", query.join("&")))?;
+            let listed = kept_of(&connection, &names, ci.as_deref(), release.as_deref())?;
             if is_json {
                 writeln!(out, "{}", to_json(&listed, true))?;
             } else {
@@ -296,27 +281,8 @@ pub(crate) fn run(arguments: &ReleaseArgs) -> Result<ExitCode> {
             }
             return Ok(ExitCode::SUCCESS);
         }
-        Command::Machine { ci, place, machine, forget } => {
-            let path = format!("/cis/{}/machine", encoded(&names.ci_id(ci)?));
-            if *forget {
-                connection.change(&Change::of("DELETE", &path))?;
-                writeln!(out, "The machine of {} lives at none of the places.", plain(ci))?;
-                return Ok(ExitCode::SUCCESS);
-            }
-            let lives = match (place, machine) {
-                (Some(place), Some(machine)) => {
-                    let body = json!({ "place": place, "machine": machine });
-                    let change = Change { body: Some(&body), ..Change::of("PUT", &path) };
-                    connection.change(&change)?.body
-                }
-                _ => connection.get(&path)?,
-            };
-            if is_json {
-                writeln!(out, "{}", to_json(&lives, true))?;
-            } else {
-                let (place, machine) = (text(&lives["place"]), text(&lives["machine"]));
-                writeln!(out, "The machine of {} is `{machine}` at `{place}`.", plain(ci))?;
-            }
+        Command::Machine(machine) => {
+            write!(out, "{}", lives(&connection, &names, machine, is_json)?)?;
             return Ok(ExitCode::SUCCESS);
         }
     };
@@ -569,6 +535,72 @@ fn verifications(kept: &[Value], names: &Names<'_>) -> String {
         ]);
     }
     table.take()
+}
+
+/// What looks came to: of an item, of a change, or all.
+fn looked(
+    connection: &Connection,
+    names: &Names<'_>,
+    of: (Option<&str>, Option<ChangeId>),
+    limit: usize,
+) -> Result<Vec<Value>> {
+    let query = match of {
+        (Some(ci), _) => format!("ci={}", encoded(&names.ci_id(ci)?)),
+        (None, Some(change)) => format!("change={change}"),
+        (None, None) => String::new(),
+    };
+    connection.items("/verifications", &query, limit).take(limit).collect()
+}
+
+/// The public key of the verifier.
+fn verifier_key(connection: &Connection, is_json: bool) -> Result<String> {
+    let key = connection.get("/verifications/key")?;
+    Ok(if is_json { to_json(&key, true) + "\n" } else { plain_lines(&text(&key["public_key"])) })
+}
+
+/// Snapshots of an item, or of a release.
+fn kept_of(
+    connection: &Connection,
+    names: &Names<'_>,
+    ci: Option<&str>,
+    release: Option<&str>,
+) -> Result<Value> {
+    let mut query = Vec::new();
+    if let Some(ci) = ci {
+        query.push(format!("ci={}", encoded(&names.ci_id(ci)?)));
+    }
+    if let Some(release) = release {
+        query.push(format!("release={}", encoded(release)));
+    }
+    connection.get(&format!("/snapshots?{}", query.join("&")))
+}
+
+/// Says where the machine of an item lives, or has it said.
+fn lives(
+    connection: &Connection,
+    names: &Names<'_>,
+    machine: &MachineArgs,
+    is_json: bool,
+) -> Result<String> {
+    let MachineArgs { ci, place, machine, forget } = machine;
+    let path = format!("/cis/{}/machine", encoded(&names.ci_id(ci)?));
+    if *forget {
+        connection.change(&Change::of("DELETE", &path))?;
+        return Ok(format!("The machine of {} lives at none of the places.\n", plain(ci)));
+    }
+    let lives = match (place, machine) {
+        (Some(place), Some(machine)) => {
+            let body = json!({ "place": place, "machine": machine });
+            let change = Change { body: Some(&body), ..Change::of("PUT", &path) };
+            connection.change(&change)?.body
+        }
+        _ => connection.get(&path)?,
+    };
+    if is_json {
+        return Ok(to_json(&lives, true) + "\n");
+    }
+    let (place, machine) = (text(&lives["place"]), text(&lives["machine"]));
+    Ok(format!("The machine of {} is `{machine}` at `{place}`.\n", plain(ci)))
 }
 
 /// What is kept of machines, and what became of it.

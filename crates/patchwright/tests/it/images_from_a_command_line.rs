@@ -141,8 +141,11 @@ async fn serve(directory: &Path) -> (String, String) {
     let recorder = Recorder::open(store.clone(), &master, directory.join("ledger")).await.unwrap();
     let recorder = Arc::new(recorder);
     let fleet = Arc::new(Fleet::new(store.clone(), Arc::new(Content)));
-    let agents =
-        Agents::open(store.clone(), &master, Arc::clone(&fleet), "http://localhost").await.unwrap();
+    let objects = Arc::new(store::ObjectDirectory::open(directory.join("history")).unwrap());
+    let history = store.history(Arc::clone(&master), objects);
+    let (of_agents, url) = (history.clone(), "http://localhost");
+    let agents = Agents::open(store.clone(), &master, Arc::clone(&fleet), of_agents, url);
+    let agents = agents.await.unwrap();
     let laboratory: Arc<dyn Laboratory> = Arc::new(Bench);
     let settings = LabSettings { largest_image: 8 << 20, ..LabSettings::default() };
     let lab = Lab::open(store.clone(), directory, Some(laboratory), settings).await.unwrap();
@@ -160,6 +163,7 @@ async fn serve(directory: &Path) -> (String, String) {
         witnesses: None,
         two_persons_above: 20,
         verifier,
+        history,
     };
     let app = App::new(
         store.clone(),

@@ -14,6 +14,7 @@ mod attacker;
 mod client;
 #[path = "support/cloud.rs"]
 mod cloud;
+mod configuration_is_kept;
 mod consent_by_the_client;
 mod consent_is_verified_elsewhere;
 mod debsecan_agrees;

@@ -10,6 +10,7 @@
 //! a copy of itself (`docs/agents.md`).
 
 mod authority;
+mod files;
 mod listen;
 mod orders;
 
@@ -29,8 +30,8 @@ use domain::cloud::{AgentId, Name};
 use domain::fleet::{PackageSet, SetDelta, SetDigest};
 use jiff::{SignedDuration, Timestamp};
 use store::{
-    Actor, Agent, AgentSeen, AgentState, Joining, KeyHash, KnownAgent, MasterKey, Secret, Store,
-    StoreError,
+    Actor, Agent, AgentSeen, AgentState, History, Joining, KeyHash, KnownAgent, MasterKey, Secret,
+    Store, StoreError,
 };
 
 pub use authority::AuthorityError;
@@ -87,6 +88,8 @@ pub struct Agents {
     store: Store,
     fleet: Arc<Fleet>,
     authority: Authority,
+    /// What items are configured by goes there.
+    history: History,
     /// Opens the key that signs orders.
     master: Arc<MasterKey>,
     /// Where people sign with passkeys.
@@ -107,6 +110,7 @@ enum Said {
     Progress,
     Answer,
     Facts,
+    Files,
 }
 
 /// An agent in memory.
@@ -114,6 +118,7 @@ struct Known {
     agent: Agent,
     package_set: Option<SetDigest>,
     facts: Option<SetDigest>,
+    files: Option<SetDigest>,
     /// The report that the store knows as the last one.
     last_report: Option<SetDigest>,
     /// The last report, and its answer once there is one.
@@ -154,6 +159,7 @@ impl Agents {
         store: Store,
         master: &Arc<MasterKey>,
         fleet: Arc<Fleet>,
+        history: History,
         url: &str,
     ) -> Result<Self, AgentsError> {
         let seed = store.key(master, "agents.authority").await?;
@@ -164,7 +170,18 @@ impl Agents {
         let origins = BTreeSet::from([url.trim_end_matches('/').to_owned()]);
         let (known, awaited, said) = (Mutex::default(), Mutex::default(), Mutex::default());
         let interval = INTERVAL;
-        Ok(Self { store, fleet, authority, master, origins, known, awaited, said, interval })
+        Ok(Self {
+            store,
+            fleet,
+            authority,
+            history,
+            master,
+            origins,
+            known,
+            awaited,
+            said,
+            interval,
+        })
     }
 
     /// Has agents report so often, in seconds, where nothing is awaited of them; once a minute otherwise.
@@ -327,10 +344,10 @@ impl Agents {
     }
 
     fn remember(&self, known: KnownAgent) -> Agent {
-        let KnownAgent { agent, package_set, facts, last_report } = known;
+        let KnownAgent { agent, package_set, facts, files, last_report } = known;
         let (seen_at, key) = (agent.seen_at, agent.key);
         let (last, noted_at) = (None, seen_at);
-        let new = Known { agent, package_set, facts, last_report, last, seen_at, noted_at };
+        let new = Known { agent, package_set, facts, files, last_report, last, seen_at, noted_at };
         self.known().entry(key).or_insert(new).agent.clone()
     }
 
@@ -364,6 +381,7 @@ impl Agents {
             && let Some(it) = self.known().get_mut(&key)
         {
             (it.package_set, it.facts) = (stored.package_set, stored.facts);
+            it.files = stored.files;
         }
         Ok(())
     }
@@ -390,10 +408,14 @@ impl Agents {
                 return Err(quarantined());
             }
         }
-        let (set, facts) = {
+        let (set, facts, files) = {
             let known = self.known();
             let it = known.get(&by.key);
-            (it.and_then(|it| it.package_set), it.and_then(|it| it.facts))
+            (
+                it.and_then(|it| it.package_set),
+                it.and_then(|it| it.facts),
+                it.and_then(|it| it.files),
+            )
         };
         let mut need = Vec::new();
         if set != Some(report.package_set) {
@@ -414,6 +436,10 @@ impl Agents {
         if awaited.is_some() && need.is_empty() {
             // What was kept of its host before this is what it sees now.
             self.store.note_complete(by.agent.id, now).await?;
+        }
+        // Nothing that is verified waits for them.
+        if report.files.is_some() && files != report.files {
+            need.push(Need::Files);
         }
         let is_awaited = awaited.is_some_and(|since| since < AWAITED);
         if is_awaited {
@@ -517,6 +543,7 @@ fn routes() -> Router<Arc<Agents>> {
         .route("/agent/v1/package-set", put(package_set).layer(DefaultBodyLimit::max(LARGEST_SET)))
         .route("/agent/v1/package-set/delta", post(delta))
         .route("/agent/v1/facts", put(facts))
+        .route("/agent/v1/files", post(files::files).layer(DefaultBodyLimit::max(LARGEST_SET)))
         .route("/agent/v1/pins", post(orders::pins))
         .route("/agent/v1/orders/next", post(orders::next))
         .route("/agent/v1/orders/progress", post(orders::progress))
@@ -657,7 +684,7 @@ mod tests {
     use domain::cloud::{Class, PROVIDER, Role};
     use domain::fleet::VersionChoice;
     use domain::inventory::{Inventory, OsRelease, PackageFamily};
-    use store::{Database, Labels, NewJoinToken, NewUser, System};
+    use store::{Database, Labels, NewJoinToken, NewUser, ObjectDirectory, System};
 
     use crate::fleet::{Case, Judge};
 
@@ -704,13 +731,15 @@ mod tests {
             let expires_at = Timestamp::now() + SignedDuration::from_hours(1);
             let name = "web".parse().unwrap();
             store.join(Joining { token, name, key, expires_at }).await.unwrap();
-            Self { store, master: Arc::new(master), key, directory: directory }
+            Self { store, master: Arc::new(master), key, directory }
         }
 
         async fn process(&self) -> Agents {
             let fleet = Arc::new(Fleet::new(self.store.clone(), Arc::new(Silent)));
             let url = "http://127.0.0.1:7878";
-            Agents::open(self.store.clone(), &self.master, fleet, url).await.unwrap()
+            let objects = ObjectDirectory::open(self.directory.path().join("history")).unwrap();
+            let history = self.store.history(Arc::clone(&self.master), Arc::new(objects));
+            Agents::open(self.store.clone(), &self.master, fleet, history, url).await.unwrap()
         }
 
         async fn send(&self, to: &Agents, report: &Report) -> Result<ReportAnswer, Problem> {
@@ -744,7 +773,7 @@ mod tests {
 
     fn report(counter: u64, set: &PackageSet) -> Report {
         let (package_set, facts) = (set.digest(), Facts::default().digest());
-        Report { counter, package_set, facts, observed_at: Timestamp::now() }
+        Report { counter, package_set, facts, files: None, observed_at: Timestamp::now() }
     }
 
     #[tokio::test]

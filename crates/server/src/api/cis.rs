@@ -4,6 +4,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::IntoResponse;
+use domain::check::{Status, Unknown, UnknownAbout};
 use domain::cloud::{CiId, Class, Duty, LabelKey, Name, RelationKind, TenantId};
 use domain::priority::Exposure;
 use jiff::Timestamp;
@@ -18,6 +19,7 @@ use super::{
     expected_version, given,
 };
 use crate::App;
+use crate::fleet::FRESH;
 use crate::gate::{Action, By};
 use crate::problem::{Kind, Problem};
 
@@ -334,7 +336,19 @@ async fn check(
         Problem::not_found("check of this item yet")
             .help("it is unknown whether it is at its latest until somebody checks it")
     })?;
-    Ok(Json(check.report))
+    let mut report = check.report;
+    let fresh_since = app.store.environment().now() - FRESH;
+    if check.counts.seen_at < fresh_since || check.counts.checked_at < fresh_since {
+        // What it was then says nothing of what it is: nobody heard of it since, or whoever was heard is not believed.
+        report.status = Status::Unknown;
+        report.unknown.push(Unknown {
+            about: UnknownAbout::Inventory,
+            subject: "item".to_owned(),
+            reason: "nothing that is believed was heard of it lately".to_owned(),
+            help: Some("see whether its agent runs, and is believed: `get agents`".to_owned()),
+        });
+    }
+    Ok(Json(report))
 }
 
 /// List a configuration item's relations.

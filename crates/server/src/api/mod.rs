@@ -6,6 +6,7 @@ mod agents;
 pub(crate) mod changes;
 pub(crate) mod channels;
 mod cis;
+mod configuration;
 pub(crate) mod consent;
 pub(crate) mod errands;
 mod events;
@@ -152,6 +153,7 @@ pub(crate) fn routes() -> (Router<App>, Router<App>, Document) {
         .nest("/api/v1", order_keys::routes())
         .nest("/api/v1", verifications::routes())
         .nest("/api/v1", snapshots::routes())
+        .nest("/api/v1", configuration::routes())
         .nest("/api/v1", errands::routes())
         .nest("/api/v1", consent::routes())
         .nest("/api/v1", signing::routes())

@@ -5,6 +5,7 @@ mod ahead;
 mod answers;
 mod changes;
 mod clocks;
+mod configuration;
 mod consent;
 mod course;
 mod elsewhere;
@@ -44,6 +45,8 @@ pub(crate) fn routes() -> Router<App> {
         .route("/", get(pages::overview))
         .route("/cis", get(pages::cis))
         .route("/cis/{id}", get(pages::ci))
+        .route("/cis/{id}/files", get(configuration::files))
+        .route("/cis/{id}/file", get(configuration::file))
         .route("/patches", get(fleet::patches))
         .route("/patches/{id}", get(fleet::patch))
         .route("/changes", get(changes::changes))

@@ -210,6 +210,7 @@ pub(super) async fn ci(
             p.lead {
                 (words(ci.class)) " · patched by the " (ci.duty)
                 @for (key, value) in &ci.labels { " · " (key) "=" (value) }
+                " · " a href={ "/cis/" (id) "/files" } { "configuration" }
                 " · " span.mono { (ci.id) }
             }
             @match &check {

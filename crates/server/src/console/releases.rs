@@ -350,9 +350,8 @@ fn kept(snapshots: &[Snapshot], items: &Names<CiId>, now: Timestamp) -> Markup {
         SnapshotState::Removed => html! { span.quiet { "given up" } },
         SnapshotState::Failed => html! { span.outdated { "✗ could not be taken" } },
     };
-    let last = |it: &Snapshot| {
-        it.removed_at.or(it.returned_at).or(it.taken_at).unwrap_or(it.created_at)
-    };
+    let last =
+        |it: &Snapshot| it.removed_at.or(it.returned_at).or(it.taken_at).unwrap_or(it.created_at);
     html! { @if !snapshots.is_empty() {
         h2 { "Snapshots before restarts" }
         div.wide { table.stack {

@@ -10,11 +10,11 @@ use domain::cloud::{ChangeId, CiId, Class, LabelKey, RelationKind, ReleaseId, Te
 use domain::fleet::SetDigest;
 use domain::priority::Priority;
 use domain::proof::{Impact, RebootCause};
-use domain::sla::Policy;
 use domain::release::{
     Amount, Caps, Condition, Content, Fleet, Freeze, Layout, Mobility, NoLayout, Order, Percent,
     Profile, Reboot, Service, Target, Windows, Work, plan,
 };
+use domain::sla::Policy;
 use jiff::{SignedDuration, Timestamp};
 use store::{Actor, Ci, Ground, Lacking};
 
@@ -213,10 +213,7 @@ fn with_snapshots(
 }
 
 /// When the tenants' own calendars let nothing of this be installed.
-fn freezes(
-    ground: &Ground,
-    terms: &BTreeMap<TenantId, Policy>,
-) -> Result<Vec<Freeze>, Problem> {
+fn freezes(ground: &Ground, terms: &BTreeMap<TenantId, Policy>) -> Result<Vec<Freeze>, Problem> {
     let tenants: BTreeMap<TenantId, Priority> =
         ground.lacking.iter().map(|lacking| (lacking.tenant, lacking.priority)).collect();
     let mut freezes = Vec::new();

@@ -115,6 +115,10 @@ x--xx--- DELETE /api/v1/cis/{id}
 x--xx--- PATCH /api/v1/cis/{id}
 xxxxxxxx GET /api/v1/cis/{id}/check
 xxxxxxxx GET /api/v1/cis/{id}/facts
+xxxxxxxx GET /api/v1/cis/{id}/files
+xxxxxxxx GET /api/v1/cis/{id}/files/changes
+xxxxxxxx GET /api/v1/cis/{id}/files/content
+xxxxxxxx GET /api/v1/cis/{id}/files/versions
 x--x---- GET /api/v1/cis/{id}/machine
 x--x---- PUT /api/v1/cis/{id}/machine
 x--x---- DELETE /api/v1/cis/{id}/machine

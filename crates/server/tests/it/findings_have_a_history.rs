@@ -1,5 +1,6 @@
 //! What an item lacks, since when, and who bears the risk; and what a tenant brings.
 
+use crate::support::case::Case;
 use crate::support::{self, Answer, World, osv};
 use domain::cloud::{Access, CiId, PROVIDER, Role, TenantId};
 use jiff::{SignedDuration, Timestamp};
@@ -228,4 +229,22 @@ async fn a_group_stands_as_its_items_do() {
     assert_eq!(read("cis").await["items"], json!([]));
     let kinds = world.ask(&token, "GET", "/api/v1/cis", None).await.json();
     assert_eq!(kinds["items"].as_array().unwrap().len(), 3, "its items stay");
+}
+
+#[tokio::test]
+async fn an_item_whose_agent_is_not_believed_is_not_said_to_be_at_its_latest() {
+    let world = World::new().await;
+    let case = Case::usual(&world, "a").await;
+    let agent = world.agent(case.ci, case.tenant).await;
+    world.observe(case.ci, case.tenant, &[("web", "2")]).await;
+    world.check_fleet().await;
+    let path = format!("/api/v1/cis/{}/check", case.ci);
+    let check = async || world.ask(&case.owner, "GET", &path, None).await.json();
+    assert_eq!(check().await["status"], "latest");
+
+    world.store.quarantine_agent(agent.id, "a copy").await.unwrap();
+
+    let after = check().await;
+    assert_eq!(after["status"], "unknown", "{after}");
+    assert!(after["unknown"][0]["reason"].as_str().unwrap().contains("believed"), "{after}");
 }

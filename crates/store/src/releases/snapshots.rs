@@ -8,14 +8,14 @@
 //! Wanted with the order, which nobody gets before it is taken. What is done at a machine's place is done
 //! outside, by whoever holds the lease, and may be done twice.
 
-use domain::cloud::{CiId, EventKind, ReleaseId, Side, SnapshotId, TenantId, words};
 use domain::change::Rollback;
+use domain::cloud::{CiId, EventKind, ReleaseId, Side, SnapshotId, TenantId, words};
 use domain::release::{Job, Report};
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use sqlx::any::AnyRow;
 use sqlx::AnyPool;
+use sqlx::any::AnyRow;
 
 use super::orders::{self, small};
 use super::{Release, checks, runs};
@@ -146,7 +146,11 @@ impl Store {
     }
 
     /// Where the machine of an item lives, for the provider's people.
-    pub async fn placement_of(&self, by: &Actor, id: CiId) -> Result<Option<Placement>, StoreError> {
+    pub async fn placement_of(
+        &self,
+        by: &Actor,
+        id: CiId,
+    ) -> Result<Option<Placement>, StoreError> {
         must_be_provider(by, id)?;
         let row = sqlx::query("SELECT place, machine FROM ci_machines WHERE ci_id = $1")
             .bind(id.to_string())
@@ -456,7 +460,8 @@ async fn came(
 
 /// The host has the count of reports that it had then: reports that follow on that are no copy's.
 async fn rewind(tx: &mut Tx<'_>, row: &AnyRow) -> Result<(), StoreError> {
-    let (agent, counter): (Option<String>, Option<i64>) = (get(row, "agent_id")?, get(row, "counter")?);
+    let (agent, counter): (Option<String>, Option<i64>) =
+        (get(row, "agent_id")?, get(row, "counter")?);
     let (Some(agent), Some(counter)) = (agent, counter) else { return Ok(()) };
     sqlx::query(
         "UPDATE agents SET counter = $1, last_report = NULL, returns = returns + 1, altered_at = $2,

@@ -139,8 +139,7 @@ async fn a_host_that_went_back_is_no_copy_of_itself(world: World) {
     let agent = host.agent.id;
     let seen = async |counter, returns| {
         let at = now(world);
-        let seen =
-            AgentSeen { agent, ci: host.case.ci.id, counter, report: None, at, returns };
+        let seen = AgentSeen { agent, ci: host.case.ci.id, counter, report: None, at, returns };
         world.store.note_agents(vec![seen]).await.unwrap();
         let known = world.store.agent(&host.case.owner, agent).await.unwrap();
         (known.counter, known.returns)
@@ -200,9 +199,8 @@ async fn what_is_verified_is_not_gone_back_to(world: World) {
 async fn only_the_provider_says_where_machines_live(world: World) {
     let world = &world;
     let case = Case::proven(world, "high").await;
-    let place = async |by, ci, name: Option<&str>| {
-        world.store.place_ci(by, ci, name.map(rack)).await
-    };
+    let place =
+        async |by, ci, name: Option<&str>| world.store.place_ci(by, ci, name.map(rack)).await;
     let refused = place(&case.owner, case.ci.id, Some("web-1")).await;
     assert!(matches!(refused, Err(StoreError::NotFound { .. })), "{refused:?}");
     assert!(world.store.placement_of(&case.owner, case.ci.id).await.is_err());

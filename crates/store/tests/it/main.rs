@@ -15,6 +15,8 @@ mod alarms_are_told_once;
 mod changes_and_their_clocks;
 mod each_side_is_held_to_its_word;
 mod findings_last;
+mod history_is_answered_as_recorded;
+mod history_is_kept_safe;
 mod images_and_their_jobs;
 mod machines_go_back_to_snapshots;
 mod notices_on_their_way;

@@ -79,7 +79,12 @@ fn layout(case: &Case, from: Timestamp, random: u8) -> Arc<Layout> {
     layout_of(case, vec![target(case)], from, random)
 }
 
-pub(crate) fn layout_of(case: &Case, targets: Vec<Target>, from: Timestamp, random: u8) -> Arc<Layout> {
+pub(crate) fn layout_of(
+    case: &Case,
+    targets: Vec<Target>,
+    from: Timestamp,
+    random: u8,
+) -> Arc<Layout> {
     let most = NonZeroU32::MAX;
     let order = Order {
         release: ReleaseId::of_content([random; 16]),

@@ -103,7 +103,11 @@ fn a_machine_that_says_nothing_goes_back_from_outside_where_a_snapshot_is_kept()
     // By itself nobody takes the power from what may only be slow.
     assert_eq!(sent_back(&world.tick(35)), []);
 
-    assert_eq!(sent_back(&world.command(roll_back(), 40)), ids([1]), "the other has to say so itself");
+    assert_eq!(
+        sent_back(&world.command(roll_back(), 40)),
+        ids([1]),
+        "the other has to say so itself"
+    );
 
     assert_eq!(world.phase(1), Phase::RollingBack);
     world.report(1, Report::RolledBack, 45);

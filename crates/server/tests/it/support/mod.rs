@@ -205,9 +205,11 @@ impl World {
             Recorder::open(store.clone(), &master, directory.path().join("ledger")).await.unwrap();
         let recorder = Arc::new(recorder);
         let fleet = Arc::new(Fleet::new(store.clone(), Arc::new(ByAdvisories)));
-        let agents = Agents::open(store.clone(), &master, Arc::clone(&fleet), "http://localhost")
-            .await
-            .unwrap();
+        let objects = store::ObjectDirectory::open(directory.path().join("history")).unwrap();
+        let history = store.history(Arc::clone(&master), Arc::new(objects));
+        let (of_agents, url) = (history.clone(), "http://localhost");
+        let agents = Agents::open(store.clone(), &master, Arc::clone(&fleet), of_agents, url);
+        let agents = agents.await.unwrap();
         let agents = Arc::new(agents);
         let laboratory = Arc::new(Fake::new(&directory.path().join("made")));
         let of_lab: Option<Arc<dyn server::Laboratory>> =
@@ -240,6 +242,7 @@ impl World {
                 notices: telling,
                 two_persons_above: 1,
                 verifier,
+                history,
             },
         )
         .unwrap();

@@ -6,6 +6,7 @@
     reason = "helpers of tests, of which each file uses its part"
 )]
 
+pub(crate) mod history;
 mod postgres;
 
 use std::collections::BTreeSet;
@@ -75,6 +76,7 @@ impl Verifier for Pencil {
 pub(crate) struct World {
     pub(crate) store: Store,
     pub(crate) database: Database,
+    address: String,
     pub(crate) environment: Arc<Simulated>,
     pub(crate) admin: Actor,
     pub(crate) verifier: Arc<dyn Verifier>,
@@ -84,8 +86,8 @@ pub(crate) struct World {
 impl World {
     pub(crate) async fn sqlite() -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let database = Database::file(&directory.path().join("odd name? 100%.db"));
-        Self::of(database, Some(directory)).await
+        let file = directory.path().join("odd name? 100%.db");
+        Self::of(Database::file(&file), sqlite_address(&file), Some(directory)).await
     }
 
     pub(crate) async fn postgres() -> Self {
@@ -95,10 +97,20 @@ impl World {
     /// With its address, for whoever wants to stand in the way.
     pub(crate) async fn postgres_at() -> (Self, String) {
         let address = Postgres::shared().database();
-        (Self::of(address.parse().unwrap(), None).await, address)
+        (Self::of(address.parse().unwrap(), address.clone(), None).await, address)
     }
 
-    async fn of(database: Database, directory: Option<tempfile::TempDir>) -> Self {
+    /// In an SQLite file whose place the caller knows.
+    pub(crate) async fn at(file: &std::path::Path) -> Self {
+        Self::of(Database::file(file), sqlite_address(file), None).await
+    }
+
+    /// The database, past the store.
+    pub(crate) async fn raw(&self) -> sqlx::AnyPool {
+        sqlx::AnyPool::connect(&self.address).await.unwrap()
+    }
+
+    async fn of(database: Database, address: String, directory: Option<tempfile::TempDir>) -> Self {
         let environment = Simulated::new();
         let store = Store::open(&database, environment.clone()).await.unwrap();
         let first = person(domain::cloud::PROVIDER, "root", domain::cloud::Role::Admin);
@@ -106,7 +118,7 @@ impl World {
         let (root, _) = store.user_by_login(&"root".parse().unwrap()).await.unwrap().unwrap();
         let admin = actor(&root);
         let verifier = Arc::new(Pencil);
-        Self { store, database, environment, admin, verifier, _directory: directory }
+        Self { store, database, address, environment, admin, verifier, _directory: directory }
     }
 
     /// Tells that an item has a package set.
@@ -147,6 +159,11 @@ impl World {
         let new = person(tenant.id, &login, domain::cloud::Role::TenantOwner);
         actor(&self.store.create_user(&self.admin, None, new).await.unwrap())
     }
+}
+
+fn sqlite_address(file: &std::path::Path) -> String {
+    let file = file.to_string_lossy().replace('%', "%25").replace('?', "%3F");
+    format!("sqlite://{file}")
 }
 
 pub(crate) fn person(

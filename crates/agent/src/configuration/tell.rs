@@ -1,0 +1,506 @@
+//! Tells the control plane what the host is configured by: what differs from what it knows.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::fs;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
+
+use domain::agent::{FileManifest, FilesSent, HostActor, HostFile, Since};
+use domain::configuration::secret::{FingerprintKey, Redaction};
+use domain::configuration::verdict::Actor;
+use domain::order::ConfigurationRules;
+use jiff::{SignedDuration, Timestamp};
+use sha2::{Digest as _, Sha256};
+
+use super::{Depth, Kind, Observer, Seen, Toucher, Watch};
+use crate::client::AgentError;
+use crate::execute::Access;
+use crate::orders::read_policy;
+use crate::plane::ControlPlane;
+use crate::state::State;
+
+/// Contents of one message, in bytes, as far as one file does not have more.
+const TOGETHER: usize = 2 << 20;
+
+/// Messages of one round. What is left follows with the next one.
+const MOST_MESSAGES: usize = 64;
+
+/// Most paths of which is remembered who wrote them.
+const MOST_TOUCHED: usize = 10_000;
+
+/// How often every file is read, whatever its times say.
+const FULL: SignedDuration = SignedDuration::from_hours(6);
+
+/// How sure it is who wrote, in per cent: what a process is was asked after it had written.
+const AFTERWARDS: u8 = 80;
+
+/// The agent's eyes on what the host is configured by. They remember what they saw.
+pub struct Eyes {
+    root: PathBuf,
+    rules: ConfigurationRules,
+    observer: Observer,
+    /// None where there is but one look.
+    watch: Option<Watch>,
+    read_whole_at: Option<Timestamp>,
+    /// Who wrote a file last, of what was not told yet.
+    touched: BTreeMap<String, HostActor>,
+}
+
+/// One look, as it is told.
+pub(crate) struct Look {
+    files: BTreeMap<String, HostFile>,
+    manifest: FileManifest,
+}
+
+impl Eyes {
+    /// Eyes on the system below a root, by the owner's policy, which watch where they are to.
+    ///
+    /// # Errors
+    /// Where the agent's state or the owner's policy cannot be read: less than the owner wants is never more.
+    pub fn open(
+        state: &State,
+        root: &Path,
+        policy: &Path,
+        watches: bool,
+    ) -> Result<Self, AgentError> {
+        let key = state.fingerprint_key().map_err(|source| AgentError::state(state, source))?;
+        let rules = rules(policy)?;
+        Ok(Self::with(root, rules, key, watches))
+    }
+
+    fn with(root: &Path, rules: ConfigurationRules, key: FingerprintKey, watches: bool) -> Self {
+        let watch = watches.then(|| Watch::begin(root, &rules));
+        let observer = Observer::new(root, rules.clone(), key);
+        let root = root.to_owned();
+        Self { root, rules, observer, watch, read_whole_at: None, touched: BTreeMap::new() }
+    }
+
+    /// Whether they still look by the owner's policy.
+    pub(crate) fn follow(&self, policy: &Path) -> bool {
+        rules(policy).is_ok_and(|rules| rules == self.rules)
+    }
+
+    /// Whether something was touched since this was asked last; by whom is remembered until it is told.
+    pub(crate) fn are_drawn(&mut self) -> bool {
+        let touched = self.watch.as_mut().map(Watch::take).unwrap_or_default();
+        let mut is_any = false;
+        for it in touched {
+            is_any |= !it.by.as_ref().is_some_and(Toucher::is_own);
+            if let (Some(by), true) = (it.by, self.touched.len() < MOST_TOUCHED) {
+                let names = Names::read(&self.root);
+                self.touched.insert(it.path, actor(&by, &names));
+            }
+        }
+        is_any
+    }
+
+    /// Looks once.
+    pub(crate) fn look(&mut self, now: Timestamp) -> Look {
+        self.are_drawn();
+        let is_due = self.read_whole_at.is_none_or(|at| now.duration_since(at) >= FULL);
+        let depth = if is_due { Depth::Full } else { Depth::Quick };
+        if is_due {
+            self.read_whole_at = Some(now);
+        }
+        let seen = self.observer.look(depth, now);
+        let names = Names::read(&self.root);
+        let mut files = BTreeMap::new();
+        for (path, it) in seen.files {
+            let path = plain(&path);
+            let by = self.touched.get(&path).cloned();
+            files.insert(path.clone(), told(path, &it, &names, by));
+        }
+        for unseen in seen.unseen {
+            let path = plain(&unseen.path);
+            let content = format!("<unseen:{}>\n", unseen.because);
+            let (owner, label) = (String::new(), String::new());
+            let file = HostFile { path: path.clone(), mode: 0, owner, label, content, by: None };
+            files.insert(path, file);
+        }
+        let digests = files.iter().map(|(path, file)| (path.clone(), file.digest()));
+        Look { manifest: FileManifest(digests.collect()), files }
+    }
+
+    /// All of a look was told: who wrote what is known there.
+    pub(crate) fn forget_touched(&mut self) {
+        self.touched.clear();
+    }
+}
+
+fn rules(policy: &Path) -> Result<ConfigurationRules, AgentError> {
+    let read = read_policy(policy);
+    let policy = read.map_err(|refusal| AgentError::Look { reason: refusal.to_string() })?;
+    Ok(policy.configuration)
+}
+
+fn actor(by: &Toucher, names: &Names) -> HostActor {
+    let executable = by.executable.as_deref().unwrap_or("a program that is gone");
+    let user = by.user.map(|id| names.user(id));
+    let actor = match by.actor(|id| Some(names.user(id))) {
+        Actor::Person { login } => format!("{login} by {executable}"),
+        _ => match user {
+            Some(user) => format!("{executable} as {user}"),
+            None => executable.to_owned(),
+        },
+    };
+    let actor = plain(&actor).chars().take(200).collect();
+    HostActor { actor, confidence: AFTERWARDS }
+}
+
+/// Letters that are none are replaced: history has no such paths.
+fn plain(text: &str) -> String {
+    text.chars().map(|it| if it.is_control() { char::REPLACEMENT_CHARACTER } else { it }).collect()
+}
+
+fn told(path: String, seen: &Seen, names: &Names, by: Option<HostActor>) -> HostFile {
+    let content = match &seen.kind {
+        Kind::File { content: Redaction::Text(redacted) } => redacted.text.clone(),
+        Kind::File { content: Redaction::Withheld { because, size, fingerprint } } => {
+            format!("<withheld:{because}:{size}:{fingerprint}>\n")
+        }
+        Kind::Link { target } => plain(target),
+        Kind::Directory | Kind::Other => String::new(),
+    };
+    let Access { mode, uid, gid, attributes } = &seen.access;
+    let kind = match &seen.kind {
+        Kind::File { .. } => 0o100_000,
+        Kind::Link { .. } => 0o120_000,
+        Kind::Directory => 0o040_000,
+        Kind::Other => 0,
+    };
+    let owner = format!("{}:{}", names.user(*uid), names.group(*gid));
+    HostFile { path, mode: kind | (mode & 0o7777), owner, label: label(attributes), content, by }
+}
+
+impl Look {
+    pub(crate) fn digest(&self) -> domain::fleet::SetDigest {
+        self.manifest.digest()
+    }
+
+    /// Tells the control plane what it does not know of it. Says whether all of it is told.
+    pub(crate) fn tell(
+        &self,
+        state: &State,
+        plane: &impl ControlPlane,
+        observed_at: Timestamp,
+    ) -> Result<bool, AgentError> {
+        let mut known = state.told_files();
+        for _ in 0..MOST_MESSAGES {
+            let (message, after) = self.message(known.as_ref(), observed_at);
+            match plane.files(&message) {
+                // It knows something else than we think.
+                Err(AgentError::Refused { status: 409, .. }) if known.is_some() => known = None,
+                Err(error) => return Err(error),
+                Ok(()) => {
+                    let kept = |source| AgentError::state(state, source);
+                    state.keep_told_files(&after).map_err(kept)?;
+                    if after == self.manifest {
+                        return Ok(true);
+                    }
+                    known = Some(after);
+                }
+            }
+        }
+        Ok(false)
+    }
+
+    /// The next message, and what the control plane knows after it.
+    fn message(
+        &self,
+        known: Option<&FileManifest>,
+        observed_at: Timestamp,
+    ) -> (FilesSent, FileManifest) {
+        let mut after = known.cloned().unwrap_or_default();
+        let is_gone = |path: &&String| !self.manifest.0.contains_key(*path);
+        let gone: Vec<String> = after.0.keys().filter(is_gone).cloned().collect();
+        for path in &gone {
+            after.0.remove(path);
+        }
+        let (mut files, mut bytes) = (Vec::new(), 0);
+        for (path, digest) in &self.manifest.0 {
+            if bytes >= TOGETHER {
+                break;
+            }
+            if after.0.get(path) != Some(digest)
+                && let Some(file) = self.files.get(path)
+            {
+                after.0.insert(path.clone(), *digest);
+                bytes += file.content.len() + path.len();
+                files.push(file.clone());
+            }
+        }
+        let since = match known {
+            Some(known) => Since::Manifest { digest: known.digest(), gone },
+            None => Since::Nothing { paths: self.manifest.0.keys().cloned().collect() },
+        };
+        (FilesSent { since, digest: after.digest(), observed_at, files }, after)
+    }
+}
+
+/// What attributes say of who may do what, hashed; empty where there are none.
+fn label<K: AsRef<[u8]>, V: AsRef<[u8]>>(attributes: &BTreeMap<K, V>) -> String {
+    if attributes.is_empty() {
+        return String::new();
+    }
+    let mut hash = Sha256::new();
+    for (name, value) in attributes {
+        for part in [name.as_ref(), value.as_ref()] {
+            hash.update((part.len() as u64).to_be_bytes());
+            hash.update(part);
+        }
+    }
+    hash.finalize().iter().take(16).fold(String::new(), |mut text, byte| {
+        // Writing into a string cannot fail.
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+/// Names of users and groups, as the system's own files have them (passwd(5), group(5)).
+#[derive(Default)]
+struct Names {
+    users: BTreeMap<u32, String>,
+    groups: BTreeMap<u32, String>,
+}
+
+impl Names {
+    fn read(root: &Path) -> Self {
+        let read = |path: &str| -> BTreeMap<u32, String> {
+            let bytes = fs::read(root.join(path.trim_start_matches('/'))).unwrap_or_default();
+            let lines = bytes.split(|byte| *byte == b'\n').take(100_000);
+            let entry = |line: &[u8]| {
+                let line = std::ffi::OsStr::from_bytes(line).to_str()?;
+                let mut fields = line.split(':');
+                let (name, id) = (fields.next()?, fields.nth(1)?);
+                Some((id.parse().ok()?, name.chars().take(64).collect()))
+            };
+            // The first one counts, as it does for the system.
+            let mut names = BTreeMap::new();
+            for (id, name) in lines.filter_map(entry) {
+                names.entry(id).or_insert(name);
+            }
+            names
+        };
+        Self { users: read("/etc/passwd"), groups: read("/etc/group") }
+    }
+
+    fn user(&self, id: u32) -> String {
+        self.users.get(&id).cloned().unwrap_or_else(|| id.to_string())
+    }
+
+    fn group(&self, id: u32) -> String {
+        self.groups.get(&id).cloned().unwrap_or_else(|| id.to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+    use std::os::unix::fs::{PermissionsExt as _, symlink};
+
+    use domain::agent::{
+        Facts, HandedOrder, OrderAnswer, OrderProgress, PinsOffered, PinsRequest, Report,
+        ReportAnswer,
+    };
+    use domain::fleet::PackageSet;
+
+    use super::*;
+
+    /// A control plane that remembers what it is told of files, and may have lost all of it.
+    #[derive(Default)]
+    struct Plane {
+        known: RefCell<FileManifest>,
+        told: RefCell<Vec<FilesSent>>,
+    }
+
+    impl Plane {
+        fn lose(&self) {
+            *self.known.borrow_mut() = FileManifest::default();
+        }
+
+        fn contents(&self, path: &str) -> Vec<String> {
+            let told = self.told.borrow();
+            let files = told.iter().flat_map(|sent| &sent.files);
+            files.filter(|file| file.path == path).map(|file| file.content.clone()).collect()
+        }
+    }
+
+    impl ControlPlane for &Plane {
+        fn report(
+            &self,
+            _: &Report,
+            _: &PackageSet,
+            _: &Facts,
+        ) -> Result<ReportAnswer, AgentError> {
+            unreachable!("nothing is reported")
+        }
+
+        fn files(&self, sent: &FilesSent) -> Result<(), AgentError> {
+            let mut known = self.known.borrow_mut();
+            match &sent.since {
+                Since::Manifest { digest, gone } => {
+                    if *digest != known.digest() {
+                        let (detail, help) = ("elsewhere".to_owned(), String::new());
+                        return Err(AgentError::Refused { status: 409, detail, help });
+                    }
+                    known.0.retain(|path, _| !gone.contains(path));
+                }
+                Since::Nothing { paths } => known.0.retain(|path, _| paths.contains(path)),
+            }
+            for file in &sent.files {
+                known.0.insert(file.path.clone(), file.digest());
+            }
+            assert_eq!(known.digest(), sent.digest, "both count alike");
+            self.told.borrow_mut().push(sent.clone());
+            Ok(())
+        }
+
+        fn pins(&self, _: &PinsRequest) -> Result<PinsOffered, AgentError> {
+            unreachable!("nothing is pinned")
+        }
+
+        fn next_order(&self) -> Result<Option<HandedOrder>, AgentError> {
+            Ok(None)
+        }
+
+        fn progress(&self, _: OrderProgress) -> Result<(), AgentError> {
+            Ok(())
+        }
+
+        fn answer(&self, _: &OrderAnswer) -> Result<(), AgentError> {
+            Ok(())
+        }
+    }
+
+    struct Host {
+        root: tempfile::TempDir,
+        state: State,
+        eyes: Eyes,
+    }
+
+    impl Host {
+        fn new() -> Self {
+            Self::with(ConfigurationRules::default())
+        }
+
+        fn with(rules: ConfigurationRules) -> Self {
+            let root = tempfile::tempdir().unwrap();
+            let state = State::new(root.path().join("var/lib/patchwright-agent"));
+            let key = state.fingerprint_key().unwrap();
+            let eyes = Eyes::with(root.path(), rules, key, false);
+            let host = Self { root, state, eyes };
+            host.write("/etc/passwd", "root:x:0:0::/root:/bin/sh\n");
+            host.write("/etc/app/app.ini", "user = app\npassword = Tr0ub4dor&3\n");
+            host
+        }
+
+        fn place(&self, path: &str) -> PathBuf {
+            self.root.path().join(path.trim_start_matches('/'))
+        }
+
+        fn write(&self, path: &str, text: &str) {
+            fs::create_dir_all(self.place(path).parent().unwrap()).unwrap();
+            fs::write(self.place(path), text).unwrap();
+        }
+
+        fn tell(&mut self, plane: &Plane) -> domain::fleet::SetDigest {
+            let look = self.eyes.look(Timestamp::now());
+            let digest = look.digest();
+            if plane.known.borrow().digest() != digest {
+                assert!(look.tell(&self.state, &plane, Timestamp::UNIX_EPOCH).unwrap());
+            }
+            digest
+        }
+    }
+
+    #[test]
+    fn what_alters_is_told_once_and_nothing_that_is_secret() {
+        let (mut host, plane) = (Host::new(), Plane::default());
+        let first = host.tell(&plane);
+        assert_eq!(plane.known.borrow().digest(), first);
+        let told = plane.contents("/etc/app/app.ini");
+        assert!(told[0].starts_with("user = app\npassword = <redacted:password:"), "{told:?}");
+        assert_eq!(host.tell(&plane), first, "nothing is new");
+        assert_eq!(plane.told.borrow().len(), 1);
+
+        host.write("/etc/app/app.ini", "user = app\npassword = another0ne!\n");
+        symlink("app.ini", host.place("/etc/app/link")).unwrap();
+        fs::remove_file(host.place("/etc/passwd")).unwrap();
+        host.tell(&plane);
+
+        let told = plane.contents("/etc/app/app.ini");
+        assert_eq!(told.len(), 2);
+        assert_ne!(told[0], told[1], "a new password is seen as one");
+        assert!(!format!("{:?}", plane.told.borrow()).contains("another0ne"));
+        assert_eq!(plane.contents("/etc/app/link"), ["app.ini"]);
+        assert!(!plane.known.borrow().0.contains_key("/etc/passwd"));
+        assert_eq!(plane.contents("/etc/passwd").len(), 1, "it was not told again");
+    }
+
+    #[test]
+    fn permissions_alone_are_an_alteration() {
+        let (mut host, plane) = (Host::new(), Plane::default());
+        let before = host.tell(&plane);
+        let ini = host.place("/etc/app/app.ini");
+        fs::set_permissions(ini, fs::Permissions::from_mode(0o666)).unwrap();
+
+        assert_ne!(host.tell(&plane), before);
+
+        let last = plane.told.borrow().last().unwrap().files[0].clone();
+        assert_eq!((last.mode, last.path.as_str()), (0o100_666, "/etc/app/app.ini"));
+        assert!(last.owner.contains(':'), "{}", last.owner);
+    }
+
+    #[test]
+    fn a_control_plane_that_lost_all_is_told_all() {
+        let (mut host, plane) = (Host::new(), Plane::default());
+        host.tell(&plane);
+        plane.lose();
+
+        let digest = host.tell(&plane);
+
+        assert_eq!(plane.known.borrow().digest(), digest);
+        assert!(matches!(plane.told.borrow().last().unwrap().since, Since::Nothing { .. }));
+    }
+
+    #[test]
+    fn much_is_told_in_several_messages() {
+        let (mut host, plane) = (Host::new(), Plane::default());
+        for number in 0..5 {
+            let text = "line of no interest\n".repeat(45_000);
+            host.write(&format!("/etc/large/{number}"), &text);
+        }
+
+        let digest = host.tell(&plane);
+
+        assert!(plane.told.borrow().len() > 1);
+        assert_eq!(plane.known.borrow().digest(), digest);
+    }
+
+    #[test]
+    fn what_is_no_text_is_withheld_and_seen_to_alter() {
+        let (mut host, plane) = (Host::new(), Plane::default());
+        host.write("/etc/key.bin", "a\0b");
+        host.tell(&plane);
+        host.write("/etc/key.bin", "a\0c");
+        host.tell(&plane);
+
+        let told = plane.contents("/etc/key.bin");
+        assert_eq!(told.len(), 2);
+        assert!(told[0].starts_with("<withheld:binary:3:"), "{told:?}");
+        assert_ne!(told[0], told[1]);
+    }
+
+    #[test]
+    fn a_name_that_cannot_be_told_as_it_is_holds_nothing_up() {
+        let (mut host, plane) = (Host::new(), Plane::default());
+        host.write("/etc/odd\nname", "x = 1\n");
+
+        host.tell(&plane);
+
+        let known = plane.known.borrow();
+        assert!(known.0.contains_key("/etc/odd\u{fffd}name"), "{known:?}");
+        assert!(known.0.contains_key("/etc/passwd"));
+    }
+}

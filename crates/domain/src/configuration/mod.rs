@@ -1,0 +1,19 @@
+//! Configuration of systems: what of it may leave a host, what differs between two versions of a file, what
+//! an alteration is held to be, and what files set.
+//!
+//! ```text
+//! bytes on a host ─► secret::redact ─► text without secrets ─► history
+//!                                            │
+//!              before, after ─► mask, diff ──┼─► verdict::judge(alteration, knowledge, now) ─► Verdict
+//!                                            └─► parameter::read ─► sshd.PermitRootLogin=no
+//! ```
+//!
+//! Pure rules, as all of this crate: files come in as bytes, time as an argument. What is not understood is
+//! said to be unknown.
+
+pub mod diff;
+pub mod flapping;
+pub mod mask;
+pub mod parameter;
+pub mod secret;
+pub mod verdict;

@@ -1,0 +1,76 @@
+//! What files held at any time, in few bytes, sealed: the content history of a cloud's configuration items.
+//!
+//! What is recorded of a tenant's items in a span of time becomes one immutable object, a *partition*: its
+//! contents as chains of zstd deltas, an index by item, path and time, and commitments of what was recorded.
+//!
+//! ```text
+//!   versions, contents ─► Sealing ─► Object ─► Objects::put
+//!     by item, path, time     ▲                     │
+//!                        Anchor (an earlier      Partition::open ─► at, versions, item, content
+//!                        partition's content)       ├─► verify: everything, again
+//!                                                   └─► rewrite: the same with less in it
+//! ```
+//!
+//! - A content is kept once in a partition, however many items have it. Its frame is a delta against the
+//!   file's content before; a file's first one may *lean* on a frame of one earlier partition that needs
+//!   no other. So a content is in at most two objects.
+//! - Everything is sealed with the partition's [`DataKey`]; whoever destroys the key erases the partition. Hashes
+//!   of contents and paths are keyed by the tenant's [`Pool`].
+//! - An altered bit anywhere in an object is found by [`Partition::verify`], and never read as something else.
+//! - No clock, no random number and no database in here; where objects lie is behind [`Objects`].
+//!
+//! ```
+//! use std::sync::Arc;
+//! use history::*;
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let folder = tempfile::tempdir()?;
+//! let objects: Arc<dyn Objects> = Arc::new(Directory::open(folder.path())?);
+//! let (pool, key) = (Pool::new(&[1; 32]), DataKey::new([2; 32].into()));
+//! let (item, path) = (Item([7; 16]), FilePath::new("/etc/motd")?);
+//!
+//! let mut sealing = Sealing::new(1, &key, &pool, &[3; 32], 3);
+//! sealing.file(item, path.clone(), None);
+//! for (recorded, text) in [(10, "hello"), (20, "hello again")] {
+//!     let content: Arc<[u8]> = text.as_bytes().into();
+//!     let state = State::Present {
+//!         content: pool.digest(&content).into(),
+//!         length: content.len() as u64,
+//!         metadata: Metadata::default(),
+//!     };
+//!     sealing.version(Version { recorded, state, origin: Origin::default() }, Some(content))?;
+//! }
+//! objects.put("one", &sealing.finish()?.object.bytes)?;
+//!
+//! let partition = Partition::open(objects, "one", &key)?;
+//! let found = partition.at(item, &path, 15)?.ok_or("it was there")?;
+//! let frame = found.frame.ok_or("with a content")?;
+//! assert_eq!(partition.content(frame, None)?, b"hello");
+//! # Ok(())
+//! # }
+//! ```
+
+mod bytes;
+mod commitment;
+mod error;
+mod frame;
+#[doc(hidden)]
+pub mod fuzzing;
+mod keys;
+mod objects;
+mod partition;
+mod version;
+
+pub use commitment::{Commitment, Committer, Leaf};
+pub use error::HistoryError;
+pub use frame::{Chain, LARGEST_CONTENT, pack, unpack};
+pub use keys::{DataKey, Pool, RowSeal, SEAL};
+pub use objects::{Directory, Objects};
+pub use partition::{
+    Anchor, Found, Keep, Lean, Leaned, Object, Partition, Sealed, SealedFile, Sealing, Verified,
+    roll,
+};
+pub use version::{
+    Attribution, ContentDigest, ContentId, FilePath, Item, LONGEST_PATH, Metadata, Micros, Origin,
+    PathKey, State, Version,
+};

@@ -1,0 +1,287 @@
+//! Inside of sealed blocks: frames of a pack, versions of an index block.
+
+use std::collections::HashMap;
+use std::ops::Range;
+
+use crate::bytes::{Put as _, Reader};
+use crate::error::{HistoryError, Result};
+use crate::frame::Kind;
+use crate::version::{FilePath, Item, Micros, Version};
+
+/// A frame where it stands in its pack.
+#[derive(Debug, Clone)]
+pub(crate) struct Frame {
+    pub(crate) number: u64,
+    pub(crate) kind: Kind,
+    /// How long its content is.
+    pub(crate) length: usize,
+    /// Where in the pack.
+    pub(crate) stored: Range<usize>,
+}
+
+/// Adds a frame to a pack, in which the one numbered `next` would follow without a gap.
+pub(crate) fn put_frame(
+    pack: &mut Vec<u8>,
+    next: u64,
+    number: u64,
+    kind: Kind,
+    length: usize,
+    stored: &[u8],
+) {
+    pack.put_number(number - next);
+    match kind {
+        Kind::Key => pack.push(0),
+        Kind::Delta(base) => {
+            pack.push(1);
+            pack.put_number(number - base);
+        }
+        Kind::Lean(which) => {
+            pack.push(2);
+            pack.put_number(which);
+        }
+    }
+    pack.put_length(length);
+    pack.put_bytes(stored);
+}
+
+/// The frames of a pack whose first is numbered `first`.
+pub(crate) fn frames(pack: &[u8], first: u64) -> impl Iterator<Item = Result<Frame>> + '_ {
+    let mut reader = Reader::new(pack);
+    let mut next = first;
+    std::iter::from_fn(move || {
+        if reader.is_empty() {
+            return None;
+        }
+        let frame = read_frame(&mut reader, next, pack.len());
+        match &frame {
+            Some(frame) => next = frame.number + 1,
+            // The rest cannot be found.
+            None => reader = Reader::new(&[]),
+        }
+        Some(frame.ok_or(HistoryError::damaged("a pack")))
+    })
+}
+
+fn read_frame(reader: &mut Reader<'_>, next: u64, length_of_pack: usize) -> Option<Frame> {
+    let number = next.checked_add(reader.number()?).filter(|&it| it < u64::MAX)?;
+    let kind = match reader.byte()? {
+        0 => Kind::Key,
+        1 => Kind::Delta(number.checked_sub(reader.number()?.max(1))?),
+        2 => Kind::Lean(reader.number()?),
+        _ => return None,
+    };
+    let length = usize::try_from(reader.number()?).ok()?;
+    let stored = reader.bytes()?;
+    let end = length_of_pack - reader.left();
+    Some(Frame { number, kind, length, stored: end - stored.len()..end })
+}
+
+/// A version as an index knows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Found {
+    /// The version.
+    pub version: Version,
+    /// Where its content is, if it has one.
+    pub frame: Option<u64>,
+}
+
+/// All versions of one file that stand in one block.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Group {
+    pub(crate) item: Item,
+    pub(crate) path: FilePath,
+    pub(crate) versions: Vec<Found>,
+}
+
+/// Index block in the making: words once each, paths by what they do not share with the one before.
+#[derive(Debug, Default)]
+pub(crate) struct Builder {
+    words: HashMap<Vec<u8>, u64>,
+    table: Vec<u8>,
+    groups: Vec<u8>,
+    open: Option<Open>,
+    path: String,
+    item: Option<Item>,
+    frame: u64,
+}
+
+#[derive(Debug)]
+struct Open {
+    count: u64,
+    versions: Vec<u8>,
+    recorded: Micros,
+}
+
+impl Builder {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.open.is_none()
+    }
+
+    pub(crate) fn length(&self) -> usize {
+        let open = self.open.as_ref().map_or(0, |open| open.versions.len());
+        self.table.len() + self.groups.len() + open
+    }
+
+    /// Adds a version, which comes after all others.
+    pub(crate) fn add(&mut self, item: Item, path: &FilePath, found: &Found) {
+        let is_same = self.item == Some(item) && self.path == path.as_str();
+        if !is_same || self.open.is_none() {
+            self.close();
+            let shared =
+                if self.item == Some(item) { shared(&self.path, path.as_str()) } else { 0 };
+            if self.item == Some(item) {
+                self.groups.push(0);
+            } else {
+                self.groups.push(1);
+                self.groups.extend_from_slice(&item.0);
+            }
+            self.groups.put_length(shared);
+            self.groups.put_bytes(&path.as_str().as_bytes()[shared..]);
+            self.item = Some(item);
+            path.as_str().clone_into(&mut self.path);
+            self.open = Some(Open { count: 0, versions: Vec::new(), recorded: 0 });
+        }
+        let Some(open) = &mut self.open else { return };
+        let version = moved(found.version.clone(), open.recorded.wrapping_neg());
+        let (words, table) = (&mut self.words, &mut self.table);
+        version.write(&mut open.versions, &mut |bytes, word| {
+            let next = words.len() as u64;
+            let number = *words.entry(word.to_vec()).or_insert_with(|| {
+                table.put_bytes(word);
+                next
+            });
+            bytes.put_number(number);
+        });
+        if let Some(frame) = found.frame {
+            open.versions.put_signed(frame.cast_signed().wrapping_sub(self.frame.cast_signed()));
+            self.frame = frame;
+        }
+        open.recorded = found.version.recorded;
+        open.count += 1;
+    }
+
+    fn close(&mut self) {
+        if let Some(open) = self.open.take() {
+            self.groups.put_number(open.count);
+            self.groups.extend_from_slice(&open.versions);
+        }
+    }
+
+    /// The block, as it is before compression.
+    pub(crate) fn finish(mut self) -> Vec<u8> {
+        self.close();
+        let mut block = Vec::with_capacity(self.table.len() + self.groups.len() + 8);
+        block.put_length(self.words.len());
+        block.extend_from_slice(&self.table);
+        block.extend_from_slice(&self.groups);
+        block
+    }
+}
+
+/// The version with both of its instants moved.
+fn moved(mut version: Version, by: Micros) -> Version {
+    version.recorded = version.recorded.wrapping_add(by);
+    version.origin.observed = version.origin.observed.wrapping_add(by);
+    version
+}
+
+/// Bytes that two paths begin with, whole characters of them.
+fn shared(a: &str, b: &str) -> usize {
+    let mut shared = a.bytes().zip(b.bytes()).take_while(|(a, b)| a == b).count();
+    while !a.is_char_boundary(shared) || !b.is_char_boundary(shared) {
+        shared -= 1;
+    }
+    shared
+}
+
+/// Walks the files of a block in their order. Only those that `wants` are read; the rest is passed over.
+pub(crate) fn groups(
+    block: &[u8],
+    wants: &mut dyn FnMut(Item, &str) -> bool,
+) -> Result<Vec<Group>> {
+    read_groups(block, wants).ok_or(HistoryError::damaged("an index block"))
+}
+
+fn read_groups(block: &[u8], wants: &mut dyn FnMut(Item, &str) -> bool) -> Option<Vec<Group>> {
+    let mut reader = Reader::new(block);
+    let words = (0..reader.count()?).map(|_| reader.bytes()).collect::<Option<Vec<&[u8]>>>()?;
+    let mut groups: Vec<Group> = Vec::new();
+    let (mut item, mut path, mut frame) = (None, String::new(), 0_u64);
+    while !reader.is_empty() {
+        match reader.byte()? {
+            0 => {}
+            1 => item = Some(Item(reader.array()?)),
+            _ => return None,
+        }
+        let item = item?;
+        let shared = usize::try_from(reader.number()?).ok()?;
+        if !path.is_char_boundary(shared) {
+            return None;
+        }
+        path.truncate(shared);
+        path.push_str(reader.text()?);
+        let wanted = wants(item, &path);
+        let mut versions = Vec::new();
+        let mut recorded = 0;
+        for _ in 0..reader.count()? {
+            let version = Version::read(&mut reader, &mut |reader| {
+                Some(words.get(usize::try_from(reader.number()?).ok()?)?.to_vec())
+            })?;
+            let version = moved(version, recorded);
+            recorded = version.recorded;
+            let has_frame = version.state.content().is_some();
+            if has_frame {
+                frame = frame.cast_signed().wrapping_add(reader.signed()?).cast_unsigned();
+            }
+            if wanted {
+                versions.push(Found { version, frame: has_frame.then_some(frame) });
+            }
+        }
+        if wanted {
+            groups.push(Group { item, path: FilePath::new(path.clone()).ok()?, versions });
+        }
+    }
+    Some(groups)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::version::tests::any_version;
+
+    proptest! {
+        #[test]
+        fn a_block_reads_back(
+            files in proptest::collection::btree_map(
+                (0_u8..3, "/[a-cä]{1,5}"),
+                proptest::collection::vec((any_version(), 0_u64..1000), 1..5),
+                0..8,
+            ),
+        ) {
+            let mut builder = Builder::default();
+            let mut expected = Vec::new();
+            for ((item, path), versions) in files {
+                let (item, path) = (Item([item; 16]), FilePath::new(path).unwrap());
+                let versions: Vec<_> = versions.into_iter().map(|(version, frame)| {
+                    let frame = version.state.content().map(|_| frame);
+                    Found { version, frame }
+                }).collect();
+                for found in &versions {
+                    builder.add(item, &path, found);
+                }
+                expected.push(Group { item, path, versions });
+            }
+            prop_assert_eq!(groups(&builder.finish(), &mut |_, _| true).unwrap(), expected);
+        }
+
+        #[test]
+        fn no_bytes_make_it_panic(block: Vec<u8>) {
+            let _ = groups(&block, &mut |_, _| true);
+            for frame in frames(&block, 5).flatten() {
+                prop_assert!(frame.stored.end <= block.len());
+            }
+        }
+    }
+}

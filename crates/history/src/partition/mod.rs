@@ -1,0 +1,15 @@
+//! A partition: all that one tenant's items had recorded in a span of time, sealed into one object.
+
+pub(crate) mod block;
+mod builder;
+pub(crate) mod layout;
+mod reader;
+mod verify;
+mod writer;
+
+pub use block::Found;
+pub use builder::{Anchor, Sealed, SealedFile, Sealing};
+pub use layout::Lean;
+pub use reader::{Partition, roll};
+pub use verify::{Keep, Leaned, Verified};
+pub use writer::Object;

@@ -1,0 +1,310 @@
+//! Reads one object, in a few ranges for each question.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::commitment::{Commitment, read_roll};
+use crate::error::{HistoryError, Result};
+use crate::frame::{Chain, DEEPEST, Kind, decode};
+use crate::keys::{BlockSeal, DataKey};
+use crate::objects::Objects;
+use crate::version::{FilePath, Item, Micros};
+
+use super::block::{Found, Frame, Group, frames, groups};
+use super::layout::{FOOTER, Footer, HEADER, LARGEST_BLOCK, Lean, TRAILER, Trailer, read_header};
+
+/// Read at once from the end of an object: most footers are shorter.
+const END: u64 = 32 << 10;
+
+/// Opened blocks that are kept at hand: neighbouring questions touch the same ones.
+const AT_HAND: usize = 16;
+
+/// A sealed partition, opened.
+pub struct Partition {
+    objects: Arc<dyn Objects>,
+    name: String,
+    header: [u8; HEADER],
+    number: u64,
+    seal: BlockSeal,
+    pub(super) footer: Footer,
+    roll: (u64, usize),
+    at_hand: Mutex<VecDeque<(u64, Arc<Vec<u8>>)>>,
+}
+
+impl std::fmt::Debug for Partition {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Partition").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+/// Reads from an object by name; errors say which.
+fn read(objects: &dyn Objects, name: &str, offset: u64, length: usize) -> Result<Vec<u8>> {
+    objects
+        .read(name, offset, length)
+        .map_err(|source| HistoryError::Object { name: name.to_owned(), source })
+}
+
+fn size(objects: &dyn Objects, name: &str) -> Result<u64> {
+    objects.size(name).map_err(|source| HistoryError::Object { name: name.to_owned(), source })
+}
+
+/// The end of an object: where it begins, its bytes, and the trailer that they end with.
+fn end(objects: &dyn Objects, name: &str, size: u64) -> Result<(u64, Vec<u8>, Trailer)> {
+    let damaged = HistoryError::damaged("the trailer");
+    let start = size.saturating_sub(END);
+    let length = usize::try_from(size - start).map_err(|_| HistoryError::damaged("the trailer"))?;
+    let end = read(objects, name, start, length)?;
+    let trailer = end.last_chunk::<TRAILER>().ok_or(damaged)?;
+    let trailer = Trailer::read(trailer)?;
+    Ok((start, end, trailer))
+}
+
+/// The commitments of an object, for whoever has no key, and BLAKE3 of the whole object. What they are worth
+/// is what that hash is worth.
+pub fn roll(objects: &dyn Objects, name: &str) -> Result<(Vec<Commitment>, [u8; 32])> {
+    let size = size(objects, name)?;
+    let (_, _, trailer) = end(objects, name, size)?;
+    let damaged = || HistoryError::damaged("the roll");
+    let start = size
+        .checked_sub(TRAILER as u64 + u64::from(trailer.footer))
+        .and_then(|at| at.checked_sub(trailer.roll))
+        .ok_or_else(damaged)?;
+    let length = usize::try_from(trailer.roll).map_err(|_| damaged())?;
+    let commitments = read_roll(&read(objects, name, start, length)?).ok_or_else(damaged)?;
+    let mut hasher = blake3::Hasher::new();
+    let mut offset = 0;
+    while offset < size {
+        let length = (size - offset).min(1 << 20);
+        hasher.update(&read(objects, name, offset, usize::try_from(length).unwrap_or(0))?);
+        offset += length;
+    }
+    Ok((commitments, hasher.finalize().into()))
+}
+
+impl Partition {
+    /// Opens an object with its partition's key; two or three reads.
+    pub fn open(objects: Arc<dyn Objects>, name: &str, key: &DataKey) -> Result<Self> {
+        let size = size(&*objects, name)?;
+        let header: [u8; HEADER] = read(&*objects, name, 0, HEADER)?
+            .try_into()
+            .map_err(|_| HistoryError::damaged("the header"))?;
+        let (number, salt) = read_header(&header)?;
+        let seal = key.object(&salt);
+        let (start, end, trailer) = end(&*objects, name, size)?;
+        let damaged = || HistoryError::damaged("the footer");
+        let at =
+            size.checked_sub(TRAILER as u64 + u64::from(trailer.footer)).ok_or_else(damaged)?;
+        let length = trailer.footer as usize;
+        if length > LARGEST_BLOCK || trailer.footer_raw as usize > LARGEST_BLOCK {
+            return Err(damaged());
+        }
+        let sealed = match at.checked_sub(start) {
+            Some(at) => {
+                let at = usize::try_from(at).map_err(|_| damaged())?;
+                end.get(at..at + length).ok_or_else(damaged)?.to_vec()
+            }
+            None => read(&*objects, name, at, length)?,
+        };
+        let place = [&header[..], &trailer.to_bytes()].concat();
+        let compressed = seal.open(FOOTER, &place, sealed, "the footer")?;
+        let raw = decode_block(&compressed, trailer.footer_raw as usize)?;
+        let (footer, blocks_end) = Footer::read(&raw).ok_or_else(damaged)?;
+        // Without a gap: nothing lies in an object that nobody looks at.
+        if blocks_end.checked_add(trailer.roll) != Some(at) {
+            return Err(damaged());
+        }
+        let roll = (blocks_end, usize::try_from(trailer.roll).map_err(|_| damaged())?);
+        Ok(Self {
+            objects,
+            name: name.to_owned(),
+            header,
+            number,
+            seal,
+            footer,
+            roll,
+            at_hand: Mutex::default(),
+        })
+    }
+
+    /// Its number among the tenant's partitions.
+    pub const fn number(&self) -> u64 {
+        self.number
+    }
+
+    /// When its first and its last version were recorded.
+    pub const fn span(&self) -> (Micros, Micros) {
+        (self.footer.first, self.footer.last)
+    }
+
+    /// Frames of other partitions that this one leans on.
+    pub fn leans(&self) -> &[Lean] {
+        &self.footer.leans
+    }
+
+    /// What was committed to when it was sealed.
+    pub fn commitments(&self) -> Result<Vec<Commitment>> {
+        let roll = read(&*self.objects, &self.name, self.roll.0, self.roll.1)?;
+        if blake3::hash(&roll) != blake3::Hash::from(self.footer.roll) {
+            return Err(HistoryError::damaged("the roll"));
+        }
+        read_roll(&roll).ok_or(HistoryError::damaged("the roll"))
+    }
+
+    /// The last version of a file that was recorded at this time or before.
+    pub fn at(&self, item: Item, path: &FilePath, time: Micros) -> Result<Option<Found>> {
+        let key = (item, path.as_str(), time);
+        let Some(block) = self.footer.indexes.partition_point(|it| it.key() <= key).checked_sub(1)
+        else {
+            return Ok(None);
+        };
+        let groups = groups(&self.index(block)?, &mut |it, at| it == item && at == path.as_str())?;
+        let versions = groups.into_iter().flat_map(|group| group.versions);
+        Ok(versions.take_while(|found| found.version.recorded <= time).last())
+    }
+
+    /// All versions of a file, the oldest first.
+    pub fn versions(&self, item: Item, path: &FilePath) -> Result<Vec<Found>> {
+        let wants = &mut |it, at: &str| it == item && at == path.as_str();
+        let groups = self.walk((item, path.as_str()), (item, path.as_str()), wants)?;
+        Ok(groups.into_iter().flat_map(|group| group.versions).collect())
+    }
+
+    /// All versions of all files of an item, by path and time.
+    pub fn item(&self, item: Item) -> Result<Vec<(FilePath, Vec<Found>)>> {
+        // No path begins with a character beyond all others.
+        let groups = self.walk((item, ""), (item, "\u{10ffff}"), &mut |it, _| it == item)?;
+        let mut files: Vec<(FilePath, Vec<Found>)> = Vec::new();
+        for group in groups {
+            match files.last_mut() {
+                Some((path, versions)) if *path == group.path => versions.extend(group.versions),
+                _ => files.push((group.path, group.versions)),
+            }
+        }
+        Ok(files)
+    }
+
+    /// The groups of a range of files.
+    fn walk(
+        &self,
+        from: (Item, &str),
+        to: (Item, &str),
+        wants: &mut dyn FnMut(Item, &str) -> bool,
+    ) -> Result<Vec<Group>> {
+        let indexes = &self.footer.indexes;
+        let from = (from.0, from.1, Micros::MIN);
+        let first = indexes.partition_point(|it| it.key() <= from).saturating_sub(1);
+        let end = indexes.partition_point(|it| (it.item, it.path.as_str()) <= to);
+        let mut found = Vec::new();
+        for block in first..end.max(first) {
+            found.extend(groups(&self.index(block)?, wants)?);
+        }
+        Ok(found)
+    }
+
+    /// The groups of one index block, all of them.
+    pub(super) fn groups(&self, block: usize) -> Result<Vec<Group>> {
+        groups(&self.index(block)?, &mut |_, _| true)
+    }
+
+    /// The frame of another partition without which this one has no content, if it needs one.
+    pub fn lean(&self, frame: u64) -> Result<Option<Lean>> {
+        self.chain_of(frame).map(|(_, lean)| lean)
+    }
+
+    /// How far a frame is from its key frame; `None` where that is in another partition.
+    pub fn chain(&self, frame: u64) -> Result<Option<Chain>> {
+        let (frames, lean) = self.chain_of(frame)?;
+        let depth = u32::try_from(frames.len() - 1).unwrap_or(u32::MAX);
+        let bytes = frames.iter().map(|(frame, _)| frame.length as u64).sum();
+        Ok(lean.is_none().then_some(Chain { depth, bytes }))
+    }
+
+    /// The content of a frame; `leaned` is the content of the frame that it leans on, where it does.
+    pub fn content(&self, frame: u64, leaned: Option<&[u8]>) -> Result<Vec<u8>> {
+        let (chain, lean) = self.chain_of(frame)?;
+        if lean.is_some() != leaned.is_some() {
+            return Err(HistoryError::damaged("a chain"));
+        }
+        let mut content: Option<Vec<u8>> = None;
+        for (frame, pack) in chain.iter().rev() {
+            let base = content.as_deref().or(leaned);
+            content = Some(decode(&pack[frame.stored.clone()], base, frame.length)?);
+        }
+        content.ok_or(HistoryError::damaged("a chain"))
+    }
+
+    /// The frame, that which it is a delta against, and so on.
+    #[allow(clippy::type_complexity, reason = "used at two places, three lines each")]
+    fn chain_of(&self, number: u64) -> Result<(Vec<(Frame, Arc<Vec<u8>>)>, Option<Lean>)> {
+        let mut chain = Vec::new();
+        let mut next = number;
+        while chain.len() < DEEPEST as usize {
+            let (frame, pack) = self.frame(next)?;
+            let kind = frame.kind;
+            chain.push((frame, pack));
+            match kind {
+                Kind::Key => return Ok((chain, None)),
+                Kind::Delta(base) => next = base,
+                Kind::Lean(which) => return Ok((chain, Some(self.leaned(which)?))),
+            }
+        }
+        Err(HistoryError::damaged("a chain"))
+    }
+
+    pub(super) fn leaned(&self, which: u64) -> Result<Lean> {
+        let lean = usize::try_from(which).ok().and_then(|which| self.footer.leans.get(which));
+        lean.copied().ok_or(HistoryError::damaged("a chain"))
+    }
+
+    fn frame(&self, number: u64) -> Result<(Frame, Arc<Vec<u8>>)> {
+        let none = || HistoryError::NoFrame { number };
+        let pack = self.footer.packs.partition_point(|pack| pack.first <= number);
+        let pack = pack.checked_sub(1).ok_or_else(none)?;
+        let bytes = self.pack(pack)?;
+        let frame = frames(&bytes, self.footer.packs[pack].first)
+            .find(|frame| frame.as_ref().map_or(true, |frame| frame.number == number))
+            .ok_or_else(none)??;
+        Ok((frame, bytes))
+    }
+
+    /// A pack, opened.
+    pub(super) fn pack(&self, pack: usize) -> Result<Arc<Vec<u8>>> {
+        let place = self.footer.packs[pack];
+        self.block(pack as u64, || {
+            let sealed = read(&*self.objects, &self.name, place.offset, place.length)?;
+            self.seal.open(pack as u64, &self.header, sealed, "a pack")
+        })
+    }
+
+    fn index(&self, index: usize) -> Result<Arc<Vec<u8>>> {
+        let place = &self.footer.indexes[index];
+        let number = (self.footer.packs.len() + index) as u64;
+        self.block(number, || {
+            let sealed = read(&*self.objects, &self.name, place.offset, place.length)?;
+            let compressed = self.seal.open(number, &self.header, sealed, "an index block")?;
+            decode_block(&compressed, place.raw)
+        })
+    }
+
+    fn block(&self, number: u64, open: impl FnOnce() -> Result<Vec<u8>>) -> Result<Arc<Vec<u8>>> {
+        let at_hand = || self.at_hand.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, block)) = at_hand().iter().find(|(it, _)| *it == number) {
+            return Ok(Arc::clone(block));
+        }
+        let block = Arc::new(open()?);
+        let mut at_hand = at_hand();
+        if at_hand.len() == AT_HAND {
+            at_hand.pop_front();
+        }
+        at_hand.push_back((number, Arc::clone(&block)));
+        Ok(block)
+    }
+}
+
+/// A compressed block; beyond the length of contents, footers may be large.
+fn decode_block(compressed: &[u8], length: usize) -> Result<Vec<u8>> {
+    zstd::bulk::decompress(compressed, length)
+        .ok()
+        .filter(|raw| raw.len() == length)
+        .ok_or(HistoryError::damaged("a block"))
+}

@@ -1,0 +1,327 @@
+//! `patchwright config`: what items are and were configured by.
+
+use std::fmt::Write as _;
+use std::io::{self, Write as _};
+use std::ops::Range;
+use std::process::ExitCode;
+
+use anyhow::{Result, anyhow};
+use clap::{Args, Subcommand};
+use domain::configuration::diff::{Line, Part, diff};
+use jiff::{SignedDuration, Timestamp};
+use serde_json::Value;
+
+use super::changes::Form;
+use super::connection::{Connection, encoded};
+use super::contexts::{Access, connect};
+use super::names::Names;
+use super::output::{
+    BAD, BOLD, Cell, DIM, GOOD, Table, WARN, json as to_json, moment, styled, text,
+};
+use crate::failure::helped;
+use crate::text::plain;
+
+/// How far `log` and `diff` look back where nobody says it.
+const LOOK_BACK: SignedDuration = SignedDuration::from_hours(7 * 24);
+
+/// See what items are and were configured by: files as they were recorded, without what is secret in them.
+#[derive(Debug, Args)]
+pub(crate) struct ConfigArgs {
+    #[command(subcommand)]
+    command: Command,
+    /// How to print it.
+    #[arg(short, long, value_enum, value_name = "FORMAT", default_value = "table", global = true)]
+    output: Form,
+    #[command(flatten)]
+    access: Access,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// List the files of an item.
+    List {
+        /// The item, by id or name.
+        ci: String,
+        /// As they were at this time.
+        #[arg(long, value_name = "TIME")]
+        at: Option<Timestamp>,
+        /// Only those whose path begins with this.
+        #[arg(long, value_name = "PATH")]
+        below: Option<String>,
+    },
+    /// Print what a file held.
+    Show {
+        /// The item, by id or name.
+        ci: String,
+        /// The file's absolute path.
+        path: String,
+        /// At this time.
+        #[arg(long, value_name = "TIME")]
+        at: Option<Timestamp>,
+    },
+    /// List the versions of a file, the newest first; of an item, the files that altered.
+    Log {
+        /// The item, by id or name.
+        ci: String,
+        /// The file's absolute path.
+        path: Option<String>,
+        /// Since this time; a week ago where it is left out, and no file is named.
+        #[arg(long, value_name = "TIME")]
+        since: Option<Timestamp>,
+    },
+    /// Print what differs between two times, in one file or in all.
+    Diff {
+        /// The item, by id or name.
+        ci: String,
+        /// The file's absolute path.
+        path: Option<String>,
+        /// From this time; a week ago where it is left out.
+        #[arg(long, value_name = "TIME")]
+        from: Option<Timestamp>,
+        /// To this time; now where it is left out.
+        #[arg(long, value_name = "TIME")]
+        to: Option<Timestamp>,
+    },
+}
+
+/// Runs the command.
+pub(crate) fn run(arguments: &ConfigArgs) -> Result<ExitCode> {
+    let connection = connect(&arguments.access)?;
+    let names = Names::new(&connection);
+    let is_json = arguments.output == Form::Json;
+    let out = &mut io::stdout().lock();
+    let files =
+        |ci: &str| Ok::<_, anyhow::Error>(format!("/cis/{}/files", encoded(&names.ci_id(ci)?)));
+    match &arguments.command {
+        Command::List { ci, at, below } => {
+            let query = at.map(|at| format!("?at={}", encoded(&at.to_string())));
+            let mut found =
+                connection.get(&format!("{}{}", files(ci)?, query.unwrap_or_default()))?;
+            if let (Some(below), Some(items)) = (below, found["items"].as_array_mut()) {
+                items.retain(|file| text(&file["path"]).starts_with(below.as_str()));
+            }
+            if is_json {
+                writeln!(out, "{}", to_json(&found, true))?;
+                return Ok(ExitCode::SUCCESS);
+            }
+            let mut table = Table::new(&["PATH", "MODE", "OWNER", "BYTES", "RECORDED"]);
+            for file in listed(&found) {
+                table.row(vec![
+                    Cell::from(plain(&text(&file["path"]))),
+                    Cell::from(mode(file)),
+                    Cell::from(plain(&text(&file["owner"]))),
+                    Cell::from(text(&file["length"])),
+                    Cell::from(moment(&file["recorded_at"])),
+                ]);
+            }
+            styled(out, &table.take())?;
+            let erased = found["erased"].as_array().map_or(0, Vec::len);
+            if erased > 0 {
+                let told = format!("{WARN}of {erased} more it was erased what they were{WARN:#}\n");
+                styled(out, &told)?;
+            }
+        }
+        Command::Show { ci, path, at } => {
+            let found = connection.get(&content_of(&files(ci)?, path, *at))?;
+            if is_json {
+                writeln!(out, "{}", to_json(&found, true))?;
+                return Ok(ExitCode::SUCCESS);
+            }
+            let Some(content) = found["content"].as_str() else {
+                let gone = anyhow!("`{}` was not there", plain(path));
+                return Err(helped(gone, "`config log` tells when it was"));
+            };
+            for line in content.lines() {
+                writeln!(out, "{}", plain(line))?;
+            }
+        }
+        Command::Log { ci, path: Some(path), since } => {
+            let query = format!("{}/versions?path={}", files(ci)?, encoded(path));
+            let mut found = connection.get(&query)?;
+            if let Some(items) = found["items"].as_array_mut() {
+                items.reverse();
+                items.retain(|it| since.is_none_or(|since| recorded(it) >= since));
+            }
+            if is_json {
+                writeln!(out, "{}", to_json(&found, true))?;
+                return Ok(ExitCode::SUCCESS);
+            }
+            styled(out, &versions(&found))?;
+        }
+        Command::Log { ci, path: None, since } => {
+            let found = changes(&connection, &files(ci)?, *since, None)?;
+            if is_json {
+                writeln!(out, "{}", to_json(&found, true))?;
+                return Ok(ExitCode::SUCCESS);
+            }
+            styled(out, &altered(&found))?;
+        }
+        Command::Diff { ci, path, from, to } => {
+            let files = files(ci)?;
+            let from = Some(from.unwrap_or_else(|| Timestamp::now() - LOOK_BACK));
+            let found = changes(&connection, &files, from, *to)?;
+            let meant = |change: &&Value| {
+                path.as_ref().is_none_or(|path| change["path"].as_str() == Some(path))
+            };
+            let meant: Vec<&Value> = listed(&found).filter(meant).collect();
+            if is_json {
+                writeln!(out, "{}", to_json(&meant.into_iter().cloned().collect(), true))?;
+                return Ok(ExitCode::SUCCESS);
+            }
+            for change in meant {
+                let path = text(&change["path"]);
+                let held = |at: Option<Timestamp>, side: &str| -> Result<String> {
+                    if change[side]["is_present"] != true {
+                        return Ok(String::new());
+                    }
+                    let found = connection.get(&content_of(&files, &path, at))?;
+                    Ok(found["content"].as_str().unwrap_or_default().to_owned())
+                };
+                let (before, after) = (held(from, "before")?, held(*to, "after")?);
+                styled(out, &difference(&path, change, (&before, &after))?)?;
+            }
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn listed(found: &Value) -> impl Iterator<Item = &Value> {
+    found["items"].as_array().into_iter().flatten()
+}
+
+/// When it was recorded; what cannot be read was long ago.
+fn recorded(version: &Value) -> Timestamp {
+    text(&version["recorded_at"]).parse().unwrap_or(Timestamp::MIN)
+}
+
+fn content_of(files: &str, path: &str, at: Option<Timestamp>) -> String {
+    let at = at.map(|at| format!("&at={}", encoded(&at.to_string()))).unwrap_or_default();
+    format!("{files}/content?path={}{at}", encoded(path))
+}
+
+fn changes(
+    connection: &Connection,
+    files: &str,
+    from: Option<Timestamp>,
+    until: Option<Timestamp>,
+) -> Result<Value> {
+    let from = from.unwrap_or_else(|| Timestamp::now() - LOOK_BACK);
+    let until = until.map(|until| format!("&until={}", encoded(&until.to_string())));
+    let query = format!("from={}{}", encoded(&from.to_string()), until.unwrap_or_default());
+    connection.get(&format!("{files}/changes?{query}"))
+}
+
+/// Permissions as `ls` shows them in octal, with the kind where it is not a file.
+fn mode(file: &Value) -> String {
+    let Some(mode) = file["mode"].as_u64() else { return String::new() };
+    let kind = match mode & 0o170_000 {
+        0o120_000 => "link ",
+        0o040_000 => "dir ",
+        _ => "",
+    };
+    format!("{kind}{:04o}", mode & 0o7777)
+}
+
+fn who(version: &Value) -> String {
+    match (version["by"].as_str(), version["confidence"].as_u64()) {
+        (Some(by), Some(100) | None) => plain(by),
+        (Some(by), Some(sure)) => format!("{} ({sure} %)", plain(by)),
+        (None, _) => String::new(),
+    }
+}
+
+fn versions(found: &Value) -> String {
+    let mut table = Table::new(&["RECORDED", "SEEN", "WAS", "BYTES", "MODE", "OWNER", "BY"]);
+    for version in listed(found) {
+        let is_present = version["is_present"] == true;
+        let was = if is_present {
+            Cell::from("there").styled(GOOD)
+        } else {
+            Cell::from("gone").styled(BAD)
+        };
+        table.row(vec![
+            Cell::from(moment(&version["recorded_at"])),
+            Cell::from(moment(&version["observed_at"])),
+            was,
+            Cell::from(text(&version["length"])),
+            Cell::from(mode(version)),
+            Cell::from(plain(&text(&version["owner"]))),
+            Cell::from(who(version)),
+        ]);
+    }
+    let mut printed = table.take();
+    if found["is_erased"] == true {
+        let _ = writeln!(printed, "{WARN}older versions were erased{WARN:#}");
+    }
+    printed
+}
+
+/// What became of a file between two times.
+fn became(change: &Value) -> (&'static str, anstyle::Style) {
+    match (change["before"]["is_present"] == true, change["after"]["is_present"] == true) {
+        (false, true) => ("new", GOOD),
+        (true, false) => ("gone", BAD),
+        _ => ("altered", WARN),
+    }
+}
+
+fn altered(found: &Value) -> String {
+    let mut table = Table::new(&["RECORDED", "PATH", "IS", "BY"]);
+    for change in listed(found) {
+        let (word, style) = became(change);
+        let after = &change["after"];
+        table.row(vec![
+            Cell::from(moment(&after["recorded_at"])),
+            Cell::from(plain(&text(&change["path"]))),
+            Cell::from(word).styled(style),
+            Cell::from(who(after)),
+        ]);
+    }
+    table.take()
+}
+
+/// What differs, as `diff -u` shows it.
+fn difference(path: &str, change: &Value, (before, after): (&str, &str)) -> Result<String> {
+    let (word, style) = became(change);
+    let mut printed = format!("{BOLD}{}{BOLD:#} {style}{word}{style:#}", plain(path));
+    for (name, shown) in [("mode", mode as fn(&Value) -> String), ("owner", owner)] {
+        let (was, is) = (shown(&change["before"]), shown(&change["after"]));
+        if was != is && !was.is_empty() && !is.is_empty() {
+            let _ = write!(printed, " {DIM}{name} {was} → {is}{DIM:#}");
+        }
+    }
+    printed.push('\n');
+    let found = diff(before, after).map_err(|error| helped(error, error.help()))?;
+    for hunk in found.hunks {
+        // Of no lines, the one before them is named (diff, unified format).
+        let first = |range: &Range<usize>| range.start + usize::from(!range.is_empty());
+        let span = |range: &Range<usize>| format!("{},{}", first(range), range.len());
+        let (old, new) = (span(&hunk.before), span(&hunk.after));
+        let _ = writeln!(printed, "{DIM}@@ -{old} +{new} @@{DIM:#}");
+        for line in hunk.lines {
+            match line {
+                Line::Same { text } => {
+                    let _ = writeln!(printed, " {}", plain(text.trim_end_matches('\n')));
+                }
+                Line::Removed { parts } => {
+                    let _ = writeln!(printed, "{BAD}-{}{BAD:#}", joined(&parts));
+                }
+                Line::Added { parts } => {
+                    let _ = writeln!(printed, "{GOOD}+{}{GOOD:#}", joined(&parts));
+                }
+            }
+        }
+    }
+    Ok(printed)
+}
+
+fn owner(file: &Value) -> String {
+    plain(&text(&file["owner"]))
+}
+
+fn joined(parts: &[Part]) -> String {
+    let text = parts.iter().map(|part| match part {
+        Part::Same(text) | Part::Changed(text) => text.as_str(),
+    });
+    plain(text.collect::<String>().trim_end_matches('\n'))
+}

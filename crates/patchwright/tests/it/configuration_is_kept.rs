@@ -1,0 +1,184 @@
+//! What a host is configured by: told by its agent without secrets, recorded, and shown as it was.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use crate::up::Up;
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+const PROVIDER: &str = "ten_00000000000000000000000000";
+
+/// What must not leave the host.
+const SECRET: &str = "c4n4ry-Tr0ub4dor";
+
+struct Cloud {
+    up: Up,
+    token: String,
+    root: PathBuf,
+    state: PathBuf,
+    ci: String,
+    directory: tempfile::TempDir,
+}
+
+impl Cloud {
+    /// A control plane, and a host that joined and told what it is.
+    fn start() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let up = Up::start_with(&directory.path().join("data"), &[], &[]).unwrap();
+        let token = up.sign_in();
+        let (root, state) = (directory.path().join("root"), directory.path().join("state"));
+        let cloud = Self { up, token, root, state, ci: String::new(), directory };
+        cloud.write("etc/os-release", "ID=debian\nVERSION_ID=\"12\"\nVERSION_CODENAME=bookworm\n");
+        cloud.write(
+            "var/lib/dpkg/status",
+            "Package: dpkg\nStatus: install ok installed\nArchitecture: amd64\nVersion: 1.21.22\n\
+             Description: x\n\n",
+        );
+        cloud.write("etc/ssh/sshd_config", "Port 22\nPermitRootLogin no\nX11Forwarding no\n");
+        cloud.write("etc/app/app.ini", &format!("user = app\npassword = {SECRET}\n"));
+        let body = json!({ "tenant": PROVIDER });
+        let (_, made) = cloud.up.ask(&cloud.token, "POST", "/agent-tokens", &body, "").unwrap();
+        let (plane, join) = (cloud.up.agents.clone(), made["token"].as_str().unwrap().to_owned());
+        let joined = cloud.agent(&["join", &plane, "--token", &join, "--name", "web-1"]);
+        assert!(joined.status.success(), "{}", String::from_utf8_lossy(&joined.stderr));
+        cloud.tell();
+        let (_, cis) =
+            cloud.up.ask(&cloud.token, "GET", "/cis?name=web-1", &Value::Null, "").unwrap();
+        Self { ci: cis["items"][0]["id"].as_str().unwrap().to_owned(), ..cloud }
+    }
+
+    fn write(&self, path: &str, text: &str) {
+        let place = self.root.join(path);
+        fs::create_dir_all(place.parent().unwrap()).unwrap();
+        fs::write(place, text).unwrap();
+    }
+
+    fn agent(&self, arguments: &[&str]) -> Output {
+        Command::new(env!("CARGO_BIN_EXE_patchwright"))
+            .arg("agent")
+            .args(arguments)
+            .arg("--state")
+            .arg(&self.state)
+            .output()
+            .unwrap()
+    }
+
+    fn tell(&self) {
+        let missing = self.directory.path().join("no-such-file.toml").display().to_string();
+        let root = self.root.display().to_string();
+        let output = self.agent(&["run", "--once", "--root", &root, "--policy", &missing]);
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success() && !said.contains("warning"), "{said}");
+    }
+
+    /// What `patchwright config` prints.
+    fn config(&self, arguments: &[&str]) -> String {
+        let output = Command::new(env!("CARGO_BIN_EXE_patchwright"))
+            .arg("config")
+            .args(arguments)
+            .env("HOME", self.directory.path())
+            .env("PATCHWRIGHT_URL", &self.up.console)
+            .env("PATCHWRIGHT_TOKEN", &self.token)
+            .env("NO_COLOR", "1")
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    }
+}
+
+/// Whether some file below a directory holds these bytes.
+fn holds(directory: &Path, needle: &[u8]) -> Option<PathBuf> {
+    for entry in fs::read_dir(directory).unwrap().flatten() {
+        let path = entry.path();
+        let found = if path.is_dir() {
+            holds(&path, needle)
+        } else {
+            let bytes = fs::read(&path).unwrap_or_default();
+            bytes.windows(needle.len()).any(|part| part == needle).then_some(path)
+        };
+        if found.is_some() {
+            return found;
+        }
+    }
+    None
+}
+
+#[test]
+fn what_a_host_is_configured_by_is_recorded_and_shown_as_it_was() {
+    let cloud = Cloud::start();
+    let listed = cloud.config(&["list", "web-1"]);
+    assert!(
+        listed.contains("/etc/ssh/sshd_config") && listed.contains("/etc/app/app.ini"),
+        "{listed}"
+    );
+    let shown = cloud.config(&["show", "web-1", "/etc/app/app.ini"]);
+    assert!(shown.starts_with("user = app\npassword = <redacted:password:"), "{shown}");
+    let before = Timestamp::now();
+
+    cloud.write("etc/ssh/sshd_config", "Port 22\nPermitRootLogin yes\nX11Forwarding no\n");
+    fs::set_permissions(cloud.root.join("etc/app/app.ini"), fs::Permissions::from_mode(0o640))
+        .unwrap();
+    cloud.write("etc/motd", "hello\n");
+    cloud.tell();
+    fs::remove_file(cloud.root.join("etc/motd")).unwrap();
+    cloud.tell();
+
+    let at = before.to_string();
+    let old = cloud.config(&["show", "web-1", "/etc/ssh/sshd_config", "--at", &at]);
+    assert!(old.contains("PermitRootLogin no"), "{old}");
+    let new = cloud.config(&["show", "web-1", "/etc/ssh/sshd_config"]);
+    assert!(new.contains("PermitRootLogin yes"), "{new}");
+    let differs = cloud.config(&["diff", "web-1", "--from", &at]);
+    for part in [
+        "/etc/ssh/sshd_config altered",
+        "-PermitRootLogin no",
+        "+PermitRootLogin yes",
+        "mode 0644 → 0640",
+    ] {
+        assert!(differs.contains(part), "{part}: {differs}");
+    }
+    assert!(!differs.contains("/etc/motd"), "it is as it was: {differs}");
+    let log = cloud.config(&["log", "web-1", "/etc/motd"]);
+    assert_eq!((log.matches("there").count(), log.matches("gone").count()), (1, 1), "{log}");
+    let altered = cloud.config(&["log", "web-1", "--since", &at]);
+    assert!(altered.contains("/etc/ssh/sshd_config"), "{altered}");
+
+    let data = cloud.directory.path().join("data");
+    let fsck = || {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_patchwright"));
+        command
+            .arg("fsck")
+            .arg("--data")
+            .arg(&data)
+            .env_remove("PATCHWRIGHT_DATABASE")
+            .output()
+            .unwrap()
+    };
+    let sound = fsck();
+    assert!(sound.status.success(), "{}", String::from_utf8_lossy(&sound.stdout));
+    assert!(String::from_utf8_lossy(&sound.stdout).contains(" 9 versions"), "{sound:?}");
+
+    // Nothing of what is secret is anywhere but on the host, and nothing of what is told is plain here.
+    assert_eq!(holds(&data, SECRET.as_bytes()), None);
+    assert_eq!(holds(&data, b"PermitRootLogin"), None);
+    assert!(holds(&cloud.root, SECRET.as_bytes()).is_some(), "it is looked for rightly");
+}
+
+#[test]
+fn what_is_not_there_is_said_so() {
+    let cloud = Cloud::start();
+    let ask = |token: &str, path: &str| cloud.up.ask(token, "GET", path, &Value::Null, "").unwrap();
+    let files = format!("/cis/{}/files", cloud.ci);
+    assert_eq!(ask(&cloud.token, &files).0, 200);
+    for path in ["/content?path=/etc/shadow", "/versions?path=/etc/none", "/content?path="] {
+        let (status, problem) = ask(&cloud.token, &format!("{files}{path}"));
+        assert!(matches!(status, 400 | 404), "{path}: {status} {problem}");
+        assert!(problem["detail"].is_string(), "{problem}");
+    }
+    let (status, _) = ask(&cloud.token, "/cis/ci_00000000000000000000000000/files");
+    assert_eq!(status, 404);
+}

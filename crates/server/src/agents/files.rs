@@ -1,0 +1,115 @@
+//! What hosts are configured by, as their agents tell it: recorded in the content history.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use domain::agent::{FilesSent, HostFile, Since};
+use jiff::Timestamp;
+use store::{Attribution, FilePath, Metadata, NewFile, NewState, Past};
+
+use super::{Agents, Believed, Body, Said};
+use crate::problem::{Kind, Problem};
+
+/// Who says what files are.
+const SOURCE: &str = "agent";
+
+/// Longest label, as history keeps it.
+const LONGEST_WORD: usize = 256;
+
+/// Takes in files that are others than was known.
+pub(super) async fn files(
+    State(agents): State<Arc<Agents>>,
+    by: Believed,
+    Body(sent): Body<FilesSent>,
+) -> Result<StatusCode, Problem> {
+    if agents.says_too_often(by.agent.id, Said::Files) {
+        return Err(Problem::new(Kind::TooMany, "files were told too often in a short time").help(
+            "see what alters them again and again, and leave it out in the host's files.toml",
+        ));
+    }
+    let actor = by.actor();
+    let FilesSent { since, digest, observed_at, files } = sent;
+    let there: BTreeSet<&str> = files.iter().map(|file| file.path.as_str()).collect();
+    let gone = match since {
+        Since::Manifest { digest: base, gone } => {
+            if agents.store.files_of(&actor, by.agent.ci).await? != Some(base) {
+                return Err(Problem::new(Kind::Conflict, "the difference begins elsewhere")
+                    .help("tell all files"));
+            }
+            gone
+        }
+        Since::Nothing { paths } => {
+            let now = agents.store.environment().now();
+            match agents.history.manifest(&actor, by.agent.ci, now).await? {
+                Past::Kept(known) => known
+                    .files
+                    .keys()
+                    .map(|path| path.as_str().to_owned())
+                    .filter(|path| !paths.contains(path))
+                    .collect(),
+                // What was erased is not there to be gone.
+                Past::Erased | Past::Forgotten { .. } => Vec::new(),
+            }
+        }
+    };
+    if let Some(both) = gone.iter().find(|path| there.contains(path.as_str())) {
+        return Err(wrong(format!("`{}` is said to be there, and gone", both.escape_default())));
+    }
+    let mut recorded = Vec::with_capacity(files.len() + gone.len());
+    for file in files {
+        recorded.push(new(file, observed_at)?);
+    }
+    for path in gone {
+        recorded.push(NewFile {
+            path: path_of(path)?,
+            state: NewState::Gone,
+            observed_at,
+            source: SOURCE.to_owned(),
+            by: None,
+            change: None,
+        });
+    }
+    if !recorded.is_empty() {
+        agents.history.record(&actor, by.agent.ci, recorded).await?;
+    }
+    // Only now: what is told again is recorded once.
+    agents.store.note_files(&actor, by.agent.ci, digest, observed_at).await?;
+    if let Some(it) = agents.known().get_mut(&by.key) {
+        it.files = Some(digest);
+    }
+    Ok(StatusCode::NO_CONTENT)
+}
+
+fn new(file: HostFile, observed_at: Timestamp) -> Result<NewFile, Problem> {
+    let HostFile { path, mode, owner, label, content, by } = file;
+    let words = [&owner, &label].into_iter().chain(by.as_ref().map(|by| &by.actor));
+    if let Some(long) = words.into_iter().find(|word| word.len() > LONGEST_WORD) {
+        return Err(wrong(format!(
+            "a word of {} bytes about `{}`",
+            long.len(),
+            path.escape_default()
+        )));
+    }
+    let by = by.map(|by| Attribution { actor: by.actor, confidence: by.confidence.min(100) });
+    Ok(NewFile {
+        path: path_of(path)?,
+        state: NewState::Present {
+            content: content.into_bytes(),
+            metadata: Metadata { mode, owner, label: label.into_bytes() },
+        },
+        observed_at,
+        source: SOURCE.to_owned(),
+        by,
+        change: None,
+    })
+}
+
+fn path_of(path: String) -> Result<FilePath, Problem> {
+    FilePath::new(path).map_err(|error| wrong(error.to_string()))
+}
+
+fn wrong(detail: String) -> Problem {
+    Problem::new(Kind::Invalid, detail).help("leave such files out in the host's files.toml")
+}

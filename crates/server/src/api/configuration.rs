@@ -1,0 +1,266 @@
+//! `/cis/{id}/files`: what an item is and was configured by.
+
+use axum::Json;
+use axum::extract::State;
+use domain::cloud::{ChangeId, CiId};
+use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
+use store::{Actor, FilePath, FileVersion, Past, State as FileState};
+use utoipa::{IntoParams, ToSchema};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::{Path, Problems, Query, given};
+use crate::App;
+use crate::gate::{Action, By};
+use crate::problem::{Kind, Problem};
+
+/// How far back is looked for what altered, where nobody says it.
+const LATELY: SignedDuration = SignedDuration::from_hours(7 * 24);
+
+pub(super) fn routes() -> OpenApiRouter<App> {
+    OpenApiRouter::new()
+        .routes(routes!(list))
+        .routes(routes!(content))
+        .routes(routes!(versions))
+        .routes(routes!(changes))
+}
+
+/// What a file was from a moment on.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct FileView {
+    /// Absolute path.
+    path: String,
+    /// Whether it was there.
+    is_present: bool,
+    /// Kind and permissions, as `st_mode` has them; null where it was not there.
+    mode: Option<u32>,
+    /// User and group: `root:shadow`.
+    owner: Option<String>,
+    /// Bytes of what is kept of it; what is secret is not.
+    length: Option<u64>,
+    /// When the control plane recorded it: what history is asked by.
+    #[schema(value_type = String, format = DateTime)]
+    recorded_at: Timestamp,
+    /// When it was seen, by the clock of who saw it.
+    #[schema(value_type = String, format = DateTime)]
+    observed_at: Timestamp,
+    /// Who says so.
+    source: String,
+    /// Who altered it, where somebody saw that.
+    by: Option<String>,
+    /// How sure that is, in per cent.
+    confidence: Option<u8>,
+    /// The change that it belongs to.
+    #[schema(value_type = Option<String>)]
+    change: Option<ChangeId>,
+}
+
+/// A file with what it held.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct FileContent {
+    #[serde(flatten)]
+    file: FileView,
+    /// What of it left its host: markers stand where secrets were. Null where it was not there.
+    content: Option<String>,
+}
+
+/// All files of an item at a time.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct Files {
+    items: Vec<FileView>,
+    /// Those of which it was erased what they were.
+    erased: Vec<String>,
+}
+
+/// The versions of a file, the oldest first.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct FileVersions {
+    items: Vec<FileView>,
+    /// Whether others were erased.
+    is_erased: bool,
+}
+
+/// A file that was another at two times.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct FileChange {
+    /// Absolute path.
+    path: String,
+    /// What it was at the first; null where it was never there until then.
+    before: Option<FileView>,
+    /// What it was at the second.
+    after: Option<FileView>,
+}
+
+/// Files that were others at two times.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct FileChanges {
+    items: Vec<FileChange>,
+}
+
+/// When.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct At {
+    /// As it was recorded until then (RFC 3339); now where it is left out.
+    at: Option<String>,
+}
+
+/// Which file, and when.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct Which {
+    /// Absolute path.
+    // Looked at after the item: what is another tenant's is not there, whatever is asked of it.
+    #[serde(default)]
+    #[param(required = true)]
+    path: String,
+    /// As it was recorded until then (RFC 3339); now where it is left out.
+    at: Option<String>,
+}
+
+/// Between which times.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct Between {
+    /// RFC 3339; a week ago where it is left out.
+    from: Option<String>,
+    /// RFC 3339; now where it is left out.
+    until: Option<String>,
+}
+
+impl FileView {
+    fn new(path: &FilePath, version: FileVersion) -> Self {
+        let FileVersion { recorded_at, observed_at, state, source, by, change, content: _ } =
+            version;
+        let (is_present, mode, owner, length) = match state {
+            FileState::Present { length, metadata, .. } => {
+                (true, Some(metadata.mode), Some(metadata.owner), Some(length))
+            }
+            FileState::Gone => (false, None, None, None),
+        };
+        let confidence = by.as_ref().map(|by| by.confidence);
+        Self {
+            path: path.to_string(),
+            is_present,
+            mode,
+            owner,
+            length,
+            recorded_at,
+            observed_at,
+            source,
+            by: by.map(|by| by.actor),
+            confidence,
+            change,
+        }
+    }
+}
+
+/// What is asked for, once it stands in the record that somebody reads it.
+async fn told(app: &App, by: &Actor, id: CiId) -> Result<(), Problem> {
+    Ok(app.store.tell_files_read(by, id).await?)
+}
+
+fn at(app: &App, text: Option<&str>) -> Result<Timestamp, Problem> {
+    text.map_or_else(|| Ok(app.store.environment().now()), |text| given("at", text))
+}
+
+fn path_of(text: &str) -> Result<FilePath, Problem> {
+    FilePath::new(text).map_err(|error| {
+        Problem::new(Kind::Invalid, format!("path: {error}")).help("give the file's absolute path")
+    })
+}
+
+fn kept<T>(past: Past<T>) -> Result<T, Problem> {
+    match past {
+        Past::Kept(found) => Ok(found),
+        Past::Erased => Err(Problem::new(Kind::Gone, "what was so at that time was erased")
+            .help("the ledger tells when, and by whom: `history.erased`")),
+        Past::Forgotten { kept_from } => {
+            let detail = format!("history is kept from {kept_from} on");
+            Err(Problem::new(Kind::Gone, detail).help("ask for a later time"))
+        }
+    }
+}
+
+/// List what an item was configured by at a time.
+#[utoipa::path(get, path = "/cis/{id}/files", tag = "configuration", params(("id" = String, Path), At),
+    responses((status = 200, body = Files), Problems))]
+async fn list(
+    State(app): State<App>,
+    By(by): By<{ Action::ConfigurationRead as usize }>,
+    Path(id): Path<CiId>,
+    Query(wanted): Query<At>,
+) -> Result<Json<Files>, Problem> {
+    told(&app, &by, id).await?;
+    let at = at(&app, wanted.at.as_deref())?;
+    let found = kept(app.history.manifest(&by, id, at).await?)?;
+    let view = |(path, version)| FileView::new(&path, version);
+    let erased = found.erased.iter().map(ToString::to_string).collect();
+    Ok(Json(Files { items: found.files.into_iter().map(view).collect(), erased }))
+}
+
+/// Read what a file of an item held at a time.
+#[utoipa::path(get, path = "/cis/{id}/files/content", tag = "configuration",
+    params(("id" = String, Path), Which), responses((status = 200, body = FileContent), Problems))]
+async fn content(
+    State(app): State<App>,
+    By(by): By<{ Action::ConfigurationRead as usize }>,
+    Path(id): Path<CiId>,
+    Query(wanted): Query<Which>,
+) -> Result<Json<FileContent>, Problem> {
+    told(&app, &by, id).await?;
+    let (path, at) = (path_of(&wanted.path)?, at(&app, wanted.at.as_deref())?);
+    let found = kept(app.history.file_at(&by, id, &path, at).await?)?;
+    let mut found = found.ok_or_else(|| {
+        Problem::not_found("file of this item at that time")
+            .help("see which there were: `config list`")
+    })?;
+    let content = found.content.take().map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+    Ok(Json(FileContent { file: FileView::new(&path, found), content }))
+}
+
+/// List the versions of a file of an item.
+#[utoipa::path(get, path = "/cis/{id}/files/versions", tag = "configuration",
+    params(("id" = String, Path), Which), responses((status = 200, body = FileVersions), Problems))]
+async fn versions(
+    State(app): State<App>,
+    By(by): By<{ Action::ConfigurationRead as usize }>,
+    Path(id): Path<CiId>,
+    Query(wanted): Query<Which>,
+) -> Result<Json<FileVersions>, Problem> {
+    told(&app, &by, id).await?;
+    let (path, until) = (path_of(&wanted.path)?, at(&app, wanted.at.as_deref())?);
+    let found = app.history.versions(&by, id, &path).await?;
+    if found.versions.is_empty() && !found.is_erased {
+        return Err(Problem::not_found("file of this item, ever")
+            .help("see which there are: `config list`"));
+    }
+    let known = found.versions.into_iter().filter(|it| it.recorded_at <= until);
+    let items = known.map(|version| FileView::new(&path, version)).collect();
+    Ok(Json(FileVersions { items, is_erased: found.is_erased }))
+}
+
+/// List the files of an item that were others at two times.
+#[utoipa::path(get, path = "/cis/{id}/files/changes", tag = "configuration",
+    params(("id" = String, Path), Between), responses((status = 200, body = FileChanges), Problems))]
+async fn changes(
+    State(app): State<App>,
+    By(by): By<{ Action::ConfigurationRead as usize }>,
+    Path(id): Path<CiId>,
+    Query(wanted): Query<Between>,
+) -> Result<Json<FileChanges>, Problem> {
+    told(&app, &by, id).await?;
+    let until = at(&app, wanted.until.as_deref())?;
+    let from = match wanted.from.as_deref() {
+        Some(from) => given("from", from)?,
+        None => app.store.environment().now() - LATELY,
+    };
+    let found = kept(app.history.differences(&by, id, from, until).await?)?;
+    let items = found.into_iter().map(|(path, difference)| {
+        let view = |version: Option<FileVersion>| version.map(|it| FileView::new(&path, it));
+        let (before, after) = (view(difference.before), view(difference.after));
+        FileChange { path: path.to_string(), before, after }
+    });
+    Ok(Json(FileChanges { items: items.collect() }))
+}

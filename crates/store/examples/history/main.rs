@@ -1,0 +1,485 @@
+//! What content history costs beside git: `history FOLDER [VERSIONS] [FILES OF A BATCH] [ITEMS] [FILES OF AN ITEM]`.
+//!
+//! A seeded corpus is recorded through the store with everything on (tenants, keys, encryption, commitments, events,
+//! group commit, sealing with its verification), and beside it by `git fast-import` with `git repack -adf`, one commit for
+//! each batch. Then single durable changes, beside `git add` with `git commit`, and etckeeper where it is installed;
+//! then files at random times, beside git with commit-graph and changed paths.
+
+#![allow(
+    clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "figures for people"
+)]
+
+mod corpus;
+
+use std::collections::BTreeMap;
+use std::error::Error;
+use std::fs;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use corpus::{Batch, Corpus, Random};
+use domain::cloud::{CiId, Class, PROVIDER, Role, ServiceModel, TenantId};
+use jiff::{SignedDuration, Timestamp};
+use store::{
+    Actor, Database, FilePath, History, Labels, MasterKey, Metadata, NewCi, NewFile, NewState,
+    NewTenant, NewUser, ObjectDirectory, Past, SealRule, Store, System,
+};
+
+type Result<T, E = Box<dyn Error + Send + Sync>> = std::result::Result<T, E>;
+
+/// How many versions wait in rows before they are sealed.
+const SEAL_AT: u32 = 20_000;
+
+#[tokio::main]
+async fn main() -> Result<()> {
+    let mut arguments = std::env::args().skip(1);
+    let folder = PathBuf::from(arguments.next().ok_or("name an empty folder")?);
+    let mut number = |default: usize| arguments.next().map_or(Ok(default), |it| it.parse());
+    let (versions, about) = (number(100_000)?, number(8)?);
+    let (items, files) = (number(64)?, number(300)?);
+    fs::create_dir_all(&folder)?;
+
+    let mut corpus = Corpus::new(20_261_130, items, files);
+    let mut batches = corpus.first();
+    let mut count: usize = batches.iter().map(|it| it.files.len()).sum();
+    while count < versions {
+        let batch = corpus.next(about);
+        count += batch.files.len();
+        batches.push(batch);
+    }
+    let bytes: usize =
+        batches.iter().flat_map(|it| it.files.values().flatten()).map(|it| it.len()).sum();
+    println!(
+        "corpus: {count} versions of {} files in {} batches, {bytes} bytes ({} each)",
+        items * files,
+        batches.len(),
+        bytes / count
+    );
+
+    let cloud = Cloud::new(&folder.join("ours"), items).await?;
+    let batches = Arc::new(batches);
+    let (recorded, took) = cloud.ingest(&batches).await?;
+    let (database, objects) = cloud.sizes().await?;
+    let ours = (database + objects) as f64 / count as f64;
+    let rate = count as f64 / took.as_secs_f64();
+    println!(
+        "ours: {rate:.0} versions/s ({took:.1?}), {ours:.0} bytes/version (objects {:.0}, database {:.0})",
+        objects as f64 / count as f64,
+        database as f64 / count as f64
+    );
+    let fsck = cloud.history.fsck(&Actor::System, cloud.tenant).await?;
+    println!(
+        "fsck: {} versions, {} contents, {} batches, {} damages",
+        fsck.versions,
+        fsck.contents,
+        fsck.batches,
+        fsck.damages.len()
+    );
+
+    let git = Git::new(&folder.join("git"))?;
+    let (import, repack, before, size) = git.import(&folder.join("stream"), &batches, &recorded)?;
+    let theirs = size as f64 / count as f64;
+    let git_rate = count as f64 / (import + repack).as_secs_f64();
+    println!(
+        "git:  {git_rate:.0} versions/s (import {import:.1?}, repack {repack:.1?}), {theirs:.0} bytes/version (before repack {:.0})",
+        before as f64 / count as f64
+    );
+    println!("  => ingest {:.1} x, bytes {:.2} x", rate / git_rate, ours / theirs);
+
+    let (p50, p99) = cloud.lookups(&batches, &recorded).await?;
+    let (git50, git99) = git.lookups(&batches, &recorded)?;
+    println!(
+        "file at T: ours p50 {p50:.0?} p99 {p99:.0?}; git p50 {git50:.1?} p99 {git99:.1?} => p50 1/{:.0}, p99 1/{:.0}",
+        git50.as_secs_f64() / p50.as_secs_f64(),
+        git99.as_secs_f64() / p99.as_secs_f64()
+    );
+
+    singles(&folder).await
+}
+
+/// Single durable changes in a folder of 322 files, one after the other.
+async fn singles(folder: &Path) -> Result<()> {
+    let mut corpus = Corpus::new(7, 1, 322);
+    let first = corpus.first();
+    let changes: Vec<Batch> = (0..2000).map(|_| corpus.next(1)).collect();
+    let cloud = Cloud::new(&folder.join("single"), 1).await?;
+    cloud.record(&first[0]).await?;
+    let begin = Instant::now();
+    for change in &changes {
+        cloud.record(change).await?;
+    }
+    let ours = changes.len() as f64 / begin.elapsed().as_secs_f64();
+    let work = folder.join("worktree");
+    fs::create_dir_all(&work)?;
+    write_files(&work, &first[0])?;
+    let git = Git::in_folder(&work, &["init", "-q", "-b", "main"])?;
+    git.run(&["add", "-A"])?;
+    git.run(&["commit", "-qm", "first"])?;
+    let begin = Instant::now();
+    for change in &changes[..100] {
+        write_files(&work, change)?;
+        git.run(&["add", "-A"])?;
+        git.run(&["commit", "-qm", "change", "--allow-empty"])?;
+    }
+    let theirs = 100.0 / begin.elapsed().as_secs_f64();
+    print!(
+        "single durable change: ours {ours:.0}/s, git add + commit {theirs:.1}/s => {:.0} x",
+        ours / theirs
+    );
+    if Command::new("etckeeper")
+        .arg("--version")
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()
+        .is_ok()
+    {
+        let kept = folder.join("etc");
+        fs::create_dir_all(&kept)?;
+        write_files(&kept, &first[0])?;
+        let etckeeper = |arguments: &[&str]| -> Result<()> {
+            let done = Command::new("etckeeper")
+                .args(arguments)
+                .arg("-d")
+                .arg(&kept)
+                .env("HOME", folder)
+                .stdout(Stdio::null())
+                .stderr(Stdio::null())
+                .status()?;
+            if done.success() { Ok(()) } else { Err(format!("etckeeper {arguments:?}").into()) }
+        };
+        etckeeper(&["init"])?;
+        let kept_in = Git { folder: kept.clone() };
+        kept_in.run(&["config", "user.name", "n"])?;
+        kept_in.run(&["config", "user.email", "n@example.org"])?;
+        etckeeper(&["commit", "first"])?;
+        let begin = Instant::now();
+        for change in &changes[..40] {
+            write_files(&kept, change)?;
+            // It refuses to commit where nothing altered.
+            let _ = etckeeper(&["commit", "change"]);
+        }
+        let theirs = 40.0 / begin.elapsed().as_secs_f64();
+        print!(", etckeeper {theirs:.1}/s => {:.0} x", ours / theirs);
+    }
+    println!();
+    // Many callers share commits.
+    let cloud = Cloud::new(&folder.join("callers"), 64).await?;
+    let mut corpus = Corpus::new(8, 64, 40);
+    let mut batches = corpus.first();
+    for batch in &batches {
+        cloud.record(batch).await?;
+    }
+    batches = (0..20_000).map(|_| corpus.next(1)).collect();
+    let (_, took) = cloud.ingest(&Arc::new(batches)).await?;
+    println!("with 64 callers: {:.0} single durable changes/s", 20_000.0 / took.as_secs_f64());
+    Ok(())
+}
+
+fn write_files(folder: &Path, batch: &Batch) -> Result<()> {
+    for (path, content) in &batch.files {
+        let file = folder.join(path.trim_start_matches('/'));
+        match content {
+            Some(content) => {
+                fs::create_dir_all(file.parent().ok_or("a path")?)?;
+                fs::write(file, content)?;
+            }
+            None => fs::remove_file(file)?,
+        }
+    }
+    Ok(())
+}
+
+struct Cloud {
+    store: Store,
+    history: History,
+    tenant: TenantId,
+    cis: Vec<CiId>,
+    folder: PathBuf,
+}
+
+impl Cloud {
+    async fn new(folder: &Path, items: usize) -> Result<Self> {
+        fs::create_dir_all(folder)?;
+        let store = Store::open(&Database::file(&folder.join("it.db")), Arc::new(System)).await?;
+        let first = NewUser {
+            tenant: PROVIDER,
+            login: "root".parse()?,
+            name: "Root".parse()?,
+            role: Role::Admin,
+            password: None,
+        };
+        store.found("Cloud".parse()?, first).await?;
+        let new =
+            NewTenant { slug: "acme".parse()?, name: "Acme".parse()?, model: ServiceModel::Iaas };
+        let tenant = store.create_tenant(&Actor::System, None, new).await?.id;
+        let mut cis = Vec::new();
+        for number in 0..items {
+            let name = format!("host-{number:04}").parse()?;
+            let new = NewCi { tenant, class: Class::Vm, name, labels: Labels::new() };
+            cis.push(store.create_ci(&Actor::System, None, new).await?.id);
+        }
+        let master = MasterKey::open(&folder.join("master.key"), &System)?;
+        let objects = Arc::new(ObjectDirectory::open(folder.join("objects"))?);
+        let history = store.history(Arc::new(master), objects);
+        Ok(Self { store, history, tenant, cis, folder: folder.to_owned() })
+    }
+
+    async fn record(&self, batch: &Batch) -> Result<Option<Timestamp>> {
+        let files = batch.files.iter().map(|(path, content)| {
+            let state = match content {
+                Some(content) => NewState::Present {
+                    content: content.to_vec(),
+                    metadata: Metadata {
+                        mode: 0o644,
+                        owner: "root:root".to_owned(),
+                        label: Vec::new(),
+                    },
+                },
+                None => NewState::Gone,
+            };
+            Ok(NewFile {
+                path: FilePath::new(path.as_str())?,
+                state,
+                observed_at: Timestamp::now(),
+                source: "agent".to_owned(),
+                by: None,
+                change: None,
+            })
+        });
+        let files = files.collect::<Result<Vec<_>>>()?;
+        let recorded = self.history.record(&Actor::System, self.cis[batch.item], files).await?;
+        Ok(recorded.map(|it| it.at))
+    }
+
+    /// Records all batches, each item's one after the other, while what is due is sealed beside. Until
+    /// everything is sealed.
+    async fn ingest(
+        &self,
+        batches: &Arc<Vec<Batch>>,
+    ) -> Result<(Vec<Option<Timestamp>>, Duration)> {
+        let begin = Instant::now();
+        let mut of_items: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
+        for (number, batch) in batches.iter().enumerate() {
+            of_items.entry(batch.item).or_default().push(number);
+        }
+        let cloud = Arc::new(Self {
+            store: self.store.clone(),
+            history: self.history.clone(),
+            tenant: self.tenant,
+            cis: self.cis.clone(),
+            folder: self.folder.clone(),
+        });
+        let callers: Vec<_> = of_items
+            .into_values()
+            .map(|numbers| {
+                let (cloud, batches) = (Arc::clone(&cloud), Arc::clone(batches));
+                tokio::spawn(async move {
+                    let mut recorded = Vec::new();
+                    for number in numbers {
+                        recorded.push((number, cloud.record(&batches[number]).await?));
+                    }
+                    Ok::<_, Box<dyn Error + Send + Sync>>(recorded)
+                })
+            })
+            .collect();
+        let rule = SealRule { versions: SEAL_AT, age: SignedDuration::from_hours(1) };
+        while !callers.iter().all(tokio::task::JoinHandle::is_finished) {
+            for tenant in cloud.history.due_for_sealing(rule).await? {
+                cloud.history.seal(tenant, "it").await?;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        print!("recorded in {:.1?}; ", begin.elapsed());
+        let mut recorded = vec![None; batches.len()];
+        for caller in callers {
+            for (number, at) in caller.await?? {
+                recorded[number] = at;
+            }
+        }
+        cloud.history.seal(cloud.tenant, "it").await?;
+        Ok((recorded, begin.elapsed()))
+    }
+
+    /// Bytes of the database without free pages, and of all objects.
+    async fn sizes(&self) -> Result<(u64, u64)> {
+        self.history.remove_garbage().await?;
+        let address = format!("sqlite://{}", self.folder.join("it.db").display());
+        let pool = sqlx::SqlitePool::connect(&address).await?;
+        for text in ["PRAGMA wal_checkpoint(TRUNCATE)", "VACUUM", "PRAGMA wal_checkpoint(TRUNCATE)"]
+        {
+            sqlx::query(text).execute(&pool).await?;
+        }
+        pool.close().await;
+        let size = |path: &Path| fs::metadata(path).map_or(0, |it| it.len());
+        let log = size(&self.folder.join("it.db-wal"));
+        Ok((size(&self.folder.join("it.db")) + log, folder_size(&self.folder.join("objects"))?))
+    }
+
+    async fn lookups(
+        &self,
+        batches: &[Batch],
+        recorded: &[Option<Timestamp>],
+    ) -> Result<(Duration, Duration)> {
+        let mut times = Vec::new();
+        for (item, path, at) in questions(batches, recorded, 20_000) {
+            let path = FilePath::new(path)?;
+            let begin = Instant::now();
+            let found = self.history.file_at(&Actor::System, self.cis[item], &path, at).await?;
+            times.push(begin.elapsed());
+            if !matches!(found, Past::Kept(_)) {
+                return Err("nothing was erased".into());
+            }
+        }
+        Ok(percentiles(times))
+    }
+}
+
+/// Files at random times, the same for everybody.
+fn questions(
+    batches: &[Batch],
+    recorded: &[Option<Timestamp>],
+    count: usize,
+) -> Vec<(usize, String, Timestamp)> {
+    let mut random = Random::new(99);
+    let mut questions = Vec::with_capacity(count);
+    while questions.len() < count {
+        let batch = &batches[random.below(batches.len())];
+        let path = batch.files.keys().nth(random.below(batch.files.len()));
+        let at = recorded[random.below(recorded.len())];
+        if let (Some(path), Some(at)) = (path, at) {
+            questions.push((batch.item, path.clone(), at));
+        }
+    }
+    questions
+}
+
+fn percentiles(mut times: Vec<Duration>) -> (Duration, Duration) {
+    times.sort_unstable();
+    (times[times.len() / 2], times[times.len() * 99 / 100])
+}
+
+fn folder_size(folder: &Path) -> Result<u64> {
+    let mut size = 0;
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        let metadata = entry.metadata()?;
+        size += if metadata.is_dir() { folder_size(&entry.path())? } else { metadata.len() };
+    }
+    Ok(size)
+}
+
+struct Git {
+    folder: PathBuf,
+}
+
+impl Git {
+    fn new(folder: &Path) -> Result<Self> {
+        fs::create_dir_all(folder)?;
+        Self::in_folder(folder, &["init", "-q", "--bare", "-b", "main"])
+    }
+
+    fn in_folder(folder: &Path, init: &[&str]) -> Result<Self> {
+        let git = Self { folder: folder.to_owned() };
+        git.run(init)?;
+        git.run(&["config", "user.name", "n"])?;
+        git.run(&["config", "user.email", "n@example.org"])?;
+        git.run(&["config", "gc.auto", "0"])?;
+        Ok(git)
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new("git");
+        command.current_dir(&self.folder).args(arguments).stderr(Stdio::null());
+        command
+    }
+
+    fn run(&self, arguments: &[&str]) -> Result<Vec<u8>> {
+        let output = self.command(arguments).output()?;
+        if output.status.success() {
+            Ok(output.stdout)
+        } else {
+            Err(format!("git {arguments:?}").into())
+        }
+    }
+
+    /// Times of import and repack, and sizes before and after the latter.
+    fn import(
+        &self,
+        stream: &Path,
+        batches: &[Batch],
+        recorded: &[Option<Timestamp>],
+    ) -> Result<(Duration, Duration, u64, u64)> {
+        let mut order: Vec<usize> =
+            (0..batches.len()).filter(|it| recorded[*it].is_some()).collect();
+        order.sort_by_key(|it| recorded[*it]);
+        let mut out = std::io::BufWriter::new(fs::File::create(stream)?);
+        let first = recorded[order[0]].ok_or("a time")?.as_microsecond();
+        for number in order {
+            let batch = &batches[number];
+            // Seconds are git's; each microsecond counts as one.
+            let at =
+                1_000_000_000 + (recorded[number].ok_or("a time")?.as_microsecond() - first) / 100;
+            write!(
+                out,
+                "commit refs/heads/main\ncommitter n <n@example.org> {at} +0000\ndata 1\nx\n"
+            )?;
+            for (path, content) in &batch.files {
+                let path = format!("host-{:04}{path}", batch.item);
+                match content {
+                    Some(content) => {
+                        write!(out, "M 100644 inline {path}\ndata {}\n", content.len())?;
+                        out.write_all(content)?;
+                        out.write_all(b"\n")?;
+                    }
+                    None => writeln!(out, "D {path}")?,
+                }
+            }
+        }
+        out.flush()?;
+        drop(out);
+        let begin = Instant::now();
+        let status =
+            self.command(&["fast-import", "--quiet"]).stdin(fs::File::open(stream)?).status()?;
+        if !status.success() {
+            return Err("git fast-import".into());
+        }
+        let import = begin.elapsed();
+        let before = folder_size(&self.folder)?;
+        let begin = Instant::now();
+        self.run(&["repack", "-adfq"])?;
+        let repack = begin.elapsed();
+        let size = folder_size(&self.folder)?;
+        self.run(&["commit-graph", "write", "--reachable", "--changed-paths"])?;
+        fs::remove_file(stream)?;
+        Ok((import, repack, before, size))
+    }
+
+    fn lookups(
+        &self,
+        batches: &[Batch],
+        recorded: &[Option<Timestamp>],
+    ) -> Result<(Duration, Duration)> {
+        let first = recorded.iter().flatten().min().ok_or("a time")?.as_microsecond();
+        let mut times = Vec::new();
+        for (item, path, at) in questions(batches, recorded, 200) {
+            let path = format!("host-{item:04}{path}");
+            let before =
+                format!("--before={}", 1_000_000_000 + (at.as_microsecond() - first) / 100);
+            let begin = Instant::now();
+            let commit = self.run(&["rev-list", "-1", &before, "main", "--", &path])?;
+            let commit = String::from_utf8(commit)?;
+            if !commit.is_empty() {
+                // It fails where the file was gone.
+                let _ = self.run(&["cat-file", "blob", &format!("{}:{path}", commit.trim())]);
+            }
+            times.push(begin.elapsed());
+        }
+        Ok(percentiles(times))
+    }
+}

@@ -1,0 +1,415 @@
+//! What was: one file, all of its versions, all files of an item, what differs between two times.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use ::history::{FilePath, Found, Item, Lean, Partition, State, Version, unpack};
+use domain::cloud::{ChangeId, CiId};
+use jiff::Timestamp;
+use sqlx::any::AnyRow;
+
+use crate::actor::Actor;
+use crate::error::StoreError;
+use crate::value::get;
+
+use super::keys::{TenantKeys, content_place, version_place};
+use super::rows::{File, PartitionState, Spans, bytes, partition};
+use super::{Asked, History, blocking, timestamp};
+
+/// What the past can answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Past<T> {
+    /// This was recorded.
+    Kept(T),
+    /// Something was recorded, and its key was destroyed since.
+    Erased,
+    /// Retention took what was before that.
+    Forgotten {
+        /// From when on it is kept.
+        kept_from: Timestamp,
+    },
+}
+
+/// A version of a file, with its content where it was asked for and there is one.
+#[derive(Clone, PartialEq, Eq)]
+pub struct FileVersion {
+    /// When it was recorded.
+    pub recorded_at: Timestamp,
+    /// When it was seen.
+    pub observed_at: Timestamp,
+    /// What the file was from then on.
+    pub state: State,
+    /// Who says so.
+    pub source: String,
+    /// Who altered it, where that is known.
+    pub by: Option<::history::Attribution>,
+    /// The change that it belongs to, where there is one.
+    pub change: Option<ChangeId>,
+    /// What it held.
+    pub content: Option<Vec<u8>>,
+}
+
+/// Without the content.
+impl std::fmt::Debug for FileVersion {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("FileVersion")
+            .field("recorded_at", &self.recorded_at)
+            .field("state", &self.state)
+            .field("source", &self.source)
+            .finish_non_exhaustive()
+    }
+}
+
+impl FileVersion {
+    fn new(version: Version, content: Option<Vec<u8>>) -> Self {
+        let Version { recorded, state, origin } = version;
+        Self {
+            recorded_at: timestamp(recorded),
+            observed_at: timestamp(origin.observed),
+            state,
+            source: origin.source,
+            by: origin.by,
+            change: origin.change.map(ChangeId::from_bytes),
+            content,
+        }
+    }
+
+    /// Whether the file was there.
+    pub const fn is_present(&self) -> bool {
+        matches!(self.state, State::Present { .. })
+    }
+}
+
+/// The versions of a file.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Versions {
+    /// Those that can be read, the oldest first, without contents.
+    pub versions: Vec<FileVersion>,
+    /// Whether others were erased.
+    pub is_erased: bool,
+}
+
+/// All files of an item at a time.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Manifest {
+    /// Those that were there, without contents.
+    pub files: BTreeMap<FilePath, FileVersion>,
+    /// Those of which it was erased what they were.
+    pub erased: BTreeSet<FilePath>,
+}
+
+/// What a file was at two times; `None` where it was not there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Difference {
+    /// At the first.
+    pub before: Option<FileVersion>,
+    /// At the second.
+    pub after: Option<FileVersion>,
+}
+
+impl History {
+    /// What a file held at a time, by when it was recorded; `None` where the item had no such file.
+    pub async fn file_at(
+        &self,
+        by: &Actor,
+        ci: CiId,
+        path: &FilePath,
+        at: Timestamp,
+    ) -> Result<Past<Option<FileVersion>>, StoreError> {
+        let asked = self.asked(by, ci).await?;
+        let time = at.as_microsecond();
+        if let Some(forgotten) = asked.forgotten(time) {
+            return Ok(forgotten);
+        }
+        let Some(keys) = &asked.keys else { return Ok(Past::Kept(None)) };
+        let key = keys.pool.path_key(path);
+        // One statement: a version is in the tail or in a span, never in neither.
+        let row = sqlx::query(
+            "SELECT f.spans, t.recorded, t.number, t.version, s.sealed, p.sealed_key
+             FROM history_files f
+             LEFT JOIN history_tail t
+                 ON t.tenant = f.tenant AND t.ci = f.ci AND t.path_key = f.path_key
+                 AND t.recorded = (
+                     SELECT MAX(x.recorded) FROM history_tail x
+                     WHERE x.tenant = f.tenant AND x.ci = f.ci AND x.path_key = f.path_key
+                     AND x.recorded <= $4)
+             LEFT JOIN history_contents s
+                 ON s.tenant = t.tenant AND s.number = t.number AND s.content = t.content
+             LEFT JOIN history_partitions p ON p.tenant = t.tenant AND p.number = t.number
+             WHERE f.tenant = $1 AND f.ci = $2 AND f.path_key = $3",
+        )
+        .bind(keys.tenant.to_vec())
+        .bind(ci.as_bytes().to_vec())
+        .bind(key.0.to_vec())
+        .bind(time)
+        .fetch_optional(self.pool())
+        .await?;
+        let Some(row) = row else { return Ok(Past::Kept(None)) };
+        if get::<Option<i64>>(&row, "recorded")?.is_some() {
+            let version = self.of_tail(keys, Item(ci.as_bytes()), key, &row)?.1;
+            let content = self.content_of_tail(keys, &version, &row)?;
+            return Ok(Past::Kept(Some(FileVersion::new(version, content))));
+        }
+        let spans = Spans::read(&get::<Vec<u8>>(&row, "spans")?)?;
+        let Some(number) = spans.at(time) else { return Ok(Past::Kept(None)) };
+        let Some(partition) = self.partition(keys, number).await? else {
+            return Ok(match self.unreadable(keys, number).await? {
+                PartitionState::Dropped => Past::Kept(None),
+                _ => Past::Erased,
+            });
+        };
+        let (asking, path) = (Arc::clone(&partition), path.clone());
+        let found = blocking(move || {
+            let item = Item(ci.as_bytes());
+            let Some(found) = asking.at(item, &path, time)? else { return Ok(None) };
+            let Some(frame) = found.frame else { return Ok(Some((found, None, None))) };
+            Ok(Some(match asking.lean(frame)? {
+                Some(lean) => (found, None, Some(lean)),
+                None => (found, Some(asking.content(frame, None)?), None),
+            }))
+        })
+        .await?;
+        let Some((found, mut content, lean)) = found else { return Ok(Past::Kept(None)) };
+        if let (Some(lean), Some(frame)) = (lean, found.frame) {
+            content = Some(self.leaning(keys, &partition, frame, lean).await?);
+        }
+        Ok(Past::Kept(Some(FileVersion::new(found.version, content))))
+    }
+
+    /// A content that leans on another partition's.
+    async fn leaning(
+        &self,
+        keys: &Arc<TenantKeys>,
+        partition: &Arc<Partition>,
+        frame: u64,
+        lean: Lean,
+    ) -> Result<Vec<u8>, StoreError> {
+        let number = lean.partition.cast_signed();
+        let Some(base) = self.partition(keys, number).await? else {
+            return Err(StoreError::Corrupt {
+                what: format!("partition {number} of a history, on which another leans"),
+            });
+        };
+        let partition = Arc::clone(partition);
+        blocking(move || {
+            let base = base.content(lean.frame, None)?;
+            partition.content(frame, Some(&base))
+        })
+        .await
+    }
+
+    /// Why a partition cannot be read.
+    async fn unreadable(
+        &self,
+        keys: &TenantKeys,
+        number: i64,
+    ) -> Result<PartitionState, StoreError> {
+        let row = partition(self.pool(), keys.tenant, number).await?;
+        match row.map(|row| row.state) {
+            Some(state @ (PartitionState::Erased | PartitionState::Dropped)) => Ok(state),
+            state => Err(StoreError::Corrupt {
+                what: format!("partition {number} of a history: {state:?}"),
+            }),
+        }
+    }
+
+    fn of_tail(
+        &self,
+        keys: &TenantKeys,
+        item: Item,
+        key: ::history::PathKey,
+        row: &AnyRow,
+    ) -> Result<(FilePath, Version), StoreError> {
+        let recorded: i64 = get(row, "recorded")?;
+        let sealed: Vec<u8> = get(row, "version")?;
+        let data_key =
+            self.cache.data_key(keys, get(row, "number")?, &get::<Vec<u8>>(row, "sealed_key")?)?;
+        let opened = data_key.rows().open(&version_place(item, key, recorded), &sealed)?;
+        Ok(Version::from_bytes(&opened)?)
+    }
+
+    fn content_of_tail(
+        &self,
+        keys: &TenantKeys,
+        version: &Version,
+        row: &AnyRow,
+    ) -> Result<Option<Vec<u8>>, StoreError> {
+        let Some(id) = version.state.content() else { return Ok(None) };
+        let sealed: Option<Vec<u8>> = get(row, "sealed")?;
+        let sealed = sealed
+            .ok_or_else(|| StoreError::Corrupt { what: "a content of a history".to_owned() })?;
+        let data_key =
+            self.cache.data_key(keys, get(row, "number")?, &get::<Vec<u8>>(row, "sealed_key")?)?;
+        Ok(Some(unpack(&data_key.rows().open(&content_place(&id.0), &sealed)?)?))
+    }
+
+    /// The versions of a file that are kept; of those before retention's moment, the one in force at it.
+    pub async fn versions(
+        &self,
+        by: &Actor,
+        ci: CiId,
+        path: &FilePath,
+    ) -> Result<Versions, StoreError> {
+        let asked = self.asked(by, ci).await?;
+        let Some(keys) = &asked.keys else { return Ok(Versions::default()) };
+        let key = keys.pool.path_key(path);
+        let (files, mut tail) = self.files_of(&asked, keys, Some(key)).await?;
+        let mut versions: Vec<Version> = Vec::new();
+        let mut is_erased = false;
+        for span in files.iter().flat_map(|file| &file.spans.0) {
+            let Some(partition) = self.partition(keys, span.number).await? else {
+                let state = self.unreadable(keys, span.number).await?;
+                is_erased |= state == PartitionState::Erased;
+                continue;
+            };
+            let path = path.clone();
+            let found = blocking(move || partition.versions(Item(ci.as_bytes()), &path)).await?;
+            versions.extend(found.into_iter().map(|found| found.version));
+        }
+        versions.extend(tail.remove(path).unwrap_or_default());
+        // What was sealed between the two statements is in both.
+        versions.dedup_by_key(|version| version.recorded);
+        let in_force = versions.iter().rposition(|it| it.recorded <= asked.kept_from).unwrap_or(0);
+        versions.drain(..in_force);
+        let versions = versions.into_iter().map(|it| FileVersion::new(it, None)).collect();
+        Ok(Versions { versions, is_erased })
+    }
+
+    /// All files that an item had at a time.
+    pub async fn manifest(
+        &self,
+        by: &Actor,
+        ci: CiId,
+        at: Timestamp,
+    ) -> Result<Past<Manifest>, StoreError> {
+        let asked = self.asked(by, ci).await?;
+        let time = at.as_microsecond();
+        if let Some(forgotten) = asked.forgotten(time) {
+            return Ok(forgotten);
+        }
+        let Some(keys) = &asked.keys else { return Ok(Past::Kept(Manifest::default())) };
+        let (files, tail) = self.files_of(&asked, keys, None).await?;
+        let mut manifest = Manifest::default();
+        let mut wanted: BTreeMap<i64, BTreeSet<FilePath>> = BTreeMap::new();
+        for file in &files {
+            let path = keys.pool.open_path(file.key, &file.sealed_path)?;
+            let recent = tail.get(&path).into_iter().flatten().rev();
+            if let Some(version) = recent.into_iter().find(|it| it.recorded <= time) {
+                manifest.add(path, version.clone());
+            } else if let Some(number) = file.spans.at(time) {
+                wanted.entry(number).or_default().insert(path);
+            }
+        }
+        for (number, mut paths) in wanted {
+            let Some(partition) = self.partition(keys, number).await? else {
+                if self.unreadable(keys, number).await? == PartitionState::Erased {
+                    manifest.erased.append(&mut paths);
+                }
+                continue;
+            };
+            for (path, versions) in blocking(move || partition.item(Item(ci.as_bytes()))).await? {
+                let is_before = |found: &&Found| found.version.recorded <= time;
+                if paths.contains(&path)
+                    && let Some(found) = versions.iter().rev().find(is_before)
+                {
+                    manifest.add(path, found.version.clone());
+                }
+            }
+        }
+        Ok(Past::Kept(manifest))
+    }
+
+    /// The files of an item that were others at two times.
+    pub async fn differences(
+        &self,
+        by: &Actor,
+        ci: CiId,
+        before: Timestamp,
+        after: Timestamp,
+    ) -> Result<Past<BTreeMap<FilePath, Difference>>, StoreError> {
+        let mut before = match self.manifest(by, ci, before).await? {
+            Past::Kept(manifest) => manifest,
+            Past::Erased => return Ok(Past::Erased),
+            Past::Forgotten { kept_from } => return Ok(Past::Forgotten { kept_from }),
+        };
+        let after = match self.manifest(by, ci, after).await? {
+            Past::Kept(manifest) => manifest,
+            Past::Erased => return Ok(Past::Erased),
+            Past::Forgotten { kept_from } => return Ok(Past::Forgotten { kept_from }),
+        };
+        // Of what was erased nobody can say whether it was the same.
+        if !before.erased.is_empty() || !after.erased.is_empty() {
+            return Ok(Past::Erased);
+        }
+        let mut differences = BTreeMap::new();
+        for (path, now) in after.files {
+            let was = before.files.remove(&path);
+            if was.as_ref().is_none_or(|was| was.state != now.state) {
+                differences.insert(path, Difference { before: was, after: Some(now) });
+            }
+        }
+        let gone = before.files.into_iter();
+        differences
+            .extend(gone.map(|(path, was)| (path, Difference { before: Some(was), after: None })));
+        Ok(Past::Kept(differences))
+    }
+
+    /// What is known of an item's files, or of one, and their versions in the tail. The tail is read first:
+    /// what is sealed meanwhile is then found in spans.
+    async fn files_of(
+        &self,
+        asked: &Asked,
+        keys: &Arc<TenantKeys>,
+        key: Option<::history::PathKey>,
+    ) -> Result<(Vec<File>, BTreeMap<FilePath, Vec<Version>>), StoreError> {
+        // A range of keys of paths: all of them, or one.
+        let (low, high) = key.map_or(([0; 16], [0xff; 16]), |key| (key.0, key.0));
+        let rows = sqlx::query(
+            "SELECT t.path_key, t.recorded, t.number, t.version, p.sealed_key FROM history_tail t
+             JOIN history_partitions p ON p.tenant = t.tenant AND p.number = t.number
+             WHERE t.tenant = $1 AND t.ci = $2 AND t.path_key BETWEEN $3 AND $4
+             ORDER BY t.path_key, t.recorded",
+        )
+        .bind(keys.tenant.to_vec())
+        .bind(asked.ci.as_bytes().to_vec())
+        .bind(low.to_vec())
+        .bind(high.to_vec())
+        .fetch_all(self.pool())
+        .await?;
+        let item = Item(asked.ci.as_bytes());
+        let mut tail: BTreeMap<FilePath, Vec<Version>> = BTreeMap::new();
+        for row in &rows {
+            let key = ::history::PathKey(bytes(row, "path_key")?);
+            let (path, version) = self.of_tail(keys, item, key, row)?;
+            tail.entry(path).or_default().push(version);
+        }
+        let rows = sqlx::query(
+            "SELECT ci, path_key, path, recorded, number, spans, anchor_number, anchor_frame
+             FROM history_files
+             WHERE tenant = $1 AND ci = $2 AND path_key BETWEEN $3 AND $4",
+        )
+        .bind(keys.tenant.to_vec())
+        .bind(asked.ci.as_bytes().to_vec())
+        .bind(low.to_vec())
+        .bind(high.to_vec())
+        .fetch_all(self.pool())
+        .await?;
+        let files = rows.iter().map(File::read).collect::<Result<_, _>>()?;
+        Ok((files, tail))
+    }
+}
+
+impl Manifest {
+    fn add(&mut self, path: FilePath, version: Version) {
+        if version.state.content().is_some() {
+            self.files.insert(path, FileVersion::new(version, None));
+        }
+    }
+}
+
+impl Asked {
+    fn forgotten<T>(&self, time: i64) -> Option<Past<T>> {
+        let kept_from = timestamp(self.kept_from);
+        (time < self.kept_from).then_some(Past::Forgotten { kept_from })
+    }
+}
