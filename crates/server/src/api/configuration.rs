@@ -171,7 +171,8 @@ fn path_of(text: &str) -> Result<FilePath, Problem> {
     })
 }
 
-fn kept<T>(past: Past<T>) -> Result<T, Problem> {
+/// What is kept of the past; a problem that says why it is not.
+pub(crate) fn kept<T>(past: Past<T>) -> Result<T, Problem> {
     match past {
         Past::Kept(found) => Ok(found),
         Past::Erased => Err(Problem::new(Kind::Gone, "what was so at that time was erased")

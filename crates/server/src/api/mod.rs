@@ -6,7 +6,7 @@ mod agents;
 pub(crate) mod changes;
 pub(crate) mod channels;
 mod cis;
-mod configuration;
+pub(crate) mod configuration;
 pub(crate) mod consent;
 pub(crate) mod errands;
 mod events;

@@ -14,6 +14,7 @@ use super::pages::age;
 use super::times::moment_away;
 use super::{Refusal, elsewhere, page, pass};
 use crate::App;
+use crate::api::configuration::kept;
 use crate::api::{Path, Query};
 use crate::caller::Caller;
 use crate::gate::Action;
@@ -193,16 +194,6 @@ async fn held(
     let found = kept(app.history.file_at(by, id, path, version.recorded_at).await?)?;
     let content = found.and_then(|found| found.content).unwrap_or_default();
     Ok(String::from_utf8_lossy(&content).into_owned())
-}
-
-fn kept<T>(past: Past<T>) -> Result<T, Problem> {
-    match past {
-        Past::Kept(found) => Ok(found),
-        Past::Erased => Err(Problem::new(Kind::Gone, "what was so at that time was erased")),
-        Past::Forgotten { kept_from } => {
-            Err(Problem::new(Kind::Gone, format!("history is kept from {kept_from} on")))
-        }
-    }
 }
 
 fn hunks(differs: &Diff) -> Markup {
