@@ -134,7 +134,7 @@ impl Round<'_> {
             observed_at: (self.desk.clock)(),
         };
         let answer = plane.report(&report, &set, &facts)?;
-        let is_told = match seen {
+        let is_told = match &seen {
             Some(seen) if answer.need.contains(&Need::Files) => {
                 seen.tell(state, plane, report.observed_at).unwrap_or_else(|error| {
                     // The next report asks again.
@@ -144,8 +144,8 @@ impl Round<'_> {
             }
             _ => true,
         };
-        if let (true, Some(eyes)) = (is_told, self.eyes) {
-            eyes.borrow_mut().forget_touched();
+        if let (true, Some(eyes), Some(seen)) = (is_told, self.eyes, &seen) {
+            eyes.borrow_mut().forget(seen);
         }
         let wait = Duration::from_secs(answer.interval.into());
         Ok((wait, answer.need.contains(&Need::Orders)))

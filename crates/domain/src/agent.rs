@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::change::{KeyId, KeyRing, Nonce};
 use crate::cloud::{AgentId, CiId, words};
+use crate::configuration::verdict::Actor;
 use crate::fleet::SetDigest;
 use crate::inventory::Runtime;
 use crate::order::{Bundle, Refusal, Terms};
@@ -158,8 +159,47 @@ pub struct FilesSent {
     pub digest: SetDigest,
     /// When the host looked, by its own clock.
     pub observed_at: Timestamp,
+    /// When it had looked before, of which this is the difference; `None` where it cannot say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub looked_before: Option<Timestamp>,
     /// Files that are new, or others than before.
     pub files: Vec<HostFile>,
+    /// How what is told came about, by path, of what is gone too; only what the host can tell.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub traces: BTreeMap<String, Trace>,
+}
+
+/// How an alteration of a file came about, as far as its host can tell.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Trace {
+    /// By whom.
+    #[serde(default = "nobody")]
+    pub who: Actor,
+    /// When the file system says it was altered last, by the host's clock; `None` for what is gone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub changed_at: Option<Timestamp>,
+    /// The package that brought it so, by the package manager's own records.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shipped: Option<Installed>,
+}
+
+const fn nobody() -> Actor {
+    Actor::Unknown
+}
+
+/// A package that a host's package manager was at work on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Installed {
+    /// Its name.
+    pub package: String,
+    /// Its version.
+    pub version: String,
+    /// From when on, by the host's clock.
+    pub from: Timestamp,
+    /// Until when.
+    pub until: Timestamp,
 }
 
 /// What a message about files follows on.

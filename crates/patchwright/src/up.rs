@@ -17,7 +17,7 @@ use domain::cloud::{CiId, Class, Login, PROVIDER, Role};
 use ledger::attestation::AttestorKey;
 use server::{
     Agents, App, Clocks, Fleet, Histories, Lab, LabSettings, Laboratory, NoticeSettings, Notices,
-    NoticesError, Providers, Recorder, RecorderError, Releases, Settings, Snapshots, Tls,
+    NoticesError, Providers, Recorder, RecorderError, Releases, Settings, Snapshots, Tls, Verdicts,
     Witnesses,
 };
 use store::{
@@ -254,13 +254,13 @@ async fn up(arguments: &UpArgs) -> Result<()> {
         tokio::spawn(witnesses.run(std::future::pending()));
     }
     // None has anything to lose: what is not done in time is taken up by the next process.
+    let histories = keep_histories(&store, history);
     let background = [
         Work::begin(|end| Arc::clone(&fleet).run(end)),
         Work::begin(|end| Arc::clone(&lab).run(end)),
         Work::begin(|end| Arc::new(Clocks::new(store.clone())).run(end)),
         Work::begin(|end| Arc::new(releases).run(end)),
         Work::begin(|end| Arc::new(snapshots).run(end)),
-        Work::begin(|end| Arc::new(Histories::new(store.clone(), history)).run(end)),
         Work::begin(|end| notices.run(end)),
     ];
     if !arguments.no_check {
@@ -272,7 +272,7 @@ async fn up(arguments: &UpArgs) -> Result<()> {
         outcome?.map_err(listen_failed)?;
     }
     doors.close().await;
-    for task in background.map(Work::end) {
+    for task in background.into_iter().chain(histories).map(Work::end) {
         let _ = tokio::time::timeout(GRACE, task).await;
     }
     // What was acknowledged last is published too.
@@ -282,6 +282,13 @@ async fn up(arguments: &UpArgs) -> Result<()> {
     }
     eprintln!("Patchwright has ended; nothing was lost.");
     Ok(())
+}
+
+/// Seals what is recorded of files, and judges it.
+fn keep_histories(store: &Store, history: History) -> [Work; 2] {
+    let verdicts = Arc::new(Verdicts::new(store.clone(), history.clone()));
+    let histories = Arc::new(Histories::new(store.clone(), history));
+    [Work::begin(|end| histories.run(end)), Work::begin(|end| verdicts.run(end))]
 }
 
 /// Work in the background, until it is asked to end.

@@ -91,6 +91,8 @@ words! {
         GroupAlter = "group.alter",
         /// Accepting the risk of a finding.
         FindingAccept = "finding.accept",
+        /// Saying that an alteration to which nobody agreed may stay.
+        DriftAdopt = "drift.adopt",
         /// Making a token with which hosts join.
         AgentEnrol = "agent.enrol",
         /// Ending an agent.
@@ -414,6 +416,7 @@ ci.place         yes  -   -  yes  -   -   -
 relation.alter   yes  -   -  yes yes  -   - 
 group.alter      yes  -   -  yes yes  -   - 
 finding.accept    -  yes  -  yes yes yes  - 
+drift.adopt       -  yes  -  yes yes yes  - 
 agent.enrol      yes  -   -  yes yes  -   - 
 agent.revoke     yes  -   -  yes yes  -   - 
 order_key.rotate  -   -   -  yes  -   -   - 

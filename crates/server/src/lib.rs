@@ -35,6 +35,7 @@ mod refusals;
 mod releases;
 mod snapshots;
 mod tls;
+mod verdicts;
 mod witness;
 mod witnesses;
 
@@ -73,6 +74,7 @@ pub use recorder::{Recorder, RecorderError};
 pub use releases::Releases;
 pub use snapshots::{Places, Snapshots};
 pub use tls::{Tls, TlsError};
+pub use verdicts::Verdicts;
 pub use witness::{WitnessMemory, WitnessMemoryError, witness_router};
 pub use witnesses::Witnesses;
 

@@ -106,6 +106,17 @@ pub struct KnownAgent {
     pub last_report: Option<SetDigest>,
 }
 
+/// Up to where an item's configuration files are recorded.
+#[derive(Debug, Clone, Copy)]
+pub struct FilesNoted {
+    /// The manifest that is recorded.
+    pub digest: SetDigest,
+    /// When the host saw it so.
+    pub observed_at: Timestamp,
+    /// Whether that is all of what the host saw.
+    pub is_whole: bool,
+}
+
 /// A token for joining, without its secret.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct JoinToken {
@@ -268,28 +279,34 @@ impl Store {
         .await
     }
 
-    /// Which manifest of configuration files is recorded of an agent's item.
-    pub async fn files_of(&self, by: &Actor, id: CiId) -> Result<Option<SetDigest>, StoreError> {
+    /// Which manifest of configuration files is recorded of an agent's item, and whether all of its files were
+    /// ever told.
+    pub async fn files_of(
+        &self,
+        by: &Actor,
+        id: CiId,
+    ) -> Result<Option<(SetDigest, bool)>, StoreError> {
         if !by.speaks_of(id) {
             return Err(StoreError::not_found("configuration item", &id));
         }
-        let row = sqlx::query("SELECT digest FROM ci_files WHERE ci_id = $1")
+        let row = sqlx::query("SELECT digest, whole_at FROM ci_files WHERE ci_id = $1")
             .bind(id.to_string())
             .fetch_optional(&self.pool)
             .await?;
-        row.map(|row| parsed(&row, "digest")).transpose()
+        row.map(|row| {
+            Ok((parsed(&row, "digest")?, get::<Option<i64>>(&row, "whole_at")?.is_some()))
+        })
+        .transpose()
     }
 
-    /// Notes up to which manifest an agent's files are recorded: after they are.
+    /// Notes up to which manifest an agent's files are recorded, and whether that is all of them: after they are.
     pub async fn note_files(
         &self,
         by: &Actor,
         id: CiId,
-        digest: SetDigest,
-        observed_at: Timestamp,
+        noted: FilesNoted,
     ) -> Result<(), StoreError> {
-        self.write(by.clone(), move |tx, by| Box::pin(note_files(tx, by, id, digest, observed_at)))
-            .await
+        self.write(by.clone(), move |tx, by| Box::pin(note_files(tx, by, id, noted))).await
     }
 
     /// Records that the configuration files of an item are read, before they are: where somebody of the provider
@@ -684,24 +701,25 @@ async fn note_files(
     tx: &mut Tx<'_>,
     by: &Actor,
     id: CiId,
-    digest: SetDigest,
-    observed_at: Timestamp,
+    FilesNoted { digest, observed_at, is_whole }: FilesNoted,
 ) -> Result<(), StoreError> {
     if !by.speaks_of(id) {
         return Err(StoreError::not_found("configuration item", &id));
     }
     let ci = cis::find(&mut *tx.connection, by.scope(), id).await?;
     sqlx::query(
-        "INSERT INTO ci_files (ci_id, tenant_id, digest, observed_at, recorded_at)
-         VALUES ($1, $2, $3, $4, $5)
+        "INSERT INTO ci_files (ci_id, tenant_id, digest, observed_at, recorded_at, whole_at)
+         VALUES ($1, $2, $3, $4, $5, $6)
          ON CONFLICT (ci_id) DO UPDATE SET digest = excluded.digest,
-             observed_at = excluded.observed_at, recorded_at = excluded.recorded_at",
+             observed_at = excluded.observed_at, recorded_at = excluded.recorded_at,
+             whole_at = COALESCE(ci_files.whole_at, excluded.whole_at)",
     )
     .bind(id.to_string())
     .bind(ci.tenant.to_string())
     .bind(digest.to_string())
     .bind(observed_at.as_microsecond())
     .bind(tx.now.as_microsecond())
+    .bind(is_whole.then(|| tx.now.as_microsecond()))
     .execute(&mut *tx.connection)
     .await?;
     Ok(())

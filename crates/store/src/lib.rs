@@ -60,8 +60,9 @@ use serde::de::DeserializeOwned;
 use sqlx::AnyPool;
 
 pub use crate::history::{
-    Difference, Erasure, FileVersion, Fsck, Garbage, History, Manifest, NewFile, NewState, Past,
-    Recorded, SealRule, SealedPartition, Versions,
+    Difference, Drift, DriftCounts, DriftFilter, DriftState, Erasure, FileVerdict, FileVersion,
+    Fsck, Garbage, Happening, History, Manifest, NewFile, NewState, Past, Recorded, SealRule,
+    SealedPartition, Settlement, Telling, Versions,
 };
 pub use ::history::{
     Attribution, Directory as ObjectDirectory, FilePath, Metadata, Objects, State,
@@ -69,7 +70,7 @@ pub use ::history::{
 pub use access::{Identity, NewFeed, NewToken, Secret, Token, Whose};
 pub use actor::Actor;
 pub use agents::{
-    Agent, AgentSeen, AgentState, JoinToken, Joining, KeyHash, KnownAgent, NewJoinToken,
+    Agent, AgentSeen, AgentState, FilesNoted, JoinToken, Joining, KeyHash, KnownAgent, NewJoinToken,
 };
 pub use answers::Once;
 pub use bakes::{Baking, Machines};

@@ -26,6 +26,7 @@
 //! }
 //! ```
 
+mod installs;
 mod look;
 mod observation;
 mod tell;

@@ -4,15 +4,17 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs;
 use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-use domain::agent::{FileManifest, FilesSent, HostActor, HostFile, Since};
+use domain::agent::{FileManifest, FilesSent, HostActor, HostFile, Since, Trace};
 use domain::configuration::secret::{FingerprintKey, Redaction};
 use domain::configuration::verdict::Actor;
 use domain::order::ConfigurationRules;
 use jiff::{SignedDuration, Timestamp};
 use sha2::{Digest as _, Sha256};
 
+use super::installs::{Installs, Now};
 use super::{Depth, Kind, Observer, Seen, Toucher, Watch};
 use crate::client::AgentError;
 use crate::execute::Access;
@@ -43,14 +45,34 @@ pub struct Eyes {
     /// None where there is but one look.
     watch: Option<Watch>,
     read_whole_at: Option<Timestamp>,
-    /// Who wrote a file last, of what was not told yet.
-    touched: BTreeMap<String, HostActor>,
+    /// When was looked last, of what was told.
+    looked_at: Option<Timestamp>,
+    written: Written,
+}
+
+/// Who wrote a file last, of what was not told yet.
+#[derive(Debug, Clone, Default)]
+struct Written {
+    by_path: BTreeMap<String, Writer>,
+    /// By device and inode: what was written under another name.
+    by_inode: BTreeMap<(u64, u64), Writer>,
+}
+
+#[derive(Debug, Clone)]
+struct Writer {
+    who: Actor,
+    told: HostActor,
 }
 
 /// One look, as it is told.
 pub(crate) struct Look {
+    root: PathBuf,
     files: BTreeMap<String, HostFile>,
     manifest: FileManifest,
+    written: Written,
+    /// When was looked before.
+    before: Option<Timestamp>,
+    at: Timestamp,
 }
 
 impl Eyes {
@@ -73,7 +95,8 @@ impl Eyes {
         let watch = watches.then(|| Watch::begin(root, &rules));
         let observer = Observer::new(root, rules.clone(), key);
         let root = root.to_owned();
-        Self { root, rules, observer, watch, read_whole_at: None, touched: BTreeMap::new() }
+        let written = Written::default();
+        Self { root, rules, observer, watch, read_whole_at: None, looked_at: None, written }
     }
 
     /// Whether they still look by the owner's policy.
@@ -85,11 +108,19 @@ impl Eyes {
     pub(crate) fn are_drawn(&mut self) -> bool {
         let touched = self.watch.as_mut().map(Watch::take).unwrap_or_default();
         let mut is_any = false;
+        let names = if touched.iter().any(|it| it.by.is_some()) {
+            Names::read(&self.root)
+        } else {
+            Names::default()
+        };
         for it in touched {
             is_any |= !it.by.as_ref().is_some_and(Toucher::is_own);
-            if let (Some(by), true) = (it.by, self.touched.len() < MOST_TOUCHED) {
-                let names = Names::read(&self.root);
-                self.touched.insert(it.path, actor(&by, &names));
+            if let (Some(by), true) = (it.by, self.written.by_path.len() < MOST_TOUCHED) {
+                let writer = writer(&by, &names);
+                if let Some(inode) = it.inode {
+                    self.written.by_inode.insert(inode, writer.clone());
+                }
+                self.written.by_path.insert(it.path, writer);
             }
         }
         is_any
@@ -104,12 +135,13 @@ impl Eyes {
             self.read_whole_at = Some(now);
         }
         let seen = self.observer.look(depth, now);
+        // Who wrote while it was looked is seen already.
+        self.are_drawn();
         let names = Names::read(&self.root);
         let mut files = BTreeMap::new();
         for (path, it) in seen.files {
             let path = plain(&path);
-            let by = self.touched.get(&path).cloned();
-            files.insert(path.clone(), told(path, &it, &names, by));
+            files.insert(path.clone(), told(path, &it, &names));
         }
         for unseen in seen.unseen {
             let path = plain(&unseen.path);
@@ -119,12 +151,15 @@ impl Eyes {
             files.insert(path, file);
         }
         let digests = files.iter().map(|(path, file)| (path.clone(), file.digest()));
-        Look { manifest: FileManifest(digests.collect()), files }
+        let manifest = FileManifest(digests.collect());
+        let (root, written) = (self.root.clone(), self.written.clone());
+        Look { root, manifest, files, written, before: self.looked_at, at: now }
     }
 
     /// All of a look was told: who wrote what is known there.
-    pub(crate) fn forget_touched(&mut self) {
-        self.touched.clear();
+    pub(crate) fn forget(&mut self, look: &Look) {
+        self.written = Written::default();
+        self.looked_at = Some(look.at);
     }
 }
 
@@ -134,10 +169,11 @@ fn rules(policy: &Path) -> Result<ConfigurationRules, AgentError> {
     Ok(policy.configuration)
 }
 
-fn actor(by: &Toucher, names: &Names) -> HostActor {
+fn writer(by: &Toucher, names: &Names) -> Writer {
     let executable = by.executable.as_deref().unwrap_or("a program that is gone");
     let user = by.user.map(|id| names.user(id));
-    let actor = match by.actor(|id| Some(names.user(id))) {
+    let who = by.actor(|id| Some(names.user(id)));
+    let actor = match &who {
         Actor::Person { login } => format!("{login} by {executable}"),
         _ => match user {
             Some(user) => format!("{executable} as {user}"),
@@ -145,7 +181,7 @@ fn actor(by: &Toucher, names: &Names) -> HostActor {
         },
     };
     let actor = plain(&actor).chars().take(200).collect();
-    HostActor { actor, confidence: AFTERWARDS }
+    Writer { who, told: HostActor { actor, confidence: AFTERWARDS } }
 }
 
 /// Letters that are none are replaced: history has no such paths.
@@ -153,7 +189,7 @@ fn plain(text: &str) -> String {
     text.chars().map(|it| if it.is_control() { char::REPLACEMENT_CHARACTER } else { it }).collect()
 }
 
-fn told(path: String, seen: &Seen, names: &Names, by: Option<HostActor>) -> HostFile {
+fn told(path: String, seen: &Seen, names: &Names) -> HostFile {
     let content = match &seen.kind {
         Kind::File { content: Redaction::Text(redacted) } => redacted.text.clone(),
         Kind::File { content: Redaction::Withheld { because, size, fingerprint } } => {
@@ -170,7 +206,14 @@ fn told(path: String, seen: &Seen, names: &Names, by: Option<HostActor>) -> Host
         Kind::Other => 0,
     };
     let owner = format!("{}:{}", names.user(*uid), names.group(*gid));
-    HostFile { path, mode: kind | (mode & 0o7777), owner, label: label(attributes), content, by }
+    HostFile {
+        path,
+        mode: kind | (mode & 0o7777),
+        owner,
+        label: label(attributes),
+        content,
+        by: None,
+    }
 }
 
 impl Look {
@@ -230,11 +273,51 @@ impl Look {
                 files.push(file.clone());
             }
         }
+        let traces = match known {
+            Some(_) => self.trace(&mut files, &gone),
+            // Of the first look nobody asks how it came about.
+            None => BTreeMap::new(),
+        };
         let since = match known {
             Some(known) => Since::Manifest { digest: known.digest(), gone },
             None => Since::Nothing { paths: self.manifest.0.keys().cloned().collect() },
         };
-        (FilesSent { since, digest: after.digest(), observed_at, files }, after)
+        let (digest, looked_before) = (after.digest(), self.before);
+        (FilesSent { since, digest, observed_at, looked_before, files, traces }, after)
+    }
+
+    /// How what is told came about, as far as anybody saw it.
+    fn trace(&self, files: &mut [HostFile], gone: &[String]) -> BTreeMap<String, Trace> {
+        let mut traces = BTreeMap::new();
+        if files.is_empty() && gone.is_empty() {
+            return traces;
+        }
+        let installs = Installs::read(&self.root);
+        let between = (self.before.unwrap_or(Timestamp::MIN), self.at);
+        let mut add = |path: &str, changed_at, who: Actor| {
+            let now = Now { path, changed_at, who: &who, between };
+            let shipped = installs.explains(&self.root, &now);
+            if who != Actor::Unknown || changed_at.is_some() || shipped.is_some() {
+                traces.insert(path.to_owned(), Trace { who, changed_at, shipped });
+            }
+        };
+        for file in files {
+            let found = fs::symlink_metadata(self.root.join(file.path.trim_start_matches('/')));
+            let changed_at = found.as_ref().ok().and_then(|it| {
+                Timestamp::new(it.ctime(), i32::try_from(it.ctime_nsec()).ok()?).ok()
+            });
+            let inode = found.ok().map(|it| (it.dev(), it.ino()));
+            let writer = self.written.by_path.get(&file.path);
+            let writer = writer.or_else(|| self.written.by_inode.get(&inode?));
+            file.by = writer.map(|writer| writer.told.clone());
+            let who = writer.map_or(Actor::Unknown, |writer| writer.who.clone());
+            // What it was altered by after the look is told by the next one.
+            add(&file.path, changed_at.filter(|at| *at <= self.at), who);
+        }
+        for path in gone {
+            add(path, None, Actor::Unknown);
+        }
+        traces
     }
 }
 

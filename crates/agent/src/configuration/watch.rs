@@ -3,17 +3,24 @@
 //! Two sources, because neither tells all. **fanotify** tells who wrote to a file and closed it, while that program
 //! may still be asked; it needs root, and tells nothing of names, owners and permissions in the form used here.
 //! **inotify** tells of all of these, and of nobody. Where neither is to be had, only looks are left
-//! ([`Watch::means`], [`Watch::wants`]). A file that was written elsewhere and then given its name has no actor.
+//! ([`Watch::means`], [`Watch::wants`]). A file that was written under another name has the actor of its inode.
+//!
+//! Who wrote is asked by a thread of its own as soon as the kernel tells: editors and scripts end right after they
+//! wrote, and whoever is gone can be asked nothing.
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io;
 use std::mem::MaybeUninit;
-use std::os::fd::{AsRawFd as _, OwnedFd};
+use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::thread;
 
 use domain::cloud::words;
 use domain::configuration::verdict::Actor;
 use domain::order::ConfigurationRules;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::fanotify::{EventFFlags, Fanotify, InitFlags, MarkFlags, MaskFlags};
 use rustix::fs::CWD;
 use rustix::fs::inotify::{self, CreateFlags, ReadFlags, WatchFlags};
@@ -24,6 +31,16 @@ const MOST_DIRECTORIES: usize = 8_192;
 
 /// Most events that are taken at once; the rest is there the next time.
 const MOST_EVENTS: usize = 10_000;
+
+/// How long the thread that asks who wrote waits until it looks whether anybody still wants to know, in
+/// milliseconds.
+const ATTENTION: u16 = 5_000;
+
+/// How many parents of a process are looked at.
+const LINEAGE: usize = 16;
+
+/// Programs below which a package's own scripts run. Hooks of `apt` do not: they are its owner's.
+const INSTALLERS: [&str; 3] = ["/usr/bin/dpkg", "/usr/bin/rpm", "/sbin/apk"];
 
 /// What no session began has this login (`loginuid`, `audit(7)`).
 const NO_LOGIN: u32 = u32::MAX;
@@ -75,6 +92,8 @@ pub struct Touched {
     pub touch: Touch,
     /// By whom, where the kernel tells.
     pub by: Option<Toucher>,
+    /// Device and inode of what was written: it may have another name by now.
+    pub inode: Option<(u64, u64)>,
 }
 
 /// A process that wrote a file. What it is was asked after it had done so: it may have gone, or become another one.
@@ -88,6 +107,17 @@ pub struct Toucher {
     pub login: Option<u32>,
     /// Number of the account that it runs as.
     pub user: Option<u32>,
+    /// Whether it is a package's own script, or what such a script runs.
+    pub installs: bool,
+}
+
+/// Hears of what is written, and asks at once by whom.
+#[derive(Debug)]
+struct Listener {
+    fanotify: Fanotify,
+    root: PathBuf,
+    rules: ConfigurationRules,
+    heard: Mutex<Vec<Touched>>,
 }
 
 /// Watches the directories that configuration files lie in.
@@ -95,7 +125,7 @@ pub struct Toucher {
 pub struct Watch {
     root: PathBuf,
     rules: ConfigurationRules,
-    fanotify: Option<Fanotify>,
+    fanotify: Option<Arc<Listener>>,
     inotify: Option<OwnedFd>,
     /// Directories by their watches.
     directories: BTreeMap<i32, PathBuf>,
@@ -123,6 +153,17 @@ impl Watch {
             })
             .ok();
         let root = fs::canonicalize(root).unwrap_or_else(|_| root.to_owned());
+        let fanotify = fanotify.map(|fanotify| {
+            let heard = Mutex::default();
+            let listener =
+                Arc::new(Listener { fanotify, root: root.clone(), rules: rules.clone(), heard });
+            let weak = Arc::downgrade(&listener);
+            let thread = thread::Builder::new().name("who-writes".to_owned());
+            if let Err(error) = thread.spawn(move || attend(&weak)) {
+                wants.push(format!("who writes is asked late: {error}"));
+            }
+            listener
+        });
         let mut watch = Self {
             root,
             rules: rules.clone(),
@@ -155,7 +196,7 @@ impl Watch {
 
     /// What was touched since it was asked last, without waiting.
     pub fn take(&mut self) -> Vec<Touched> {
-        let mut touched = self.written();
+        let mut touched = self.fanotify.as_ref().map(|it| it.take()).unwrap_or_default();
         let (named, new) = self.named();
         touched.extend(named);
         for directory in new {
@@ -194,7 +235,7 @@ impl Watch {
                 | MarkFlags::FAN_MARK_ONLYDIR
                 | MarkFlags::FAN_MARK_DONT_FOLLOW;
             let mask = MaskFlags::FAN_CLOSE_WRITE | MaskFlags::FAN_EVENT_ON_CHILD;
-            if let Err(error) = fanotify.mark(flags, mask, CWD, Some(outside)) {
+            if let Err(error) = fanotify.fanotify.mark(flags, mask, CWD, Some(outside)) {
                 self.wants
                     .push(format!("who writes below `{}` is not told: {error}", outside.display()));
             }
@@ -222,30 +263,6 @@ impl Watch {
         }
     }
 
-    /// What was written, and by whom.
-    fn written(&self) -> Vec<Touched> {
-        let mut touched = Vec::new();
-        let Some(fanotify) = &self.fanotify else { return touched };
-        while touched.len() < MOST_EVENTS {
-            // Nothing more is there, or nothing can be read: looks tell the rest.
-            let Ok(events) = fanotify.read_events() else { break };
-            for event in events {
-                if event.mask().contains(MaskFlags::FAN_Q_OVERFLOW) {
-                    touched.push(Touched { path: "/".to_owned(), touch: Touch::Lost, by: None });
-                    continue;
-                }
-                let Some(file) = event.fd() else { continue };
-                // The name that it has by now: where it was written beside its place, that is its place.
-                let outside = fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd()));
-                let path = outside.ok().and_then(|outside| self.inside(&outside));
-                let Some(path) = path.filter(|path| self.rules.watches(path)) else { continue };
-                let by = u32::try_from(event.pid()).ok().filter(|pid| *pid > 0).map(Toucher::of);
-                touched.push(Touched { path, touch: Touch::Written, by });
-            }
-        }
-        touched
-    }
-
     /// What happened to names and owners, and directories that are new.
     fn named(&mut self) -> (Vec<Touched>, Vec<String>) {
         let (mut touched, mut new, mut gone) = (Vec::new(), Vec::new(), Vec::new());
@@ -260,7 +277,12 @@ impl Watch {
             };
             let events = event.events();
             if events.contains(ReadFlags::QUEUE_OVERFLOW) {
-                touched.push(Touched { path: "/".to_owned(), touch: Touch::Lost, by: None });
+                touched.push(Touched {
+                    path: "/".to_owned(),
+                    touch: Touch::Lost,
+                    by: None,
+                    inode: None,
+                });
                 continue;
             }
             if events.contains(ReadFlags::IGNORED) {
@@ -285,7 +307,7 @@ impl Watch {
             } else {
                 Touch::Named
             };
-            touched.push(Touched { path, touch, by: None });
+            touched.push(Touched { path, touch, by: None, inode: None });
         }
         for number in gone {
             if self.directories.remove(&number).is_some() {
@@ -297,22 +319,73 @@ impl Watch {
 
     /// A path as it is called inside of the root.
     fn inside(&self, outside: &Path) -> Option<String> {
-        let below = outside.strip_prefix(&self.root).ok()?.to_str()?;
-        Some(format!("/{below}"))
+        inside(&self.root, outside)
+    }
+}
+
+fn inside(root: &Path, outside: &Path) -> Option<String> {
+    let below = outside.strip_prefix(root).ok()?.to_str()?;
+    Some(format!("/{below}"))
+}
+
+/// Listens as long as somebody wants to know.
+fn attend(listener: &Weak<Listener>) {
+    while let Some(listener) = listener.upgrade() {
+        let mut waiting = [PollFd::new(listener.fanotify.as_fd(), PollFlags::POLLIN)];
+        match poll(&mut waiting, PollTimeout::from(ATTENTION)) {
+            Ok(0) | Err(nix::errno::Errno::EINTR) => {}
+            Ok(_) => drop(listener.hear()),
+            Err(_) => return,
+        }
+    }
+}
+
+impl Listener {
+    /// Reads what the kernel tells, and asks who wrote; gives all that nobody took yet.
+    fn hear(&self) -> std::sync::MutexGuard<'_, Vec<Touched>> {
+        let mut heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
+        loop {
+            // Nothing more is there, or nothing can be read: looks tell the rest.
+            let Ok(events) = self.fanotify.read_events() else { return heard };
+            for event in events {
+                let lost = |touch| Touched { path: "/".to_owned(), touch, by: None, inode: None };
+                if event.mask().contains(MaskFlags::FAN_Q_OVERFLOW) || heard.len() >= MOST_EVENTS {
+                    if heard.last().is_none_or(|last| last.touch != Touch::Lost) {
+                        heard.push(lost(Touch::Lost));
+                    }
+                    continue;
+                }
+                let Some(file) = event.fd() else { continue };
+                // First of all: it may end any moment.
+                let by = u32::try_from(event.pid()).ok().filter(|pid| *pid > 0).map(Toucher::of);
+                // The name that it has by now: where it was written beside its place, that is its place.
+                let outside = fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd()));
+                let path = outside.ok().and_then(|outside| inside(&self.root, &outside));
+                let Some(path) = path.filter(|path| self.rules.watches(path)) else { continue };
+                let stat = rustix::fs::fstat(file).ok();
+                let inode = stat.map(|stat| (stat.st_dev, stat.st_ino));
+                heard.push(Touched { path, touch: Touch::Written, by, inode });
+            }
+        }
+    }
+
+    fn take(&self) -> Vec<Touched> {
+        std::mem::take(&mut *self.hear())
     }
 }
 
 impl Toucher {
     /// Asks what a process is.
     fn of(pid: u32) -> Self {
-        let process = PathBuf::from(format!("/proc/{pid}"));
-        let executable = fs::read_link(process.join("exe")).ok();
-        let login = fs::read_to_string(process.join("loginuid")).ok();
-        let status = fs::read_to_string(process.join("status")).unwrap_or_default();
+        let (executable, status) = (executable(pid), status(pid).unwrap_or_default());
+        // What has ended and was not asked by its parent yet still has this.
+        let login = fs::read_to_string(format!("/proc/{pid}/loginuid")).ok();
+        let parent = field(&status, "PPid:");
         let ids = status.lines().find_map(|line| line.strip_prefix("Uid:"));
         Self {
             pid,
-            executable: executable.map(|path| path.to_string_lossy().into_owned()),
+            installs: is_installer(executable.as_deref()) || parent.is_some_and(descends),
+            executable,
             login: login.and_then(|text| text.trim().parse().ok()).filter(|id| *id != NO_LOGIN),
             // Real, effective, saved, of the file system: what it may do follows from the second.
             user: ids.and_then(|ids| ids.split_whitespace().nth(1)?.parse().ok()),
@@ -327,6 +400,7 @@ impl Toucher {
     /// What a verdict takes it for. `name` knows the accounts of the host.
     pub fn actor(&self, name: impl Fn(u32) -> Option<String>) -> Actor {
         match (&self.executable, self.login) {
+            _ if self.installs => Actor::PackageManager,
             (Some(path), _) if PACKAGE_MANAGERS.contains(&path.as_str()) => Actor::PackageManager,
             (_, Some(login)) => {
                 Actor::Person { login: name(login).unwrap_or_else(|| login.to_string()) }
@@ -335,6 +409,41 @@ impl Toucher {
             (None, None) => Actor::Unknown,
         }
     }
+}
+
+fn executable(pid: u32) -> Option<String> {
+    let path = fs::read_link(format!("/proc/{pid}/exe")).ok()?;
+    Some(path.to_string_lossy().into_owned())
+}
+
+fn status(pid: u32) -> io::Result<String> {
+    fs::read_to_string(format!("/proc/{pid}/status"))
+}
+
+/// A number of a process's status.
+fn field(status: &str, name: &str) -> Option<u32> {
+    status.lines().find_map(|line| line.strip_prefix(name))?.trim().parse().ok()
+}
+
+fn is_installer(executable: Option<&str>) -> bool {
+    executable.is_some_and(|path| INSTALLERS.contains(&path))
+}
+
+/// Whether a process, or one above it, installs packages.
+fn descends(mut pid: u32) -> bool {
+    for _ in 0..LINEAGE {
+        if pid <= 1 {
+            return false;
+        }
+        if is_installer(executable(pid).as_deref()) {
+            return true;
+        }
+        let Some(parent) = status(pid).ok().and_then(|status| field(&status, "PPid:")) else {
+            return false;
+        };
+        pid = parent;
+    }
+    false
 }
 
 #[cfg(test)]

@@ -47,6 +47,18 @@ words! {
         CiPlaced = "ci.placed",
         /// Files of a configuration item are others than before.
         HistoryRecorded = "history.recorded",
+        /// It was judged whether alterations of files are what somebody agreed to.
+        FilesJudged = "files.judged",
+        /// A file was altered, and nobody agreed to it, or nobody can explain it.
+        DriftOpened = "drift.opened",
+        /// It was altered again.
+        DriftAltered = "drift.altered",
+        /// Somebody takes it back, by an alteration.
+        DriftTakenUp = "drift.taken_up",
+        /// It stood open longer than agreed.
+        DriftEscalated = "drift.escalated",
+        /// It was adopted, or is gone.
+        DriftSettled = "drift.settled",
         /// What was recorded in a span of time was sealed into an object.
         HistorySealed = "history.sealed",
         /// What was in force before a moment is kept no longer.

@@ -21,7 +21,7 @@ use jiff::{Timestamp, ToSpan as _};
 use serde::{Deserialize, Serialize};
 
 use crate::change::FileHash;
-use crate::cloud::{ChangeId, words};
+use crate::cloud::{ChangeId, DriftId, words};
 use crate::order::PathPattern;
 
 /// How much earlier or later than a clock says something may have happened.
@@ -135,8 +135,8 @@ pub struct Expectation {
     pub not_before: Timestamp,
     /// Until before when.
     pub not_after: Timestamp,
-    /// By whom.
-    pub executor: Executor,
+    /// By whom; `None` where the plan names nobody.
+    pub executor: Option<Executor>,
 }
 
 /// Who is to carry out a change.
@@ -195,10 +195,41 @@ pub struct Approved {
     pub path: String,
     /// What; `None` where it is not to be there.
     pub state: Option<FileState>,
-    /// By which change.
-    pub change: ChangeId,
-    /// The change that approved something else after it; `None` for what is in force.
-    pub superseded_by: Option<ChangeId>,
+    /// By what.
+    pub by: Approval,
+    /// What approved something else after it; `None` for what is in force.
+    pub superseded_by: Option<Approval>,
+}
+
+/// By what a file came to be as it is to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "by", rename_all = "snake_case")]
+pub enum Approval {
+    /// A change made it so.
+    Change {
+        /// Which.
+        change: ChangeId,
+    },
+    /// Somebody said of a drift that it may stay.
+    Adoption {
+        /// Of which.
+        drift: DriftId,
+    },
+    /// It was so before a drift that is open.
+    Before {
+        /// Which.
+        drift: DriftId,
+    },
+}
+
+impl std::fmt::Display for Approval {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Change { change } => write!(f, "{change}"),
+            Self::Adoption { drift } => write!(f, "the adoption of {drift}"),
+            Self::Before { drift } => write!(f, "what was so before {drift}"),
+        }
+    }
 }
 
 words! {
@@ -285,8 +316,8 @@ pub enum Verdict {
     },
     /// Back to what is in force.
     Reverted {
-        /// The change that it follows from.
-        change: ChangeId,
+        /// What it follows from.
+        to: Approval,
     },
     /// Nothing that anybody set.
     Noise,
@@ -398,9 +429,14 @@ enum Hand {
 
 fn hand(actor: &Actor, expectation: &Expectation) -> Hand {
     match (actor, &expectation.executor) {
-        (Actor::Unknown, _) => Hand::NotTold,
-        (Actor::Agent { change }, Executor::Agent) if *change == expectation.change => Hand::Same,
-        (Actor::Person { login }, Executor::Person { login: expected }) if login == expected => {
+        // Where nobody is named, nobody is another one.
+        (Actor::Unknown, _) | (_, None) => Hand::NotTold,
+        (Actor::Agent { change }, Some(Executor::Agent)) if *change == expectation.change => {
+            Hand::Same
+        }
+        (Actor::Person { login }, Some(Executor::Person { login: expected }))
+            if login == expected =>
+        {
             Hand::Same
         }
         _ => Hand::Other,
@@ -571,12 +607,12 @@ fn reverted(alteration: &Alteration, knowledge: &Knowledge) -> Asked {
     let is_it = |it: &&Approved| it.path == alteration.path && it.state == alteration.after;
     let same = || knowledge.approved.iter().filter(is_it);
     if let Some(it) = same().find(|it| it.superseded_by.is_none()) {
-        let because = format!("it is again what {} made of it", it.change);
-        return Ok((Verdict::Reverted { change: it.change }, Confidence::High, because));
+        let because = format!("it is as it was by {}", it.by);
+        return Ok((Verdict::Reverted { to: it.by }, Confidence::High, because));
     }
-    Err(match same().find_map(|it| it.superseded_by.map(|next| (it.change, next))) {
-        Some((change, next)) => {
-            format!("it is again what {change} made of it, which {next} took back")
+    Err(match same().find_map(|it| it.superseded_by.map(|next| (it.by, next))) {
+        Some((by, next)) => {
+            format!("it is as it was by {by}, which {next} took back")
         }
         None => "it was never approved to be so".to_owned(),
     })

@@ -7,8 +7,8 @@
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
-use jiff::Timestamp;
 use jiff::civil::Date;
+use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use super::calendar::Calendar;
@@ -49,6 +49,10 @@ pub struct Document {
     /// restart, and go back to them where the step fails: what was written meanwhile is lost then.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub snapshots: bool,
+    /// Hours that an alteration of configuration to which nobody agreed may stay open before it escalates; a day
+    /// where nothing is said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub drift_hours: Option<u16>,
     /// Time zone, business days, holidays, freezes.
     pub calendar: Calendar,
     /// Terms of critical patches.
@@ -189,6 +193,11 @@ impl Policy {
     /// What it says.
     pub fn document(&self) -> &Document {
         &self.document
+    }
+
+    /// How long an alteration of configuration to which nobody agreed may stay open before it escalates.
+    pub fn drift_escalates_after(&self) -> SignedDuration {
+        SignedDuration::from_hours(self.document.drift_hours.unwrap_or(24).into())
     }
 
     /// Its calendar.

@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use axum::extract::State;
 use axum::http::StatusCode;
-use domain::agent::{FilesSent, HostFile, Since};
+use domain::agent::{FilesSent, HostFile, Since, Trace};
+use domain::configuration::verdict::{Actor, Evidence};
 use jiff::Timestamp;
-use store::{Attribution, FilePath, Metadata, NewFile, NewState, Past};
+use store::{Attribution, FilePath, FilesNoted, Metadata, NewFile, NewState, Past, Telling};
 
 use super::{Agents, Believed, Body, Said};
 use crate::problem::{Kind, Problem};
@@ -17,6 +18,9 @@ const SOURCE: &str = "agent";
 
 /// Longest label, as history keeps it.
 const LONGEST_WORD: usize = 256;
+
+/// Longest name of a program, account or package.
+const LONGEST_NAME: usize = 4096;
 
 /// Takes in files that are others than was known.
 pub(super) async fn files(
@@ -30,11 +34,18 @@ pub(super) async fn files(
         ));
     }
     let actor = by.actor();
-    let FilesSent { since, digest, observed_at, files } = sent;
+    let FilesSent { since, digest, observed_at, looked_before, files, traces } = sent;
+    let known = agents.store.files_of(&actor, by.agent.ci).await?;
+    // What is told until all of it was told once is how things were, and no alteration.
+    let is_first = known.is_none_or(|(_, is_whole)| !is_whole);
+    let evidence = match since {
+        Since::Manifest { .. } => Evidence::Complete,
+        Since::Nothing { .. } => Evidence::Gap,
+    };
     let there: BTreeSet<&str> = files.iter().map(|file| file.path.as_str()).collect();
     let gone = match since {
         Since::Manifest { digest: base, gone } => {
-            if agents.store.files_of(&actor, by.agent.ci).await? != Some(base) {
+            if known.map(|(digest, _)| digest) != Some(base) {
                 return Err(Problem::new(Kind::Conflict, "the difference begins elsewhere")
                     .help("tell all files"));
             }
@@ -71,11 +82,21 @@ pub(super) async fn files(
             change: None,
         });
     }
-    if !recorded.is_empty() {
+    if !recorded.is_empty() && is_first {
         agents.history.record(&actor, by.agent.ci, recorded).await?;
+    } else if !recorded.is_empty() {
+        let traces = traces.into_iter().map(bounded).collect::<Result<_, Problem>>()?;
+        let telling = Telling { looked_before, evidence, traces };
+        agents.history.record_told(&actor, by.agent.ci, recorded, telling).await?;
     }
+    let is_whole = {
+        let known = agents.known();
+        let last = known.get(&by.key).and_then(|it| it.last.as_ref());
+        last.is_some_and(|(report, _)| report.files == Some(digest))
+    };
     // Only now: what is told again is recorded once.
-    agents.store.note_files(&actor, by.agent.ci, digest, observed_at).await?;
+    let noted = FilesNoted { digest, observed_at, is_whole };
+    agents.store.note_files(&actor, by.agent.ci, noted).await?;
     if let Some(it) = agents.known().get_mut(&by.key) {
         it.files = Some(digest);
     }
@@ -104,6 +125,21 @@ fn new(file: HostFile, observed_at: Timestamp) -> Result<NewFile, Problem> {
         by,
         change: None,
     })
+}
+
+/// A trace whose words are no longer than history keeps them.
+fn bounded((path, trace): (String, Trace)) -> Result<(String, Trace), Problem> {
+    let words = match &trace.who {
+        Actor::Person { login } => Some(login),
+        Actor::Program { executable } => Some(executable),
+        Actor::Unknown | Actor::Agent { .. } | Actor::PackageManager => None,
+    };
+    let shipped = trace.shipped.iter().flat_map(|it| [&it.package, &it.version]);
+    if let Some(long) = words.into_iter().chain(shipped).find(|word| word.len() > LONGEST_NAME) {
+        let path = path.escape_default();
+        return Err(wrong(format!("a word of {} bytes about `{path}`", long.len())));
+    }
+    Ok((path, trace))
 }
 
 fn path_of(path: String) -> Result<FilePath, Problem> {

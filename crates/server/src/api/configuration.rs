@@ -1,11 +1,16 @@
 //! `/cis/{id}/files`: what an item is and was configured by.
 
+use std::collections::BTreeMap;
+
 use axum::Json;
 use axum::extract::State;
 use domain::cloud::{ChangeId, CiId};
+use domain::configuration::verdict::{
+    Actor as Hand, Confidence, Judgement, Standing, Step, Verdict,
+};
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
-use store::{Actor, FilePath, FileVersion, Past, State as FileState};
+use store::{Actor, FilePath, FileVerdict, FileVersion, Past, State as FileState};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -54,6 +59,37 @@ pub(crate) struct FileView {
     /// The change that it belongs to.
     #[schema(value_type = Option<String>)]
     change: Option<ChangeId>,
+    /// What it is held to be that it was made so. Null where nobody has judged it: what was there from the
+    /// beginning, and what was recorded a moment ago.
+    verdict: Option<VerdictView>,
+}
+
+/// What an alteration is held to be.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct VerdictView {
+    /// `authorised`, `vendor`, `unauthorised` or `unknown`.
+    #[schema(value_type = String)]
+    standing: Standing,
+    /// More closely: `authorised`, `authorised_irregular`, `vendor`, `emergency`, `reverted`, `noise`,
+    /// `unauthorised` or `unknown`, with what it rests on.
+    #[schema(value_type = Object)]
+    verdict: Verdict,
+    /// How sure that is: `low`, `medium` or `high`.
+    #[schema(value_type = String)]
+    confidence: Confidence,
+    /// By whom it was, as far as the host tells.
+    #[schema(value_type = Object)]
+    actor: Hand,
+    /// What each rule said, up to the one that held.
+    #[schema(value_type = Vec<Object>)]
+    trace: Vec<Step>,
+}
+
+impl From<Judgement> for VerdictView {
+    fn from(it: Judgement) -> Self {
+        let Judgement { verdict, actor, confidence, trace } = it;
+        Self { standing: verdict.standing(), verdict, confidence, actor, trace }
+    }
 }
 
 /// A file with what it held.
@@ -129,7 +165,17 @@ pub(crate) struct Between {
     until: Option<String>,
 }
 
+/// What alterations of an item were held to be.
+type Verdicts = BTreeMap<(Timestamp, String), FileVerdict>;
+
 impl FileView {
+    /// With what it was held to be that it was made so.
+    fn judged(path: &FilePath, version: FileVersion, verdicts: &Verdicts) -> Self {
+        let key = (version.recorded_at, path.to_string());
+        let verdict = verdicts.get(&key).map(|it| it.judgement.clone().into());
+        Self { verdict, ..Self::new(path, version) }
+    }
+
     fn new(path: &FilePath, version: FileVersion) -> Self {
         let FileVersion { recorded_at, observed_at, state, source, by, change, content: _ } =
             version;
@@ -152,6 +198,7 @@ impl FileView {
             by: by.map(|by| by.actor),
             confidence,
             change,
+            verdict: None,
         }
     }
 }
@@ -238,7 +285,8 @@ async fn versions(
             .help("see which there are: `config list`"));
     }
     let known = found.versions.into_iter().filter(|it| it.recorded_at <= until);
-    let items = known.map(|version| FileView::new(&path, version)).collect();
+    let verdicts = app.history.verdicts(&by, id, Some(&path)).await?;
+    let items = known.map(|version| FileView::judged(&path, version, &verdicts)).collect();
     Ok(Json(FileVersions { items, is_erased: found.is_erased }))
 }
 
@@ -258,8 +306,10 @@ async fn changes(
         None => app.store.environment().now() - LATELY,
     };
     let found = kept(app.history.differences(&by, id, from, until).await?)?;
+    let verdicts = app.history.verdicts(&by, id, None).await?;
     let items = found.into_iter().map(|(path, difference)| {
-        let view = |version: Option<FileVersion>| version.map(|it| FileView::new(&path, it));
+        let judged = |it| FileView::judged(&path, it, &verdicts);
+        let view = |version: Option<FileVersion>| version.map(judged);
         let (before, after) = (view(difference.before), view(difference.after));
         FileChange { path: path.to_string(), before, after }
     });

@@ -17,6 +17,7 @@ use crate::cis;
 use crate::error::StoreError;
 use crate::event::NewEvent;
 use crate::fleet::findings;
+use crate::history;
 use crate::releases;
 use crate::value::{get, parsed};
 use crate::writer::Tx;
@@ -431,6 +432,7 @@ pub(super) async fn follow(
                     "granted_at": permit.granted_at(), "window": permit.window(),
                 });
                 record(tx, EventKind::RolloutPermitted, version, payload);
+                history::expect(tx, tenant, &permit).await?;
                 Box::pin(releases::permitted(tx, tenant, permit)).await?;
             }
             Effect::Share(change::Effect::AcceptFinding { acceptance, key }) => {

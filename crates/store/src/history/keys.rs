@@ -5,6 +5,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use ::history::{DataKey, Item, Partition, PathKey, Pool};
 use domain::cloud::TenantId;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 use crate::error::StoreError;
 use crate::keys::{Key, MasterKey, Vault, locked};
@@ -41,6 +43,31 @@ impl TenantKeys {
         // The tenant's key opened: this one is not what it was.
         key.map(|key| DataKey::new(key.into()))
             .ok_or_else(|| StoreError::Corrupt { what: format!("the key `{place}`") })
+    }
+
+    /// Something of the tenant's, sealed for its row.
+    pub(super) fn seal(
+        &self,
+        place: &str,
+        value: &impl Serialize,
+        nonce: [u8; 24],
+    ) -> Result<Vec<u8>, StoreError> {
+        let place = format!("{}/{place}", name(self.id));
+        let text = serde_json::to_vec(value)
+            .map_err(|error| StoreError::Corrupt { what: format!("{place}: {error}") })?;
+        self.vault.seal(&place, &text, nonce).ok_or_else(|| locked(&place))
+    }
+
+    /// The same, opened again.
+    pub(super) fn open<T: DeserializeOwned>(
+        &self,
+        place: &str,
+        sealed: &[u8],
+    ) -> Result<T, StoreError> {
+        let place = format!("{}/{place}", name(self.id));
+        let corrupt = || StoreError::Corrupt { what: place.clone() };
+        let text = self.vault.open(&place, sealed).ok_or_else(corrupt)?;
+        serde_json::from_slice(&text).map_err(|_| corrupt())
     }
 
     fn place(&self, number: i64) -> String {

@@ -3,6 +3,7 @@
 //! ```text
 //! record ─► rows of the tail, sealed ─┬─ event with a commitment      (one commit)
 //!             │                       └─ answered once durable
+//!             │        judge ─► verdicts, drifts
 //!           seal: closed partition ─► object ─► verified ─► its rows go  (one commit)
 //!             │
 //!           forget (retention), erase (by key), remove_garbage, fsck
@@ -14,7 +15,9 @@
 //! History is asked by the time at which something was *recorded*, which rises within a tenant; when it was
 //! observed is told beside it. What is asked of an item is found within the actor's scope, or not at all.
 
+mod drifts;
 mod fsck;
+mod judge;
 mod keys;
 mod read;
 mod record;
@@ -29,7 +32,10 @@ use domain::cloud::{CiId, TenantId};
 use jiff::Timestamp;
 use sqlx::AnyPool;
 
+pub use drifts::{Drift, DriftCounts, DriftFilter, DriftState, Happening, Settlement};
 pub use fsck::Fsck;
+pub(crate) use judge::expect;
+pub use judge::{FileVerdict, Telling};
 pub use read::{Difference, FileVersion, Manifest, Past, Versions};
 pub use record::{NewFile, NewState, Recorded};
 pub use retain::{Erasure, Garbage};

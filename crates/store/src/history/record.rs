@@ -18,6 +18,7 @@ use crate::event::NewEvent;
 use crate::value::{get, hex};
 use crate::writer::Tx;
 
+use super::judge::{self, Telling};
 use super::keys::{TenantKeys, content_place, new_tenant_key, version_place};
 use super::rows::{bytes, statements};
 use super::{History, LEVEL, blocking, timestamp};
@@ -99,6 +100,7 @@ struct Batch {
     ci: CiId,
     keys: Arc<TenantKeys>,
     files: Vec<Prepared>,
+    telling: Option<Arc<Telling>>,
 }
 
 enum Outcome {
@@ -115,6 +117,27 @@ impl History {
         ci: CiId,
         files: Vec<NewFile>,
     ) -> Result<Option<Recorded>, StoreError> {
+        self.record_batch(by, ci, files, None).await
+    }
+
+    /// The same of alterations: each is judged afterwards ([`History::judge`]), by how it came about.
+    pub async fn record_told(
+        &self,
+        by: &Actor,
+        ci: CiId,
+        files: Vec<NewFile>,
+        telling: Telling,
+    ) -> Result<Option<Recorded>, StoreError> {
+        self.record_batch(by, ci, files, Some(Arc::new(telling))).await
+    }
+
+    async fn record_batch(
+        &self,
+        by: &Actor,
+        ci: CiId,
+        files: Vec<NewFile>,
+        telling: Option<Arc<Telling>>,
+    ) -> Result<Option<Recorded>, StoreError> {
         let files = Arc::new(in_order(files)?);
         for _ in 0..3 {
             let asked = self.asked(by, ci).await?;
@@ -123,7 +146,8 @@ impl History {
                 None => self.make_tenant_key(asked.tenant).await?,
             };
             let Some(files) = self.prepare(&keys, ci, &files).await? else { return Ok(None) };
-            let batch = Batch { by: by.clone(), ci, keys, files };
+            let telling = telling.clone();
+            let batch = Batch { by: by.clone(), ci, keys, files, telling };
             match self.write(batch, |tx, batch| Box::pin(record(tx, batch))).await? {
                 Outcome::Recorded(recorded) => return Ok(recorded),
                 Outcome::OtherKeys => {}
@@ -392,6 +416,10 @@ async fn record(tx: &mut Tx<'_>, batch: &Batch) -> Result<Outcome, StoreError> {
     .bind(commitment.hash.to_vec())
     .execute(&mut *tx.connection)
     .await?;
+    if let Some(telling) = &batch.telling {
+        let paths = rows.iter().map(|(file, _)| file.path.as_str());
+        judge::queue(tx, keys, batch.ci, recorded, telling.of(paths)).await?;
+    }
     let gone = rows.iter().filter(|(_, version)| version.state == State::Gone).count();
     let commitment = hex(&commitment.hash);
     tx.record(NewEvent {

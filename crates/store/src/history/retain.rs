@@ -368,6 +368,11 @@ async fn move_kept_from(
         .bind(tenant.to_string())
         .execute(&mut *tx.connection)
         .await?;
+    sqlx::query("DELETE FROM verdicts WHERE tenant = $1 AND recorded < $2")
+        .bind(tenant.as_bytes().to_vec())
+        .bind(before)
+        .execute(&mut *tx.connection)
+        .await?;
     tx.record(NewEvent {
         tenant,
         kind: EventKind::HistoryForgotten,
@@ -443,6 +448,9 @@ async fn destroy_partition(
          WHERE tenant = $1 AND number = $2 AND state = 'sealed'",
         // What a file is now cannot be told any more either: seen again, it is recorded again.
         "UPDATE history_files SET state = NULL WHERE tenant = $1 AND number = $2",
+        "DELETE FROM verdicts WHERE tenant = $1 AND recorded BETWEEN
+             (SELECT first_recorded FROM history_partitions WHERE tenant = $1 AND number = $2) AND
+             (SELECT last_recorded FROM history_partitions WHERE tenant = $1 AND number = $2)",
     ] {
         sqlx::query(text)
             .bind(keys.tenant.to_vec())
@@ -471,6 +479,11 @@ async fn destroy_tenant(tx: &mut Tx<'_>, keys: &TenantKeys) -> Result<(), StoreE
         "DELETE FROM history_contents WHERE tenant = $1",
         "DELETE FROM history_batches WHERE tenant = $1",
         "DELETE FROM history_files WHERE tenant = $1",
+        "DELETE FROM history_unjudged WHERE tenant = $1",
+        "DELETE FROM verdicts WHERE tenant = $1",
+        "DELETE FROM judged_files WHERE tenant = $1",
+        "DELETE FROM drifts WHERE tenant_id IN
+             (SELECT tenant_id FROM history_tenants WHERE tenant = $1)",
     ] {
         sqlx::query(text).bind(keys.tenant.to_vec()).execute(&mut *tx.connection).await?;
     }

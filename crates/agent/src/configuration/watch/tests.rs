@@ -136,6 +136,7 @@ fn an_actor_is_a_package_manager_a_person_or_a_program() {
         executable: Some(executable.to_owned()),
         login,
         user: Some(0),
+        installs: false,
     };
     let name = |id| (id == 1000).then(|| "alice".to_owned());
     let person = |login: &str| Actor::Person { login: login.to_owned() };
@@ -149,6 +150,8 @@ fn an_actor_is_a_package_manager_a_person_or_a_program() {
         toucher("/srv/dpkg", None).actor(name),
         Actor::Program { executable: "/srv/dpkg".to_owned() }
     );
-    let gone = Toucher { pid: 1, executable: None, login: None, user: None };
+    let script = Toucher { installs: true, ..toucher("/usr/bin/dash", Some(1000)) };
+    assert_eq!(script.actor(name), Actor::PackageManager);
+    let gone = Toucher { pid: 1, executable: None, login: None, user: None, installs: false };
     assert_eq!(gone.actor(name), Actor::Unknown);
 }

@@ -17,6 +17,10 @@ fn change(number: u128) -> ChangeId {
     ChangeId::of_content(number.to_be_bytes())
 }
 
+fn by(number: u128) -> Approval {
+    Approval::Change { change: change(number) }
+}
+
 fn person(login: &str) -> Actor {
     Actor::Person { login: login.to_owned() }
 }
@@ -43,7 +47,7 @@ fn knowledge() -> Knowledge {
             after: state(2),
             not_before: instant("11:00:00"),
             not_after: instant("13:00:00"),
-            executor: Executor::Agent,
+            executor: Some(Executor::Agent),
         }],
         ..Knowledge::default()
     }
@@ -143,7 +147,12 @@ fn another_content_path_or_owner_is_not_what_was_approved() {
 #[test]
 fn a_hand_that_was_named_is_the_only_one() {
     let mut knowledge = knowledge();
-    knowledge.expectations[0].executor = Executor::Person { login: "alice".to_owned() };
+    knowledge.expectations[0].executor = None;
+    let anybody = Alteration { actor: person("bob"), ..alteration() };
+    let authorised = Verdict::Authorised { change: change(1) };
+    assert_eq!(judged(&anybody, &knowledge), (authorised, Confidence::Medium));
+
+    knowledge.expectations[0].executor = Some(Executor::Person { login: "alice".to_owned() });
     let by = |actor| judged(&Alteration { actor, ..alteration() }, &knowledge).0.standing();
 
     assert_eq!(by(person("alice")), Standing::Authorised);
@@ -195,7 +204,7 @@ fn only_what_is_in_force_may_come_back() {
     let approved = |superseded_by| Approved {
         path: SSHD.to_owned(),
         state: state(2),
-        change: change(3),
+        by: by(3),
         superseded_by,
     };
     let it = Alteration { actor: person("bob"), ..alteration() };
@@ -204,8 +213,8 @@ fn only_what_is_in_force_may_come_back() {
         ..Knowledge::default()
     };
 
-    assert_eq!(judged(&it, &with(None)).0, Verdict::Reverted { change: change(3) });
-    let judgement = judge(&it, &with(Some(change(4))), instant("14:00:00"));
+    assert_eq!(judged(&it, &with(None)).0, Verdict::Reverted { to: by(3) });
+    let judgement = judge(&it, &with(Some(by(4))), instant("14:00:00"));
     assert_eq!(judgement.verdict, Verdict::Unauthorised);
     let step = judgement.trace.iter().find(|step| step.rule == Rule::Reverted).unwrap();
     assert!(step.because.contains(&change(4).to_string()), "{}", step.because);
@@ -235,7 +244,7 @@ fn where_reports_are_missing_nobody_is_accused() {
 #[test]
 fn the_first_rule_that_holds_decides() {
     let approved =
-        Approved { path: SSHD.to_owned(), state: state(2), change: change(3), superseded_by: None };
+        Approved { path: SSHD.to_owned(), state: state(2), by: by(3), superseded_by: None };
     let mut all = Knowledge {
         shipped: vec![shipped()],
         emergencies: vec![Emergency { login: None, ..emergency() }],
@@ -316,7 +325,7 @@ fn knowing() -> impl Strategy<Value = Knowledge> {
                 after,
                 not_before: one.min(other),
                 not_after: one.max(other),
-                executor: Executor::Agent,
+                executor: Some(Executor::Agent),
             }
         });
     let shipping = (states(), instants()).prop_map(|(after, from)| Shipped {
@@ -328,8 +337,8 @@ fn knowing() -> impl Strategy<Value = Knowledge> {
     let approval = (states(), any::<bool>()).prop_map(|(state, is_old)| Approved {
         path: SSHD.to_owned(),
         state,
-        change: change(3),
-        superseded_by: is_old.then(|| change(4)),
+        by: by(3),
+        superseded_by: is_old.then(|| by(4)),
     });
     let several = 0..3_usize;
     (
@@ -382,7 +391,7 @@ proptest! {
     #[test]
     fn a_superseded_content_never_comes_back_by_itself(it in alterations()) {
         let approved = Approved {
-            path: SSHD.to_owned(), state: it.after, change: change(3), superseded_by: Some(change(4)),
+            path: SSHD.to_owned(), state: it.after, by: by(3), superseded_by: Some(by(4)),
         };
         let known = Knowledge { approved: vec![approved], ..Knowledge::default() };
         let verdict = judge(&it, &known, instant("14:00:00")).verdict;

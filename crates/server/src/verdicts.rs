@@ -1,0 +1,77 @@
+//! Verdicts in the background: what was recorded of files is judged as soon as it is there, and drifts that stand open
+//! for too long escalate. One process at a time does so, by a lease.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::SignedDuration;
+use store::{History, Store, StoreError};
+
+/// How long a process may judge before another takes over.
+const LEASE: SignedDuration = SignedDuration::from_mins(1);
+
+/// How often is looked for what is not judged yet.
+const LOOK: Duration = Duration::from_millis(500);
+
+/// Wait after a failure, which may go away.
+const PAUSE: Duration = Duration::from_secs(10);
+
+/// Batches, and drifts, of one step.
+const AT_ONCE: u16 = 64;
+
+/// What judges alterations of files.
+pub struct Verdicts {
+    store: Store,
+    history: History,
+    holder: String,
+}
+
+impl Verdicts {
+    /// One that does not run yet.
+    pub fn new(store: Store, history: History) -> Self {
+        let mut random = [0; 8];
+        store.environment().fill(&mut random);
+        let holder = format!("{:016x}", u64::from_be_bytes(random));
+        Self { store, history, holder }
+    }
+
+    /// Runs until `end` comes. What is cut off is judged again: a verdict stands with all that follows from it, or
+    /// not at all.
+    pub async fn run(self: Arc<Self>, end: impl Future<Output = ()>) {
+        let mut end = std::pin::pin!(end);
+        loop {
+            let pause = match self.step().await {
+                Ok(judged) if judged >= usize::from(AT_ONCE) => Duration::ZERO,
+                Ok(_) => LOOK,
+                Err(error) => {
+                    let error = &error as &dyn std::error::Error;
+                    tracing::error!(error, "alterations are not judged yet");
+                    PAUSE
+                }
+            };
+            tokio::select! {
+                () = &mut end => break,
+                () = tokio::time::sleep(pause) => {}
+            }
+        }
+        if let Err(error) = self.store.give_lease_back("verdicts", &self.holder).await {
+            let error = &error as &dyn std::error::Error;
+            tracing::warn!(error, "the lease runs out by itself");
+        }
+    }
+
+    /// Judges what is there, and escalates what is due; says how many batches were judged.
+    ///
+    /// # Errors
+    /// If the store cannot be read or written.
+    pub async fn step(&self) -> Result<usize, StoreError> {
+        if !self.history.has_unjudged().await? && !self.store.has_drifts_to_escalate().await? {
+            return Ok(0);
+        }
+        if self.store.take_lease("verdicts", &self.holder, LEASE).await?.is_none() {
+            return Ok(0);
+        }
+        self.store.escalate_drifts(AT_ONCE).await?;
+        self.history.judge(AT_ONCE).await
+    }
+}

@@ -1,0 +1,750 @@
+//! Verdicts on what was recorded: how each alteration came about is kept with it, and judged afterwards, in the
+//! order in which it was recorded.
+//!
+//! ```text
+//! record_told ─► unjudged ─► judge: before, after ─┐
+//!                 plans that may start (expect) ───┼─► verdict::judge ─► verdict ─┬─► nothing more
+//!                 what is in force, open drifts ───┘                              └─► drift: open, altered, settled
+//! ```
+//!
+//! A verdict is made of what history holds, so it can be made after a crash, and late. Whoever judges holds a
+//! lease; a batch that another one judged meanwhile is left alone.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use ::history::{FilePath, PathKey, State};
+use domain::agent::{Installed, Trace};
+use domain::change::{Action, FileHash, Permit};
+use domain::cloud::{ChangeId, CiId, Class, DriftId, EventKind, TenantId};
+use domain::configuration::flapping::{Flapping, Signal};
+use domain::configuration::mask::{Masks, Subject};
+use domain::configuration::verdict::{
+    self, Actor as Hand, Alteration, Approval, Approved, Evidence, Expectation, Extent, FileState,
+    Happened, Judgement, Knowledge, Shipped, Standing, Verdict,
+};
+use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use sha2::{Digest as _, Sha256};
+use sqlx::any::AnyRow;
+
+use super::drifts::{DriftState, Happening, Told};
+use super::keys::TenantKeys;
+use super::rows::bytes;
+use super::{FileVersion, History, Past, timestamp};
+use crate::actor::Actor;
+use crate::error::StoreError;
+use crate::event::NewEvent;
+use crate::value::{get, parsed, parsed_or_none, time};
+use crate::writer::Tx;
+
+/// How alterations of one batch came about.
+#[derive(Debug, Clone)]
+pub struct Telling {
+    /// When was looked before; `None` where nobody can say.
+    pub looked_before: Option<Timestamp>,
+    /// Whether all is known that came before.
+    pub evidence: Evidence,
+    /// What is known of some of the files.
+    pub traces: BTreeMap<String, Trace>,
+}
+
+/// The same as it waits to be judged: of each file that was recorded.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Queued {
+    looked_before: Option<Timestamp>,
+    evidence: Evidence,
+    files: BTreeMap<String, Option<Trace>>,
+}
+
+impl Telling {
+    pub(super) fn of<'p>(&self, paths: impl Iterator<Item = &'p str>) -> Queued {
+        let files = paths.map(|path| (path.to_owned(), self.traces.get(path).cloned())).collect();
+        Queued { looked_before: self.looked_before, evidence: self.evidence, files }
+    }
+}
+
+/// What an alteration was held to be.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileVerdict {
+    /// Of which file.
+    pub path: String,
+    /// What, why, and how sure that is.
+    pub judgement: Judgement,
+}
+
+/// What the next alteration of a file is judged by.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct Judged {
+    /// What was approved of it and is in force.
+    pub(super) in_force: Option<InForce>,
+    pub(super) flapping: Flapping,
+    /// The drift that is open.
+    pub(super) open: Option<Open>,
+}
+
+/// A state that a file was approved to have.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub(super) struct InForce {
+    pub(super) state: Option<FileState>,
+    pub(super) by: Approval,
+}
+
+/// A drift that is open.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub(super) struct Open {
+    pub(super) drift: DriftId,
+    /// What the file was before it.
+    pub(super) before: Option<FileState>,
+    /// What it is now.
+    pub(super) now: Option<FileState>,
+}
+
+/// A batch that waits to be judged.
+struct Waiting {
+    tenant: TenantId,
+    keys: Arc<TenantKeys>,
+    ci: CiId,
+    class: Class,
+    recorded: i64,
+    queued: Queued,
+}
+
+/// A file of a batch with its verdict.
+struct Ruled {
+    path: FilePath,
+    key: PathKey,
+    what: Happening,
+    /// Who, as the source calls them.
+    by: Option<String>,
+    judgement: Judgement,
+    judged: Judged,
+    step: Step,
+    is_told: bool,
+}
+
+/// What becomes of a file's drift.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Step {
+    Nothing,
+    Open(DriftId),
+    Again(DriftId),
+    Settle(DriftId, DriftState),
+}
+
+/// A judged batch.
+struct Sentence {
+    waiting: Waiting,
+    ruled: Vec<Ruled>,
+    escalates: SignedDuration,
+}
+
+/// Where something of a file stands, for its seal.
+pub(super) fn place(kind: &str, ci: CiId, key: PathKey, recorded: i64) -> String {
+    format!("{kind}/{ci}/{}/{recorded}", crate::value::hex(&key.0))
+}
+
+fn queue_place(ci: CiId, recorded: i64) -> String {
+    format!("unjudged/{ci}/{recorded}")
+}
+
+/// Keeps how a batch came about until it is judged.
+pub(super) async fn queue(
+    tx: &mut Tx<'_>,
+    keys: &TenantKeys,
+    ci: CiId,
+    recorded: i64,
+    queued: Queued,
+) -> Result<(), StoreError> {
+    let sealed = keys.seal(&queue_place(ci, recorded), &queued, tx.random())?;
+    sqlx::query(
+        "INSERT INTO history_unjudged (tenant, ci, recorded, told) VALUES ($1, $2, $3, $4)",
+    )
+    .bind(keys.tenant.to_vec())
+    .bind(ci.as_bytes().to_vec())
+    .bind(recorded)
+    .bind(sealed)
+    .execute(&mut *tx.connection)
+    .await?;
+    Ok(())
+}
+
+/// Notes what a plan that may start makes of files: whoever does so in its windows does as was agreed.
+pub(crate) async fn expect(
+    tx: &mut Tx<'_>,
+    tenant: TenantId,
+    permit: &Permit,
+) -> Result<(), StoreError> {
+    let row = sqlx::query("SELECT body, change_id FROM plans WHERE hash = $1 AND tenant_id = $2")
+        .bind(permit.plan().to_string())
+        .bind(tenant.to_string())
+        .fetch_optional(&mut *tx.connection)
+        .await?;
+    let Some(row) = row else { return Ok(()) };
+    let change: ChangeId = parsed(&row, "change_id")?;
+    let plan = domain::change::Plan::parse(&get::<Vec<u8>>(&row, "body")?)
+        .map_err(|error| StoreError::Corrupt { what: format!("a plan: {error}") })?;
+    for stage in &plan.draft().stages {
+        for item in &stage.items {
+            for action in &item.actions {
+                let Action::WriteFile { path, after, .. } = action else { continue };
+                sqlx::query(
+                    "INSERT INTO expected_files
+                     (ci_id, change_id, plan_hash, path, after, not_before, not_after)
+                     VALUES ($1, $2, $3, $4, $5, $6, $7)
+                     ON CONFLICT (ci_id, path, plan_hash) DO UPDATE SET after = excluded.after,
+                         not_before = excluded.not_before, not_after = excluded.not_after",
+                )
+                .bind(item.ci.to_string())
+                .bind(change.to_string())
+                .bind(permit.plan().to_string())
+                .bind(path.as_str())
+                .bind(after.to_string())
+                .bind(stage.window.from.as_microsecond())
+                .bind(stage.window.until.as_microsecond())
+                .execute(&mut *tx.connection)
+                .await?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// What plans make of one file.
+struct Planned {
+    change: ChangeId,
+    path: String,
+    after: FileHash,
+    window: (Timestamp, Timestamp),
+}
+
+impl History {
+    /// Whether something waits to be judged.
+    pub async fn has_unjudged(&self) -> Result<bool, StoreError> {
+        let row = sqlx::query("SELECT 1 AS one FROM history_unjudged LIMIT 1");
+        Ok(row.fetch_optional(self.pool()).await?.is_some())
+    }
+
+    /// Judges what was recorded and is not judged yet, the oldest first. Says how many batches that were.
+    pub async fn judge(&self, at_most: u16) -> Result<usize, StoreError> {
+        let rows = sqlx::query(
+            "SELECT u.tenant, u.ci, u.recorded, u.told, h.tenant_id, h.sealed_key
+             FROM history_unjudged u JOIN history_tenants h ON h.tenant = u.tenant
+             ORDER BY u.tenant, u.recorded LIMIT $1",
+        )
+        .bind(i64::from(at_most))
+        .fetch_all(self.pool())
+        .await?;
+        for row in &rows {
+            match self.waiting(row).await? {
+                Some(waiting) => self.judge_batch(waiting).await?,
+                None => self.forget_unjudged(row).await?,
+            }
+        }
+        Ok(rows.len())
+    }
+
+    /// A batch as it waits; `None` where what it was made of was erased.
+    async fn waiting(&self, row: &AnyRow) -> Result<Option<Waiting>, StoreError> {
+        let tenant: TenantId = parsed(row, "tenant_id")?;
+        let Some(sealed) = get::<Option<Vec<u8>>>(row, "sealed_key")? else { return Ok(None) };
+        let keys = self.cache.tenant(&self.master, tenant, &sealed)?;
+        let ci = CiId::from_bytes(bytes(row, "ci")?);
+        let recorded: i64 = get(row, "recorded")?;
+        let told: Vec<u8> = get(row, "told")?;
+        // Under a key that the tenant has no more.
+        let Ok(queued) = keys.open(&queue_place(ci, recorded), &told) else { return Ok(None) };
+        let class = sqlx::query("SELECT class FROM cis WHERE id = $1")
+            .bind(ci.to_string())
+            .fetch_optional(self.pool())
+            .await?
+            .ok_or_else(|| StoreError::Corrupt { what: format!("{ci} is gone") })?;
+        let class = parsed(&class, "class")?;
+        Ok(Some(Waiting { tenant, keys, ci, class, recorded, queued }))
+    }
+
+    async fn forget_unjudged(&self, row: &AnyRow) -> Result<(), StoreError> {
+        let (tenant, recorded): (Vec<u8>, i64) = (get(row, "tenant")?, get(row, "recorded")?);
+        self.write((tenant, recorded), |tx, (tenant, recorded)| {
+            Box::pin(async move {
+                sqlx::query("DELETE FROM history_unjudged WHERE tenant = $1 AND recorded = $2")
+                    .bind(tenant.clone())
+                    .bind(*recorded)
+                    .execute(&mut *tx.connection)
+                    .await?;
+                Ok(())
+            })
+        })
+        .await
+    }
+
+    async fn judge_batch(&self, waiting: Waiting) -> Result<(), StoreError> {
+        let planned = self.planned(waiting.ci).await?;
+        let mut ruled = Vec::with_capacity(waiting.queued.files.len());
+        for (path, trace) in &waiting.queued.files {
+            let path = FilePath::new(path.as_str())?;
+            if let Some(it) = self.rule(&waiting, path, trace.as_ref(), &planned).await? {
+                ruled.push(it);
+            }
+        }
+        let policy = self.store.policy_in_force(&Actor::System, waiting.tenant).await?;
+        let escalates = policy.drift_escalates_after();
+        let sentence = Sentence { waiting, ruled, escalates };
+        self.write(sentence, |tx, sentence| Box::pin(pass(tx, sentence))).await
+    }
+
+    async fn planned(&self, ci: CiId) -> Result<Vec<Planned>, StoreError> {
+        let rows = sqlx::query(
+            "SELECT change_id, path, after, not_before, not_after FROM expected_files
+             WHERE ci_id = $1",
+        )
+        .bind(ci.to_string())
+        .fetch_all(self.pool())
+        .await?;
+        rows.iter()
+            .map(|row| {
+                Ok(Planned {
+                    change: parsed(row, "change_id")?,
+                    path: get(row, "path")?,
+                    after: parsed(row, "after")?,
+                    window: (time(row, "not_before")?, time(row, "not_after")?),
+                })
+            })
+            .collect()
+    }
+
+    /// One file of a batch; `None` where history cannot say any more what it was.
+    async fn rule(
+        &self,
+        waiting: &Waiting,
+        path: FilePath,
+        trace: Option<&Trace>,
+        planned: &[Planned],
+    ) -> Result<Option<Ruled>, StoreError> {
+        let (ci, at) = (waiting.ci, waiting.recorded);
+        let found = self.file_at(&Actor::System, ci, &path, timestamp(at)).await?;
+        let Past::Kept(Some(after)) = found else { return Ok(None) };
+        let before = match self.file_at(&Actor::System, ci, &path, timestamp(at - 1)).await? {
+            Past::Kept(before) => before.filter(FileVersion::is_present),
+            // What it was is not known any more: then it counts as new.
+            Past::Erased | Past::Forgotten { .. } => None,
+        };
+        let was_at = before.as_ref().map(|before| before.observed_at);
+        let states = (before.as_ref().and_then(state), state(&after));
+        let key = waiting.keys.pool.path_key(&path);
+        let judged = self.judged(&waiting.keys, ci, key).await?;
+        let shipped = trace.and_then(|trace| trace.shipped.as_ref());
+        let shipped = match shipped {
+            Some(it) => {
+                Some(shipped_as(it, &path, states.1, self.ordered(ci, it.from, it.until).await?))
+            }
+            None => None,
+        };
+        let who = trace.map_or(Hand::Unknown, |trace| trace.who.clone());
+        let queued = &waiting.queued;
+        let alteration = Alteration {
+            path: path.to_string(),
+            before: states.0,
+            after: states.1,
+            when: happened(queued, trace, was_at, after.observed_at),
+            actor: who,
+            extent: extent(waiting.class, &path, before.as_ref(), &after),
+            evidence: queued.evidence,
+        };
+        let knowledge = Knowledge {
+            expectations: expectations(planned, &alteration),
+            shipped: shipped.into_iter().collect(),
+            emergencies: Vec::new(),
+            approved: approved(judged.as_ref(), &alteration.path),
+        };
+        let now = self.store.environment().now();
+        let judgement = verdict::judge(&alteration, &knowledge, now);
+        let mut random = [0; 10];
+        self.store.environment().fill(&mut random);
+        let new = DriftId::new(now, random);
+        let (judged, step, is_told) = next(judged, &alteration, &judgement, new, now);
+        let what = match states {
+            (None, _) => Happening::Came,
+            (Some(_), None) => Happening::Gone,
+            (Some(_), Some(_)) => Happening::Altered,
+        };
+        let by = after.by.map(|by| by.actor);
+        Ok(Some(Ruled { path, key, what, by, judgement, judged, step, is_told }))
+    }
+
+    pub(super) async fn judged(
+        &self,
+        keys: &TenantKeys,
+        ci: CiId,
+        key: PathKey,
+    ) -> Result<Option<Judged>, StoreError> {
+        let row = sqlx::query(
+            "SELECT sealed FROM judged_files WHERE tenant = $1 AND ci = $2 AND path_key = $3",
+        )
+        .bind(keys.tenant.to_vec())
+        .bind(ci.as_bytes().to_vec())
+        .bind(key.0.to_vec())
+        .fetch_optional(self.pool())
+        .await?;
+        row.map(|row| keys.open(&place("judged", ci, key, 0), &get::<Vec<u8>>(&row, "sealed")?))
+            .transpose()
+    }
+
+    /// The change by whose order the item's agent was at work in a span of time.
+    async fn ordered(
+        &self,
+        ci: CiId,
+        from: Timestamp,
+        until: Timestamp,
+    ) -> Result<Option<ChangeId>, StoreError> {
+        let row = sqlx::query(
+            "SELECT MAX(change_id) AS change_id FROM orders WHERE ci_id = $1 AND handed_at <= $2
+             AND (answered_at IS NULL OR answered_at >= $3)",
+        )
+        .bind(ci.to_string())
+        .bind(until.as_microsecond())
+        .bind(from.as_microsecond())
+        .fetch_one(self.pool())
+        .await?;
+        parsed_or_none(&row, "change_id")
+    }
+
+    /// What the alterations of an item, or of one of its files, were held to be, by when they were recorded.
+    pub async fn verdicts(
+        &self,
+        by: &Actor,
+        ci: CiId,
+        path: Option<&FilePath>,
+    ) -> Result<BTreeMap<(Timestamp, String), FileVerdict>, StoreError> {
+        let asked = self.asked(by, ci).await?;
+        let Some(keys) = &asked.keys else { return Ok(BTreeMap::new()) };
+        let key = path.map(|path| keys.pool.path_key(path));
+        let (low, high) = key.map_or(([0; 16], [0xff; 16]), |key| (key.0, key.0));
+        let rows = sqlx::query(
+            "SELECT path_key, recorded, sealed FROM verdicts
+             WHERE tenant = $1 AND ci = $2 AND path_key BETWEEN $3 AND $4",
+        )
+        .bind(keys.tenant.to_vec())
+        .bind(ci.as_bytes().to_vec())
+        .bind(low.to_vec())
+        .bind(high.to_vec())
+        .fetch_all(self.pool())
+        .await?;
+        rows.iter()
+            .map(|row| {
+                let (key, recorded) = (PathKey(bytes(row, "path_key")?), get(row, "recorded")?);
+                let sealed: Vec<u8> = get(row, "sealed")?;
+                let verdict: FileVerdict =
+                    keys.open(&place("verdict", ci, key, recorded), &sealed)?;
+                Ok(((timestamp(recorded), verdict.path.clone()), verdict))
+            })
+            .collect()
+    }
+}
+
+/// What a version is, as verdicts compare it: content as it left the host, and who may do what with it.
+fn state(version: &FileVersion) -> Option<FileState> {
+    let State::Present { metadata, .. } = &version.state else { return None };
+    let content = version.content.as_deref().unwrap_or_default();
+    let mut access = Sha256::new();
+    access.update(metadata.mode.to_be_bytes());
+    for part in [metadata.owner.as_bytes(), &metadata.label] {
+        access.update((part.len() as u64).to_be_bytes());
+        access.update(part);
+    }
+    let hash = |hash: Sha256| FileHash::from(<[u8; 32]>::from(hash.finalize()));
+    Some(FileState { content: hash(Sha256::new_with_prefix(content)), access: hash(access) })
+}
+
+/// When it was, as closely as is known: a time that the file system gives counts where it lies between two looks.
+fn happened(
+    queued: &Queued,
+    trace: Option<&Trace>,
+    was_at: Option<Timestamp>,
+    seen_at: Timestamp,
+) -> Happened {
+    let after = queued.looked_before.or(was_at).unwrap_or(seen_at).min(seen_at);
+    let changed = trace.and_then(|trace| trace.changed_at);
+    match changed.filter(|at| after <= *at && *at <= seen_at) {
+        Some(at) => Happened::at(at),
+        None => Happened { after, by: seen_at },
+    }
+}
+
+fn extent(
+    class: Class,
+    path: &FilePath,
+    before: Option<&FileVersion>,
+    after: &FileVersion,
+) -> Extent {
+    let text = |version: &FileVersion| {
+        version.content.as_deref().and_then(|bytes| str::from_utf8(bytes).ok().map(str::to_owned))
+    };
+    let texts = before.and_then(text).zip(text(after));
+    let subject = Subject::of_class(class, path.as_str());
+    let is_noise = texts
+        .is_some_and(|(before, after)| Masks::built_in().only_volatile(&subject, &before, &after));
+    if is_noise { Extent::OnlyVolatile } else { Extent::Matters }
+}
+
+fn shipped_as(
+    it: &Installed,
+    path: &FilePath,
+    after: Option<FileState>,
+    change: Option<ChangeId>,
+) -> Shipped {
+    let Installed { package, version, from, until } = it.clone();
+    Shipped { package, version, path: path.to_string(), after, from, until, change }
+}
+
+/// What plans say of a file. They say its content alone: whose it is stays as it was.
+fn expectations(planned: &[Planned], alteration: &Alteration) -> Vec<Expectation> {
+    let access = alteration.before.or(alteration.after).map(|state| state.access);
+    let of_file = planned.iter().filter(|it| it.path == alteration.path);
+    of_file
+        .map(|it| Expectation {
+            change: it.change,
+            path: it.path.clone(),
+            after: access.map(|access| FileState { content: it.after, access }),
+            not_before: it.window.0,
+            not_after: it.window.1,
+            executor: None,
+        })
+        .collect()
+}
+
+fn approved(judged: Option<&Judged>, path: &str) -> Vec<Approved> {
+    let Some(judged) = judged else { return Vec::new() };
+    let in_force = judged.in_force.map(|it| (it.state, it.by));
+    let before = judged.open.map(|it| (it.before, Approval::Before { drift: it.drift }));
+    let all = in_force.into_iter().chain(before);
+    all.map(|(state, by)| Approved { path: path.to_owned(), state, by, superseded_by: None })
+        .collect()
+}
+
+/// What is remembered of a file after a verdict, what becomes of its drift, and whether anybody is told.
+fn next(
+    judged: Option<Judged>,
+    alteration: &Alteration,
+    judgement: &Judgement,
+    new: DriftId,
+    now: Timestamp,
+) -> (Judged, Step, bool) {
+    let mut judged = judged.unwrap_or_else(|| Judged {
+        in_force: None,
+        flapping: Flapping::new(whole(alteration.before)),
+        open: None,
+    });
+    judged.flapping.rested(now);
+    let signal = judged.flapping.altered(whole(alteration.after), now);
+    let settle = |judged: &mut Judged, state| match judged.open.take() {
+        Some(open) => Step::Settle(open.drift, state),
+        None => Step::Nothing,
+    };
+    let after = alteration.after;
+    let step = match (&judgement.verdict, judgement.verdict.standing()) {
+        // What was open stays so: only what alters by itself is another one.
+        (Verdict::Noise, _) => {
+            if let Some(open) = &mut judged.open {
+                open.now = after;
+            }
+            Step::Nothing
+        }
+        (Verdict::Reverted { .. }, _) => settle(&mut judged, DriftState::Reverted),
+        (Verdict::Authorised { change } | Verdict::AuthorisedIrregular { change, .. }, _) => {
+            let by = Approval::Change { change: *change };
+            judged.in_force = Some(InForce { state: after, by });
+            settle(&mut judged, DriftState::Superseded)
+        }
+        // What was approved is not in force any more.
+        (_, Standing::Vendor | Standing::Authorised) => {
+            judged.in_force = None;
+            settle(&mut judged, DriftState::Superseded)
+        }
+        (_, Standing::Unauthorised | Standing::Unknown) => match &mut judged.open {
+            Some(open) => {
+                open.now = after;
+                Step::Again(open.drift)
+            }
+            None => {
+                let before = alteration.before;
+                judged.open = Some(Open { drift: new, before, now: after });
+                Step::Open(new)
+            }
+        },
+    };
+    (judged, step, signal != Signal::Hold)
+}
+
+/// A state as one hash; nothing there is one too.
+fn whole(state: Option<FileState>) -> FileHash {
+    let mut hash = Sha256::new();
+    if let Some(FileState { content, access }) = state {
+        hash.update(content.as_bytes());
+        hash.update(access.as_bytes());
+    }
+    <[u8; 32]>::from(hash.finalize()).into()
+}
+
+/// Keeps the verdicts of a batch, with all that follows from them.
+async fn pass(tx: &mut Tx<'_>, sentence: &Sentence) -> Result<(), StoreError> {
+    let Sentence { waiting, ruled, escalates } = sentence;
+    let (keys, ci, recorded) = (&*waiting.keys, waiting.ci, waiting.recorded);
+    tx.hold("history_tenants", "tenant_id", &keys.id.to_string()).await?;
+    let deleted = sqlx::query("DELETE FROM history_unjudged WHERE tenant = $1 AND recorded = $2")
+        .bind(keys.tenant.to_vec())
+        .bind(recorded)
+        .execute(&mut *tx.connection)
+        .await?;
+    if deleted.rows_affected() == 0 {
+        return Ok(());
+    }
+    let mut counts: BTreeMap<&str, u64> = BTreeMap::new();
+    for it in ruled {
+        *counts.entry(it.judgement.verdict.standing().as_str()).or_default() += 1;
+        keep(tx, waiting, it).await?;
+        match it.step {
+            Step::Nothing => {}
+            Step::Open(drift) => open(tx, waiting, it, drift, *escalates).await?,
+            Step::Again(drift) => again(tx, waiting, it, drift).await?,
+            Step::Settle(drift, state) => {
+                super::drifts::settle(tx, &Actor::System, drift, state, None).await?;
+            }
+        }
+    }
+    let row = sqlx::query("SELECT version FROM cis WHERE id = $1")
+        .bind(ci.to_string())
+        .fetch_one(&mut *tx.connection)
+        .await?;
+    tx.record(NewEvent {
+        tenant: keys.id,
+        kind: EventKind::FilesJudged,
+        by: Actor::System,
+        object: ci.to_string(),
+        version: get(&row, "version")?,
+        payload: json!({ "recorded": recorded, "verdicts": counts }),
+    });
+    Ok(())
+}
+
+async fn keep(tx: &mut Tx<'_>, waiting: &Waiting, it: &Ruled) -> Result<(), StoreError> {
+    let (keys, ci, recorded) = (&*waiting.keys, waiting.ci, waiting.recorded);
+    let verdict = FileVerdict { path: it.path.to_string(), judgement: it.judgement.clone() };
+    let sealed = keys.seal(&place("verdict", ci, it.key, recorded), &verdict, tx.random())?;
+    sqlx::query(
+        "INSERT INTO verdicts (tenant, ci, path_key, recorded, standing, sealed)
+         VALUES ($1, $2, $3, $4, $5, $6)",
+    )
+    .bind(keys.tenant.to_vec())
+    .bind(ci.as_bytes().to_vec())
+    .bind(it.key.0.to_vec())
+    .bind(recorded)
+    .bind(it.judgement.verdict.standing().as_str())
+    .bind(sealed)
+    .execute(&mut *tx.connection)
+    .await?;
+    keep_judged(tx, keys, ci, it.key, &it.judged).await
+}
+
+pub(super) async fn keep_judged(
+    tx: &mut Tx<'_>,
+    keys: &TenantKeys,
+    ci: CiId,
+    key: PathKey,
+    judged: &Judged,
+) -> Result<(), StoreError> {
+    let sealed = keys.seal(&place("judged", ci, key, 0), judged, tx.random())?;
+    sqlx::query(
+        "INSERT INTO judged_files (tenant, ci, path_key, sealed) VALUES ($1, $2, $3, $4)
+         ON CONFLICT (tenant, ci, path_key) DO UPDATE SET sealed = excluded.sealed",
+    )
+    .bind(keys.tenant.to_vec())
+    .bind(ci.as_bytes().to_vec())
+    .bind(key.0.to_vec())
+    .bind(sealed)
+    .execute(&mut *tx.connection)
+    .await?;
+    Ok(())
+}
+
+fn told(it: &Ruled) -> Told {
+    let (path, judgement) = (it.path.to_string(), it.judgement.clone());
+    Told { path, what: it.what, judgement, by: it.by.clone() }
+}
+
+async fn open(
+    tx: &mut Tx<'_>,
+    waiting: &Waiting,
+    it: &Ruled,
+    drift: DriftId,
+    escalates: SignedDuration,
+) -> Result<(), StoreError> {
+    let (keys, ci, recorded) = (&*waiting.keys, waiting.ci, waiting.recorded);
+    let sealed = keys.seal(&place("drift", ci, it.key, 0), &told(it), tx.random())?;
+    let standing = it.judgement.verdict.standing();
+    sqlx::query(
+        "INSERT INTO drifts (id, tenant_id, ci_id, path_key, state, standing, since, recorded,
+                             alterations, escalate_at, sealed)
+         VALUES ($1, $2, $3, $4, 'open', $5, $6, $6, 1, $7, $8)",
+    )
+    .bind(drift.to_string())
+    .bind(keys.id.to_string())
+    .bind(ci.to_string())
+    .bind(it.key.0.to_vec())
+    .bind(standing.as_str())
+    .bind(recorded)
+    .bind((tx.now + escalates).as_microsecond())
+    .bind(sealed)
+    .execute(&mut *tx.connection)
+    .await?;
+    happened_to(tx, waiting, it, drift, EventKind::DriftOpened, 1);
+    Ok(())
+}
+
+async fn again(
+    tx: &mut Tx<'_>,
+    waiting: &Waiting,
+    it: &Ruled,
+    drift: DriftId,
+) -> Result<(), StoreError> {
+    let (keys, ci, recorded) = (&*waiting.keys, waiting.ci, waiting.recorded);
+    let sealed = keys.seal(&place("drift", ci, it.key, 0), &told(it), tx.random())?;
+    let row = sqlx::query(
+        "UPDATE drifts SET recorded = $1, alterations = alterations + 1, standing = $2, sealed = $3
+         WHERE id = $4 RETURNING alterations",
+    )
+    .bind(recorded)
+    .bind(it.judgement.verdict.standing().as_str())
+    .bind(sealed)
+    .bind(drift.to_string())
+    .fetch_one(&mut *tx.connection)
+    .await?;
+    // A file that goes back and forth is counted, not told each time.
+    if it.is_told {
+        let count = get(&row, "alterations")?;
+        happened_to(tx, waiting, it, drift, EventKind::DriftAltered, count);
+    }
+    Ok(())
+}
+
+fn happened_to(
+    tx: &mut Tx<'_>,
+    waiting: &Waiting,
+    it: &Ruled,
+    drift: DriftId,
+    kind: EventKind,
+    count: i64,
+) {
+    tx.record(NewEvent {
+        tenant: waiting.keys.id,
+        kind,
+        by: Actor::System,
+        object: drift.to_string(),
+        version: count,
+        payload: json!({
+            "ci": waiting.ci, "recorded": waiting.recorded, "what": it.what,
+            "standing": it.judgement.verdict.standing(), "confidence": it.judgement.confidence,
+        }),
+    });
+}
