@@ -9,10 +9,10 @@ use anyhow::{Result, anyhow};
 use clap::{Args, Subcommand};
 use domain::configuration::diff::{Line, Part, diff};
 use jiff::{SignedDuration, Timestamp};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::changes::Form;
-use super::connection::{Connection, encoded};
+use super::connection::{Change, Connection, encoded};
 use super::contexts::{Access, connect};
 use super::names::Names;
 use super::output::{
@@ -81,6 +81,27 @@ enum Command {
         /// To this time; now where it is left out.
         #[arg(long, value_name = "TIME")]
         to: Option<Timestamp>,
+    },
+    /// List the alterations that nobody agreed to, or nobody can explain, and how they stand.
+    Drift {
+        /// Only those of this item, by id or name.
+        ci: Option<String>,
+        /// Those that were settled, too.
+        #[arg(long)]
+        all: bool,
+    },
+    /// Say that an alteration may stay: from then on it is what the file is to be.
+    Adopt {
+        /// The drift.
+        drift: String,
+        /// Why.
+        #[arg(long, value_name = "WORDS")]
+        reason: String,
+    },
+    /// Take up an alteration that puts the file back.
+    PutBack {
+        /// The drift.
+        drift: String,
     },
 }
 
@@ -181,8 +202,95 @@ pub(crate) fn run(arguments: &ConfigArgs) -> Result<ExitCode> {
                 styled(out, &difference(&path, change, (&before, &after))?)?;
             }
         }
+        Command::Drift { .. } | Command::Adopt { .. } | Command::PutBack { .. } => {
+            decide(&arguments.command, &connection, is_json)?;
+        }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// What stands open, and what becomes of it.
+fn decide(command: &Command, connection: &Connection, is_json: bool) -> Result<()> {
+    let out = &mut io::stdout().lock();
+    let post = |path: &str, body: &Value| -> Result<Value> {
+        let change = Change { body: Some(body), ..Change::of("POST", path) };
+        Ok(connection.change(&change)?.body)
+    };
+    match command {
+        Command::Drift { ci, all } => {
+            let mut query = vec!["limit=1000".to_owned()];
+            if let Some(ci) = ci {
+                query.push(format!("ci={}", encoded(&Names::new(connection).ci_id(ci)?)));
+            }
+            if !all {
+                query.push("state=open".to_owned());
+            }
+            let found = connection.get(&format!("/drifts?{}", query.join("&")))?;
+            print(out, is_json, &found, drifts)
+        }
+        Command::Adopt { drift, reason } => {
+            let path = format!("/drifts/{}", encoded(drift));
+            let seen = connection.get(&path)?;
+            let body = json!({ "reason": reason, "recorded_at": seen["recorded_at"] });
+            let done = post(&format!("{path}/adopt"), &body)?;
+            print(out, is_json, &done, |_| "It may stay; that is recorded.\n".to_owned())
+        }
+        Command::PutBack { drift } => {
+            let done = post(&format!("/drifts/{}/put-back", encoded(drift)), &json!({}))?;
+            print(out, is_json, &done, |done| {
+                format!("{} is to put it back.\n", plain(&text(&done["change"])))
+            })
+        }
+        _ => Ok(()),
+    }
+}
+
+fn print(
+    out: &mut impl io::Write,
+    is_json: bool,
+    found: &Value,
+    words: impl Fn(&Value) -> String,
+) -> Result<()> {
+    if is_json {
+        writeln!(out, "{}", to_json(found, true))?;
+    } else {
+        styled(out, &words(found))?;
+    }
+    Ok(())
+}
+
+fn drifts(found: &Value) -> String {
+    let mut table =
+        Table::new(&["DRIFT", "SINCE", "ITEM", "PATH", "IS", "HELD TO BE", "BY", "STANDS"]);
+    for drift in listed(found) {
+        let stands = match (drift["state"].as_str(), drift["escalated_at"].is_null()) {
+            (Some("open"), false) => Cell::from("open, escalated").styled(BAD),
+            (Some("open"), true) => Cell::from("open").styled(WARN),
+            (state, _) => Cell::from(state.unwrap_or_default().to_owned()),
+        };
+        table.row(vec![
+            Cell::from(text(&drift["id"])),
+            Cell::from(moment(&drift["since"])),
+            Cell::from(plain(&text(&drift["ci_name"]))),
+            Cell::from(plain(&text(&drift["path"]))),
+            Cell::from(text(&drift["what"])),
+            held_to_be(&drift["verdict"]),
+            Cell::from(plain(drift["by"].as_str().unwrap_or("nobody knows"))),
+            stands,
+        ]);
+    }
+    table.take()
+}
+
+/// What an alteration is held to be; nothing where nobody judged it.
+fn held_to_be(verdict: &Value) -> Cell {
+    let standing = text(&verdict["standing"]);
+    match standing.as_str() {
+        "" => Cell::from(""),
+        "authorised" | "vendor" => Cell::from(standing).styled(GOOD),
+        "unauthorised" => Cell::from(standing).styled(BAD),
+        _ => Cell::from(standing).styled(WARN),
+    }
 }
 
 fn listed(found: &Value) -> impl Iterator<Item = &Value> {
@@ -231,7 +339,8 @@ fn who(version: &Value) -> String {
 }
 
 fn versions(found: &Value) -> String {
-    let mut table = Table::new(&["RECORDED", "SEEN", "WAS", "BYTES", "MODE", "OWNER", "BY"]);
+    let mut table =
+        Table::new(&["RECORDED", "SEEN", "WAS", "BYTES", "MODE", "OWNER", "HELD TO BE", "BY"]);
     for version in listed(found) {
         let is_present = version["is_present"] == true;
         let was = if is_present {
@@ -246,6 +355,7 @@ fn versions(found: &Value) -> String {
             Cell::from(text(&version["length"])),
             Cell::from(mode(version)),
             Cell::from(plain(&text(&version["owner"]))),
+            held_to_be(&version["verdict"]),
             Cell::from(who(version)),
         ]);
     }
@@ -266,7 +376,7 @@ fn became(change: &Value) -> (&'static str, anstyle::Style) {
 }
 
 fn altered(found: &Value) -> String {
-    let mut table = Table::new(&["RECORDED", "PATH", "IS", "BY"]);
+    let mut table = Table::new(&["RECORDED", "PATH", "IS", "HELD TO BE", "BY"]);
     for change in listed(found) {
         let (word, style) = became(change);
         let after = &change["after"];
@@ -274,6 +384,7 @@ fn altered(found: &Value) -> String {
             Cell::from(moment(&after["recorded_at"])),
             Cell::from(plain(&text(&change["path"]))),
             Cell::from(word).styled(style),
+            held_to_be(&after["verdict"]),
             Cell::from(who(after)),
         ]);
     }

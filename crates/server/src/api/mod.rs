@@ -8,7 +8,7 @@ pub(crate) mod channels;
 mod cis;
 pub(crate) mod configuration;
 pub(crate) mod consent;
-mod drifts;
+pub(crate) mod drifts;
 pub(crate) mod errands;
 mod events;
 pub(crate) mod feeds;

@@ -10,6 +10,7 @@ use maud::{Markup, html};
 use serde::Deserialize;
 use store::{Actor, FilePath, FileVersion, Past, State as FileState};
 
+use super::drifts::verdict;
 use super::pages::age;
 use super::times::moment_away;
 use super::{Refusal, elsewhere, page, pass};
@@ -60,6 +61,7 @@ pub(super) async fn files(
     };
     let mut altered: Vec<_> = altered.into_iter().collect();
     altered.sort_by_key(|(_, it)| std::cmp::Reverse(it.after.as_ref().map(|it| it.recorded_at)));
+    let verdicts = app.history.verdicts(&by, id, None).await?;
     // An item whose first look was lately has only new files: that is no news.
     let is_news = altered.len() < found.files.len();
     let meant = |path: &FilePath| path.as_str().starts_with(&wanted.below);
@@ -78,12 +80,15 @@ pub(super) async fn files(
                 @if is_news && !altered.is_empty() {
                     h2 { "Altered within a week" }
                     div.wide { table.stack {
-                        thead { tr { th { "File" } th { "By" } th { "When" } } }
+                        thead { tr { th { "File" } th { "By" } th { "Held to be" } th { "When" } } }
                         tbody { @for (path, difference) in altered.iter().take(50) {
                             @if let Some(after) = &difference.after { tr {
                                 td.mono { (link(id, path, Some(after.recorded_at)))
                                     @if !after.is_present() { " " span.outdated { "gone" } } }
                                 td data-label="By" { (who(after)) }
+                                td data-label="Held to be" {
+                                    (verdict(verdicts.get(&(after.recorded_at, path.to_string())).map(|it| &it.judgement)))
+                                }
                                 td.when data-label="When" { (moment_away(after.recorded_at, now)) }
                             } }
                         } }
@@ -128,6 +133,10 @@ pub(super) async fn file(
     let path = FilePath::new(which.path).map_err(|error| wrong(error.to_string()))?;
     app.store.tell_files_read(&by, id).await?;
     let known = app.history.versions(&by, id, &path).await?;
+    let verdicts = app.history.verdicts(&by, id, Some(&path)).await?;
+    let held_to_be = |version: &FileVersion| {
+        verdicts.get(&(version.recorded_at, path.to_string())).map(|it| &it.judgement)
+    };
     let at = match which.at.as_str() {
         "" => now,
         text => text.parse().map_err(|error| wrong(format!("at: {error}")))?,
@@ -167,7 +176,7 @@ pub(super) async fn file(
             }
             h2 { "Versions" }
             div.wide { table.stack {
-                thead { tr { th { "Recorded" } th { "Seen" } th { "Was" } th { "By" } } }
+                thead { tr { th { "Recorded" } th { "Seen" } th { "Was" } th { "By" } th { "Held to be" } } }
                 tbody { @for version in known.versions.iter().rev().take(ROWS) { tr {
                     td.when { a href={ "/cis/" (id) "/file?path=" (encoded(path.as_str())) "&at=" (encoded(&version.recorded_at.to_string())) }
                         { (moment_away(version.recorded_at, now)) }
@@ -175,6 +184,7 @@ pub(super) async fn file(
                     td.when data-label="Seen" { (moment_away(version.observed_at, now)) }
                     td data-label="Was" { @if version.is_present() { (length(version)) " bytes" } @else { span.outdated { "gone" } } }
                     td data-label="By" { (who(version)) }
+                    td data-label="Held to be" { (verdict(held_to_be(version))) }
                 } } }
             } }
             @if known.is_erased { p.quiet { "Older versions were erased." } }
@@ -196,7 +206,7 @@ async fn held(
     Ok(String::from_utf8_lossy(&content).into_owned())
 }
 
-fn hunks(differs: &Diff) -> Markup {
+pub(super) fn hunks(differs: &Diff) -> Markup {
     let parts = |parts: &[Part], sign: &str| {
         html! { (sign) @for part in parts { @match part {
             Part::Same(text) => (text.trim_end_matches('\n')),
@@ -225,7 +235,7 @@ fn link(id: CiId, path: &FilePath, at: Option<Timestamp>) -> Markup {
 }
 
 /// Text as a part of a query (RFC 3986 §2.3).
-fn encoded(text: &str) -> String {
+pub(super) fn encoded(text: &str) -> String {
     use std::fmt::Write as _;
     text.bytes().fold(String::with_capacity(text.len()), |mut encoded, byte| {
         if byte.is_ascii_alphanumeric() || b"-._~/".contains(&byte) {

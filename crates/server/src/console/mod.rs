@@ -8,6 +8,7 @@ mod clocks;
 mod configuration;
 mod consent;
 mod course;
+mod drifts;
 mod elsewhere;
 mod feeds;
 mod fleet;
@@ -47,6 +48,9 @@ pub(crate) fn routes() -> Router<App> {
         .route("/cis/{id}", get(pages::ci))
         .route("/cis/{id}/files", get(configuration::files))
         .route("/cis/{id}/file", get(configuration::file))
+        .route("/drifts", get(drifts::board))
+        .route("/drifts/{id}", get(drifts::drift))
+        .route("/drifts/{id}/adopt", post(drifts::adopt))
         .route("/patches", get(fleet::patches))
         .route("/patches/{id}", get(fleet::patch))
         .route("/changes", get(changes::changes))
@@ -109,6 +113,7 @@ fn page(place: &str, title: &str, body: &Markup) -> Markup {
         ("/consent", "Consent"),
         ("/sla", "SLA"),
         ("/cis", "Configuration items"),
+        ("/drifts", "Drift"),
         ("/patches", "Patches"),
         ("/ledger", "Ledger"),
         ("/account", "Account"),
