@@ -25,7 +25,8 @@ pub(crate) fn run_tests(given: &Arguments) -> Result<()> {
     ensure_packages()?;
     ensure_python();
     ensure_provider()?;
-    let mut arguments = vec!["test", "--locked"];
+    // One that fails hides no other.
+    let mut arguments = vec!["test", "--locked", "--no-fail-fast"];
     if given.cargo.is_empty() {
         arguments.push("--workspace");
     }

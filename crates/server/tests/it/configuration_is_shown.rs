@@ -1,18 +1,14 @@
 //! What items were configured by, through the API and on pages: within one's tenant, and never unseen.
 
-use std::sync::Arc;
-
 use domain::cloud::{Access, EventKind};
 use jiff::SignedDuration;
 use serde_json::{Value, json};
-use store::{Actor, Environment as _, FilePath, Metadata, NewFile, NewState, ObjectDirectory};
+use store::{Actor, Environment as _, FilePath, Metadata, NewFile, NewState};
 
 use crate::support::World;
 use crate::support::case::Case;
 
 async fn record(world: &World, case: &Case, path: &str, text: Option<&str>) {
-    let objects = ObjectDirectory::open(world.directory.path().join("history")).unwrap();
-    let history = world.store.history(Arc::clone(&world.master), Arc::new(objects));
     let state = text.map_or(NewState::Gone, |text| NewState::Present {
         content: text.as_bytes().to_vec(),
         metadata: Metadata { mode: 0o100_644, owner: "root:root".to_owned(), label: Vec::new() },
@@ -25,7 +21,7 @@ async fn record(world: &World, case: &Case, path: &str, text: Option<&str>) {
         by: None,
         change: None,
     };
-    history.record(&Actor::System, case.ci, vec![file]).await.unwrap();
+    world.history().record(&Actor::System, case.ci, vec![file]).await.unwrap();
     world.clock.pass(SignedDuration::from_secs(10));
 }
 

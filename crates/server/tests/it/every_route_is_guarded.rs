@@ -4,8 +4,8 @@ use std::fmt::Write as _;
 
 use crate::support::{self, World};
 use domain::cloud::{
-    Access, AdvisoryId, AgentId, ChangeId, ChannelId, CiId, FindingId, ImageId, JobId, NoticeId,
-    PROVIDER, PasskeyId, PatchId, ReleaseId, Role, TenantId, VerificationId,
+    Access, AdvisoryId, AgentId, ChangeId, ChannelId, CiId, DriftId, FindingId, ImageId, JobId,
+    NoticeId, PROVIDER, PasskeyId, PatchId, ReleaseId, Role, TenantId, VerificationId,
 };
 use serde_json::{Value, json};
 use store::NewCi;
@@ -43,7 +43,7 @@ fn of(path: &str, ids: &[(&str, String)]) -> String {
 const CANARY: &str = "canary-of-b";
 
 /// Objects around a change of a tenant.
-fn around(change: &str, tenant: TenantId) -> [(&'static str, String); 10] {
+fn around(change: &str, tenant: TenantId) -> [(&'static str, String); 11] {
     [
         ("changes", change.to_owned()),
         ("obligations", change.to_owned()),
@@ -55,6 +55,7 @@ fn around(change: &str, tenant: TenantId) -> [(&'static str, String); 10] {
         ("channels", ChannelId::of_content([12; 16]).to_string()),
         ("releases", ReleaseId::of_content([13; 16]).to_string()),
         ("verifications", VerificationId::of_content([14; 16]).to_string()),
+        ("drifts", DriftId::of_content([15; 16]).to_string()),
     ]
 }
 
@@ -126,6 +127,10 @@ xxxxxxxx GET /api/v1/cis/{id}/relations
 x--xx--- POST /api/v1/cis/{id}/relations
 x--xx--- DELETE /api/v1/cis/{id}/relations/{kind}/{to}
 xxxxxxxx GET /api/v1/clocks
+xxxxxxxx GET /api/v1/drifts
+xxxxxxxx GET /api/v1/drifts/{id}
+-x-xxx-- POST /api/v1/drifts/{id}/adopt
+x--x---- POST /api/v1/drifts/{id}/put-back
 xxxxxxxx GET /api/v1/events
 xxxxxxxx GET /api/v1/events/{sequence}/proof
 xxxxxxxx GET /api/v1/findings
@@ -321,6 +326,9 @@ fn valid(path: &str, b: TenantId, other: CiId, sha256: &Value) -> Value {
             json!({ "plan": "07".repeat(32), "decision": { "is": "approve" } })
         }
         "/api/v1/cis/{id}/machine" => json!({ "place": "rack-1", "machine": "x" }),
+        "/api/v1/drifts/{id}/adopt" => {
+            json!({ "reason": "x", "recorded_at": jiff::Timestamp::UNIX_EPOCH })
+        }
         "/api/v1/releases" => json!({ "change": ChangeId::of_content([9; 16]) }),
         "/api/v1/releases/{id}/commands" => json!({ "do": "hold", "reason": "x" }),
         "/api/v1/policies/{id}" => json!({ "document": "version = \"x\"" }),
@@ -347,6 +355,7 @@ async fn lists_are_empty(
         format!("cis?label=owner={CANARY}"),
         format!("findings?tenant={b}"),
         format!("findings?group={group}"),
+        format!("drifts?tenant={b}"),
         format!("images?tenant={b}"),
         format!("jobs?image={image_id}"),
     ];
@@ -412,7 +421,11 @@ async fn what_is_another_tenants_is_not_there() {
         ("images", image["id"].as_str().unwrap().to_owned()),
         ("jobs", job["id"].as_str().unwrap().to_owned()),
     ];
-    let ids = [&ids[..], &around(&change, b)].concat();
+    world.alter(ci.id, &format!("/etc/{CANARY}"), CANARY, CANARY).await;
+    let drift = world.ask(&of_b, "GET", "/api/v1/drifts", None).await.json()["items"][0].clone();
+    assert!(drift["path"].as_str().unwrap().contains(CANARY), "{drift}");
+    let drift = [("drifts", drift["id"].as_str().unwrap().to_owned())];
+    let ids = [&ids[..], &drift, &around(&change, b)].concat();
     for (method, path, is_open) in routes() {
         if is_open || path.ends_with("/stream") {
             continue;

@@ -290,6 +290,40 @@ impl World {
         self.store.join(joining).await.unwrap().0
     }
 
+    /// The content history, as agents record into it.
+    pub(crate) fn history(&self) -> store::History {
+        let objects = store::ObjectDirectory::open(self.directory.path().join("history")).unwrap();
+        self.store.history(Arc::clone(&self.master), Arc::new(objects))
+    }
+
+    /// Tells what a file of an item is, altered by somebody who had logged in; it is judged.
+    pub(crate) async fn alter(&self, ci: CiId, path: &str, content: &str, login: &str) {
+        let metadata =
+            store::Metadata { mode: 0o100_644, owner: "root:root".to_owned(), label: Vec::new() };
+        let file = store::NewFile {
+            path: store::FilePath::new(path).unwrap(),
+            state: store::NewState::Present { content: content.as_bytes().to_vec(), metadata },
+            observed_at: store::Environment::now(&*self.clock),
+            source: "agent".to_owned(),
+            by: Some(store::Attribution {
+                actor: format!("{login} by /usr/bin/vi"),
+                confidence: 80,
+            }),
+            change: None,
+        };
+        let who = domain::configuration::verdict::Actor::Person { login: login.to_owned() };
+        let trace = domain::agent::Trace { who, changed_at: None, shipped: None };
+        let telling = store::Telling {
+            looked_before: None,
+            evidence: domain::configuration::verdict::Evidence::Complete,
+            traces: [(path.to_owned(), trace)].into(),
+        };
+        let history = self.history();
+        history.record_told(&Actor::System, ci, vec![file], telling).await.unwrap();
+        assert_eq!(history.judge(10).await.unwrap(), 1);
+        self.clock.pass(jiff::SignedDuration::from_secs(10));
+    }
+
     /// Tells that an item is a Debian 12 system with these source packages.
     pub(crate) async fn observe(&self, ci: CiId, tenant: TenantId, packages: &[(&str, &str)]) {
         let (by, now) = (Actor::System, jiff::Timestamp::now());

@@ -1,0 +1,131 @@
+//! The drift board: what nobody agreed to is shown to those whom it concerns, who adopt it or have it put back.
+
+use axum::body::Body;
+use axum::http::Request;
+use domain::cloud::{Access, EventKind};
+use serde_json::{Value, json};
+use store::{Actor, Environment as _};
+
+use crate::support::World;
+use crate::support::case::Case;
+
+const SSHD: &str = "/etc/ssh/sshd_config";
+
+async fn first_drift(world: &World, token: &str) -> Value {
+    let list = world.ask(token, "GET", "/api/v1/drifts?state=open", None).await.json();
+    list["items"][0].clone()
+}
+
+async fn events(world: &World, kind: EventKind) -> usize {
+    world.recorder.finish().await.unwrap();
+    let by = world.admin.clone();
+    let events = world.store.events(&by, store::Retrieval::Events, 0, 10_000).await.unwrap();
+    events.iter().filter(|event| event.kind == kind).count()
+}
+
+#[tokio::test]
+async fn a_drift_is_shown_and_adopted_by_whoever_keeps_the_item() {
+    let world = World::new().await;
+    let case = Case::usual(&world, "a").await;
+    let other = Case::new(&world, "b", crate::support::osv("X-2", "db", "2"), [4; 32]).await;
+    world.alter(case.ci, SSHD, "Port 22\nPermitRootLogin no\n", "<i>anna</i>").await;
+    world.alter(case.ci, SSHD, "Port 22\nPermitRootLogin yes\n", "<i>anna</i>").await;
+    let owner = world.token_of(&case.person, Access::Write).await;
+    let ask = async |token: &str, path: &str| world.ask(token, "GET", path, None).await;
+
+    let drift = first_drift(&world, &owner).await;
+    assert_eq!(drift["path"], SSHD);
+    assert_eq!(drift["alterations"], 2);
+    assert_eq!(drift["verdict"]["standing"], "unauthorised");
+    assert_eq!(drift["verdict"]["actor"]["login"], "<i>anna</i>");
+    let id = drift["id"].as_str().unwrap();
+    let versions = format!("/api/v1/cis/{}/files/versions?path={SSHD}", case.ci);
+    let versions = ask(&owner, &versions).await.json();
+    assert_eq!(versions["items"][1]["verdict"]["verdict"]["verdict"], "unauthorised", "{versions}");
+
+    let board = ask(&owner, "/drifts").await.text;
+    assert!(board.contains("One file is not as agreed") && board.contains(SSHD), "{board}");
+    assert!(board.contains("&lt;i&gt;anna") && !board.contains("<i>anna"), "{board}");
+    let page = ask(&owner, &format!("/drifts/{id}")).await.text;
+    for part in ["Adopt it", "something that nobody agreed to", "PermitRootLogin yes"] {
+        assert!(page.contains(part), "{part}: {page}");
+    }
+    assert_eq!(ask(&other.owner, &format!("/drifts/{id}")).await.status, 404);
+    assert!(ask(&other.owner, "/drifts").await.text.contains("Nothing was altered without leave"));
+
+    // The provider's people see it, which is recorded, and do not decide about the tenant's own item.
+    let admin = world.token_of(&world.admin, Access::Write).await;
+    let page = ask(&admin, &format!("/drifts/{id}")).await.text;
+    assert!(page.contains(SSHD) && !page.contains("Adopt it"), "{page}");
+    assert_eq!(events(&world, EventKind::FilesRead).await, 1);
+    let body = json!({ "reason": "x", "recorded_at": drift["recorded_at"] });
+    let adopt = format!("/api/v1/drifts/{id}/adopt");
+    let refused = world.ask(&admin, "POST", &adopt, Some(body)).await;
+    assert_eq!(refused.status, 422, "{}", refused.text);
+
+    let empty = json!({ "reason": " ", "recorded_at": drift["recorded_at"] });
+    assert_eq!(world.ask(&owner, "POST", &adopt, Some(empty)).await.status, 400);
+    let stale = json!({ "reason": "x", "recorded_at": world.clock.now() });
+    let refused = world.ask(&owner, "POST", &adopt, Some(stale)).await;
+    assert!(refused.text.contains("altered again since"), "{}", refused.text);
+    let body = json!({ "reason": "a machine of ours", "recorded_at": drift["recorded_at"] });
+    let adopted = world.ask(&owner, "POST", &adopt, Some(body)).await.json();
+    assert_eq!(
+        (&adopted["state"], &adopted["reason"]),
+        (&json!("adopted"), &json!("a machine of ours"))
+    );
+    assert_eq!(events(&world, EventKind::DriftSettled).await, 1);
+    assert!(ask(&owner, "/drifts").await.text.contains("Nothing was altered without leave"));
+    assert!(ask(&owner, "/drifts?state=adopted").await.text.contains(SSHD));
+    assert_eq!(ask(&owner, "/drifts?state=odd").await.status, 400);
+}
+
+#[tokio::test]
+async fn a_file_is_put_back_by_an_alteration() {
+    let world = World::new().await;
+    let case = Case::usual(&world, "a").await;
+    world.alter(case.ci, SSHD, "Port 2222\n", "anna").await;
+    let admin = world.token_of(&world.admin, Access::Write).await;
+    let id = first_drift(&world, &admin).await["id"].as_str().unwrap().to_owned();
+    let path = format!("/api/v1/drifts/{id}/put-back");
+
+    let taken = world.ask(&admin, "POST", &path, Some(json!({}))).await.json();
+
+    let change = taken["change"].as_str().unwrap();
+    let found = world.ask(&admin, "GET", &format!("/api/v1/changes/{change}"), None).await.json();
+    assert_eq!(found["kind"], "alteration", "{found}");
+    assert!(found["title"].as_str().unwrap().contains(&id), "{found}");
+    assert!(!found.to_string().contains(SSHD), "what files are called is not for everybody");
+    let again = world.ask(&admin, "POST", &path, Some(json!({}))).await;
+    assert_eq!(again.status, 409, "{}", again.text);
+    let page = world.ask(&admin, "GET", &format!("/drifts/{id}"), None).await.text;
+    assert!(page.contains(change), "{page}");
+}
+
+#[tokio::test]
+async fn a_form_adopts_it_too() {
+    let world = World::new().await;
+    let case = Case::usual(&world, "a").await;
+    world.alter(case.ci, SSHD, "Port 2222\n", "anna").await;
+    let owner = world.token_of(&case.person, Access::Write).await;
+    let drift = first_drift(&world, &owner).await;
+    let post = async |form: String| {
+        let request = Request::builder()
+            .method("POST")
+            .uri(format!("/drifts/{}/adopt", drift["id"].as_str().unwrap()))
+            .header("authorization", format!("Bearer {owner}"))
+            .header("content-type", "application/x-www-form-urlencoded")
+            .header("sec-fetch-site", "same-origin")
+            .body(Body::from(form));
+        world.send(request.unwrap()).await
+    };
+    let stale = post("reason=ours&recorded_at=2020-01-01T00:00:00Z".to_owned()).await;
+    assert!(stale.text.contains("altered again since") && stale.text.contains("Adopt it"));
+
+    let recorded_at = drift["recorded_at"].as_str().unwrap();
+    let adopted = post(format!("reason=ours&recorded_at={recorded_at}")).await;
+
+    assert_eq!(adopted.status, 303, "{}", adopted.text);
+    assert!(first_drift(&world, &owner).await.is_null());
+    let _: Actor = case.person;
+}
