@@ -13,7 +13,7 @@ use domain::order::ConfigurationRules;
 use jiff::{SignedDuration, Timestamp};
 use sha2::{Digest as _, Sha256};
 
-use super::{Depth, Kind, Observer, Seen, Toucher, Watch};
+use super::{Depth, Documents, Kind, Observer, Seen, Toucher, Watch};
 use crate::client::AgentError;
 use crate::execute::Access;
 use crate::orders::read_policy;
@@ -40,6 +40,8 @@ pub struct Eyes {
     root: PathBuf,
     rules: ConfigurationRules,
     observer: Observer,
+    /// None where the system does not run.
+    documents: Option<Documents>,
     /// None where there is but one look.
     watch: Option<Watch>,
     read_whole_at: Option<Timestamp>,
@@ -66,14 +68,27 @@ impl Eyes {
     ) -> Result<Self, AgentError> {
         let key = state.fingerprint_key().map_err(|source| AgentError::state(state, source))?;
         let rules = rules(policy)?;
-        Ok(Self::with(root, rules, key, watches))
+        // A system that does not run has files alone.
+        let documents = (root == Path::new("/")).then(|| {
+            let known = state.told_files().unwrap_or_default().0.into_keys();
+            Documents::of_this_host(rules.documents.clone(), key.clone(), known)
+        });
+        Ok(Self { documents, ..Self::with(root, rules, key, watches) })
     }
 
     fn with(root: &Path, rules: ConfigurationRules, key: FingerprintKey, watches: bool) -> Self {
         let watch = watches.then(|| Watch::begin(root, &rules));
         let observer = Observer::new(root, rules.clone(), key);
         let root = root.to_owned();
-        Self { root, rules, observer, watch, read_whole_at: None, touched: BTreeMap::new() }
+        Self {
+            root,
+            rules,
+            observer,
+            documents: None,
+            watch,
+            read_whole_at: None,
+            touched: BTreeMap::new(),
+        }
     }
 
     /// Whether they still look by the owner's policy.
@@ -117,6 +132,9 @@ impl Eyes {
             let (owner, label) = (String::new(), String::new());
             let file = HostFile { path: path.clone(), mode: 0, owner, label, content, by: None };
             files.insert(path, file);
+        }
+        for (name, content) in self.documents.iter_mut().flat_map(|it| it.look(depth)) {
+            files.insert(name.clone(), document(name, content));
         }
         let digests = files.iter().map(|(path, file)| (path.clone(), file.digest()));
         Look { manifest: FileManifest(digests.collect()), files }
@@ -171,6 +189,12 @@ fn told(path: String, seen: &Seen, names: &Names, by: Option<HostActor>) -> Host
     };
     let owner = format!("{}:{}", names.user(*uid), names.group(*gid));
     HostFile { path, mode: kind | (mode & 0o7777), owner, label: label(attributes), content, by }
+}
+
+/// A document as it is told: it is nobody's file, so nobody owns it and nobody wrote it.
+fn document(name: String, content: String) -> HostFile {
+    let (owner, label) = (String::new(), String::new());
+    HostFile { path: name, mode: 0, owner, label, content, by: None }
 }
 
 impl Look {
