@@ -98,16 +98,16 @@ pub enum Need {
     Orders,
 }
 
-/// A configuration file as its host tells of it: without what is secret in it
-/// (`domain::configuration::secret`).
+/// A configuration file as its host tells of it: without what is secret in it (`domain::configuration::secret`). What a
+/// host is configured by beside files comes in the same way (`domain::configuration::document`).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct HostFile {
-    /// Absolute path.
+    /// Absolute path, or a document's name.
     pub path: String,
-    /// Kind and permissions, as `st_mode` has them (inode(7)).
+    /// Kind and permissions, as `st_mode` has them (inode(7)); 0 of a document.
     pub mode: u32,
-    /// User and group, by their names where they have some: `root:shadow`.
+    /// User and group, by their names where they have some: `root:shadow`; empty of a document.
     pub owner: String,
     /// What access lists, security labels and further attributes say, hashed; empty where there are none.
     #[serde(default, skip_serializing_if = "String::is_empty")]

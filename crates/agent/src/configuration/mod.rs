@@ -1,10 +1,12 @@
-//! Configuration files of the host: what they are, without their secrets, and when somebody touches them.
+//! What the host is configured by: files and documents, without their secrets, and when somebody touches a file.
 //!
 //! ```text
 //! policy ([configuration]) ─► Observer::look ─► Observation (files, digest) ─► difference ─► alterations
 //!                              ▲                                                  ▲
 //!                       every while, in full                       Watch::take: which path, by whom
 //! ```
+//!
+//! Policies, profiles and database servers are told as [`Documents`] beside the files.
 //!
 //! Looks are what counts: a [`Watch`] says earlier that something was touched, and by whom, where the kernel tells it,
 //! and never that nothing was. A look at a tree that did not alter ends in the digest it ended in before
@@ -26,12 +28,14 @@
 //! }
 //! ```
 
+mod documents;
 mod installs;
 mod look;
 mod observation;
 mod tell;
 mod watch;
 
+pub use documents::Documents;
 pub use look::{Depth, Observer};
 pub use observation::{Difference, Kind, Observation, ObservationDigest, Seen, Unseen};
 pub use tell::Eyes;

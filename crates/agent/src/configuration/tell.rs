@@ -15,7 +15,7 @@ use jiff::{SignedDuration, Timestamp};
 use sha2::{Digest as _, Sha256};
 
 use super::installs::{Installs, Now};
-use super::{Depth, Kind, Observer, Seen, Toucher, Watch};
+use super::{Depth, Documents, Kind, Observer, Seen, Toucher, Watch};
 use crate::client::AgentError;
 use crate::execute::Access;
 use crate::orders::read_policy;
@@ -42,6 +42,8 @@ pub struct Eyes {
     root: PathBuf,
     rules: ConfigurationRules,
     observer: Observer,
+    /// None where the system does not run.
+    documents: Option<Documents>,
     /// None where there is but one look.
     watch: Option<Watch>,
     read_whole_at: Option<Timestamp>,
@@ -88,7 +90,12 @@ impl Eyes {
     ) -> Result<Self, AgentError> {
         let key = state.fingerprint_key().map_err(|source| AgentError::state(state, source))?;
         let rules = rules(policy)?;
-        Ok(Self::with(root, rules, key, watches))
+        // A system that does not run has files alone.
+        let documents = (root == Path::new("/")).then(|| {
+            let known = state.told_files().unwrap_or_default().0.into_keys();
+            Documents::of_this_host(rules.documents.clone(), key.clone(), known)
+        });
+        Ok(Self { documents, ..Self::with(root, rules, key, watches) })
     }
 
     fn with(root: &Path, rules: ConfigurationRules, key: FingerprintKey, watches: bool) -> Self {
@@ -96,7 +103,8 @@ impl Eyes {
         let observer = Observer::new(root, rules.clone(), key);
         let root = root.to_owned();
         let written = Written::default();
-        Self { root, rules, observer, watch, read_whole_at: None, looked_at: None, written }
+        let (documents, read_whole_at, looked_at) = (None, None, None);
+        Self { root, rules, observer, documents, watch, read_whole_at, looked_at, written }
     }
 
     /// Whether they still look by the owner's policy.
@@ -149,6 +157,9 @@ impl Eyes {
             let (owner, label) = (String::new(), String::new());
             let file = HostFile { path: path.clone(), mode: 0, owner, label, content, by: None };
             files.insert(path, file);
+        }
+        for (name, content) in self.documents.iter_mut().flat_map(|it| it.look(depth)) {
+            files.insert(name.clone(), document(name, content));
         }
         let digests = files.iter().map(|(path, file)| (path.clone(), file.digest()));
         let manifest = FileManifest(digests.collect());
@@ -214,6 +225,12 @@ fn told(path: String, seen: &Seen, names: &Names) -> HostFile {
         content,
         by: None,
     }
+}
+
+/// A document as it is told: it is nobody's file, so nobody owns it and nobody wrote it.
+fn document(name: String, content: String) -> HostFile {
+    let (owner, label) = (String::new(), String::new());
+    HostFile { path: name, mode: 0, owner, label, content, by: None }
 }
 
 impl Look {

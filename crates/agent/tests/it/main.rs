@@ -5,6 +5,7 @@
 mod a_compromised_server_gets_nowhere;
 mod archives_of_the_host_vouch;
 mod disk;
+mod documents_of_a_real_host;
 mod half_way_is_no_dead_end;
 mod killed_at_any_point;
 mod killed_in_the_middle_of_real_updates;

@@ -12,6 +12,7 @@
 //! said to be unknown.
 
 pub mod diff;
+pub mod document;
 pub mod flapping;
 pub mod mask;
 pub mod parameter;

@@ -251,6 +251,9 @@ words! {
         Gap = "gap",
         /// None of these.
         Otherwise = "otherwise",
+        /// What is derived of files, such as the policy in force, is held to be what they are: [`follow`] says so,
+        /// and nobody asks this rule.
+        Follows = "follows",
     }
 }
 
@@ -417,6 +420,13 @@ impl Happened {
             Fit::Perhaps
         }
     }
+}
+
+/// What is held of something that is derived of files, where they altered at the same time: what is held of the worst
+/// of them.
+pub fn follow(path: &str, of: &Judgement) -> Judgement {
+    let because = format!("it follows from {path}, which altered at the same time");
+    Judgement { trace: vec![Step { rule: Rule::Follows, because }], ..of.clone() }
 }
 
 /// How well an actor is the one who was to do it.

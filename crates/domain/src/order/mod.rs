@@ -32,6 +32,7 @@ mod versions;
 mod tests;
 
 pub use bundle::{Bundle, LARGEST_CONTENT};
+pub(crate) use policy::matches;
 pub use policy::{
     ConfigurationRules, FileRules, Freeze, Hours, InvalidPolicy, PackageRules, PathPattern,
     Permission, Policy,

@@ -33,6 +33,7 @@ use super::refusal::Forbidden;
 use super::versions::Versions;
 use crate::change::{Action, ExactPackage};
 use crate::cloud::words;
+use crate::configuration::document::DocumentRules;
 
 /// Longest file that is read, in bytes.
 const LONGEST: usize = 1 << 20;
@@ -107,12 +108,19 @@ pub struct ConfigurationRules {
     pub ignore: Vec<PathPattern>,
     /// Of these only that they are there, their owners and a fingerprint.
     pub withhold: Vec<PathPattern>,
+    /// What is told beside files.
+    pub documents: DocumentRules,
 }
 
 impl Default for ConfigurationRules {
     fn default() -> Self {
         let watch = vec![PathPattern("/etc/**".to_owned())];
-        Self { watch, ignore: Vec::new(), withhold: Vec::new() }
+        Self {
+            watch,
+            ignore: Vec::new(),
+            withhold: Vec::new(),
+            documents: DocumentRules::default(),
+        }
     }
 }
 
@@ -417,7 +425,7 @@ impl<'de> Deserialize<'de> for Hours {
 }
 
 /// Whether a name is what a pattern says; `*` stands for any letters.
-fn matches(pattern: &str, name: &str) -> bool {
+pub(crate) fn matches(pattern: &str, name: &str) -> bool {
     let mut parts = pattern.split('*');
     let first = parts.next().unwrap_or_default();
     let Some(mut rest) = name.strip_prefix(first) else { return false };
@@ -524,6 +532,11 @@ mod tests {
         let but = rules("[configuration]\nignore = [\"/etc/secret/**\"]");
         assert!(!but.reaches("/etc/secret/b") && but.reaches("/etc/other"));
         assert!(Policy::parse("[configuration]\nwach = []").is_err());
+        let documents =
+            rules("[configuration.documents]\nignore = [\"profile:*\"]\ntls = [\"127.0.0.1:443\"]");
+        assert!(documents.watches("/etc/a") && !documents.documents.wants("profile:packages"));
+        let slip = "[configuration.documents]\nignore = [\"profile\"]";
+        assert!(Policy::parse(slip).is_err());
     }
 
     #[test]

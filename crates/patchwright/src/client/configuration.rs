@@ -8,6 +8,7 @@ use std::process::ExitCode;
 use anyhow::{Result, anyhow};
 use clap::{Args, Subcommand};
 use domain::configuration::diff::{Line, Part, diff};
+use domain::configuration::document::aspect;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
@@ -24,7 +25,8 @@ use crate::text::plain;
 /// How far `log` and `diff` look back where nobody says it.
 const LOOK_BACK: SignedDuration = SignedDuration::from_hours(7 * 24);
 
-/// See what items are and were configured by: files as they were recorded, without what is secret in them.
+/// See what items are and were configured by: files, policies, profiles and database servers as they were recorded,
+/// without what is secret in them.
 #[derive(Debug, Args)]
 pub(crate) struct ConfigArgs {
     #[command(subcommand)]
@@ -38,14 +40,14 @@ pub(crate) struct ConfigArgs {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// List the files of an item.
+    /// List the files of an item, and its policies and profiles.
     List {
         /// The item, by id or name.
         ci: String,
         /// As they were at this time.
         #[arg(long, value_name = "TIME")]
         at: Option<Timestamp>,
-        /// Only those whose path begins with this.
+        /// Only those whose path or name begins with this.
         #[arg(long, value_name = "PATH")]
         below: Option<String>,
     },
@@ -53,7 +55,7 @@ enum Command {
     Show {
         /// The item, by id or name.
         ci: String,
-        /// The file's absolute path.
+        /// The file's absolute path, or a name such as `policy:sshd`.
         path: String,
         /// At this time.
         #[arg(long, value_name = "TIME")]
@@ -63,7 +65,7 @@ enum Command {
     Log {
         /// The item, by id or name.
         ci: String,
-        /// The file's absolute path.
+        /// The file's absolute path, or a name such as `policy:sshd`.
         path: Option<String>,
         /// Since this time; a week ago where it is left out, and no file is named.
         #[arg(long, value_name = "TIME")]
@@ -73,7 +75,7 @@ enum Command {
     Diff {
         /// The item, by id or name.
         ci: String,
-        /// The file's absolute path.
+        /// The file's absolute path, or a name such as `policy:sshd`.
         path: Option<String>,
         /// From this time; a week ago where it is left out.
         #[arg(long, value_name = "TIME")]
@@ -125,17 +127,7 @@ pub(crate) fn run(arguments: &ConfigArgs) -> Result<ExitCode> {
                 writeln!(out, "{}", to_json(&found, true))?;
                 return Ok(ExitCode::SUCCESS);
             }
-            let mut table = Table::new(&["PATH", "MODE", "OWNER", "BYTES", "RECORDED"]);
-            for file in listed(&found) {
-                table.row(vec![
-                    Cell::from(plain(&text(&file["path"]))),
-                    Cell::from(mode(file)),
-                    Cell::from(plain(&text(&file["owner"]))),
-                    Cell::from(text(&file["length"])),
-                    Cell::from(moment(&file["recorded_at"])),
-                ]);
-            }
-            styled(out, &table.take())?;
+            styled(out, &list(&found))?;
             let erased = found["erased"].as_array().map_or(0, Vec::len);
             if erased > 0 {
                 let told = format!("{WARN}of {erased} more it was erased what they were{WARN:#}\n");
@@ -293,6 +285,38 @@ fn held_to_be(verdict: &Value) -> Cell {
     }
 }
 
+/// Files, and below them what hosts are configured by beside these.
+fn list(found: &Value) -> String {
+    let is_document = |file: &&Value| aspect(&text(&file["path"])).is_some();
+    let (documents, files): (Vec<_>, Vec<_>) = listed(found).partition(is_document);
+    let mut table = Table::new(&["PATH", "MODE", "OWNER", "BYTES", "RECORDED"]);
+    for file in files {
+        table.row(vec![
+            Cell::from(plain(&text(&file["path"]))),
+            Cell::from(mode(file)),
+            Cell::from(plain(&text(&file["owner"]))),
+            Cell::from(text(&file["length"])),
+            Cell::from(moment(&file["recorded_at"])),
+        ]);
+    }
+    let mut printed = table.take();
+    if !documents.is_empty() {
+        let mut table = Table::new(&["POLICIES AND PROFILES", "BYTES", "RECORDED"]);
+        for document in documents {
+            table.row(vec![
+                Cell::from(plain(&text(&document["path"]))),
+                Cell::from(text(&document["length"])),
+                Cell::from(moment(&document["recorded_at"])),
+            ]);
+        }
+        if !printed.is_empty() {
+            printed.push('\n');
+        }
+        printed.push_str(&table.take());
+    }
+    printed
+}
+
 fn listed(found: &Value) -> impl Iterator<Item = &Value> {
     found["items"].as_array().into_iter().flatten()
 }
@@ -319,9 +343,9 @@ fn changes(
     connection.get(&format!("{files}/changes?{query}"))
 }
 
-/// Permissions as `ls` shows them in octal, with the kind where it is not a file.
+/// Permissions as `ls` shows them in octal, with the kind where it is not a file; none where there are none to show.
 fn mode(file: &Value) -> String {
-    let Some(mode) = file["mode"].as_u64() else { return String::new() };
+    let Some(mode @ 1..) = file["mode"].as_u64() else { return String::new() };
     let kind = match mode & 0o170_000 {
         0o120_000 => "link ",
         0o040_000 => "dir ",

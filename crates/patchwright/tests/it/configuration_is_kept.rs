@@ -182,3 +182,86 @@ fn what_is_not_there_is_said_so() {
     let (status, _) = ask(&cloud.token, "/cis/ci_00000000000000000000000000/files");
     assert_eq!(status, 404);
 }
+
+impl Cloud {
+    /// The agent looks at this very machine, with another `/etc/ssh`, and tells what the policy lets it.
+    fn tell_of_this_machine(&self, ssh: &Path, policy: &Path) {
+        const INSIDE: &str = "mount --bind \"$1\" /etc/ssh && mount -t tmpfs tmpfs /run && mkdir /run/sshd && shift \
+                              && exec \"$@\"";
+        let output = Command::new("unshare")
+            .args(["--mount", "sh", "-c", INSIDE, "inside"])
+            .arg(ssh)
+            .arg(env!("CARGO_BIN_EXE_patchwright"))
+            .args(["agent", "run", "--once", "--policy"])
+            .arg(policy)
+            .arg("--state")
+            .arg(&self.state)
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success() && !said.contains("warning"), "{said}");
+    }
+}
+
+#[test]
+fn policies_of_a_host_are_recorded_and_shown_beside_its_files() {
+    if fs::File::open("/etc/shadow").is_err() {
+        return eprintln!("skipped: only root may have an `/etc/ssh` of its own");
+    }
+    let cloud = Cloud::start();
+    let ssh = cloud.directory.path().join("ssh");
+    fs::create_dir(&ssh).unwrap();
+    let key = ssh.join("ssh_host_ed25519_key");
+    let made =
+        Command::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-f"]).arg(key).status();
+    assert!(made.unwrap().success());
+    let policy = cloud.directory.path().join("policy.toml");
+    let rules = "[configuration]\nwatch = [\"/etc/ssh/sshd_config\"]\n\
+                 [configuration.documents]\nwatch = [\"policy:s*\", \"profile:accounts\"]\n\
+                 ignore = [\"policy:sysctl\", \"policy:sudoers\"]\n";
+    fs::write(&policy, rules).unwrap();
+    fs::write(ssh.join("sshd_config"), format!("PermitRootLogin no\nSetEnv PASSWORD={SECRET}\n"))
+        .unwrap();
+    cloud.tell_of_this_machine(&ssh, &policy);
+
+    let listed = cloud.config(&["list", "web-1"]);
+    let (files, documents) = listed.split_once("POLICIES AND PROFILES").expect(&listed);
+    assert!(files.contains("/etc/ssh/sshd_config"), "{listed}");
+    let names: Vec<_> =
+        documents.lines().skip(1).filter_map(|it| it.split_whitespace().next()).collect();
+    assert_eq!(names, ["policy:selinux", "policy:sshd", "profile:accounts"], "{listed}");
+    let below = cloud.config(&["list", "web-1", "--below", "policy:"]);
+    assert!(
+        below.contains("policy:sshd") && !below.contains("/etc/") && !below.contains("profile:"),
+        "{below}"
+    );
+    let shown = cloud.config(&["show", "web-1", "policy:sshd"]);
+    assert!(shown.contains("permitrootlogin no\n") && shown.contains("<redacted:"), "{shown}");
+
+    let before = Timestamp::now();
+    fs::write(ssh.join("sshd_config"), format!("PermitRootLogin yes\nSetEnv PASSWORD={SECRET}\n"))
+        .unwrap();
+    cloud.tell_of_this_machine(&ssh, &policy);
+
+    let at = before.to_string();
+    let differs = cloud.config(&["diff", "web-1", "policy:sshd", "--from", &at]);
+    for part in ["policy:sshd altered", "-permitrootlogin no", "+permitrootlogin yes"] {
+        assert!(differs.contains(part), "{part}: {differs}");
+    }
+    let altered = cloud.config(&["log", "web-1", "--since", &at]);
+    assert!(altered.contains("policy:sshd") && !altered.contains("profile:"), "{altered}");
+    let old = cloud.config(&["show", "web-1", "policy:sshd", "--at", &at]);
+    assert!(old.contains("permitrootlogin no\n"), "{old}");
+    let versions = cloud.config(&["log", "web-1", "policy:sshd"]);
+    assert_eq!(versions.matches("there").count(), 2, "{versions}");
+
+    // What the owner does not let be told any more is not kept as if it were so.
+    fs::write(&policy, format!("{rules}\n").replace("policy:s*", "policy:sshd")).unwrap();
+    cloud.tell_of_this_machine(&ssh, &policy);
+    let listed = cloud.config(&["list", "web-1"]);
+    assert!(listed.contains("policy:sshd") && !listed.contains("policy:selinux"), "{listed}");
+
+    let data = cloud.directory.path().join("data");
+    assert_eq!(holds(&data, SECRET.as_bytes()), None);
+    assert_eq!(holds(&data, b"permitrootlogin"), None);
+}

@@ -34,11 +34,11 @@ pub(super) fn routes() -> OpenApiRouter<App> {
 /// What a file was from a moment on.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct FileView {
-    /// Absolute path.
+    /// Absolute path, or the name of a policy, a profile or a database server: `policy:sshd`.
     path: String,
     /// Whether it was there.
     is_present: bool,
-    /// Kind and permissions, as `st_mode` has them; null where it was not there.
+    /// Kind and permissions, as `st_mode` has them; 0 where it has none, null where it was not there.
     mode: Option<u32>,
     /// User and group: `root:shadow`.
     owner: Option<String>,
@@ -120,7 +120,7 @@ pub(crate) struct FileVersions {
 /// A file that was another at two times.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct FileChange {
-    /// Absolute path.
+    /// Absolute path, or a name such as `policy:sshd`.
     path: String,
     /// What it was at the first; null where it was never there until then.
     before: Option<FileView>,
@@ -146,7 +146,7 @@ pub(crate) struct At {
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct Which {
-    /// Absolute path.
+    /// Absolute path, or a name such as `policy:sshd`.
     // Looked at after the item: what is another tenant's is not there, whatever is asked of it.
     #[serde(default)]
     #[param(required = true)]
@@ -214,7 +214,8 @@ fn at(app: &App, text: Option<&str>) -> Result<Timestamp, Problem> {
 
 fn path_of(text: &str) -> Result<FilePath, Problem> {
     FilePath::new(text).map_err(|error| {
-        Problem::new(Kind::Invalid, format!("path: {error}")).help("give the file's absolute path")
+        Problem::new(Kind::Invalid, format!("path: {error}"))
+            .help("give the file's absolute path, or a name such as `policy:sshd`")
     })
 }
 

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use axum::extract::State;
 use domain::cloud::CiId;
 use domain::configuration::diff::{Diff, Line, Part, diff};
+use domain::configuration::document::aspect;
 use jiff::{SignedDuration, Timestamp};
 use maud::{Markup, html};
 use serde::Deserialize;
@@ -65,14 +66,19 @@ pub(super) async fn files(
     // An item whose first look was lately has only new files: that is no news.
     let is_news = altered.len() < found.files.len();
     let meant = |path: &FilePath| path.as_str().starts_with(&wanted.below);
-    let shown: Vec<_> = found.files.iter().filter(|(path, _)| meant(path)).collect();
+    let is_document = |path: &FilePath| aspect(path.as_str()).is_some();
+    let shown = found.files.iter().filter(|(path, _)| meant(path));
+    let (documents, shown): (Vec<_>, Vec<_>) = shown.partition(|(path, _)| is_document(path));
+    let documents_of_all = found.files.keys().filter(|path| is_document(path)).count();
     Ok(page(
         "/cis",
         "Configuration",
         &html! {
             h1 { "What " (ci.name) " is configured by" }
             p.lead {
-                a href={ "/cis/" (id) } { "the item" } " · " (found.files.len()) " files · what is secret in them stays on the host"
+                a href={ "/cis/" (id) } { "the item" } " · " (found.files.len() - documents_of_all) " files"
+                @if documents_of_all > 0 { ", " (documents_of_all) " policies and profiles" }
+                " · what is secret in them stays on the host"
             }
             @if found.files.is_empty() {
                 p.empty { "Nothing is recorded of it yet: an agent tells what it is configured by." }
@@ -94,11 +100,12 @@ pub(super) async fn files(
                         } }
                     } }
                 }
-                h2 { "Files" }
                 form.filter method="get" {
                     label { "Path begins with" input name="below" value=(wanted.below) placeholder="/etc/ssh"; }
                     button { "Show" }
                 }
+                @if !documents.is_empty() { (policies_and_profiles(id, &documents, now)) }
+                h2 { "Files" }
                 div.wide { table.stack {
                     thead { tr { th { "File" } th { "Mode" } th { "Owner" } th.number { "Bytes" } th { "Since" } } }
                     tbody { @for (path, version) in shown.iter().take(ROWS) { tr {
@@ -117,6 +124,25 @@ pub(super) async fn files(
             (elsewhere(&format!("/cis/{id}/files")))
         },
     ))
+}
+
+/// What hosts are configured by beside files.
+fn policies_and_profiles(
+    id: CiId,
+    documents: &[(&FilePath, &FileVersion)],
+    now: Timestamp,
+) -> Markup {
+    html! {
+        h2 { "Policies and profiles" }
+        div.wide { table.stack {
+            thead { tr { th { "Name" } th.number { "Bytes" } th { "Since" } } }
+            tbody { @for (name, version) in documents.iter().take(ROWS) { tr {
+                td.mono { (link(id, name, None)) }
+                td.number data-label="Bytes" { (length(version)) }
+                td.when data-label="Since" { (age(version.recorded_at, now)) }
+            } } }
+        } }
+    }
 }
 
 /// One file: its versions, what it held, and what differs from the version before.
@@ -162,8 +188,9 @@ pub(super) async fn file(
             h1.mono { (path) }
             p.lead {
                 a href={ "/cis/" (id) "/files" } { "files of " (ci.name) } " · "
-                @if shown.is_present() { span.mono { (mode(shown)) } " · " (owner(shown)) " · " (length(shown)) " bytes" }
-                @else { span.outdated { "gone" } }
+                @if !shown.is_present() { span.outdated { "gone" } }
+                @else if mode(shown).is_empty() { (length(shown)) " bytes" }
+                @else { span.mono { (mode(shown)) } " · " (owner(shown)) " · " (length(shown)) " bytes" }
                 " · since " (moment_away(shown.recorded_at, now))
             }
             @if let Some(differs) = &differs {
@@ -250,7 +277,8 @@ pub(super) fn encoded(text: &str) -> String {
 
 fn mode(version: &FileVersion) -> String {
     match &version.state {
-        FileState::Present { metadata, .. } => {
+        // Where it is 0, there is none to show.
+        FileState::Present { metadata, .. } if metadata.mode != 0 => {
             let kind = match metadata.mode & 0o170_000 {
                 0o120_000 => "link ",
                 0o040_000 => "dir ",
@@ -258,7 +286,7 @@ fn mode(version: &FileVersion) -> String {
             };
             format!("{kind}{:04o}", metadata.mode & 0o7777)
         }
-        FileState::Gone => String::new(),
+        FileState::Present { .. } | FileState::Gone => String::new(),
     }
 }
 

@@ -17,6 +17,7 @@ use ::history::{FilePath, PathKey, State};
 use domain::agent::{Installed, Trace};
 use domain::change::{Action, FileHash, Permit};
 use domain::cloud::{ChangeId, CiId, Class, DriftId, EventKind, TenantId};
+use domain::configuration::document::{Aspect, aspect};
 use domain::configuration::flapping::{Flapping, Signal};
 use domain::configuration::mask::{Masks, Subject};
 use domain::configuration::verdict::{
@@ -60,7 +61,9 @@ pub(super) struct Queued {
 
 impl Telling {
     pub(super) fn of<'p>(&self, paths: impl Iterator<Item = &'p str>) -> Queued {
-        let files = paths.map(|path| (path.to_owned(), self.traces.get(path).cloned())).collect();
+        // What a host has and runs follows from what is done to it: that is not agreed to by itself.
+        let judged = paths.filter(|path| aspect(path) != Some(Aspect::Profile));
+        let files = judged.map(|path| (path.to_owned(), self.traces.get(path).cloned())).collect();
         Queued { looked_before: self.looked_before, evidence: self.evidence, files }
     }
 }
@@ -288,6 +291,7 @@ impl History {
                 ruled.push(it);
             }
         }
+        derive(&mut ruled);
         let policy = self.store.policy_in_force(&Actor::System, waiting.tenant).await?;
         let escalates = policy.drift_escalates_after();
         let sentence = Sentence { waiting, ruled, escalates };
@@ -332,6 +336,10 @@ impl History {
         };
         let was_at = before.as_ref().map(|before| before.observed_at);
         let states = (before.as_ref().and_then(state), state(&after));
+        // That more is told of a host is no alteration of it.
+        if states.0.is_none() && aspect(path.as_str()).is_some() {
+            return Ok(None);
+        }
         let key = waiting.keys.pool.path_key(&path);
         let judged = self.judged(&waiting.keys, ci, key).await?;
         let shipped = trace.and_then(|trace| trace.shipped.as_ref());
@@ -575,6 +583,27 @@ fn next(
         },
     };
     (judged, step, signal != Signal::Hold)
+}
+
+/// Documents are derived of files: where some of them altered at the same time, these say what it is, and what is to
+/// be done is done with them.
+fn derive(ruled: &mut [Ruled]) {
+    let is_file = |it: &&Ruled| aspect(it.path.as_str()).is_none();
+    let matters = |it: &&Ruled| it.judgement.verdict != Verdict::Noise;
+    let files = ruled.iter().filter(is_file).filter(matters);
+    let worst = files.max_by_key(|it| match it.judgement.verdict.standing() {
+        Standing::Authorised => 0,
+        Standing::Vendor => 1,
+        Standing::Unknown => 2,
+        Standing::Unauthorised => 3,
+    });
+    let Some(worst) = worst.map(|it| (it.path.clone(), it.judgement.clone())) else { return };
+    for it in ruled.iter_mut().filter(|it| aspect(it.path.as_str()).is_some()) {
+        it.judgement = verdict::follow(worst.0.as_str(), &worst.1);
+        if matches!(it.step, Step::Open(_)) {
+            (it.step, it.judged.open) = (Step::Nothing, None);
+        }
+    }
 }
 
 /// A state as one hash; nothing there is one too.

@@ -21,6 +21,7 @@ on_both_engines! {
     an_adopted_content_is_what_the_file_is_to_be
     what_a_package_brought_is_its_vendors
     what_came_about_unseen_is_unknown
+    a_policy_in_force_follows_from_its_files
     what_alters_by_itself_is_quiet
     a_drift_escalates_once
     nobody_sees_another_tenants_drifts
@@ -312,4 +313,37 @@ async fn a_batch_is_judged_once(world: World) {
     host.looked = None;
     let back = host.writes(SSHD, Some("PermitRootLogin no\n"), None).await;
     assert!(matches!(back.judgement.verdict, Verdict::Reverted { .. }), "{back:?}");
+}
+
+async fn a_policy_in_force_follows_from_its_files(world: World) {
+    let mut host = Host::new(world).await;
+    let (owner, ci) = (host.it.owner.clone(), host.it.cis[0]);
+    let present = |text: &str| Some((text.as_bytes().to_vec(), 0));
+    let first = ["policy:sshd", "policy:nftables", "profile:sockets"];
+    let first = first.map(|name| file(path(name), present("as it was\n"))).to_vec();
+    host.it.history.record(&owner, ci, first).await.unwrap();
+    let told = vec![
+        file(path(SSHD), present("Port 2222\n")),
+        file(path("policy:sshd"), present("port 2222\n")),
+        file(path("policy:pam"), present("told for the first time\n")),
+        file(path("profile:sockets"), present("tcp 0.0.0.0:2222 /usr/sbin/sshd\n")),
+    ];
+    let traces = [(SSHD.to_owned(), by("anna").unwrap())].into();
+    let telling = Telling { looked_before: None, evidence: Evidence::Complete, traces };
+    host.it.history.record_told(&owner, ci, told, telling).await.unwrap();
+    assert_eq!(host.it.history.judge(10).await.unwrap(), 1);
+
+    let open = host.open().await;
+    assert_eq!(open.len(), 1, "what is to be done is done with the file");
+    assert_eq!(open[0].path.as_str(), SSHD);
+    let verdicts = host.verdicts().await;
+    let of = |name: &str| verdicts.values().find(|it| it.path == name);
+    let policy = &of("policy:sshd").unwrap().judgement;
+    assert_eq!(policy.verdict, Verdict::Unauthorised);
+    assert!(policy.trace[0].because.contains(SSHD), "{policy:?}");
+    assert!(of("profile:sockets").is_none() && of("policy:pam").is_none());
+
+    // By itself it is somebody's act.
+    host.writes("policy:nftables", Some("table inet filter\n"), None).await;
+    assert_eq!(host.open().await.len(), 2);
 }

@@ -274,7 +274,11 @@ fn the_first_rule_that_holds_decides() {
     assert_eq!(judge(&matters, &all, instant("14:00:00")).trace.pop().unwrap().rule, Rule::Gap);
     let complete = Alteration { evidence: Evidence::Complete, ..matters };
     let trace = judge(&complete, &all, instant("14:00:00")).trace;
-    assert_eq!(trace.iter().map(|step| step.rule).collect::<Vec<_>>(), Rule::ALL);
+    let asked: Vec<_> = trace.iter().map(|step| step.rule).collect();
+    assert_eq!(asked, Rule::ALL[..Rule::ALL.len() - 1]);
+    let followed = follow(SSHD, &judge(&complete, &all, instant("14:00:00")));
+    assert_eq!(followed.verdict, Verdict::Unauthorised);
+    assert_eq!(followed.trace[0].rule, Rule::Follows);
 }
 
 fn states() -> impl Strategy<Value = Option<FileState>> {
