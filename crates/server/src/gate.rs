@@ -35,6 +35,8 @@ words! {
         CiRead = "ci.read",
         /// Reading what configuration items are and were configured by.
         ConfigurationRead = "configuration.read",
+        /// Reading a file with its secrets.
+        SecretDisclose = "secret.disclose",
         /// Reading findings and patches.
         FindingRead = "finding.read",
         /// Reading advisories that people brought.
@@ -388,6 +390,7 @@ user.read        yes yes yes yes yes yes yes
 token.read       yes yes yes yes yes yes yes
 ci.read          yes yes yes yes yes yes yes
 configuration.read yes yes yes yes yes yes yes
+secret.disclose   -   -   -  yes yes  -   - 
 finding.read     yes yes yes yes yes yes yes
 advisory.read    yes yes yes yes yes yes yes
 agent.read       yes yes yes yes yes yes yes

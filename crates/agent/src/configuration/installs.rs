@@ -97,8 +97,10 @@ impl Installs {
         if !is_explained {
             return None;
         }
-        // Of what shares a second, the owner; else the last one.
-        at_work.sort_by_key(|span| (is_owner(span), span.from));
+        // Of what shares a second, the owner; else the one within whose lines it is; else the last one.
+        let is_within =
+            |span: &Span| now.changed_at.is_some_and(|at| span.from <= at && at <= span.until);
+        at_work.sort_by_key(|span| (is_owner(span), is_within(span), span.from));
         let Span { package, version, from, until } = at_work.pop()?.clone();
         Some(Installed { package, version, from, until: until + SECOND })
     }

@@ -17,8 +17,9 @@ use rustix::fs::{
     AtFlags, CWD, Dir, FileType, Mode, OFlags, Stat, fstat, openat, readlinkat, statat,
 };
 use rustix::io::Errno;
+use zeroize::Zeroizing;
 
-use super::observation::{Kind, Observation, Seen, Unseen};
+use super::observation::{Kind, Observation, Original, Seen, Unseen};
 use crate::execute::{Access, attributes};
 
 /// Most names of a look. `/etc` of a server has some 1,500.
@@ -208,8 +209,8 @@ impl Look<'_> {
                 FileType::RegularFile => self.file(directory, name, path, &stat),
                 FileType::Symlink => link(directory, name, &stat),
                 FileType::Directory => opened(directory, name, &stat)
-                    .map(|(_, access)| Seen { kind: Kind::Directory, access }),
-                _ => Ok(Seen { kind: Kind::Other, access: access(&stat, BTreeMap::new()) }),
+                    .map(|(_, access)| Seen::new(Kind::Directory, access)),
+                _ => Ok(Seen::new(Kind::Other, access(&stat, BTreeMap::new()))),
             };
             match seen {
                 Ok(seen) => {
@@ -250,21 +251,26 @@ impl Look<'_> {
         }
         let (file, access) = opened(directory, name, stat)?;
         let mut file = File::from(file);
-        let content = self.content(path, &mut file)?;
+        let (content, original) = self.content(path, &mut file)?;
         let after = fstat(&file)?;
         if Mark::of(&after) != mark {
             return Err(io::Error::other("it was altered while it was read"));
         }
-        let seen = Seen { kind: Kind::File { content }, access };
+        let seen = Seen { kind: Kind::File { content }, access, original };
         if mark.changed.0 < self.settled_before {
             self.known.insert(path.to_owned(), (mark, seen.clone()));
         }
         Ok(seen)
     }
 
-    fn content(&mut self, path: &str, file: &mut File) -> io::Result<Redaction> {
+    /// What of a content may leave the host, and all of it where its owner lets it be kept.
+    fn content(
+        &mut self,
+        path: &str,
+        file: &mut File,
+    ) -> io::Result<(Redaction, Option<Original>)> {
         let key = &self.observer.key;
-        let mut bytes = Vec::new();
+        let mut bytes = Zeroizing::new(Vec::new());
         let mut begun = file.take(LARGEST as u64 + 1);
         begun.read_to_end(&mut bytes)?;
         self.bytes += bytes.len() as u64;
@@ -277,7 +283,10 @@ impl Look<'_> {
         let mut because = Withheld::Owner;
         if bytes.len() <= LARGEST {
             if !self.observer.rules.withholds(path) {
-                return Ok(redact(path, &bytes, key));
+                let redaction = redact(path, &bytes, key);
+                let is_whole = matches!(&redaction, Redaction::Text(it) if it.text.as_bytes() == bytes.as_slice());
+                let is_kept = !is_whole && self.observer.rules.keeps_original(path);
+                return Ok((redaction, is_kept.then(|| Original(bytes))));
             }
         } else if !self.observer.rules.withholds(path) {
             because = Withheld::TooLarge;
@@ -300,7 +309,7 @@ impl Look<'_> {
             }
             fingerprint.add(&piece[..length]);
         }
-        Ok(Redaction::Withheld { because, size, fingerprint: fingerprint.end() })
+        Ok((Redaction::Withheld { because, size, fingerprint: fingerprint.end() }, None))
     }
 }
 
@@ -318,7 +327,7 @@ fn opened(directory: &OwnedFd, name: &str, stat: &Stat) -> io::Result<(OwnedFd, 
 fn link(directory: &OwnedFd, name: &str, stat: &Stat) -> io::Result<Seen> {
     let target = readlinkat(directory, name, Vec::new())?;
     let target = target.to_string_lossy().into_owned();
-    Ok(Seen { kind: Kind::Link { target }, access: access(stat, BTreeMap::new()) })
+    Ok(Seen::new(Kind::Link { target }, access(stat, BTreeMap::new())))
 }
 
 fn access(stat: &Stat, attributes: BTreeMap<String, String>) -> Access {

@@ -37,7 +37,7 @@ mod watch;
 
 pub use documents::Documents;
 pub use look::{Depth, Observer};
-pub use observation::{Difference, Kind, Observation, ObservationDigest, Seen, Unseen};
+pub use observation::{Difference, Kind, Observation, ObservationDigest, Original, Seen, Unseen};
 pub use tell::Eyes;
 pub(crate) use tell::Look;
 pub use watch::{Means, Touch, Touched, Toucher, Watch};

@@ -8,6 +8,7 @@ use domain::configuration::secret::Redaction;
 use domain::configuration::verdict::FileState;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
+use zeroize::Zeroizing;
 
 use crate::execute::Access;
 
@@ -32,6 +33,19 @@ pub struct Seen {
     pub kind: Kind,
     /// Whose it is, and who may do what with it: access lists and labels of `SELinux` are among its attributes.
     pub access: Access,
+    /// All of it, where there is something secret in it and its owner lets it be kept.
+    #[serde(skip)]
+    pub original: Option<Original>,
+}
+
+/// A file with its secrets; wiped when it is dropped.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Original(pub(super) Zeroizing<Vec<u8>>);
+
+impl fmt::Debug for Original {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Original({} bytes)", self.0.len())
+    }
 }
 
 /// What something is.
@@ -75,6 +89,11 @@ pub struct Difference<'a> {
 }
 
 impl Seen {
+    /// Something that has no content.
+    pub(super) const fn new(kind: Kind, access: Access) -> Self {
+        Self { kind, access, original: None }
+    }
+
     /// What verdicts compare.
     pub fn state(&self) -> FileState {
         let (kind, content): (&str, FileHash) = match &self.kind {

@@ -7,7 +7,10 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
 use domain::agent::{FileManifest, FilesSent, HostActor, HostFile, Since, Trace};
+use domain::configuration::document;
 use domain::configuration::secret::{FingerprintKey, Redaction};
 use domain::configuration::verdict::Actor;
 use domain::order::ConfigurationRules;
@@ -149,7 +152,13 @@ impl Eyes {
         let mut files = BTreeMap::new();
         for (path, it) in seen.files {
             let path = plain(&path);
-            files.insert(path.clone(), told(path, &it, &names));
+            let file = told(path.clone(), &it, &names);
+            if let Some(original) = &it.original {
+                let (path, content) =
+                    (document::original(&path), BASE64_STANDARD.encode(&*original.0));
+                files.insert(path.clone(), HostFile { path, content, ..file.clone() });
+            }
+            files.insert(path, file);
         }
         for unseen in seen.unseen {
             let path = plain(&unseen.path);
@@ -159,7 +168,7 @@ impl Eyes {
             files.insert(path, file);
         }
         for (name, content) in self.documents.iter_mut().flat_map(|it| it.look(depth)) {
-            files.insert(name.clone(), document(name, content));
+            files.insert(name.clone(), of_document(name, content));
         }
         let digests = files.iter().map(|(path, file)| (path.clone(), file.digest()));
         let manifest = FileManifest(digests.collect());
@@ -228,7 +237,7 @@ fn told(path: String, seen: &Seen, names: &Names) -> HostFile {
 }
 
 /// A document as it is told: it is nobody's file, so nobody owns it and nobody wrote it.
-fn document(name: String, content: String) -> HostFile {
+fn of_document(name: String, content: String) -> HostFile {
     let (owner, label) = (String::new(), String::new());
     HostFile { path: name, mode: 0, owner, label, content, by: None }
 }

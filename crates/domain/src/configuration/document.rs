@@ -29,6 +29,28 @@ words! {
     }
 }
 
+/// What the name begins with under which the original of a file is kept, where its owner says so: with its secrets, for
+/// whoever says why they read it.
+const ORIGINAL: &str = "original:";
+
+/// The name under which the original of a file is kept.
+///
+/// ```
+/// use domain::configuration::document::{original, original_of};
+///
+/// assert_eq!(original("/etc/app.ini"), "original:/etc/app.ini");
+/// assert_eq!(original_of("original:/etc/app.ini"), Some("/etc/app.ini"));
+/// assert_eq!(original_of("/etc/app.ini"), None);
+/// ```
+pub fn original(path: &str) -> String {
+    format!("{ORIGINAL}{path}")
+}
+
+/// The file of which something that has such a name is the original.
+pub fn original_of(name: &str) -> Option<&str> {
+    name.strip_prefix(ORIGINAL)
+}
+
 /// What the document with a name tells of; `None` where the name is a file's, or a device's own.
 pub fn aspect(name: &str) -> Option<Aspect> {
     name.split_once(':')?.0.parse().ok()

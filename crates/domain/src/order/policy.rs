@@ -108,6 +108,9 @@ pub struct ConfigurationRules {
     pub ignore: Vec<PathPattern>,
     /// Of these only that they are there, their owners and a fingerprint.
     pub withhold: Vec<PathPattern>,
+    /// Of these the original too, where there is something secret in it: the control plane keeps it sealed, and gives
+    /// it to nobody who does not say why. What is withheld stays so.
+    pub originals: Vec<PathPattern>,
     /// What is told beside files.
     pub documents: DocumentRules,
 }
@@ -119,6 +122,7 @@ impl Default for ConfigurationRules {
             watch,
             ignore: Vec::new(),
             withhold: Vec::new(),
+            originals: Vec::new(),
             documents: DocumentRules::default(),
         }
     }
@@ -135,6 +139,11 @@ impl ConfigurationRules {
     pub fn reaches(&self, directory: &str) -> bool {
         self.watch.iter().any(|it| it.reaches(directory))
             && !self.ignore.iter().any(|it| it.has(directory) && it.has(&format!("{directory}/x")))
+    }
+
+    /// Whether the original of a path is kept, too.
+    pub fn keeps_original(&self, path: &str) -> bool {
+        self.originals.iter().any(|it| it.has(path)) && !self.withholds(path)
     }
 
     /// Whether nothing of a path's content leaves the host.
@@ -535,6 +544,9 @@ mod tests {
         let documents =
             rules("[configuration.documents]\nignore = [\"profile:*\"]\ntls = [\"127.0.0.1:443\"]");
         assert!(documents.watches("/etc/a") && !documents.documents.wants("profile:packages"));
+        let both = "[configuration]\nwithhold = [\"/etc/a\"]\noriginals = [\"/etc/*\"]";
+        let both = rules(both);
+        assert!(both.keeps_original("/etc/b") && !both.keeps_original("/etc/a"));
         let slip = "[configuration.documents]\nignore = [\"profile\"]";
         assert!(Policy::parse(slip).is_err());
     }

@@ -6,6 +6,8 @@ use std::ops::Range;
 use std::process::ExitCode;
 
 use anyhow::{Result, anyhow};
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
 use clap::{Args, Subcommand};
 use domain::configuration::diff::{Line, Part, diff};
 use domain::configuration::document::aspect;
@@ -83,6 +85,20 @@ enum Command {
         /// To this time; now where it is left out.
         #[arg(long, value_name = "TIME")]
         to: Option<Timestamp>,
+    },
+    /// Print a file with its secrets, where its host's owner lets the original be kept. Who reads it, and why, is
+    /// recorded first.
+    Original {
+        /// The item, by id or name.
+        ci: String,
+        /// The file's absolute path.
+        path: String,
+        /// Why.
+        #[arg(long, value_name = "WORDS")]
+        reason: String,
+        /// At this time.
+        #[arg(long, value_name = "TIME")]
+        at: Option<Timestamp>,
     },
     /// List the alterations that nobody agreed to, or nobody can explain, and how they stand.
     Drift {
@@ -193,6 +209,18 @@ pub(crate) fn run(arguments: &ConfigArgs) -> Result<ExitCode> {
                 let (before, after) = (held(from, "before")?, held(*to, "after")?);
                 styled(out, &difference(&path, change, (&before, &after))?)?;
             }
+        }
+        Command::Original { ci, path, reason, at } => {
+            let body = json!({ "path": path, "reason": reason, "at": at });
+            let place = format!("{}/original", files(ci)?);
+            let change = Change { body: Some(&body), ..Change::of("POST", &place) };
+            let found = connection.change(&change)?.body;
+            if is_json {
+                writeln!(out, "{}", to_json(&found, true))?;
+                return Ok(ExitCode::SUCCESS);
+            }
+            let content = found["content"].as_str().unwrap_or_default();
+            out.write_all(&BASE64_STANDARD.decode(content)?)?;
         }
         Command::Drift { .. } | Command::Adopt { .. } | Command::PutBack { .. } => {
             decide(&arguments.command, &connection, is_json)?;

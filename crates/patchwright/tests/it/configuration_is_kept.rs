@@ -265,3 +265,41 @@ fn policies_of_a_host_are_recorded_and_shown_beside_its_files() {
     assert_eq!(holds(&data, SECRET.as_bytes()), None);
     assert_eq!(holds(&data, b"permitrootlogin"), None);
 }
+
+#[test]
+fn an_original_is_kept_where_its_owner_says_so_and_read_by_whoever_says_why() {
+    let cloud = Cloud::start();
+    let policy = cloud.directory.path().join("policy.toml");
+    fs::write(&policy, "[configuration]\noriginals = [\"/etc/app/*\"]\n").unwrap();
+    let (root, policy) = (cloud.root.display().to_string(), policy.display().to_string());
+    let output = cloud.agent(&["run", "--once", "--root", &root, "--policy", &policy]);
+    assert!(output.status.success(), "{output:?}");
+
+    let shown = cloud.config(&["show", "web-1", "/etc/app/app.ini"]);
+    assert!(!shown.contains(SECRET), "{shown}");
+    assert!(!cloud.config(&["list", "web-1"]).contains("original"));
+    assert!(!cloud.config(&["log", "web-1"]).contains("original"));
+    for path in ["content", "versions"] {
+        let path = format!("/cis/{}/files/{path}?path=original:/etc/app/app.ini", cloud.ci);
+        let (status, found) = cloud.up.ask(&cloud.token, "GET", &path, &Value::Null, "").unwrap();
+        assert_eq!(status, 404, "{found}");
+    }
+    let read = cloud.config(&["original", "web-1", "/etc/app/app.ini", "--reason", "an audit"]);
+    assert_eq!(read, format!("user = app\npassword = {SECRET}\n"));
+
+    let (_, events) =
+        cloud.up.ask(&cloud.token, "GET", "/events?limit=1000", &Value::Null, "").unwrap();
+    let is_it = |event: &&Value| event["kind"] == "original.read";
+    let events = events["items"].as_array().unwrap();
+    let told: Vec<_> = events.iter().filter(is_it).collect();
+    assert_eq!(told.len(), 1, "{events:?}");
+    let told = told[0].to_string();
+    assert!(told.contains("an audit") && told.contains("/etc/app/app.ini"), "{told}");
+    assert!(!told.contains(SECRET));
+    assert_eq!(holds(&cloud.directory.path().join("data"), SECRET.as_bytes()), None);
+
+    // Where nothing is kept nothing is read.
+    let none = json!({ "path": "/etc/ssh/sshd_config", "reason": "x" });
+    let path = format!("/cis/{}/files/original", cloud.ci);
+    assert_eq!(cloud.up.ask(&cloud.token, "POST", &path, &none, "").unwrap().0, 404);
+}

@@ -5,7 +5,10 @@ use std::sync::Arc;
 
 use axum::extract::State;
 use axum::http::StatusCode;
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
 use domain::agent::{FilesSent, HostFile, Since, Trace};
+use domain::configuration::document::original_of;
 use domain::configuration::verdict::{Actor, Evidence};
 use jiff::Timestamp;
 use store::{Attribution, FilePath, FilesNoted, Metadata, NewFile, NewState, Past, Telling};
@@ -53,7 +56,7 @@ pub(super) async fn files(
         }
         Since::Nothing { paths } => {
             let now = agents.store.environment().now();
-            match agents.history.manifest(&actor, by.agent.ci, now).await? {
+            match agents.history.whole_manifest(&actor, by.agent.ci, now).await? {
                 Past::Kept(known) => known
                     .files
                     .keys()
@@ -114,10 +117,16 @@ fn new(file: HostFile, observed_at: Timestamp) -> Result<NewFile, Problem> {
         )));
     }
     let by = by.map(|by| Attribution { actor: by.actor, confidence: by.confidence.min(100) });
+    let content = match original_of(&path) {
+        None => content.into_bytes(),
+        Some(of) => BASE64_STANDARD.decode(content).map_err(|error| {
+            wrong(format!("the original of `{}`: {error}", of.escape_default()))
+        })?,
+    };
     Ok(NewFile {
         path: path_of(path)?,
         state: NewState::Present {
-            content: content.into_bytes(),
+            content,
             metadata: Metadata { mode, owner, label: label.into_bytes() },
         },
         observed_at,

@@ -4,7 +4,10 @@ use std::collections::BTreeMap;
 
 use axum::Json;
 use axum::extract::State;
-use domain::cloud::{ChangeId, CiId};
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use domain::change::Reason;
+use domain::cloud::{ChangeId, CiId, Duty, PROVIDER};
 use domain::configuration::verdict::{
     Actor as Hand, Confidence, Judgement, Standing, Step, Verdict,
 };
@@ -15,7 +18,7 @@ use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::{Path, Problems, Query, given};
+use super::{Body, Path, Problems, Query, given};
 use crate::App;
 use crate::gate::{Action, By};
 use crate::problem::{Kind, Problem};
@@ -29,6 +32,7 @@ pub(super) fn routes() -> OpenApiRouter<App> {
         .routes(routes!(content))
         .routes(routes!(versions))
         .routes(routes!(changes))
+        .routes(routes!(original))
 }
 
 /// What a file was from a moment on.
@@ -219,6 +223,33 @@ fn path_of(text: &str) -> Result<FilePath, Problem> {
     })
 }
 
+/// Which original is read, and why.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct OriginalRequest {
+    /// Absolute path.
+    #[schema(min_length = 1, max_length = 4096)]
+    path: String,
+    /// Why it is read, in words: the item's owner sees that.
+    #[schema(min_length = 1, max_length = 2000)]
+    reason: String,
+    /// As it was recorded until then; now where it is left out.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    at: Option<Timestamp>,
+}
+
+/// A file with its secrets.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct OriginalContent {
+    /// Absolute path.
+    path: String,
+    /// When it was recorded.
+    #[schema(value_type = String, format = DateTime)]
+    recorded_at: Timestamp,
+    /// What it held, in base64.
+    content: String,
+}
+
 /// What is kept of the past; a problem that says why it is not.
 pub(crate) fn kept<T>(past: Past<T>) -> Result<T, Problem> {
     match past {
@@ -315,4 +346,36 @@ async fn changes(
         FileChange { path: path.to_string(), before, after }
     });
     Ok(Json(FileChanges { items: items.collect() }))
+}
+
+/// Read a file with its secrets, where its owner lets the original be kept. Who read it, and why, is recorded before
+/// it is answered.
+#[utoipa::path(post, path = "/cis/{id}/files/original", tag = "configuration",
+    params(("id" = String, Path)), request_body = OriginalRequest,
+    responses((status = 200, body = OriginalContent), Problems))]
+async fn original(
+    State(app): State<App>,
+    By(by): By<{ Action::SecretDisclose as usize }>,
+    Path(id): Path<CiId>,
+    Body(OriginalRequest { path, reason, at }): Body<OriginalRequest>,
+) -> Result<Json<OriginalContent>, Problem> {
+    let ci = app.store.ci(&by, id).await?;
+    if by.tenant() == PROVIDER && ci.tenant != PROVIDER && ci.duty != Duty::Provider {
+        let detail = "the tenant keeps this item, so its secrets are the tenant's";
+        return Err(Problem::new(Kind::Refused, detail).help("ask the tenant's owner"));
+    }
+    let path = path_of(&path)?;
+    let why: Reason = given("reason", &reason)?;
+    let at = at.unwrap_or_else(|| app.store.environment().now());
+    let found = app.history.original(&by, id, &path, at, why).await?;
+    let found = found.ok_or_else(|| {
+        Problem::not_found("original of this file at that time").help(
+            "it is kept where the host's owner says so, and where there is something secret in it",
+        )
+    })?;
+    Ok(Json(OriginalContent {
+        path: path.to_string(),
+        recorded_at: found.recorded_at,
+        content: BASE64_STANDARD.encode(found.content.unwrap_or_default()),
+    }))
 }

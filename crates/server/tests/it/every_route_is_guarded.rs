@@ -119,6 +119,7 @@ xxxxxxxx GET /api/v1/cis/{id}/facts
 xxxxxxxx GET /api/v1/cis/{id}/files
 xxxxxxxx GET /api/v1/cis/{id}/files/changes
 xxxxxxxx GET /api/v1/cis/{id}/files/content
+---xx--- POST /api/v1/cis/{id}/files/original
 xxxxxxxx GET /api/v1/cis/{id}/files/versions
 x--x---- GET /api/v1/cis/{id}/machine
 x--x---- PUT /api/v1/cis/{id}/machine
@@ -326,6 +327,7 @@ fn valid(path: &str, b: TenantId, other: CiId, sha256: &Value) -> Value {
             json!({ "plan": "07".repeat(32), "decision": { "is": "approve" } })
         }
         "/api/v1/cis/{id}/machine" => json!({ "place": "rack-1", "machine": "x" }),
+        "/api/v1/cis/{id}/files/original" => json!({ "path": "/etc/x", "reason": "x" }),
         "/api/v1/drifts/{id}/adopt" => {
             json!({ "reason": "x", "recorded_at": jiff::Timestamp::UNIX_EPOCH })
         }

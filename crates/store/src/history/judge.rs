@@ -17,7 +17,7 @@ use ::history::{FilePath, PathKey, State};
 use domain::agent::{Installed, Trace};
 use domain::change::{Action, FileHash, Permit};
 use domain::cloud::{ChangeId, CiId, Class, DriftId, EventKind, TenantId};
-use domain::configuration::document::{Aspect, aspect};
+use domain::configuration::document::{Aspect, aspect, original_of};
 use domain::configuration::flapping::{Flapping, Signal};
 use domain::configuration::mask::{Masks, Subject};
 use domain::configuration::verdict::{
@@ -62,7 +62,10 @@ pub(super) struct Queued {
 impl Telling {
     pub(super) fn of<'p>(&self, paths: impl Iterator<Item = &'p str>) -> Queued {
         // What a host has and runs follows from what is done to it: that is not agreed to by itself.
-        let judged = paths.filter(|path| aspect(path) != Some(Aspect::Profile));
+        // And an original alters with its file.
+        let is_judged =
+            |path: &&str| aspect(path) != Some(Aspect::Profile) && original_of(path).is_none();
+        let judged = paths.filter(is_judged);
         let files = judged.map(|path| (path.to_owned(), self.traces.get(path).cloned())).collect();
         Queued { looked_before: self.looked_before, evidence: self.evidence, files }
     }

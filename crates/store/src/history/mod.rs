@@ -19,6 +19,7 @@ mod drifts;
 mod fsck;
 mod judge;
 mod keys;
+mod originals;
 mod read;
 mod record;
 mod retain;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use ::history::{FilePath, Found, Item, Lean, Partition, State, Version, unpack};
 use domain::cloud::{ChangeId, CiId};
+use domain::configuration::document::original_of;
 use jiff::Timestamp;
 use sqlx::any::AnyRow;
 
@@ -110,6 +111,21 @@ pub struct Difference {
 impl History {
     /// What a file held at a time, by when it was recorded; `None` where the item had no such file.
     pub async fn file_at(
+        &self,
+        by: &Actor,
+        ci: CiId,
+        path: &FilePath,
+        at: Timestamp,
+    ) -> Result<Past<Option<FileVersion>>, StoreError> {
+        // What has its secrets is given to nobody who does not say why.
+        if original_of(path.as_str()).is_some() {
+            return Ok(Past::Kept(None));
+        }
+        self.whole_file_at(by, ci, path, at).await
+    }
+
+    /// The same, of originals too.
+    pub(super) async fn whole_file_at(
         &self,
         by: &Actor,
         ci: CiId,
@@ -252,6 +268,9 @@ impl History {
     ) -> Result<Versions, StoreError> {
         let asked = self.asked(by, ci).await?;
         let Some(keys) = &asked.keys else { return Ok(Versions::default()) };
+        if original_of(path.as_str()).is_some() {
+            return Ok(Versions::default());
+        }
         let key = keys.pool.path_key(path);
         let (files, mut tail) = self.files_of(&asked, keys, Some(key)).await?;
         let mut versions: Vec<Version> = Vec::new();
@@ -277,6 +296,24 @@ impl History {
 
     /// All files that an item had at a time.
     pub async fn manifest(
+        &self,
+        by: &Actor,
+        ci: CiId,
+        at: Timestamp,
+    ) -> Result<Past<Manifest>, StoreError> {
+        let found = self.whole_manifest(by, ci, at).await?;
+        Ok(match found {
+            Past::Kept(mut manifest) => {
+                manifest.files.retain(|path, _| original_of(path.as_str()).is_none());
+                manifest.erased.retain(|path| original_of(path.as_str()).is_none());
+                Past::Kept(manifest)
+            }
+            other => other,
+        })
+    }
+
+    /// The same with the originals of files, which have names of their own, for whoever tells what is gone.
+    pub async fn whole_manifest(
         &self,
         by: &Actor,
         ci: CiId,
