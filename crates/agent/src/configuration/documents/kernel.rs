@@ -81,9 +81,7 @@ pub(super) fn mounts(host: &dyn Host) -> Page {
 pub(super) fn time(host: &dyn Host) -> Page {
     let path = "/etc/localtime";
     let zone = match host.target(path) {
-        Ok(target) => {
-            target.rsplit_once("zoneinfo/").map_or(target.clone(), |(_, it)| it.to_owned())
-        }
+        Ok(target) => target.rsplit("zoneinfo/").next().unwrap_or_default().to_owned(),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => "UTC".to_owned(),
         Err(_) => "of a file of its own".to_owned(),
     };

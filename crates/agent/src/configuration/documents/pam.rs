@@ -42,9 +42,8 @@ pub(super) fn pam(host: &dyn Host) -> Page {
         if is_backup || service.ends_with('~') {
             continue;
         }
-        let whole = service;
         for kind in KINDS {
-            stacks.stack(whole, service, kind, &mut BTreeSet::new(), "");
+            stacks.stack(service, service, kind, &mut BTreeSet::new(), "");
         }
         if stacks.facts.len() > MOST {
             return Err(Unseen::new(format!("there are more than {MOST} rules")));

@@ -40,9 +40,12 @@ const DOCUMENTS: [(&str, &str); 3] = [
     ),
     (
         "roles",
-        "SELECT pg_catalog.json_build_object('role', a.rolname, 'superuser', a.rolsuper, 'inherit', a.rolinherit, \
-         'createrole', a.rolcreaterole, 'createdb', a.rolcreatedb, 'login', a.rolcanlogin, \
-         'replication', a.rolreplication, 'bypassrls', a.rolbypassrls, 'limit', a.rolconnlimit, \
+        "SELECT pg_catalog.json_build_object('role', a.rolname, 'attributes', pg_catalog.json_build_array( \
+         CASE WHEN a.rolsuper THEN 'superuser' END, CASE WHEN a.rolinherit THEN 'inherit' END, \
+         CASE WHEN a.rolcreaterole THEN 'createrole' END, CASE WHEN a.rolcreatedb THEN 'createdb' END, \
+         CASE WHEN a.rolcanlogin THEN 'login' END, CASE WHEN a.rolreplication THEN 'replication' END, \
+         CASE WHEN a.rolbypassrls THEN 'bypassrls' END), \
+         'limit', a.rolconnlimit, \
          'until', a.rolvaliduntil, 'password', CASE WHEN a.rolpassword IS NULL THEN 'none' \
          WHEN a.rolpassword LIKE 'SCRAM-SHA-256$%' THEN 'scram-sha-256' \
          WHEN a.rolpassword LIKE 'md5%' THEN 'md5' ELSE 'other' END, \
@@ -93,13 +96,8 @@ struct Rule {
 #[derive(Deserialize)]
 struct Role {
     role: String,
-    superuser: bool,
-    inherit: bool,
-    createrole: bool,
-    createdb: bool,
-    login: bool,
-    replication: bool,
-    bypassrls: bool,
+    /// Each that it has.
+    attributes: Vec<Option<String>>,
     limit: i32,
     until: Option<String>,
     password: String,
@@ -122,12 +120,11 @@ struct Membership {
 /// All servers that run, and those that are configured and do not.
 pub(super) fn clusters(host: &dyn Host) -> Pages {
     let mut found = running(host)?;
-    for (name, port, by) in configured(host) {
-        // Somebody else may listen on a port of this number, elsewhere.
-        let its =
-            found.iter_mut().find(|it| it.port == port && it.by.is_some_and(|it| it.uid == by.uid));
+    for cluster in configured(host) {
+        let its = found.iter().position(|it| cluster.is(it));
+        let Configured { name, port, .. } = cluster;
         match its {
-            Some(its) => its.name = name,
+            Some(place) => found[place].name = name,
             None => found.push(Cluster { name, directory: String::new(), port, by: None }),
         }
     }
@@ -158,7 +155,7 @@ fn running(host: &dyn Host) -> Result<Vec<Cluster>, Unseen> {
         let Some((directory, port)) = path.split_once("/.s.PGSQL.") else { continue };
         let (Ok(port), Ok(status)) = (port.parse(), host.status(&path)) else { continue };
         let name = format!("{}/{port}", directory.trim_start_matches('/'));
-        let (directory, by) = (directory.to_owned(), Some(status.user));
+        let (directory, by) = (real(directory), Some(status.user));
         found.push(Cluster { name, directory, port, by });
     }
     // A server may listen in several directories.
@@ -166,24 +163,63 @@ fn running(host: &dyn Host) -> Result<Vec<Cluster>, Unseen> {
     Ok(found)
 }
 
-/// Clusters as Debian configures them: name, port, account.
-fn configured(host: &dyn Host) -> Vec<(String, u16, Account)> {
+/// A cluster as Debian configures it.
+struct Configured {
+    name: String,
+    directories: Vec<String>,
+    port: u16,
+    by: Account,
+}
+
+impl Configured {
+    /// Whether a server is this cluster's: somebody else may have one on a port of this number, elsewhere.
+    fn is(&self, it: &Cluster) -> bool {
+        let has = self.directories.iter().any(|directory| *directory == it.directory);
+        has && self.port == it.port && it.by.is_some_and(|by| by.uid == self.by.uid)
+    }
+}
+
+/// Clusters that Debian configures.
+fn configured(host: &dyn Host) -> Vec<Configured> {
     let mut found = Vec::new();
     for version in host.names(CLUSTERS).unwrap_or_default() {
         for name in host.names(&format!("{CLUSTERS}/{version}")).unwrap_or_default() {
             let path = format!("{CLUSTERS}/{version}/{name}/postgresql.conf");
             let (Ok(text), Ok(status)) = (host.read(&path), host.status(&path)) else { continue };
             let text = String::from_utf8_lossy(&text);
-            // The last one counts.
-            let port = text.lines().rev().find_map(|line| {
-                let value = line.trim().strip_prefix("port")?.trim_start();
-                let value = value.strip_prefix('=').unwrap_or(value);
-                value.split('#').next()?.trim().trim_matches('\'').parse().ok()
+            let port = value(&text, "port").and_then(|it| it.parse().ok());
+            let directories = value(&text, "unix_socket_directories");
+            let directories = directories.unwrap_or_else(|| "/var/run/postgresql".to_owned());
+            found.push(Configured {
+                name: format!("{version}-{name}"),
+                directories: directories.split(',').map(|it| real(it.trim())).collect(),
+                port: port.unwrap_or(5432),
+                by: status.user,
             });
-            found.push((format!("{version}-{name}"), port.unwrap_or(5432), status.user));
         }
     }
     found
+}
+
+/// What a file of settings says of one; the last one counts.
+fn value(text: &str, name: &str) -> Option<String> {
+    text.lines().rev().find_map(|line| {
+        let value = line.trim().strip_prefix(name)?;
+        let value = value.strip_prefix([' ', '\t', '='])?.trim_start_matches([' ', '\t', '=']);
+        let value = match value.strip_prefix('\'') {
+            Some(quoted) => quoted.split('\'').next()?,
+            None => value.split('#').next()?.trim(),
+        };
+        Some(value.to_owned())
+    })
+}
+
+/// `/var/run` is `/run`, wherever somebody says the one for the other.
+fn real(directory: &str) -> String {
+    match directory.strip_prefix("/var/run/") {
+        Some(below) => format!("/run/{below}"),
+        None => directory.to_owned(),
+    }
 }
 
 /// The newest client: distributions keep it out of the path, behind a script that takes longer than the question.
@@ -252,17 +288,8 @@ fn roles(lines: &[String]) -> Page {
     let mut facts = Vec::new();
     for it in roles {
         let role = &it.role;
-        let may = [
-            ("superuser", it.superuser),
-            ("inherit", it.inherit),
-            ("createrole", it.createrole),
-            ("createdb", it.createdb),
-            ("login", it.login),
-            ("replication", it.replication),
-            ("bypassrls", it.bypassrls),
-        ];
-        for (word, _) in may.iter().filter(|(_, may)| *may) {
-            facts.push(format!("role {role}: {word}"));
+        for attribute in it.attributes.into_iter().flatten() {
+            facts.push(format!("role {role}: {attribute}"));
         }
         if it.limit >= 0 {
             facts.push(format!("role {role}: connection limit {}", it.limit));

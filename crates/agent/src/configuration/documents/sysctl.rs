@@ -15,6 +15,7 @@ const LEFT_OUT: &[&str] = &[
     "dev.cdrom.",
     "fs.binfmt_misc.",
     "kernel.cad_pid",
+    "kernel.hung_task_warnings",
     "kernel.ns_last_pid",
     "kernel.perf_event_max_sample_rate",
     "kernel.random.",

@@ -54,7 +54,8 @@ pub(super) fn services(host: &dyn Host) -> Page {
             (fields.next()?, fields.next()?, fields.next()?, fields.next()?);
         let is_passing = PASSING.iter().any(|it| unit.starts_with(it)) || ON_DEMAND.contains(&unit);
         // A timer that runs its service is as active as one that waits.
-        let sub = if unit.ends_with(".timer") || unit.ends_with(".path") { "waiting" } else { sub };
+        let kind = unit.rsplit('.').next();
+        let sub = if matches!(kind, Some("timer" | "path")) { "waiting" } else { sub };
         match active {
             _ if is_passing => None,
             "failed" => Some(format!("{unit} failed")),

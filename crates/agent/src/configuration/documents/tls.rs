@@ -6,6 +6,7 @@ use std::net::{IpAddr, SocketAddr, TcpStream, UdpSocket};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use domain::change::FileHash;
 use domain::configuration::document::DocumentRules;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, ring};
@@ -65,8 +66,8 @@ pub(super) fn ask(address: SocketAddr, limit: Duration) -> Page {
         };
         let suite = met.negotiated_cipher_suite().map(|it| format!("{:?}", it.suite()));
         let group = met.negotiated_key_exchange_group().map(|it| format!("{:?}", it.name()));
-        let chosen = suite.into_iter().chain(group).map(|it| format!(", {it}")).collect::<String>();
-        facts.push(format!("{name}: offered{chosen}"));
+        let chosen = ["offered".to_owned()].into_iter().chain(suite).chain(group);
+        facts.push(format!("{name}: {}", chosen.collect::<Vec<_>>().join(", ")));
         if let Some(certificates) = met.peer_certificates() {
             chain = certificates.to_vec();
         }
@@ -204,8 +205,7 @@ fn current(
 
 /// What a certificate says of itself.
 fn certificate_of(certificate: &CertificateDer<'_>) -> Vec<String> {
-    let fingerprint = Sha256::digest(certificate);
-    let fingerprint: String = fingerprint.iter().map(|byte| format!("{byte:02x}")).collect();
+    let fingerprint = FileHash::from(<[u8; 32]>::from(Sha256::digest(certificate)));
     let mut facts = vec![format!("SHA-256 {fingerprint}")];
     let Ok((_, read)) = X509Certificate::from_der(certificate) else {
         facts.push("it is not understood".to_owned());

@@ -68,10 +68,11 @@ proptest! {
             .prop_flat_map(|it| (Just(it.clone()), Just(it).prop_shuffle()))
     ) {
         let ruleset = |names: &[String]| {
-            let tables = names.iter().map(|name| {
-                format!("table ip {name} {{\n\tset s {{\n\t\telements = {{ {} }}\n\t}}\n\tchain c {{\n\t\taccept\n\t\tdrop\n\t}}\n}}\n", names.join(", "))
-            });
-            tables.collect::<String>()
+            let elements = names.join(", ");
+            names.iter().fold(String::new(), |text, name| {
+                let set = format!("\tset s {{\n\t\telements = {{ {elements} }}\n\t}}\n");
+                format!("{text}table ip {name} {{\n{set}\tchain c {{\n\t\taccept\n\t\tdrop\n\t}}\n}}\n")
+            })
         };
         prop_assert_eq!(canonical(&ruleset(&names)), canonical(&ruleset(&shuffled)));
     }

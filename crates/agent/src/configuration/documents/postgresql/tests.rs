@@ -7,7 +7,7 @@ fn host() -> Recorded {
     host.file("/etc/passwd", "root:x:0:0::/root:/bin/sh\npostgres:x:106:106::/:/bin/sh\nmallory:x:1000:1000::/:/bin/sh\n");
     host.file(
         "/etc/postgresql/15/main/postgresql.conf",
-        "#port = 1\nport = 5432 # (change requires restart)\n",
+        "#port = 1\nport = 5432 # (change requires restart)\nunix_socket_directories = '/tmp,/var/run/postgresql' # where\n",
     );
     host.owned("/etc/postgresql/15/main/postgresql.conf", 106, 0o100_644);
     host.file("/etc/postgresql/13/old/postgresql.conf", "port = '5433'\n");
@@ -17,10 +17,12 @@ fn host() -> Recorded {
         "Num       RefCount Protocol Flags    Type St Inode Path
 000000007c0f26b3: 00000002 00000000 00010000 0001 01 34058 /run/postgresql/.s.PGSQL.5432
 000000007c0f26b4: 00000002 00000000 00010000 0001 01 34059 /home/mallory/.s.PGSQL.5432
+000000007c0f26b5: 00000002 00000000 00010000 0001 01 34060 /srv/own/.s.PGSQL.5432
 ",
     );
     host.owned("/run/postgresql/.s.PGSQL.5432", 106, 0o140_777);
     host.owned("/home/mallory/.s.PGSQL.5432", 1000, 0o140_777);
+    host.owned("/srv/own/.s.PGSQL.5432", 106, 0o140_777);
     host
 }
 
@@ -35,7 +37,8 @@ fn each_server_is_asked_as_whom_it_runs_and_none_takes_the_name_of_another() {
         [
             "database:postgresql/13-old/hba",
             "database:postgresql/15-main/hba",
-            "database:postgresql/home/mallory/5432/hba"
+            "database:postgresql/home/mallory/5432/hba",
+            "database:postgresql/srv/own/5432/hba"
         ]
     );
     let unseen = pages["database:postgresql/13-old/settings"].clone().unwrap_err();
