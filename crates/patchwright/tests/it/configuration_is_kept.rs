@@ -287,12 +287,17 @@ fn an_original_is_kept_where_its_owner_says_so_and_read_by_whoever_says_why() {
     let read = cloud.config(&["original", "web-1", "/etc/app/app.ini", "--reason", "an audit"]);
     assert_eq!(read, format!("user = app\npassword = {SECRET}\n"));
 
-    let (_, events) =
-        cloud.up.ask(&cloud.token, "GET", "/events?limit=1000", &Value::Null, "").unwrap();
-    let is_it = |event: &&Value| event["kind"] == "original.read";
-    let events = events["items"].as_array().unwrap();
-    let told: Vec<_> = events.iter().filter(is_it).collect();
-    assert_eq!(told.len(), 1, "{events:?}");
+    // Events are shown once they are published, a moment after they are recorded.
+    let told = (0..200).find_map(|_| {
+        std::thread::sleep(std::time::Duration::from_millis(50));
+        let path = "/events?limit=1000";
+        let (_, events) = cloud.up.ask(&cloud.token, "GET", path, &Value::Null, "").unwrap();
+        let is_it = |event: &&Value| event["kind"] == "original.read";
+        let told: Vec<_> = events["items"].as_array()?.iter().filter(is_it).cloned().collect();
+        (!told.is_empty()).then_some(told)
+    });
+    let told = told.expect("who read it is told");
+    assert_eq!(told.len(), 1);
     let told = told[0].to_string();
     assert!(told.contains("an audit") && told.contains("/etc/app/app.ini"), "{told}");
     assert!(!told.contains(SECRET));
