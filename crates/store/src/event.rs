@@ -56,6 +56,11 @@ pub struct Event {
     pub sequence: Option<u64>,
 }
 
+/// What [`read`] reads.
+pub(crate) const COLUMN_NAMES: &str =
+    "id, tenant_id, at, clock, kind, actor, role, object, object_version,
+    payload, salt, sequence";
+
 /// Rows of one statement, the most first: few different statements serve any number of events.
 const ROWS: [usize; 3] = [64, 8, 1];
 
@@ -220,7 +225,7 @@ pub(crate) async fn counts(pool: &AnyPool) -> Result<Vec<(TenantId, EventKind, u
         .collect()
 }
 
-fn read(row: &AnyRow) -> Result<Event, StoreError> {
+pub(crate) fn read(row: &AnyRow) -> Result<Event, StoreError> {
     let id: EventId = parsed(row, "id")?;
     let salt: Vec<u8> = get(row, "salt")?;
     let salt =

@@ -45,6 +45,7 @@ mod relations;
 mod releases;
 mod retrieval;
 mod tenants;
+mod timeline;
 mod value;
 mod writer;
 
@@ -109,6 +110,7 @@ pub use releases::{
 };
 pub use retrieval::Retrieval;
 pub use tenants::{NewTenant, Tenant};
+pub use timeline::{Affected, LONGEST_TIMELINE};
 pub use writer::{is_rehearsal, rehearse};
 
 use writer::{Change, Writer};

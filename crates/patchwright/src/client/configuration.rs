@@ -86,6 +86,19 @@ enum Command {
         #[arg(long, value_name = "TIME")]
         to: Option<Timestamp>,
     },
+    /// Print what happened to an item on one axis: configuration, packages, orders, looks, drift, the newest first.
+    Timeline {
+        /// The item, by id or name.
+        ci: String,
+        /// Since this time; thirty days ago where it is left out.
+        #[arg(long, value_name = "TIME")]
+        since: Option<Timestamp>,
+    },
+    /// List what fails where an item fails, the nearest first.
+    Impact {
+        /// The item, by id or name.
+        ci: String,
+    },
     /// Print a file with its secrets, where its host's owner lets the original be kept. Who reads it, and why, is
     /// recorded first.
     Original {
@@ -222,6 +235,16 @@ pub(crate) fn run(arguments: &ConfigArgs) -> Result<ExitCode> {
             let content = found["content"].as_str().unwrap_or_default();
             out.write_all(&BASE64_STANDARD.decode(content)?)?;
         }
+        Command::Timeline { ci, since } => {
+            let since = since.map(|since| format!("&from={}", encoded(&since.to_string())));
+            let path = format!("/cis/{}/timeline?limit=1000", encoded(&names.ci_id(ci)?));
+            let found = connection.get(&format!("{path}{}", since.unwrap_or_default()))?;
+            print(out, is_json, &found, timeline)?;
+        }
+        Command::Impact { ci } => {
+            let found = connection.get(&format!("/cis/{}/impact", encoded(&names.ci_id(ci)?)))?;
+            print(out, is_json, &found, impact)?;
+        }
         Command::Drift { .. } | Command::Adopt { .. } | Command::PutBack { .. } => {
             decide(&arguments.command, &connection, is_json)?;
         }
@@ -277,6 +300,41 @@ fn print(
         styled(out, &words(found))?;
     }
     Ok(())
+}
+
+fn timeline(found: &Value) -> String {
+    let mut table = Table::new(&["WHEN", "WHAT", "OF", "BY", "FILES"]);
+    for moment in listed(found) {
+        let files = moment["files"].as_array().map(Vec::as_slice).unwrap_or_default();
+        let named = files
+            .iter()
+            .take(3)
+            .map(|file| format!("{} ({})", plain(&text(&file["path"])), text(&file["standing"])));
+        let mut named = named.collect::<Vec<_>>().join(", ");
+        if files.len() > 3 {
+            let _ = write!(named, " and {} more", files.len() - 3);
+        }
+        table.row(vec![
+            Cell::from(self::moment(&moment["at"])),
+            Cell::from(text(&moment["kind"])),
+            Cell::from(text(&moment["object"])),
+            Cell::from(plain(&text(&moment["by"]))),
+            Cell::from(named),
+        ]);
+    }
+    table.take()
+}
+
+fn impact(found: &Value) -> String {
+    let mut table = Table::new(&["ITEM", "HOW", "OVER"]);
+    for it in listed(found) {
+        table.row(vec![
+            Cell::from(plain(&text(&it["name"]))),
+            Cell::from(text(&it["by"])),
+            Cell::from(text(&it["distance"])),
+        ]);
+    }
+    table.take()
 }
 
 fn drifts(found: &Value) -> String {

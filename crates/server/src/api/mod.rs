@@ -29,6 +29,7 @@ mod sla;
 mod snapshots;
 mod status;
 mod tenants;
+pub(crate) mod timeline;
 pub(crate) mod tokens;
 mod verifications;
 
@@ -156,6 +157,7 @@ pub(crate) fn routes() -> (Router<App>, Router<App>, Document) {
         .nest("/api/v1", snapshots::routes())
         .nest("/api/v1", configuration::routes())
         .nest("/api/v1", drifts::routes())
+        .nest("/api/v1", timeline::routes())
         .nest("/api/v1", errands::routes())
         .nest("/api/v1", consent::routes())
         .nest("/api/v1", signing::routes())

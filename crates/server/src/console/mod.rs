@@ -21,6 +21,7 @@ mod plan;
 mod recovery;
 mod releases;
 mod sla;
+mod timeline;
 mod times;
 
 use axum::Router;
@@ -48,6 +49,7 @@ pub(crate) fn routes() -> Router<App> {
         .route("/cis/{id}", get(pages::ci))
         .route("/cis/{id}/files", get(configuration::files))
         .route("/cis/{id}/file", get(configuration::file))
+        .route("/cis/{id}/timeline", get(timeline::show))
         .route("/drifts", get(drifts::board))
         .route("/drifts/{id}", get(drifts::drift))
         .route("/drifts/{id}/adopt", post(drifts::adopt))

@@ -211,6 +211,7 @@ pub(super) async fn ci(
                 (words(ci.class)) " · patched by the " (ci.duty)
                 @for (key, value) in &ci.labels { " · " (key) "=" (value) }
                 " · " a href={ "/cis/" (id) "/files" } { "configuration" }
+                " · " a href={ "/cis/" (id) "/timeline" } { "timeline" }
                 " · " span.mono { (ci.id) }
             }
             @match &check {

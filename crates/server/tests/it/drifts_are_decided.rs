@@ -129,3 +129,31 @@ async fn a_form_adopts_it_too() {
     assert!(first_drift(&world, &owner).await.is_null());
     let _: Actor = case.person;
 }
+
+#[tokio::test]
+async fn an_item_is_told_on_one_axis() {
+    let world = World::new().await;
+    let case = Case::usual(&world, "a").await;
+    let other = Case::new(&world, "b", crate::support::osv("X-2", "db", "2"), [4; 32]).await;
+    world.alter(case.ci, SSHD, "Port 2222\n", "anna").await;
+    let owner = world.token_of(&case.person, Access::Read).await;
+    let path = format!("/api/v1/cis/{}/timeline", case.ci);
+
+    let told = world.ask(&owner, "GET", &path, None).await.json();
+
+    let moments = told["items"].as_array().unwrap();
+    let kinds: Vec<_> = moments.iter().map(|it| it["kind"].as_str().unwrap()).collect();
+    for kind in ["ci.created", "history.recorded", "files.judged", "drift.opened"] {
+        assert!(kinds.contains(&kind), "{kind}: {kinds:?}");
+    }
+    let judged = moments.iter().find(|it| it["kind"] == "files.judged").unwrap();
+    assert_eq!(judged["files"], json!([{ "path": SSHD, "standing": "unauthorised" }]));
+    assert!(moments.is_sorted_by(|a, b| a["at"].as_str() >= b["at"].as_str()), "the newest first");
+    assert_eq!(world.ask(&other.owner, "GET", &path, None).await.status, 404);
+    let page = world.ask(&owner, "GET", &format!("/cis/{}/timeline", case.ci), None).await;
+    assert!(page.text.contains(SSHD) && page.text.contains("A drift"), "{}", page.text);
+    let far = world.ask(&owner, "GET", &format!("{path}?limit=0"), None).await;
+    assert_eq!(far.status, 400);
+    let old = world.ask(&owner, "GET", &format!("{path}?until=2000-01-01T00:00:00Z"), None).await;
+    assert_eq!(old.json()["items"], json!([]));
+}

@@ -121,12 +121,14 @@ xxxxxxxx GET /api/v1/cis/{id}/files/changes
 xxxxxxxx GET /api/v1/cis/{id}/files/content
 ---xx--- POST /api/v1/cis/{id}/files/original
 xxxxxxxx GET /api/v1/cis/{id}/files/versions
+xxxxxxxx GET /api/v1/cis/{id}/impact
 x--x---- GET /api/v1/cis/{id}/machine
 x--x---- PUT /api/v1/cis/{id}/machine
 x--x---- DELETE /api/v1/cis/{id}/machine
 xxxxxxxx GET /api/v1/cis/{id}/relations
 x--xx--- POST /api/v1/cis/{id}/relations
 x--xx--- DELETE /api/v1/cis/{id}/relations/{kind}/{to}
+xxxxxxxx GET /api/v1/cis/{id}/timeline
 xxxxxxxx GET /api/v1/clocks
 xxxxxxxx GET /api/v1/drifts
 xxxxxxxx GET /api/v1/drifts/{id}

@@ -25,5 +25,6 @@ mod old_checks_prove_nothing;
 mod people_are_known_elsewhere;
 mod releases_on_their_way;
 mod transactions_that_wait_for_each_other;
+mod what_hangs_on_an_item;
 mod who_reads_is_recorded;
 mod whoever_asks_sees_their_own;
