@@ -217,6 +217,18 @@ fn what_is_dear_is_asked_rarely() {
 }
 
 #[test]
+fn services_are_asked_over_tls_where_the_owner_says_so_alone() {
+    let host = Recorded::default();
+    let nobody = documents(&host, DocumentRules::default(), &[]).look(Depth::Full);
+    assert!(!nobody.keys().any(|name| name.starts_with("policy:tls")), "{:?}", nobody.keys());
+    let tls = vec!["127.0.0.1:443".parse().unwrap(), "[::1]:8443".parse().unwrap()];
+    let rules = DocumentRules { tls, ..rules(&["policy:tls/*"]) };
+    let asked = documents(&host, rules, &[]).look(Depth::Full);
+    let names: Vec<_> = asked.keys().collect();
+    assert_eq!(names, ["policy:tls/127.0.0.1:443", "policy:tls/[::1]:8443"]);
+}
+
+#[test]
 fn too_many_are_said_to_be() {
     let collector = several("policy:libvirt/", libvirt::guests);
     let pages = (0..MOST + 5).map(|it| (format!("policy:libvirt/{it:05}"), Ok(String::new())));
