@@ -212,8 +212,9 @@ fn a_setting_of_postgresql_is_seen_as_one_line_of_one_document() {
     let rules = fs::read_to_string(&hba).unwrap();
     let ldap = "host all all 10.0.0.0/8 ldap ldapserver=a ldapbasedn=\"dc=a\" ldapbinddn=\"cn=b\"";
     fs::write(&hba, format!("{rules}{ldap} ldapbindpasswd=\"{SECRET}\"\n")).unwrap();
-    let radius =
-        format!("host all all 10.0.0.0/8 radius radiusservers=a radiussecrets=\"{SECRET}\"\n");
+    let radius = format!(
+        "host all all 10.0.0.0/8 radius radiusservers=10.0.0.1 radiussecrets=\"{SECRET}\"\n"
+    );
     fs::write(&hba, format!("{}{radius}", fs::read_to_string(&hba).unwrap())).unwrap();
     sql(&format!("ALTER SYSTEM SET primary_conninfo = 'host=a user=b password={SECRET}'"));
     sql(&format!("ALTER ROLE app SET app.password = '{SECRET}'"));

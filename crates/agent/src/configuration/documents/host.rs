@@ -5,12 +5,13 @@ use std::io::{self, Read};
 use std::net::SocketAddr;
 use std::os::unix::fs::MetadataExt as _;
 use std::os::unix::process::CommandExt as _;
-use std::path::PathBuf;
+use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{self, Receiver};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use inspect::TargetKind;
 use rustix::process::{Pid, Signal, kill_process_group};
 
 use super::page::Unseen;
@@ -201,8 +202,9 @@ impl Host for Live {
 
     fn packages(&self) -> Result<Vec<String>, Unseen> {
         let unreadable = |error: &dyn std::error::Error| Unseen::new(error.to_string());
-        let target =
-            inspect::open(&PathBuf::from("/"), None).map_err(|error| unreadable(&error))?;
+        // As if it did not run: what its processes have loaded is told elsewhere.
+        let at_rest = Some(TargetKind::Directory);
+        let target = inspect::open(Path::new("/"), at_rest).map_err(|error| unreadable(&error))?;
         let inventory = target.inventory().map_err(|error| unreadable(&error))?;
         let packages = inventory.packages.into_iter().map(|it| {
             let held = if it.held { " held" } else { "" };

@@ -39,7 +39,7 @@ use super::Depth;
 const MOST: usize = 1_000;
 
 /// What is dear is looked at more rarely: one look in so many times as long as it took.
-const REST: u32 = 100;
+const REST: u32 = 200;
 
 /// A document, or why there is none.
 type Page = Result<String, Unseen>;

@@ -269,7 +269,8 @@ fn rules(lines: &[String]) -> Page {
     let rules: Vec<Rule> = parsed(lines)?;
     let facts = rules.into_iter().map(|it| {
         let Rule { kind, databases, users, address, netmask, method, options, error } = it;
-        if let Some(error) = error {
+        if kind.is_none() || error.is_some() {
+            let error = error.unwrap_or_else(|| "the server does not say why".to_owned());
             return format!("not understood: {error}");
         }
         let list = |them: Option<Vec<String>>| them.unwrap_or_default().join(",");

@@ -204,7 +204,7 @@ fn what_is_dear_is_asked_rarely() {
     let mut documents = documents(&host, rules(&["policy:sshd"]), &[]);
     documents.look(Depth::Quick);
     host.answers("sshd", "port 23\n");
-    host.0.clock.set(Duration::from_secs(50));
+    host.0.clock.set(Duration::from_secs(150));
     assert_eq!(documents.look(Depth::Quick)["policy:sshd"], "port 22\n", "it took a second");
     assert_eq!(
         documents.look(Depth::Full)["policy:sshd"],
@@ -212,8 +212,20 @@ fn what_is_dear_is_asked_rarely() {
         "whoever looks in full does"
     );
     host.answers("sshd", "port 24\n");
-    host.0.clock.set(Duration::from_secs(152));
+    host.0.clock.set(Duration::from_secs(352));
     assert_eq!(documents.look(Depth::Quick)["policy:sshd"], "port 24\n");
+}
+
+#[test]
+fn services_are_asked_over_tls_where_the_owner_says_so_alone() {
+    let host = Recorded::default();
+    let nobody = documents(&host, DocumentRules::default(), &[]).look(Depth::Full);
+    assert!(!nobody.keys().any(|name| name.starts_with("policy:tls")), "{:?}", nobody.keys());
+    let tls = vec!["127.0.0.1:443".parse().unwrap(), "[::1]:8443".parse().unwrap()];
+    let rules = DocumentRules { tls, ..rules(&["policy:tls/*"]) };
+    let asked = documents(&host, rules, &[]).look(Depth::Full);
+    let names: Vec<_> = asked.keys().collect();
+    assert_eq!(names, ["policy:tls/127.0.0.1:443", "policy:tls/[::1]:8443"]);
 }
 
 #[test]

@@ -73,11 +73,13 @@ fn rules_stay_in_their_order() {
         r#"{"type" : "local", "databases" : ["all"], "users" : ["postgres"], "address" : null, "netmask" : null, "method" : "peer", "options" : null, "error" : null}"#,
         r#"{"type" : "host", "databases" : ["all"], "users" : ["all"], "address" : "10.0.0.0", "netmask" : "255.0.0.0", "method" : "ldap", "options" : ["ldapserver=a"], "error" : null}"#,
         r#"{"type" : null, "databases" : null, "users" : null, "address" : null, "netmask" : null, "method" : null, "options" : null, "error" : "invalid connection type \"hots\""}"#,
+        r#"{"type" : null, "databases" : null, "users" : null, "address" : null, "netmask" : null, "method" : null, "options" : null, "error" : null}"#,
     ];
     assert_eq!(
         rules(&lines.map(str::to_owned)).unwrap(),
         "local all postgres peer\nhost all all 10.0.0.0 255.0.0.0 ldap ldapserver=a\n\
-         not understood: invalid connection type \"hots\"\n"
+         not understood: invalid connection type \"hots\"\n\
+         not understood: the server does not say why\n"
     );
 }
 
