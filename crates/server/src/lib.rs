@@ -17,6 +17,7 @@ mod caller;
 mod clocks;
 mod codes;
 mod console;
+mod devices;
 mod expectations;
 mod fleet;
 mod gate;
@@ -55,6 +56,7 @@ use tower_http::trace::TraceLayer;
 pub use agents::{Agents, AgentsError, AuthorityError, serve_agents, serve_proxied_agents};
 pub use caller::Caller;
 pub use clocks::Clocks;
+pub use devices::{Devices, Eyes, Looking, Ssh};
 pub use expectations::{
     Case as PolicyCase, Difference, Expectations, ExpectationsError, Outcome, Policies, Situation,
 };

@@ -8,6 +8,7 @@ pub(crate) mod channels;
 mod cis;
 pub(crate) mod configuration;
 pub(crate) mod consent;
+mod devices;
 pub(crate) mod errands;
 mod events;
 pub(crate) mod feeds;
@@ -154,6 +155,7 @@ pub(crate) fn routes() -> (Router<App>, Router<App>, Document) {
         .nest("/api/v1", verifications::routes())
         .nest("/api/v1", snapshots::routes())
         .nest("/api/v1", configuration::routes())
+        .nest("/api/v1", devices::routes())
         .nest("/api/v1", errands::routes())
         .nest("/api/v1", consent::routes())
         .nest("/api/v1", signing::routes())
