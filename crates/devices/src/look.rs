@@ -175,10 +175,8 @@ async fn connect(
                     Err(Failed::There(error)) => return Err(error),
                     Err(Failed::Protocol(error)) => error,
                 };
-                let has_no_other = matches!(
-                    error,
-                    russh::Error::NoCommonAlgo { kind: AlgorithmKind::Key, .. }
-                );
+                let has_no_other =
+                    matches!(error, russh::Error::NoCommonAlgo { kind: AlgorithmKind::Key, .. });
                 return Err(match (&target.host_key, offered) {
                     (HostKey::Pinned(pinned), Some(offered)) if has_no_other => {
                         differs(pinned, &offered)

@@ -150,7 +150,8 @@ impl Model {
     pub fn all() -> &'static [Self] {
         static MODELS: LazyLock<Vec<Model>> = LazyLock::new(|| {
             let read = |(name, text): &(&str, &str)| {
-                Model::parse(name, text).expect("a test reads the models that come with the program")
+                Model::parse(name, text)
+                    .expect("a test reads the models that come with the program")
             };
             BUILT_IN.iter().map(read).collect()
         });
@@ -218,7 +219,9 @@ impl Model {
                 privileged: it.privileged.map(|it| pattern(&it)).transpose()?,
                 enable: it
                     .enable
-                    .map(|it| Ok::<_, String>(Enable { say: line(it.say)?, asks: whole(&it.asks)? }))
+                    .map(|it| {
+                        Ok::<_, String>(Enable { say: line(it.say)?, asks: whole(&it.asks)? })
+                    })
                     .transpose()?,
                 pager: it.pager.map(|it| whole(&it)).transpose()?,
                 prepare: it.prepare.into_iter().map(line).collect::<Result<_, _>>()?,

@@ -162,7 +162,8 @@ impl<'m> Session<'m> {
     }
 
     fn enable(&mut self, line: &str, is_told: bool) -> Result<Next, LookError> {
-        let matches = |pattern: &Option<Regex>| pattern.as_ref().is_some_and(|it| it.is_match(line));
+        let matches =
+            |pattern: &Option<Regex>| pattern.as_ref().is_some_and(|it| it.is_match(line));
         if self.shell.prompt.is_match(line) {
             if !matches(&self.shell.privileged) {
                 return Err(LookError::NotEnabled);
@@ -244,11 +245,12 @@ pub(crate) fn take_in(
         last.is_some_and(|last| end.is_match(last.trim_end()))
     };
     let refusal = match model.error_in(&text) {
-        Some(line) => Some(LookError::Refused {
-            command: wanted.command.clone(),
-            said: said(line),
-        }),
-        None if text.trim().is_empty() => Some(LookError::Empty { command: wanted.command.clone() }),
+        Some(line) => {
+            Some(LookError::Refused { command: wanted.command.clone(), said: said(line) })
+        }
+        None if text.trim().is_empty() => {
+            Some(LookError::Empty { command: wanted.command.clone() })
+        }
         None if !wanted.ends.as_ref().is_none_or(is_whole) => {
             Some(LookError::Incomplete { command: wanted.command.clone() })
         }

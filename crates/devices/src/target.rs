@@ -94,8 +94,7 @@ impl Credential {
         if secret.reveal().len() > LONGEST {
             return Err(InvalidCredential::Key);
         }
-        let key =
-            decode_secret_key(secret.reveal(), None).map_err(|_| InvalidCredential::Key)?;
+        let key = decode_secret_key(secret.reveal(), None).map_err(|_| InvalidCredential::Key)?;
         match key.algorithm() {
             Algorithm::Ed25519 | Algorithm::Ecdsa { .. } => Ok(Some(Arc::new(key))),
             Algorithm::Rsa { .. } => Err(InvalidCredential::Rsa),

@@ -41,7 +41,9 @@ pub struct HostKeyFingerprint(String);
 
 /// What is no fingerprint of a host key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("a host key's fingerprint is `SHA256:` and {DIGITS} letters and digits, as `ssh-keygen -l` prints it")]
+#[error(
+    "a host key's fingerprint is `SHA256:` and {DIGITS} letters and digits, as `ssh-keygen -l` prints it"
+)]
 pub struct InvalidFingerprint;
 
 impl FromStr for HostKeyFingerprint {

@@ -16,9 +16,9 @@ use domain::check::Report;
 use domain::cloud::{CiId, Class, Login, PROVIDER, Role};
 use ledger::attestation::AttestorKey;
 use server::{
-    Agents, App, Clocks, Devices, Fleet, Histories, Lab, LabSettings, Laboratory, NoticeSettings, Notices,
-    NoticesError, Providers, Recorder, RecorderError, Releases, Settings, Snapshots, Ssh, Tls,
-    Witnesses,
+    Agents, App, Clocks, Devices, Fleet, Histories, Lab, LabSettings, Laboratory, NoticeSettings,
+    Notices, NoticesError, Providers, Recorder, RecorderError, Releases, Settings, Snapshots, Ssh,
+    Tls, Witnesses,
 };
 use store::{
     Actor, CiFilter, Database, History, Labels, MasterKey, NewCi, ObjectDirectory, PageRequest,

@@ -226,11 +226,7 @@ impl Parts {
     }
 
     /// What a device tells, or why it tells nothing.
-    async fn see(
-        &self,
-        device: &Device,
-        sealed: &[u8],
-    ) -> Result<(&'static Model, Look), Looked> {
+    async fn see(&self, device: &Device, sealed: &[u8]) -> Result<(&'static Model, Look), Looked> {
         let failed = |reason: String| Looked::Failed { reason, offered: None };
         let settings = &device.settings;
         let model = Model::named(&settings.model).ok_or_else(|| {

@@ -204,11 +204,7 @@ fn missing(ci: CiId) -> StoreError {
     StoreError::not_found("device of a configuration item", &ci)
 }
 
-async fn find(
-    connection: &mut AnyConnection,
-    by: &Actor,
-    ci: CiId,
-) -> Result<Device, StoreError> {
+async fn find(connection: &mut AnyConnection, by: &Actor, ci: CiId) -> Result<Device, StoreError> {
     if !by.speaks_of(ci) {
         return Err(missing(ci));
     }
@@ -222,12 +218,7 @@ async fn find(
     row.as_ref().map_or_else(|| Err(missing(ci)), read)
 }
 
-async fn set(
-    tx: &mut Tx<'_>,
-    by: &Actor,
-    ci: CiId,
-    new: &NewDevice,
-) -> Result<Device, StoreError> {
+async fn set(tx: &mut Tx<'_>, by: &Actor, ci: CiId, new: &NewDevice) -> Result<Device, StoreError> {
     must_be_provider(by, ci)?;
     let item = cis::find(&mut *tx.connection, by.scope(), ci).await?;
     if item.retired_at.is_some() {
@@ -378,12 +369,7 @@ pub(crate) async fn forget(tx: &mut Tx<'_>, by: &Actor, ci: CiId) -> Result<(), 
     Ok(())
 }
 
-async fn came(
-    tx: &mut Tx<'_>,
-    ci: CiId,
-    version: i64,
-    looked: &Looked,
-) -> Result<(), StoreError> {
+async fn came(tx: &mut Tx<'_>, ci: CiId, version: i64, looked: &Looked) -> Result<(), StoreError> {
     let by = Actor::System;
     tx.hold("devices", "ci_id", &ci.to_string()).await?;
     let before = match find(&mut *tx.connection, &by, ci).await {

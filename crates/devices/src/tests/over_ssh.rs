@@ -12,9 +12,7 @@ use tokio::net::TcpListener;
 
 use super::sessions::{KEY, told};
 use super::transcript::{ALL, Player, Step, answers, parse};
-use crate::{
-    Credential, HostKey, Limits, Look, LookError, Model, Secret, Target, look,
-};
+use crate::{Credential, HostKey, Limits, Look, LookError, Model, Secret, Target, look};
 
 const USER: &str = "observer";
 const PASSWORD: &str = "Of-the-0bserver";
@@ -74,7 +72,8 @@ impl Device {
     }
 
     fn refuses(&self) -> Auth {
-        let left = if self.manners.asks { MethodKind::KeyboardInteractive } else { MethodKind::Password };
+        let left =
+            if self.manners.asks { MethodKind::KeyboardInteractive } else { MethodKind::Password };
         Auth::Reject {
             proceed_with_methods: Some(MethodSet::from(&[left][..])),
             partial_success: false,
@@ -91,14 +90,20 @@ impl server::Handler for Device {
 
     async fn auth_password(&mut self, user: &str, word: &str) -> Result<Auth, Self::Error> {
         self.hear("password");
-        let is_it = user == USER && word == PASSWORD && !self.manners.asks && self.manners.opens.is_none();
+        let is_it =
+            user == USER && word == PASSWORD && !self.manners.asks && self.manners.opens.is_none();
         Ok(if is_it { self.lets_in() } else { self.refuses() })
     }
 
-    async fn auth_publickey(&mut self, user: &str, shown: server::VerifiedPublicKey<'_>) -> Result<Auth, Self::Error> {
+    async fn auth_publickey(
+        &mut self,
+        user: &str,
+        shown: server::VerifiedPublicKey<'_>,
+    ) -> Result<Auth, Self::Error> {
         self.hear("key");
         let opens = self.manners.opens.as_ref();
-        let is_it = user == USER && opens.is_some_and(|it| it.key_data() == shown.public_key.key_data());
+        let is_it =
+            user == USER && opens.is_some_and(|it| it.key_data() == shown.public_key.key_data());
         Ok(if is_it { self.lets_in() } else { self.refuses() })
     }
 
@@ -323,8 +328,7 @@ async fn a_key_or_a_question_opens_as_well() {
     let (_, text) = ALL.iter().find(|(name, _)| *name == "frr").unwrap();
     for kind in [Algorithm::Ed25519, Algorithm::Ecdsa { curve: EcdsaCurve::NistP256 }] {
         let own = key(kind);
-        let manners =
-            Manners { opens: Some(own.public_key().clone()), ..Manners::default() };
+        let manners = Manners { opens: Some(own.public_key().clone()), ..Manners::default() };
         let there = There::with(text, manners, &[Algorithm::Ed25519]).await;
         let written = own.to_openssh(LineEnding::LF).unwrap().to_string();
         let credential = Credential::Key(Secret::from(written));

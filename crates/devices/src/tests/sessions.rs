@@ -141,7 +141,8 @@ fn who_may_not_enable_sees_nothing() {
 fn what_is_refused_or_breaks_off_is_not_recorded() {
     let model = Model::named("ios").unwrap();
     let shell = shell(model).unwrap();
-    let begin = "prompt \"R1#\"\n> terminal length 0\n> terminal width 512\n> show running-config\n";
+    let begin =
+        "prompt \"R1#\"\n> terminal length 0\n> terminal width 512\n> show running-config\n";
     let said = |answer: &str| {
         let text = format!("{begin}{answer}\n> show startup-config\n| end\n> show version\n| x\n");
         match play(model, shell, parse(&text), None, &[5]) {

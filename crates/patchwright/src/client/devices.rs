@@ -95,9 +95,8 @@ struct SetArgs {
 pub(crate) fn run(arguments: &DeviceArgs) -> Result<ExitCode> {
     let connection = connect(&arguments.access)?;
     let names = Names::new(&connection);
-    let path = |ci: &str| {
-        Ok::<_, anyhow::Error>(format!("/cis/{}/device", encoded(&names.ci_id(ci)?)))
-    };
+    let path =
+        |ci: &str| Ok::<_, anyhow::Error>(format!("/cis/{}/device", encoded(&names.ci_id(ci)?)));
     let device = match &arguments.command {
         Command::Set(wanted) => {
             let body = body(wanted)?;
@@ -222,7 +221,9 @@ mod tests {
             "due_at": "2026-11-30T10:26:12Z", "reason": "cannot connect\n\u{1b}[31mred",
         });
         let shown = anstream::adapter::strip_str(&shown(&device)).to_string();
-        for part in ["192.0.2.7 port 22", "the first that it shows", "failures:", "  cannot connect\n"] {
+        for part in
+            ["192.0.2.7 port 22", "the first that it shows", "failures:", "  cannot connect\n"]
+        {
             assert!(shown.contains(part), "{part}: {shown}");
         }
         assert!(!shown.contains('\u{1b}'));

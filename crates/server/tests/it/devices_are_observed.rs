@@ -81,8 +81,7 @@ impl Case {
         let world = World::new().await;
         let tenant = world.tenant("acme").await;
         let class = domain::cloud::Class::Vm;
-        let new =
-            NewCi { tenant, class, name: "edge-1".parse().unwrap(), labels: Labels::new() };
+        let new = NewCi { tenant, class, name: "edge-1".parse().unwrap(), labels: Labels::new() };
         let ci = world.store.create_ci(&world.admin, None, new).await.unwrap().id;
         let token = world.token(PROVIDER, Role::Operator, Access::Write).await;
         let objects = ObjectDirectory::open(world.directory.path().join("history")).unwrap();
@@ -229,8 +228,7 @@ async fn who_does_not_answer_is_told_once_and_looked_at_again() {
 async fn another_host_key_is_loud_and_stops_everything() {
     let case = Case::new().await;
     case.told.says(&[("/running-config", "end\n")]);
-    let (status, set) =
-        case.set(json!({ "host_key": null, "trust_first_key": true })).await;
+    let (status, set) = case.set(json!({ "host_key": null, "trust_first_key": true })).await;
     assert_eq!((status, &set["host_key"]), (200, &Value::Null));
     case.look(SignedDuration::ZERO).await;
     assert_eq!(case.state().await["host_key"], SHOWN);
