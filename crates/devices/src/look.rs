@@ -16,7 +16,7 @@ use zeroize::Zeroizing;
 use crate::document::Document;
 use crate::error::LookError;
 use crate::model::{Model, Shell, Way};
-use crate::session::{Answers, Next, Session, said, take_in};
+use crate::session::{Answers, Next, Session, refuse, said as shortened, take_in};
 use crate::target::{Credential, HostKey, Target, check_line};
 use crate::terminal::Terminal;
 
@@ -231,7 +231,7 @@ async fn exchange(
 }
 
 fn failed(error: &russh::Error) -> LookError {
-    LookError::Protocol { reason: said(&error.to_string()) }
+    LookError::Protocol { reason: shortened(&error.to_string()) }
 }
 
 async fn ask(
@@ -326,33 +326,63 @@ async fn execute(
 ) -> Result<Answers, LookError> {
     let mut answers = Answers::default();
     for (at, wanted) in model.documents.iter().enumerate() {
-        let command = wanted.command.clone();
-        let protocol = |error: russh::Error| failed(&error);
-        let mut channel = session.channel_open_session().await.map_err(protocol)?;
-        channel.exec(true, command.as_bytes()).await.map_err(protocol)?;
-        let (mut text, mut aside) = (Terminal::default(), Terminal::default());
-        loop {
-            match next(&mut channel, limits.silence).await {
-                Came::Data(bytes) => text.feed(&bytes),
-                Came::Aside(bytes) if aside.size() < MOST_ASIDE => aside.feed(&bytes),
-                Came::Aside(_) | Came::Other => {}
-                Came::Refusal => {
-                    let said = "it takes no commands".to_owned();
-                    return Err(LookError::Refused { command, said });
-                }
-                Came::End => break,
-                Came::Nothing => return Err(LookError::Silent { command }),
-            }
-            if text.size() > limits.answer {
-                return Err(LookError::TooLong { command, most: limits.answer });
-            }
+        let said = run(&wanted.command, limits, session).await?;
+        let is_refused = said.status.is_some_and(|status| status != 0);
+        // A shell that does not know a command may say so with nothing else.
+        let line = model.error_in(&said.aside).or_else(|| said.aside.lines().next());
+        if is_refused || (said.text.trim().is_empty() && line.is_some()) {
+            let line = line.or_else(|| said.text.lines().next()).unwrap_or("it says nothing to it");
+            let error =
+                LookError::Refused { command: wanted.command.clone(), said: shortened(line) };
+            refuse(model, at, error, &mut answers)?;
+        } else {
+            take_in(model, at, said.text, &mut answers)?;
         }
-        // What it does not take it says beside the answer, as shells do.
-        let (text, aside) = (Zeroizing::new(text.take_all()), aside.take_all());
-        let text = if text.trim().is_empty() { Zeroizing::new(aside) } else { text };
-        take_in(model, at, text, &mut answers)?;
     }
     Ok(answers)
+}
+
+/// What a command said.
+struct Said {
+    text: Zeroizing<String>,
+    /// Beside its answer.
+    aside: Zeroizing<String>,
+    status: Option<u32>,
+}
+
+async fn run(
+    command: &str,
+    limits: &Limits,
+    session: &Handle<Doorkeeper>,
+) -> Result<Said, LookError> {
+    let protocol = |error: russh::Error| failed(&error);
+    let mut channel = session.channel_open_session().await.map_err(protocol)?;
+    channel.exec(true, command.as_bytes()).await.map_err(protocol)?;
+    let (mut text, mut aside) = (Terminal::default(), Terminal::default());
+    let (mut status, mut is_over) = (None, false);
+    loop {
+        let within = if is_over { limits.quiet } else { limits.silence };
+        match next(&mut channel, within).await {
+            Came::Data(bytes) => text.feed(&bytes),
+            Came::Aside(bytes) if aside.size() < MOST_ASIDE => aside.feed(&bytes),
+            Came::Aside(_) | Came::Other => {}
+            Came::Status(number) => status = Some(number),
+            Came::Refusal => {
+                let (command, said) = (command.to_owned(), "it takes no commands".to_owned());
+                return Err(LookError::Refused { command, said });
+            }
+            // How it ended, and that the channel is closed, may come after that, or never.
+            Came::Over => is_over = true,
+            Came::End => break,
+            Came::Nothing if is_over => break,
+            Came::Nothing => return Err(LookError::Silent { command: command.to_owned() }),
+        }
+        if text.size() > limits.answer {
+            return Err(LookError::TooLong { command: command.to_owned(), most: limits.answer });
+        }
+    }
+    let (text, aside) = (Zeroizing::new(text.take_all()), Zeroizing::new(aside.take_all()));
+    Ok(Said { text, aside, status })
 }
 
 /// Asks all commands in one terminal.
@@ -377,9 +407,9 @@ async fn talk(
                     channel.data_bytes(sent).await.map_err(protocol)?;
                 }
             }
-            Came::Other => {}
+            Came::Other | Came::Status(_) => {}
             Came::Refusal => return Err(failed(&russh::Error::RequestDenied)),
-            Came::End => return Err(talk.stuck()),
+            Came::Over | Came::End => return Err(talk.stuck()),
             Came::Nothing => match talk.quiet()? {
                 Next::Send(line) => {
                     channel.data_bytes(line.to_vec()).await.map_err(protocol)?;
@@ -398,8 +428,12 @@ enum Came {
     Data(Vec<u8>),
     /// Beside the answer.
     Aside(Vec<u8>),
+    /// How a command ended.
+    Status(u32),
     Refusal,
     Other,
+    /// It writes nothing more.
+    Over,
     End,
     /// Not within the time.
     Nothing,
@@ -409,6 +443,8 @@ async fn next(channel: &mut Channel<client::Msg>, within: Duration) -> Came {
     match timeout(within, channel.wait()).await {
         Err(_) => Came::Nothing,
         Ok(None | Some(ChannelMsg::Close)) => Came::End,
+        Ok(Some(ChannelMsg::Eof)) => Came::Over,
+        Ok(Some(ChannelMsg::ExitStatus { exit_status })) => Came::Status(exit_status),
         Ok(Some(ChannelMsg::Data { data })) => Came::Data(data.to_vec()),
         Ok(Some(ChannelMsg::ExtendedData { data, .. })) => Came::Aside(data.to_vec()),
         Ok(Some(ChannelMsg::Failure | ChannelMsg::OpenFailure(_))) => Came::Refusal,

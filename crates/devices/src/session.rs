@@ -232,7 +232,7 @@ impl<'m> Session<'m> {
     }
 }
 
-/// Takes in what a device answered to the command of a document.
+/// Takes in what a device answered to the command of a document: what is whole, and no refusal.
 pub(crate) fn take_in(
     model: &Model,
     document: usize,
@@ -258,12 +258,24 @@ pub(crate) fn take_in(
     };
     match refusal {
         None => outcome.answers.push(Answer { document, text }),
-        Some(error) if wanted.is_optional => {
-            let path = format!("/{}", wanted.name);
-            outcome.refused.push(Refused { path, because: error.to_string() });
-        }
-        Some(error) => return Err(error),
+        Some(error) => return refuse(model, document, error, outcome),
     }
+    Ok(())
+}
+
+/// Notes that a device does not tell a document; an error where it has to.
+pub(crate) fn refuse(
+    model: &Model,
+    document: usize,
+    error: LookError,
+    outcome: &mut Answers,
+) -> Result<(), LookError> {
+    let wanted = &model.documents[document];
+    if !wanted.is_optional {
+        return Err(error);
+    }
+    let path = format!("/{}", wanted.name);
+    outcome.refused.push(Refused { path, because: error.to_string() });
     Ok(())
 }
 

@@ -179,8 +179,10 @@ impl Devices {
             let Some(place) = Place::take(&self.0, device.ci) else { continue };
             looks.spawn(async move {
                 if let Err(error) = place.parts.look(&device, &sealed).await {
-                    let error = &error as &dyn std::error::Error;
-                    tracing::error!(error, ci = %device.ci, "a device is looked at again");
+                    {
+                        let error = &error as &dyn std::error::Error;
+                        tracing::error!(error, ci = %device.ci, "a device is looked at again");
+                    }
                     // It is due still; nobody hammers at it because of us.
                     tokio::time::sleep(PAUSE).await;
                 }

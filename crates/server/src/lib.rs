@@ -53,10 +53,10 @@ use tower_http::limit::RequestBodyLimitLayer;
 use tower_http::set_header::SetResponseHeaderLayer;
 use tower_http::trace::TraceLayer;
 
+pub use crate::devices::{Devices, Eyes, Looking, Ssh};
 pub use agents::{Agents, AgentsError, AuthorityError, serve_agents, serve_proxied_agents};
 pub use caller::Caller;
 pub use clocks::Clocks;
-pub use devices::{Devices, Eyes, Looking, Ssh};
 pub use expectations::{
     Case as PolicyCase, Difference, Expectations, ExpectationsError, Outcome, Policies, Situation,
 };

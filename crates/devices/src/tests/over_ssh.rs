@@ -38,6 +38,8 @@ struct Manners {
     asks: bool,
     /// Writes this without end instead of answering.
     floods: Option<&'static [u8]>,
+    /// Knows no command: says this beside the answer, ends with this, and does not close the channel.
+    knows_nothing: Option<(&'static str, u32)>,
     /// Says nothing once somebody is in.
     is_mute: bool,
     /// Closes the connection then.
@@ -173,6 +175,11 @@ impl server::Handler for Device {
         session: &mut Session,
     ) -> Result<(), Self::Error> {
         session.channel_success(channel)?;
+        if let Some((said, status)) = self.manners.knows_nothing {
+            session.extended_data(channel, 1, said.as_bytes().to_vec())?;
+            session.exit_status_request(channel, status)?;
+            return session.eof(channel);
+        }
         let command = String::from_utf8(command.to_vec()).unwrap();
         let all = answers(&self.steps);
         let answer = all.iter().find(|(known, _)| *known == command);
@@ -350,6 +357,23 @@ async fn who_is_not_let_in_is_told_what_would_do() {
     let refused = there.seen("ios", &Target { credential, ..there.target() }).await.unwrap_err();
     assert_eq!(refused.to_string(), "it does not let `observer` in; it takes: password");
     assert!(!format!("{refused:?}").contains("wrong"));
+}
+
+#[tokio::test]
+async fn what_a_command_says_beside_its_answer_is_no_document() {
+    let (_, text) = ALL.iter().find(|(name, _)| *name == "nftables").unwrap();
+    for (said, status, expected) in [
+        ("sh: 1: nft: not found\n", 127, "it refuses `nft list ruleset`: sh: 1: nft: not found"),
+        ("a password is required\n", 1, "it refuses `nft list ruleset`: a password is required"),
+        ("", 1, "it refuses `nft list ruleset`: it says nothing to it"),
+        ("careful\n", 0, "it refuses `nft list ruleset`: careful"),
+        ("", 0, "it answers nothing to `nft list ruleset`"),
+    ] {
+        let manners = Manners { knows_nothing: Some((said, status)), ..Manners::default() };
+        let there = There::with(text, manners, &[Algorithm::Ed25519]).await;
+        let refused = there.seen("nftables", &there.target()).await.unwrap_err();
+        assert_eq!(refused.to_string(), expected);
+    }
 }
 
 #[tokio::test]

@@ -153,6 +153,33 @@ impl Cloud {
         serde_json::from_str(&self.client(&["device", "show", name, "-o", "json"])).unwrap()
     }
 
+    /// An agent for an item tells all files of a host, for the first time.
+    fn agent_tells(&self, name: &str) {
+        let place = |path: &str| self.directory.path().join(path);
+        for (path, text) in [
+            ("root/etc/os-release", "ID=debian\nVERSION_ID=\"12\"\nVERSION_CODENAME=bookworm\n"),
+            (
+                "root/var/lib/dpkg/status",
+                "Package: dpkg\nStatus: install ok installed\nArchitecture: amd64\n\
+                 Version: 1.21.22\nDescription: x\n\n",
+            ),
+        ] {
+            fs::create_dir_all(place(path).parent().unwrap()).unwrap();
+            fs::write(place(path), text).unwrap();
+        }
+        let ci = self.device(name)["ci"].clone();
+        let body = json!({ "tenant": PROVIDER, "ci": ci });
+        let (_, made) = self.up.ask(&self.token, "POST", "/agent-tokens", &body, "join").unwrap();
+        let text = |path: &str| place(path).display().to_string();
+        let (state, root, policy) = (text("state"), text("root"), text("none.toml"));
+        let (plane, token) = (&self.up.agents, made["token"].as_str().unwrap());
+        let state = ["--state", &state];
+        let join = ["agent", "join", plane, "--token", token, "--name", name];
+        self.client(&[&join[..], &state].concat());
+        let tell = ["agent", "run", "--once", "--root", &root, "--policy", &policy];
+        self.client(&[&tell[..], &state].concat());
+    }
+
     /// Has it looked at now, and waits until that is done.
     fn look(&self, name: &str) -> Value {
         let before = self.device(name)["looked_at"].clone();
@@ -266,6 +293,11 @@ fn a_router_is_looked_at_and_what_alters_is_seen() {
     {
         assert_eq!(cloud.versions(name, path), 1, "{name}");
     }
+
+    // What an agent tells of all files of the same item says nothing of what was asked over SSH.
+    cloud.agent_tells("r1-shell");
+    let listed = cloud.client(&["config", "list", "r1-shell"]);
+    assert!(listed.contains("/running-config") && listed.contains("/etc/os-release"), "{listed}");
 
     let before = jiff::Timestamp::now().to_string();
     let preference = "set local-preference 200";
