@@ -205,11 +205,21 @@ impl Cloud {
         log["items"].as_array().unwrap().len()
     }
 
+    /// The events of a kind that are published, once there is one.
     fn events(&self, kind: &str) -> Vec<Value> {
-        let path = "/events?limit=1000";
-        let (_, page) = self.up.ask(&self.token, "GET", path, &Value::Null, "").unwrap();
-        let items = page["items"].as_array().unwrap();
-        items.iter().filter(|event| event["kind"] == kind).cloned().collect()
+        let begun = Instant::now();
+        loop {
+            let path = "/events?limit=1000";
+            let (_, page) = self.up.ask(&self.token, "GET", path, &Value::Null, "").unwrap();
+            let items = page["items"].as_array().unwrap();
+            let found: Vec<_> =
+                items.iter().filter(|event| event["kind"] == kind).cloned().collect();
+            if !found.is_empty() {
+                return found;
+            }
+            assert!(begun.elapsed() < PATIENCE, "nothing of {kind} is published");
+            thread::sleep(Duration::from_millis(100));
+        }
     }
 }
 
@@ -337,6 +347,7 @@ fn a_router_is_looked_at_and_what_alters_is_seen() {
     assert_eq!(refused["due_at"], Value::Null);
     let told = cloud.events("device.key_differs");
     assert_eq!(told.len(), 1);
+    assert_eq!(told[0]["payload"]["offered_key"], router.host_key().as_str(), "{told:?}");
     let again = cloud.outcome(&["device", "look", "r1"]);
     assert!(!again.status.success());
     let said = String::from_utf8_lossy(&again.stderr).into_owned();

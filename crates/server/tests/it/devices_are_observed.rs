@@ -208,8 +208,8 @@ async fn what_a_device_says_is_recorded_where_it_is_news() {
 async fn who_does_not_answer_is_told_once_and_looked_at_again() {
     let case = Case::new().await;
     case.set(json!({})).await;
-    for _ in 0..3 {
-        case.look(QUARTER * 8).await;
+    for after in [SignedDuration::ZERO, QUARTER, QUARTER * 2] {
+        case.look(after).await;
     }
     let state = case.state().await;
     assert_eq!((&state["state"], &state["failures"]), (&json!("unreachable"), &json!(3)));

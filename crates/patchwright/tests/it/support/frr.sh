@@ -6,10 +6,11 @@ mount --make-rprivate /
 hostname r1
 mkdir "$mine/run-frr" "$mine/etc-frr" "$mine/run-sshd"
 chown frr:frr "$mine/run-frr" "$mine/etc-frr"
-mkdir -p /run/frr /run/sshd
+mkdir -p /run/frr /run/sshd /var/tmp/frr
 mount --bind "$mine/run-frr" /run/frr
 mount --bind "$mine/etc-frr" /etc/frr
 mount --bind "$mine/run-sshd" /run/sshd
+mount -t tmpfs -o mode=0755,uid=frr,gid=frr none /var/tmp/frr
 for file in passwd shadow group; do cp -p "/etc/$file" "$mine/$file"; done
 echo 'netop:x:4242:4242::/:/usr/bin/vtysh' >> "$mine/passwd"
 echo "netop:$(openssl passwd -6 S3cret-of-netop):20000:0:99999:7:::" >> "$mine/shadow"
@@ -34,7 +35,7 @@ route-map IN permit 10
 exit
 CONFIGURATION
 chown frr:frr /etc/frr/*
-chmod 640 /etc/frr/*
+chmod 640 /etc/frr/frr.conf
 /usr/lib/frr/zebra -d
 /usr/lib/frr/bgpd -d
 vtysh -b
