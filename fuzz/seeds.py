@@ -238,6 +238,10 @@ submenu 'Advanced options' {
     console = b"[    0.000000] Linux version 6.1.0-9-amd64 (d@d) #1 SMP\r\nDebian GNU/Linux 12 web-1 ttyS0\r\n\r\nweb-1 login: "
     for number, text in enumerate((console, b"grub rescue> ", b"Kernel panic - not syncing: VFS: Unable to mount root fs")):
         put("drivers_console", number, parts([text[:20], text[20:]]))
+    prompts = (b"spine1#", b"FGT-1 # ", b"", b"r1# ", b"R1#", b"o@edge-1> ", b"", b"leaf-1# ", b"", b"<core-1>", b"v@gw-1:~$ ")
+    for model, prompt in enumerate(prompts):
+        answer = b"show\r\nhostname r1\r\n--More-- \r         \rend\r\nreturn\r\n" + prompt
+        put("device_session", model, bytes([model]) + parts([b"hello\r\n" + prompt, prompt, prompt, answer, answer]))
     depends = re.findall(rb"^Depends: (.+)$", STATUS, re.M)
     for number in range(0, len(depends), 9):
         put("relations", number, parts([depends[number], b"awk, libfoo2 (= 2.0)"]))

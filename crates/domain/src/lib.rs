@@ -25,6 +25,7 @@ pub mod cloud;
 pub mod configuration;
 pub mod deb822;
 pub mod dependency;
+pub mod device;
 pub mod files;
 pub mod fleet;
 pub mod image;

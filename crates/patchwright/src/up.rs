@@ -16,9 +16,9 @@ use domain::check::Report;
 use domain::cloud::{CiId, Class, Login, PROVIDER, Role};
 use ledger::attestation::AttestorKey;
 use server::{
-    Agents, App, Clocks, Fleet, Histories, Lab, LabSettings, Laboratory, NoticeSettings, Notices,
-    NoticesError, Providers, Recorder, RecorderError, Releases, Settings, Snapshots, Tls, Verdicts,
-    Witnesses,
+    Agents, App, Clocks, Devices, Fleet, Histories, Lab, LabSettings, Laboratory, NoticeSettings,
+    Notices, NoticesError, Providers, Recorder, RecorderError, Releases, Settings, Snapshots, Ssh,
+    Tls, Verdicts, Witnesses,
 };
 use store::{
     Actor, CiFilter, Database, History, Labels, MasterKey, NewCi, ObjectDirectory, PageRequest,
@@ -206,13 +206,12 @@ async fn up(arguments: &UpArgs) -> Result<()> {
         .map(|policy| Arc::new(Witnesses::new(policy, Arc::clone(&recorder), store.clone())));
     let releases = Releases::open(store.clone(), &master).await.map_err(store_failed)?;
     let snapshots = open_snapshots(arguments, &store)?;
-    let history = open_history(&store, &master, &data)?;
-    let own = (releases.key(), history);
+    let own = (releases.key(), open_history(&store, &master, &data)?);
     let settings =
         settings(arguments, &store, &master, providers, witnesses.clone(), told, own).await?;
-    let history = settings.history.clone();
+    let (history, notices) = (settings.history.clone(), Arc::clone(&settings.notices));
     let agents = open_agents(arguments, &store, &master, &fleet, &settings).await?;
-    let notices = Arc::clone(&settings.notices);
+    let devices = open_devices(&store, &master, &settings).await?;
     let app = App::new(
         store.clone(),
         Arc::clone(&recorder),
@@ -261,6 +260,7 @@ async fn up(arguments: &UpArgs) -> Result<()> {
         Work::begin(|end| Arc::new(Clocks::new(store.clone())).run(end)),
         Work::begin(|end| Arc::new(releases).run(end)),
         Work::begin(|end| Arc::new(snapshots).run(end)),
+        Work::begin(|end| Arc::new(devices).run(end)),
         Work::begin(|end| notices.run(end)),
     ];
     if !arguments.no_check {
@@ -328,6 +328,17 @@ async fn open_agents(
     let (url, history) = (&settings.url, settings.history.clone());
     let agents = Agents::open(store.clone(), master, Arc::clone(fleet), history, url).await?;
     Ok(Arc::new(agents.reporting_every(arguments.report_every)))
+}
+
+/// What looks at devices over SSH.
+async fn open_devices(
+    store: &Store,
+    master: &Arc<MasterKey>,
+    settings: &Settings,
+) -> Result<Devices> {
+    let (vault, history) = (settings.vault.clone(), settings.history.clone());
+    let opening = Devices::open(store.clone(), master, vault, history, Arc::new(Ssh::default()));
+    opening.await.map_err(store_failed)
 }
 
 /// What keeps machines' disks before they restart, where they live at a place that is known.

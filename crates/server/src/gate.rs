@@ -87,6 +87,8 @@ words! {
         CiRetire = "ci.retire",
         /// Saying where the machine of a configuration item lives, or reading it.
         CiPlace = "ci.place",
+        /// Saying how a configuration item is looked at over SSH.
+        DeviceKeep = "device.keep",
         /// Relating configuration items.
         RelationAlter = "relation.alter",
         /// Making, altering and dissolving groups of configuration items.
@@ -416,6 +418,7 @@ ci.create        yes  -   -  yes yes  -   -
 ci.alter         yes  -   -  yes yes  -   - 
 ci.retire        yes  -   -  yes yes  -   - 
 ci.place         yes  -   -  yes  -   -   - 
+device.keep      yes  -   -  yes  -   -   - 
 relation.alter   yes  -   -  yes yes  -   - 
 group.alter      yes  -   -  yes yes  -   - 
 finding.accept    -  yes  -  yes yes yes  - 

@@ -17,6 +17,7 @@ mod caller;
 mod clocks;
 mod codes;
 mod console;
+mod devices;
 mod expectations;
 mod fleet;
 mod gate;
@@ -53,6 +54,7 @@ use tower_http::limit::RequestBodyLimitLayer;
 use tower_http::set_header::SetResponseHeaderLayer;
 use tower_http::trace::TraceLayer;
 
+pub use crate::devices::{Devices, Eyes, Looking, Ssh};
 pub use agents::{Agents, AgentsError, AuthorityError, serve_agents, serve_proxied_agents};
 pub use caller::Caller;
 pub use clocks::Clocks;

@@ -14,6 +14,7 @@ use sqlx::{AnyConnection, AnyPool};
 
 use crate::actor::Actor;
 use crate::changes::{exclusions, open};
+use crate::devices;
 use crate::error::StoreError;
 use crate::event::NewEvent;
 use crate::fleet::{findings, systems};
@@ -258,6 +259,7 @@ pub(crate) async fn retire(
     }
     systems::forget(tx, id).await?;
     findings::retire(tx, id).await?;
+    devices::forget(tx, by, id).await?;
     tx.record(NewEvent {
         tenant: ci.tenant,
         kind: EventKind::CiRetired,

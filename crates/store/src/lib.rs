@@ -27,6 +27,7 @@ mod changes;
 mod cis;
 mod contents;
 mod database;
+mod devices;
 mod environment;
 mod error;
 mod event;
@@ -85,6 +86,7 @@ pub use changes::{
 };
 pub use cis::{AgreedDuty, Ci, CiAlteration, CiFilter, ClassCounts, Labels, NewCi};
 pub use database::{Database, Engine};
+pub use devices::{Device, DeviceSettings, HostKeyWish, Looked, NewDevice};
 pub use environment::{Environment, SteadySystem, System};
 pub use error::StoreError;
 pub use event::Event;

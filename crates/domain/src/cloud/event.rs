@@ -47,6 +47,20 @@ words! {
         OriginalRead = "original.read",
         /// The provider said where the machine of a configuration item lives, or that it lives nowhere.
         CiPlaced = "ci.placed",
+        /// The provider said how a configuration item is looked at from outside.
+        DeviceAdded = "device.added",
+        /// A device is looked at otherwise than before.
+        DeviceAltered = "device.altered",
+        /// A device is looked at no more.
+        DeviceRemoved = "device.removed",
+        /// The first host key that a device showed is the one that counts, as the provider wanted it.
+        DevicePinned = "device.pinned",
+        /// A look at a device came to nothing. Told once, until it is seen again.
+        DeviceUnreachable = "device.unreachable",
+        /// A device showed another host key than the one that counts. Nobody looks until the provider says what is so.
+        DeviceKeyDiffers = "device.key_differs",
+        /// A device is seen again.
+        DeviceRecovered = "device.recovered",
         /// Files of a configuration item are others than before.
         HistoryRecorded = "history.recorded",
         /// It was judged whether alterations of files are what somebody agreed to.

@@ -13,6 +13,7 @@ pub(crate) mod contexts;
 mod create;
 pub(crate) mod delete;
 mod describe;
+mod devices;
 mod draft;
 pub(crate) mod evidence;
 mod get;
@@ -52,6 +53,8 @@ pub(crate) enum Command {
     Release(releases::ReleaseArgs),
     /// See what items are and were configured by.
     Config(configuration::ConfigArgs),
+    /// Say how network and security devices are looked at over SSH, and see how that goes.
+    Device(devices::DeviceArgs),
     /// Read or hand over the key with which orders are signed.
     OrderKey(order_key::OrderKeyArgs),
     /// Say that a notice was read, and send it again.
@@ -89,6 +92,7 @@ pub(crate) fn run(command: &Command) -> Result<ExitCode> {
         Command::Change(arguments) => changes::run(arguments),
         Command::Release(arguments) => releases::run(arguments),
         Command::Config(arguments) => configuration::run(arguments),
+        Command::Device(arguments) => devices::run(arguments),
         Command::OrderKey(arguments) => order_key::run(arguments),
         Command::Notice(arguments) => notices::run(arguments),
         Command::Channel(arguments) => notices::channel(arguments),

@@ -19,6 +19,7 @@ mod configuration_is_kept;
 mod consent_by_the_client;
 mod consent_is_verified_elsewhere;
 mod debsecan_agrees;
+mod devices_are_observed;
 mod evidence_is_taken_along;
 mod findings_are_what_apt_offers;
 mod images_are_brought_to_the_latest;

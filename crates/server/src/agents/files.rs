@@ -59,9 +59,12 @@ pub(super) async fn files(
             match agents.history.whole_manifest(&actor, by.agent.ci, now).await? {
                 Past::Kept(known) => known
                     .files
-                    .keys()
-                    .map(|path| path.as_str().to_owned())
-                    .filter(|path| !paths.contains(path))
+                    .iter()
+                    // What others say of the item is not the agent's to miss.
+                    .filter(|(path, known)| {
+                        known.source == SOURCE && !paths.contains(path.as_str())
+                    })
+                    .map(|(path, _)| path.as_str().to_owned())
                     .collect(),
                 // What was erased is not there to be gone.
                 Past::Erased | Past::Forgotten { .. } => Vec::new(),

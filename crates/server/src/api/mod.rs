@@ -8,6 +8,7 @@ pub(crate) mod channels;
 mod cis;
 pub(crate) mod configuration;
 pub(crate) mod consent;
+mod devices;
 pub(crate) mod drifts;
 pub(crate) mod errands;
 mod events;
@@ -156,6 +157,7 @@ pub(crate) fn routes() -> (Router<App>, Router<App>, Document) {
         .nest("/api/v1", verifications::routes())
         .nest("/api/v1", snapshots::routes())
         .nest("/api/v1", configuration::routes())
+        .nest("/api/v1", devices::routes())
         .nest("/api/v1", drifts::routes())
         .nest("/api/v1", timeline::routes())
         .nest("/api/v1", errands::routes())

@@ -115,6 +115,10 @@ xxxxxxxx GET /api/v1/cis/{id}
 x--xx--- DELETE /api/v1/cis/{id}
 x--xx--- PATCH /api/v1/cis/{id}
 xxxxxxxx GET /api/v1/cis/{id}/check
+xxxxxxxx GET /api/v1/cis/{id}/device
+x--x---- PUT /api/v1/cis/{id}/device
+x--x---- DELETE /api/v1/cis/{id}/device
+x--x---- POST /api/v1/cis/{id}/device/look
 xxxxxxxx GET /api/v1/cis/{id}/facts
 xxxxxxxx GET /api/v1/cis/{id}/files
 xxxxxxxx GET /api/v1/cis/{id}/files/changes
@@ -329,6 +333,10 @@ fn valid(path: &str, b: TenantId, other: CiId, sha256: &Value) -> Value {
             json!({ "plan": "07".repeat(32), "decision": { "is": "approve" } })
         }
         "/api/v1/cis/{id}/machine" => json!({ "place": "rack-1", "machine": "x" }),
+        "/api/v1/cis/{id}/device" => json!({
+            "model": "ios", "address": "192.0.2.7", "user": "x", "password": "x",
+            "trust_first_key": true,
+        }),
         "/api/v1/cis/{id}/files/original" => json!({ "path": "/etc/x", "reason": "x" }),
         "/api/v1/drifts/{id}/adopt" => {
             json!({ "reason": "x", "recorded_at": jiff::Timestamp::UNIX_EPOCH })

@@ -14,6 +14,7 @@ mod agents_are_who_they_are;
 mod alarms_are_told_once;
 mod alterations_are_judged;
 mod changes_and_their_clocks;
+mod devices_are_looked_at;
 mod each_side_is_held_to_its_word;
 mod findings_last;
 mod history_is_answered_as_recorded;
