@@ -43,6 +43,8 @@ words! {
         CiHealth = "ci.health",
         /// Somebody of the provider reads what a tenant's configuration item is configured by, for an hour.
         FilesRead = "files.read",
+        /// What a configuration item is configured by was audited.
+        ConfigurationAudited = "configuration.audited",
         /// The provider said where the machine of a configuration item lives, or that it lives nowhere.
         CiPlaced = "ci.placed",
         /// Files of a configuration item are others than before.
