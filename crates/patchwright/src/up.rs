@@ -16,8 +16,8 @@ use domain::check::Report;
 use domain::cloud::{CiId, Class, Login, PROVIDER, Role};
 use ledger::attestation::AttestorKey;
 use server::{
-    Agents, App, Clocks, Fleet, Histories, Lab, LabSettings, Laboratory, NoticeSettings, Notices,
-    NoticesError, Providers, Recorder, RecorderError, Releases, Settings, Snapshots, Tls,
+    Agents, App, Audits, Clocks, Fleet, Histories, Lab, LabSettings, Laboratory, NoticeSettings,
+    Notices, NoticesError, Providers, Recorder, RecorderError, Releases, Settings, Snapshots, Tls,
     Witnesses,
 };
 use store::{
@@ -260,7 +260,8 @@ async fn up(arguments: &UpArgs) -> Result<()> {
         Work::begin(|end| Arc::new(Clocks::new(store.clone())).run(end)),
         Work::begin(|end| Arc::new(releases).run(end)),
         Work::begin(|end| Arc::new(snapshots).run(end)),
-        Work::begin(|end| Arc::new(Histories::new(store.clone(), history)).run(end)),
+        Work::begin(|end| Arc::new(Histories::new(store.clone(), history.clone())).run(end)),
+        Work::begin(|end| Arc::new(Audits::new(store.clone(), history)).run(end)),
         Work::begin(|end| notices.run(end)),
     ];
     if !arguments.no_check {

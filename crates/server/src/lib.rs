@@ -13,6 +13,7 @@
 
 mod agents;
 mod api;
+mod audits;
 mod caller;
 mod clocks;
 mod codes;
@@ -53,6 +54,7 @@ use tower_http::set_header::SetResponseHeaderLayer;
 use tower_http::trace::TraceLayer;
 
 pub use agents::{Agents, AgentsError, AuthorityError, serve_agents, serve_proxied_agents};
+pub use audits::Audits;
 pub use caller::Caller;
 pub use clocks::Clocks;
 pub use expectations::{

@@ -3,6 +3,7 @@
 pub(crate) mod account;
 mod advisories;
 mod agents;
+mod audits;
 pub(crate) mod changes;
 pub(crate) mod channels;
 mod cis;
@@ -154,6 +155,7 @@ pub(crate) fn routes() -> (Router<App>, Router<App>, Document) {
         .nest("/api/v1", verifications::routes())
         .nest("/api/v1", snapshots::routes())
         .nest("/api/v1", configuration::routes())
+        .nest("/api/v1", audits::routes())
         .nest("/api/v1", errands::routes())
         .nest("/api/v1", consent::routes())
         .nest("/api/v1", signing::routes())

@@ -70,7 +70,8 @@ pub(super) async fn files(
         &html! {
             h1 { "What " (ci.name) " is configured by" }
             p.lead {
-                a href={ "/cis/" (id) } { "the item" } " · " (found.files.len()) " files · what is secret in them stays on the host"
+                a href={ "/cis/" (id) } { "the item" } " · " a href={ "/cis/" (id) "/audit" } { "audit" } " · "
+                a href="/configuration" { "search" } " · " (found.files.len()) " files · what is secret in them stays on the host"
             }
             @if found.files.is_empty() {
                 p.empty { "Nothing is recorded of it yet: an agent tells what it is configured by." }
@@ -225,7 +226,7 @@ fn link(id: CiId, path: &FilePath, at: Option<Timestamp>) -> Markup {
 }
 
 /// Text as a part of a query (RFC 3986 §2.3).
-fn encoded(text: &str) -> String {
+pub(super) fn encoded(text: &str) -> String {
     use std::fmt::Write as _;
     text.bytes().fold(String::with_capacity(text.len()), |mut encoded, byte| {
         if byte.is_ascii_alphanumeric() || b"-._~/".contains(&byte) {

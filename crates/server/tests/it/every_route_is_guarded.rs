@@ -99,6 +99,8 @@ x--xx--- POST /api/v1/agent-tokens
 xxxxxxxx GET /api/v1/agents
 xxxxxxxx GET /api/v1/agents/{id}
 x--xx--- DELETE /api/v1/agents/{id}
+xxxxxxxx GET /api/v1/audits
+xxxxxxxx GET /api/v1/audits/{id}
 xxxxxxxx GET /api/v1/changes
 x--x---- POST /api/v1/changes
 xxxxxxxx GET /api/v1/changes/{id}
@@ -113,9 +115,11 @@ x--xx--- POST /api/v1/cis/import
 xxxxxxxx GET /api/v1/cis/{id}
 x--xx--- DELETE /api/v1/cis/{id}
 x--xx--- PATCH /api/v1/cis/{id}
+xxxxxxxx GET /api/v1/cis/{id}/audit
 xxxxxxxx GET /api/v1/cis/{id}/check
 xxxxxxxx GET /api/v1/cis/{id}/facts
 xxxxxxxx GET /api/v1/cis/{id}/files
+xxxxxxxx GET /api/v1/cis/{id}/files/blame
 xxxxxxxx GET /api/v1/cis/{id}/files/changes
 xxxxxxxx GET /api/v1/cis/{id}/files/content
 xxxxxxxx GET /api/v1/cis/{id}/files/versions
@@ -126,6 +130,7 @@ xxxxxxxx GET /api/v1/cis/{id}/relations
 x--xx--- POST /api/v1/cis/{id}/relations
 x--xx--- DELETE /api/v1/cis/{id}/relations/{kind}/{to}
 xxxxxxxx GET /api/v1/clocks
+xxxxxxxx GET /api/v1/configuration/search
 xxxxxxxx GET /api/v1/events
 xxxxxxxx GET /api/v1/events/{sequence}/proof
 xxxxxxxx GET /api/v1/findings

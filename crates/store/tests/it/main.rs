@@ -12,6 +12,7 @@ mod a_change_and_its_record_are_one;
 mod a_proven_patch_is_baked;
 mod agents_are_who_they_are;
 mod alarms_are_told_once;
+mod audits_are_kept;
 mod changes_and_their_clocks;
 mod each_side_is_held_to_its_word;
 mod findings_last;
