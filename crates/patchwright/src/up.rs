@@ -16,9 +16,9 @@ use domain::check::Report;
 use domain::cloud::{CiId, Class, Login, PROVIDER, Role};
 use ledger::attestation::AttestorKey;
 use server::{
-    Agents, App, Clocks, Devices, Fleet, Histories, Lab, LabSettings, Laboratory, NoticeSettings,
-    Notices, NoticesError, Providers, Recorder, RecorderError, Releases, Settings, Snapshots, Ssh,
-    Tls, Verdicts, Witnesses,
+    Agents, App, Audits, Clocks, Devices, Fleet, Histories, Lab, LabSettings, Laboratory,
+    NoticeSettings, Notices, NoticesError, Providers, Recorder, RecorderError, Releases, Settings,
+    Snapshots, Ssh, Tls, Verdicts, Witnesses,
 };
 use store::{
     Actor, CiFilter, Database, History, Labels, MasterKey, NewCi, ObjectDirectory, PageRequest,
@@ -284,11 +284,16 @@ async fn up(arguments: &UpArgs) -> Result<()> {
     Ok(())
 }
 
-/// Seals what is recorded of files, and judges it.
-fn keep_histories(store: &Store, history: History) -> [Work; 2] {
+/// Seals what is recorded of files, judges it, and audits it.
+fn keep_histories(store: &Store, history: History) -> [Work; 3] {
     let verdicts = Arc::new(Verdicts::new(store.clone(), history.clone()));
+    let audits = Arc::new(Audits::new(store.clone(), history.clone()));
     let histories = Arc::new(Histories::new(store.clone(), history));
-    [Work::begin(|end| histories.run(end)), Work::begin(|end| verdicts.run(end))]
+    [
+        Work::begin(|end| histories.run(end)),
+        Work::begin(|end| verdicts.run(end)),
+        Work::begin(|end| audits.run(end)),
+    ]
 }
 
 /// Work in the background, until it is asked to end.

@@ -13,6 +13,7 @@
 
 mod agents;
 mod api;
+mod audits;
 mod caller;
 mod clocks;
 mod codes;
@@ -56,6 +57,7 @@ use tower_http::trace::TraceLayer;
 
 pub use crate::devices::{Devices, Eyes, Looking, Ssh};
 pub use agents::{Agents, AgentsError, AuthorityError, serve_agents, serve_proxied_agents};
+pub use audits::Audits;
 pub use caller::Caller;
 pub use clocks::Clocks;
 pub use expectations::{

@@ -53,6 +53,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../migrations/0024_history.sql"),
     include_str!("../migrations/0025_files.sql"),
     include_str!("../migrations/0026_devices.sql"),
+    include_str!("../migrations/0028_audits.sql"),
     include_str!("../migrations/0029_verdicts.sql"),
 ];
 

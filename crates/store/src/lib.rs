@@ -22,6 +22,7 @@ mod access;
 mod actor;
 mod agents;
 mod answers;
+mod audits;
 mod bakes;
 mod changes;
 mod cis;
@@ -75,6 +76,7 @@ pub use agents::{
     Agent, AgentSeen, AgentState, FilesNoted, JoinToken, Joining, KeyHash, KnownAgent, NewJoinToken,
 };
 pub use answers::Once;
+pub use audits::{Audit, AuditFacts, NewAudit, Outcomes, RuleOutcome};
 pub use bakes::{Baking, Machines};
 pub use changes::{
     Alarm, Alarms, Attempt, CLOCKS, ChangeCounts, ChangeStep, Channel, ChannelKind, ChannelRecord,

@@ -45,6 +45,8 @@ words! {
         FilesRead = "files.read",
         /// Somebody reads a file of a configuration item with its secrets, and said why.
         OriginalRead = "original.read",
+        /// What a configuration item is configured by was audited.
+        ConfigurationAudited = "configuration.audited",
         /// The provider said where the machine of a configuration item lives, or that it lives nowhere.
         CiPlaced = "ci.placed",
         /// The provider said how a configuration item is looked at from outside.

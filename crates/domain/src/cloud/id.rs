@@ -210,6 +210,8 @@ kinds! {
     ReleaseId = Release, "rel";
     /// What a look after an order came to.
     VerificationId = Verification, "vrf";
+    /// What an audit of an item came to.
+    AuditId = Audit, "aud";
     /// A machine's disks as they were before a step.
     SnapshotId = Snapshot, "snp";
     /// An alteration of a file that nobody agreed to, or nobody can explain.

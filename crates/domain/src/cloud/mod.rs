@@ -14,7 +14,7 @@ pub use class::{Class, RelationKind};
 pub use duty::{Duty, ServiceModel, duty};
 pub use event::EventKind;
 pub use id::{
-    AdvisoryId, AgentId, CeremonyId, ChangeId, ChannelId, CiId, DriftId, EventId,
+    AdvisoryId, AgentId, AuditId, CeremonyId, ChangeId, ChannelId, CiId, DriftId, EventId,
     ExternalIdentityId, FindingId, GroupId, Id, IdKind, ImageId, InvalidId, JobId, JoinTokenId,
     NoticeId, PROVIDER, PasskeyId, PatchId, ReleaseId, SessionId, SnapshotId, TenantId, TokenId,
     UserId, VerificationId,

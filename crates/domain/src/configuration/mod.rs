@@ -8,13 +8,19 @@
 //!                                            └─► parameter::read ─► sshd.PermitRootLogin=no
 //! ```
 //!
+//! What is in force is held against [`baseline`]s, [`audit`]ed, and [`search`]ed.
+//!
 //! Pure rules, as all of this crate: files come in as bytes, time as an argument. What is not understood is
 //! said to be unknown.
 
+pub mod audit;
+pub mod baseline;
+pub mod blame;
 pub mod diff;
 pub mod document;
 pub mod flapping;
 pub mod mask;
 pub mod parameter;
+pub mod search;
 pub mod secret;
 pub mod verdict;

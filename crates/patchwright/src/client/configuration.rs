@@ -21,6 +21,7 @@ use super::names::Names;
 use super::output::{
     BAD, BOLD, Cell, DIM, GOOD, Table, WARN, json as to_json, moment, styled, text,
 };
+use super::transfer::table::guarded;
 use crate::failure::helped;
 use crate::text::plain;
 
@@ -134,6 +135,45 @@ enum Command {
         /// The drift.
         drift: String,
     },
+    /// Print of each line of a file since when it is there, and by whom.
+    Blame {
+        /// The item, by id or name.
+        ci: String,
+        /// The file's absolute path.
+        path: String,
+        /// As it was at this time.
+        #[arg(long, value_name = "TIME")]
+        at: Option<Timestamp>,
+    },
+    /// Look for something in what items are configured by now.
+    Search {
+        /// Words that are on one line, in whatever case.
+        #[arg(required_unless_present_any = ["regex", "parameter"])]
+        words: Vec<String>,
+        /// A pattern for lines instead.
+        #[arg(long, value_name = "PATTERN", conflicts_with_all = ["words", "parameter"])]
+        regex: Option<String>,
+        /// A parameter instead, as it counts: `sshd.PermitRootLogin=yes`.
+        #[arg(long, value_name = "NAME[=VALUE]", conflicts_with = "words")]
+        parameter: Option<String>,
+        /// Only in items of this class.
+        #[arg(long)]
+        class: Option<String>,
+        /// Only in items of this group, by id.
+        #[arg(long)]
+        group: Option<String>,
+    },
+    /// Is what an item is configured by correct, consistent, complete, valid and traceable?
+    Audit {
+        /// The item, by id or name; without one the audits that were kept are listed.
+        ci: Option<String>,
+        /// As it was recorded at this time.
+        #[arg(long, value_name = "TIME", requires = "ci")]
+        at: Option<Timestamp>,
+        /// As comma-separated values, one line for each attribute and rule.
+        #[arg(long, requires = "ci")]
+        csv: bool,
+    },
 }
 
 /// Runs the command.
@@ -145,6 +185,9 @@ pub(crate) fn run(arguments: &ConfigArgs) -> Result<ExitCode> {
     let files =
         |ci: &str| Ok::<_, anyhow::Error>(format!("/cis/{}/files", encoded(&names.ci_id(ci)?)));
     match &arguments.command {
+        more @ (Command::Blame { .. } | Command::Search { .. } | Command::Audit { .. }) => {
+            return across(more, &connection, &names, is_json);
+        }
         Command::List { ci, at, below } => {
             let query = at.map(|at| format!("?at={}", encoded(&at.to_string())));
             let mut found =
@@ -403,6 +446,75 @@ fn list(found: &Value) -> String {
     printed
 }
 
+/// Questions about more than one version, or more than one file.
+fn across(
+    command: &Command,
+    connection: &Connection,
+    names: &Names<'_>,
+    is_json: bool,
+) -> Result<ExitCode> {
+    let out = &mut io::stdout().lock();
+    match command {
+        Command::Blame { ci, path, at } => {
+            let at = at.map(|at| format!("&at={}", encoded(&at.to_string()))).unwrap_or_default();
+            let files = format!("/cis/{}/files", encoded(&names.ci_id(ci)?));
+            let query = format!("{files}/blame?path={}{at}", encoded(path));
+            let found = connection.get(&query)?;
+            if is_json {
+                writeln!(out, "{}", to_json(&found, true))?;
+                return Ok(ExitCode::SUCCESS);
+            }
+            let mut table = Table::new(&["RECORDED", "BY", "LINE", ""]);
+            for line in found.as_array().into_iter().flatten() {
+                let older = if line["is_older"] == true { " or before" } else { "" };
+                table.row(vec![
+                    Cell::from(format!("{}{older}", moment(&line["recorded_at"]))),
+                    Cell::from(who(line)),
+                    Cell::from(text(&line["line"])),
+                    Cell::from(plain(&text(&line["text"]))),
+                ]);
+            }
+            styled(out, &table.take())?;
+        }
+        Command::Search { words, regex, parameter, class, group } => {
+            let (how, what) = match (regex, parameter) {
+                (Some(regex), _) => ("regex", regex.clone()),
+                (None, Some(parameter)) => ("parameter", parameter.clone()),
+                (None, None) => ("words", words.join(" ")),
+            };
+            let mut query = format!("/configuration/search?{how}={}", encoded(&what));
+            for (name, value) in [("class", class), ("group", group)] {
+                if let Some(value) = value {
+                    let _ = write!(query, "&{name}={}", encoded(value));
+                }
+            }
+            search(connection, &query, is_json, out)?;
+        }
+        Command::Audit { ci: None, .. } => {
+            let found = connection.get("/audits")?;
+            if is_json {
+                writeln!(out, "{}", to_json(&found, true))?;
+                return Ok(ExitCode::SUCCESS);
+            }
+            styled(out, &audits(&found, names))?;
+        }
+        Command::Audit { ci: Some(ci), at, csv } => {
+            let at = at.map(|at| format!("?at={}", encoded(&at.to_string()))).unwrap_or_default();
+            let id = encoded(&names.ci_id(ci)?);
+            let found = connection.get(&format!("/cis/{id}/audit{at}"))?;
+            if *csv {
+                write_csv(&found, out)?;
+            } else if is_json {
+                writeln!(out, "{}", to_json(&found, true))?;
+            } else {
+                styled(out, &audited(&found))?;
+            }
+        }
+        _ => {}
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
 fn listed(found: &Value) -> impl Iterator<Item = &Value> {
     found["items"].as_array().into_iter().flatten()
 }
@@ -545,4 +657,144 @@ fn joined(parts: &[Part]) -> String {
         Part::Same(text) | Part::Changed(text) => text.as_str(),
     });
     plain(text.collect::<String>().trim_end_matches('\n'))
+}
+
+/// Prints what was found, as it is found.
+fn search(
+    connection: &Connection,
+    query: &str,
+    is_json: bool,
+    out: &mut impl io::Write,
+) -> Result<()> {
+    let (mut after, mut searched, mut partly) = (String::new(), 0, 0);
+    let mut all = Vec::new();
+    loop {
+        let found = connection.get(&format!("{query}{after}"))?;
+        searched += found["searched"].as_u64().unwrap_or_default();
+        partly += found["partly"].as_u64().unwrap_or_default();
+        for item in listed(&found) {
+            if is_json {
+                all.push(item.clone());
+                continue;
+            }
+            let mut printed = format!("{BOLD}{}{BOLD:#}\n", plain(&text(&item["name"])));
+            for hit in item["hits"].as_array().into_iter().flatten() {
+                let (path, line) = (plain(&text(&hit["path"])), text(&hit["line"]));
+                let _ =
+                    writeln!(printed, "  {DIM}{path}:{line}{DIM:#} {}", plain(&text(&hit["text"])));
+            }
+            if item["has_more"] == true {
+                let _ = writeln!(printed, "  {WARN}there is more{WARN:#}");
+            }
+            styled(out, &printed)?;
+        }
+        match found["next"].as_str() {
+            Some(next) => after = format!("&after={}", encoded(next)),
+            None => break,
+        }
+    }
+    if is_json {
+        let all = serde_json::json!({ "items": all, "searched": searched, "partly": partly });
+        writeln!(out, "{}", to_json(&all, true))?;
+    } else {
+        let told =
+            format!("{DIM}{searched} items were looked into; of {partly} not all is told{DIM:#}\n");
+        styled(out, &told)?;
+    }
+    Ok(())
+}
+
+/// What something came to, with its colour.
+fn came_to(outcome: &str) -> Cell {
+    let style = match outcome {
+        "pass" => GOOD,
+        "fail" => BAD,
+        "unknown" => WARN,
+        _ => DIM,
+    };
+    Cell::from(plain(outcome)).styled(style)
+}
+
+const ATTRIBUTES: [&str; 5] =
+    ["correctness", "consistency", "completeness", "validity", "traceability"];
+
+fn audits(found: &Value, names: &Names<'_>) -> String {
+    let mut table = Table::new(&[
+        "AT",
+        "ITEM",
+        "CORRECT",
+        "CONSISTENT",
+        "COMPLETE",
+        "VALID",
+        "TRACEABLE",
+        "AUDIT",
+    ]);
+    for audit in found.as_array().into_iter().flatten() {
+        let of = |attribute: &str| came_to(&text(&audit["outcomes"]["attributes"][attribute]));
+        let mut row = vec![
+            Cell::from(moment(&audit["at"])),
+            Cell::from(plain(&names.ci(&text(&audit["ci"])))),
+        ];
+        row.extend(ATTRIBUTES.map(of));
+        row.push(Cell::from(text(&audit["id"])));
+        table.row(row);
+    }
+    table.take()
+}
+
+/// A place and what is there: `/etc/motd:3: text`.
+fn place(evidence: &Value) -> String {
+    let text = text(&evidence["text"]);
+    match (evidence["path"].as_str(), evidence["line"].as_u64()) {
+        (Some(path), Some(line)) => format!("{path}:{line}: {text}"),
+        (Some(path), None) => format!("{path}: {text}"),
+        (None, _) => text,
+    }
+}
+
+fn places(of: &Value) -> Vec<String> {
+    of["evidence"].as_array().into_iter().flatten().map(place).collect()
+}
+
+fn audited(found: &Value) -> String {
+    let mut table = Table::new(&["IT IS", "COMES TO", "BECAUSE"]);
+    for it in found["attributes"].as_array().into_iter().flatten() {
+        let because = places(it).into_iter().next().unwrap_or_default();
+        table.row(vec![
+            Cell::from(text(&it["attribute"])),
+            came_to(&text(&it["outcome"])),
+            Cell::from(plain(&because)),
+        ]);
+    }
+    let mut printed = table.take();
+    for rule in found["rules"].as_array().into_iter().flatten() {
+        let outcome = text(&rule["outcome"]);
+        let style = match outcome.as_str() {
+            "fail" => BAD,
+            "unknown" => WARN,
+            _ => continue,
+        };
+        let (name, title) = (plain(&text(&rule["rule"])), plain(&text(&rule["title"])));
+        let _ = writeln!(printed, "\n{style}{outcome}{style:#} {BOLD}{name}{BOLD:#} {title}");
+        for place in places(rule) {
+            let _ = writeln!(printed, "  found     {}", plain(&place));
+        }
+        let _ = writeln!(printed, "  expected  {}", plain(&text(&rule["expected"])));
+    }
+    printed
+}
+
+fn write_csv(found: &Value, out: &mut impl io::Write) -> Result<()> {
+    let mut csv = csv::Writer::from_writer(out);
+    csv.write_record(["about", "outcome", "severity", "evidence", "expected"])?;
+    let all = |list: &'static str| found[list].as_array().into_iter().flatten();
+    for it in all("attributes").chain(all("rules")) {
+        let about = if it["rule"].is_string() { text(&it["rule"]) } else { text(&it["attribute"]) };
+        let evidence = places(it).join("\n");
+        let cells =
+            [about, text(&it["outcome"]), text(&it["severity"]), evidence, text(&it["expected"])];
+        csv.write_record(cells.iter().map(|cell| guarded(cell)))?;
+    }
+    csv.flush()?;
+    Ok(())
 }

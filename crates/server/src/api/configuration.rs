@@ -1,4 +1,4 @@
-//! `/cis/{id}/files`: what an item is and was configured by.
+//! `/cis/{id}/files`: what an item is and was configured by. `/configuration/search`: which items are configured so.
 
 use std::collections::BTreeMap;
 
@@ -7,13 +7,18 @@ use axum::extract::State;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use domain::change::Reason;
-use domain::cloud::{ChangeId, CiId, Duty, PROVIDER};
+use domain::cloud::{ChangeId, CiId, Duty, Name, PROVIDER, TenantId};
+use domain::configuration::baseline::{Content, ObservedFile};
+use domain::configuration::blame::blame;
+use domain::configuration::search::{Found, InvalidQuery, Query as Search};
 use domain::configuration::verdict::{
     Actor as Hand, Confidence, Judgement, Standing, Step, Verdict,
 };
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
-use store::{Actor, FilePath, FileVerdict, FileVersion, Past, State as FileState};
+use store::{
+    Actor, CiFilter, FilePath, FileVerdict, FileVersion, PageRequest, Past, State as FileState,
+};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -33,6 +38,8 @@ pub(super) fn routes() -> OpenApiRouter<App> {
         .routes(routes!(versions))
         .routes(routes!(changes))
         .routes(routes!(original))
+        .routes(routes!(blamed))
+        .routes(routes!(search))
 }
 
 /// What a file was from a moment on.
@@ -378,4 +385,241 @@ async fn original(
         recorded_at: found.recorded_at,
         content: BASE64_STANDARD.encode(found.content.unwrap_or_default()),
     }))
+}
+
+/// Versions that are looked at for lines, the newest first.
+const BLAMED: usize = 200;
+
+/// A line of a file, and since when it is there.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct BlamedLine {
+    /// From 1.
+    line: usize,
+    text: String,
+    /// When the version was recorded that brought it.
+    #[schema(value_type = String, format = DateTime)]
+    recorded_at: Timestamp,
+    /// Whether it may be older: earlier versions are not kept, or were not looked at.
+    is_older: bool,
+    /// Who wrote that version, where somebody saw that.
+    by: Option<String>,
+    /// How sure that is, in per cent.
+    confidence: Option<u8>,
+    /// The change that it belongs to.
+    #[schema(value_type = Option<String>)]
+    change: Option<ChangeId>,
+}
+
+/// Tell of each line of a file of an item since when it is there, and by whom.
+#[utoipa::path(get, path = "/cis/{id}/files/blame", tag = "configuration",
+    params(("id" = String, Path), Which), responses((status = 200, body = Vec<BlamedLine>), Problems))]
+async fn blamed(
+    State(app): State<App>,
+    By(by): By<{ Action::ConfigurationRead as usize }>,
+    Path(id): Path<CiId>,
+    Query(wanted): Query<Which>,
+) -> Result<Json<Vec<BlamedLine>>, Problem> {
+    told(&app, &by, id).await?;
+    let (path, at) = (path_of(&wanted.path)?, at(&app, wanted.at.as_deref())?);
+    let mut known = app.history.versions(&by, id, &path).await?;
+    known.versions.retain(|it| it.recorded_at <= at);
+    let is_there = |it: &FileVersion| matches!(it.state, FileState::Present { .. });
+    if !known.versions.last().is_some_and(is_there) {
+        return Err(Problem::not_found("file of this item at that time")
+            .help("see which there were: `config list`"));
+    }
+    let left_out = known.versions.len().saturating_sub(BLAMED);
+    let versions = known.versions.split_off(left_out);
+    let is_cut = left_out > 0 || known.is_erased;
+    let mut texts = Vec::with_capacity(versions.len());
+    for version in &versions {
+        let found = kept(app.history.file_at(&by, id, &path, version.recorded_at).await?)?;
+        let content = found.and_then(|found| found.content).unwrap_or_default();
+        texts.push(String::from_utf8_lossy(&content).into_owned());
+    }
+    let work = move || (blame(&texts), texts);
+    let (since, texts) = tokio::task::spawn_blocking(work).await.map_err(|error| {
+        Problem::new(Kind::Internal, format!("a thread that compared versions ended: {error}"))
+    })?;
+    let since = since
+        .map_err(|error| Problem::new(Kind::TooLarge, error.to_string()).help(error.help()))?;
+    let text = texts.last().map(String::as_str).unwrap_or_default();
+    let line = |((line, text), since): ((usize, &str), usize)| {
+        let version = &versions[since];
+        let by = version.by.as_ref();
+        BlamedLine {
+            line,
+            text: text.trim_end_matches('\n').to_owned(),
+            recorded_at: version.recorded_at,
+            is_older: since == 0 && is_cut,
+            by: by.map(|by| by.actor.clone()),
+            confidence: by.map(|by| by.confidence),
+            change: version.change,
+        }
+    };
+    Ok(Json((1..).zip(text.split_inclusive('\n')).zip(since).map(line).collect()))
+}
+
+/// Items that one answer looks into.
+const ITEMS: u16 = 50;
+
+/// Places that one answer tells, and of one item.
+const HITS: usize = 500;
+const HITS_OF_ONE: usize = 50;
+
+/// What is looked for: one of `words`, `regex` and `parameter`.
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct Looked {
+    /// Lines in which all these words are, in whatever case.
+    pub(crate) words: Option<String>,
+    /// Lines that match this pattern (docs.rs/regex).
+    pub(crate) regex: Option<String>,
+    /// What counts of a parameter: `sshd.PermitRootLogin=yes`, `nginx.*autoindex`.
+    pub(crate) parameter: Option<String>,
+    /// In items of one tenant.
+    pub(crate) tenant: Option<String>,
+    /// In items of one class.
+    pub(crate) class: Option<String>,
+    /// In items of one group.
+    pub(crate) group: Option<String>,
+    /// What the answer before said as `next`.
+    pub(crate) after: Option<String>,
+}
+
+/// A place at which something was found.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct Hit {
+    /// Absolute path.
+    pub(crate) path: String,
+    /// Its line, from 1.
+    pub(crate) line: usize,
+    /// What stands there, without what is secret.
+    pub(crate) text: String,
+}
+
+/// An item in which something was found.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct ItemHits {
+    #[schema(value_type = String)]
+    pub(crate) ci: CiId,
+    #[schema(value_type = String)]
+    pub(crate) tenant: TenantId,
+    #[schema(value_type = String)]
+    pub(crate) name: Name,
+    pub(crate) hits: Vec<Hit>,
+    /// Whether there is more in this item.
+    pub(crate) has_more: bool,
+}
+
+/// Items in which something was found.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct SearchResult {
+    pub(crate) items: Vec<ItemHits>,
+    /// Send it as `after` to look into further items; null where all were looked into.
+    pub(crate) next: Option<String>,
+    /// How many items were looked into for this answer.
+    pub(crate) searched: usize,
+    /// Items of which a part cannot be looked into: it was withheld, could not be seen, or was erased.
+    pub(crate) partly: usize,
+}
+
+/// Look for something in what items are configured by now.
+#[utoipa::path(get, path = "/configuration/search", tag = "configuration", params(Looked),
+    responses((status = 200, body = SearchResult), Problems))]
+async fn search(
+    State(app): State<App>,
+    By(by): By<{ Action::ConfigurationRead as usize }>,
+    Query(looked): Query<Looked>,
+) -> Result<Json<SearchResult>, Problem> {
+    Ok(Json(searched(&app, &by, &looked).await?))
+}
+
+/// Looks into the items that the actor may see, a few of them for each answer.
+pub(crate) async fn searched(
+    app: &App,
+    by: &Actor,
+    looked: &Looked,
+) -> Result<SearchResult, Problem> {
+    let query = query_of(looked)?;
+    let filter = CiFilter {
+        tenant: looked.tenant.as_deref().map(|text| given("tenant", text)).transpose()?,
+        class: looked.class.as_deref().map(|text| given("class", text)).transpose()?,
+        group: looked.group.as_deref().map(|text| given("group", text)).transpose()?,
+        ..CiFilter::default()
+    };
+    let mut after = looked.after.as_deref().map(|text| given("after", text)).transpose()?;
+    let mut result = SearchResult { items: Vec::new(), next: None, searched: 0, partly: 0 };
+    let mut told = 0;
+    // One at a time: what is in memory is one item's, and where the answer ends is a place in the list.
+    while result.searched < usize::from(ITEMS) && told < HITS {
+        let page = app.store.cis(by, &filter, &PageRequest { after, limit: 1 }).await?;
+        after = page.next;
+        let Some(ci) = page.items.into_iter().next() else { break };
+        result.searched += 1;
+        let (found, is_part) = looked_into(app, by, ci.id, &query).await?;
+        result.partly += usize::from(is_part);
+        told += found.hits.len();
+        if !found.hits.is_empty() {
+            let hits = found.hits.into_iter().map(|it| Hit {
+                path: it.path.unwrap_or_default(),
+                line: it.line.unwrap_or_default(),
+                text: it.text,
+            });
+            let (hits, has_more) = (hits.collect(), found.has_more);
+            result.items.push(ItemHits {
+                ci: ci.id,
+                tenant: ci.tenant,
+                name: ci.name,
+                hits,
+                has_more,
+            });
+        }
+        if after.is_none() {
+            break;
+        }
+    }
+    result.next = after.map(|cursor| cursor.to_string());
+    Ok(result)
+}
+
+async fn looked_into(
+    app: &App,
+    by: &Actor,
+    id: CiId,
+    query: &Search,
+) -> Result<(Found, bool), Problem> {
+    let now = app.store.environment().now();
+    // Who looks into nothing need not be told of.
+    if let Past::Kept(manifest) = app.history.manifest(by, id, now).await?
+        && manifest.files.is_empty()
+        && manifest.erased.is_empty()
+    {
+        return Ok((Found::default(), false));
+    }
+    told(app, by, id).await?;
+    let (item, _) = kept(crate::audits::observed(&app.store, &app.history, by, id, now).await?)?;
+    let query = query.clone();
+    let work = move || {
+        let is_kept = |file: &ObservedFile| matches!(file.content, Content::Kept { .. });
+        (query.find(&item, HITS_OF_ONE), item.files().values().any(is_kept))
+    };
+    tokio::task::spawn_blocking(work).await.map_err(|error| {
+        Problem::new(Kind::Internal, format!("a thread that looked for it ended: {error}"))
+    })
+}
+
+fn query_of(looked: &Looked) -> Result<Search, Problem> {
+    let query = match (&looked.words, &looked.regex, &looked.parameter) {
+        (Some(words), None, None) => Search::words(words),
+        (None, Some(regex), None) => Search::regex(regex),
+        (None, None, Some(parameter)) => Search::parameter(parameter),
+        _ => {
+            return Err(Problem::new(Kind::Invalid, "it is not said what to look for")
+                .help("say one of `words`, `regex` and `parameter`"));
+        }
+    };
+    query.map_err(|error: InvalidQuery| {
+        Problem::new(Kind::Invalid, error.to_string()).help(error.help())
+    })
 }

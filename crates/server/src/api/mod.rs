@@ -3,6 +3,7 @@
 pub(crate) mod account;
 mod advisories;
 mod agents;
+mod audits;
 pub(crate) mod changes;
 pub(crate) mod channels;
 mod cis;
@@ -160,6 +161,7 @@ pub(crate) fn routes() -> (Router<App>, Router<App>, Document) {
         .nest("/api/v1", devices::routes())
         .nest("/api/v1", drifts::routes())
         .nest("/api/v1", timeline::routes())
+        .nest("/api/v1", audits::routes())
         .nest("/api/v1", errands::routes())
         .nest("/api/v1", consent::routes())
         .nest("/api/v1", signing::routes())

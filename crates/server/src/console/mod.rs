@@ -3,6 +3,7 @@
 mod account;
 mod ahead;
 mod answers;
+mod audits;
 mod changes;
 mod clocks;
 mod configuration;
@@ -47,12 +48,14 @@ pub(crate) fn routes() -> Router<App> {
         .route("/", get(pages::overview))
         .route("/cis", get(pages::cis))
         .route("/cis/{id}", get(pages::ci))
+        .route("/cis/{id}/audit", get(audits::of_item))
         .route("/cis/{id}/files", get(configuration::files))
         .route("/cis/{id}/file", get(configuration::file))
         .route("/cis/{id}/timeline", get(timeline::show))
         .route("/drifts", get(drifts::board))
         .route("/drifts/{id}", get(drifts::drift))
         .route("/drifts/{id}/adopt", post(drifts::adopt))
+        .route("/configuration", get(audits::search))
         .route("/patches", get(fleet::patches))
         .route("/patches/{id}", get(fleet::patch))
         .route("/changes", get(changes::changes))

@@ -55,8 +55,14 @@ async fn files_are_shown_as_they_were_and_who_of_the_provider_looks_is_told() {
     assert_eq!(versions["items"].as_array().unwrap().len(), 2, "{versions}");
     assert_eq!(reads(&world).await, 0, "one's own");
 
+    let blamed = ask(&owner, format!("{files}/blame?path=/etc/motd")).await.json();
+    let told: Vec<_> = blamed.as_array().unwrap().iter().map(|it| &it["text"]).collect();
+    assert_eq!(told, [&json!("hello"), &json!("you")]);
+    assert_ne!(blamed[0]["recorded_at"], blamed[1]["recorded_at"], "{blamed}");
+
     // Others see nothing of it, not even that it is there.
-    for path in ["", "/content?path=/etc/motd", "/versions?path=/etc/motd"] {
+    for path in ["/blame?path=/etc/motd", "", "/content?path=/etc/motd", "/versions?path=/etc/motd"]
+    {
         let refused = ask(&other.owner, format!("{files}{path}")).await;
         assert_eq!(refused.status, 404, "{path}: {}", refused.text);
         assert!(!refused.text.contains("hello"));

@@ -100,6 +100,8 @@ x--xx--- POST /api/v1/agent-tokens
 xxxxxxxx GET /api/v1/agents
 xxxxxxxx GET /api/v1/agents/{id}
 x--xx--- DELETE /api/v1/agents/{id}
+xxxxxxxx GET /api/v1/audits
+xxxxxxxx GET /api/v1/audits/{id}
 xxxxxxxx GET /api/v1/changes
 x--x---- POST /api/v1/changes
 xxxxxxxx GET /api/v1/changes/{id}
@@ -114,6 +116,7 @@ x--xx--- POST /api/v1/cis/import
 xxxxxxxx GET /api/v1/cis/{id}
 x--xx--- DELETE /api/v1/cis/{id}
 x--xx--- PATCH /api/v1/cis/{id}
+xxxxxxxx GET /api/v1/cis/{id}/audit
 xxxxxxxx GET /api/v1/cis/{id}/check
 xxxxxxxx GET /api/v1/cis/{id}/device
 x--x---- PUT /api/v1/cis/{id}/device
@@ -121,6 +124,7 @@ x--x---- DELETE /api/v1/cis/{id}/device
 x--x---- POST /api/v1/cis/{id}/device/look
 xxxxxxxx GET /api/v1/cis/{id}/facts
 xxxxxxxx GET /api/v1/cis/{id}/files
+xxxxxxxx GET /api/v1/cis/{id}/files/blame
 xxxxxxxx GET /api/v1/cis/{id}/files/changes
 xxxxxxxx GET /api/v1/cis/{id}/files/content
 ---xx--- POST /api/v1/cis/{id}/files/original
@@ -138,6 +142,7 @@ xxxxxxxx GET /api/v1/drifts
 xxxxxxxx GET /api/v1/drifts/{id}
 -x-xxx-- POST /api/v1/drifts/{id}/adopt
 x--x---- POST /api/v1/drifts/{id}/put-back
+xxxxxxxx GET /api/v1/configuration/search
 xxxxxxxx GET /api/v1/events
 xxxxxxxx GET /api/v1/events/{sequence}/proof
 xxxxxxxx GET /api/v1/findings

@@ -7,6 +7,7 @@
 mod access_is_recorded;
 mod changes_have_pages;
 mod clocks_are_told;
+mod configuration_is_audited;
 mod configuration_is_shown;
 mod consent_is_signed_with_a_passkey;
 mod contracts_have_pages;

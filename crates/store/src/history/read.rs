@@ -356,6 +356,28 @@ impl History {
         Ok(Past::Kept(manifest))
     }
 
+    /// All files that an item had at a time, with what they held. Each content is opened by itself, so that no more than
+    /// an item's files are in memory.
+    pub async fn contents(
+        &self,
+        by: &Actor,
+        ci: CiId,
+        at: Timestamp,
+    ) -> Result<Past<Manifest>, StoreError> {
+        let mut found = match self.manifest(by, ci, at).await? {
+            Past::Kept(found) => found,
+            other => return Ok(other),
+        };
+        for (path, version) in &mut found.files {
+            version.content = match self.file_at(by, ci, path, at).await? {
+                Past::Kept(Some(file)) => file.content,
+                // Retention or erasure came in between: what it held is as unknown as what it was.
+                Past::Kept(None) | Past::Erased | Past::Forgotten { .. } => None,
+            };
+        }
+        Ok(Past::Kept(found))
+    }
+
     /// The files of an item that were others at two times.
     pub async fn differences(
         &self,

@@ -13,6 +13,7 @@ mod a_proven_patch_is_baked;
 mod agents_are_who_they_are;
 mod alarms_are_told_once;
 mod alterations_are_judged;
+mod audits_are_kept;
 mod changes_and_their_clocks;
 mod devices_are_looked_at;
 mod each_side_is_held_to_its_word;

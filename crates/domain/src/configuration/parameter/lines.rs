@@ -1,6 +1,7 @@
 //! Files of one parameter a line.
 
 use super::{Force, Parameters};
+use crate::files::{Entry, EntryKind, FileView};
 
 /// Lines with their numbers, without blanks around them, empty ones and comments.
 fn lines<'t>(text: &'t str, comments: &'static [char]) -> impl Iterator<Item = (usize, &'t str)> {
@@ -111,40 +112,118 @@ pub(super) fn shell(path: &str, text: &str, program: &str, found: &mut Parameter
     found.last_counts();
 }
 
-/// `postgresql.conf`: `name = value` or `name value`; the last one counts; others may be included.
-pub(super) fn postgresql(path: &str, text: &str, program: &str, found: &mut Parameters) {
-    let mut included = Vec::new();
-    for (number, line) in lines(text, &['#']) {
-        let end = line.find(|it: char| it.is_whitespace() || it == '=').unwrap_or(line.len());
-        let (name, rest) = line.split_at(end);
-        let rest = rest.trim_start().strip_prefix('=').unwrap_or(rest).trim_start();
-        if matches!(name, "include" | "include_if_exists" | "include_dir") {
-            found.unknown(path, number, "files that it includes are not looked into");
-            included.push(number);
-            continue;
-        }
-        let value = match rest.strip_prefix('\'') {
-            Some(quoted) => {
-                let Some(end) = closing(quoted) else {
-                    found.unknown(path, number, "a value in quotes does not end");
-                    continue;
-                };
-                quoted[..end].replace("''", "'")
-            }
-            None => rest.split(['#', ' ', '\t']).next().unwrap_or_default().to_owned(),
-        };
-        if name.is_empty() || value.is_empty() && !rest.starts_with('\'') {
-            found.unknown(path, number, "there is no value");
-            continue;
-        }
-        // Names are the same in any case.
-        found.set(path, number, format!("{program}.{}", name.to_ascii_lowercase()), &value);
-    }
+/// How deep files of PostgreSQL include each other (its own limit).
+const DEEPEST: usize = 10;
+
+/// Most files that are included.
+const MOST_INCLUDED: usize = 256;
+
+/// `postgresql.conf`: `name = value` or `name value`; the last one counts; others are included at their place.
+pub(super) fn postgresql(
+    path: &str,
+    text: &str,
+    program: &str,
+    others: &dyn FileView,
+    found: &mut Parameters,
+) {
+    let mut blind = None;
+    let mut reader = Included { program, others, files: 0, blind: &mut blind };
+    reader.file(path, text, 0, found);
     found.last_counts();
-    // What stands before an inclusion may be set otherwise in there.
-    if let Some(last) = included.last() {
-        let before = found.parameters.iter_mut().filter(|it| it.path == path && it.line < *last);
+    // What stands before an inclusion that nobody can follow may be set otherwise in there.
+    if let Some(known) = blind {
+        let before = found.parameters[..known].iter_mut();
         before.filter(|it| it.force == Force::InForce).for_each(|it| it.force = Force::Unknown);
+    }
+}
+
+struct Included<'a> {
+    program: &'a str,
+    others: &'a dyn FileView,
+    files: usize,
+    /// How many parameters stand before the last inclusion that nobody can follow.
+    blind: &'a mut Option<usize>,
+}
+
+impl Included<'_> {
+    fn file(&mut self, path: &str, text: &str, depth: usize, found: &mut Parameters) {
+        for (number, line) in lines(text, &['#']) {
+            let end = line.find(|it: char| it.is_whitespace() || it == '=').unwrap_or(line.len());
+            let (name, rest) = line.split_at(end);
+            let rest = rest.trim_start().strip_prefix('=').unwrap_or(rest).trim_start();
+            let value = match rest.strip_prefix('\'') {
+                Some(quoted) => {
+                    let Some(end) = closing(quoted) else {
+                        found.unknown(path, number, "a value in quotes does not end");
+                        continue;
+                    };
+                    quoted[..end].replace("''", "'")
+                }
+                None => rest.split(['#', ' ', '\t']).next().unwrap_or_default().to_owned(),
+            };
+            if name.is_empty() || value.is_empty() && !rest.starts_with('\'') {
+                found.unknown(path, number, "there is no value");
+                continue;
+            }
+            if matches!(name, "include" | "include_if_exists" | "include_dir") {
+                if self.include((path, number), name, &value, depth, found).is_none() {
+                    found.unknown(path, number, "files that it includes are not looked into");
+                    *self.blind = Some(found.parameters.len());
+                }
+                continue;
+            }
+            // Names are the same in any case.
+            found.set(
+                path,
+                number,
+                format!("{}.{}", self.program, name.to_ascii_lowercase()),
+                &value,
+            );
+        }
+    }
+
+    /// Reads what a line includes; `None` where that is not at hand.
+    fn include(
+        &mut self,
+        (path, number): (&str, usize),
+        how: &str,
+        what: &str,
+        depth: usize,
+        found: &mut Parameters,
+    ) -> Option<()> {
+        let (directory, _) = path.rsplit_once('/')?;
+        let what =
+            if what.starts_with('/') { what.to_owned() } else { format!("{directory}/{what}") };
+        let what = what.trim_end_matches('/');
+        let files = if how == "include_dir" {
+            let entries = self.others.list(what).ok()?;
+            let (above, name) = what.rsplit_once('/')?;
+            let is_it = |entry: &Entry| entry.name == name && entry.kind == EntryKind::Directory;
+            if entries.is_empty() && !self.others.list(above).ok()?.iter().any(is_it) {
+                return None;
+            }
+            let is_read = |entry: &Entry| {
+                let name = &entry.name;
+                entry.kind == EntryKind::File && name.ends_with(".conf") && !name.starts_with('.')
+            };
+            let files = entries.into_iter().filter(is_read);
+            files.map(|entry| format!("{what}/{}", entry.name)).collect()
+        } else {
+            vec![what.to_owned()]
+        };
+        for file in files {
+            self.files += 1;
+            if depth == DEEPEST || self.files > MOST_INCLUDED {
+                return None;
+            }
+            let held = self.others.read(&file, super::LARGEST as u64).ok()?;
+            let text = String::from_utf8(held?).ok()?;
+            self.file(&file, &text, depth + 1, found);
+            if !found.has_room(path, number) {
+                return None;
+            }
+        }
+        Some(())
     }
 }
 

@@ -221,7 +221,9 @@ pub fn read(path: &str, text: &str, others: &dyn FileView) -> Option<Parameters>
         Format::Sysctl => lines::sysctl(path, text, &program, &mut parameters),
         Format::Ini => lines::ini(path, text, &program, &mut parameters),
         Format::Shell => lines::shell(path, text, &program, &mut parameters),
-        Format::Postgresql => lines::postgresql(path, text, &program, &mut parameters),
+        Format::Postgresql => {
+            lines::postgresql(path, text, &program, others, &mut parameters);
+        }
         Format::Words => lines::words(path, text, &program, &mut parameters),
     }
     Some(parameters)

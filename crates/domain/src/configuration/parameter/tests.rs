@@ -230,6 +230,37 @@ fn postgresql_takes_the_last_value_and_may_include_more() {
 }
 
 #[test]
+fn postgresql_reads_what_it_includes_at_its_place() {
+    let text = "port = 1\nssl = off\ninclude_dir = 'conf.d'\ninclude 'more.conf'\nlog = a\n";
+    let others = files(&[
+        ("/etc/postgresql/15/main/conf.d/a.conf", "ssl = on\nport = 2\n"),
+        ("/etc/postgresql/15/main/conf.d/.hidden.conf", "port = 3\n"),
+        ("/etc/postgresql/15/main/conf.d/other.txt", "port = 4\n"),
+        ("/etc/postgresql/15/main/more.conf", "port = 5\ninclude_dir '/else'\n"),
+    ]);
+
+    let told = told("/etc/postgresql/15/main/postgresql.conf", text, &others);
+
+    assert_eq!(
+        told,
+        [
+            "postgresql.port=1 overridden",
+            "postgresql.ssl=off overridden",
+            "postgresql.ssl=on unknown",
+            "postgresql.port=2 overridden",
+            "postgresql.port=5 unknown",
+            "postgresql.log=a",
+            "/etc/postgresql/15/main/more.conf:2 ? files that it includes are not looked into",
+        ]
+    );
+    // A file that includes itself comes to an end.
+    let path = "/etc/postgresql/15/main/postgresql.conf";
+    let read =
+        read(path, "include 'postgresql.conf'\n", &files(&[(path, "include 'postgresql.conf'\n")]));
+    assert!(!read.unwrap().unknown.is_empty());
+}
+
+#[test]
 fn nginx_directives_stand_in_their_blocks() {
     let text = "user www-data; # a\nhttp {\n  include mime.types;\n  server {\n    listen 80 default_server;\n    location ~ \"^/a;{}\" {\n      return 200 \"x ${uri} y\";\n    }\n    ssl_protocols TLSv1.2\n      TLSv1.3;\n  }\n}\n";
 

@@ -1,0 +1,357 @@
+//! What configuration is held against: rules over what files set, and the files of an item that is as all of its
+//! kind should be.
+//!
+//! ```text
+//! files of an item at a time ─► Observed ─┬─► Baseline::judge  rules in CEL      ─► RuleResult, one each
+//!                                         └─► Golden::judge    files of another  ─► FileResult, one each
+//! ```
+//!
+//! What cannot be told is *unknown*, with the reason, and never counts as kept.
+//!
+//! ```
+//! use std::sync::Arc;
+//! use domain::cloud::Class;
+//! use domain::configuration::baseline::{Baseline, Observed, ObservedFile, Outcome, Subject};
+//!
+//! let sshd = Baseline::built_in().iter().find(|it| it.id == "sshd").unwrap();
+//! let file = ObservedFile::new(0o100_644, "root:root", b"PermitRootLogin yes\n");
+//! let subject = Subject { class: Class::Vm, labels: Default::default() };
+//! let item = Arc::new(Observed::new(subject, [("/etc/ssh/sshd_config".to_owned(), file)]));
+//!
+//! let results = sshd.judge(&item);
+//! let root = results.iter().find(|it| it.rule == "sshd-root-login").unwrap();
+//! assert_eq!(root.outcome, Outcome::Fail);
+//! assert_eq!(root.evidence[0].to_string(), "/etc/ssh/sshd_config:1: sshd.PermitRootLogin=yes");
+//! ```
+
+mod expression;
+mod golden;
+mod observed;
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::sync::{Arc, LazyLock};
+
+use serde::{Deserialize, Serialize};
+
+use crate::cloud::{Class, words};
+use crate::priority::Priority;
+
+pub(super) use expression::is_like;
+pub use expression::{Expression, InvalidExpression};
+pub use golden::{FileResult, Golden, GoldenFile};
+pub use observed::{Content, Observed, ObservedFile, Subject};
+
+/// Largest file of rules, in bytes.
+const LONGEST: usize = 1 << 20;
+
+/// Most rules of one baseline.
+const MOST: usize = 500;
+
+/// Most places that one result tells.
+const MOST_EVIDENCE: usize = 20;
+
+words! {
+    /// What it came to.
+    Outcome {
+        /// It is as it should be.
+        Pass = "pass",
+        /// It is not.
+        Fail = "fail",
+        /// Nobody can tell.
+        Unknown = "unknown",
+        /// It has nothing that this is about.
+        NotApplicable = "not_applicable",
+    }
+}
+
+/// What was found, and where.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Evidence {
+    /// In which file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
+    /// On which line, from 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub line: Option<usize>,
+    /// What.
+    pub text: String,
+}
+
+/// Rules for items of some classes.
+#[derive(Debug, Clone)]
+pub struct Baseline {
+    /// Its name.
+    pub id: String,
+    /// Other rules have another version.
+    pub version: String,
+    /// In words.
+    pub title: String,
+    /// For items of which classes; all of them where none is named.
+    pub classes: Vec<Class>,
+    /// In the order in which they are told.
+    pub rules: Vec<Rule>,
+    applies: Option<Expression>,
+}
+
+/// One rule.
+#[derive(Debug, Clone)]
+pub struct Rule {
+    /// Unique within its baseline.
+    pub id: String,
+    /// In words.
+    pub title: String,
+    /// How bad it is where it does not hold.
+    pub severity: Priority,
+    /// Why.
+    pub why: String,
+    /// Document and clause.
+    pub source: String,
+    /// What should be found, in words.
+    pub expected: String,
+    applies: Option<Expression>,
+    check: Expression,
+}
+
+/// What a rule came to for an item.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RuleResult {
+    /// Which rule.
+    pub rule: String,
+    /// In words.
+    pub title: String,
+    /// How bad it is where it does not hold.
+    pub severity: Priority,
+    /// What it came to.
+    pub outcome: Outcome,
+    /// What was looked at and where; why it is unknown.
+    pub evidence: Vec<Evidence>,
+    /// What should be found.
+    pub expected: String,
+}
+
+/// Rules that cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidBaseline {
+    /// More than anybody writes.
+    #[error("the baseline has {size} bytes, more than {LONGEST}")]
+    TooLong {
+        /// Its size in bytes.
+        size: usize,
+    },
+    /// More than anybody needs.
+    #[error("the baseline has {count} rules; it may have 1 to {MOST}")]
+    Count {
+        /// How many.
+        count: usize,
+    },
+    /// It does not say what it could.
+    #[error("the baseline cannot be read: {0}")]
+    Unreadable(String),
+    /// Two rules have one name.
+    #[error("two rules are called `{id}`")]
+    Twice {
+        /// How.
+        id: String,
+    },
+    /// A name is none.
+    #[error("`{id}` is no name: lower-case letters, digits and `-`, at most 64 of them")]
+    Name {
+        /// Which.
+        id: String,
+    },
+    /// An expression is none that can be used.
+    #[error("rule `{id}`: {because}")]
+    Expression {
+        /// Of which rule; of the whole baseline where it is its own name.
+        id: String,
+        /// What is wrong with it.
+        because: InvalidExpression,
+    },
+}
+
+impl InvalidBaseline {
+    /// The way out.
+    pub const fn help(&self) -> &'static str {
+        match self {
+            Self::TooLong { .. } | Self::Count { .. } => "divide it into several",
+            Self::Unreadable(_) | Self::Twice { .. } | Self::Name { .. } => {
+                "correct the line as described in docs/baselines.md"
+            }
+            Self::Expression { .. } => "docs/baselines.md lists what an expression may say",
+        }
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Written {
+    id: String,
+    version: String,
+    title: String,
+    #[serde(default)]
+    classes: Vec<Class>,
+    applies: Option<String>,
+    #[serde(default)]
+    rule: Vec<WrittenRule>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WrittenRule {
+    id: String,
+    title: String,
+    severity: Priority,
+    why: String,
+    source: String,
+    expected: String,
+    applies: Option<String>,
+    check: String,
+}
+
+impl Baseline {
+    /// Those that come with the program (`data/baseline`).
+    pub fn built_in() -> &'static [Self] {
+        const PACKS: &[&str] = &[
+            include_str!("../../../data/baseline/sshd.toml"),
+            include_str!("../../../data/baseline/sysctl.toml"),
+            include_str!("../../../data/baseline/postgresql.toml"),
+            include_str!("../../../data/baseline/nginx.toml"),
+            include_str!("../../../data/baseline/frr.toml"),
+            include_str!("../../../data/baseline/switch.toml"),
+            include_str!("../../../data/baseline/firewall.toml"),
+        ];
+        static BUILT_IN: LazyLock<Vec<Baseline>> = LazyLock::new(|| {
+            let parse = |text: &&str| Baseline::parse(text);
+            let read = PACKS.iter().map(parse).collect::<Result<_, _>>();
+            read.expect("a test reads the baselines that come with the program")
+        });
+        &BUILT_IN
+    }
+
+    /// Reads rules (TOML).
+    ///
+    /// # Errors
+    /// If anything in them is not understood: a rule that says less than was meant passes what it should not.
+    pub fn parse(text: &str) -> Result<Self, InvalidBaseline> {
+        if text.len() > LONGEST {
+            return Err(InvalidBaseline::TooLong { size: text.len() });
+        }
+        let written: Written = toml::from_str(text)
+            .map_err(|error| InvalidBaseline::Unreadable(error.message().to_owned()))?;
+        let Written { id, version, title, classes, applies, rule } = written;
+        if rule.is_empty() || rule.len() > MOST {
+            return Err(InvalidBaseline::Count { count: rule.len() });
+        }
+        let mut seen = BTreeSet::new();
+        for name in rule.iter().map(|rule| &rule.id).chain([&id]) {
+            if !is_name(name) {
+                return Err(InvalidBaseline::Name { id: name.clone() });
+            }
+        }
+        if let Some(twice) = rule.iter().find(|rule| !seen.insert(rule.id.clone())) {
+            return Err(InvalidBaseline::Twice { id: twice.id.clone() });
+        }
+        let applies = applies.map(|text| expression(&id, &text)).transpose()?;
+        let rules = rule.into_iter().map(Rule::read).collect::<Result<_, _>>()?;
+        Ok(Self { id, version, title, classes, rules, applies })
+    }
+
+    /// Whether it is for items of a class.
+    pub fn is_for(&self, class: Class) -> bool {
+        self.classes.is_empty() || self.classes.contains(&class)
+    }
+
+    /// What each of its rules comes to for an item.
+    pub fn judge(&self, item: &Arc<Observed>) -> Vec<RuleResult> {
+        let all = self.applies.as_ref().map(|applies| applies.of(item));
+        let of = |rule: &Rule| match &all {
+            None => rule.judge(item),
+            Some(all) => match all.answer {
+                Ok(true) => rule.judge(item),
+                Ok(false) => rule.result(Outcome::NotApplicable, all.looked_at.clone()),
+                Err(ref because) => rule.unknown(because, all.looked_at.clone()),
+            },
+        };
+        self.rules.iter().map(of).collect()
+    }
+}
+
+impl Rule {
+    fn read(written: WrittenRule) -> Result<Self, InvalidBaseline> {
+        let WrittenRule { id, title, severity, why, source, expected, applies, check } = written;
+        let applies = applies.map(|text| expression(&id, &text)).transpose()?;
+        let check = expression(&id, &check)?;
+        Ok(Self { id, title, severity, why, source, expected, applies, check })
+    }
+
+    fn judge(&self, item: &Arc<Observed>) -> RuleResult {
+        if let Some(applies) = &self.applies {
+            let said = applies.of(item);
+            match said.answer {
+                Ok(true) => {}
+                Ok(false) => return self.result(Outcome::NotApplicable, said.looked_at),
+                Err(because) => return self.unknown(&because, said.looked_at),
+            }
+        }
+        let said = self.check.of(item);
+        match said.answer {
+            Ok(true) => self.result(Outcome::Pass, said.looked_at),
+            Ok(false) => self.result(Outcome::Fail, said.looked_at),
+            Err(because) => self.unknown(&because, said.looked_at),
+        }
+    }
+
+    fn unknown(&self, because: &str, looked_at: Vec<Evidence>) -> RuleResult {
+        let mut evidence = vec![Evidence::words(because)];
+        evidence.extend(looked_at);
+        self.result(Outcome::Unknown, evidence)
+    }
+
+    fn result(&self, outcome: Outcome, mut evidence: Vec<Evidence>) -> RuleResult {
+        let more = evidence.len().saturating_sub(MOST_EVIDENCE);
+        evidence.truncate(MOST_EVIDENCE);
+        if more > 0 {
+            evidence.push(Evidence::words(format!("and {more} more")));
+        }
+        let (rule, title, expected) = (self.id.clone(), self.title.clone(), self.expected.clone());
+        RuleResult { rule, title, severity: self.severity, outcome, evidence, expected }
+    }
+}
+
+impl Evidence {
+    /// Words about no place.
+    pub fn words(text: impl Into<String>) -> Self {
+        Self { path: None, line: None, text: text.into() }
+    }
+
+    /// About a file.
+    pub fn file(path: impl Into<String>, text: impl Into<String>) -> Self {
+        Self { path: Some(path.into()), line: None, text: text.into() }
+    }
+}
+
+impl fmt::Display for Evidence {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (&self.path, self.line) {
+            (Some(path), Some(line)) => write!(f, "{path}:{line}: {}", self.text),
+            (Some(path), None) => write!(f, "{path}: {}", self.text),
+            (None, _) => f.write_str(&self.text),
+        }
+    }
+}
+
+fn is_name(text: &str) -> bool {
+    let known = |it: char| it.is_ascii_lowercase() || it.is_ascii_digit() || it == '-';
+    (1..=64).contains(&text.len()) && text.chars().all(known)
+}
+
+fn expression(id: &str, text: &str) -> Result<Expression, InvalidBaseline> {
+    let wrong = |because| InvalidBaseline::Expression { id: id.to_owned(), because };
+    Expression::parse(text).map_err(wrong)
+}
+
+#[cfg(test)]
+mod tests;

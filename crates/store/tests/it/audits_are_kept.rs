@@ -1,0 +1,55 @@
+//! What audits came to is kept within the tenant, and due again after its time.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use domain::cloud::Class;
+use domain::configuration::audit::{AuditReport, Audited};
+use domain::configuration::baseline::{Baseline, Observed, Subject};
+use jiff::SignedDuration;
+use store::{Actor, AuditFacts, Environment as _, NewAudit};
+
+use crate::support::{World, vm};
+
+on_both_engines! {
+    audits_are_kept_within_the_tenant
+}
+
+async fn audits_are_kept_within_the_tenant(world: World) {
+    let (one, other) = (world.tenant("one").await, world.tenant("other").await);
+    let ci = world.store.create_ci(&Actor::System, None, vm(one.id, "web-1")).await.unwrap().id;
+    let now = world.environment.now();
+    let digest = domain::fleet::SetDigest::from([7; 32]);
+    world.store.note_files(&Actor::System, ci, digest, now).await.unwrap();
+    let day = SignedDuration::from_hours(24);
+    assert_eq!(world.store.due_audits(day, 10).await.unwrap(), [(ci, None)]);
+    let facts = world.store.audit_facts(&Actor::System, ci).await.unwrap();
+    assert_eq!(facts, AuditFacts { seen_at: None, said: Some(digest) });
+
+    let subject = Subject { class: Class::Vm, labels: BTreeMap::new() };
+    let audited = Audited {
+        item: Arc::new(Observed::new(subject, [])),
+        at: now,
+        since: now - day,
+        seen_at: facts.seen_at,
+        said: facts.said,
+        recorded: None,
+        altered: Ok(Vec::new()),
+    };
+    let report = AuditReport::of(&audited, Baseline::built_in());
+    let new = NewAudit { ci, facts, report: report.clone() };
+    let kept = world.store.keep_audit(&Actor::System, new).await.unwrap();
+
+    assert_eq!((kept.tenant, kept.hash.as_str()), (one.id, report.hash().as_str()));
+    assert_eq!(kept.facts, facts);
+    let (by, stranger) = (world.owner(&one).await, world.owner(&other).await);
+    assert_eq!(world.store.audit(&by, kept.id).await.unwrap(), kept);
+    assert_eq!(world.store.audits(&by, Some(ci), 10).await.unwrap(), [kept.clone()]);
+    assert!(world.store.audit(&stranger, kept.id).await.is_err());
+    assert!(world.store.audits(&stranger, None, 10).await.unwrap().is_empty());
+    assert!(world.store.audit_facts(&stranger, ci).await.is_err());
+
+    assert!(world.store.due_audits(day, 10).await.unwrap().is_empty());
+    world.environment.pass(day);
+    assert_eq!(world.store.due_audits(day, 10).await.unwrap(), [(ci, Some(now))]);
+}
