@@ -7,7 +7,7 @@ use domain::cloud::Class;
 use domain::configuration::audit::{AuditReport, Audited};
 use domain::configuration::baseline::{Baseline, Observed, Subject};
 use jiff::SignedDuration;
-use store::{Actor, AuditFacts, Environment as _, NewAudit};
+use store::{Actor, AuditFacts, Environment as _, FilesNoted, NewAudit};
 
 use crate::support::{World, vm};
 
@@ -20,7 +20,8 @@ async fn audits_are_kept_within_the_tenant(world: World) {
     let ci = world.store.create_ci(&Actor::System, None, vm(one.id, "web-1")).await.unwrap().id;
     let now = world.environment.now();
     let digest = domain::fleet::SetDigest::from([7; 32]);
-    world.store.note_files(&Actor::System, ci, digest, now).await.unwrap();
+    let noted = FilesNoted { digest, observed_at: now, is_whole: true };
+    world.store.note_files(&Actor::System, ci, noted).await.unwrap();
     let day = SignedDuration::from_hours(24);
     assert_eq!(world.store.due_audits(day, 10).await.unwrap(), [(ci, None)]);
     let facts = world.store.audit_facts(&Actor::System, ci).await.unwrap();
