@@ -52,6 +52,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../migrations/0023_snapshots.sql"),
     include_str!("../migrations/0024_history.sql"),
     include_str!("../migrations/0025_files.sql"),
+    include_str!("../migrations/0030_drift_alarms.sql"),
 ];
 
 impl Database {

@@ -60,8 +60,9 @@ use serde::de::DeserializeOwned;
 use sqlx::AnyPool;
 
 pub use crate::history::{
-    Difference, Erasure, FileVersion, Fsck, Garbage, History, Manifest, NewFile, NewState, Past,
-    Recorded, SealRule, SealedPartition, Versions,
+    DRIFT, Difference, Drift, DriftAlarm, DriftAlarms, DriftGrade, DriftState, Erasure,
+    FileVersion, Fsck, Garbage, Happening, History, Manifest, NewFile, NewState, Past, Recorded,
+    SealRule, SealedPartition, Versions,
 };
 pub use ::history::{
     Attribution, Directory as ObjectDirectory, FilePath, Metadata, Objects, State,

@@ -212,6 +212,8 @@ kinds! {
     VerificationId = Verification, "vrf";
     /// A machine's disks as they were before a step.
     SnapshotId = Snapshot, "snp";
+    /// An alteration of a file that nobody agreed to, or nobody can explain.
+    DriftId = Drift, "drf";
     /// What a tenant is told of a change, once.
     NoticeId = Notice, "ntc";
     /// Where a tenant is told.

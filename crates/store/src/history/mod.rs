@@ -14,6 +14,8 @@
 //! History is asked by the time at which something was *recorded*, which rises within a tenant; when it was
 //! observed is told beside it. What is asked of an item is found within the actor's scope, or not at all.
 
+mod alarms;
+mod drifts;
 mod fsck;
 mod keys;
 mod read;
@@ -29,6 +31,8 @@ use domain::cloud::{CiId, TenantId};
 use jiff::Timestamp;
 use sqlx::AnyPool;
 
+pub use alarms::{DRIFT, DriftAlarm, DriftAlarms, Grade as DriftGrade};
+pub use drifts::{Drift, DriftState, Happening};
 pub use fsck::Fsck;
 pub use read::{Difference, FileVersion, Manifest, Past, Versions};
 pub use record::{NewFile, NewState, Recorded};

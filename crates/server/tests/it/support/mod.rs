@@ -223,8 +223,8 @@ impl World {
         let lab = Arc::new(lab);
         let vault = store::Vault::new(&store.key(&master, "factors").await.unwrap());
         let url = "http://localhost".to_owned();
-        let notices = Notices::open(store.clone(), vault.clone(), &url, told).unwrap();
-        let notices = Arc::new(notices);
+        let notices = Notices::open(store.clone(), history.clone(), vault.clone(), &url, told);
+        let notices = Arc::new(notices.unwrap());
         let telling = Arc::clone(&notices);
         let verifier = Releases::open(store.clone(), &master).await.unwrap().key();
         let app = App::new(
