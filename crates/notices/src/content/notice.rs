@@ -306,7 +306,7 @@ mod tests {
         let other = json.replacen("notice/1", "notice/2", 1);
         assert_eq!(
             Notice::parse(&other),
-            Err(InvalidNotice::Schema { found: "patchwright.notice/2".to_owned() })
+            Err(InvalidNotice::Schema { found: "patchwright.notice/2".to_owned(), wanted: SCHEMA })
         );
         for json in ["", "{}", &json.replacen("\"tenant\"", "\"tenent\"", 1)] {
             assert!(matches!(Notice::parse(json), Err(InvalidNotice::Malformed { .. })));

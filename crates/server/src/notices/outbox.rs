@@ -29,7 +29,7 @@ const TOGETHER: u16 = 80;
 const IN_A_ROW: u16 = 10;
 
 /// A notice that waits, read.
-struct Waits {
+struct Queued {
     id: NoticeId,
     /// When it was first to be delivered.
     first: Timestamp,
@@ -119,14 +119,14 @@ impl Notices {
         &self,
         channel: &Channel,
         waiting: Vec<Waiting>,
-    ) -> Result<Vec<Vec<Waits>>, StoreError> {
+    ) -> Result<Vec<Vec<Queued>>, StoreError> {
         let (mut notices, mut alone) = (Vec::new(), Vec::new());
         for Waiting { notice: row, .. } in waiting {
             let (id, first) = (row.id, row.created_at);
             match Letter::of(&row) {
-                Ok(said @ Letter::Notice(_)) => notices.push(Waits { id, first, said }),
+                Ok(said @ Letter::Notice(_)) => notices.push(Queued { id, first, said }),
                 // They tell of many things already.
-                Ok(said) => alone.push(vec![Waits { id, first, said }]),
+                Ok(said) => alone.push(vec![Queued { id, first, said }]),
                 Err(error) => {
                     let answer = error.to_string();
                     tracing::warn!(notice = %id, channel = %channel.id, answer, "a notice is undeliverable");
@@ -148,17 +148,17 @@ impl Notices {
         Ok(messages)
     }
 
-    fn packed(&self, channel: &Channel, letters: &[Waits]) -> Result<Parcel, String> {
+    fn packed(&self, channel: &Channel, letters: &[Queued]) -> Result<Parcel, String> {
         let templates = &self.templates;
         let language = channel.language.as_deref().unwrap_or(&self.language);
         match letters {
-            [Waits { said: Letter::Notice(notice), .. }] => {
+            [Queued { said: Letter::Notice(notice), .. }] => {
                 Parcel::of(notice, templates, language).map_err(|error| error.to_string())
             }
-            [Waits { said: Letter::Clocks(notice), .. }] => {
+            [Queued { said: Letter::Clocks(notice), .. }] => {
                 Parcel::clocks(notice, templates, language).map_err(|error| error.to_string())
             }
-            [Waits { said: Letter::Drift(notice), .. }] => {
+            [Queued { said: Letter::Drift(notice), .. }] => {
                 Parcel::drift(notice, templates, language).map_err(|error| error.to_string())
             }
             _ => {
@@ -183,7 +183,7 @@ impl Notices {
     ///
     /// Of a digest that is refused for good, one notice may be to blame: each is tried by itself
     /// before any of them is given up.
-    async fn deliver(&self, channel: &mut Channel, letters: &[Waits]) -> Result<bool, StoreError> {
+    async fn deliver(&self, channel: &mut Channel, letters: &[Queued]) -> Result<bool, StoreError> {
         let Err(error) = self.attempt(channel, letters).await? else { return Ok(true) };
         if letters.len() < 2 || !matches!(error, DeliveryError::Never { .. }) {
             return self.fail(channel, letters, &error).await;
@@ -203,7 +203,7 @@ impl Notices {
     async fn attempt(
         &self,
         channel: &mut Channel,
-        letters: &[Waits],
+        letters: &[Queued],
     ) -> Result<Result<(), DeliveryError>, StoreError> {
         let now = self.store.environment().now();
         let parcel = match self.packed(channel, letters) {
@@ -222,7 +222,7 @@ impl Notices {
         };
         channel.failures = 0;
         let delivered =
-            |letter: &Waits| (letter.id, Tried::Delivered { answer: receipt.text.clone() });
+            |letter: &Queued| (letter.id, Tried::Delivered { answer: receipt.text.clone() });
         let attempt = Attempt { of: letters.iter().map(delivered).collect(), again: None };
         self.store.record_attempt(channel.id, attempt).await?;
         Ok(Ok(()))
@@ -232,14 +232,14 @@ impl Notices {
     async fn fail(
         &self,
         channel: &Channel,
-        letters: &[Waits],
+        letters: &[Queued],
         error: &DeliveryError,
     ) -> Result<bool, StoreError> {
         let now = self.store.environment().now();
         let (answer, failures) = (error.to_string(), channel.failures.saturating_add(1));
         let seed = seed(letters, channel.id);
         let mut is_over = false;
-        let of = letters.iter().map(|&Waits { id, first, .. }| {
+        let of = letters.iter().map(|&Queued { id, first, .. }| {
             let answer = answer.clone();
             let tried = match self.retry.next(failures, first, now, error, seed) {
                 Next::Attempt(_) => Tried::Failed { answer },
@@ -346,7 +346,7 @@ impl Drop for Place {
 }
 
 /// Differs between deliveries, and is the same for all that go in one message.
-fn seed(letters: &[Waits], channel: ChannelId) -> u64 {
+fn seed(letters: &[Queued], channel: ChannelId) -> u64 {
     let mut hasher = Sha256::new();
     hasher.update(hash(letters.iter().map(|letter| letter.id)));
     hasher.update(channel.as_bytes());

@@ -10,6 +10,7 @@ mod clocks_are_told;
 mod configuration_is_shown;
 mod consent_is_signed_with_a_passkey;
 mod contracts_have_pages;
+mod drifts_are_told;
 mod every_route_is_guarded;
 mod findings_have_a_history;
 mod images_are_brought_and_published;

@@ -165,10 +165,10 @@ async fn of_side(
     let Some(until) = time_or_none(&counted, "newest")? else { return Ok(None) };
     let count = |column| get::<i64>(&counted, column).map(i64::unsigned_abs);
     let rows = sqlx::query(
-        "SELECT drift_id, ci_id, MAX(grade) AS grade, MIN(created_at) AS created_at
+        "SELECT drift_id, ci_id, MAX(grade) AS worst, MIN(created_at) AS since
          FROM drift_alarms WHERE to_tenant = $1 AND created_at <= $2
          GROUP BY drift_id, ci_id
-         ORDER BY MAX(grade) DESC, MIN(created_at), drift_id LIMIT $3",
+         ORDER BY worst DESC, since, drift_id LIMIT $3",
     )
     .bind(to.to_string())
     .bind(until.as_microsecond())
@@ -179,8 +179,8 @@ async fn of_side(
         Ok(DriftAlarm {
             drift: parsed(row, "drift_id")?,
             ci: parsed(row, "ci_id")?,
-            grade: Grade::of_rank(get(row, "grade")?),
-            created_at: time(row, "created_at")?,
+            grade: Grade::of_rank(get(row, "worst")?),
+            created_at: time(row, "since")?,
         })
     });
     Ok(Some(DriftAlarms {

@@ -13,6 +13,7 @@ mod a_proven_patch_is_baked;
 mod agents_are_who_they_are;
 mod alarms_are_told_once;
 mod changes_and_their_clocks;
+mod drifts_are_told_once;
 mod each_side_is_held_to_its_word;
 mod findings_last;
 mod history_is_answered_as_recorded;

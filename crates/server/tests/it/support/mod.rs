@@ -8,6 +8,7 @@
 
 pub(crate) mod authenticator;
 pub(crate) mod case;
+pub(crate) mod drift;
 pub(crate) mod laboratory;
 pub(crate) mod mailbox;
 pub(crate) mod receiver;
