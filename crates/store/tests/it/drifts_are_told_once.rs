@@ -1,7 +1,5 @@
 //! Alarms of drift: what the owner of an item is told of files that nobody agreed to, once and together.
 
-use std::sync::Arc;
-
 use crate::changes_and_their_clocks::ALL;
 use crate::support::{World, drift, vm};
 use domain::cloud::{CiId, DriftId, NoticeId, PROVIDER, TenantId};
@@ -146,7 +144,7 @@ async fn what_is_settled_is_not_told(world: World) {
 }
 
 async fn of_two_processes_one_tells(world: World) {
-    let other = Store::open(&world.database, Arc::clone(&world.environment) as _).await.unwrap();
+    let other = Store::open(&world.database, world.environment.clone()).await.unwrap();
     let (tenant, ci) = item(&world, "a").await;
     for round in 0..8_u8 {
         for number in 0..5 {
