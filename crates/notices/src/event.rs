@@ -10,7 +10,8 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::content::{
-    ClockCounts, ClockNotice, Draft, Item, ItemState, LateClock, News, Notice, Rollback, Text,
+    ClockCounts, ClockNotice, Draft, DriftCounts, DriftNotice, Item, ItemState, LateClock,
+    LinkBase, News, Notice, OpenDrift, Rollback, Text,
 };
 use crate::message::short;
 
@@ -22,6 +23,9 @@ const SCHEMA: &str = "patchwright.notice.event/1";
 
 /// The form of the data of an event of clocks.
 const CLOCKS_SCHEMA: &str = "patchwright.clocks.event/1";
+
+/// The form of the data of an event of drift.
+const DRIFT_SCHEMA: &str = "patchwright.drift.event/1";
 
 /// What a list of an event may take of it, in bytes.
 const LARGEST_LIST: usize = 8 << 10;
@@ -49,6 +53,7 @@ pub struct CloudEvent<'a> {
 enum Said<'a> {
     Notice(Box<Data<'a>>),
     Clocks(Box<OfClocks<'a>>),
+    Drift(Box<OfDrift<'a>>),
 }
 
 /// What a [`ClockNotice`] says under the same names, with its list cut.
@@ -61,6 +66,27 @@ struct OfClocks<'a> {
     counts: ClockCounts,
     clocks: Listed<&'a LateClock>,
     contact: Contact<'a>,
+    link: String,
+}
+
+/// What a [`DriftNotice`] says under the same names, with its list cut.
+#[derive(Debug, Clone, Serialize)]
+struct OfDrift<'a> {
+    /// Of this form.
+    schema: &'static str,
+    tenant: Tenant<'a>,
+    published_at: Timestamp,
+    counts: DriftCounts,
+    drifts: Listed<LinkedDrift<'a>>,
+    contact: Contact<'a>,
+    link: String,
+}
+
+/// A drift, with where it is settled.
+#[derive(Debug, Clone, Serialize)]
+struct LinkedDrift<'a> {
+    #[serde(flatten)]
+    drift: &'a OpenDrift,
     link: String,
 }
 
@@ -152,6 +178,11 @@ impl<T: Serialize> Listed<T> {
         }
         Self { total, first }
     }
+
+    /// With what is counted and not named told as its rest.
+    fn of(self, total: u64) -> Self {
+        Self { total: usize::try_from(total).unwrap_or(usize::MAX), ..self }
+    }
 }
 
 impl<'a> CloudEvent<'a> {
@@ -173,27 +204,53 @@ impl<'a> CloudEvent<'a> {
     /// The event of a notice of clocks, which is about no single change.
     pub fn of_clocks(notice: &'a ClockNotice) -> Self {
         let draft = notice.draft();
-        let tenant = &draft.tenant;
-        // What is counted and not named is told as the rest of the list.
-        let mut clocks = Listed::new(draft.clocks.iter());
-        clocks.total = usize::try_from(draft.counts.total()).unwrap_or(usize::MAX);
+        let data = Said::Clocks(Box::new(OfClocks {
+            schema: CLOCKS_SCHEMA,
+            tenant: Tenant::of(&draft.tenant),
+            published_at: draft.published_at,
+            counts: draft.counts,
+            clocks: Listed::new(draft.clocks.iter()).of(draft.counts.total()),
+            contact: Contact::of(&draft.contact),
+            link: notice.link(),
+        }));
+        let base = &draft.link_base;
+        Self::of_many("clocks", draft.id, (draft.tenant.id, base), draft.published_at, data)
+    }
+
+    /// The event of a notice of drift, which is about no single change.
+    pub fn of_drift(notice: &'a DriftNotice) -> Self {
+        let draft = notice.draft();
+        let linked = |drift| LinkedDrift { drift, link: notice.link_of(drift) };
+        let data = Said::Drift(Box::new(OfDrift {
+            schema: DRIFT_SCHEMA,
+            tenant: Tenant::of(&draft.tenant),
+            published_at: draft.published_at,
+            counts: draft.counts,
+            drifts: Listed::new(draft.drifts.iter().map(linked)).of(draft.counts.total()),
+            contact: Contact::of(&draft.contact),
+            link: notice.link(),
+        }));
+        let base = &draft.link_base;
+        Self::of_many("drift", draft.id, (draft.tenant.id, base), draft.published_at, data)
+    }
+
+    /// An event about no single change, to a tenant.
+    fn of_many(
+        kind: &str,
+        id: NoticeId,
+        (tenant, base): (TenantId, &LinkBase),
+        time: Timestamp,
+        data: Said<'a>,
+    ) -> Self {
         Self {
             specversion: "1.0",
-            id: draft.id,
-            source: draft.link_base.to(&["tenants", &tenant.id.to_string()]),
-            kind: event_type("clocks"),
+            id,
+            source: base.to(&["tenants", &tenant.to_string()]),
+            kind: event_type(kind),
             subject: None,
-            time: draft.published_at,
+            time,
             datacontenttype: "application/json",
-            data: Said::Clocks(Box::new(OfClocks {
-                schema: CLOCKS_SCHEMA,
-                tenant: Tenant::of(tenant),
-                published_at: draft.published_at,
-                counts: draft.counts,
-                clocks,
-                contact: Contact::of(&draft.contact),
-                link: notice.link(),
-            })),
+            data,
         }
     }
 

@@ -4,15 +4,17 @@
 use std::collections::BTreeMap;
 
 use domain::change::{Kind as Category, PlanHash, Reason, Shortfall, Window};
-use domain::cloud::{ChangeId, CiId, Name, NoticeId, TenantId};
+use domain::cloud::{ChangeId, CiId, DriftId, Name, NoticeId, TenantId};
+use domain::configuration::verdict::{Confidence, Standing};
 use domain::priority::Priority;
 use domain::proof::{Downtime, Impact, Reboot, RebootCause};
 use domain::sla::{Party, Silence, Stage, Zone};
 use jiff::{SignedDuration, Timestamp};
 
 use crate::content::{
-    Ask, ClockCounts, ClockDraft, ClockNotice, Contact, Draft, Item, ItemState, Kind, LateClock,
-    Lateness, News, Notice, Rollback, Tenant, WayBack,
+    Ask, ClockCounts, ClockDraft, ClockNotice, Contact, Draft, DriftCounts, DriftDraft,
+    DriftNotice, DriftStep, Happening, Item, ItemState, Kind, LateClock, Lateness, News, Notice,
+    OpenDrift, Rollback, Tenant, WayBack,
 };
 
 /// How much a sample says.
@@ -71,11 +73,7 @@ pub fn sample_clocks(fullness: Fullness) -> ClockNotice {
         link_base: bare.link_base,
     };
     if fullness == Fullness::Full {
-        draft.tenant = Tenant {
-            id: domain::cloud::PROVIDER,
-            name: known("Example Cloud"),
-            zone: draft.tenant.zone,
-        };
+        draft.tenant = provider(draft.tenant);
         draft.counts = ClockCounts { breached: 3, overdue: 5, warned: 991 };
         draft.clocks = clocks(&warned);
     }
@@ -108,6 +106,89 @@ fn clocks(warned: &LateClock) -> Vec<LateClock> {
             ..late(7, Lateness::Breached, Stage::Verify, Party::Provider)
         },
     ]
+}
+
+/// A notice of drift, the same each time: in full to the provider, with each verdict and whatever can
+/// happen to a file; else to a tenant, of one.
+///
+/// # Panics
+/// Never: what it consists of is tried by the tests.
+pub fn sample_drift(fullness: Fullness) -> DriftNotice {
+    let bare = bare(Kind::Planned);
+    let opened = OpenDrift {
+        id: DriftId::new(at(0), [3; 10]),
+        ci: bare.items[0].ci,
+        ci_name: bare.items[0].name.clone(),
+        of: bare.tenant.id,
+        of_name: bare.tenant.name.clone(),
+        path: known("/etc/ssh/sshd_config"),
+        step: DriftStep::Opened,
+        what: Happening::Altered,
+        verdict: Standing::Unauthorised,
+        confidence: Confidence::High,
+        by: None,
+        happened_at: at(-1),
+        opened_at: at(-1),
+        alterations: 1,
+    };
+    let mut draft = DriftDraft {
+        id: bare.id,
+        tenant: bare.tenant,
+        published_at: at(0),
+        counts: DriftCounts { opened: 1, escalated: 0, items: 1 },
+        drifts: vec![opened.clone()],
+        contact: bare.contact,
+        link_base: bare.link_base,
+    };
+    if fullness == Fullness::Full {
+        draft.tenant = provider(draft.tenant);
+        draft.counts = DriftCounts { opened: 997, escalated: 2, items: 40 };
+        draft.drifts = drifts(&opened);
+    }
+    DriftNotice::new(draft).expect("the sample holds to the rules")
+}
+
+fn drifts(opened: &OpenDrift) -> Vec<OpenDrift> {
+    let (standings, happenings) = (Standing::ALL, Happening::ALL);
+    let one = |place: usize, path: &str| {
+        let hours = i64::try_from(place).unwrap_or(0);
+        OpenDrift {
+            id: DriftId::new(at(-hours), [3; 10]),
+            path: known(path),
+            what: happenings[place % happenings.len()],
+            verdict: standings[standings.len() - 1 - place % standings.len()],
+            confidence: Confidence::ALL[place % Confidence::ALL.len()],
+            happened_at: at(-hours),
+            opened_at: at(-hours),
+            ..opened.clone()
+        }
+    };
+    let still = |place, path| OpenDrift {
+        step: DriftStep::Escalated,
+        by: Some(known("anna (uid 1000), /usr/bin/vim")),
+        happened_at: at(-2),
+        opened_at: at(-30),
+        alterations: 4,
+        ..one(place, path)
+    };
+    vec![
+        one(0, "/etc/sudoers.d/90-local"),
+        one(1, "/etc/nginx/nginx.conf"),
+        one(2, "/etc/cron.d/backup"),
+        one(3, "/etc/login.defs"),
+        OpenDrift {
+            of: domain::cloud::PROVIDER,
+            of_name: known("Example Cloud"),
+            ..one(5, "/etc/frr/frr.conf")
+        },
+        still(4, "/etc/pam.d/common auth"),
+        still(9, "/etc/ssh/sshd_config"),
+    ]
+}
+
+/// In the place of a tenant.
+fn provider(tenant: Tenant) -> Tenant {
+    Tenant { id: domain::cloud::PROVIDER, name: known("Example Cloud"), zone: tenant.zone }
 }
 
 fn at(hours: i64) -> Timestamp {

@@ -379,8 +379,8 @@ async fn settings(
     };
     let requires_mfa = arguments.require_mfa;
     let vault = Vault::new(&key);
-    let notices =
-        Notices::open(store.clone(), vault.clone(), &url, told).map_err(notices_failed)?;
+    let notices = Notices::open(store.clone(), history.clone(), vault.clone(), &url, told);
+    let notices = notices.map_err(notices_failed)?;
     let notices = Arc::new(notices);
     let two_persons_above = usize::from(arguments.two_persons_above);
     Ok(Settings {

@@ -134,7 +134,8 @@ async fn open(store: &Store, directory: &Path, fleet: &Arc<Fleet>) -> Result<App
     let url = "http://localhost".to_owned();
     let told = server::NoticeSettings::default();
     let verifier = server::Releases::open(store.clone(), &master).await?.key();
-    let notices = Arc::new(server::Notices::open(store.clone(), vault.clone(), &url, told)?);
+    let notices =
+        Arc::new(server::Notices::open(store.clone(), history.clone(), vault.clone(), &url, told)?);
     Ok(App::new(
         store.clone(),
         Arc::new(recorder),

@@ -63,9 +63,9 @@ use serde::de::DeserializeOwned;
 use sqlx::AnyPool;
 
 pub use crate::history::{
-    Difference, Drift, DriftCounts, DriftFilter, DriftState, Erasure, FileVerdict, FileVersion,
-    Fsck, Garbage, Happening, History, Manifest, NewFile, NewState, Past, Recorded, SealRule,
-    SealedPartition, Settlement, Telling, Versions,
+    DRIFT, Difference, Drift, DriftAlarm, DriftAlarms, DriftCounts, DriftFilter, DriftGrade,
+    DriftState, Erasure, FileVerdict, FileVersion, Fsck, Garbage, Happening, History, Manifest,
+    NewFile, NewState, Past, Recorded, SealRule, SealedPartition, Settlement, Telling, Versions,
 };
 pub use ::history::{
     Attribution, Directory as ObjectDirectory, FilePath, Metadata, Objects, State,

@@ -8,6 +8,7 @@ use domain::sla::{Party, Stage};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::document;
 use super::draft::{Contact, Tenant};
 use super::link::LinkBase;
 use super::notice::InvalidNotice;
@@ -108,13 +109,6 @@ pub struct LateClock {
     pub due: Option<Timestamp>,
 }
 
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Document<D> {
-    schema: String,
-    notice: D,
-}
-
 impl ClockCounts {
     /// All of them.
     pub const fn total(self) -> u64 {
@@ -152,13 +146,7 @@ impl ClockNotice {
     /// # Errors
     /// If it is none, or breaks a rule.
     pub fn parse(json: &str) -> Result<Self, InvalidNotice> {
-        let document: Document<ClockDraft> = serde_json::from_str(json)
-            .map_err(|error| InvalidNotice::Malformed { reason: error.to_string() })?;
-        if document.schema != CLOCKS_SCHEMA {
-            let found = document.schema.chars().take(64).collect();
-            return Err(InvalidNotice::Schema { found });
-        }
-        Self::new(document.notice)
+        Self::new(document::read(json, CLOCKS_SCHEMA)?)
     }
 
     /// The JSON to keep.
@@ -166,9 +154,7 @@ impl ClockNotice {
     /// # Errors
     /// Never for what was looked over.
     pub fn to_json(&self) -> Result<String, InvalidNotice> {
-        let document = Document { schema: CLOCKS_SCHEMA.to_owned(), notice: &*self.0 };
-        serde_json::to_string(&document)
-            .map_err(|error| InvalidNotice::Malformed { reason: error.to_string() })
+        document::write(&*self.0, CLOCKS_SCHEMA)
     }
 
     /// What it says.

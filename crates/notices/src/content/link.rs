@@ -4,7 +4,9 @@ use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use url::{Host, Url};
+use url::{Host, Url, form_urlencoded};
+
+use super::text::FileName;
 
 /// Longest address, in bytes.
 const LONGEST: usize = 500;
@@ -46,6 +48,13 @@ impl LinkBase {
     /// The address with a path behind it, whose steps are words without special characters.
     pub fn to(&self, steps: &[&str]) -> String {
         format!("{}{}", self.0, steps.join("/"))
+    }
+
+    /// The same, asking for a file there, by its path.
+    pub fn to_file(&self, steps: &[&str], path: &FileName) -> String {
+        let encoded: String = form_urlencoded::byte_serialize(path.as_str().as_bytes()).collect();
+        // A slash may stand in a query (RFC 3986 §3.4), and people read these.
+        format!("{}?path={}", self.to(steps), encoded.replace("%2F", "/"))
     }
 
     /// The host by its name or number, for the names of entries in feeds.
@@ -109,6 +118,28 @@ impl<'de> Deserialize<'de> for LinkBase {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_path_of_a_file_stays_one_value_of_one_question() {
+        let base = "https://patch.example.org/".parse::<LinkBase>().unwrap();
+        let link = |path: &str| base.to_file(&["cis", "ci_1", "file"], &path.parse().unwrap());
+        assert_eq!(
+            link("/etc/ssh/sshd_config"),
+            "https://patch.example.org/cis/ci_1/file?path=/etc/ssh/sshd_config"
+        );
+        for path in
+            ["/a b+c", "/%2F", "/a&at=1#x", "/\"><script>", "/ä\u{202e}\u{200b}", "a=b;c\\d"]
+        {
+            let link = link(path);
+            let read = Url::parse(&link).unwrap();
+            let pairs: Vec<_> = read.query_pairs().into_owned().collect();
+            assert_eq!(pairs, [("path".to_owned(), path.to_owned())], "{link}");
+            assert!(
+                link.bytes().all(|it| it.is_ascii_graphic() && !b"\"'<>".contains(&it)),
+                "{link}"
+            );
+        }
+    }
 
     #[test]
     fn links_begin_at_an_address_that_nobody_else_answers() {

@@ -7,6 +7,7 @@ use domain::cloud::{CiId, NoticeId};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::document::{self, Document};
 use super::draft::{Draft, ItemState};
 use super::news::{Ask, Kind};
 
@@ -41,6 +42,9 @@ pub enum InvalidNotice {
     /// It tells of no clock.
     #[error("the notice tells of no clock")]
     NoClocks,
+    /// It tells of no drift.
+    #[error("the notice tells of no drift")]
+    NoDrifts,
     /// More than a notice may have.
     #[error("the notice has {count} {what}, more than {most}")]
     TooMany {
@@ -78,10 +82,12 @@ pub enum InvalidNotice {
         reason: String,
     },
     /// Another schema.
-    #[error("the document is a `{found}`, not a `{SCHEMA}`")]
+    #[error("the document is a `{found}`, not a `{wanted}`")]
     Schema {
         /// What it says it is.
         found: String,
+        /// What it should be.
+        wanted: &'static str,
     },
     /// More than anybody would read.
     #[error("the notice has {size} bytes, more than {LARGEST_NOTICE}")]
@@ -96,6 +102,7 @@ impl InvalidNotice {
     pub const fn help(&self) -> &'static str {
         match self {
             Self::NoClocks => "tell only the sides whose clocks reached a step",
+            Self::NoDrifts => "tell only the owners of what drifted",
             Self::NoItems => "tell only the tenants whose items are affected",
             Self::TooMany { .. } | Self::TooLarge { .. } => "split the change",
             Self::Twice { .. } => "name each item once",
@@ -110,13 +117,6 @@ impl InvalidNotice {
 
 /// Stands in each notice's JSON.
 pub const SCHEMA: &str = "patchwright.notice/1";
-
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Document<D> {
-    schema: String,
-    notice: D,
-}
 
 impl Notice {
     /// A draft that holds to the rules; items and advisories are brought into their order.
@@ -136,13 +136,7 @@ impl Notice {
     /// # Errors
     /// If it is none, or breaks a rule.
     pub fn parse(json: &str) -> Result<Self, InvalidNotice> {
-        let size = json.len();
-        if size > LARGEST_NOTICE {
-            return Err(InvalidNotice::TooLarge { size });
-        }
-        let document: Document<Draft> = serde_json::from_str(json)
-            .map_err(|error| InvalidNotice::Malformed { reason: error.to_string() })?;
-        document.try_into()
+        Self::new(document::read(json, SCHEMA)?)
     }
 
     /// The JSON to keep.
@@ -150,13 +144,7 @@ impl Notice {
     /// # Errors
     /// If it is larger than [`LARGEST_NOTICE`].
     pub fn to_json(&self) -> Result<String, InvalidNotice> {
-        let document = Document { schema: SCHEMA.to_owned(), notice: &*self.0 };
-        let json = serde_json::to_string(&document)
-            .map_err(|error| InvalidNotice::Malformed { reason: error.to_string() })?;
-        if json.len() > LARGEST_NOTICE {
-            return Err(InvalidNotice::TooLarge { size: json.len() });
-        }
-        Ok(json)
+        document::write(&*self.0, SCHEMA)
     }
 
     /// What it says.
@@ -204,12 +192,7 @@ impl TryFrom<Document<Draft>> for Notice {
     type Error = InvalidNotice;
 
     fn try_from(document: Document<Draft>) -> Result<Self, InvalidNotice> {
-        if document.schema != SCHEMA {
-            return Err(InvalidNotice::Schema {
-                found: document.schema.chars().take(64).collect(),
-            });
-        }
-        Self::new(document.notice)
+        Self::new(document.of(SCHEMA)?)
     }
 }
 
@@ -323,7 +306,7 @@ mod tests {
         let other = json.replacen("notice/1", "notice/2", 1);
         assert_eq!(
             Notice::parse(&other),
-            Err(InvalidNotice::Schema { found: "patchwright.notice/2".to_owned() })
+            Err(InvalidNotice::Schema { found: "patchwright.notice/2".to_owned(), wanted: SCHEMA })
         );
         for json in ["", "{}", &json.replacen("\"tenant\"", "\"tenent\"", 1)] {
             assert!(matches!(Notice::parse(json), Err(InvalidNotice::Malformed { .. })));

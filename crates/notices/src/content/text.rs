@@ -114,6 +114,49 @@ impl Text {
     }
 }
 
+/// The path of a file on an item, exactly as it is there: what finds it again. It may look like something else;
+/// [`Line::fit`] makes it fit to be read.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(transparent)]
+pub struct FileName(String);
+
+impl FileName {
+    /// In bytes: the longest that Linux has.
+    pub const LONGEST: usize = 4096;
+
+    /// Its text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for FileName {
+    type Err = InvalidText;
+
+    /// What a path of content history may be, which is all that a host may say it is.
+    fn from_str(text: &str) -> Result<Self, InvalidText> {
+        let what = "path";
+        if text.is_empty() {
+            return Err(InvalidText::Empty { what });
+        }
+        if text.len() > Self::LONGEST {
+            let length = text.len();
+            return Err(InvalidText::TooLong { what, length, longest: Self::LONGEST });
+        }
+        match text.chars().position(char::is_control) {
+            Some(at) => Err(InvalidText::Character { what, at }),
+            None => Ok(Self(text.to_owned())),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for FileName {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
+        text.parse().map_err(serde::de::Error::custom)
+    }
+}
+
 fn check(
     text: &str,
     what: &'static str,
@@ -160,6 +203,12 @@ mod tests {
         assert!("a\nb".parse::<Text>().is_ok());
         assert!("a\u{1b}[2Jb".parse::<Text>().is_err());
         assert!("CVE-2026-1; rm".parse::<AdvisoryName>().is_err());
+        for path in ["/etc/motd", "/a\u{202e}b", " "] {
+            assert_eq!(path.parse::<FileName>().unwrap().as_str(), path);
+        }
+        for path in ["", "/a\nb", "/a\u{1b}[2J", "/a\u{9b}2J", &"x".repeat(4097)] {
+            assert!(path.parse::<FileName>().is_err(), "{path:?}");
+        }
     }
 
     #[test]

@@ -4,7 +4,7 @@ use domain::cloud::{ChangeId, NoticeId, TenantId};
 use jiff::Timestamp;
 use serde_json::json;
 
-use crate::content::{ClockNotice, LinkBase, Notice, Tenant};
+use crate::content::{ClockNotice, DriftNotice, LinkBase, Notice, Tenant};
 use crate::event::CloudEvent;
 use crate::feed::Feed;
 use crate::message::{DigestError, Message, TemplateError, Templates};
@@ -94,14 +94,26 @@ impl Parcel {
         templates: &Templates,
         language: &str,
     ) -> Result<Self, TemplateError> {
-        Ok(Self {
-            id: notice.id(),
-            at: notice.draft().published_at,
-            message: templates.clocks(language, notice)?,
-            calendar: None,
-            event: CloudEvent::of_clocks(notice).to_json(),
-            thread: None,
-        })
+        let (at, event) = (notice.draft().published_at, CloudEvent::of_clocks(notice));
+        Ok(Self::of_many(notice.id(), at, templates.clocks(language, notice)?, &event))
+    }
+
+    /// Of a notice of drift, in a language. It is one message however many drifts it tells of.
+    ///
+    /// # Errors
+    /// If a template cannot do it.
+    pub fn drift(
+        notice: &DriftNotice,
+        templates: &Templates,
+        language: &str,
+    ) -> Result<Self, TemplateError> {
+        let (at, event) = (notice.draft().published_at, CloudEvent::of_drift(notice));
+        Ok(Self::of_many(notice.id(), at, templates.drift(language, notice)?, &event))
+    }
+
+    /// Of what is about no single change.
+    fn of_many(id: NoticeId, at: Timestamp, message: Message, event: &CloudEvent<'_>) -> Self {
+        Self { id, at, message, calendar: None, event: event.to_json(), thread: None }
     }
 
     /// Its id: the notice's, or the digest's.

@@ -7,9 +7,9 @@ use minijinja::value::Serde;
 
 use super::context::Context;
 use super::error::TemplateError;
-use super::{FORMS, Templates, clocks, digest};
+use super::{FORMS, Templates, clocks, digest, drift};
 use crate::content::{Kind, Notice};
-use crate::sample::{Fullness, sample, sample_clocks};
+use crate::sample::{Fullness, sample, sample_clocks, sample_drift};
 
 /// Renders each kind full and bare, and looks for names in what was not come through.
 pub(super) fn check(templates: &Templates, language: &str) -> Result<(), TemplateError> {
@@ -32,9 +32,13 @@ pub(super) fn check(templates: &Templates, language: &str) -> Result<(), Templat
         templates.render(language, digest::NAME, &context)?;
     }
     for fullness in [Fullness::Bare, Fullness::Full] {
-        let context = clocks::context(&sample_clocks(fullness));
-        check_names(templates, language, clocks::NAME, &context)?;
-        templates.render(language, clocks::NAME, &context)?;
+        for (name, context) in [
+            (clocks::NAME, clocks::context(&sample_clocks(fullness))),
+            (drift::NAME, drift::context(&sample_drift(fullness))),
+        ] {
+            check_names(templates, language, name, &context)?;
+            templates.render(language, name, &context)?;
+        }
     }
     Ok(())
 }

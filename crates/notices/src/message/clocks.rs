@@ -5,7 +5,7 @@ use minijinja::Value;
 use minijinja::value::Serde;
 use serde::Serialize;
 
-use super::context::{Contact, Tenant};
+use super::context::{Contact, Tenant, Whose};
 use super::time::Time;
 use super::{Message, TemplateError, Templates};
 use crate::content::{ClockCounts, ClockDraft, ClockNotice, LateClock};
@@ -58,12 +58,6 @@ struct Clock {
     link: String,
 }
 
-#[derive(Debug, Serialize)]
-struct Whose {
-    id: String,
-    name: String,
-}
-
 impl Templates {
     /// A notice of clocks in words, in a language (`de-AT`) or the nearest there is.
     ///
@@ -101,7 +95,7 @@ impl Clock {
         Self {
             title: clock.title.to_string(),
             change: clock.change.to_string(),
-            tenant: Whose { id: clock.of.to_string(), name: clock.of_name.to_string() },
+            tenant: Whose::new(clock.of, &clock.of_name),
             priority: clock.priority.to_string(),
             lateness: clock.lateness.as_str(),
             share: clock.share,

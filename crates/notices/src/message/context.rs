@@ -1,7 +1,7 @@
 //! What templates see: every name is there in every notice, and `none` where there is nothing.
 
 use domain::change::Shortfall;
-use domain::cloud::is_invisible;
+use domain::cloud::{Name, TenantId, is_invisible};
 use domain::proof::{Impact, RebootCause};
 use serde::Serialize;
 
@@ -65,6 +65,13 @@ pub(super) struct Tenant {
     id: String,
     name: String,
     zone: String,
+}
+
+/// Whose systems something concerns.
+#[derive(Debug, Serialize)]
+pub(super) struct Whose {
+    id: String,
+    name: String,
 }
 
 #[derive(Debug, Serialize)]
@@ -226,6 +233,12 @@ impl Tenant {
             name: tenant.name.to_string(),
             zone: tenant.zone.name().to_owned(),
         }
+    }
+}
+
+impl Whose {
+    pub(super) fn new(id: TenantId, name: &Name) -> Self {
+        Self { id: id.to_string(), name: name.to_string() }
     }
 }
 

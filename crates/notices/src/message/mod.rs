@@ -10,6 +10,7 @@ mod check;
 mod clocks;
 mod context;
 mod digest;
+mod drift;
 mod error;
 mod time;
 
@@ -81,6 +82,7 @@ const ENGLISH_TEMPLATES: &[(&str, &str)] = english!(
     "disputed.subject" "disputed.txt" "disputed.html"
     "digest.subject" "digest.txt" "digest.html"
     "_clocks.txt" "clocks.subject" "clocks.txt" "clocks.html"
+    "_drift.txt" "drift.subject" "drift.txt" "drift.html"
 );
 
 /// All templates of all languages, tried.
@@ -262,7 +264,8 @@ fn source(files: &BTreeMap<String, String>, name: &str) -> Option<String> {
 
 /// Whether a message of some kind is made of a file of this name.
 fn is_asked_for(name: &str) -> bool {
-    let kinds = Kind::ALL.iter().map(|kind| kind.as_str()).chain([digest::NAME, clocks::NAME]);
+    let others = [digest::NAME, clocks::NAME, drift::NAME];
+    let kinds = Kind::ALL.iter().map(|kind| kind.as_str()).chain(others);
     name.split_once('.').is_some_and(|(kind, form)| {
         kinds.clone().any(|known| known == kind) && FORMS.contains(&form)
     })

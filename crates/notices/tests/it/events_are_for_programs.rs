@@ -5,8 +5,10 @@ use domain::change::Reason;
 use domain::cloud::CiId;
 use domain::proof::Downtime;
 use jiff::Timestamp;
-use notices::content::{AdvisoryName, Item, ItemState, Kind, News, Notice, Rollback, WayBack};
-use notices::sample::{Fullness, sample};
+use notices::content::{
+    AdvisoryName, DriftNotice, Item, ItemState, Kind, News, Notice, Rollback, WayBack,
+};
+use notices::sample::{Fullness, sample, sample_drift};
 use notices::{CloudEvent, LARGEST_EVENT};
 use serde_json::Value;
 
@@ -20,6 +22,34 @@ fn an_event_says_what_the_notice_says() {
     insta::with_settings!({ sort_maps => true }, {
         insta::assert_json_snapshot!(event(&sample(Kind::Planned, Fullness::Full)));
     });
+}
+
+#[test]
+fn an_event_of_drift_links_to_where_each_is_settled() {
+    let notice = sample_drift(Fullness::Full);
+    let event: Value = serde_json::from_str(&CloudEvent::of_drift(&notice).to_json()).unwrap();
+
+    assert_eq!(event["type"], "patchwright.notice.drift.v1");
+    assert_eq!(event["data"]["drifts"]["total"], 999);
+    assert_eq!(event.get("subject"), None);
+    insta::with_settings!({ sort_maps => true }, { insta::assert_json_snapshot!(event) });
+}
+
+#[test]
+fn drifts_of_the_longest_paths_make_an_event_that_everybody_forwards() {
+    let mut draft = sample_drift(Fullness::Full).draft().clone();
+    draft.contact.name = "𝄞".repeat(200).parse().unwrap();
+    let mut long = draft.drifts[0].clone();
+    long.path = format!("/{}", "\"".repeat(4095)).parse().unwrap();
+    long.ci_name = "𝄞".repeat(120).parse().unwrap();
+    long.by = Some("\\".repeat(200).parse().unwrap());
+    draft.drifts = vec![long; notices::content::MOST_DRIFTS];
+    let notice = DriftNotice::new(draft).unwrap();
+
+    let json = CloudEvent::of_drift(&notice).to_json();
+
+    assert!(json.len() <= LARGEST_EVENT, "{} bytes", json.len());
+    assert!(notice.to_json().unwrap().len() < notices::content::LARGEST_NOTICE);
 }
 
 #[test]

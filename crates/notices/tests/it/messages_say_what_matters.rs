@@ -1,11 +1,15 @@
 //! What tenants read, of each kind: calm, clear, complete.
 
 use crate::support::altered;
-use domain::cloud::CiId;
+use domain::cloud::{CiId, is_invisible};
+use domain::configuration::verdict::Standing;
 use domain::proof::RebootCause;
 use jiff::Timestamp;
-use notices::content::{ClockNotice, InvalidNotice, Item, ItemState, Kind, MOST_CLOCKS, Notice};
-use notices::sample::{Fullness, sample, sample_clocks};
+use notices::content::{
+    ClockNotice, DriftCounts, DriftNotice, InvalidNotice, Item, ItemState, Kind, Line, MOST_CLOCKS,
+    MOST_DRIFTS, Notice, OpenDrift,
+};
+use notices::sample::{Fullness, sample, sample_clocks, sample_drift};
 use notices::{CloudEvent, DigestError, ENGLISH, LARGEST_EVENT, Message, Templates};
 
 fn message(notice: &Notice) -> Message {
@@ -112,6 +116,148 @@ fn a_notice_of_clocks_names_some_and_counts_all() {
     assert!(matches!(ClockNotice::new(draft.clone()), Err(InvalidNotice::TooMany { .. })));
     draft.clocks.clear();
     assert_eq!(ClockNotice::new(draft), Err(InvalidNotice::NoClocks));
+}
+
+#[test]
+fn drift_says_what_happened_where_since_when_and_what_to_do() {
+    for (name, fullness) in [("drift", Fullness::Full), ("drift.bare", Fullness::Bare)] {
+        let notice = sample_drift(fullness);
+        let message = Templates::english().drift(ENGLISH, &notice).unwrap();
+        let Message { subject, text, html } = message;
+        insta::assert_snapshot!(format!("{name}.txt"), format!("Subject: {subject}\n\n{text}"));
+        insta::assert_snapshot!(format!("{name}.html"), html);
+        assert_eq!(DriftNotice::parse(&notice.to_json().unwrap()), Ok(notice));
+    }
+}
+
+/// A notice of one drift, altered.
+fn of_one(alter: impl FnOnce(&mut OpenDrift)) -> DriftNotice {
+    let mut draft = sample_drift(Fullness::Bare).draft().clone();
+    alter(&mut draft.drifts[0]);
+    DriftNotice::new(draft).unwrap()
+}
+
+#[test]
+fn a_subject_says_the_worst_in_one_line() {
+    let subject = |notice: &DriftNotice| {
+        Templates::english().drift(ENGLISH, notice).unwrap().subject.to_string()
+    };
+    let full = sample_drift(Fullness::Full);
+
+    assert_eq!(subject(&of_one(|_| {})), "Unauthorised: /etc/ssh/sshd_config on web-1");
+    assert_eq!(
+        subject(&of_one(|drift| {
+            drift.verdict = Standing::Unknown;
+            drift.step = notices::content::DriftStep::Escalated;
+        })),
+        "Escalated: Unexplained: /etc/ssh/sshd_config on web-1"
+    );
+    assert_eq!(subject(&full), "Drift: 2 escalated, 997 new, on 40 systems: Example Cloud");
+}
+
+#[test]
+fn what_is_most_urgent_comes_first() {
+    let full = sample_drift(Fullness::Full);
+    let steps: Vec<_> =
+        full.draft().drifts.iter().map(|it| (it.step.as_str(), it.verdict.as_str())).collect();
+    assert_eq!(
+        steps,
+        [
+            ("escalated", "unauthorised"),
+            ("escalated", "unknown"),
+            ("opened", "unauthorised"),
+            ("opened", "unauthorised"),
+            ("opened", "unknown"),
+            ("opened", "vendor"),
+            ("opened", "authorised"),
+        ]
+    );
+}
+
+#[test]
+fn a_notice_of_drift_names_some_and_counts_all() {
+    let mut draft = sample_drift(Fullness::Bare).draft().clone();
+    draft.drifts = vec![draft.drifts[0].clone(); MOST_DRIFTS];
+    draft.counts = DriftCounts { opened: 4_990, escalated: 10, items: 700 };
+    let notice = DriftNotice::new(draft.clone()).unwrap();
+
+    let Message { text, html, .. } = Templates::english().drift(ENGLISH, &notice).unwrap();
+
+    assert!(text.contains("\n50. ") && !text.contains("\n51. "));
+    assert!(text.contains("And 4950 more."), "{text}");
+    assert!(
+        text.starts_with("5000 files are not as agreed: 10 escalated, 4990 new, on 700 systems")
+    );
+    assert!(html.contains("And 4950 more.") && html.len() < 100_000, "{}", html.len());
+    assert!(CloudEvent::of_drift(&notice).to_json().len() < LARGEST_EVENT);
+    draft.drifts.push(draft.drifts[0].clone());
+    assert!(matches!(DriftNotice::new(draft.clone()), Err(InvalidNotice::TooMany { .. })));
+    draft.drifts.clear();
+    assert_eq!(DriftNotice::new(draft), Err(InvalidNotice::NoDrifts));
+    let json = notice.to_json().unwrap().replacen("drift/1", "drift/2", 1);
+    let error = DriftNotice::parse(&json).unwrap_err().to_string();
+    assert_eq!(error, "the document is a `patchwright.drift/2`, not a `patchwright.drift/1`");
+}
+
+/// Whoever alters a file chooses its path, and a host what it says of who did it.
+#[test]
+fn what_a_host_says_of_itself_stays_text() {
+    let notice = of_one(|drift| {
+        drift.path =
+            "/etc/<script>alert(1)</script>\"'{{ 7*7 }}\u{202e}gnp\u{200b}&x=1".parse().unwrap();
+        drift.ci_name = "<img src=x>".parse().unwrap();
+        drift.by = Line::fit("=HYPERLINK(\"x\")\r\nBcc: x@example.org\u{1b}[2J</td><b>");
+    });
+
+    let Message { subject, text, html } = Templates::english().drift(ENGLISH, &notice).unwrap();
+
+    for inserted in ["<script", "<img", "<b>", "</td><"] {
+        assert!(!html.replace("</td></tr>", "").contains(inserted), "{inserted}: {html}");
+    }
+    assert!(html.contains("{{ 7*7 }}") && !html.contains("49"), "{html}");
+    assert!(html.contains("&lt;script&gt;"), "{html}");
+    for read in [subject.as_str(), &text, &html] {
+        let hides = |c: char| c != '\n' && is_invisible(c);
+        assert!(!read.contains(hides), "{read:?}");
+        assert!(!read.contains("\nBcc:"), "{read}");
+    }
+    let link = text.lines().find_map(|line| line.trim().strip_prefix("The file: ")).unwrap();
+    let asked = url::Url::parse(link).unwrap().query_pairs().into_owned().collect::<Vec<_>>();
+    let path = notice.draft().drifts[0].path.as_str().to_owned();
+    assert_eq!(asked, [("path".to_owned(), path)], "one question, with all of the path");
+    assert_eq!(DriftNotice::parse(&notice.to_json().unwrap()), Ok(notice));
+}
+
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig::with_cases(200))]
+
+    #[test]
+    fn no_word_of_a_host_alters_the_form_of_a_message(
+        path in "/(\\PC|[<>\"'&%?#=+ /\u{202e}\u{2028}]){0,200}",
+        by in "(\\PC|[<>\"'&%\r\n\t\u{1b}\u{202e}\u{2028}]){1,200}",
+    ) {
+        let Ok(path) = path.parse() else { return Ok(()) };
+        let notice = of_one(|drift| {
+            drift.path = path;
+            drift.by = Line::fit(&by);
+        });
+        let plain = of_one(|drift| {
+            drift.by = notice.draft().drifts[0].by.as_ref().map(|_| "root".parse().unwrap());
+        });
+        let templates = Templates::english();
+
+        let message = templates.drift(ENGLISH, &notice).unwrap();
+
+        let plain = templates.drift(ENGLISH, &plain).unwrap();
+        proptest::prop_assert_eq!(message.text.lines().count(), plain.text.lines().count());
+        let tags = |html: &str| html.matches(['<', '>', '"']).count();
+        proptest::prop_assert_eq!(tags(&message.html), tags(&plain.html));
+        let hides = |c: char| c != '\n' && is_invisible(c);
+        for read in [message.subject.as_str(), &message.text, &message.html] {
+            proptest::prop_assert!(!read.contains(hides), "{:?}", read);
+        }
+        proptest::prop_assert_eq!(DriftNotice::parse(&notice.to_json().unwrap()), Ok(notice));
+    }
 }
 
 #[test]

@@ -75,7 +75,11 @@ fn a_narrower_language_falls_back_to_the_wider_one_and_what_is_missing_is_known(
     let [(german, of_german), (narrower, _)] = &gaps[..] else { panic!("{gaps:?}") };
     assert_eq!((*german, *narrower), ("de", "de-AT"));
     assert!(!of_german.contains(&"planned.txt") && of_german.contains(&"planned.html"));
-    assert!(of_german.contains(&"clocks.txt") && of_german.contains(&"_words.txt"));
+    assert!(
+        of_german.contains(&"clocks.txt")
+            && of_german.contains(&"drift.html")
+            && of_german.contains(&"_words.txt")
+    );
     assert_eq!(Templates::english().gaps().count(), 0);
 }
 
@@ -96,6 +100,11 @@ fn a_name_that_is_not_there_is_told_with_file_and_line() {
     // In a part, told where it stands.
     let error = refused(&[("de/_ask.txt", "\n{{ asc.mode }}")]);
     assert_eq!(error.to_string(), "`de/_ask.txt`, line 2: there is no `asc`");
+
+    // Of what is about many things as well.
+    let error =
+        refused(&[("de/drift.txt", "{% for drift in drifts %}\n{{ drift.pfad }}{% endfor %}")]);
+    assert_eq!(error.to_string(), "`de/drift.txt`, line 2: there is no `drift.pfad`");
 
     // Only a full notice has an impact: what does not do for a bare one is refused.
     let error = refused(&[("de/planned.txt", "{{ impact.install.text }}")]);

@@ -155,7 +155,9 @@ async fn serve(directory: &Path) -> (String, String) {
     let told = NoticeSettings::default();
     let verifier = server::Releases::open(store.clone(), &master).await.unwrap().key();
     let settings = Settings {
-        notices: Arc::new(Notices::open(store.clone(), vault.clone(), &url, told).unwrap()),
+        notices: Arc::new(
+            Notices::open(store.clone(), history.clone(), vault.clone(), &url, told).unwrap(),
+        ),
         vault,
         url,
         requires_mfa: false,

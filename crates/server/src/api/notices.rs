@@ -9,13 +9,11 @@ use axum::response::IntoResponse;
 use domain::change::PlanHash;
 use domain::cloud::{ChangeId, ChannelId, NoticeId, TenantId};
 use jiff::Timestamp;
-use notices::content::{ClockNotice, Tenant};
+use notices::content::Tenant;
 use notices::{Course, Feed, Notice as Content, Standing, TemplateError};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
-use store::{
-    Actor, CLOCKS, ChannelKind, DeliveryState, NoticeFilter, NoticeRow, Page, PageRequest,
-};
+use store::{Actor, ChannelKind, DeliveryState, NoticeFilter, NoticeRow, Page, PageRequest};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -23,6 +21,7 @@ use utoipa_axum::routes;
 use super::{Listed, Paging, Path, Problems, Query, given};
 use crate::App;
 use crate::gate::{Action, By};
+use crate::notices::Letter;
 use crate::problem::{Kind, Problem};
 
 /// Notices of a calendar or feed, the newest; what is older has its place in the list.
@@ -46,17 +45,18 @@ pub(crate) struct Notice {
     id: NoticeId,
     #[schema(value_type = String)]
     tenant: TenantId,
-    /// About which change; a notice of clocks is about none alone.
+    /// About which change; a notice of clocks or of drift is about none alone.
     #[schema(value_type = Option<String>)]
     change: Option<ChangeId>,
     /// About which plan.
     #[schema(value_type = Option<String>)]
     plan: Option<PlanHash>,
     /// `planned`, `reminder`, `emergency`, `lapsed`, `started`, `completed`, `delayed`, `cancelled`,
-    /// `failed`, `disputed`; `clocks`, of what is late or about to be while one's own side holds the ball.
+    /// `failed`, `disputed`; `clocks`, of what is late or about to be while one's own side holds the ball;
+    /// `drift`, of files that were altered without anybody's agreement, or without explanation.
     #[schema(example = "planned")]
     kind: String,
-    /// The change in one line; of clocks, how many stand how.
+    /// The change in one line; of clocks and of drift, how many stand how.
     title: String,
     /// How many notices of this change came before it.
     sequence: i64,
@@ -76,7 +76,8 @@ pub(crate) struct Notice {
 pub(crate) struct WholeNotice {
     #[serde(flatten)]
     notice: Notice,
-    /// `patchwright.notice/1`, or `patchwright.clocks/1` of clocks, as it was published.
+    /// `patchwright.notice/1`, `patchwright.clocks/1` of clocks or `patchwright.drift/1` of drift, as it was
+    /// published.
     #[schema(value_type = Object)]
     document: Box<RawValue>,
 }
@@ -144,18 +145,31 @@ impl From<NoticeRow> for Notice {
 
 /// What a notice is about in one line; `None` where it cannot be read.
 pub(crate) fn title(row: &NoticeRow) -> Option<String> {
-    if row.kind == CLOCKS {
-        let counts = ClockNotice::parse(&row.document).ok()?.draft().counts;
-        let part = |count: u64, what: &str| (count > 0).then(|| format!("{count} {what}"));
-        let parts = [
-            part(counts.breached, "past the due date"),
-            part(counts.overdue, "overdue"),
-            part(counts.warned, "near the date"),
-        ];
-        let parts: Vec<_> = parts.into_iter().flatten().collect();
-        return Some(format!("clocks: {}", parts.join(", ")));
-    }
-    Content::parse(&row.document).ok().map(|it| it.draft().title.to_string())
+    Some(match Letter::of(row).ok()? {
+        Letter::Notice(notice) => notice.draft().title.to_string(),
+        Letter::Clocks(notice) => {
+            let counts = notice.draft().counts;
+            let parts = [
+                (counts.breached, "past the due date"),
+                (counts.overdue, "overdue"),
+                (counts.warned, "near the date"),
+            ];
+            format!("clocks: {}", tally(&parts))
+        }
+        Letter::Drift(notice) => {
+            let counts = notice.draft().counts;
+            let items = if counts.items == 1 { "item" } else { "items" };
+            let parts = [(counts.escalated, "escalated"), (counts.opened, "opened")];
+            format!("drift: {} on {} {items}", tally(&parts), counts.items)
+        }
+    })
+}
+
+/// How many there are of what, of which there are any.
+fn tally(parts: &[(u64, &str)]) -> String {
+    let some = parts.iter().filter(|(count, _)| *count > 0);
+    let some: Vec<_> = some.map(|(count, what)| format!("{count} {what}")).collect();
+    some.join(", ")
 }
 
 impl From<store::Delivery> for Delivery {

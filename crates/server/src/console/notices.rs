@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use maud::{Markup, html};
 use serde::Deserialize;
 use store::{
-    Actor, CLOCKS, Channel, ChannelRecord, Delivery, DeliveryState, NoticeFilter, NoticeRow,
+    Actor, CLOCKS, Channel, ChannelRecord, DRIFT, Delivery, DeliveryState, NoticeFilter, NoticeRow,
 };
 
 use super::clocks::{chosen, tenant_field};
@@ -206,6 +206,7 @@ fn kind(word: &str) -> Markup {
         "failed" => span.outdated { "✗ Failed" },
         "disputed" => span.critical { "! Disputed" },
         CLOCKS => span.near { "! Clocks" },
+        DRIFT => span.critical { "! Drift" },
         other => (other),
     } }
 }
@@ -288,6 +289,7 @@ pub(super) async fn notice(
                 (moment_away(row.created_at, now)) " · "
                 @match row.change {
                     Some(change) => a href={ "/obligations/" (change) "/" (row.tenant) } { "plan, dates and clock" },
+                    None if row.kind == DRIFT => a href="/drifts" { "all drifts" },
                     None => a href="/clocks" { "all clocks" },
                 } }
             @match (reader, row.acknowledged_at) {

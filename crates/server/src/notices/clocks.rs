@@ -8,39 +8,16 @@ use domain::obligation::Obligation;
 use domain::sla::{ClockView, Rung};
 use jiff::Timestamp;
 use notices::content::{
-    ClockCounts, ClockDraft, ClockNotice, LateClock, Lateness, Line, MOST_CLOCKS, Tenant,
+    ClockCounts, ClockDraft, ClockNotice, LateClock, Lateness, Line, MOST_CLOCKS,
 };
 use store::{Actor, Alarm, Alarms, CLOCKS, StoreError, Written};
 
+use super::Notices;
 use super::writer::Unwritten;
-use super::{Notices, POSTPONED};
-
-/// Sides that are told in one step.
-const SIDES: u16 = 20;
 
 impl Notices {
-    /// Tells the sides whose time has come of their clocks; says how many were told.
-    pub(super) async fn tell_some(&self) -> Result<usize, StoreError> {
-        let until = self.store.environment().now() + POSTPONED;
-        let mut told = 0;
-        for to in self.store.alarmed(SIDES).await? {
-            match self.tell(to).await {
-                Ok(()) => told += 1,
-                // Another alarm came in beside: they are told together the next time.
-                Err(Unwritten::Store(StoreError::Busy)) => {}
-                Err(error) => {
-                    tracing::error!(
-                        error = &error as &dyn std::error::Error, tenant = %to,
-                        "a notice of clocks cannot be written"
-                    );
-                    self.store.postpone_alarms(to, until).await?;
-                }
-            }
-        }
-        Ok(told)
-    }
-
-    async fn tell(&self, to: TenantId) -> Result<(), Unwritten> {
+    /// Tells a side of its clocks.
+    pub(super) async fn tell_clocks(&self, to: TenantId) -> Result<(), Unwritten> {
         let most = u16::try_from(MOST_CLOCKS).unwrap_or(u16::MAX);
         let Some(alarms) = self.store.alarms(to, most).await? else { return Ok(()) };
         let written = match self.clock_notice(&alarms).await? {
@@ -84,13 +61,12 @@ impl Notices {
         if clocks.is_empty() {
             return Ok(None);
         }
-        let reader = store.tenant(&by, alarms.to).await?;
-        let zone = store.policy_in_force(&by, alarms.to).await?.calendar().zone.clone();
+        let tenant = self.reader(alarms.to).await?;
         let (now, mut random) = (store.environment().now(), [0; 10]);
         store.environment().fill(&mut random);
         Ok(Some(ClockNotice::new(ClockDraft {
             id: NoticeId::new(now, random),
-            tenant: Tenant { id: reader.id, name: reader.name, zone },
+            tenant,
             published_at: now,
             counts,
             clocks,

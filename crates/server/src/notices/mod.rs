@@ -11,6 +11,7 @@
 //! delivered again under the same id.
 
 mod clocks;
+mod drifts;
 pub(crate) mod impact;
 mod outbox;
 mod settings;
@@ -23,10 +24,10 @@ use std::time::Duration;
 
 use domain::cloud::{ChannelId, TenantId};
 use jiff::{SignedDuration, Timestamp};
-use notices::content::{ClockNotice, Contact, LinkBase};
+use notices::content::{ClockNotice, Contact, DriftNotice, InvalidNotice, LinkBase, Tenant};
 use notices::delivery::{MailAddress, Reach, Retry, Smtp, WebhookSecret};
 use notices::{Message, Notice, Templates};
-use store::{CLOCKS, NoticeRow, Store, StoreError, Tidings, Vault};
+use store::{Actor, CLOCKS, DRIFT, History, NoticeRow, Store, StoreError, Tidings, Vault};
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
@@ -49,12 +50,16 @@ const PAUSE: Duration = Duration::from_secs(10);
 /// Tidings written in one step.
 const WRITTEN: u16 = 100;
 
+/// Sides that are told of the same in one step.
+const SIDES: u16 = 20;
+
 /// How long what cannot be written, or noted, is left alone.
 const POSTPONED: SignedDuration = SignedDuration::from_mins(5);
 
 /// Tells tenants.
 pub struct Notices {
     store: Store,
+    history: History,
     vault: Vault,
     base: LinkBase,
     contact: Contact,
@@ -75,12 +80,13 @@ pub struct Notices {
 }
 
 impl Notices {
-    /// Looks the settings over; `url` is the console's address.
+    /// Looks the settings over; `url` is the console's address. Drifts are read in the history.
     ///
     /// # Errors
     /// If no link can begin there.
     pub fn open(
         store: Store,
+        history: History,
         vault: Vault,
         url: &str,
         settings: NoticeSettings,
@@ -96,6 +102,7 @@ impl Notices {
         store.environment().fill(&mut random);
         Ok(Self {
             store,
+            history,
             vault,
             base,
             contact,
@@ -243,6 +250,33 @@ impl Notices {
         Ok(written)
     }
 
+    /// Tells the sides whose time has come of their clocks and of drifts; says how many were told.
+    async fn tell_some(&self) -> Result<usize, StoreError> {
+        let until = self.store.environment().now() + POSTPONED;
+        let mut told = 0;
+        for to in self.store.alarmed(SIDES).await? {
+            match count_told(CLOCKS, to, self.tell_clocks(to).await) {
+                Some(count) => told += count,
+                None => self.store.postpone_alarms(to, until).await?,
+            }
+        }
+        for to in self.store.drift_alarmed(SIDES).await? {
+            match count_told(DRIFT, to, self.tell_drifts(to).await) {
+                Some(count) => told += count,
+                None => self.store.postpone_drift_alarms(to, until).await?,
+            }
+        }
+        Ok(told)
+    }
+
+    /// Whom a notice of many things is for.
+    async fn reader(&self, to: TenantId) -> Result<Tenant, StoreError> {
+        let (by, store) = (Actor::System, &self.store);
+        let reader = store.tenant(&by, to).await?;
+        let zone = store.policy_in_force(&by, to).await?.calendar().zone.clone();
+        Ok(Tenant { id: reader.id, name: reader.name, zone })
+    }
+
     async fn publish(&self, tidings: &Tidings) -> Result<(), Unwritten> {
         let (store, tidings) = (&self.store, tidings.clone());
         match self.write(&tidings).await? {
@@ -322,17 +356,54 @@ impl Notices {
     /// Why it cannot be read.
     pub(crate) fn message(&self, row: &NoticeRow) -> Result<Message, String> {
         let (templates, language) = self.templates();
-        if row.kind == CLOCKS {
-            let notice = ClockNotice::parse(&row.document).map_err(|error| error.to_string())?;
-            return templates.clocks(language, &notice).map_err(|error| error.to_string());
-        }
-        let notice = Notice::parse(&row.document).map_err(|error| error.to_string())?;
-        templates.message(language, &notice).map_err(|error| error.to_string())
+        let words = match Letter::of(row).map_err(|error| error.to_string())? {
+            Letter::Notice(notice) => templates.message(language, &notice),
+            Letter::Clocks(notice) => templates.clocks(language, &notice),
+            Letter::Drift(notice) => templates.drift(language, &notice),
+        };
+        words.map_err(|error| error.to_string())
     }
 
     /// What mails and feeds are made with, and in which language.
     pub(crate) fn templates(&self) -> (&Templates, &str) {
         (&self.templates, &self.language)
+    }
+}
+
+/// How many sides were told; `None` where what they are to be told is to be left alone for a while.
+fn count_told(kind: &str, to: TenantId, told: Result<(), Unwritten>) -> Option<usize> {
+    match told {
+        Ok(()) => Some(1),
+        // Another alarm came in beside: they are told together the next time.
+        Err(Unwritten::Store(StoreError::Busy)) => Some(0),
+        Err(error) => {
+            tracing::error!(
+                error = &error as &dyn std::error::Error, kind, tenant = %to,
+                "a notice cannot be written"
+            );
+            None
+        }
+    }
+}
+
+/// A kept notice, read.
+pub(crate) enum Letter {
+    /// Of a change.
+    Notice(Notice),
+    /// Of as many clocks as there are.
+    Clocks(ClockNotice),
+    /// Of as many drifts as there are.
+    Drift(DriftNotice),
+}
+
+impl Letter {
+    /// What stands in a row.
+    pub(crate) fn of(row: &NoticeRow) -> Result<Self, InvalidNotice> {
+        match &*row.kind {
+            CLOCKS => ClockNotice::parse(&row.document).map(Self::Clocks),
+            DRIFT => DriftNotice::parse(&row.document).map(Self::Drift),
+            _ => Notice::parse(&row.document).map(Self::Notice),
+        }
     }
 }
 

@@ -8,14 +8,13 @@ use std::sync::Arc;
 
 use domain::cloud::{ChannelId, NoticeId, TenantId};
 use jiff::Timestamp;
-use notices::content::ClockNotice;
 use notices::delivery::{MailAddress, Next, Webhook, WebhookSecret};
 use notices::{Deliver, DeliveryError, MOST_IN_DIGEST, Notice, Parcel};
 use sha2::{Digest as _, Sha256};
-use store::{Actor, Attempt, CLOCKS, Channel, ChannelKind, StoreError, Tried, Waiting};
+use store::{Actor, Attempt, Channel, ChannelKind, StoreError, Tried, Waiting};
 use tokio::task::JoinSet;
 
-use super::{Notices, POSTPONED, locked};
+use super::{Letter, Notices, POSTPONED, locked};
 
 /// Channels that are delivered to at the same time.
 const AT_ONCE: usize = 16;
@@ -30,18 +29,11 @@ const TOGETHER: u16 = 80;
 const IN_A_ROW: u16 = 10;
 
 /// A notice that waits, read.
-struct Letter {
+struct Queued {
     id: NoticeId,
     /// When it was first to be delivered.
     first: Timestamp,
-    said: Said,
-}
-
-/// What a letter says.
-enum Said {
-    Notice(Notice),
-    /// As many clocks as there are: it is never joined with anything.
-    Clocks(ClockNotice),
+    said: Letter,
 }
 
 impl Notices {
@@ -127,19 +119,14 @@ impl Notices {
         &self,
         channel: &Channel,
         waiting: Vec<Waiting>,
-    ) -> Result<Vec<Vec<Letter>>, StoreError> {
-        let (mut notices, mut clocks) = (Vec::new(), Vec::new());
+    ) -> Result<Vec<Vec<Queued>>, StoreError> {
+        let (mut notices, mut alone) = (Vec::new(), Vec::new());
         for Waiting { notice: row, .. } in waiting {
             let (id, first) = (row.id, row.created_at);
-            let is_of_clocks = row.kind == CLOCKS;
-            let read = if is_of_clocks {
-                ClockNotice::parse(&row.document).map(Said::Clocks)
-            } else {
-                Notice::parse(&row.document).map(Said::Notice)
-            };
-            match read {
-                Ok(said) if is_of_clocks => clocks.push(vec![Letter { id, first, said }]),
-                Ok(said) => notices.push(Letter { id, first, said }),
+            match Letter::of(&row) {
+                Ok(said @ Letter::Notice(_)) => notices.push(Queued { id, first, said }),
+                // They tell of many things already.
+                Ok(said) => alone.push(vec![Queued { id, first, said }]),
                 Err(error) => {
                     let answer = error.to_string();
                     tracing::warn!(notice = %id, channel = %channel.id, answer, "a notice is undeliverable");
@@ -157,26 +144,29 @@ impl Notices {
         while rest.peek().is_some() {
             messages.push(rest.by_ref().take(together).collect());
         }
-        messages.extend(clocks);
+        messages.extend(alone);
         Ok(messages)
     }
 
-    fn packed(&self, channel: &Channel, letters: &[Letter]) -> Result<Parcel, String> {
+    fn packed(&self, channel: &Channel, letters: &[Queued]) -> Result<Parcel, String> {
         let templates = &self.templates;
         let language = channel.language.as_deref().unwrap_or(&self.language);
         match letters {
-            [Letter { said: Said::Notice(notice), .. }] => {
+            [Queued { said: Letter::Notice(notice), .. }] => {
                 Parcel::of(notice, templates, language).map_err(|error| error.to_string())
             }
-            [Letter { said: Said::Clocks(notice), .. }] => {
+            [Queued { said: Letter::Clocks(notice), .. }] => {
                 Parcel::clocks(notice, templates, language).map_err(|error| error.to_string())
+            }
+            [Queued { said: Letter::Drift(notice), .. }] => {
+                Parcel::drift(notice, templates, language).map_err(|error| error.to_string())
             }
             _ => {
                 let notices: Vec<Notice> = letters
                     .iter()
                     .filter_map(|letter| match &letter.said {
-                        Said::Notice(notice) => Some(notice.clone()),
-                        Said::Clocks(_) => None,
+                        Letter::Notice(notice) => Some(notice.clone()),
+                        Letter::Clocks(_) | Letter::Drift(_) => None,
                     })
                     .collect();
                 // The same notices again are the same digest again.
@@ -193,7 +183,7 @@ impl Notices {
     ///
     /// Of a digest that is refused for good, one notice may be to blame: each is tried by itself
     /// before any of them is given up.
-    async fn deliver(&self, channel: &mut Channel, letters: &[Letter]) -> Result<bool, StoreError> {
+    async fn deliver(&self, channel: &mut Channel, letters: &[Queued]) -> Result<bool, StoreError> {
         let Err(error) = self.attempt(channel, letters).await? else { return Ok(true) };
         if letters.len() < 2 || !matches!(error, DeliveryError::Never { .. }) {
             return self.fail(channel, letters, &error).await;
@@ -213,7 +203,7 @@ impl Notices {
     async fn attempt(
         &self,
         channel: &mut Channel,
-        letters: &[Letter],
+        letters: &[Queued],
     ) -> Result<Result<(), DeliveryError>, StoreError> {
         let now = self.store.environment().now();
         let parcel = match self.packed(channel, letters) {
@@ -232,7 +222,7 @@ impl Notices {
         };
         channel.failures = 0;
         let delivered =
-            |letter: &Letter| (letter.id, Tried::Delivered { answer: receipt.text.clone() });
+            |letter: &Queued| (letter.id, Tried::Delivered { answer: receipt.text.clone() });
         let attempt = Attempt { of: letters.iter().map(delivered).collect(), again: None };
         self.store.record_attempt(channel.id, attempt).await?;
         Ok(Ok(()))
@@ -242,14 +232,14 @@ impl Notices {
     async fn fail(
         &self,
         channel: &Channel,
-        letters: &[Letter],
+        letters: &[Queued],
         error: &DeliveryError,
     ) -> Result<bool, StoreError> {
         let now = self.store.environment().now();
         let (answer, failures) = (error.to_string(), channel.failures.saturating_add(1));
         let seed = seed(letters, channel.id);
         let mut is_over = false;
-        let of = letters.iter().map(|&Letter { id, first, .. }| {
+        let of = letters.iter().map(|&Queued { id, first, .. }| {
             let answer = answer.clone();
             let tried = match self.retry.next(failures, first, now, error, seed) {
                 Next::Attempt(_) => Tried::Failed { answer },
@@ -356,7 +346,7 @@ impl Drop for Place {
 }
 
 /// Differs between deliveries, and is the same for all that go in one message.
-fn seed(letters: &[Letter], channel: ChannelId) -> u64 {
+fn seed(letters: &[Queued], channel: ChannelId) -> u64 {
     let mut hasher = Sha256::new();
     hasher.update(hash(letters.iter().map(|letter| letter.id)));
     hasher.update(channel.as_bytes());

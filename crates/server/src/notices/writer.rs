@@ -10,7 +10,7 @@ use domain::sla::{Approval, Moment, Path, Silence, Terms, Zone};
 use jiff::{SignedDuration, Timestamp};
 use notices::Notice;
 use notices::content::{
-    AdvisoryName, Ask, Draft, InvalidNotice, Item, ItemState, Line, MOST_ADVISORIES,
+    AdvisoryName, Ask, Draft, InvalidNotice, InvalidText, Item, ItemState, Line, MOST_ADVISORIES,
     MOST_WAYS_BACK, News, Rollback, Tenant, Text, WayBack,
 };
 use store::{
@@ -33,6 +33,9 @@ pub(super) enum Unwritten {
     /// A notice may not be like this.
     #[error(transparent)]
     Notice(#[from] InvalidNotice),
+    /// What a host says may not stand in it.
+    #[error(transparent)]
+    Text(#[from] InvalidText),
     /// There is no word for it.
     #[error("nothing visible is left of the {0}")]
     Invisible(&'static str),

@@ -41,7 +41,8 @@ async fn record(world: &World, case: &Case, files: &[(&str, &str)]) {
     let digest = history(world).contents(&Actor::System, case.ci, now).await.unwrap();
     let store::Past::Kept(manifest) = digest else { panic!() };
     let digest = manifest.digest().unwrap();
-    world.store.note_files(&Actor::System, case.ci, digest, now).await.unwrap();
+    let noted = store::FilesNoted { digest, observed_at: now, is_whole: true };
+    world.store.note_files(&Actor::System, case.ci, noted).await.unwrap();
     world.clock.pass(SignedDuration::from_secs(10));
 }
 
@@ -90,6 +91,7 @@ async fn audits_are_made_kept_and_made_again() {
     world.clock.pass(SignedDuration::from_hours(1));
     record(&world, &case, &[("/etc/ssh/sshd_config", "PermitRootLogin no\n")]).await;
     let path = format!("/api/v1/audits/{}", kept["id"].as_str().unwrap());
+    let owner = world.token_of(&case.person, Access::Read).await;
     let again = ask(&owner, &path).await.json();
     assert_eq!(again["is_same"], true, "{again}");
     assert!(again["report"].to_string().contains("sshd.PermitRootLogin=yes"), "{again}");

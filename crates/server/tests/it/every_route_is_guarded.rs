@@ -138,11 +138,11 @@ x--xx--- POST /api/v1/cis/{id}/relations
 x--xx--- DELETE /api/v1/cis/{id}/relations/{kind}/{to}
 xxxxxxxx GET /api/v1/cis/{id}/timeline
 xxxxxxxx GET /api/v1/clocks
+xxxxxxxx GET /api/v1/configuration/search
 xxxxxxxx GET /api/v1/drifts
 xxxxxxxx GET /api/v1/drifts/{id}
 -x-xxx-- POST /api/v1/drifts/{id}/adopt
 x--x---- POST /api/v1/drifts/{id}/put-back
-xxxxxxxx GET /api/v1/configuration/search
 xxxxxxxx GET /api/v1/events
 xxxxxxxx GET /api/v1/events/{sequence}/proof
 xxxxxxxx GET /api/v1/findings

@@ -13,6 +13,7 @@ mod consent_is_signed_with_a_passkey;
 mod contracts_have_pages;
 mod devices_are_observed;
 mod drifts_are_decided;
+mod drifts_are_told;
 mod every_route_is_guarded;
 mod findings_have_a_history;
 mod images_are_brought_and_published;

@@ -4,9 +4,7 @@
 //! step of a clock ─► alarm ─(waits for others)─► one notice of clocks to its side
 //! ```
 //!
-//! An alarm is made in the commit of its step, and is gone with the commit of the notice that tells it:
-//! each step is told once. What one side is to be told waits a while, so that a thousand clocks that
-//! warn in one night are one message.
+//! They are [gathered](super::gathering): a thousand clocks that warn in one night are one message.
 
 use domain::cloud::{ChangeId, PROVIDER, Side, TenantId};
 use domain::obligation::Obligation;
@@ -14,8 +12,8 @@ use domain::sla::{Party, Rung};
 use jiff::{SignedDuration, Timestamp};
 use sqlx::AnyPool;
 
+use super::gathering::{GATHERED, Gathering, Read};
 use super::load;
-use super::notices::{self, Written};
 use crate::error::StoreError;
 use crate::value::{get, parsed, time, time_or_none};
 use crate::writer::Tx;
@@ -23,14 +21,11 @@ use crate::writer::Tx;
 /// The kind of the notices that tell alarms.
 pub const CLOCKS: &str = "clocks";
 
-/// How long a passed date waits for others that pass with it.
-const GATHERED: SignedDuration = SignedDuration::from_mins(5);
+/// Where they wait.
+pub(super) const GATHERING: Gathering = Gathering { table: "alarms", kind: CLOCKS };
 
 /// How long a warning waits for others at most: a night.
 const NIGHT: SignedDuration = SignedDuration::from_hours(8);
-
-/// How long a side is left alone after a notice of clocks.
-const APART: SignedDuration = SignedDuration::from_hours(1);
 
 /// A step of a clock of which a side is to be told.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -58,6 +53,13 @@ pub struct Alarms {
     pub clocks: [u64; 3],
     /// When the newest was made.
     until: Timestamp,
+}
+
+impl Alarms {
+    /// What was read.
+    pub(super) const fn read(&self) -> Read {
+        Read { to: self.to, rows: self.total, until: self.until }
+    }
 }
 
 /// Notes that a side is to be told of a step of a clock whose ball somebody holds.
@@ -113,28 +115,6 @@ fn patience(step: &Rung, due: Option<Timestamp>, now: Timestamp) -> SignedDurati
     }
 }
 
-/// The sides that are to be told something now, the longest waiting first.
-pub(super) async fn due(
-    pool: &AnyPool,
-    now: Timestamp,
-    at_most: u16,
-) -> Result<Vec<TenantId>, StoreError> {
-    let rows = sqlx::query(
-        "SELECT to_tenant, MIN(tell_at) AS since FROM alarms
-         GROUP BY to_tenant
-         HAVING MIN(tell_at) <= $1 AND NOT EXISTS (
-             SELECT 1 FROM notices WHERE notices.tenant_id = alarms.to_tenant
-                 AND kind = 'clocks' AND notices.created_at > $2)
-         ORDER BY since, to_tenant LIMIT $3",
-    )
-    .bind(now.as_microsecond())
-    .bind((now - APART).as_microsecond())
-    .bind(i64::from(at_most))
-    .fetch_all(pool)
-    .await?;
-    rows.iter().map(|row| parsed(row, "to_tenant")).collect()
-}
-
 /// All that a side is to be told, of which the latest clocks' are read; `None` where that is nothing.
 pub(super) async fn of_side(
     pool: &AnyPool,
@@ -179,45 +159,6 @@ pub(super) async fn of_side(
         clocks: [count("warned")?, count("overdue")?, count("breached")?],
         until,
     }))
-}
-
-/// Takes alarms out, and publishes what was written of them; of those that nobody need be told of any
-/// more nothing was. False where another process was faster.
-pub(super) async fn tell(
-    tx: &mut Tx<'_>,
-    alarms: &Alarms,
-    written: Option<&Written>,
-) -> Result<bool, StoreError> {
-    let taken = sqlx::query("DELETE FROM alarms WHERE to_tenant = $1 AND created_at <= $2")
-        .bind(alarms.to.to_string())
-        .bind(alarms.until.as_microsecond())
-        .execute(&mut *tx.connection)
-        .await?
-        .rows_affected();
-    match taken {
-        0 => return Ok(false),
-        // One was committed late, and would be gone without being told: all stay as they are.
-        other if other != alarms.total => return Err(StoreError::Busy),
-        _ => {}
-    }
-    if let Some(written) = written {
-        notices::keep(tx, alarms.to, None, written).await?;
-    }
-    Ok(true)
-}
-
-/// Leaves what cannot be written alone until then.
-pub(super) async fn postpone(
-    tx: &mut Tx<'_>,
-    to: TenantId,
-    until: Timestamp,
-) -> Result<(), StoreError> {
-    sqlx::query("UPDATE alarms SET tell_at = $1 WHERE to_tenant = $2 AND tell_at < $1")
-        .bind(until.as_microsecond())
-        .bind(to.to_string())
-        .execute(&mut *tx.connection)
-        .await?;
-    Ok(())
 }
 
 #[cfg(test)]

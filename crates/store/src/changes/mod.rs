@@ -20,6 +20,7 @@ mod claims;
 mod deliveries;
 mod errands;
 pub(crate) mod exclusions;
+pub(crate) mod gathering;
 mod lists;
 pub(crate) mod load;
 mod look;
@@ -825,7 +826,7 @@ impl Store {
     /// The sides that are to be told now of clocks that warn, are overdue or passed a due date, at most
     /// so many: tenants, and [`PROVIDER`](domain::cloud::PROVIDER) for the provider's people.
     pub async fn alarmed(&self, at_most: u16) -> Result<Vec<TenantId>, StoreError> {
-        alarms::due(&self.pool, self.environment.now(), at_most).await
+        alarms::GATHERING.due(&self.pool, self.environment.now(), at_most).await
     }
 
     /// All that a side is to be told of clocks, of which at most so many are read; `None` where that is
@@ -844,15 +845,16 @@ impl Store {
         alarms: Alarms,
         written: Option<Written>,
     ) -> Result<bool, StoreError> {
-        self.write((alarms, written), |tx, (alarms, written)| {
-            Box::pin(alarms::tell(tx, alarms, written.as_ref()))
+        let read = alarms.read();
+        self.write(written, move |tx, written| {
+            Box::pin(alarms::GATHERING.tell(tx, read, written.as_ref()))
         })
         .await
     }
 
     /// Leaves a side's alarms that cannot be written alone until then.
     pub async fn postpone_alarms(&self, to: TenantId, until: Timestamp) -> Result<(), StoreError> {
-        self.write((), move |tx, ()| Box::pin(alarms::postpone(tx, to, until))).await
+        self.write((), move |tx, ()| Box::pin(alarms::GATHERING.postpone(tx, to, until))).await
     }
 
     /// Channels on which something waits and whose time has come, without those that are `busy`:

@@ -19,6 +19,7 @@ use serde_json::json;
 use sqlx::any::AnyRow;
 
 use super::History;
+use super::alarms::{self, Grade};
 use super::judge::{InForce, Judged, keep_judged, place};
 use super::keys::TenantKeys;
 use super::rows::bytes;
@@ -411,12 +412,12 @@ pub(super) async fn settle(
         version: get(&row, "alterations")?,
         payload: json!({ "state": state }),
     });
-    Ok(())
+    alarms::withdraw(tx, id).await
 }
 
 async fn escalate(tx: &mut Tx<'_>, at_most: u16) -> Result<u64, StoreError> {
     let rows = sqlx::query(
-        "SELECT id, tenant_id, alterations FROM drifts WHERE escalate_at <= $1
+        "SELECT id, tenant_id, ci_id, alterations FROM drifts WHERE escalate_at <= $1
          ORDER BY escalate_at LIMIT $2",
     )
     .bind(tx.now.as_microsecond())
@@ -436,8 +437,10 @@ async fn escalate(tx: &mut Tx<'_>, at_most: u16) -> Result<u64, StoreError> {
         if escalated.rows_affected() == 0 {
             continue;
         }
+        let (tenant, ci) = (parsed(row, "tenant_id")?, parsed(row, "ci_id")?);
+        alarms::raise(tx, tenant, (id, ci), Grade::Escalated).await?;
         tx.record(NewEvent {
-            tenant: parsed(row, "tenant_id")?,
+            tenant,
             kind: EventKind::DriftEscalated,
             by: Actor::System,
             object: id.to_string(),

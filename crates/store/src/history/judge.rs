@@ -30,6 +30,7 @@ use serde_json::json;
 use sha2::{Digest as _, Sha256};
 use sqlx::any::AnyRow;
 
+use super::alarms::{self, Grade};
 use super::drifts::{DriftState, Happening, Told};
 use super::keys::TenantKeys;
 use super::rows::bytes;
@@ -731,7 +732,7 @@ async fn open(
     .execute(&mut *tx.connection)
     .await?;
     happened_to(tx, waiting, it, drift, EventKind::DriftOpened, 1);
-    Ok(())
+    alarms::raise(tx, keys.id, (drift, ci), Grade::Opened).await
 }
 
 async fn again(

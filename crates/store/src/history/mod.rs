@@ -15,6 +15,7 @@
 //! History is asked by the time at which something was *recorded*, which rises within a tenant; when it was
 //! observed is told beside it. What is asked of an item is found within the actor's scope, or not at all.
 
+mod alarms;
 mod drifts;
 mod fsck;
 mod judge;
@@ -33,6 +34,7 @@ use domain::cloud::{CiId, TenantId};
 use jiff::Timestamp;
 use sqlx::AnyPool;
 
+pub use alarms::{DRIFT, DriftAlarm, DriftAlarms, Grade as DriftGrade};
 pub use drifts::{Drift, DriftCounts, DriftFilter, DriftState, Happening, Settlement};
 pub use fsck::Fsck;
 pub(crate) use judge::expect;

@@ -118,6 +118,9 @@ async fn what_nobody_agreed_to_stays_open_until_it_is_settled(world: World) {
     assert_eq!((open.path.as_str(), open.what, open.count), (SSHD, Happening::Altered, 1));
     assert_eq!(open.judgement, verdict.judgement);
     assert_eq!(open.ci_name, "web-0");
+    let store = host.it.world.store.clone();
+    let alarms = store.drift_alarms(host.it.tenant, 9).await.unwrap().unwrap();
+    assert_eq!((alarms.first[0].drift, alarms.drifts), (open.id, [1, 0]), "its owner is told");
 
     host.writes(SSHD, None, by("bob")).await;
     let again = host.open().await.remove(0);
@@ -130,6 +133,11 @@ async fn what_nobody_agreed_to_stays_open_until_it_is_settled(world: World) {
     let before = Approval::Before { drift: open.id };
     assert_eq!(verdict.judgement.verdict, Verdict::Reverted { to: before });
     assert!(host.open().await.is_empty());
+    assert_eq!(
+        store.drift_alarms(host.it.tenant, 9).await.unwrap(),
+        None,
+        "and need not be any more"
+    );
     let settled = host.drifts(None).await.remove(0);
     assert_eq!(settled.state, DriftState::Reverted);
     assert_eq!(settled.settlement.unwrap().by, "system");
@@ -242,6 +250,8 @@ async fn a_drift_escalates_once(world: World) {
     assert!(store.has_drifts_to_escalate().await.unwrap());
     assert_eq!(store.escalate_drifts(10).await.unwrap(), 1, "of what is settled nobody is told");
     assert_eq!(store.escalate_drifts(10).await.unwrap(), 0);
+    let alarms = store.drift_alarms(host.it.tenant, 9).await.unwrap().unwrap();
+    assert_eq!(alarms.drifts, [0, 1], "its owner is told of that too");
     let open = host.open().await.remove(0);
     assert!(open.escalated_at.is_some() && open.escalates_at.is_none());
     assert_eq!(host.it.history.drift_counts(&owner, None).await.unwrap().escalated, 1);

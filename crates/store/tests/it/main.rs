@@ -16,6 +16,7 @@ mod alterations_are_judged;
 mod audits_are_kept;
 mod changes_and_their_clocks;
 mod devices_are_looked_at;
+mod drifts_are_told_once;
 mod each_side_is_held_to_its_word;
 mod findings_last;
 mod history_is_answered_as_recorded;

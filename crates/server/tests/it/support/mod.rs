@@ -223,8 +223,8 @@ impl World {
         let lab = Arc::new(lab);
         let vault = store::Vault::new(&store.key(&master, "factors").await.unwrap());
         let url = "http://localhost".to_owned();
-        let notices = Notices::open(store.clone(), vault.clone(), &url, told).unwrap();
-        let notices = Arc::new(notices);
+        let notices = Notices::open(store.clone(), history.clone(), vault.clone(), &url, told);
+        let notices = Arc::new(notices.unwrap());
         let telling = Arc::clone(&notices);
         let verifier = Releases::open(store.clone(), &master).await.unwrap().key();
         let app = App::new(
@@ -298,6 +298,19 @@ impl World {
 
     /// Tells what a file of an item is, altered by somebody who had logged in; it is judged.
     pub(crate) async fn alter(&self, ci: CiId, path: &str, content: &str, login: &str) {
+        self.alter_by(ci, path, content, login, &format!("{login} by /usr/bin/vi")).await;
+        self.clock.pass(jiff::SignedDuration::from_secs(10));
+    }
+
+    /// The same in the words of the host, and at once.
+    pub(crate) async fn alter_by(
+        &self,
+        ci: CiId,
+        path: &str,
+        content: &str,
+        login: &str,
+        by: &str,
+    ) {
         let metadata =
             store::Metadata { mode: 0o100_644, owner: "root:root".to_owned(), label: Vec::new() };
         let file = store::NewFile {
@@ -305,10 +318,7 @@ impl World {
             state: store::NewState::Present { content: content.as_bytes().to_vec(), metadata },
             observed_at: store::Environment::now(&*self.clock),
             source: "agent".to_owned(),
-            by: Some(store::Attribution {
-                actor: format!("{login} by /usr/bin/vi"),
-                confidence: 80,
-            }),
+            by: Some(store::Attribution { actor: by.to_owned(), confidence: 80 }),
             change: None,
         };
         let who = domain::configuration::verdict::Actor::Person { login: login.to_owned() };
@@ -321,7 +331,6 @@ impl World {
         let history = self.history();
         history.record_told(&Actor::System, ci, vec![file], telling).await.unwrap();
         assert_eq!(history.judge(10).await.unwrap(), 1);
-        self.clock.pass(jiff::SignedDuration::from_secs(10));
     }
 
     /// Tells that an item is a Debian 12 system with these source packages.

@@ -6,6 +6,7 @@
     reason = "helpers of tests, of which each file uses its part"
 )]
 
+pub(crate) mod drift;
 pub(crate) mod history;
 mod postgres;
 
