@@ -39,7 +39,7 @@ pub(crate) enum Way {
     /// One channel for each, without a terminal.
     Exec,
     /// All in one terminal.
-    Shell(Shell),
+    Shell(Box<Shell>),
 }
 
 /// How its terminal talks.
@@ -214,7 +214,7 @@ impl Model {
         });
         let way = match written.shell {
             None => Way::Exec,
-            Some(it) => Way::Shell(Shell {
+            Some(it) => Way::Shell(Box::new(Shell {
                 prompt: whole(&it.prompt)?,
                 privileged: it.privileged.map(|it| pattern(&it)).transpose()?,
                 enable: it
@@ -232,7 +232,7 @@ impl Model {
                     .collect::<Result<_, String>>()?,
                 around: it.around.iter().map(|it| whole(it)).collect::<Result<_, _>>()?,
                 enter: it.enter,
-            }),
+            })),
         };
         Ok(Self {
             name: name.to_owned(),

@@ -156,7 +156,7 @@ impl<'m> Session<'m> {
             }
             _ => {
                 self.prompt = Some(line.to_owned());
-                self.go_on(Stage::Preparing(0))
+                Ok(self.go_on(Stage::Preparing(0)))
             }
         }
     }
@@ -169,7 +169,7 @@ impl<'m> Session<'m> {
                 return Err(LookError::NotEnabled);
             }
             self.prompt = Some(line.to_owned());
-            return self.go_on(Stage::Preparing(0));
+            return Ok(self.go_on(Stage::Preparing(0)));
         }
         if !self.shell.enable.as_ref().is_some_and(|enable| enable.asks.is_match(line)) {
             return Ok(Next::Wait);
@@ -192,28 +192,28 @@ impl<'m> Session<'m> {
         let text = Zeroizing::new(self.terminal.take());
         match self.stage {
             // Whatever it says to that: pagers are answered, too.
-            Stage::Preparing(at) => self.go_on(Stage::Preparing(at + 1)),
+            Stage::Preparing(at) => Ok(self.go_on(Stage::Preparing(at + 1))),
             Stage::Asking(at) => {
                 let text = trimmed(&text, &prompt, &command, &self.shell.around);
                 take_in(self.model, at, text, &mut self.outcome)?;
-                self.go_on(Stage::Asking(at + 1))
+                Ok(self.go_on(Stage::Asking(at + 1)))
             }
             Stage::Entering | Stage::Enabling { .. } | Stage::Ended => Ok(Next::Wait),
         }
     }
 
-    fn go_on(&mut self, stage: Stage) -> Result<Next, LookError> {
+    fn go_on(&mut self, stage: Stage) -> Next {
         self.stage = match stage {
             Stage::Preparing(at) if at >= self.shell.prepare.len() => Stage::Asking(0),
             other => other,
         };
         if matches!(self.stage, Stage::Asking(at) if at >= self.model.documents.len()) {
             self.stage = Stage::Ended;
-            return Ok(Next::Ended);
+            return Next::Ended;
         }
         self.terminal.take();
         let command = self.command();
-        Ok(self.send(&command))
+        self.send(&command)
     }
 
     /// What was asked last.

@@ -137,12 +137,11 @@ impl Terminal {
     }
 
     fn put(&mut self, byte: u8) {
-        match self.line.get_mut(self.cursor) {
-            Some(there) => *there = byte,
-            None => {
-                self.line.resize(self.cursor, b' ');
-                self.line.push(byte);
-            }
+        if let Some(there) = self.line.get_mut(self.cursor) {
+            *there = byte;
+        } else {
+            self.line.resize(self.cursor, b' ');
+            self.line.push(byte);
         }
         self.cursor += 1;
     }

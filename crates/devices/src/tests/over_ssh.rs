@@ -69,10 +69,6 @@ impl Device {
         Ok(())
     }
 
-    fn lets_in(&self) -> Auth {
-        Auth::Accept
-    }
-
     fn refuses(&self) -> Auth {
         let left =
             if self.manners.asks { MethodKind::KeyboardInteractive } else { MethodKind::Password };
@@ -94,7 +90,7 @@ impl server::Handler for Device {
         self.hear("password");
         let is_it =
             user == USER && word == PASSWORD && !self.manners.asks && self.manners.opens.is_none();
-        Ok(if is_it { self.lets_in() } else { self.refuses() })
+        Ok(if is_it { Auth::Accept } else { self.refuses() })
     }
 
     async fn auth_publickey(
@@ -106,7 +102,7 @@ impl server::Handler for Device {
         let opens = self.manners.opens.as_ref();
         let is_it =
             user == USER && opens.is_some_and(|it| it.key_data() == shown.public_key.key_data());
-        Ok(if is_it { self.lets_in() } else { self.refuses() })
+        Ok(if is_it { Auth::Accept } else { self.refuses() })
     }
 
     async fn auth_keyboard_interactive<'a>(
@@ -124,7 +120,7 @@ impl server::Handler for Device {
             });
         };
         let is_it = user == USER && answers.next().is_some_and(|it| &it[..] == PASSWORD.as_bytes());
-        Ok(if is_it { self.lets_in() } else { self.refuses() })
+        Ok(if is_it { Auth::Accept } else { self.refuses() })
     }
 
     async fn channel_open_session(
