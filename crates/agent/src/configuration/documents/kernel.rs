@@ -82,8 +82,12 @@ pub(super) fn time(host: &dyn Host) -> Page {
     let path = "/etc/localtime";
     let zone = match host.target(path) {
         Ok(target) => target.rsplit("zoneinfo/").next().unwrap_or_default().to_owned(),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => "UTC".to_owned(),
-        Err(_) => "of a file of its own".to_owned(),
+        Err(error) => match error.kind() {
+            std::io::ErrorKind::NotFound => "UTC".to_owned(),
+            // It is no link (readlink(2)).
+            std::io::ErrorKind::InvalidInput => "of a file of its own".to_owned(),
+            _ => return Err(Unseen::file(path, &error)),
+        },
     };
     // The third line (adjtime_config(5)).
     let adjusted = host.read("/etc/adjtime").unwrap_or_default();

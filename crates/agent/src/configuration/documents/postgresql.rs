@@ -95,7 +95,8 @@ struct Rule {
 
 #[derive(Deserialize)]
 struct Role {
-    role: String,
+    #[serde(rename = "role")]
+    name: String,
     /// Each that it has.
     attributes: Vec<Option<String>>,
     limit: i32,
@@ -174,7 +175,7 @@ struct Configured {
 impl Configured {
     /// Whether a server is this cluster's: somebody else may have one on a port of this number, elsewhere.
     fn is(&self, it: &Cluster) -> bool {
-        let has = self.directories.iter().any(|directory| *directory == it.directory);
+        let has = self.directories.contains(&it.directory);
         has && self.port == it.port && it.by.is_some_and(|by| by.uid == self.by.uid)
     }
 }
@@ -288,7 +289,7 @@ fn roles(lines: &[String]) -> Page {
     let roles: Vec<Role> = parsed(lines)?;
     let mut facts = Vec::new();
     for it in roles {
-        let role = &it.role;
+        let role = &it.name;
         for attribute in it.attributes.into_iter().flatten() {
             facts.push(format!("role {role}: {attribute}"));
         }

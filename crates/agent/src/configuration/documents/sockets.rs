@@ -38,7 +38,7 @@ pub(super) fn sockets(host: &dyn Host) -> Page {
     let is_chosen = |port: u16| (first..=last).contains(&port);
     // A port that the kernel chose for a question over UDP is open for its answer alone.
     found.retain(|it| !(it.protocol == "udp" && is_chosen(it.port)));
-    let holders = holders(host, found.iter().map(|it| it.inode).collect())?;
+    let holders = holders(host, &found.iter().map(|it| it.inode).collect())?;
     let names = accounts::names(host);
     let facts = found.iter().map(|it| {
         let address = match it.address {
@@ -102,7 +102,7 @@ fn address_of(text: &str) -> Option<IpAddr> {
 }
 
 /// The programs that hold sockets.
-fn holders(host: &dyn Host, sockets: BTreeSet<u64>) -> Result<BTreeMap<u64, String>, Unseen> {
+fn holders(host: &dyn Host, sockets: &BTreeSet<u64>) -> Result<BTreeMap<u64, String>, Unseen> {
     let mut holders: BTreeMap<u64, BTreeSet<String>> = BTreeMap::new();
     let processes = host.names("/proc").map_err(|error| Unseen::file("/proc", &error))?;
     let mut looked = 0;

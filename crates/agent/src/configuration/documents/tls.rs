@@ -52,7 +52,7 @@ pub(super) fn ask(address: SocketAddr, limit: Duration) -> Page {
     }
     let mut facts = Vec::new();
     for (name, minor) in [("TLS 1.0", 1), ("TLS 1.1", 2)] {
-        let chosen = old(address, limit, minor).map_err(unreachable)?;
+        let chosen = old(address, limit, minor).map_err(|error| unreachable(&error))?;
         facts.push(chosen.map_or_else(
             || format!("{name}: refused"),
             |suite| format!("{name}: offered, suite 0x{suite:04x}"),
@@ -60,7 +60,8 @@ pub(super) fn ask(address: SocketAddr, limit: Duration) -> Page {
     }
     let mut chain = Vec::new();
     for (name, version) in [("TLS 1.2", &TLS12), ("TLS 1.3", &TLS13)] {
-        let Some(met) = current(address, limit, version).map_err(unreachable)? else {
+        let Some(met) = current(address, limit, version).map_err(|error| unreachable(&error))?
+        else {
             facts.push(format!("{name}: refused"));
             continue;
         };
@@ -79,7 +80,7 @@ pub(super) fn ask(address: SocketAddr, limit: Duration) -> Page {
     Ok(in_order(facts))
 }
 
-fn unreachable(error: io::Error) -> Unseen {
+fn unreachable(error: &io::Error) -> Unseen {
     Unseen::new(format!("it cannot be reached: {error}"))
 }
 
