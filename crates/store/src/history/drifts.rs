@@ -135,7 +135,7 @@ impl History {
                 .bind(said.to_string())
                 .bind(drift.since.as_microsecond())
                 .bind(drift.recorded_at.as_microsecond())
-                .bind(drift.escalated_at.map(|at| at.as_microsecond()))
+                .bind(drift.escalated_at.map(Timestamp::as_microsecond))
                 .bind(drift.state.as_str())
                 .execute(&mut *tx.connection)
                 .await?;
