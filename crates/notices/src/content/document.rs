@@ -19,13 +19,13 @@ pub(super) fn read<D: DeserializeOwned>(
     schema: &'static str,
 ) -> Result<D, InvalidNotice> {
     bounded(json.len())?;
-    serde_json::from_str::<Document<D>>(json).map_err(malformed)?.of(schema)
+    serde_json::from_str::<Document<D>>(json).map_err(|error| malformed(&error))?.of(schema)
 }
 
 /// The JSON to keep.
 pub(super) fn write<D: Serialize>(said: &D, schema: &'static str) -> Result<String, InvalidNotice> {
     let document = Document { schema: schema.to_owned(), notice: said };
-    let json = serde_json::to_string(&document).map_err(malformed)?;
+    let json = serde_json::to_string(&document).map_err(|error| malformed(&error))?;
     bounded(json.len())?;
     Ok(json)
 }
@@ -45,7 +45,6 @@ const fn bounded(size: usize) -> Result<(), InvalidNotice> {
     if size > LARGEST_NOTICE { Err(InvalidNotice::TooLarge { size }) } else { Ok(()) }
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "it is what `map_err` gives")]
-fn malformed(error: serde_json::Error) -> InvalidNotice {
+fn malformed(error: &serde_json::Error) -> InvalidNotice {
     InvalidNotice::Malformed { reason: error.to_string() }
 }

@@ -1,8 +1,9 @@
 //! Writes what a side is to be told of drifts: all of it in one notice.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 
-use domain::cloud::{NoticeId, PROVIDER, TenantId};
+use domain::cloud::{Name, NoticeId, PROVIDER, TenantId};
 use notices::content::{
     DriftCounts, DriftDraft, DriftNotice, DriftStep, FileName, Happening, Line, MOST_DRIFTS,
     OpenDrift,
@@ -37,16 +38,15 @@ impl Notices {
         let mut counts = DriftCounts { escalated, opened, items: alarms.items };
         let (mut drifts, mut owners) = (Vec::with_capacity(alarms.first.len()), BTreeMap::new());
         for alarm in &alarms.first {
-            match self.open_drift(alarms.to, alarm, &mut owners).await? {
-                Some(drift) => drifts.push(drift),
-                None => {
-                    let count = match alarm.grade {
-                        DriftGrade::Opened => &mut counts.opened,
-                        DriftGrade::Escalated => &mut counts.escalated,
-                    };
-                    *count = count.saturating_sub(1);
-                }
-            }
+            let Some(drift) = self.open_drift(alarms.to, alarm, &mut owners).await? else {
+                let count = match alarm.grade {
+                    DriftGrade::Opened => &mut counts.opened,
+                    DriftGrade::Escalated => &mut counts.escalated,
+                };
+                *count = count.saturating_sub(1);
+                continue;
+            };
+            drifts.push(drift);
         }
         if drifts.is_empty() {
             return Ok(None);
@@ -74,7 +74,7 @@ impl Notices {
         &self,
         to: TenantId,
         alarm: &DriftAlarm,
-        owners: &mut BTreeMap<TenantId, domain::cloud::Name>,
+        owners: &mut BTreeMap<TenantId, Name>,
     ) -> Result<Option<OpenDrift>, Unwritten> {
         let drift = match self.history.drift(&Actor::System, alarm.drift).await {
             Ok(drift) => drift,
@@ -85,11 +85,10 @@ impl Notices {
         if drift.state != DriftState::Open || ![drift.tenant, PROVIDER].contains(&to) {
             return Ok(None);
         }
-        let of_name = match owners.get(&drift.tenant) {
-            Some(name) => name.clone(),
-            None => {
-                let name = self.store.tenant(&Actor::System, drift.tenant).await?.name;
-                owners.entry(drift.tenant).or_insert(name).clone()
+        let of_name = match owners.entry(drift.tenant) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(unknown) => {
+                unknown.insert(self.store.tenant(&Actor::System, drift.tenant).await?.name)
             }
         };
         let ci_name = drift.ci_name.parse().map_err(|_| Unwritten::Invisible("item's name"))?;
@@ -99,7 +98,7 @@ impl Notices {
             ci: drift.ci,
             ci_name,
             of: drift.tenant,
-            of_name,
+            of_name: of_name.clone(),
             path,
             step: match alarm.grade {
                 DriftGrade::Opened => DriftStep::Opened,
