@@ -71,7 +71,9 @@ impl BackupError {
     /// The way out, for a person.
     pub const fn help(&self) -> &'static str {
         match self {
-            Self::Object { .. } => "see to the repository's disk; what was backed up before is whole",
+            Self::Object { .. } => {
+                "see to the repository's disk; what was backed up before is whole"
+            }
             Self::Damaged { .. } => {
                 "`patchwright backup verify` tells which backups are whole; restore one of them"
             }

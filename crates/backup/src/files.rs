@@ -40,12 +40,7 @@ pub(crate) fn listing(data: &Path, with_images: bool) -> Result<BTreeMap<String,
     Ok(found)
 }
 
-fn below(
-    data: &Path,
-    folder: &str,
-    kind: Kind,
-    found: &mut BTreeMap<String, Kind>,
-) -> Result<()> {
+fn below(data: &Path, folder: &str, kind: Kind, found: &mut BTreeMap<String, Kind>) -> Result<()> {
     for name in names(&data.join(folder))? {
         let is_whole = !name.starts_with('.') && !name.ends_with(".new");
         let path = format!("{folder}/{name}");

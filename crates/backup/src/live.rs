@@ -19,7 +19,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use crate::error::{BackupError, Result};
 use crate::wal::{Log, Position};
@@ -32,6 +32,9 @@ const LONG: u32 = 4096;
 
 /// So many that it is worth a look at everything to be rid of them: 1 GiB.
 const TOO_LONG: u32 = 64 * LONG;
+
+/// After so many looks room is made however short the log is.
+const MANY: u32 = 30;
 
 /// How long others of SQLite's locks are waited for.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -75,6 +78,8 @@ pub(crate) struct LiveDatabase {
     seen: Option<Seen>,
     /// What altered and was not told yet.
     untold: BTreeSet<u32>,
+    /// Looks since room was made.
+    looks: u32,
 }
 
 /// How far the log was read, under a mark that has been held since before.
@@ -115,8 +120,7 @@ impl LiveDatabase {
             Ok(connection)
         };
         let holding = connect()?;
-        let mode: String =
-            holding.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0))?;
+        let mode: String = holding.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0))?;
         if mode != "wal" {
             return Err(BackupError::damaged("the database's way of writing"));
         }
@@ -133,6 +137,7 @@ impl LiveDatabase {
             writing,
             seen: None,
             untold: BTreeSet::new(),
+            looks: 0,
         })
     }
 
@@ -219,14 +224,18 @@ impl LiveDatabase {
     /// Lets the log be begun anew where it is long. Nobody writes for as long as that takes; where somebody else reads
     /// what is old, it is left for another time.
     pub(crate) fn make_room(&mut self, look: &Look) -> Result<()> {
-        if look.log.as_ref().is_none_or(|log| log.length() < LONG) || self.seen.is_none() {
+        self.looks += 1;
+        let length = look.log.as_ref().map_or(0, Log::length);
+        let is_due = length >= LONG || length > 0 && self.looks >= MANY;
+        if !is_due || self.seen.is_none() {
             return Ok(());
         }
+        self.looks = 0;
         // Most of it, while others write on.
         checkpoint(&self.resting)?;
         if !self.takes_turn() {
             // For ever it cannot grow: the next look holds everything against what was there, then.
-            if look.log.as_ref().is_some_and(|log| log.length() > TOO_LONG) {
+            if length > TOO_LONG {
                 self.forget();
                 release(&self.holding)?;
             }
@@ -237,7 +246,16 @@ impl LiveDatabase {
         if moved.is_err() {
             self.forget();
         }
-        moved.and(ended)
+        moved.and(ended)?;
+        // What was overwritten, keys that were destroyed among it, goes from the disk, where nobody reads or writes just
+        // now. The mark stays, so nothing is missed.
+        self.resting.busy_timeout(Duration::ZERO)?;
+        let cut = self.resting.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
+        self.resting.busy_timeout(PATIENCE)?;
+        cut.or_else(|error| match error.sqlite_error_code() {
+            Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => Ok(()),
+            _ => Err(error.into()),
+        })
     }
 
     /// Takes the writer's lock between two transactions of whoever writes. Asking seldom, as SQLite's own waiting does,

@@ -116,8 +116,7 @@ fn files(reader: &mut Reader<'_>) -> Result<Files> {
     let mut files = Files::new();
     for _ in 0..count {
         let path = reader.text()?;
-        let file =
-            FileEntry { size: reader.u64()?, hash: reader.array()?, pieces: blobs(reader)? };
+        let file = FileEntry { size: reader.u64()?, hash: reader.array()?, pieces: blobs(reader)? };
         files.insert(path, file);
     }
     Ok(files)
@@ -248,8 +247,12 @@ mod tests {
     use super::*;
 
     fn blob() -> impl Strategy<Value = Blob> {
-        any::<(u32, u32, u32, [u8; 16])>()
-            .prop_map(|(pack, offset, length, id)| Blob { pack, offset, length, id })
+        any::<(u32, u32, u32, [u8; 16])>().prop_map(|(pack, offset, length, id)| Blob {
+            pack,
+            offset,
+            length,
+            id,
+        })
     }
 
     fn entries() -> impl Strategy<Value = Files> {

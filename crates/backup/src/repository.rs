@@ -8,7 +8,7 @@
 //!
 //! Objects are put whole and never altered. A manifest is put last; a pack that none names is garbage.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io;
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -89,7 +89,6 @@ pub(crate) fn name_of(at: Timestamp) -> String {
 pub struct Repository {
     objects: Arc<dyn Objects>,
     keys: BTreeMap<String, Arc<RepositoryKey>>,
-    master: Secret,
     random: Random,
 }
 
@@ -134,14 +133,13 @@ impl Repository {
     /// # Errors
     /// If there are keys and none of them opens.
     pub fn open(objects: Arc<dyn Objects>, master: &Secret, random: Random) -> Result<Self> {
-        let (keys, master) = (BTreeMap::new(), master.clone());
-        let mut repository = Self { objects, keys, master, random };
+        let mut repository = Self { objects, keys: BTreeMap::new(), random };
         let (mut found, mut opened) = (0, 0);
         for name in repository.names("key-")? {
             found += 1;
             let sealed = repository.whole(&name, 4096)?;
             let id = name.trim_start_matches("key-");
-            if let Some(key) = RepositoryKey::unwrap(id, &sealed, &repository.master) {
+            if let Some(key) = RepositoryKey::unwrap(id, &sealed, master) {
                 opened += 1;
                 repository.keys.insert(key.id.clone(), Arc::new(key));
             }
@@ -149,8 +147,8 @@ impl Repository {
         if found > 0 && opened == 0 { Err(BackupError::Locked) } else { Ok(repository) }
     }
 
-    /// The same with keys that the installation keeps, the last one for what is written from now on. Those that do
-    /// not open with this master key are sealed anew under it.
+    /// The same with keys that the installation keeps, the last one for what is written from now on. That is sealed under
+    /// this master key; those before stay as they are, under the master keys that the databases in their backups need.
     ///
     /// # Errors
     /// If the repository cannot be written.
@@ -160,28 +158,22 @@ impl Repository {
         secrets: Vec<Secret>,
         random: Random,
     ) -> Result<(Self, Writing)> {
-        let keys = BTreeMap::new();
-        let mut repository = Self { objects, keys, master: master.clone(), random };
+        let mut repository = Self { objects, keys: BTreeMap::new(), random };
         let mut last = None;
-        let there: BTreeSet<String> = repository.names("key-")?.into_iter().collect();
-        let count = secrets.len();
-        for (number, secret) in secrets.into_iter().enumerate() {
+        for secret in secrets {
             let key = Arc::new(RepositoryKey::new(secret));
-            let name = format!("key-{}", key.id);
-            let is_last = number + 1 == count;
-            let is_wrapped = there.contains(&name)
-                && RepositoryKey::unwrap(&key.id, &repository.whole(&name, 4096)?, master)
-                    .is_some();
-            // A repository that is new needs no keys of what was elsewhere.
-            if !is_wrapped && (is_last || there.contains(&name)) {
-                repository.put(&name, &key.wrap(master, random))?;
-            }
-            if is_last || there.contains(&name) {
-                repository.keys.insert(key.id.clone(), Arc::clone(&key));
-            }
+            repository.keys.insert(key.id.clone(), Arc::clone(&key));
             last = Some(key);
         }
         let key = last.ok_or(BackupError::Locked)?;
+        let name = format!("key-{}", key.id);
+        let is_there = repository.names("key-")?.contains(&name);
+        let opens = || -> Result<bool> {
+            Ok(RepositoryKey::unwrap(&key.id, &repository.whole(&name, 4096)?, master).is_some())
+        };
+        if !is_there || !opens()? {
+            repository.put(&name, &key.wrap(master, random))?;
+        }
         Ok((repository, Writing { key, packs: Vec::new(), pack: Vec::new(), written: 0 }))
     }
 
@@ -217,8 +209,12 @@ impl Repository {
         };
         let damaged = || BackupError::damaged(format!("the manifest `{name}`"));
         let (key, sealed) = whole.split_at_checked(16).ok_or_else(damaged)?;
-        let key = std::str::from_utf8(key).ok().and_then(|key| self.keys.get(key));
-        let plain = key.ok_or_else(damaged)?.open_manifest(&name, sealed)?;
+        let key = std::str::from_utf8(key).map_err(|_| damaged())?;
+        let Some(known) = self.keys.get(key) else {
+            let is_there = self.names("key-")?.contains(&format!("key-{key}"));
+            return Err(if is_there { BackupError::Locked } else { damaged() });
+        };
+        let plain = known.open_manifest(&name, sealed)?;
         let plain = unpack(&plain, usize::try_from(LARGEST_MANIFEST).unwrap_or(usize::MAX))
             .ok_or_else(damaged)?;
         let manifest: Manifest = serde_json::from_slice(&plain).map_err(|_| damaged())?;
@@ -287,20 +283,16 @@ impl Repository {
         let damaged = || BackupError::damaged(format!("the pack `{}`", pack.name));
         let bytes = match self.whole(&pack.name, pack.size) {
             Err(BackupError::Object { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
-                return Err(BackupError::damaged(format!("the pack `{}`, which is gone,", pack.name)));
+                return Err(BackupError::damaged(format!(
+                    "the pack `{}`, which is gone,",
+                    pack.name
+                )));
             }
             bytes => bytes?,
         };
-        let is_whole = bytes.len() as u64 == pack.size && *blake3::hash(&bytes).as_bytes() == pack.hash;
+        let is_whole =
+            bytes.len() as u64 == pack.size && *blake3::hash(&bytes).as_bytes() == pack.hash;
         if is_whole { Ok(()) } else { Err(damaged()) }
-    }
-
-    /// A key, whether it opens.
-    pub(crate) fn check_key(&self, name: &str) -> Result<()> {
-        let sealed = self.whole(name, 4096)?;
-        RepositoryKey::unwrap(name.trim_start_matches("key-"), &sealed, &self.master)
-            .map(drop)
-            .ok_or_else(|| BackupError::damaged(format!("the key `{name}`, or its master key is another one: it")))
     }
 
     /// The names of objects that begin so.

@@ -37,18 +37,23 @@ pub struct Verified {
     pub bytes: u64,
     /// What is damaged, each in words; and which backups that costs.
     pub damages: Vec<String>,
-    /// Packs that belong to no backup: of one that was broken off.
+    /// Backups that open with another master key alone, and are not checked.
+    pub locked: usize,
+    /// Packs that belong to no backup that opens: of one that was broken off, or of those.
     pub garbage: usize,
 }
 
 impl Repository {
-    /// The newest backup as of a time.
+    /// The newest backup as of a time, of those that this master key opens.
     ///
     /// # Errors
     /// If there is none, or it is damaged.
     pub fn newest(&self, at: Option<Timestamp>) -> Result<Manifest> {
         for id in self.ids()?.into_iter().rev() {
-            let manifest = self.manifest(&id)?;
+            let manifest = match self.manifest(&id) {
+                Err(BackupError::Locked) => continue,
+                manifest => manifest?,
+            };
             if at.is_none_or(|at| manifest.at <= at) {
                 return Ok(manifest);
             }
@@ -93,6 +98,10 @@ impl Repository {
         let mut packs: BTreeMap<String, Option<String>> = BTreeMap::new();
         let there: BTreeSet<String> = self.names("pack-")?.into_iter().collect();
         for id in self.ids()? {
+            if matches!(self.manifest(&id), Err(BackupError::Locked)) {
+                verified.locked += 1;
+                continue;
+            }
             let mut damages = self.damages_of(&id, &mut packs, &mut verified);
             // One that was removed since it was listed is not damaged.
             if !damages.is_empty() && !self.ids()?.contains(&id) {
@@ -104,11 +113,6 @@ impl Repository {
             }
             let told = damages.into_iter().map(|damage| format!("backup {id}: {damage}"));
             verified.damages.extend(told);
-        }
-        for name in self.names("key-")? {
-            if let Err(error) = self.check_key(&name) {
-                verified.damages.push(error.to_string());
-            }
         }
         verified.garbage = there.iter().filter(|name| !packs.contains_key(*name)).count();
         Ok(verified)

@@ -142,8 +142,12 @@ impl Backup {
             has_database: self.database.is_some(),
             ..Manifest::first(at)
         };
-        let increment =
-            Increment { pages: looked.pages, altered: std::mem::take(&mut looked.altered), files: fresh, gone };
+        let increment = Increment {
+            pages: looked.pages,
+            altered: std::mem::take(&mut looked.altered),
+            files: fresh,
+            gone,
+        };
         increment.apply_files(&mut self.picture.files);
         self.stale.extend(increment.altered.keys().map(|page| chunk_of(*page)));
         self.picture.pages = looked.pages;
@@ -198,7 +202,8 @@ impl Backup {
     ) -> Result<()> {
         for (path, kind) in listed {
             let known = fresh.get(path).or_else(|| self.picture.files.get(path));
-            let is_sparse = |file: &FileEntry| file.pieces.iter().any(|it| sparse.contains(&it.pack));
+            let is_sparse =
+                |file: &FileEntry| file.pieces.iter().any(|it| sparse.contains(&it.pack));
             if *kind == Kind::Fixed && known.is_some_and(|known| !is_sparse(known)) {
                 continue;
             }
@@ -273,7 +278,8 @@ impl Backup {
 
     fn keep_pages(&mut self, look: &Look, sparse: &BTreeSet<u32>) -> Result<Looked> {
         let size = look.page_size as usize;
-        let mut looked = Looked { page_size: look.page_size, pages: look.pages, ..Looked::default() };
+        let mut looked =
+            Looked { page_size: look.page_size, pages: look.pages, ..Looked::default() };
         let altered = match &look.altered {
             Altered::Anything => None,
             Altered::Pages(pages) => Some(pages),

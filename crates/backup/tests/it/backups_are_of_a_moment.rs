@@ -209,9 +209,7 @@ fn images_without_number_do_not_make_packs_without_number() {
     backup.repository().retain(&backup::Retention { newest: 2, ..NOTHING_ELSE }, at(500)).unwrap();
     let packs = fs::read_dir(&place.repository)
         .unwrap()
-        .filter(|entry| {
-            entry.as_ref().unwrap().file_name().to_string_lossy().starts_with("pack-")
-        })
+        .filter(|entry| entry.as_ref().unwrap().file_name().to_string_lossy().starts_with("pack-"))
         .count();
     // 128 increments, and what is spared.
     assert!(packs < 128 + 64 + 20, "{packs}");

@@ -110,34 +110,39 @@ fn an_object_that_is_gone_or_another_ones_is_found() {
 }
 
 #[test]
-fn another_master_key_opens_nothing_and_a_new_one_takes_over() {
+fn another_master_key_opens_nothing_of_what_was_before_it() {
     let (place, last) = filled();
     let objects = || Repository::directory(&place.repository).unwrap();
     let other = Secret::new([1; 32]);
     assert!(matches!(Repository::open(objects(), &other, random), Err(BackupError::Locked)));
 
-    // The master key was rotated: what was there opens with the new one alone, and what comes is under a key that
-    // the old one never opened.
+    // The master key was rotated: each backup opens with the one that its database is sealed under, and no other.
     let secrets = vec![Secret::new(SECRET), Secret::new([8; 32])];
-    let (repository, writing) = Repository::adopt(objects(), &other, secrets, random).unwrap();
-    let mut backup = backup::Backup::begin(repository, writing, place.source()).unwrap();
+    let (both, writing) = Repository::adopt(objects(), &other, secrets, random).unwrap();
+    let mut backup = backup::Backup::begin(both.clone(), writing, place.source()).unwrap();
     let taken = backup.step(at(10)).unwrap();
     assert!(taken.is_full);
 
-    let old = Repository::open(objects(), &Secret::new(MASTER), random);
-    assert!(matches!(old, Err(BackupError::Locked)));
-    let repository = Repository::open(objects(), &other, random).unwrap();
-    assert!(repository.verify().unwrap().damages.is_empty());
-    for manifest in [repository.newest(None).unwrap(), repository.newest(Some(at(3))).unwrap()] {
+    for (master, second, (whole, locked)) in
+        [(Secret::new(MASTER), 3, (4, 1)), (other.clone(), 10, (1, 4))]
+    {
+        let repository = Repository::open(objects(), &master, random).unwrap();
+        let verified = repository.verify().unwrap();
+        assert!(verified.damages.is_empty());
+        assert_eq!((verified.backups, verified.locked), (whole, locked));
+        let manifest = repository.newest(None).unwrap();
+        assert_eq!(manifest.at, at(second));
         let into = tempfile::tempdir_in(place.folder.path()).unwrap();
         let into = into.path().join("restored");
         repository.restore(&manifest, &into).unwrap();
         assert_eq!(check(&into), last);
     }
-    // And those before go with time.
-    let removed = repository.retain(&NOTHING_ELSE, at(11)).unwrap();
+    // And those before go with time: the installation has the keys of all.
+    let removed = both.retain(&NOTHING_ELSE, at(11)).unwrap();
     assert_eq!(removed.backups, 4);
-    assert!(repository.verify().unwrap().damages.is_empty());
+    let repository = Repository::open(objects(), &other, random).unwrap();
+    let verified = repository.verify().unwrap();
+    assert_eq!((verified.backups, verified.garbage, verified.damages.len()), (1, 0, 0));
 }
 
 #[test]

@@ -33,13 +33,10 @@ pub(crate) fn content(number: i64) -> Vec<u8> {
     let mut content = Vec::new();
     let hash = blake3::hash(&number.to_le_bytes());
     let length = 40 + usize::from(hash.as_bytes()[0]) * 40;
-    blake3::Hasher::new()
-        .update(hash.as_bytes())
-        .finalize_xof()
-        .fill({
-            content.resize(length, 0);
-            &mut content
-        });
+    blake3::Hasher::new().update(hash.as_bytes()).finalize_xof().fill({
+        content.resize(length, 0);
+        &mut content
+    });
     content
 }
 
@@ -61,8 +58,7 @@ impl Writer {
                  INSERT INTO last SELECT 0 WHERE NOT EXISTS (SELECT 1 FROM last);",
             )
             .unwrap();
-        let number =
-            connection.query_row("SELECT number FROM last", [], |row| row.get(0)).unwrap();
+        let number = connection.query_row("SELECT number FROM last", [], |row| row.get(0)).unwrap();
         Self { connection, number }
     }
 

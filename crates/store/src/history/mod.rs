@@ -30,6 +30,7 @@ use jiff::Timestamp;
 use sqlx::AnyPool;
 
 pub use fsck::Fsck;
+pub(crate) use keys::tenant_key_name;
 pub use read::{Difference, FileVersion, Manifest, Past, Versions};
 pub use record::{NewFile, NewState, Recorded};
 pub use retain::{Erasure, Garbage};
