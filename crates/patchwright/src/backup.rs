@@ -116,7 +116,7 @@ pub(crate) fn run(arguments: &BackupArgs) -> Result<ExitCode> {
 }
 
 /// Opens a repository for reading.
-pub(crate) fn open(from: &Path, key: &KeyArgs) -> Result<(Repository, MasterKey)> {
+pub(crate) fn open(from: &Path, key: &KeyArgs) -> Result<Repository> {
     if !from.is_dir() {
         let error = anyhow!("there is no repository `{}`", from.display());
         return Err(helped(error, "name the directory that `patchwright backup --to` was given"));
@@ -148,7 +148,7 @@ fn random(bytes: &mut [u8]) {
 }
 
 fn list(arguments: &LookArgs) -> Result<ExitCode> {
-    let (repository, _) = open(&arguments.from, &arguments.key)?;
+    let repository = open(&arguments.from, &arguments.key)?;
     println!("{:<24} {:<20} {:>8}  HOLDS", "BACKUP", "AT", "BYTES");
     for (id, backup) in repository.backups().map_err(backup_failed)? {
         match backup {
@@ -165,7 +165,7 @@ fn list(arguments: &LookArgs) -> Result<ExitCode> {
 }
 
 fn verify(arguments: &LookArgs) -> Result<ExitCode> {
-    let (repository, _) = open(&arguments.from, &arguments.key)?;
+    let repository = open(&arguments.from, &arguments.key)?;
     let verified = repository.verify().map_err(backup_failed)?;
     for damage in &verified.damages {
         println!("{damage}");

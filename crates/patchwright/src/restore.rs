@@ -63,7 +63,7 @@ pub(crate) struct RestoreArgs {
 
 /// Runs the command.
 pub(crate) fn run(arguments: &RestoreArgs) -> Result<ExitCode> {
-    let (repository, master) = open(&arguments.from, &arguments.key)?;
+    let repository = open(&arguments.from, &arguments.key)?;
     let manifest = match &arguments.backup {
         Some(id) => repository.manifest(id),
         None => repository.newest(arguments.at),
@@ -76,7 +76,7 @@ pub(crate) fn run(arguments: &RestoreArgs) -> Result<ExitCode> {
     // Nothing of it is under its name before all of it is.
     let beside = beside(&to)?;
     let restored = repository.restore(&manifest, &beside).map_err(backup_failed)?;
-    keep_master(&master, arguments, &beside)?;
+    keep_master(arguments, &beside)?;
     let told = if manifest.has_database || arguments.database.is_some() {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .enable_all()
@@ -149,7 +149,7 @@ fn beside(to: &Path) -> Result<PathBuf> {
 }
 
 /// The master key's file, as it was given.
-fn keep_master(_opened: &MasterKey, arguments: &RestoreArgs, data: &Path) -> Result<()> {
+fn keep_master(arguments: &RestoreArgs, data: &Path) -> Result<()> {
     let given = match &arguments.key.master_key {
         Some(path) => path.clone(),
         None => master_key_file(&crate::data::data_directory()?),

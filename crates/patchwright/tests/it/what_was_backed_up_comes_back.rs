@@ -2,6 +2,7 @@
 //! the backup is killed.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::Mutex;
@@ -174,11 +175,10 @@ fn a_ledger_goes_on_under_its_name_only_where_nothing_is_missing() {
     let told = String::from_utf8_lossy(&refused.stderr).into_owned();
     assert!(told.contains("missing") && told.contains("help:"), "{told}");
     // Nor is anything restored over something, or with another key.
-    for (to_be, with) in [(&same, &key), (&other, &directory.path().join("other.key"))] {
-        fs::write(directory.path().join("other.key"), "0".repeat(64)).unwrap();
-        use std::os::unix::fs::PermissionsExt as _;
-        let mode = fs::Permissions::from_mode(0o600);
-        fs::set_permissions(directory.path().join("other.key"), mode).unwrap();
+    let stranger = directory.path().join("other.key");
+    fs::write(&stranger, "0".repeat(64)).unwrap();
+    fs::set_permissions(&stranger, fs::Permissions::from_mode(0o600)).unwrap();
+    for (to_be, with) in [(&same, &key), (&other, &stranger)] {
         assert!(!restore(&to, with, to_be).output().unwrap().status.success());
     }
 }
