@@ -2,16 +2,14 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::Arc;
 
-use anyhow::{Context as _, Result, anyhow};
+use anyhow::{Context as _, Result};
 use clap::Args;
-use store::{Actor, MasterKey, PageRequest, System};
+use store::{Actor, History, PageRequest, Store};
 
-use crate::data::data_directory;
-use crate::failure::helped;
+use crate::data::{existing, together};
 use crate::text::plain;
-use crate::up::{open_history, open_store, store_failed};
+use crate::up::{open_both, open_history, store_failed};
 
 /// Tell whether all that items were configured by can be read, and is what was recorded.
 ///
@@ -29,50 +27,47 @@ pub(crate) struct FsckArgs {
 
 /// Runs the command.
 pub(crate) fn run(arguments: &FsckArgs) -> Result<ExitCode> {
-    let data = match &arguments.data {
-        Some(data) => data.clone(),
-        None => data_directory()?,
-    };
-    // Nothing is made where there is nothing.
-    if !data.join("master.key").is_file() {
-        let error = anyhow!("there is no control plane in `{}`", data.display());
-        return Err(helped(error, "name its data directory with --data DIR"));
-    }
+    let data = existing(arguments.data.as_deref())?;
+    let _at_work = together(&data)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .context("cannot start threads")?;
     runtime.block_on(async {
-        let store = open_store(arguments.database.as_deref(), &data).await?;
-        let master = MasterKey::open(&data.join("master.key"), &System)?;
-        let history = open_history(&store, &Arc::new(master), &data)?;
-        let (mut page, mut damages) = (PageRequest { after: None, limit: 1000 }, 0);
-        loop {
-            let tenants = store.tenants(&Actor::System, &page).await.map_err(store_failed)?;
-            for tenant in &tenants.items {
-                let found = history.fsck(&Actor::System, tenant.id).await.map_err(store_failed)?;
-                println!(
-                    "{:<24} {} partitions ({} erased), {} versions, {} contents of {} bytes, {} records: {}",
-                    plain(tenant.slug.as_str()),
-                    found.partitions,
-                    found.erased,
-                    found.versions,
-                    found.contents,
-                    found.bytes,
-                    found.batches,
-                    if found.damages.is_empty() { "sound" } else { "DAMAGED" },
-                );
-                for damage in &found.damages {
-                    println!("  {}", plain(damage));
-                }
-                damages += found.damages.len();
-            }
-            if tenants.next.is_none() {
-                break;
-            }
-            page.after = tenants.next;
-        }
+        let (store, master) = open_both(arguments.database.as_deref(), &data).await?;
+        let history = open_history(&store, &master, &data)?;
+        let damages = check(&store, &history).await?;
         store.close().await;
         Ok(if damages == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     })
+}
+
+/// Checks the history of all tenants, prints what is found, and says how much is damaged.
+pub(crate) async fn check(store: &Store, history: &History) -> Result<usize> {
+    let (mut page, mut damages) = (PageRequest { after: None, limit: 1000 }, 0);
+    loop {
+        let tenants = store.tenants(&Actor::System, &page).await.map_err(store_failed)?;
+        for tenant in &tenants.items {
+            let found = history.fsck(&Actor::System, tenant.id).await.map_err(store_failed)?;
+            println!(
+                "{:<24} {} partitions ({} erased), {} versions, {} contents of {} bytes, {} records: {}",
+                plain(tenant.slug.as_str()),
+                found.partitions,
+                found.erased,
+                found.versions,
+                found.contents,
+                found.bytes,
+                found.batches,
+                if found.damages.is_empty() { "sound" } else { "DAMAGED" },
+            );
+            for damage in &found.damages {
+                println!("  {}", plain(damage));
+            }
+            damages += found.damages.len();
+        }
+        if tenants.next.is_none() {
+            return Ok(damages);
+        }
+        page.after = tenants.next;
+    }
 }

@@ -1,5 +1,6 @@
 //! The `patchwright` command: composition root of the rooms below it.
 
+mod backup;
 mod check;
 mod client;
 mod consent;
@@ -10,8 +11,10 @@ mod fleet_sim;
 mod fsck;
 mod image;
 mod ledger;
+mod master_key;
 mod places;
 mod policy;
+mod restore;
 mod shell;
 mod sla;
 mod text;
@@ -57,6 +60,12 @@ enum Command {
     Sla(sla::SlaArgs),
     /// Read plans, and sign what a tenant says to them.
     Consent(consent::ConsentArgs),
+    /// Back up a control plane while it runs, and tell whether backups are whole.
+    Backup(backup::BackupArgs),
+    /// Bring a control plane back from a backup.
+    Restore(restore::RestoreArgs),
+    /// Keep the key over all keys.
+    MasterKey(master_key::MasterKeyArgs),
     /// Tell whether the history of configuration is whole.
     Fsck(fsck::FsckArgs),
     /// Keep people from the machine itself, for when nobody can sign in.
@@ -86,6 +95,9 @@ fn main() -> ExitCode {
         Command::Policy(arguments) => policy::run(&arguments, &mut anstream::stdout().lock()),
         Command::Sla(arguments) => sla::run(&arguments, &mut anstream::stdout().lock()),
         Command::Consent(arguments) => consent::run(&arguments, &mut anstream::stdout().lock()),
+        Command::Backup(arguments) => backup::run(&arguments),
+        Command::Restore(arguments) => restore::run(&arguments),
+        Command::MasterKey(arguments) => master_key::run(&arguments),
         Command::Fsck(arguments) => fsck::run(&arguments),
         Command::User(arguments) => user::run(&arguments),
         Command::Witness(arguments) => witness::run(&arguments),

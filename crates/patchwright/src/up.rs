@@ -22,13 +22,13 @@ use server::{
 };
 use store::{
     Actor, CiFilter, Database, History, Labels, MasterKey, NewCi, ObjectDirectory, PageRequest,
-    SteadySystem, Store, StoreError, System, Vault,
+    SteadySystem, Store, StoreError, Vault,
 };
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 use crate::check::{self, OfficialSources};
-use crate::data::data_directory;
+use crate::data::{data_directory, master_key, together};
 use crate::failure::{helped, report, usage};
 use crate::image::HostLab;
 use crate::places::Places;
@@ -187,12 +187,8 @@ async fn up(arguments: &UpArgs) -> Result<()> {
     let providers = providers(arguments)?;
     let told = notice_settings(arguments)?;
     make_private(&data)?;
-    let master = MasterKey::open(&data.join("master.key"), &System).map_err(|error| {
-        let help = error.help();
-        helped(error, help)
-    })?;
-    let store = open_store(arguments.database.as_deref(), &data).await?;
-    let master = Arc::new(master);
+    let _at_work = together(&data)?;
+    let (store, master) = open_both(arguments.database.as_deref(), &data).await?;
     let recorder = Recorder::open(store.clone(), &master, data.join("ledger"))
         .await
         .map_err(recorder_failed)?;
@@ -559,6 +555,16 @@ pub(crate) async fn open_store(database: Option<&str>, data: &Path) -> Result<St
     Store::open(&database, Arc::new(SteadySystem::default())).await.map_err(failed)
 }
 
+/// The database, and the key over its keys.
+pub(crate) async fn open_both(
+    database: Option<&str>,
+    data: &Path,
+) -> Result<(Store, Arc<MasterKey>)> {
+    let store = open_store(database, data).await?;
+    let master = master_key(data, &store).await?;
+    Ok((store, Arc::new(master)))
+}
+
 /// Makes the provider and its first person, where there is none; gives the password, if so.
 async fn found(app: &App, store: &Store) -> Result<Option<String>> {
     let (password, is_ours) = match std::env::var("PATCHWRIGHT_PASSWORD") {
@@ -734,7 +740,7 @@ fn agents_failed(error: server::ListenError) -> anyhow::Error {
     }
 }
 
-fn recorder_failed(error: RecorderError) -> anyhow::Error {
+pub(crate) fn recorder_failed(error: RecorderError) -> anyhow::Error {
     match error.help() {
         Some(help) => helped(error, help),
         None => error.into(),

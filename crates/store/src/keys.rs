@@ -85,6 +85,34 @@ impl MasterKey {
         }
     }
 
+    /// Where the key lies that is to come into force after the one of this file.
+    pub fn next_path(path: &Path) -> PathBuf {
+        let mut next = path.as_os_str().to_owned();
+        next.push(".next");
+        PathBuf::from(next)
+    }
+
+    /// Puts the next key into force: from now on the file holds it. The one before is gone.
+    ///
+    /// # Errors
+    /// If the files cannot be altered.
+    pub fn promote(path: &Path) -> Result<(), MasterKeyError> {
+        let failed = |source| MasterKeyError::File { path: path.to_owned(), source };
+        fs::rename(Self::next_path(path), path).map_err(failed)?;
+        sync_folder(path).map_err(failed)
+    }
+
+    /// A key for one purpose, which tells nothing of this one.
+    pub fn derive(&self, purpose: &'static str) -> Key {
+        Zeroizing::new(blake3::derive_key(purpose, &*self.0))
+    }
+
+    /// What it is called in records.
+    pub fn fingerprint(&self) -> String {
+        let name = blake3::derive_key("patchwright 2026 name of a master key", &*self.0);
+        blake3::Hash::from(name).to_hex()[..16].to_owned()
+    }
+
     /// Bound to the key's name.
     pub(crate) fn seal(&self, name: &str, key: &[u8; 32], nonce: [u8; 24]) -> Option<Vec<u8>> {
         Vault::new(&self.0).seal(name, key, nonce)
@@ -211,7 +239,14 @@ fn create(path: &Path, key: &Key) -> io::Result<()> {
         linked => linked,
     };
     fs::remove_file(&beside)?;
-    linked
+    linked?;
+    sync_folder(path)
+}
+
+/// Makes durable what a file's folder says of it.
+fn sync_folder(path: &Path) -> io::Result<()> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    fs::File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
 }
 
 fn decode(text: &str) -> Option<Key> {

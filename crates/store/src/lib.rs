@@ -27,6 +27,7 @@ mod bakes;
 mod changes;
 mod cis;
 mod contents;
+mod custody;
 mod database;
 mod devices;
 mod environment;
@@ -87,6 +88,7 @@ pub use changes::{
     Unopened, Unwoken, Waiting, Written,
 };
 pub use cis::{AgreedDuty, Ci, CiAlteration, CiFilter, ClassCounts, Labels, NewCi};
+pub use custody::{Lapse, Restoration, Rotated};
 pub use database::{Database, Engine};
 pub use devices::{Device, DeviceSettings, HostKeyWish, Looked, NewDevice};
 pub use environment::{Environment, SteadySystem, System};
@@ -180,10 +182,13 @@ impl Store {
     }
 
     /// Moves what was overwritten out of the write-ahead log, where the engine keeps one beside the file.
-    /// While somebody reads it may be that not all of it goes; the next time takes the rest.
+    /// While somebody reads it may be that not all of it goes; the next time, or whoever backs up, takes the rest. It is
+    /// not waited for: nobody could write meanwhile.
     pub(crate) async fn settle(&self) -> Result<(), StoreError> {
         if self.engine == Engine::Sqlite {
-            sqlx::raw_sql("PRAGMA wal_checkpoint(TRUNCATE)").execute(&self.pool).await?;
+            let text = "PRAGMA busy_timeout = 100; PRAGMA wal_checkpoint(TRUNCATE);
+                PRAGMA busy_timeout = 10000";
+            sqlx::raw_sql(text).execute(&self.pool).await?;
         }
         Ok(())
     }

@@ -7,6 +7,10 @@ words! {
     EventKind {
         /// The installation came to be.
         InstallationCreated = "installation.created",
+        /// The installation went back to a backup: what was recorded after that is lost.
+        InstallationRestored = "installation.restored",
+        /// All keys were sealed anew, under another master key.
+        MasterKeyRotated = "master_key.rotated",
         /// A tenant joined the cloud.
         TenantCreated = "tenant.created",
         /// A person was given access.

@@ -41,4 +41,5 @@ mod up;
 mod up_keeps_what_it_acknowledged;
 mod up_speaks_tls;
 mod verification_is_verified_elsewhere;
+mod what_was_backed_up_comes_back;
 mod witnesses_hold_the_ledger;

@@ -77,6 +77,11 @@ impl TenantKeys {
 
 /// What a tenant's key is sealed as.
 fn name(tenant: TenantId) -> String {
+    tenant_key_name(&tenant.to_string())
+}
+
+/// The same of a tenant's id as it stands in rows.
+pub(crate) fn tenant_key_name(tenant: &str) -> String {
     format!("history/{tenant}")
 }
 

@@ -39,6 +39,7 @@ pub use drifts::{Drift, DriftCounts, DriftFilter, DriftState, Happening, Settlem
 pub use fsck::Fsck;
 pub(crate) use judge::expect;
 pub use judge::{FileVerdict, Telling};
+pub(crate) use keys::tenant_key_name;
 pub use read::{Difference, FileVersion, Manifest, Past, Versions};
 pub use record::{NewFile, NewState, Recorded};
 pub use retain::{Erasure, Garbage};

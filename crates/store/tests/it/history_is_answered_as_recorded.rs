@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
-use store::Past;
+use store::{Environment as _, Past};
 
 use crate::support::World;
 use crate::support::history::{Answer, Remembering};
@@ -24,7 +24,19 @@ const STEPS: u64 = 250;
 async fn any_time_is_as_it_was_recorded(world: World) {
     let mut it = Remembering::new(world, 42).await;
     let mut seen = BTreeMap::new();
+    // Where the database is a file it is lost now and then, and comes back from what was backed up.
+    let (mut backup, mut restored) = (it.begin_backup().await, 0);
     for step in 0..STEPS {
+        if let Some(going) = &mut backup
+            && step % 6 == 5
+        {
+            let at = going.step(it.world.environment.now()).unwrap().at;
+            if it.random.below(4) == 0 {
+                it.restore(going, at).await;
+                backup = it.begin_backup().await;
+                restored += 1;
+            }
+        }
         match it.random.below(100) {
             0..82 => it.record().await,
             82..93 => it.seal().await,
@@ -64,6 +76,7 @@ async fn any_time_is_as_it_was_recorded(world: World) {
         }
     }
     assert!(seen.len() == 4 && seen.values().all(|&it| it > QUESTIONS / 100), "{seen:?}");
+    assert!(backup.is_none() || restored > 4, "{restored}");
     it.check().await;
 }
 

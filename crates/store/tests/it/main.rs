@@ -22,6 +22,7 @@ mod findings_last;
 mod history_is_answered_as_recorded;
 mod history_is_kept_safe;
 mod images_and_their_jobs;
+mod keys_are_sealed_anew;
 mod machines_go_back_to_snapshots;
 mod notices_on_their_way;
 mod old_checks_prove_nothing;

@@ -2,14 +2,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 
+use backup::{Backup, Repository, Source};
 use domain::cloud::{CiId, TenantId};
 use jiff::Timestamp;
 use store::{
-    Actor, Erasure, FilePath, FileVersion, History, MasterKey, Metadata, NewFile, NewState,
-    ObjectDirectory, Objects, Past, System,
+    Actor, Environment as _, Erasure, FilePath, FileVersion, History, MasterKey, Metadata, NewFile,
+    NewState, ObjectDirectory, Objects, Past, Restoration, System,
 };
 use tempfile::TempDir;
 
@@ -38,6 +40,11 @@ pub(crate) enum Fault {
 const FAULTS: [Fault; 5] = [Fault::None, Fault::Before, Fault::After, Fault::Half, Fault::Bit];
 
 impl Faulty {
+    fn at(place: &Path) -> Arc<Self> {
+        let directory = ObjectDirectory::open(place).unwrap();
+        Arc::new(Self { directory, fault: AtomicU8::new(0) })
+    }
+
     pub(crate) fn set(&self, fault: Fault) {
         let number = FAULTS.iter().position(|it| *it == fault).unwrap();
         self.fault.store(u8::try_from(number).unwrap(), Ordering::SeqCst);
@@ -112,6 +119,9 @@ pub(crate) struct Remembered {
 pub(crate) struct Remembering {
     pub(crate) world: World,
     pub(crate) folder: TempDir,
+    /// Where the objects lie, in `history`.
+    pub(crate) data: PathBuf,
+    pub(crate) master: Arc<MasterKey>,
     pub(crate) objects: Arc<Faulty>,
     pub(crate) history: History,
     pub(crate) tenant: TenantId,
@@ -137,10 +147,11 @@ pub(crate) const HOLDER: &str = "the test";
 impl Remembering {
     pub(crate) async fn new(world: World, seed: u64) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let directory = ObjectDirectory::open(folder.path().join("objects")).unwrap();
-        let objects = Arc::new(Faulty { directory, fault: AtomicU8::new(0) });
+        let data = folder.path().join("objects");
+        let objects = Faulty::at(&data.join("history"));
         let master = MasterKey::open(&folder.path().join("master.key"), &System).unwrap();
-        let history = world.store.history(Arc::new(master), objects.clone());
+        let master = Arc::new(master);
+        let history = world.store.history(Arc::clone(&master), objects.clone());
         let tenant = world.tenant("acme").await;
         let owner = world.owner(&tenant).await;
         let mut cis = Vec::new();
@@ -151,6 +162,8 @@ impl Remembering {
         Self {
             world,
             folder,
+            data,
+            master,
             objects,
             history,
             tenant: tenant.id,
@@ -229,6 +242,38 @@ impl Remembering {
             let count = all.map(|it| it.number = Some(partition.number)).count();
             assert_eq!(count as u64, partition.versions);
         }
+    }
+
+    /// Backs up the installation, where it has a file.
+    pub(crate) async fn begin_backup(&self) -> Option<Backup> {
+        let database = self.world.file.clone()?;
+        let objects = Repository::directory(&self.folder.path().join("repository")).unwrap();
+        let secrets = self.world.store.backup_keys(&self.master).await.unwrap();
+        let wrapping = self.master.derive("a test's backups");
+        let (repository, writing) =
+            Repository::adopt(objects, &wrapping, secrets, |bytes| System.fill(bytes)).unwrap();
+        let source =
+            Source { data: self.data.clone(), database: Some(database), with_images: false };
+        Some(Backup::begin(repository, writing, source).unwrap())
+    }
+
+    /// The installation is lost, and comes back from what was backed up last.
+    pub(crate) async fn restore(&mut self, backup: &Backup, at: Timestamp) {
+        let manifest = backup.repository().newest(None).unwrap();
+        assert_eq!(manifest.at, at);
+        let into = self.folder.path().join(&manifest.id);
+        backup.repository().restore(&manifest, &into).unwrap();
+        self.world.move_to(&into.join("patchwright.db")).await;
+        let restoration = Restoration {
+            backup: manifest.id,
+            taken_at: manifest.at,
+            checkpoint: None,
+            same_ledger: false,
+        };
+        self.world.store.record_restoration(&Actor::System, restoration).await.unwrap();
+        self.objects = Faulty::at(&into.join("history"));
+        self.history = self.world.store.history(Arc::clone(&self.master), self.objects.clone());
+        self.data = into;
     }
 
     pub(crate) async fn erase(&mut self, number: i64) {

@@ -81,6 +81,8 @@ pub(crate) struct World {
     pub(crate) environment: Arc<Simulated>,
     pub(crate) admin: Actor,
     pub(crate) verifier: Arc<dyn Verifier>,
+    /// Where the database lies, if it is a file.
+    pub(crate) file: Option<std::path::PathBuf>,
     _directory: Option<tempfile::TempDir>,
 }
 
@@ -88,7 +90,18 @@ impl World {
     pub(crate) async fn sqlite() -> Self {
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("odd name? 100%.db");
-        Self::of(Database::file(&file), sqlite_address(&file), Some(directory)).await
+        let mut world =
+            Self::of(Database::file(&file), sqlite_address(&file), Some(directory)).await;
+        world.file = Some(file);
+        world
+    }
+
+    /// Goes on with another file, with the same clock.
+    pub(crate) async fn move_to(&mut self, file: &std::path::Path) {
+        self.database = Database::file(file);
+        self.address = sqlite_address(file);
+        self.store = Store::open(&self.database, self.environment.clone()).await.unwrap();
+        self.file = Some(file.to_owned());
     }
 
     pub(crate) async fn postgres() -> Self {
@@ -119,7 +132,8 @@ impl World {
         let (root, _) = store.user_by_login(&"root".parse().unwrap()).await.unwrap().unwrap();
         let admin = actor(&root);
         let verifier = Arc::new(Pencil);
-        Self { store, database, address, environment, admin, verifier, _directory: directory }
+        let file = None;
+        Self { store, database, address, environment, admin, verifier, file, _directory: directory }
     }
 
     /// Tells that an item has a package set.

@@ -1,0 +1,240 @@
+//! Backups beside a control plane that works, killed at any moment, and the way back. `PATCHWRIGHT_KILLS` sets how often
+//! the backup is killed.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use crate::up::{Up, verify};
+use serde_json::{Value, json};
+
+const PROVIDER: &str = "ten_00000000000000000000000000";
+
+fn command(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_patchwright"));
+    command.args(arguments).env_remove("PATCHWRIGHT_DATABASE").env_remove("PATCHWRIGHT_MASTER_KEY");
+    command
+}
+
+fn done(command: &mut Command) -> Output {
+    let output = command.output().unwrap();
+    let told = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    assert!(output.status.success(), "{}{}", told(&output.stdout), told(&output.stderr));
+    output
+}
+
+fn back_up(data: &Path, to: &Path, further: &[&str]) -> Command {
+    let mut command = command(&["backup", "--data"]);
+    command.arg(data).arg("--to").arg(to).args(further);
+    command
+}
+
+fn restore(from: &Path, key: &Path, to: &Path) -> Command {
+    let mut command = command(&["restore", "--from"]);
+    command.arg(from).arg("--master-key").arg(key).arg("--to").arg(to).arg("--check");
+    command
+}
+
+fn sound(from: &Path, key: &Path) {
+    let mut command = command(&["backup", "verify", "--from"]);
+    let output = done(command.arg(from).arg("--master-key").arg(key));
+    assert!(String::from_utf8_lossy(&output.stdout).contains("sound"));
+}
+
+fn create(up: &Up, token: &str, name: &str) -> Option<(u16, Value)> {
+    let body = json!({ "tenant": PROVIDER, "class": "vm", "name": name });
+    up.ask(token, "POST", "/cis", &body, name)
+}
+
+fn kinds(up: &Up) -> Vec<String> {
+    let token = up.sign_in();
+    let (mut kinds, mut from) = (Vec::new(), 0);
+    loop {
+        let path = format!("/events?limit=1000&from={from}");
+        let (_, page) = up.ask(&token, "GET", &path, &Value::Null, "").unwrap();
+        let items = page["items"].as_array().unwrap();
+        if items.is_empty() {
+            return kinds;
+        }
+        kinds.extend(items.iter().map(|event| event["kind"].as_str().unwrap().to_owned()));
+        from = page["next"].as_u64().unwrap();
+    }
+}
+
+#[test]
+fn a_backup_that_is_killed_at_any_moment_costs_nothing() {
+    let kills: u64 =
+        std::env::var("PATCHWRIGHT_KILLS").ok().and_then(|it| it.parse().ok()).unwrap_or(30);
+    let directory = tempfile::tempdir().unwrap();
+    let (data, to) = (directory.path().join("data"), directory.path().join("repository"));
+    let key = directory.path().join("kept.key");
+    let up = Up::start(&data);
+    fs::copy(data.join("master.key"), &key).unwrap();
+    let token = up.sign_in();
+    let (ended, next, acknowledged) =
+        (AtomicBool::new(false), AtomicU64::new(0), Mutex::new(Vec::new()));
+    thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                while !ended.load(Ordering::SeqCst) {
+                    let name = format!("canary-vm-{}", next.fetch_add(1, Ordering::SeqCst));
+                    let (status, answer) = create(&up, &token, &name).unwrap();
+                    assert_eq!(status, 201, "{answer}");
+                    acknowledged.lock().unwrap().push(name);
+                }
+            });
+        }
+        for kill in 0..kills {
+            let mut backup: Child =
+                back_up(&data, &to, &["--every", "20ms"]).stdout(Stdio::null()).spawn().unwrap();
+            thread::sleep(Duration::from_millis(30 + kill * 53 % 700));
+            backup.kill().unwrap();
+            backup.wait().unwrap();
+            if to.is_dir() && fs::read_dir(&to).unwrap().count() > 3 {
+                sound(&to, &key);
+            }
+        }
+        ended.store(true, Ordering::SeqCst);
+    });
+    let before: Vec<String> = acknowledged.into_inner().unwrap();
+    done(&mut back_up(&data, &to, &["--once"]));
+    let after = "an item of which no backup knows";
+    assert_eq!(create(&up, &token, "late").map(|(status, _)| status), Some(201), "{after}");
+    let ledger = up.key.clone();
+    assert!(!up.end("-KILL"));
+
+    // Nothing of it can be read where it lies, and the master key is not among it.
+    let secret = fs::read_to_string(&key).unwrap();
+    for entry in fs::read_dir(&to).unwrap() {
+        let bytes = fs::read(entry.unwrap().path()).unwrap();
+        for text in ["canary-vm-", "SQLite format", secret.trim()] {
+            assert!(!bytes.windows(text.len()).any(|window| window == text.as_bytes()), "{text}");
+        }
+    }
+    let back = directory.path().join("back");
+    let output = done(&mut restore(&to, &key, &back));
+    let told = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(told.contains("NEW: the first") && told.contains(": sound"), "{told}");
+    let up = Up::start(&back);
+    assert_ne!(up.key, ledger);
+    let names = up.all_names(&up.sign_in());
+    for name in &before {
+        assert!(names.contains(name), "{name} is lost");
+    }
+    assert!(!names.iter().any(|name| name == "late"));
+    // The first record after what there was says that something is missing.
+    let kinds = kinds(&up);
+    let at = kinds.iter().position(|kind| kind == "installation.restored").unwrap();
+    assert!(kinds[..at].iter().filter(|kind| *kind == "ci.created").count() >= before.len());
+    assert!(!kinds[at + 1..].iter().any(|kind| kind == "ci.created"), "{kinds:?}");
+    let key_of_now = up.key.clone();
+    assert!(up.end("-TERM"));
+    verify(&back, &key_of_now, &directory.path().join("kept"), false);
+    eprintln!("{kills} kills, {} items", before.len());
+}
+
+#[test]
+fn a_ledger_goes_on_under_its_name_only_where_nothing_is_missing() {
+    let directory = tempfile::tempdir().unwrap();
+    let (data, to) = (directory.path().join("data"), directory.path().join("repository"));
+    let key = data.join("master.key");
+    let up = Up::start(&data);
+    let ledger = up.key.clone();
+    let token = up.sign_in();
+    create(&up, &token, "first").unwrap();
+    assert!(up.end("-TERM"));
+    done(&mut back_up(&data, &to, &[]));
+    let shown = directory.path().join("shown");
+    fs::copy(data.join("ledger/checkpoint"), &shown).unwrap();
+
+    let same = directory.path().join("same");
+    done(restore(&to, &key, &same).arg("--same-ledger").arg(&shown));
+    let up = Up::start(&same);
+    assert_eq!(up.key, ledger);
+    assert!(kinds(&up).contains(&"installation.restored".to_owned()));
+    assert!(up.end("-TERM"));
+    verify(&same, &ledger, &shown, true);
+
+    // Something was published that the backup does not know.
+    let up = Up::start(&data);
+    let token = up.sign_in();
+    create(&up, &token, "second").unwrap();
+    assert!(up.end("-TERM"));
+    let other = directory.path().join("other");
+    let refused = restore(&to, &key, &other)
+        .arg("--same-ledger")
+        .arg(data.join("ledger/checkpoint"))
+        .output()
+        .unwrap();
+    assert!(!refused.status.success() && !other.exists());
+    let told = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(told.contains("missing") && told.contains("help:"), "{told}");
+    // Nor is anything restored over something, or with another key.
+    let stranger = directory.path().join("other.key");
+    fs::write(&stranger, "0".repeat(64)).unwrap();
+    fs::set_permissions(&stranger, fs::Permissions::from_mode(0o600)).unwrap();
+    for (to_be, with) in [(&same, &key), (&other, &stranger)] {
+        assert!(!restore(&to, with, to_be).output().unwrap().status.success());
+    }
+}
+
+#[test]
+fn a_rotation_that_is_killed_at_each_step_loses_nothing() {
+    let directory = tempfile::tempdir().unwrap();
+    let (data, to) = (directory.path().join("data"), directory.path().join("repository"));
+    let up = Up::start(&data);
+    let token = up.sign_in();
+    create(&up, &token, "first").unwrap();
+    let rotate = || {
+        let mut command = command(&["master-key", "rotate", "--data"]);
+        command.arg(&data);
+        command
+    };
+    // Not under a control plane.
+    let refused = rotate().output().unwrap();
+    let told = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(!refused.status.success() && told.contains("at work"), "{told}");
+    let ledger = up.key.clone();
+    assert!(up.end("-TERM"));
+    done(&mut back_up(&data, &to, &[]));
+
+    let read = || fs::read_to_string(data.join("master.key")).unwrap();
+    let mut keys = vec![read()];
+    for (step, is_new) in [("written", false), ("sealed", true), ("promoted", true)] {
+        let killed = rotate().env("PATCHWRIGHT_STOP_AT", step).output().unwrap();
+        assert!(!killed.status.success(), "{step}");
+        let up = Up::start(&data);
+        assert_eq!(up.key, ledger, "{step}");
+        assert!(up.all_names(&up.sign_in()).contains(&"first".to_owned()));
+        assert!(up.end("-TERM"));
+        assert_eq!(keys.contains(&read()), !is_new, "{step}");
+        keys.push(read());
+    }
+    done(&mut rotate());
+    keys.push(read());
+    assert!(!data.join("master.key.next").exists());
+    let old = directory.path().join("old.key");
+    fs::copy(data.join("master.key"), &old).unwrap();
+    fs::write(&old, &keys[0]).unwrap();
+    // Backups go on; each opens with the master key that was in force when it was taken.
+    done(&mut back_up(&data, &to, &[]));
+    let new = data.join("master.key");
+    sound(&to, &new);
+    for (number, key) in [&old, &new].into_iter().enumerate() {
+        let mut listing = command(&["backup", "list", "--from"]);
+        let list = done(listing.arg(&to).arg("--master-key").arg(key));
+        let list = String::from_utf8(list.stdout).unwrap();
+        let opens: Vec<_> = list.lines().skip(1).map(|line| line.ends_with("  all")).collect();
+        assert_eq!(opens, [number == 0, number == 1], "{list}");
+        let back = directory.path().join(format!("back-{number}"));
+        done(&mut restore(&to, key, &back));
+        let up = Up::start(&back);
+        assert!(up.all_names(&up.sign_in()).contains(&"first".to_owned()));
+        assert!(up.end("-TERM"));
+    }
+}
