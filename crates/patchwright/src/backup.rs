@@ -134,9 +134,7 @@ pub(crate) fn open(from: &Path, key: &KeyArgs) -> Result<Repository> {
     }
     let master = MasterKey::open(&path, &System).map_err(master_key_failed)?;
     let objects = Repository::directory(from).map_err(backup_failed)?;
-    let repository =
-        Repository::open(objects, &wrapping(&master), random).map_err(backup_failed)?;
-    Ok((repository, master))
+    Repository::open(objects, &wrapping(&master), random).map_err(backup_failed)
 }
 
 fn wrapping(master: &MasterKey) -> Secret {
