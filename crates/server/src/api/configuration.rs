@@ -461,7 +461,7 @@ async fn blamed(
 }
 
 /// Items that one answer looks into.
-const ITEMS: u16 = 50;
+const ITEMS: u16 = 20;
 
 /// Places that one answer tells, and of one item.
 const HITS: usize = 500;
