@@ -6,10 +6,13 @@
 
 use std::collections::BTreeMap;
 
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
 use domain::agent::{FileManifest, HostFile};
 use domain::cloud::{AuditId, CiId, EventKind, TenantId};
 use domain::configuration::audit::{Attribute, AuditReport, JudgedBy};
 use domain::configuration::baseline::Outcome;
+use domain::configuration::document::original_of;
 use domain::fleet::SetDigest;
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -262,14 +265,19 @@ impl Manifest {
     /// What an agent would say all of it is, where the contents are at hand; nothing where a part was erased.
     pub fn digest(&self) -> Option<SetDigest> {
         let mut digests = BTreeMap::new();
-        for (path, version) in &self.files {
+        for (path, version) in self.files.iter().chain(&self.originals) {
             let ::history::State::Present { metadata, .. } = &version.state else { continue };
+            let content = version.content.as_deref()?;
+            let content = match original_of(path.as_str()) {
+                Some(_) => BASE64_STANDARD.encode(content),
+                None => str::from_utf8(content).ok()?.to_owned(),
+            };
             let file = HostFile {
                 path: path.as_str().to_owned(),
                 mode: metadata.mode,
                 owner: metadata.owner.clone(),
                 label: String::from_utf8(metadata.label.clone()).ok()?,
-                content: String::from_utf8(version.content.clone()?).ok()?,
+                content,
                 by: None,
             };
             digests.insert(file.path.clone(), file.digest());

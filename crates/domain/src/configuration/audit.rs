@@ -19,6 +19,7 @@ use sha2::{Digest, Sha256};
 
 use super::baseline::{Baseline, Content, Evidence, Observed, Outcome, RuleResult};
 use super::parameter::Force;
+use crate::change::FileHash;
 use crate::cloud::{Class, words};
 use crate::fleet::SetDigest;
 
@@ -162,7 +163,7 @@ impl AuditReport {
 
     /// What it is, in one word (SHA-256 of [`to_bytes`](Self::to_bytes)).
     pub fn hash(&self) -> String {
-        Sha256::digest(self.to_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
+        FileHash::from(<[u8; 32]>::from(Sha256::digest(self.to_bytes()))).to_string()
     }
 
     /// What an attribute came to.

@@ -117,7 +117,7 @@ fn page(place: &str, title: &str, body: &Markup) -> Markup {
         ("/notices", "Notices"),
         ("/consent", "Consent"),
         ("/sla", "SLA"),
-        ("/cis", "Configuration items"),
+        ("/cis", "Items"),
         ("/drifts", "Drift"),
         ("/patches", "Patches"),
         ("/ledger", "Ledger"),

@@ -145,6 +145,7 @@ fn words(moment: &Moment) -> Markup {
         EventKind::DriftTakenUp => { a href={ "/drifts/" (moment.object) } { "A drift" } " is to be put back" },
         EventKind::DriftSettled => { a href={ "/drifts/" (moment.object) } { "A drift" } " is settled: " (text("state")) },
         EventKind::AgentJoined => "An agent joined",
+        EventKind::AgentPinned => "Its agent pinned whose orders and consents count",
         EventKind::AgentRevoked => "Its agent is not let in any more",
         EventKind::AgentConflict => span.outdated { "Two hosts spoke as its agent" },
         EventKind::OrderIssued => "An order was given",

@@ -97,6 +97,8 @@ pub struct Manifest {
     pub files: BTreeMap<FilePath, FileVersion>,
     /// Those of which it was erased what they were.
     pub erased: BTreeSet<FilePath>,
+    /// Originals of files: in no list, but a part of what an agent says it told.
+    pub(crate) originals: BTreeMap<FilePath, FileVersion>,
 }
 
 /// What a file was at two times; `None` where it was not there.
@@ -304,7 +306,8 @@ impl History {
         let found = self.whole_manifest(by, ci, at).await?;
         Ok(match found {
             Past::Kept(mut manifest) => {
-                manifest.files.retain(|path, _| original_of(path.as_str()).is_none());
+                let is_original = |path: &FilePath, _: &mut _| original_of(path.as_str()).is_some();
+                manifest.originals = manifest.files.extract_if(.., is_original).collect();
                 manifest.erased.retain(|path| original_of(path.as_str()).is_none());
                 Past::Kept(manifest)
             }
@@ -368,8 +371,8 @@ impl History {
             Past::Kept(found) => found,
             other => return Ok(other),
         };
-        for (path, version) in &mut found.files {
-            version.content = match self.file_at(by, ci, path, at).await? {
+        for (path, version) in found.files.iter_mut().chain(&mut found.originals) {
+            version.content = match self.whole_file_at(by, ci, path, at).await? {
                 Past::Kept(Some(file)) => file.content,
                 // Retention or erasure came in between: what it held is as unknown as what it was.
                 Past::Kept(None) | Past::Erased | Past::Forgotten { .. } => None,

@@ -10,6 +10,7 @@ use sha2::{Digest, Sha256};
 
 use super::observed::{Content, Observed, ObservedFile};
 use super::{Evidence, Outcome};
+use crate::change::FileHash;
 use crate::configuration::diff::{Line, Part, diff};
 use crate::configuration::mask::{Masks, Subject as Masked};
 use crate::order::PathPattern;
@@ -68,7 +69,7 @@ impl Golden {
                 Content::Directory | Content::Other => add(b""),
             }
         }
-        hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+        FileHash::from(<[u8; 32]>::from(hash.finalize())).to_string()
     }
 
     /// What each of the files comes to for another item, and each that only the other has.

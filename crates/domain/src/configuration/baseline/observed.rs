@@ -309,14 +309,13 @@ impl Settings {
             }
             let text = match &file.content {
                 Content::Text(text) => text,
-                Content::Link(_) => continue,
                 Content::Kept { because } => {
                     let (path, because) = (path.clone(), because.clone());
                     settings.roots.entry(program).or_default().insert(path.clone());
                     settings.unknown.push(Unknown { path, line: 1, because });
                     continue;
                 }
-                Content::Directory | Content::Other => continue,
+                Content::Link(_) | Content::Directory | Content::Other => continue,
             };
             let Some(read) = parameter::read(path, text, item) else { continue };
             settings.roots.entry(program).or_default().insert(path.clone());

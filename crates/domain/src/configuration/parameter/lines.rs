@@ -204,7 +204,9 @@ impl Included<'_> {
             }
             let is_read = |entry: &Entry| {
                 let name = &entry.name;
-                entry.kind == EntryKind::File && name.ends_with(".conf") && !name.starts_with('.')
+                // In these letters alone: what is called otherwise is not included.
+                let is_meant = name.strip_suffix(".conf").is_some() && !name.starts_with('.');
+                entry.kind == EntryKind::File && is_meant
             };
             let files = entries.into_iter().filter(is_read);
             files.map(|entry| format!("{what}/{}", entry.name)).collect()
