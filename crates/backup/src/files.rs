@@ -42,7 +42,7 @@ pub(crate) fn listing(data: &Path, with_images: bool) -> Result<BTreeMap<String,
 
 fn below(data: &Path, folder: &str, kind: Kind, found: &mut BTreeMap<String, Kind>) -> Result<()> {
     for name in names(&data.join(folder))? {
-        let is_whole = !name.starts_with('.') && !name.ends_with(".new");
+        let is_whole = !name.starts_with('.') && name.strip_suffix(".new").is_none();
         let path = format!("{folder}/{name}");
         if is_whole && data.join(&path).is_file() {
             found.insert(path, kind);

@@ -47,7 +47,10 @@ const LOCK_BYTE: u64 = 0x4000_0000;
 
 /// Files of databases that were opened here. None is ever closed: closing any descriptor of a file gives up all locks
 /// that this process has on it (POSIX), and SQLite's are among them.
-static OPENED: Mutex<Option<HashMap<(u64, u64), Arc<File>>>> = Mutex::new(None);
+static OPENED: Mutex<Option<Opened>> = Mutex::new(None);
+
+/// By device and inode.
+type Opened = HashMap<(u64, u64), Arc<File>>;
 
 /// The database's file, opened once in this process.
 fn opened(path: &Path) -> io::Result<Arc<File>> {

@@ -165,7 +165,7 @@ impl Restoring<'_> {
         let file = create(&path)?;
         let page_size = picture.page_size as usize;
         let chunk = u64::from(PAGES) * page_size as u64;
-        self.each(&picture.chunks, |index, blob| {
+        Self::each(&picture.chunks, |index, blob| {
             let bytes = self.repository.blob(self.key, &self.manifest.packs, blob)?;
             file.write_all_at(&bytes, index as u64 * chunk).map_err(BackupError::file(&path))
         })?;
@@ -197,7 +197,7 @@ impl Restoring<'_> {
                 made.map_err(BackupError::file(folder))?;
             }
         }
-        self.each(&all, |_, (path, entry)| self.file(path, entry))?;
+        Self::each(&all, |_, (path, entry)| self.file(path, entry))?;
         Ok(all.iter().map(|(_, entry)| entry.size).sum())
     }
 
@@ -219,11 +219,7 @@ impl Restoring<'_> {
     }
 
     /// Works on all of them, several at a time; the first failure ends it.
-    fn each<T: Sync>(
-        &self,
-        all: &[T],
-        work: impl Fn(usize, &T) -> Result<()> + Sync,
-    ) -> Result<()> {
+    fn each<T: Sync>(all: &[T], work: impl Fn(usize, &T) -> Result<()> + Sync) -> Result<()> {
         let workers = std::thread::available_parallelism().map_or(2, std::num::NonZero::get).min(8);
         let (next, failed) = (AtomicUsize::new(0), Mutex::new(None));
         std::thread::scope(|scope| {

@@ -214,20 +214,12 @@ impl Backup {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
                 Err(source) => return Err(BackupError::File { path: place, source }),
             };
-            if *kind == Kind::Alterable && self.is_as_known(&place, known)? {
+            if *kind == Kind::Alterable && is_as_known(&place, known)? {
                 continue;
             }
             fresh.insert(path.clone(), self.copy(&place, file)?);
         }
         Ok(())
-    }
-
-    fn is_as_known(&self, place: &Path, known: Option<&FileEntry>) -> Result<bool> {
-        let Some(known) = known else { return Ok(false) };
-        let mut hasher = blake3::Hasher::new();
-        let file = File::open(place).map_err(BackupError::file(place))?;
-        hasher.update_reader(file).map_err(BackupError::file(place))?;
-        Ok(known.hash == *hasher.finalize().as_bytes())
     }
 
     fn copy(&mut self, place: &Path, mut file: File) -> Result<FileEntry> {
@@ -398,4 +390,12 @@ fn optional(path: &Path) -> Result<Option<Vec<u8>>> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(source) => Err(BackupError::File { path: path.to_owned(), source }),
     }
+}
+
+fn is_as_known(place: &Path, known: Option<&FileEntry>) -> Result<bool> {
+    let Some(known) = known else { return Ok(false) };
+    let mut hasher = blake3::Hasher::new();
+    let file = File::open(place).map_err(BackupError::file(place))?;
+    hasher.update_reader(file).map_err(BackupError::file(place))?;
+    Ok(known.hash == *hasher.finalize().as_bytes())
 }

@@ -574,17 +574,16 @@ fn next(
             judged.in_force = None;
             settle(&mut judged, DriftState::Superseded)
         }
-        (_, Standing::Unauthorised | Standing::Unknown) => match &mut judged.open {
-            Some(open) => {
+        (_, Standing::Unauthorised | Standing::Unknown) => {
+            if let Some(open) = &mut judged.open {
                 open.now = after;
                 Step::Again(open.drift)
-            }
-            None => {
+            } else {
                 let before = alteration.before;
                 judged.open = Some(Open { drift: new, before, now: after });
                 Step::Open(new)
             }
-        },
+        }
     };
     (judged, step, signal != Signal::Hold)
 }

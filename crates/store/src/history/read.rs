@@ -306,8 +306,9 @@ impl History {
         let found = self.whole_manifest(by, ci, at).await?;
         Ok(match found {
             Past::Kept(mut manifest) => {
-                let is_original = |path: &FilePath, _: &mut _| original_of(path.as_str()).is_some();
-                manifest.originals = manifest.files.extract_if(.., is_original).collect();
+                let files = std::mem::take(&mut manifest.files).into_iter();
+                let is_original = |(path, _): &(FilePath, _)| original_of(path.as_str()).is_some();
+                (manifest.originals, manifest.files) = files.partition(is_original);
                 manifest.erased.retain(|path| original_of(path.as_str()).is_none());
                 Past::Kept(manifest)
             }

@@ -382,16 +382,7 @@ async fn record(tx: &mut Tx<'_>, batch: &Batch) -> Result<Outcome, StoreError> {
         open_partition(tx, keys, number).await?
     };
     let data_key = keys.open_data_key(number, &sealed)?;
-    sqlx::query(
-        "UPDATE history_tenants SET last_recorded = $1, open_number = $2, last_number = $3
-         WHERE tenant_id = $4",
-    )
-    .bind(recorded)
-    .bind(number)
-    .bind(last_number)
-    .bind(keys.id.to_string())
-    .execute(&mut *tx.connection)
-    .await?;
+    go_on(tx, keys, recorded, (number, last_number)).await?;
     let item = Item(batch.ci.as_bytes());
     let committer = Committer::new(&data_key);
     let mut leaves = Vec::with_capacity(files.len());
@@ -435,6 +426,26 @@ async fn record(tx: &mut Tx<'_>, batch: &Batch) -> Result<Outcome, StoreError> {
     });
     let versions = u32::try_from(rows.len()).unwrap_or(u32::MAX);
     Ok(Outcome::Recorded(Some(Recorded { at: timestamp(recorded), versions, commitment })))
+}
+
+/// What is recorded next comes after this, in this partition.
+async fn go_on(
+    tx: &mut Tx<'_>,
+    keys: &TenantKeys,
+    recorded: i64,
+    (number, last_number): (i64, i64),
+) -> Result<(), StoreError> {
+    sqlx::query(
+        "UPDATE history_tenants SET last_recorded = $1, open_number = $2, last_number = $3
+         WHERE tenant_id = $4",
+    )
+    .bind(recorded)
+    .bind(number)
+    .bind(last_number)
+    .bind(keys.id.to_string())
+    .execute(&mut *tx.connection)
+    .await?;
+    Ok(())
 }
 
 /// Opens a partition with a new key; gives it sealed.
