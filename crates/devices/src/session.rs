@@ -111,7 +111,7 @@ impl<'m> Session<'m> {
     pub(crate) fn quiet(&mut self) -> Result<Next, LookError> {
         let line = self.terminal.last_line();
         match self.stage {
-            Stage::Entering => self.enter(&line),
+            Stage::Entering => Ok(self.enter(&line)),
             Stage::Enabling { is_told } => self.enable(&line, is_told),
             Stage::Preparing(_) | Stage::Asking(_) if Some(&line) == self.prompt.as_ref() => {
                 self.answered()
@@ -135,16 +135,16 @@ impl<'m> Session<'m> {
         self.outcome
     }
 
-    fn enter(&mut self, line: &str) -> Result<Next, LookError> {
+    fn enter(&mut self, line: &str) -> Next {
         for (asked, is_said) in self.shell.login.iter().zip(&mut self.is_said) {
             if !*is_said && asked.asks.is_match(line) {
                 *is_said = true;
                 self.terminal.take();
-                return Ok(self.send(&asked.say));
+                return self.send(&asked.say);
             }
         }
         if !self.shell.prompt.is_match(line) {
-            return Ok(Next::Wait);
+            return Next::Wait;
         }
         let is_privileged =
             self.shell.privileged.as_ref().is_none_or(|privileged| privileged.is_match(line));
@@ -152,11 +152,11 @@ impl<'m> Session<'m> {
             Some(enable) if !is_privileged => {
                 self.stage = Stage::Enabling { is_told: false };
                 self.terminal.take();
-                Ok(self.send(&enable.say))
+                self.send(&enable.say)
             }
             _ => {
                 self.prompt = Some(line.to_owned());
-                Ok(self.go_on(Stage::Preparing(0)))
+                self.go_on(Stage::Preparing(0))
             }
         }
     }

@@ -239,20 +239,17 @@ fn what_alters_by_itself_is_no_difference() {
 
 /// A document of a transcript's device.
 fn known(model: &'static Model, text: &str, path: &str) -> Document {
-    let found = match shell(model) {
-        Some(shell) => {
-            let played = play(model, shell, parse(text), Some("enable-secret"), &[100]).unwrap();
-            documents(model, &played)
-        }
-        None => {
-            let answers = super::transcript::answers(&parse(text));
-            let read = |(at, (_, bytes)): (usize, (String, Vec<u8>))| {
-                let text = String::from_utf8(bytes).unwrap().replace("\r\n", "\n");
-                let path = model.paths().nth(at).unwrap();
-                Document::new(&path, &text, &FingerprintKey::from(KEY))
-            };
-            answers.into_iter().enumerate().map(read).collect()
-        }
+    let found = if let Some(shell) = shell(model) {
+        let played = play(model, shell, parse(text), Some("enable-secret"), &[100]).unwrap();
+        documents(model, &played)
+    } else {
+        let answers = super::transcript::answers(&parse(text));
+        let read = |(at, (_, bytes)): (usize, (String, Vec<u8>))| {
+            let text = String::from_utf8(bytes).unwrap().replace("\r\n", "\n");
+            let path = model.paths().nth(at).unwrap();
+            Document::new(&path, &text, &FingerprintKey::from(KEY))
+        };
+        answers.into_iter().enumerate().map(read).collect()
     };
     found.into_iter().find(|document| document.path() == path).unwrap()
 }
