@@ -253,12 +253,21 @@ impl LiveDatabase {
         // What was overwritten, keys that were destroyed among it, goes from the disk, where nobody reads or writes just
         // now. The mark stays, so nothing is missed.
         self.resting.busy_timeout(Duration::ZERO)?;
-        let cut = self.resting.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
+        let busy = self.resting.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0));
         self.resting.busy_timeout(PATIENCE)?;
-        cut.or_else(|error| match error.sqlite_error_code() {
-            Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => Ok(()),
-            _ => Err(error.into()),
-        })
+        match busy {
+            // Nothing was in it that was not read, or the mark would have kept it: whatever comes is new, also under
+            // salts that do not follow on those before.
+            Ok(0_i64) => {
+                self.seen = self.seen.map(|_| Seen::Empty);
+                Ok(())
+            }
+            Ok(_) => Ok(()),
+            Err(error) => match error.sqlite_error_code() {
+                Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => Ok(()),
+                _ => Err(error.into()),
+            },
+        }
     }
 
     /// Takes the writer's lock between two transactions of whoever writes. Asking seldom, as SQLite's own waiting does,
