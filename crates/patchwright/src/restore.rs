@@ -100,31 +100,22 @@ pub(crate) fn run(arguments: &RestoreArgs) -> Result<ExitCode> {
         human(restored.bytes),
         restored.files
     );
-    match told {
-        Some(told) => {
-            println!("  last     {}", told.last);
-            println!("  ledger   {}", told.ledger);
-            println!("           {}\n", told.continues);
-            if !arguments.check {
-                println!(
-                    "Check the history of configuration: patchwright fsck --data {}",
-                    to.display()
-                );
-            }
-            println!("Then start it: patchwright up --data {}", to.display());
-            Ok(if told.damages == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
-        }
-        None => {
-            println!(
-                "\nThe DATABASE IS NOT in this backup: bring PostgreSQL back to a time after {}",
-                manifest.at
-            );
-            println!(
-                "(docs/backup.md), then restore again with --database, so that it is recorded."
-            );
-            Ok(ExitCode::SUCCESS)
-        }
+    let Some(told) = told else {
+        println!(
+            "\nThe DATABASE IS NOT in this backup: bring PostgreSQL back to a time after {}",
+            manifest.at
+        );
+        println!("(docs/backup.md), then restore again with --database, so that it is recorded.");
+        return Ok(ExitCode::SUCCESS);
+    };
+    println!("  last     {}", told.last);
+    println!("  ledger   {}", told.ledger);
+    println!("           {}\n", told.continues);
+    if !arguments.check {
+        println!("Check the history of configuration: patchwright fsck --data {}", to.display());
     }
+    println!("Then start it: patchwright up --data {}", to.display());
+    Ok(if told.damages == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// Where it is made, beside its place. What an earlier try left there goes.
@@ -182,12 +173,11 @@ async fn set_going(arguments: &RestoreArgs, manifest: &Manifest, data: &Path) ->
     let (store, master) = open_both(arguments.database.as_deref(), data).await?;
     let published = manifest.checkpoint.as_deref().map(checkpoint).transpose()?;
     let last = last_event(&store).await?;
-    let shown = match &arguments.same_ledger {
-        Some(file) => Some(shown(file, &store, &master, data).await?),
-        None => {
-            set_aside(manifest, data)?;
-            None
-        }
+    let shown = if let Some(file) = &arguments.same_ledger {
+        Some(shown(file, &store, &master, data).await?)
+    } else {
+        set_aside(manifest, data)?;
+        None
     };
     let restoration = Restoration {
         backup: manifest.id.clone(),

@@ -88,9 +88,8 @@ impl Installs {
             found.is_some_and(|found| owners.iter().any(|(_, shipped)| *shipped == found))
         };
         let is_explained = match (now.changed_at, now.who) {
-            (_, Actor::PackageManager) => true,
             // Nobody is seen to make links, or to take something away.
-            (None, Actor::Unknown) => true,
+            (_, Actor::PackageManager) | (None, Actor::Unknown) => true,
             (Some(_), Actor::Unknown) => is_link || is_as_shipped(),
             _ => false,
         };
@@ -131,7 +130,8 @@ fn checksum(path: &Path) -> io::Result<String> {
     if bytes.len() as u64 > LARGEST {
         return Err(io::Error::other("too large"));
     }
-    Ok(Md5::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect())
+    let digest = <[u8; 16]>::from(Md5::digest(&bytes));
+    Ok(format!("{:032x}", u128::from_be_bytes(digest)))
 }
 
 /// When dpkg was at work on which package: from each line that says so to the next one.

@@ -266,47 +266,48 @@ pub(crate) fn run(arguments: &ConfigArgs) -> Result<ExitCode> {
                 styled(out, &difference(&path, change, (&before, &after))?)?;
             }
         }
-        Command::Original { ci, path, reason, at } => {
-            let body = json!({ "path": path, "reason": reason, "at": at });
-            let place = format!("{}/original", files(ci)?);
-            let change = Change { body: Some(&body), ..Change::of("POST", &place) };
-            let found = connection.change(&change)?.body;
-            if is_json {
-                writeln!(out, "{}", to_json(&found, true))?;
-                return Ok(ExitCode::SUCCESS);
-            }
-            let content = found["content"].as_str().unwrap_or_default();
-            out.write_all(&BASE64_STANDARD.decode(content)?)?;
-        }
-        Command::Timeline { ci, since } => {
-            let since = since.map(|since| format!("&from={}", encoded(&since.to_string())));
-            let path = format!("/cis/{}/timeline?limit=1000", encoded(&names.ci_id(ci)?));
-            let found = connection.get(&format!("{path}{}", since.unwrap_or_default()))?;
-            print(out, is_json, &found, timeline)?;
-        }
-        Command::Impact { ci } => {
-            let found = connection.get(&format!("/cis/{}/impact", encoded(&names.ci_id(ci)?)))?;
-            print(out, is_json, &found, impact)?;
-        }
-        Command::Drift { .. } | Command::Adopt { .. } | Command::PutBack { .. } => {
-            decide(&arguments.command, &connection, is_json)?;
-        }
+        Command::Original { .. }
+        | Command::Timeline { .. }
+        | Command::Impact { .. }
+        | Command::Drift { .. }
+        | Command::Adopt { .. }
+        | Command::PutBack { .. } => decide(&arguments.command, &connection, is_json)?,
     }
     Ok(ExitCode::SUCCESS)
 }
 
-/// What stands open, and what becomes of it.
+/// What happened to an item, what stands open, and what becomes of it.
 fn decide(command: &Command, connection: &Connection, is_json: bool) -> Result<()> {
     let out = &mut io::stdout().lock();
     let post = |path: &str, body: &Value| -> Result<Value> {
         let change = Change { body: Some(body), ..Change::of("POST", path) };
         Ok(connection.change(&change)?.body)
     };
+    let id = |ci: &str| Ok::<_, anyhow::Error>(encoded(&Names::new(connection).ci_id(ci)?));
     match command {
+        Command::Original { ci, path, reason, at } => {
+            let body = json!({ "path": path, "reason": reason, "at": at });
+            let found = post(&format!("/cis/{}/files/original", id(ci)?), &body)?;
+            if is_json {
+                return print(out, true, &found, |_| String::new());
+            }
+            let content = found["content"].as_str().unwrap_or_default();
+            Ok(out.write_all(&BASE64_STANDARD.decode(content)?)?)
+        }
+        Command::Timeline { ci, since } => {
+            let since = since.map(|since| format!("&from={}", encoded(&since.to_string())));
+            let path = format!("/cis/{}/timeline?limit=1000", id(ci)?);
+            let found = connection.get(&format!("{path}{}", since.unwrap_or_default()))?;
+            print(out, is_json, &found, timeline)
+        }
+        Command::Impact { ci } => {
+            let found = connection.get(&format!("/cis/{}/impact", id(ci)?))?;
+            print(out, is_json, &found, impact)
+        }
         Command::Drift { ci, all } => {
             let mut query = vec!["limit=1000".to_owned()];
             if let Some(ci) = ci {
-                query.push(format!("ci={}", encoded(&Names::new(connection).ci_id(ci)?)));
+                query.push(format!("ci={}", id(ci)?));
             }
             if !all {
                 query.push("state=open".to_owned());

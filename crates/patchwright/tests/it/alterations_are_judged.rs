@@ -7,6 +7,7 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use domain::change::FileHash;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
@@ -260,7 +261,7 @@ fn agree(cloud: &Cloud, path: &str, content: &str) {
     let evidence = "07".repeat(32);
     world.ok(&["change", "step", &change, "pass", "--evidence", &evidence]);
     let ci = world.json(&["get", "ci", "acme/web-1", "-o", "json"]);
-    let hash: String = Sha256::digest(content).iter().map(|byte| format!("{byte:02x}")).collect();
+    let hash = FileHash::from(<[u8; 32]>::from(Sha256::digest(content)));
     let (from, until) = (Timestamp::now(), Timestamp::now() + SignedDuration::from_hours(2));
     let stages = json!([{
         "window": { "from": from, "until": until },
