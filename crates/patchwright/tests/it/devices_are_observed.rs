@@ -1,4 +1,4 @@
-//! FRRouting in a network namespace, looked at over SSH: what alters is seen, what alters by itself is quiet, no
+//! A real router in a network namespace, looked at over SSH: what alters is seen, what alters by itself is quiet, no
 //! password gets anywhere, and a device with another host key is none.
 
 use std::fs;
@@ -54,7 +54,8 @@ impl Router {
         let mut router = Self { namespaces, first: String::new(), directory, address: host(2) };
         router.wait_for("its namespaces", |router| {
             let children = format!("/proc/{id}/task/{id}/children");
-            router.first = fs::read_to_string(children).unwrap_or_default().trim().to_owned();
+            let first = fs::read_to_string(children).unwrap_or_default();
+            first.trim().clone_into(&mut router.first);
             !router.first.is_empty() && router.directory.join("sshd.pid").exists()
         });
         let (outer, inner) = (format!("pwo{id}"), format!("pwi{id}"));
@@ -172,9 +173,9 @@ impl Cloud {
         let (_, made) = self.up.ask(&self.token, "POST", "/agent-tokens", &body, "join").unwrap();
         let text = |path: &str| place(path).display().to_string();
         let (state, root, policy) = (text("state"), text("root"), text("none.toml"));
-        let (plane, token) = (&self.up.agents, made["token"].as_str().unwrap());
+        let (agents, token) = (&self.up.agents, made["token"].as_str().unwrap());
         let state = ["--state", &state];
-        let join = ["agent", "join", plane, "--token", token, "--name", name];
+        let join = ["agent", "join", agents, "--token", token, "--name", name];
         self.client(&[&join[..], &state].concat());
         let tell = ["agent", "run", "--once", "--root", &root, "--policy", &policy];
         self.client(&[&tell[..], &state].concat());
@@ -366,10 +367,12 @@ fn a_router_is_looked_at_and_what_alters_is_seen() {
     cloud.client(&["device", "remove", "r1"]);
     assert_eq!(cloud.versions("r1", "/running-config"), 2, "what was recorded stays");
 
-    let data = cloud.directory.path().join("data");
+    no_secret_got_into(&cloud.directory.path().join("data"), place.path());
+}
+
+fn no_secret_got_into(data: &Path, router: &Path) {
     for secret in SECRETS {
-        assert_eq!(holds(&data, secret.as_bytes()), None, "{secret}");
-        let place = holds(place.path(), secret.as_bytes());
-        assert!(place.is_some(), "{secret} is looked for rightly");
+        assert_eq!(holds(data, secret.as_bytes()), None, "{secret}");
+        assert!(holds(router, secret.as_bytes()).is_some(), "{secret} is looked for rightly");
     }
 }
