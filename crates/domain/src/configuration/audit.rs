@@ -162,7 +162,8 @@ impl AuditReport {
 
     /// What it is, in one word (SHA-256 of [`to_bytes`](Self::to_bytes)).
     pub fn hash(&self) -> String {
-        Sha256::digest(self.to_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
+        let digest: [u8; 32] = Sha256::digest(self.to_bytes()).into();
+        SetDigest::from(digest).to_string()
     }
 
     /// What an attribute came to.

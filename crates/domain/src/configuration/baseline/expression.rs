@@ -272,8 +272,7 @@ impl Look {
         if matches!(function, "lines" | "captures" | "present") {
             let path = literal(0)?;
             let wrong = |because| InvalidExpression::Pattern { pattern: path.clone(), because };
-            let pattern =
-                PathPattern::try_from(path.clone()).map_err(|error| wrong(error.to_string()))?;
+            let pattern = PathPattern::try_from(path.clone()).map_err(wrong)?;
             self.paths.insert(path, pattern);
         }
         Ok(())
@@ -299,6 +298,9 @@ struct Notes {
 
 type Answer = Result<Value, String>;
 
+/// What an expression may call, with what it hands over.
+type Function = fn(&Asked, &[Value]) -> Answer;
+
 impl Asked {
     fn notes(&self) -> MutexGuard<'_, Notes> {
         self.notes.lock().unwrap_or_else(PoisonError::into_inner)
@@ -321,7 +323,7 @@ impl Asked {
         let class = text(subject.class.to_string());
         let item = [("class".to_owned(), class), ("labels".to_owned(), labels)];
         context.add_variable_from_value("item", map(item.into_iter().collect()));
-        let functions: [(&'static str, fn(&Self, &[Value]) -> Answer); 13] = [
+        let functions: [(&'static str, Function); 13] = [
             ("setting", |it, given| it.setting(word(given, 0)?, default(given)?).map(text)),
             ("settings", |it, given| it.settings(word(given, 0)?, default(given)?)),
             ("number", |it, given| it.number(given)),
@@ -331,7 +333,7 @@ impl Asked {
             ("owner", |it, given| it.owner(word(given, 0)?)),
             ("lines", |it, given| it.found(false, word(given, 0)?, word(given, 1)?)),
             ("captures", |it, given| it.found(true, word(given, 0)?, word(given, 1)?)),
-            ("like", |it, given| it.like(word(given, 0)?, word(given, 1)?)),
+            ("like", |it, given| Ok(it.like(word(given, 0)?, word(given, 1)?))),
             ("words", |_, given| Ok(words(word(given, 0)?))),
             ("lower", |_, given| Ok(text(word(given, 0)?.to_ascii_lowercase()))),
             ("unknown", |_, given| Err(word(given, 0)?.to_owned())),
@@ -544,8 +546,8 @@ impl Asked {
         }
     }
 
-    fn like(&self, of: &str, pattern: &str) -> Answer {
-        Ok(Value::Bool(self.read.patterns[pattern].is_match(of)))
+    fn like(&self, of: &str, pattern: &str) -> Value {
+        Value::Bool(self.read.patterns[pattern].is_match(of))
     }
 }
 

@@ -12,6 +12,7 @@ use super::observed::{Content, Observed, ObservedFile};
 use super::{Evidence, Outcome};
 use crate::configuration::diff::{Line, Part, diff};
 use crate::configuration::mask::{Masks, Subject as Masked};
+use crate::fleet::SetDigest;
 use crate::order::PathPattern;
 
 /// Lines of a difference that are told.
@@ -68,7 +69,8 @@ impl Golden {
                 Content::Directory | Content::Other => add(b""),
             }
         }
-        hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+        let digest: [u8; 32] = hash.finalize().into();
+        SetDigest::from(digest).to_string()
     }
 
     /// What each of the files comes to for another item, and each that only the other has.

@@ -304,19 +304,18 @@ impl Settings {
                 Format::Postgresql => path.ends_with("/postgresql.conf"),
                 _ => true,
             };
-            if !is_main || matches!(file.content, Content::Directory | Content::Other) {
+            if !is_main {
                 continue;
             }
             let text = match &file.content {
                 Content::Text(text) => text,
-                Content::Link(_) => continue,
+                Content::Link(_) | Content::Directory | Content::Other => continue,
                 Content::Kept { because } => {
                     let (path, because) = (path.clone(), because.clone());
                     settings.roots.entry(program).or_default().insert(path.clone());
                     settings.unknown.push(Unknown { path, line: 1, because });
                     continue;
                 }
-                Content::Directory | Content::Other => continue,
             };
             let Some(read) = parameter::read(path, text, item) else { continue };
             settings.roots.entry(program).or_default().insert(path.clone());

@@ -204,7 +204,8 @@ impl Included<'_> {
             }
             let is_read = |entry: &Entry| {
                 let name = &entry.name;
-                entry.kind == EntryKind::File && name.ends_with(".conf") && !name.starts_with('.')
+                let is_conf = name.strip_suffix(".conf").is_some();
+                entry.kind == EntryKind::File && is_conf && !name.starts_with('.')
             };
             let files = entries.into_iter().filter(is_read);
             files.map(|entry| format!("{what}/{}", entry.name)).collect()
