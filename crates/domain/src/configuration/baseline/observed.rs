@@ -304,7 +304,7 @@ impl Settings {
                 Format::Postgresql => path.ends_with("/postgresql.conf"),
                 _ => true,
             };
-            if !is_main || matches!(file.content, Content::Directory | Content::Other) {
+            if !is_main {
                 continue;
             }
             let text = match &file.content {

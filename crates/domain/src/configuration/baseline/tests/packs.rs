@@ -96,6 +96,8 @@ fn what_owns_a_file_counts() {
         outcomes("sshd", &item).remove("sshd-config-owner").unwrap().0
     };
     assert_eq!(of(0o100_600, "root:root"), Outcome::Pass);
+    // Where the host has no name for it.
+    assert_eq!(of(0o100_600, "0:0"), Outcome::Pass);
     assert_eq!(of(0o100_664, "root:adm"), Outcome::Fail);
     assert_eq!(of(0o100_644, "anna:root"), Outcome::Fail);
     let path = "/etc/nginx/nginx.conf";
