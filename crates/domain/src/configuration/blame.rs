@@ -63,7 +63,7 @@ mod tests {
         ) {
             let texts: Vec<String> = versions
                 .iter()
-                .map(|lines| lines.iter().map(|line| format!("{line}\n")).collect())
+                .map(|lines| lines.iter().flat_map(|line| [line.as_ref(), "\n"]).collect())
                 .collect();
             let since = blame(&texts).unwrap();
             let last = versions.last().unwrap();

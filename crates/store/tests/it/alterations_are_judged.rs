@@ -54,22 +54,22 @@ impl Host {
         &mut self,
         name: &str,
         content: Option<&str>,
-        trace: Option<Trace>,
+        trace: impl Into<Option<Trace>>,
     ) -> FileVerdict {
-        self.tells(name, content, trace, Evidence::Complete).await
+        self.tells(name, content, trace.into(), Evidence::Complete).await
     }
 
     async fn tells(
         &mut self,
         name: &str,
         content: Option<&str>,
-        trace: Option<Trace>,
+        trace: impl Into<Option<Trace>>,
         evidence: Evidence,
     ) -> FileVerdict {
         let state = content.map(|text| (text.as_bytes().to_vec(), 0o100_600));
         let mut told = file(path(name), state);
         told.observed_at = self.now();
-        let traces = trace.map(|trace| (name.to_owned(), trace)).into_iter().collect();
+        let traces = trace.into().map(|trace| (name.to_owned(), trace)).into_iter().collect();
         let telling = Telling { looked_before: self.looked, evidence, traces };
         self.looked = Some(told.observed_at);
         let (owner, ci) = (&self.it.owner, self.it.cis[0]);
@@ -102,9 +102,9 @@ fn path(name: &str) -> FilePath {
     FilePath::new(name).unwrap()
 }
 
-fn by(login: &str) -> Option<Trace> {
+fn by(login: &str) -> Trace {
     let who = Hand::Person { login: login.to_owned() };
-    Some(Trace { who, changed_at: None, shipped: None })
+    Trace { who, changed_at: None, shipped: None }
 }
 
 async fn what_nobody_agreed_to_stays_open_until_it_is_settled(world: World) {
@@ -338,7 +338,7 @@ async fn a_policy_in_force_follows_from_its_files(world: World) {
         file(path("policy:pam"), present("told for the first time\n")),
         file(path("profile:sockets"), present("tcp 0.0.0.0:2222 /usr/sbin/sshd\n")),
     ];
-    let traces = [(SSHD.to_owned(), by("anna").unwrap())].into();
+    let traces = [(SSHD.to_owned(), by("anna"))].into();
     let telling = Telling { looked_before: None, evidence: Evidence::Complete, traces };
     host.it.history.record_told(&owner, ci, told, telling).await.unwrap();
     assert_eq!(host.it.history.judge(10).await.unwrap(), 1);

@@ -13,7 +13,6 @@ use super::{Evidence, Outcome};
 use crate::change::FileHash;
 use crate::configuration::diff::{Line, Part, diff};
 use crate::configuration::mask::{Masks, Subject as Masked};
-use crate::fleet::SetDigest;
 use crate::order::PathPattern;
 
 /// Lines of a difference that are told.
