@@ -103,7 +103,7 @@ mod tests {
             "SHA256:",
             "MD5:aa:bb",
             &printed[..printed.len() - 1],
-            &printed.replace("b", "-"),
+            &printed.replace('b', "-"),
             &printed.replace("EG8", "EG9"),
             &printed.replace("SHA256", "sha256"),
             &format!("{printed}8"),

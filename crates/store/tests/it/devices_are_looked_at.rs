@@ -165,11 +165,12 @@ async fn what_opens_a_device_is_given_again_for_another_one(world: World) {
     set(new(pinned())).await.unwrap();
 
     set(kept(|it| it.every = EVERY * 2, HostKeyWish::Keep)).await.unwrap();
-    set(kept(|it| it.model = "nxos".to_owned(), pinned())).await.unwrap();
+    set(kept(|it| "nxos".clone_into(&mut it.model), pinned())).await.unwrap();
     for alter in [
-        (|it: &mut DeviceSettings| it.address = "192.0.2.8".to_owned()) as fn(&mut DeviceSettings),
+        (|it: &mut DeviceSettings| "192.0.2.8".clone_into(&mut it.address))
+            as fn(&mut DeviceSettings),
         |it| it.port = 23,
-        |it| it.user = "root".to_owned(),
+        |it| "root".clone_into(&mut it.user),
     ] {
         assert!(is_refused(set(kept(alter, HostKeyWish::Keep)).await));
     }
@@ -179,8 +180,8 @@ async fn what_opens_a_device_is_given_again_for_another_one(world: World) {
     assert!(is_due(world).await, "with what opened it");
     for alter in [
         (|it: &mut DeviceSettings| it.address = String::new()) as fn(&mut DeviceSettings),
-        |it| it.address = "a b".to_owned(),
-        |it| it.user = "a\nb".to_owned(),
+        |it| "a b".clone_into(&mut it.address),
+        |it| "a\nb".clone_into(&mut it.user),
         |it| it.model = "x".repeat(256),
         |it| it.port = 0,
         |it| it.every = SignedDuration::from_secs(59),
