@@ -149,7 +149,7 @@ pub(super) async fn search(
         "parameter" => &mut looked.parameter,
         _ => &mut looked.words,
     };
-    *slot = what.clone();
+    slot.clone_from(&what);
     let found = match what {
         Some(_) => Some(searched(&app, &by, &looked).await?),
         None => None,
