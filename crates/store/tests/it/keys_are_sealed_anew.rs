@@ -83,7 +83,7 @@ async fn everything_sealed_is_known() {
     let world = World::sqlite().await;
     let rows: Vec<(String, String)> = sqlx::query_as(
         "SELECT m.name, c.name FROM sqlite_schema m, pragma_table_info(m.name) c
-         WHERE m.type = 'table' AND (c.name LIKE '%seal%' OR c.name = 'secret')",
+         WHERE m.type = 'table' AND (c.name LIKE '%seal%' OR c.name IN ('secret', 'credential', 'told'))",
     )
     .fetch_all(&world.raw().await)
     .await
@@ -96,7 +96,13 @@ async fn everything_sealed_is_known() {
         "channels.sealed_address",
         "channels.secret",
         "totp.sealed",
+        // Under `devices`.
+        "devices.credential",
         // Under the tenant's key, and the partition's.
+        "drifts.sealed",
+        "history_unjudged.told",
+        "judged_files.sealed",
+        "verdicts.sealed",
         "history_partitions.sealed_key",
         "history_contents.sealed",
     ];
