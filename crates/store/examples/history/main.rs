@@ -143,10 +143,12 @@ async fn singles(folder: &Path) -> Result<()> {
         fs::create_dir_all(&kept)?;
         write_files(&kept, &first[0])?;
         let etckeeper = |arguments: &[&str]| -> Result<()> {
+            // The folder comes before the message: else it is another one's, that of this machine.
+            let (verb, rest) = arguments.split_first().ok_or("say what to do")?;
             let done = Command::new("etckeeper")
-                .args(arguments)
-                .arg("-d")
+                .args([verb, "-d"])
                 .arg(&kept)
+                .args(rest)
                 .env("HOME", folder)
                 .stdout(Stdio::null())
                 .stderr(Stdio::null())
