@@ -308,3 +308,83 @@ fn an_original_is_kept_where_its_owner_says_so_and_read_by_whoever_says_why() {
     let path = format!("/cis/{}/files/original", cloud.ci);
     assert_eq!(cloud.up.ask(&cloud.token, "POST", &path, &none, "").unwrap().0, 404);
 }
+
+/// Files of servers with secrets of each kind that is known: `«kind|secret»` plants one, `¦` is left out.
+const PLANTED: &[(&str, &str)] =
+    include!("../../../domain/src/configuration/secret/tests/planted/files.rs");
+
+/// A file as it lies on a host, and what of it must be nowhere else: lines of secrets that cannot be there by accident.
+fn planted(template: &str) -> (String, Vec<String>) {
+    let (mut file, mut secrets) = (String::new(), Vec::new());
+    let mut rest = template;
+    while let Some((before, inner)) = rest.split_once('«') {
+        let (inner, after) = inner.split_once('»').unwrap();
+        let secret = inner.split_once('|').unwrap().1.replace('¦', "");
+        file.push_str(before);
+        file.push_str(&secret);
+        secrets.extend(secret.lines().filter(|line| line.len() >= 9).map(str::to_owned));
+        rest = after;
+    }
+    file.push_str(rest);
+    (file, secrets)
+}
+
+#[test]
+fn no_secret_of_a_host_is_anywhere_else() {
+    let cloud = Cloud::start();
+    let mut secrets = Vec::new();
+    for (path, template) in PLANTED {
+        let (file, of_file) = planted(template);
+        cloud.write(path.trim_start_matches('/'), &file);
+        secrets.extend(of_file);
+    }
+    assert!(secrets.len() >= 60, "{}", secrets.len());
+    let place = |name: &str| cloud.directory.path().join(name);
+    let policy = place("policy.toml");
+    fs::write(&policy, "[configuration]\nwatch = [\"/**\"]\nignore = [\"/var/lib/**\"]\n").unwrap();
+    let (root, policy) = (cloud.root.display().to_string(), policy.display().to_string());
+    let tell = || {
+        let output = cloud.agent(&["run", "--once", "--root", &root, "--policy", &policy]);
+        assert!(output.status.success(), "{output:?}");
+    };
+    tell();
+    // Altered beside a secret, so that differences and verdicts are made of such files too.
+    for (path, template) in PLANTED {
+        cloud.write(path.trim_start_matches('/'), &(planted(template).0 + "\n# altered\n"));
+    }
+    tell();
+    let listed = cloud.config(&["list", "web-1"]);
+    for (path, _) in PLANTED {
+        assert!(listed.contains(path), "{path} is recorded: {listed}");
+    }
+    let audited = cloud.config(&["audit", "web-1", "-o", "json"]);
+    let differs = cloud.config(&["diff", "web-1"]);
+    let found = cloud.config(&["search", "password"]);
+
+    let data = place("data");
+    let run = |arguments: &[&str]| {
+        let output = Command::new(env!("CARGO_BIN_EXE_patchwright"))
+            .args(arguments)
+            .env("HOME", cloud.directory.path())
+            .env("PATCHWRIGHT_URL", &cloud.up.console)
+            .env("PATCHWRIGHT_TOKEN", &cloud.token)
+            .env_remove("PATCHWRIGHT_DATABASE")
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{arguments:?}: {output:?}");
+    };
+    let text = |path: &Path| path.display().to_string();
+    let (backup, export) = (place("backup"), place("export"));
+    run(&["backup", "--data", &text(&data), "--to", &text(&backup), "--once"]);
+    run(&["ledger", "export", &text(&export)]);
+
+    for secret in &secrets {
+        for kept in [&data, &backup, &export] {
+            assert_eq!(holds(kept, secret.as_bytes()), None, "{secret}");
+        }
+        for shown in [&audited, &differs, &found] {
+            assert!(!shown.contains(secret.as_str()), "{secret}: {shown}");
+        }
+        assert!(holds(&cloud.root, secret.as_bytes()).is_some(), "{secret} is looked for rightly");
+    }
+}
