@@ -244,7 +244,7 @@ pub(super) fn hunks(differs: &Diff) -> Markup {
     html! {
         @if differs.hunks.is_empty() { p.quiet { "Nothing of what it held: owner or permissions." } }
         @else {
-            p.quiet { (differs.added) " lines new, " (differs.removed) " gone" }
+            p.quiet { (differs.added) @if differs.added == 1 { " line new, " } @else { " lines new, " } (differs.removed) " gone" }
             @for hunk in &differs.hunks {
                 pre.diff { code { @for line in &hunk.lines { @match line {
                     Line::Same { text } => span { " " (text.trim_end_matches('\n')) "\n" },
