@@ -82,7 +82,8 @@ pub(crate) async fn audit(
     };
     let AuditFacts { seen_at, said } = facts;
     let recorded = manifest.digest();
-    let audited = Audited { item, at, since, seen_at, said, recorded, altered };
+    let drifts = store.drifts_open_at(by, id, at).await?;
+    let audited = Audited { item, at, since, seen_at, said, recorded, altered, drifts };
     // Many rules over many files: not on a thread that answers requests.
     let work = move || AuditReport::of(&audited, Baseline::built_in());
     let ended = |error| StoreError::Corrupt { what: format!("a thread of an audit: {error}") };

@@ -51,6 +51,7 @@ CREATE TABLE drifts (
     sealed BLOB NOT NULL
 ) STRICT;
 CREATE UNIQUE INDEX drifts_open ON drifts (ci_id, path_key) WHERE state = 'open';
+CREATE INDEX drifts_of_ci ON drifts (ci_id, since);
 CREATE INDEX drifts_of_tenant ON drifts (tenant_id, id);
 CREATE INDEX drifts_escalate ON drifts (escalate_at) WHERE escalate_at IS NOT NULL;
 

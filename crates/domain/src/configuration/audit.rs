@@ -7,7 +7,7 @@
 //! | consistency | what is recorded is what its agent said; links lead somewhere; files do not contradict each other |
 //! | completeness | what every item of its class has is there; nothing was erased, left unseen, or too large to be told |
 //! | validity | files of known formats are understood; it was heard of lately |
-//! | traceability | of each file that altered it is known when, by which source, and by whom or by which change |
+//! | traceability | of each file that altered it is known when, by which source, and by whom or by which change; no drift is open |
 //!
 //! A pure function of what history holds and of what is said beside it ([`Audited`]): the same at any later time.
 
@@ -84,6 +84,8 @@ pub struct Audited {
     pub recorded: Option<SetDigest>,
     /// What altered; an error where nobody can tell any more.
     pub altered: Result<Vec<Altered>, String>,
+    /// Alterations that nobody had agreed to, or nobody could explain, and that were open.
+    pub drifts: u64,
 }
 
 /// By which rules an item was judged.
@@ -317,6 +319,10 @@ fn validity(audited: &Audited) -> AttributeResult {
 
 fn traceability(audited: &Audited) -> AttributeResult {
     let mut findings = Findings::default();
+    if audited.drifts > 0 {
+        let text = format!("{} files are not as anybody agreed", audited.drifts);
+        findings.wrong.push(Evidence::words(text));
+    }
     match &audited.altered {
         Err(because) => findings.unknown.push(Evidence::words(because.clone())),
         Ok(altered) => {

@@ -282,7 +282,13 @@ fn a_missing_patch_is_told_accepted_and_described() {
         ("agent", "web-1"),
     ] {
         // Joining, pinning, looking, checking and accepting, after signing in and the first administrator.
-        let told = world.described(kind, name, 12);
+        let mut told = world.described(kind, name, 12);
+        if kind == "ci" {
+            // The check runs beside what the agent goes on to tell: either comes first.
+            let recorded = "  TIME  history.recorded  agt_ID\n";
+            assert!(told.contains(recorded), "{told}");
+            told = told.replace(recorded, "");
+        }
         insta::assert_snapshot!(format!("describe_missing_{kind}"), told);
     }
     let said = world.ok(&["accept", finding, "--end"]);

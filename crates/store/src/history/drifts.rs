@@ -13,7 +13,7 @@ use ::history::{FilePath, PathKey};
 use domain::change::Reason;
 use domain::cloud::{ChangeId, CiId, DriftId, EventKind, TenantId, words};
 use domain::configuration::verdict::{Approval, Judgement};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use sqlx::any::AnyRow;
@@ -313,6 +313,29 @@ impl History {
 }
 
 impl Store {
+    /// How many drifts of an item were open at a time, of those that were recorded a minute before it or earlier: what
+    /// came later may not have been judged by then.
+    pub async fn drifts_open_at(
+        &self,
+        by: &Actor,
+        ci: CiId,
+        at: Timestamp,
+    ) -> Result<u64, StoreError> {
+        let (low, high) = range(by.scope());
+        let row = sqlx::query(
+            "SELECT COUNT(*) AS drifts FROM drifts WHERE ci_id = $1 AND tenant_id BETWEEN $2 AND $3
+             AND since <= $4 AND (settled_at IS NULL OR settled_at > $5)",
+        )
+        .bind(ci.to_string())
+        .bind(low)
+        .bind(high)
+        .bind((at - SignedDuration::from_mins(1)).as_microsecond())
+        .bind(at.as_microsecond())
+        .fetch_one(&self.pool)
+        .await?;
+        Ok(get::<i64>(&row, "drifts")?.unsigned_abs())
+    }
+
     /// Whether a drift stands open for longer than agreed and did not escalate.
     pub async fn has_drifts_to_escalate(&self) -> Result<bool, StoreError> {
         let row = sqlx::query("SELECT 1 AS one FROM drifts WHERE escalate_at <= $1 LIMIT 1")

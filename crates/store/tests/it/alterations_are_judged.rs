@@ -247,6 +247,10 @@ async fn a_drift_escalates_once(world: World) {
 
     host.it.world.environment.pass(SignedDuration::from_hours(25));
 
+    let (ci, now) = (host.it.cis[0], host.now());
+    assert_eq!(store.drifts_open_at(&owner, ci, now).await.unwrap(), 1);
+    let before = now - SignedDuration::from_hours(26);
+    assert_eq!(store.drifts_open_at(&owner, ci, before).await.unwrap(), 0);
     assert!(store.has_drifts_to_escalate().await.unwrap());
     assert_eq!(store.escalate_drifts(10).await.unwrap(), 1, "of what is settled nobody is told");
     assert_eq!(store.escalate_drifts(10).await.unwrap(), 0);

@@ -36,6 +36,7 @@ async fn audits_are_kept_within_the_tenant(world: World) {
         said: facts.said,
         recorded: None,
         altered: Ok(Vec::new()),
+        drifts: 0,
     };
     let report = AuditReport::of(&audited, Baseline::built_in());
     let new = NewAudit { ci, facts, report: report.clone() };

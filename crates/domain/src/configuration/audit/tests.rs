@@ -29,6 +29,7 @@ fn audited(files: &[(&str, u32, &str)]) -> Audited {
         said: Some(SetDigest::from([1; 32])),
         recorded: Some(SetDigest::from([1; 32])),
         altered: Ok(Vec::new()),
+        drifts: 0,
     }
 }
 
@@ -150,6 +151,8 @@ fn traceability_is_that_somebody_is_known() {
     assert!(told(&it, Attribute::Traceability).starts_with("fail /etc/motd: seen at"));
     it.altered = Err("it was erased".to_owned());
     assert_eq!(told(&it, Attribute::Traceability), "unknown it was erased");
+    it.drifts = 2;
+    assert!(told(&it, Attribute::Traceability).starts_with("fail 2 files are not as anybody"));
 }
 
 #[test]
