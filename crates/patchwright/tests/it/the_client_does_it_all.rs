@@ -246,7 +246,7 @@ fn a_missing_patch_is_told_accepted_and_described() {
     insta::assert_snapshot!("missing_patches", steady(&world.ok(&["get", "patches"])));
     insta::assert_snapshot!("missing_agents", steady(&world.ok(&["get", "agents"])));
     // The finding may be there a moment before the check that brought it is recorded.
-    world.recorded(11);
+    world.happened("ci.checked");
     let said = world.run(&["status", "--exit-code"]);
     assert_eq!(said.code, 3, "what is missing wins over what is unknown");
     let screen = steady(&said.out);
@@ -274,6 +274,7 @@ fn a_missing_patch_is_told_accepted_and_described() {
     let said = world.ok(&accept);
     assert_eq!(said, format!("web on web-1 accepted until {day} 23:59Z, at the risk of Olga\n"));
     assert_eq!(lines.next().unwrap().unwrap(), format!("finding/{finding}"));
+    world.happened("finding.accepted");
     for (kind, name) in [
         ("finding", finding),
         ("patch", "web"),

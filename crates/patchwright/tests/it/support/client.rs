@@ -82,6 +82,14 @@ impl World {
         assert_eq!(happened.take(events).count(), events);
     }
 
+    /// Waits until the ledger has an event of a kind.
+    pub(crate) fn happened(&self, kind: &str) {
+        let mut watching =
+            Watching(self.command(&["get", "events", "-w", "-o", "json"]).spawn().unwrap());
+        let mut lines = BufReader::new(watching.0.stdout.take().unwrap()).lines();
+        assert!(lines.any(|line| line.unwrap().contains(&format!("\"{kind}\""))));
+    }
+
     /// What `describe` says, once the ledger has so many events.
     pub(crate) fn described(&self, kind: &str, name: &str, events: usize) -> String {
         self.recorded(events);
