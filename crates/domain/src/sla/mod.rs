@@ -71,7 +71,7 @@ pub use governing::{InForce, governing};
 pub use instants::{Instants, Moment, NotRecorded, Record};
 pub use lint::{Leg, WorstPath};
 pub use notices::{EmergencyDates, Errand, NoticeDates, Owed};
-pub use policy::{Document, Exclusion, PRIORITIES, Policy, SCHEMA};
+pub use policy::{DRIFT_HOURS, Document, Exclusion, PRIORITIES, Policy, SCHEMA};
 pub use regulation::{Regulation, Unmet};
 pub use simulate::{History, Judged, Tally, Verdict, simulate, tally};
 pub use steady::{Jump, Reading, Steady, TOLERANCE};

@@ -19,6 +19,9 @@ use super::{lint, read};
 use crate::cloud::{Class, LabelKey};
 use crate::priority::{PolicyRef, Priority};
 
+/// Hours that an alteration to which nobody agreed stays open before it escalates, where a policy does not say it.
+pub const DRIFT_HOURS: u16 = 24;
+
 /// The form of document that this version reads.
 pub const SCHEMA: &str = "patchwright.sla/1";
 
@@ -197,7 +200,7 @@ impl Policy {
 
     /// How long an alteration of configuration to which nobody agreed may stay open before it escalates.
     pub fn drift_escalates_after(&self) -> SignedDuration {
-        SignedDuration::from_hours(self.document.drift_hours.unwrap_or(24).into())
+        SignedDuration::from_hours(self.document.drift_hours.unwrap_or(DRIFT_HOURS).into())
     }
 
     /// Its calendar.

@@ -173,6 +173,12 @@ fn check(policy: &Policy, out: &mut impl Write) -> Result<()> {
             "\n  Snapshots: the provider may keep machines' disks before a restart, and go back to them."
         )?;
     }
+    if let Some(hours) = document.drift_hours {
+        writeln!(
+            out,
+            "\n  Drift: alterations to which nobody agreed escalate after {hours} hours."
+        )?;
+    }
     excluded(&document.exclusions, out)?;
     regulations(policy, out)
 }

@@ -5,7 +5,7 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Redirect, Response};
 use domain::cloud::{PROVIDER, TenantId};
 use domain::priority::Priority;
-use domain::sla::{Difference, Emergency, PRIORITIES, Policy, Terms, Wait, diff};
+use domain::sla::{DRIFT_HOURS, Difference, Emergency, PRIORITIES, Policy, Terms, Wait, diff};
 use jiff::Timestamp;
 use maud::{Markup, html};
 use serde::Deserialize;
@@ -382,6 +382,7 @@ fn beside(policy: &Policy) -> Markup {
                 (document.regulations.join(", ")) } }
             dt { "Snapshots before restarts" } dd { @if document.snapshots {
                 "machines' disks are kept, and may be gone back to" } @else { "none" } }
+            dt { "Drift escalates after" } dd { (document.drift_hours.unwrap_or(DRIFT_HOURS)) " hours" }
             dt { "Left out" } dd { @if document.exclusions.is_empty() { "nothing" } @else {
                 @for left_out in &document.exclusions { div { (left_out.what) ": " (left_out.reason)
                     @if let Some(until) = left_out.until { span.quiet { ", until " (until) } } } } } }

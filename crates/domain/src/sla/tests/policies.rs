@@ -365,7 +365,7 @@ fn the_schema_has_the_keys_of_the_document_and_no_others() {
                      answer = \"1h\", silence = \"waits\" }, deferrals = { count = 0, longest = \
                      \"0h\" }, evidence = \"1h\", re_evaluate = \"1h\" }\n";
     let asked = "approval = { mode = \"required\", answer = \"24h\", silence = \"waits\" }\n";
-    let mut text = "snapshots = true\n[[exclusions]]\nwhat = \"a\"\nreason = \"b\"\nuntil = \"2027-01-01\"\nclass \
+    let mut text = "snapshots = true\ndrift_hours = 8\n[[exclusions]]\nwhat = \"a\"\nreason = \"b\"\nuntil = \"2027-01-01\"\nclass \
                     = \"vm\"\nsources = [\"linux\"]\nlabels = { network = \"lab\" }\n\
                     [[calendar.freezes]]\nfrom = \"2026-12-20T00:00:00\"\nuntil = \
                     \"2027-01-03T00:00:00\"\nreason = \"x\"\nexcept = [\"critical\"]\n"
