@@ -320,7 +320,7 @@ fn validity(audited: &Audited) -> AttributeResult {
 fn traceability(audited: &Audited) -> AttributeResult {
     let mut findings = Findings::default();
     if audited.drifts > 0 {
-        let text = format!("{} files are not as anybody agreed", audited.drifts);
+        let text = format!("drifts that are open: {}", audited.drifts);
         findings.wrong.push(Evidence::words(text));
     }
     match &audited.altered {

@@ -328,7 +328,14 @@ fn decide(command: &Command, connection: &Connection, is_json: bool) -> Result<(
                 format!("{} is to put it back.\n", plain(&text(&done["change"])))
             })
         }
-        _ => Ok(()),
+        // Done where they are told apart.
+        Command::List { .. }
+        | Command::Show { .. }
+        | Command::Log { .. }
+        | Command::Diff { .. }
+        | Command::Blame { .. }
+        | Command::Search { .. }
+        | Command::Audit { .. } => Ok(()),
     }
 }
 
@@ -511,7 +518,17 @@ fn across(
                 styled(out, &audited(&found))?;
             }
         }
-        _ => {}
+        // Done where they are told apart.
+        Command::List { .. }
+        | Command::Show { .. }
+        | Command::Log { .. }
+        | Command::Diff { .. }
+        | Command::Original { .. }
+        | Command::Timeline { .. }
+        | Command::Impact { .. }
+        | Command::Drift { .. }
+        | Command::Adopt { .. }
+        | Command::PutBack { .. } => {}
     }
     Ok(ExitCode::SUCCESS)
 }

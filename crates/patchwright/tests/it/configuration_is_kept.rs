@@ -91,7 +91,7 @@ impl Cloud {
 }
 
 /// Whether some file below a directory holds these bytes.
-fn holds(directory: &Path, needle: &[u8]) -> Option<PathBuf> {
+pub(crate) fn holds(directory: &Path, needle: &[u8]) -> Option<PathBuf> {
     for entry in fs::read_dir(directory).unwrap().flatten() {
         let path = entry.path();
         let found = if path.is_dir() {

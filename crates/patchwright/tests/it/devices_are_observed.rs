@@ -7,6 +7,7 @@ use std::process::{Child, Command, Output, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::configuration_is_kept::holds;
 use crate::up::Up;
 use serde_json::{Value, json};
 
@@ -222,23 +223,6 @@ impl Cloud {
             thread::sleep(Duration::from_millis(100));
         }
     }
-}
-
-/// Whether some file below a directory holds these bytes.
-fn holds(directory: &Path, needle: &[u8]) -> Option<PathBuf> {
-    for entry in fs::read_dir(directory).unwrap().flatten() {
-        let path = entry.path();
-        let found = if path.is_dir() {
-            holds(&path, needle)
-        } else {
-            let bytes = fs::read(&path).unwrap_or_default();
-            bytes.windows(needle.len()).any(|part| part == needle).then_some(path)
-        };
-        if found.is_some() {
-            return found;
-        }
-    }
-    None
 }
 
 fn is_root() -> bool {

@@ -33,7 +33,8 @@ pub(super) async fn files(
 ) -> Result<StatusCode, Problem> {
     if agents.says_too_often(by.agent.id, Said::Files) {
         return Err(Problem::new(Kind::TooMany, "files were told too often in a short time").help(
-            "see what alters them again and again, and leave it out in the host's files.toml",
+            "see what alters them again and again (`patchwright config log`), and leave it out under \
+             `[configuration] ignore` in the host's agent-policy.toml",
         ));
     }
     let actor = by.actor();
@@ -159,5 +160,6 @@ fn path_of(path: String) -> Result<FilePath, Problem> {
 }
 
 fn wrong(detail: String) -> Problem {
-    Problem::new(Kind::Invalid, detail).help("leave such files out in the host's files.toml")
+    Problem::new(Kind::Invalid, detail)
+        .help("leave such files out under `[configuration] ignore` in the host's agent-policy.toml")
 }

@@ -152,7 +152,7 @@ fn traceability_is_that_somebody_is_known() {
     it.altered = Err("it was erased".to_owned());
     assert_eq!(told(&it, Attribute::Traceability), "unknown it was erased");
     it.drifts = 2;
-    assert!(told(&it, Attribute::Traceability).starts_with("fail 2 files are not as anybody"));
+    assert!(told(&it, Attribute::Traceability).starts_with("fail drifts that are open: 2"));
 }
 
 #[test]

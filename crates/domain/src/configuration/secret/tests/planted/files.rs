@@ -94,7 +94,7 @@
     ),
     (
         "/opt/app/.env",
-        "GCP_API=«cloud-key|AI¦zaSyDaGmWKa4JsXZ-HjGw7ISLn_3namBGewQe»\nGITHUB=«api-token|gh¦p_16C7e42F292c6912E7710c838347Ae178B4a»\nSLACK_URL=https://hooks.slack.com/services/«api-token|T0¦0000000/B00000000/XXXXXXXXabcdefXXXXXXXXXX»\n\
+        "GCP_API=«cloud-key|AI¦zaSyDaGmWKa4JsXZ-HjGw7ISLn_3namBGewQe»\nGITHUB=«api-token|gh¦p_16C7e42F292c6912E7710c838347Ae178B4a»\nSLACK_URL=https://hooks.slack.com/services/«api-token|T0¦0000000/B00000000/qLm4Zt9Wabcdefp2Rk8Ys6Vn»\n\
          SLACK=«api-token|xo¦xb-123456789012-abcdefABCDEF»\nSTRIPE=«api-token|sk¦_live_4eC39HqLyjWDarjtT1zdp7dc»\nGITLAB=«api-token|gl¦pat-aBcDeFgHiJkLmNoPqRsT»\nNPM=«api-token|np¦m_abcdefghijklmnopqrstuvwxyz0123456789»\n\
          SENDGRID=«api-token|SG¦.abcdefghijklmnopqrstuv.ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopq»\nVAULT=«api-token|hv¦s.CAESIJlU02LQZq9uYXyZabcdefgh»\nDATABASE_URL=postgres://app:«url-credential|d8-Pg.pass»@db:5432/app\n\
          AZURE=DefaultEndpointsProtocol=https;AccountName=a;AccountKey=«cloud-key|Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw==;EndpointSuffix=core.windows.net»\n",
