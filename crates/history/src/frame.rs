@@ -68,12 +68,19 @@ pub(crate) fn encode(content: &[u8], base: Option<&[u8]>, level: i32) -> Result<
         });
     }
     let mut frame = Vec::with_capacity(compress_bound(content.len()));
+    let reach =
+        base.map_or(0, |base| u64::BITS - ((content.len() + base.len()) as u64).leading_zeros());
     match base {
         None => KEY_FRAMES.with_borrow_mut(|zstd| compress(zstd, &mut frame, content, level))?,
+        Some(base) if reach <= OWN_WINDOW && !base.starts_with(&DICTIONARY) => {
+            let made = |zstd: &mut CCtx<'_>| {
+                zstd.compress_using_dict(&mut frame, content, base, level).map_err(unmade)
+            };
+            DELTAS.with_borrow_mut(made)?;
+        }
         Some(base) => {
             // Bound to the prefix, and so of one use.
             let mut zstd = CCtx::create();
-            let reach = u64::BITS - ((content.len() + base.len()) as u64).leading_zeros();
             if reach > OWN_WINDOW {
                 zstd.set_parameter(CParameter::WindowLog(reach)).map_err(unmade)?;
                 // The usual tables hold only the end of a large prefix.
@@ -89,6 +96,9 @@ pub(crate) fn encode(content: &[u8], base: Option<&[u8]>, level: i32) -> Result<
 thread_local! {
     /// Making one anew costs as much as compressing a small file.
     static KEY_FRAMES: RefCell<CCtx<'static>> = RefCell::new(CCtx::create());
+
+    /// Likewise: what is set for key frames does not hold for these.
+    static DELTAS: RefCell<CCtx<'static>> = RefCell::new(CCtx::create());
 
     /// Likewise: a content at the end of a chain takes thirty of them.
     static FRAMES: RefCell<DCtx<'static>> = RefCell::new(DCtx::create());
@@ -106,6 +116,13 @@ fn compress(zstd: &mut CCtx<'_>, frame: &mut Vec<u8>, content: &[u8], level: i32
 /// Only a lack of memory leads here.
 const fn unmade(_: usize) -> HistoryError {
     HistoryError::damaged("a frame in the making")
+}
+
+/// What was compressed by itself, which must be as long as this.
+pub(crate) fn decompress(compressed: &[u8], length: usize) -> Option<Vec<u8>> {
+    let mut raw = Vec::with_capacity(length);
+    FRAMES.with_borrow_mut(|zstd| zstd.decompress(&mut raw, compressed)).ok()?;
+    (raw.len() == length).then_some(raw)
 }
 
 /// The content of a frame, which must be as long as it says.

@@ -1,5 +1,6 @@
 //! Where the database is, how to reach it, and the few differences between engines.
 
+use std::fmt::Write as _;
 use std::path::Path;
 use std::str::FromStr;
 use std::time::Duration;
@@ -79,16 +80,23 @@ impl Database {
         self.engine
     }
 
-    pub(crate) async fn connect(&self, connections: u32) -> Result<AnyPool, StoreError> {
+    /// So many connections at most, with further settings.
+    pub(crate) async fn connect(
+        &self,
+        connections: u32,
+        settings: &'static [&'static str],
+    ) -> Result<AnyPool, StoreError> {
         sqlx::any::install_default_drivers();
         let engine = self.engine;
         let options = AnyConnectOptions::from_str(&self.url)?;
         let pool = AnyPoolOptions::new()
             .max_connections(connections)
             .acquire_timeout(Duration::from_secs(30))
+            // What is embedded does not go away.
+            .test_before_acquire(engine == Engine::Postgres)
             .after_connect(move |connection, _| {
                 Box::pin(async move {
-                    for setting in engine.settings() {
+                    for setting in engine.settings().iter().chain(settings) {
                         sqlx::raw_sql(*setting).execute(&mut *connection).await?;
                     }
                     Ok(())
@@ -141,6 +149,15 @@ impl Engine {
         }
     }
 
+    /// Set on connections that write.
+    pub(crate) const fn of_writers(self) -> &'static [&'static str] {
+        match self {
+            // What is written to now and then stays at hand, up to so many KiB.
+            Self::Sqlite => &["PRAGMA cache_size = -65536"],
+            Self::Postgres => &[],
+        }
+    }
+
     /// Begins a transaction that writes.
     pub(crate) const fn begin(self) -> &'static str {
         match self {
@@ -156,6 +173,27 @@ impl Engine {
             Self::Sqlite => 1,
             Self::Postgres => 4,
         }
+    }
+
+    /// The values of so many rows: `($1, $2), ($3, $4)`, bound in this order.
+    pub(crate) fn values(self, rows: usize, columns: usize) -> String {
+        let mut text = String::with_capacity(rows * (columns * 5 + 4));
+        for row in 0..rows {
+            text.push_str(if row == 0 { "(" } else { ", (" });
+            for column in 0..columns {
+                text.push_str(if column == 0 { "" } else { ", " });
+                match self {
+                    // What has a number is looked for by name, among all that have one.
+                    Self::Sqlite => text.push('?'),
+                    Self::Postgres => {
+                        // Writing into a string cannot fail.
+                        let _ = write!(text, "${}", row * columns + column + 1);
+                    }
+                }
+            }
+            text.push(')');
+        }
+        text
     }
 
     /// Schema text, written in SQLite's words, in this engine's.
@@ -233,6 +271,12 @@ mod tests {
     use super::*;
 
     #[test]
+    fn values_are_bound_in_their_order() {
+        assert_eq!(Engine::Postgres.values(2, 3), "($1, $2, $3), ($4, $5, $6)");
+        assert_eq!(Engine::Sqlite.values(2, 3), "(?, ?, ?), (?, ?, ?)");
+    }
+
+    #[test]
     fn an_address_is_a_path_or_postgres() {
         assert_eq!("a/b.db".parse::<Database>().unwrap().engine(), Engine::Sqlite);
         assert_eq!("postgres://u@h/d".parse::<Database>().unwrap().engine(), Engine::Postgres);
@@ -260,7 +304,7 @@ mod tests {
     async fn what_waited_on_a_channel_still_does() {
         let directory = tempfile::tempdir().unwrap();
         let database = Database::file(&directory.path().join("before.db"));
-        let pool = database.connect(1).await.unwrap();
+        let pool = database.connect(1, &[]).await.unwrap();
         let mut connection = pool.acquire().await.unwrap();
         let is_it = |text: &&&str| text.contains("Each channel is a queue");
         let ours = MIGRATIONS.iter().find(is_it).unwrap();

@@ -1,7 +1,6 @@
 //! Events: what happened, kept in the commit in which it happened, then given a place in the
 //! ledger.
 
-use std::fmt::Write as _;
 use std::sync::{Mutex, PoisonError};
 
 use domain::cloud::{EventId, EventKind, Id, TenantId};
@@ -81,7 +80,13 @@ pub(crate) async fn insert(tx: &mut Tx<'_>, events: Vec<NewEvent>) -> Result<(),
 }
 
 async fn insert_rows(tx: &mut Tx<'_>, events: &[NewEvent]) -> Result<(), StoreError> {
-    let mut query = sqlx::query(AssertSqlSafe(insert_text(events.len())));
+    let text = format!(
+        "INSERT INTO events
+         (id, tenant_id, at, clock, kind, actor, role, object, object_version, payload, salt)
+         VALUES {}",
+        tx.engine.values(events.len(), COLUMNS)
+    );
+    let mut query = sqlx::query(AssertSqlSafe(text));
     for event in events {
         let id = tx.event_ids.next(tx.now, tx.random());
         let salt: [u8; 32] = tx.random();
@@ -102,23 +107,6 @@ async fn insert_rows(tx: &mut Tx<'_>, events: &[NewEvent]) -> Result<(), StoreEr
     }
     query.execute(&mut *tx.connection).await?;
     Ok(())
-}
-
-/// The statement for so many rows.
-fn insert_text(rows: usize) -> String {
-    let mut text = "INSERT INTO events
-        (id, tenant_id, at, clock, kind, actor, role, object, object_version, payload, salt) VALUES "
-        .to_owned();
-    for row in 0..rows {
-        text.push_str(if row == 0 { "(" } else { ", (" });
-        for column in 0..COLUMNS {
-            let comma = if column == 0 { "" } else { ", " };
-            // Writing into a string cannot fail.
-            let _ = write!(text, "{comma}${}", row * COLUMNS + column + 1);
-        }
-        text.push(')');
-    }
-    text
 }
 
 /// Ids of events, in the order in which one process makes them, also within a millisecond and when

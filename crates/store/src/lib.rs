@@ -119,7 +119,7 @@ pub use tenants::{NewTenant, Tenant};
 pub use timeline::{Affected, LONGEST_TIMELINE};
 pub use writer::{is_rehearsal, rehearse};
 
-use writer::{Change, Writer};
+use writer::{Change, Joint, Writer};
 
 /// Connections that read; SQLite readers do not wait for its writer.
 const READERS: u32 = 8;
@@ -128,6 +128,8 @@ const READERS: u32 = 8;
 #[derive(Clone)]
 pub struct Store {
     pool: AnyPool,
+    /// The writers' own: what one of them keeps in memory is of use to its next transaction.
+    writing: AnyPool,
     writer: Writer,
     environment: Arc<dyn Environment>,
     engine: Engine,
@@ -144,12 +146,13 @@ impl Store {
     ) -> Result<Self, StoreError> {
         let engine = database.engine();
         let writers = u32::try_from(engine.writers()).unwrap_or(1);
-        let pool = database.connect(READERS + writers).await?;
-        let mut connection = pool.acquire().await?;
+        let writing = database.connect(writers, engine.of_writers()).await?;
+        let mut connection = writing.acquire().await?;
         database::migrate(engine, &mut connection).await?;
         drop(connection);
-        let writer = Writer::start(engine, &pool, &environment);
-        Ok(Self { pool, writer, environment, engine })
+        let pool = database.connect(READERS, &[]).await?;
+        let writer = Writer::start(engine, &writing, &environment);
+        Ok(Self { pool, writing, writer, environment, engine })
     }
 
     /// A key of the installation by its name, made when first asked for.
@@ -196,6 +199,7 @@ impl Store {
     /// Closes all connections; changes that wait are answered first.
     pub async fn close(self) {
         drop(self.writer);
+        self.writing.close().await;
         self.pool.close().await;
     }
 
@@ -205,6 +209,19 @@ impl Store {
         T: Send + Sync + 'static,
     {
         self.writer.write(arguments, change).await
+    }
+
+    /// The same of a change that is made of several callers' arguments in one go.
+    async fn write_jointly<A, T>(
+        &self,
+        arguments: A,
+        change: impl Joint<A, T>,
+    ) -> Result<T, StoreError>
+    where
+        A: Send + Sync + 'static,
+        T: Send + Sync + 'static,
+    {
+        self.writer.write_jointly(arguments, change).await
     }
 
     /// The same, but with the first answer given again to a request that is sent again.

@@ -5,6 +5,7 @@
 //! runs each behind a savepoint, so that one that is refused leaves no trace, and commits them as
 //! one.
 
+use std::any::{self, TypeId};
 use std::future::Future;
 use std::sync::{Arc, OnceLock};
 
@@ -52,7 +53,7 @@ pub(crate) struct Tx<'c> {
     pub(crate) now: Timestamp,
     pub(crate) event_ids: &'c EventIds,
     environment: &'c dyn Environment,
-    engine: Engine,
+    pub(crate) engine: Engine,
     events: Vec<NewEvent>,
 }
 
@@ -121,9 +122,39 @@ impl<A, T, F> Change<A, T> for F where
 {
 }
 
+/// A change that is made of several callers' arguments at once: an outcome for each, in their order. Whatever
+/// is refused leaves no trace by itself; an error outside is everybody's.
+pub(crate) trait Joint<A, T>:
+    for<'t, 'c> Fn(
+        &'t mut Tx<'c>,
+        &'t [A],
+    ) -> BoxFuture<'t, Result<Vec<Result<T, StoreError>>, StoreError>>
+    + Send
+    + Sync
+    + 'static
+{
+}
+
+impl<A, T, F> Joint<A, T> for F where
+    F: for<'t, 'c> Fn(
+            &'t mut Tx<'c>,
+            &'t [A],
+        ) -> BoxFuture<'t, Result<Vec<Result<T, StoreError>>, StoreError>>
+        + Send
+        + Sync
+        + 'static
+{
+}
+
 /// A request in the queue, whatever it answers.
-trait Request: Send + Sync {
+trait Request: any::Any + Send + Sync {
     fn is_rehearsal(&self) -> bool;
+    /// Which requests can be joined to this one, if any.
+    fn joins(&self) -> Option<TypeId> {
+        None
+    }
+    /// Joins one that [`Request::joins`] allows.
+    fn join(&mut self, _other: Box<dyn any::Any>) {}
     fn run<'t>(&'t mut self, tx: &'t mut Tx<'_>) -> BoxFuture<'t, Result<(), StoreError>>;
     fn answer(self: Box<Self>, outcome: Result<(), StoreError>);
 }
@@ -138,8 +169,8 @@ struct Waiting<A, T, F> {
 
 impl<A, T, F> Request for Waiting<A, T, F>
 where
-    A: Send + Sync,
-    T: Send + Sync,
+    A: Send + Sync + 'static,
+    T: Send + Sync + 'static,
     F: Change<A, T>,
 {
     fn is_rehearsal(&self) -> bool {
@@ -157,11 +188,81 @@ where
         let answer = match (outcome, self.value) {
             (Ok(()), Some(value)) => Ok(value),
             (Err(error), _) => Err(error),
-            (Ok(()), None) => Err(StoreError::Corrupt { what: "a change without a value".into() }),
+            (Ok(()), None) => Err(without_a_value()),
         };
         // A caller that went away does not undo what is committed.
         let _ = self.caller.send(answer);
     }
+}
+
+/// Requests of one kind that are made in one go.
+struct Joined<A, T, F> {
+    is_rehearsal: bool,
+    arguments: Vec<A>,
+    callers: Vec<oneshot::Sender<Result<T, StoreError>>>,
+    change: F,
+    outcomes: Vec<Result<T, StoreError>>,
+}
+
+impl<A, T, F> Request for Joined<A, T, F>
+where
+    A: Send + Sync + 'static,
+    T: Send + Sync + 'static,
+    F: Joint<A, T>,
+{
+    fn is_rehearsal(&self) -> bool {
+        self.is_rehearsal
+    }
+
+    fn joins(&self) -> Option<TypeId> {
+        // What is taken back takes nothing along.
+        (!self.is_rehearsal).then(TypeId::of::<Self>)
+    }
+
+    fn join(&mut self, other: Box<dyn any::Any>) {
+        if let Ok(mut other) = other.downcast::<Self>() {
+            self.arguments.append(&mut other.arguments);
+            self.callers.append(&mut other.callers);
+        }
+    }
+
+    fn run<'t>(&'t mut self, tx: &'t mut Tx<'_>) -> BoxFuture<'t, Result<(), StoreError>> {
+        Box::pin(async move {
+            self.outcomes = (self.change)(tx, &self.arguments).await?;
+            Ok(())
+        })
+    }
+
+    fn answer(self: Box<Self>, outcome: Result<(), StoreError>) {
+        let Self { callers, outcomes, .. } = *self;
+        let mut outcomes = outcomes.into_iter();
+        for caller in callers {
+            let answer = match (&outcome, outcomes.next()) {
+                (Err(error), _) => Err(error.clone()),
+                (Ok(()), Some(own)) => own,
+                (Ok(()), None) => Err(without_a_value()),
+            };
+            // A caller that went away does not undo what is committed.
+            let _ = caller.send(answer);
+        }
+    }
+}
+
+/// Puts those that can be made in one go together, each with the first of its kind.
+fn joined(batch: &mut Vec<Box<dyn Request>>) {
+    let mut kept: Vec<Box<dyn Request>> = Vec::with_capacity(batch.len());
+    for request in batch.drain(..) {
+        let kind = request.joins();
+        match kind.and_then(|_| kept.iter_mut().find(|it| it.joins() == kind)) {
+            Some(first) => first.join(request),
+            None => kept.push(request),
+        }
+    }
+    *batch = kept;
+}
+
+fn without_a_value() -> StoreError {
+    StoreError::Corrupt { what: "a change without a value".into() }
 }
 
 /// The way in for changes.
@@ -206,13 +307,39 @@ impl Writer {
         A: Send + Sync + 'static,
         T: Send + Sync + 'static,
     {
-        if let Some(reason) = self.failed.get() {
-            return Err(StoreError::Failed { reason: reason.clone() });
-        }
         let (caller, answer) = oneshot::channel();
         let is_rehearsal = is_rehearsal();
         let waiting = Waiting { arguments, change, value: None, is_rehearsal, caller };
-        self.queue.try_send(Box::new(waiting)).map_err(|_| StoreError::Busy)?;
+        self.ask(Box::new(waiting), answer).await
+    }
+
+    /// The same of a change that is made of several callers' arguments in one go where they come together:
+    /// few statements, however many callers.
+    pub(crate) async fn write_jointly<A, T>(
+        &self,
+        arguments: A,
+        change: impl Joint<A, T>,
+    ) -> Result<T, StoreError>
+    where
+        A: Send + Sync + 'static,
+        T: Send + Sync + 'static,
+    {
+        let (caller, answer) = oneshot::channel();
+        let (arguments, callers) = (vec![arguments], vec![caller]);
+        let (is_rehearsal, outcomes) = (is_rehearsal(), Vec::new());
+        let joined = Joined { is_rehearsal, arguments, callers, change, outcomes };
+        self.ask(Box::new(joined), answer).await
+    }
+
+    async fn ask<T>(
+        &self,
+        request: Box<dyn Request>,
+        answer: oneshot::Receiver<Result<T, StoreError>>,
+    ) -> Result<T, StoreError> {
+        if let Some(reason) = self.failed.get() {
+            return Err(StoreError::Failed { reason: reason.clone() });
+        }
+        self.queue.try_send(request).map_err(|_| StoreError::Busy)?;
         answer.await.unwrap_or_else(|_| {
             let reason = self.failed.get().cloned().unwrap_or_else(|| "the writer ended".into());
             Err(StoreError::Failed { reason })
@@ -222,6 +349,36 @@ impl Writer {
     /// Why no change is taken any more, if so.
     pub(crate) fn failure(&self) -> Option<&str> {
         self.failed.get().map(String::as_str)
+    }
+}
+
+/// What a request runs behind, so that it can be undone alone.
+#[derive(Clone, Copy)]
+enum Behind {
+    /// The transaction's begin: it is the only one.
+    Begin,
+    /// A savepoint, the first.
+    First,
+    /// A savepoint in the place of the one before it.
+    Next,
+}
+
+impl Behind {
+    const fn savepoint(self) -> Option<&'static str> {
+        match self {
+            Self::Begin => None,
+            Self::First => Some("SAVEPOINT request"),
+            // One way to the database instead of two.
+            Self::Next => Some("RELEASE SAVEPOINT request; SAVEPOINT request"),
+        }
+    }
+
+    const fn undo(self, engine: Engine) -> &'static str {
+        match (self, engine) {
+            (Self::Begin, Engine::Sqlite) => "ROLLBACK; BEGIN IMMEDIATE",
+            (Self::Begin, Engine::Postgres) => "ROLLBACK; BEGIN",
+            _ => "ROLLBACK TO SAVEPOINT request",
+        }
     }
 }
 
@@ -242,6 +399,7 @@ impl Worker {
             if requests.lock().await.recv_many(&mut batch, BATCH).await == 0 {
                 return;
             }
+            joined(&mut batch);
             self.commit(&mut batch).await;
         }
     }
@@ -301,9 +459,9 @@ impl Worker {
         sqlx::raw_sql(self.engine.begin()).execute(&mut **connection).await?;
         let now = self.environment.now();
         let mut events = Vec::new();
-        let mut savepoint = "SAVEPOINT request";
+        let mut behind = if batch.len() == 1 { Behind::Begin } else { Behind::First };
         for mut request in batch.drain(..) {
-            match self.run_one(connection, &mut *request, now, savepoint).await {
+            match self.run_one(connection, &mut *request, now, behind).await {
                 Ok(Ok(recorded)) => {
                     events.extend(recorded);
                     done.push(request);
@@ -315,8 +473,7 @@ impl Worker {
                     return Err(broken);
                 }
             }
-            // One way to the database instead of two.
-            savepoint = "RELEASE SAVEPOINT request; SAVEPOINT request";
+            behind = Behind::Next;
         }
         let mut tx = self.transaction(connection, now);
         event::insert(&mut tx, events).await
@@ -334,21 +491,23 @@ impl Worker {
     }
 
     /// Outside: whether the transaction can go on. Inside: what was recorded, or why the request was
-    /// refused, which leaves no trace of it. The savepoint is left as it is.
+    /// refused, which leaves no trace of it. A savepoint is left as it is.
     async fn run_one(
         &self,
         connection: &mut PoolConnection<Any>,
         request: &mut dyn Request,
         now: Timestamp,
-        savepoint: &'static str,
+        behind: Behind,
     ) -> Result<Result<Vec<NewEvent>, StoreError>, StoreError> {
-        sqlx::raw_sql(savepoint).execute(&mut **connection).await?;
+        if let Some(savepoint) = behind.savepoint() {
+            sqlx::raw_sql(savepoint).execute(&mut **connection).await?;
+        }
         let mut tx = self.transaction(&mut *connection, now);
         let outcome = request.run(&mut tx).await;
         let events = std::mem::take(&mut tx.events);
         let is_rehearsal = request.is_rehearsal();
         if outcome.is_err() || is_rehearsal {
-            sqlx::raw_sql("ROLLBACK TO SAVEPOINT request").execute(&mut **connection).await?;
+            sqlx::raw_sql(behind.undo(self.engine)).execute(&mut **connection).await?;
         }
         match outcome {
             Ok(()) if is_rehearsal => Ok(Ok(Vec::new())),
@@ -395,4 +554,60 @@ fn told(error: &StoreError) -> StoreError {
 
 fn answer_all(requests: impl Iterator<Item = Box<dyn Request>>, error: &StoreError) {
     requests.for_each(|request| request.answer(Err(told(error))));
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use futures_util::future::{join, join_all, poll_immediate};
+    use tokio::sync::Notify;
+
+    use super::*;
+    use crate::{Database, Store, System};
+
+    #[tokio::test]
+    async fn what_waits_together_is_made_in_one_go_and_each_has_its_own_answer() {
+        static GOES: AtomicUsize = AtomicUsize::new(0);
+        let folder = tempfile::tempdir().unwrap();
+        let database = Database::file(&folder.path().join("it.db"));
+        let store = Store::open(&database, Arc::new(System)).await.unwrap();
+        let held = Arc::new(Notify::new());
+        // While this one is at work, the others come.
+        let first = store.write(Arc::clone(&held), |_, held| {
+            Box::pin(async move {
+                held.notified().await;
+                Ok(())
+            })
+        });
+        let others = join_all((0..20_u32).map(|number| {
+            store.write_jointly(number, |_, numbers| {
+                Box::pin(async move {
+                    GOES.fetch_add(1, Ordering::SeqCst);
+                    let answer = |&number: &u32| {
+                        let odd = StoreError::not_found("even number", &number);
+                        if number % 2 == 0 { Ok(number * 10) } else { Err(odd) }
+                    };
+                    Ok(numbers.iter().map(answer).collect())
+                })
+            })
+        }));
+        let mut both = Box::pin(join(first, others));
+        assert!(poll_immediate(&mut both).await.is_none());
+
+        held.notify_one();
+        let (first, others) = both.await;
+
+        first.unwrap();
+        for (number, outcome) in (0..).zip(others) {
+            match outcome {
+                Ok(answer) => assert_eq!((answer, number % 2), (number * 10, 0)),
+                Err(error) => {
+                    assert_eq!((error.to_string().contains("even"), number % 2), (true, 1));
+                }
+            }
+        }
+        // The first few may have been taken along with the one that waits.
+        assert!(GOES.load(Ordering::SeqCst) <= 2);
+    }
 }

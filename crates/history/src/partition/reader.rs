@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::commitment::{Commitment, read_roll};
 use crate::error::{HistoryError, Result};
-use crate::frame::{Chain, DEEPEST, Kind, decode};
+use crate::frame::{Chain, DEEPEST, Kind, decode, decompress};
 use crate::keys::{BlockSeal, DataKey};
 use crate::objects::Objects;
 use crate::version::{FilePath, Item, Micros};
@@ -303,8 +303,5 @@ impl Partition {
 
 /// A compressed block; beyond the length of contents, footers may be large.
 fn decode_block(compressed: &[u8], length: usize) -> Result<Vec<u8>> {
-    zstd::bulk::decompress(compressed, length)
-        .ok()
-        .filter(|raw| raw.len() == length)
-        .ok_or(HistoryError::damaged("a block"))
+    decompress(compressed, length).ok_or(HistoryError::damaged("a block"))
 }

@@ -32,6 +32,8 @@ impl Random {
 
 /// All files of one item that alter at one moment.
 pub(crate) struct Batch {
+    /// Which moment: they rise.
+    pub(crate) moment: usize,
     /// Which item.
     pub(crate) item: usize,
     /// Path and content; none where the file goes.
@@ -43,6 +45,7 @@ pub(crate) struct Corpus {
     random: Random,
     items: Vec<BTreeMap<String, Vec<String>>>,
     paths: Vec<String>,
+    moment: usize,
 }
 
 const WORDS: [&str; 48] = [
@@ -106,7 +109,7 @@ impl Corpus {
                 format!("/etc/{a}/{b}.d/{number:04}-{}.conf", WORDS[random.below(48)])
             })
             .collect();
-        Self { random, items: vec![BTreeMap::new(); items], paths }
+        Self { random, items: vec![BTreeMap::new(); items], paths, moment: 0 }
     }
 
     /// The first state of all items, a batch for each.
@@ -121,7 +124,8 @@ impl Corpus {
                 let files: BTreeMap<_, _> = made.collect();
                 self.items[item].clone_from(&files);
                 let files = files.into_iter().map(|(path, lines)| (path, Some(bytes(&lines))));
-                Batch { item, files: files.collect() }
+                self.moment += 1;
+                Batch { moment: self.moment, item, files: files.collect() }
             })
             .collect()
     }
@@ -147,7 +151,8 @@ impl Corpus {
                 self.items[item].insert(path, lines);
             }
         }
-        Batch { item, files }
+        self.moment += 1;
+        Batch { moment: self.moment, item, files }
     }
 
     /// A new file: mostly like the same one of another item, with what is this item's own.

@@ -1,9 +1,16 @@
-//! What content history costs beside git: `history FOLDER [VERSIONS] [FILES OF A BATCH] [ITEMS] [FILES OF AN ITEM]`.
+//! What content history costs.
 //!
-//! A seeded corpus is recorded through the store with everything on (tenants, keys, encryption, commitments, events,
-//! group commit, sealing with its verification), and beside it by `git fast-import` with `git repack -adf`, one commit for
-//! each batch. Then single durable changes, beside `git add` with `git commit`, and etckeeper where it is installed;
-//! then files at random times, beside git with commit-graph and changed paths.
+//! `history FOLDER [VERSIONS] [FILES OF A BATCH] [ITEMS] [FILES OF AN ITEM]`: a seeded corpus is recorded through the
+//! store with everything on (tenants, keys, encryption, commitments, events, group commit, sealing with its
+//! verification), and beside it by `git fast-import` with `git repack -adf`, one commit for each batch; then files at
+//! random times, beside git with commit-graph and changed paths. Then single durable changes, beside `git add` with
+//! `git commit`, and etckeeper where it is installed.
+//!
+//! `history FOLDER git REPOSITORY [VERSIONS]`: the same of what a git repository holds, commit for commit.
+//!
+//! `history FOLDER single`: single durable changes alone.
+//!
+//! `history FOLDER curve [VERSIONS] [ITEMS]`: ours alone, with figures along the way.
 
 #![allow(
     clippy::cast_precision_loss,
@@ -13,6 +20,7 @@
 )]
 
 mod corpus;
+mod repository;
 
 use std::collections::BTreeMap;
 use std::error::Error;
@@ -40,30 +48,50 @@ const SEAL_AT: u32 = 20_000;
 async fn main() -> Result<()> {
     let mut arguments = std::env::args().skip(1);
     let folder = PathBuf::from(arguments.next().ok_or("name an empty folder")?);
-    let mut number = |default: usize| arguments.next().map_or(Ok(default), |it| it.parse());
-    let (versions, about) = (number(100_000)?, number(8)?);
-    let (items, files) = (number(64)?, number(300)?);
     fs::create_dir_all(&folder)?;
-
-    let mut corpus = Corpus::new(20_261_130, items, files);
-    let mut batches = corpus.first();
-    let mut count: usize = batches.iter().map(|it| it.files.len()).sum();
-    while count < versions {
-        let batch = corpus.next(about);
-        count += batch.files.len();
-        batches.push(batch);
+    let arguments: Vec<String> = arguments.collect();
+    let number = |at: usize, default: usize| {
+        arguments.get(at).map_or(Ok(default), |it| it.parse().map_err(|_| format!("`{it}`?")))
+    };
+    match arguments.first().map(String::as_str) {
+        Some("git") => {
+            let repository = Path::new(arguments.get(1).ok_or("name a repository")?);
+            let recorded = repository::read(repository, number(2, usize::MAX)?)?;
+            beside_git(&folder, &recorded.names, Arc::new(recorded.batches)).await
+        }
+        Some("single") => singles(&folder).await,
+        Some("curve") => curve(&folder, number(1, 10_000_000)?, number(2, 320)?).await,
+        _ => {
+            let (versions, about) = (number(0, 100_000)?, number(1, 8)?);
+            let (items, files) = (number(2, 64)?, number(3, 300)?);
+            let mut corpus = Corpus::new(20_261_130, items, files);
+            let mut batches = corpus.first();
+            let mut count: usize = batches.iter().map(|it| it.files.len()).sum();
+            while count < versions {
+                let batch = corpus.next(about);
+                count += batch.files.len();
+                batches.push(batch);
+            }
+            let names: Vec<_> = (0..items).map(|item| format!("host-{item:04}")).collect();
+            beside_git(&folder, &names, Arc::new(batches)).await?;
+            singles(&folder).await
+        }
     }
-    let bytes: usize =
-        batches.iter().flat_map(|it| it.files.values().flatten()).map(|it| it.len()).sum();
+}
+
+/// Everything at once, beside git: what it takes to get in, how large it is then, and a file at a time.
+async fn beside_git(folder: &Path, names: &[String], batches: Arc<Vec<Batch>>) -> Result<()> {
+    let count: usize = batches.iter().map(|it| it.files.len()).sum();
+    let contents = batches.iter().flat_map(|it| it.files.values().flatten());
+    let bytes: usize = contents.map(|it| it.len()).sum();
+    let moments = batches.last().map_or(0, |it| it.moment + 1);
     println!(
-        "corpus: {count} versions of {} files in {} batches, {bytes} bytes ({} each)",
-        items * files,
+        "corpus: {count} versions in {} batches of {} items at {moments} moments, {bytes} bytes ({} each)",
         batches.len(),
+        names.len(),
         bytes / count
     );
-
-    let cloud = Cloud::new(&folder.join("ours"), items).await?;
-    let batches = Arc::new(batches);
+    let cloud = Cloud::new(&folder.join("ours"), names.len()).await?;
     let (recorded, took) = cloud.ingest(&batches).await?;
     let (database, objects) = cloud.sizes().await?;
     let ours = (database + objects) as f64 / count as f64;
@@ -83,7 +111,7 @@ async fn main() -> Result<()> {
     );
 
     let git = Git::new(&folder.join("git"))?;
-    let (import, repack, before, size) = git.import(&folder.join("stream"), &batches, &recorded)?;
+    let (import, repack, before, size) = git.import(&folder.join("stream"), names, &batches)?;
     let theirs = size as f64 / count as f64;
     let git_rate = count as f64 / (import + repack).as_secs_f64();
     println!(
@@ -92,15 +120,60 @@ async fn main() -> Result<()> {
     );
     println!("  => ingest {:.1} x, bytes {:.2} x", rate / git_rate, ours / theirs);
 
-    let (p50, p99) = cloud.lookups(&batches, &recorded).await?;
-    let (git50, git99) = git.lookups(&batches, &recorded)?;
+    let (p50, p99) = cloud.lookups(&batches, &recorded, 20_000).await?;
+    let (git50, git99) = git.lookups(names, &batches)?;
     println!(
         "file at T: ours p50 {p50:.0?} p99 {p99:.0?}; git p50 {git50:.1?} p99 {git99:.1?} => p50 1/{:.0}, p99 1/{:.0}",
         git50.as_secs_f64() / p50.as_secs_f64(),
         git99.as_secs_f64() / p99.as_secs_f64()
     );
+    Ok(())
+}
 
-    singles(&folder).await
+/// What a version costs, and how soon a file is found, the more there are.
+async fn curve(folder: &Path, versions: usize, items: usize) -> Result<()> {
+    let mut corpus = Corpus::new(20_261_130, items, 300);
+    let cloud = Cloud::new(&folder.join("ours"), items).await?;
+    let (mut count, mut at_last, mut took) = (0, 0, Duration::ZERO);
+    let mut marks = vec![versions];
+    while marks.last().is_some_and(|&it| it > 100_000) {
+        let last = marks.last().map_or(0, |it| it / 10);
+        marks.extend([last * 3, last]);
+    }
+    let mut batches = corpus.first();
+    println!(
+        "{:>12} {:>12} {:>14} {:>10} {:>10}",
+        "versions", "versions/s", "bytes/version", "p50", "p99"
+    );
+    loop {
+        let these = Arc::new(std::mem::take(&mut batches));
+        let begin: usize = these.iter().map(|it| it.files.len()).sum();
+        let (recorded, time) = cloud.ingest(&these).await?;
+        (count, took) = (count + begin, took + time);
+        if marks.last().is_some_and(|&mark| count >= mark) {
+            marks.retain(|&mark| mark > count);
+            let (database, objects) = cloud.sizes().await?;
+            let (p50, p99) = cloud.lookups(&these, &recorded, 5_000).await?;
+            println!(
+                "{count:>12} {:>12.0} {:>14.0} {p50:>10.0?} {p99:>10.0?}",
+                (count - at_last) as f64 / took.as_secs_f64(),
+                (database + objects) as f64 / count as f64
+            );
+            (at_last, took) = (count, Duration::ZERO);
+            if marks.is_empty() {
+                break;
+            }
+        }
+        let mut here = 0;
+        while here < SEAL_AT as usize {
+            let batch = corpus.next(8);
+            here += batch.files.len();
+            batches.push(batch);
+        }
+    }
+    let fsck = cloud.history.fsck(&Actor::System, cloud.tenant).await?;
+    println!("fsck: {} versions, {} damages", fsck.versions, fsck.damages.len());
+    Ok(())
 }
 
 /// Single durable changes in a folder of 322 files, one after the other.
@@ -265,7 +338,7 @@ impl Cloud {
         &self,
         batches: &Arc<Vec<Batch>>,
     ) -> Result<(Vec<Option<Timestamp>>, Duration)> {
-        let begin = Instant::now();
+        let (begin, spent) = (Instant::now(), processor()?);
         let mut of_items: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
         for (number, batch) in batches.iter().enumerate() {
             of_items.entry(batch.item).or_default().push(number);
@@ -297,7 +370,7 @@ impl Cloud {
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
-        print!("recorded in {:.1?}; ", begin.elapsed());
+        let recorded_in = begin.elapsed();
         let mut recorded = vec![None; batches.len()];
         for caller in callers {
             for (number, at) in caller.await?? {
@@ -305,7 +378,12 @@ impl Cloud {
             }
         }
         cloud.history.seal(cloud.tenant, "it").await?;
-        Ok((recorded, begin.elapsed()))
+        let took = begin.elapsed();
+        eprintln!(
+            "recorded in {recorded_in:.1?}, sealed in {took:.1?}, processor {:.1?}",
+            processor()? - spent
+        );
+        Ok((recorded, took))
     }
 
     /// Bytes of the database without free pages, and of all objects.
@@ -327,9 +405,11 @@ impl Cloud {
         &self,
         batches: &[Batch],
         recorded: &[Option<Timestamp>],
+        count: usize,
     ) -> Result<(Duration, Duration)> {
         let mut times = Vec::new();
-        for (item, path, at) in questions(batches, recorded, 20_000) {
+        for (item, path, when) in questions(batches, count) {
+            let Some(at) = recorded[when] else { continue };
             let path = FilePath::new(path)?;
             let begin = Instant::now();
             let found = self.history.file_at(&Actor::System, self.cis[item], &path, at).await?;
@@ -342,21 +422,23 @@ impl Cloud {
     }
 }
 
-/// Files at random times, the same for everybody.
-fn questions(
-    batches: &[Batch],
-    recorded: &[Option<Timestamp>],
-    count: usize,
-) -> Vec<(usize, String, Timestamp)> {
+/// Processor time of this process so far, its threads together.
+fn processor() -> Result<Duration> {
+    let stat = fs::read_to_string("/proc/self/stat")?;
+    let words: Vec<&str> = stat.rsplit(')').next().unwrap_or("").split_whitespace().collect();
+    let ticks = words[11].parse::<u64>()? + words[12].parse::<u64>()?;
+    Ok(Duration::from_millis(ticks * 10))
+}
+
+/// Files of items at the time of random batches, the same for everybody.
+fn questions(batches: &[Batch], count: usize) -> Vec<(usize, String, usize)> {
     let mut random = Random::new(99);
     let mut questions = Vec::with_capacity(count);
     while questions.len() < count {
         let batch = &batches[random.below(batches.len())];
         let path = batch.files.keys().nth(random.below(batch.files.len()));
-        let at = recorded[random.below(recorded.len())];
-        if let (Some(path), Some(at)) = (path, at) {
-            questions.push((batch.item, path.clone(), at));
-        }
+        let at = random.below(batches.len());
+        questions.extend(path.map(|path| (batch.item, path.clone(), at)));
     }
     questions
 }
@@ -414,25 +496,22 @@ impl Git {
     fn import(
         &self,
         stream: &Path,
+        names: &[String],
         batches: &[Batch],
-        recorded: &[Option<Timestamp>],
     ) -> Result<(Duration, Duration, u64, u64)> {
-        let mut order: Vec<usize> =
-            (0..batches.len()).filter(|it| recorded[*it].is_some()).collect();
-        order.sort_by_key(|it| recorded[*it]);
         let mut out = std::io::BufWriter::new(fs::File::create(stream)?);
-        let first = recorded[order[0]].ok_or("a time")?.as_microsecond();
-        for number in order {
-            let batch = &batches[number];
-            // Seconds are git's; each microsecond counts as one.
-            let at =
-                1_000_000_000 + (recorded[number].ok_or("a time")?.as_microsecond() - first) / 100;
-            write!(
-                out,
-                "commit refs/heads/main\ncommitter n <n@example.org> {at} +0000\ndata 1\nx\n"
-            )?;
+        let mut last = None;
+        for batch in batches {
+            // What altered at one moment is one commit.
+            if last.replace(batch.moment) != Some(batch.moment) {
+                let at = seconds(batch.moment);
+                write!(
+                    out,
+                    "commit refs/heads/main\ncommitter n <n@example.org> {at} +0000\ndata 1\nx\n"
+                )?;
+            }
             for (path, content) in &batch.files {
-                let path = format!("host-{:04}{path}", batch.item);
+                let path = format!("{}{path}", names[batch.item]);
                 match content {
                     Some(content) => {
                         write!(out, "M 100644 inline {path}\ndata {}\n", content.len())?;
@@ -462,17 +541,11 @@ impl Git {
         Ok((import, repack, before, size))
     }
 
-    fn lookups(
-        &self,
-        batches: &[Batch],
-        recorded: &[Option<Timestamp>],
-    ) -> Result<(Duration, Duration)> {
-        let first = recorded.iter().flatten().min().ok_or("a time")?.as_microsecond();
+    fn lookups(&self, names: &[String], batches: &[Batch]) -> Result<(Duration, Duration)> {
         let mut times = Vec::new();
-        for (item, path, at) in questions(batches, recorded, 200) {
-            let path = format!("host-{item:04}{path}");
-            let before =
-                format!("--before={}", 1_000_000_000 + (at.as_microsecond() - first) / 100);
+        for (item, path, when) in questions(batches, 200) {
+            let path = format!("{}{path}", names[item]);
+            let before = format!("--before={}", seconds(batches[when].moment));
             let begin = Instant::now();
             let commit = self.run(&["rev-list", "-1", &before, "main", "--", &path])?;
             let commit = String::from_utf8(commit)?;
@@ -484,4 +557,9 @@ impl Git {
         }
         Ok(percentiles(times))
     }
+}
+
+/// A moment as git's clock has it, which knows whole seconds.
+fn seconds(moment: usize) -> usize {
+    1_000_000_000 + moment
 }

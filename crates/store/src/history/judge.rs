@@ -28,12 +28,13 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
+use sqlx::AssertSqlSafe;
 use sqlx::any::AnyRow;
 
 use super::alarms::{self, Grade};
 use super::drifts::{DriftState, Happening, Told};
 use super::keys::TenantKeys;
-use super::rows::bytes;
+use super::rows::{bytes, statements};
 use super::{FileVersion, History, Past, timestamp};
 use crate::actor::Actor;
 use crate::error::StoreError;
@@ -156,24 +157,41 @@ fn queue_place(ci: CiId, recorded: i64) -> String {
     format!("unjudged/{ci}/{recorded}")
 }
 
-/// Keeps how a batch came about until it is judged.
-pub(super) async fn queue(
-    tx: &mut Tx<'_>,
+/// How a batch came about, as it is kept until it is judged.
+pub(super) struct QueuedRow {
+    tenant: [u8; 16],
+    ci: CiId,
+    recorded: i64,
+    told: Vec<u8>,
+}
+
+/// The same, sealed.
+pub(super) fn queued(
+    tx: &Tx<'_>,
     keys: &TenantKeys,
     ci: CiId,
     recorded: i64,
-    queued: Queued,
-) -> Result<(), StoreError> {
-    let sealed = keys.seal(&queue_place(ci, recorded), &queued, tx.random())?;
-    sqlx::query(
-        "INSERT INTO history_unjudged (tenant, ci, recorded, told) VALUES ($1, $2, $3, $4)",
-    )
-    .bind(keys.tenant.to_vec())
-    .bind(ci.as_bytes().to_vec())
-    .bind(recorded)
-    .bind(sealed)
-    .execute(&mut *tx.connection)
-    .await?;
+    queued: &Queued,
+) -> Result<QueuedRow, StoreError> {
+    let told = keys.seal(&queue_place(ci, recorded), queued, tx.random())?;
+    Ok(QueuedRow { tenant: keys.tenant, ci, recorded, told })
+}
+
+/// Keeps batches until they are judged.
+pub(super) async fn queue(tx: &mut Tx<'_>, rows: &[QueuedRow]) -> Result<(), StoreError> {
+    for (rows, values) in statements(tx.engine, rows, 4) {
+        let text =
+            format!("INSERT INTO history_unjudged (tenant, ci, recorded, told) VALUES {values}");
+        let mut query = sqlx::query(AssertSqlSafe(text));
+        for QueuedRow { tenant, ci, recorded, told } in rows {
+            query = query
+                .bind(tenant.to_vec())
+                .bind(ci.as_bytes().to_vec())
+                .bind(*recorded)
+                .bind(told.as_slice());
+        }
+        query.execute(&mut *tx.connection).await?;
+    }
     Ok(())
 }
 

@@ -1,11 +1,12 @@
 //! Recording: versions of an item's files, durable with the event that commits to them.
 
-use std::collections::HashMap;
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use ::history::{
-    Attribution, Committer, ContentDigest, FilePath, HistoryError, Item, Metadata, Origin, PathKey,
-    State, Version, pack,
+    Attribution, Commitment, Committer, ContentDigest, ContentId, FilePath, HistoryError, Item,
+    Metadata, Origin, PathKey, RowSeal, State, Version, pack,
 };
 use domain::cloud::{ChangeId, CiId, EventKind, TenantId};
 use jiff::Timestamp;
@@ -13,21 +14,28 @@ use serde_json::json;
 use sqlx::{AnyConnection, AssertSqlSafe};
 
 use crate::actor::Actor;
+use crate::database::Engine;
 use crate::error::StoreError;
 use crate::event::NewEvent;
-use crate::value::{get, hex};
+use crate::value::{get, hex, parsed};
 use crate::writer::Tx;
 
 use super::judge::{self, Telling};
 use super::keys::{TenantKeys, content_place, new_tenant_key, version_place};
 use super::rows::{bytes, statements};
-use super::{History, LEVEL, blocking, timestamp};
+use super::{History, blocking, timestamp};
 
 /// Most files of one batch; an item with more is told in several.
 const MOST_FILES: usize = 10_000;
 
 /// Most bytes of the contents of one batch.
 const MOST_BYTES: usize = 256 << 20;
+
+/// zstd's effort for what is in rows until it is sealed.
+const TAIL_LEVEL: i32 = 1;
+
+/// From how many files on it is asked which are as they were, before they are packed.
+const WORTH_ASKING: usize = 64;
 
 /// A file as somebody saw it.
 #[derive(Debug, Clone)]
@@ -148,7 +156,7 @@ impl History {
             let Some(files) = self.prepare(&keys, ci, &files).await? else { return Ok(None) };
             let telling = telling.clone();
             let batch = Batch { by: by.clone(), ci, keys, files, telling };
-            match self.write(batch, |tx, batch| Box::pin(record(tx, batch))).await? {
+            match self.store.write_jointly(batch, |tx, all| Box::pin(record(tx, all))).await? {
                 Outcome::Recorded(recorded) => return Ok(recorded),
                 Outcome::OtherKeys => {}
             }
@@ -194,18 +202,19 @@ impl History {
         files: &Arc<Vec<NewFile>>,
     ) -> Result<Option<Vec<Prepared>>, StoreError> {
         let paths: Vec<PathKey> = files.iter().map(|file| keys.pool.path_key(&file.path)).collect();
-        // One file alone is hashed sooner than it is asked for; the writer asks once more anyway.
-        let known = if paths.len() == 1 {
+        // A few files are packed sooner than they are asked for; the writer asks once more anyway.
+        let known = if paths.len() < WORTH_ASKING {
             Known::new()
         } else {
-            known(&mut *self.pool().acquire().await?, keys.tenant, ci, &paths).await?
+            let files: Vec<_> = paths.iter().map(|&path| (keys.tenant, ci, path)).collect();
+            known(self.store.engine, &mut *self.pool().acquire().await?, &files).await?
         };
         let (keys, files) = (Arc::clone(keys), Arc::clone(files));
         let length: usize = files.iter().map(length).sum();
         let work = move || {
             let mut prepared = Vec::with_capacity(files.len());
             for (file, key) in files.iter().zip(paths) {
-                prepared.extend(prepare(&keys, file, key, known.get(&key))?);
+                prepared.extend(prepare(&keys, file, key, known.get(&(ci, key)))?);
             }
             Ok(prepared)
         };
@@ -245,36 +254,29 @@ fn in_order(mut files: Vec<NewFile>) -> Result<Vec<NewFile>, StoreError> {
 }
 
 /// Keyed hashes of what files are, as far as they are known; `None` for what was erased.
-type Known = HashMap<PathKey, Option<[u8; 16]>>;
+type Known = HashMap<(CiId, PathKey), Option<[u8; 16]>>;
 
 async fn known(
+    engine: Engine,
     connection: &mut AnyConnection,
-    tenant: [u8; 16],
-    ci: CiId,
-    paths: &[PathKey],
+    files: &[([u8; 16], CiId, PathKey)],
 ) -> Result<Known, StoreError> {
-    let mut known = Known::new();
-    let mut read = |row: &sqlx::any::AnyRow| {
-        let print: Option<Vec<u8>> = get(row, "state")?;
-        let print = print.and_then(|print| print.try_into().ok());
-        known.insert(PathKey(bytes(row, "path_key")?), print);
-        Ok::<_, StoreError>(())
-    };
-    for (paths, values) in statements(paths, 1) {
-        // `($1), ($2)` is a list of values like `$1, $2`, but it begins at $1, which the others come behind.
-        let after = paths.len();
+    let mut known = Known::with_capacity(files.len());
+    for (files, values) in statements(engine, files, 3) {
         let text = format!(
-            "SELECT path_key, state FROM history_files
-             WHERE path_key IN ({values}) AND tenant = ${} AND ci = ${}",
-            after + 1,
-            after + 2
+            "SELECT ci, path_key, state FROM history_files
+             WHERE (tenant, ci, path_key) IN (VALUES {values})"
         );
         let mut query = sqlx::query(AssertSqlSafe(text));
-        for path in paths {
-            query = query.bind(path.0.to_vec());
+        for (tenant, ci, key) in files {
+            query = query.bind(tenant.to_vec()).bind(ci.as_bytes().to_vec()).bind(key.0.to_vec());
         }
-        let query = query.bind(tenant.to_vec()).bind(ci.as_bytes().to_vec());
-        query.fetch_all(&mut *connection).await?.iter().try_for_each(&mut read)?;
+        for row in query.fetch_all(&mut *connection).await? {
+            let print: Option<Vec<u8>> = get(&row, "state")?;
+            let print = print.and_then(|print| print.try_into().ok());
+            let ci = CiId::from_bytes(bytes(&row, "ci")?);
+            known.insert((ci, PathKey(bytes(&row, "path_key")?)), print);
+        }
     }
     Ok(known)
 }
@@ -312,7 +314,7 @@ fn prepare(
     let version = Version { recorded: 0, state, origin };
     version.check()?;
     let packed = match &file.state {
-        NewState::Present { content, .. } => Some(pack(content, LEVEL)?),
+        NewState::Present { content, .. } => Some(pack(content, TAIL_LEVEL)?),
         NewState::Gone => None,
     };
     Ok(Some(Prepared {
@@ -332,117 +334,224 @@ pub(super) fn print(keys: &TenantKeys, path: &FilePath, state: &State) -> [u8; 1
     ::history::ContentId::from(keys.pool.digest(&version.to_bytes(path))).0
 }
 
-async fn record(tx: &mut Tx<'_>, batch: &Batch) -> Result<Outcome, StoreError> {
-    let keys = &*batch.keys;
-    tx.hold("history_tenants", "tenant_id", &keys.id.to_string()).await?;
-    let row = sqlx::query(
-        "SELECT c.name, c.version, c.retired_at, h.sealed_key, h.last_recorded, h.open_number,
-                h.last_number, p.sealed_key AS data_key
-         FROM cis c JOIN history_tenants h ON h.tenant_id = c.tenant_id
-         LEFT JOIN history_partitions p ON p.tenant = h.tenant AND p.number = h.open_number
-         WHERE c.id = $1 AND c.tenant_id = $2",
-    )
-    .bind(batch.ci.to_string())
-    .bind(keys.id.to_string())
-    .fetch_optional(&mut *tx.connection)
-    .await?
-    .ok_or_else(|| StoreError::not_found("configuration item", &batch.ci))?;
-    if get::<Option<i64>>(&row, "retired_at")?.is_some() {
+/// What stands of a tenant while batches of it are recorded.
+struct Standing<'b> {
+    keys: &'b TenantKeys,
+    last_recorded: i64,
+    number: i64,
+    last_number: i64,
+    /// The open partition's key, where there is one.
+    sealed: Option<Vec<u8>>,
+    open: Option<Open>,
+    /// Whether the batches' keys are the tenant's.
+    is_current: bool,
+}
+
+/// The partition that is recorded into.
+struct Open {
+    rows: RowSeal,
+    committer: Committer,
+}
+
+/// An item that something is recorded of.
+struct Of {
+    name: String,
+    version: i64,
+    is_retired: bool,
+}
+
+/// Records batches of several callers: statements as few as for one of them.
+async fn record(
+    tx: &mut Tx<'_>,
+    batches: &[Batch],
+) -> Result<Vec<Result<Outcome, StoreError>>, StoreError> {
+    let mut tenants = standings(tx, batches).await?;
+    let items = items(tx, batches).await?;
+    let mut outcomes: Vec<_> = batches.iter().map(|_| Ok(Outcome::Recorded(None))).collect();
+    let mut left: Vec<usize> = Vec::with_capacity(batches.len());
+    for (at, batch) in batches.iter().enumerate() {
+        match admitted(batch, &tenants, &items) {
+            Ok(true) => left.push(at),
+            Ok(false) => outcomes[at] = Ok(Outcome::OtherKeys),
+            Err(refused) => outcomes[at] = Err(refused),
+        }
+    }
+    // An item's next batch is held against what the one before it made.
+    while !left.is_empty() {
+        let mut seen = HashSet::new();
+        let (now, later) = left.into_iter().partition(|&at| seen.insert(batches[at].ci));
+        record_each(tx, batches, now, &mut tenants, &items, &mut outcomes).await?;
+        left = later;
+    }
+    for standing in tenants.values().filter(|standing| standing.open.is_some()) {
+        go_on(tx, standing).await?;
+    }
+    Ok(outcomes)
+}
+
+/// Whether a batch may be recorded; not where it was made with other keys than the tenant has.
+fn admitted(
+    batch: &Batch,
+    tenants: &BTreeMap<TenantId, Standing<'_>>,
+    items: &HashMap<(CiId, TenantId), Of>,
+) -> Result<bool, StoreError> {
+    let item = items.get(&(batch.ci, batch.keys.id));
+    let (Some(item), Some(standing)) = (item, tenants.get(&batch.keys.id)) else {
+        return Err(StoreError::not_found("configuration item", &batch.ci));
+    };
+    if item.is_retired {
         return Err(StoreError::Refused {
-            reason: format!("`{}` is retired", get::<String>(&row, "name")?),
+            reason: format!("`{}` is retired", item.name),
             help: "create a new configuration item instead",
         });
     }
-    if get::<Option<Vec<u8>>>(&row, "sealed_key")?.as_ref() != Some(&keys.sealed) {
-        return Ok(Outcome::OtherKeys);
+    Ok(standing.is_current && standing.keys.sealed == batch.keys.sealed)
+}
+
+/// How the batches' tenants stand, each held until the end.
+async fn standings<'b>(
+    tx: &mut Tx<'_>,
+    batches: &'b [Batch],
+) -> Result<BTreeMap<TenantId, Standing<'b>>, StoreError> {
+    let keys: BTreeMap<_, _> = batches.iter().map(|it| (it.keys.id, &*it.keys)).collect();
+    let mut tenants = BTreeMap::new();
+    for (id, keys) in keys {
+        tx.hold("history_tenants", "tenant_id", &id.to_string()).await?;
+        let row = sqlx::query(
+            "SELECT h.sealed_key, h.last_recorded, h.open_number, h.last_number,
+                    p.sealed_key AS data_key
+             FROM history_tenants h
+             LEFT JOIN history_partitions p ON p.tenant = h.tenant AND p.number = h.open_number
+             WHERE h.tenant_id = $1",
+        )
+        .bind(id.to_string())
+        .fetch_optional(&mut *tx.connection)
+        .await?;
+        let Some(row) = row else { continue };
+        let standing = Standing {
+            keys,
+            last_recorded: get(&row, "last_recorded")?,
+            number: get(&row, "open_number")?,
+            last_number: get(&row, "last_number")?,
+            sealed: get(&row, "data_key")?,
+            open: None,
+            is_current: get::<Option<Vec<u8>>>(&row, "sealed_key")?.as_ref() == Some(&keys.sealed),
+        };
+        tenants.insert(id, standing);
     }
-    // Another batch may have come between.
-    let paths: Vec<_> = batch.files.iter().map(|file| file.key).collect();
-    let known = known(&mut *tx.connection, keys.tenant, batch.ci, &paths).await?;
-    let is_new = |file: &&Prepared| match known.get(&file.key) {
-        Some(before) => *before != Some(file.print),
-        // What was never there is not gone.
-        None => file.version.state != State::Gone,
-    };
-    let files: Vec<&Prepared> = batch.files.iter().filter(is_new).collect();
-    if files.is_empty() {
-        return Ok(Outcome::Recorded(None));
+    Ok(tenants)
+}
+
+async fn items(
+    tx: &mut Tx<'_>,
+    batches: &[Batch],
+) -> Result<HashMap<(CiId, TenantId), Of>, StoreError> {
+    let mut asked: Vec<_> = batches.iter().map(|batch| batch.ci).collect();
+    asked.sort_unstable();
+    asked.dedup();
+    let mut items = HashMap::with_capacity(asked.len());
+    for (asked, values) in statements(tx.engine, &asked, 1) {
+        let text = format!(
+            "SELECT id, tenant_id, name, version, retired_at FROM cis WHERE id IN ({values})"
+        );
+        let mut query = sqlx::query(AssertSqlSafe(text));
+        for ci in asked {
+            query = query.bind(ci.to_string());
+        }
+        for row in query.fetch_all(&mut *tx.connection).await? {
+            let item = Of {
+                name: get(&row, "name")?,
+                version: get(&row, "version")?,
+                is_retired: get::<Option<i64>>(&row, "retired_at")?.is_some(),
+            };
+            items.insert((parsed(&row, "id")?, parsed(&row, "tenant_id")?), item);
+        }
     }
-    // Rises also where several batches share a commit, or a clock steps back.
-    let last: i64 = get(&row, "last_recorded")?;
-    let recorded = tx.now.as_microsecond().max(last.saturating_add(1));
-    let sealed: Option<Vec<u8>> = get(&row, "data_key")?;
-    let mut number: i64 = get(&row, "open_number")?;
-    let mut last_number: i64 = get(&row, "last_number")?;
-    let sealed = if let Some(sealed) = sealed {
-        sealed
-    } else {
-        last_number += 1;
-        number = last_number;
-        open_partition(tx, keys, number).await?
-    };
-    let data_key = keys.open_data_key(number, &sealed)?;
-    go_on(tx, keys, recorded, (number, last_number)).await?;
-    let item = Item(batch.ci.as_bytes());
-    let committer = Committer::new(&data_key);
-    let mut leaves = Vec::with_capacity(files.len());
-    let mut rows = Vec::with_capacity(files.len());
-    for &file in &files {
-        let version = Version { recorded, ..file.version.clone() };
-        leaves.push(committer.leaf(&file.path, &version, file.digest));
-        rows.push((file, version));
-    }
-    let commitment = committer.batch(item, recorded, &leaves);
-    let place = Place { tenant: keys.tenant, number, item, recorded };
-    insert(tx, &place, &data_key.rows(), &rows).await?;
-    sqlx::query(
-        "INSERT INTO history_batches (tenant, number, ci, recorded, versions, hash)
-         VALUES ($1, $2, $3, $4, $5, $6)",
-    )
-    .bind(keys.tenant.to_vec())
-    .bind(number)
-    .bind(item.0.to_vec())
-    .bind(recorded)
-    .bind(i64::from(commitment.versions))
-    .bind(commitment.hash.to_vec())
-    .execute(&mut *tx.connection)
-    .await?;
-    if let Some(telling) = &batch.telling {
-        let paths = rows.iter().map(|(file, _)| file.path.as_str());
-        judge::queue(tx, keys, batch.ci, recorded, telling.of(paths)).await?;
-    }
-    let gone = rows.iter().filter(|(_, version)| version.state == State::Gone).count();
-    let commitment = hex(&commitment.hash);
-    tx.record(NewEvent {
-        tenant: keys.id,
-        kind: EventKind::HistoryRecorded,
-        by: batch.by.clone(),
-        object: batch.ci.to_string(),
-        version: get(&row, "version")?,
-        payload: json!({
-            "recorded": recorded, "partition": number, "versions": rows.len(), "gone": gone,
-            "commitment": commitment,
-        }),
+    Ok(items)
+}
+
+/// Records batches of which no two are of one item.
+async fn record_each(
+    tx: &mut Tx<'_>,
+    batches: &[Batch],
+    now: Vec<usize>,
+    tenants: &mut BTreeMap<TenantId, Standing<'_>>,
+    items: &HashMap<(CiId, TenantId), Of>,
+    outcomes: &mut [Result<Outcome, StoreError>],
+) -> Result<(), StoreError> {
+    // Others may have come between.
+    let files = now.iter().flat_map(|&at| {
+        let batch = &batches[at];
+        batch.files.iter().map(|file| (batch.keys.tenant, batch.ci, file.key))
     });
-    let versions = u32::try_from(rows.len()).unwrap_or(u32::MAX);
-    Ok(Outcome::Recorded(Some(Recorded { at: timestamp(recorded), versions, commitment })))
+    let known = known(tx.engine, &mut *tx.connection, &files.collect::<Vec<_>>()).await?;
+    let mut rows = Rows::default();
+    for at in now {
+        let batch = &batches[at];
+        let is_new = |file: &&Prepared| match known.get(&(batch.ci, file.key)) {
+            Some(before) => *before != Some(file.print),
+            // What was never there is not gone.
+            None => file.version.state != State::Gone,
+        };
+        let files: Vec<&Prepared> = batch.files.iter().filter(is_new).collect();
+        let Some(standing) = tenants.get_mut(&batch.keys.id) else { continue };
+        if files.is_empty() {
+            continue;
+        }
+        let recorded = standing.begin(tx).await?;
+        let (hash, gone) = rows.add(tx, standing, batch, recorded, &files)?;
+        let versions = files.len();
+        let version = items.get(&(batch.ci, batch.keys.id)).map_or(0, |item| item.version);
+        let commitment = hex(&hash);
+        tx.record(NewEvent {
+            tenant: batch.keys.id,
+            kind: EventKind::HistoryRecorded,
+            by: batch.by.clone(),
+            object: batch.ci.to_string(),
+            version,
+            payload: json!({
+                "recorded": recorded, "partition": standing.number, "versions": versions, "gone": gone,
+                "commitment": commitment,
+            }),
+        });
+        let versions = u32::try_from(versions).unwrap_or(u32::MAX);
+        let recorded = Recorded { at: timestamp(recorded), versions, commitment };
+        outcomes[at] = Ok(Outcome::Recorded(Some(recorded)));
+    }
+    rows.insert(tx).await
+}
+
+impl Standing<'_> {
+    /// When the next batch is recorded; opens a partition where none is.
+    async fn begin(&mut self, tx: &mut Tx<'_>) -> Result<i64, StoreError> {
+        if self.open.is_none() {
+            let sealed = if let Some(sealed) = self.sealed.take() {
+                sealed
+            } else {
+                self.last_number += 1;
+                self.number = self.last_number;
+                open_partition(tx, self.keys, self.number).await?
+            };
+            let key = self.keys.open_data_key(self.number, &sealed)?;
+            let (rows, committer) = (key.rows(), Committer::new(&key));
+            self.open = Some(Open { rows, committer });
+        }
+        // Rises also where several batches share a commit, or a clock steps back.
+        self.last_recorded = tx.now.as_microsecond().max(self.last_recorded.saturating_add(1));
+        Ok(self.last_recorded)
+    }
 }
 
 /// What is recorded next comes after this, in this partition.
-async fn go_on(
-    tx: &mut Tx<'_>,
-    keys: &TenantKeys,
-    recorded: i64,
-    (number, last_number): (i64, i64),
-) -> Result<(), StoreError> {
+async fn go_on(tx: &mut Tx<'_>, standing: &Standing<'_>) -> Result<(), StoreError> {
     sqlx::query(
         "UPDATE history_tenants SET last_recorded = $1, open_number = $2, last_number = $3
          WHERE tenant_id = $4",
     )
-    .bind(recorded)
-    .bind(number)
-    .bind(last_number)
-    .bind(keys.id.to_string())
+    .bind(standing.last_recorded)
+    .bind(standing.number)
+    .bind(standing.last_number)
+    .bind(standing.keys.id.to_string())
     .execute(&mut *tx.connection)
     .await?;
     Ok(())
@@ -472,7 +581,18 @@ async fn open_partition(
     Ok(sealed)
 }
 
-/// Where a batch is recorded.
+/// Rows of the tail in the making.
+#[derive(Default)]
+struct Rows {
+    contents: BTreeMap<([u8; 16], i64, ContentId), Vec<u8>>,
+    versions: Vec<TailRow>,
+    files: Vec<FileRow>,
+    batches: Vec<BatchRow>,
+    unjudged: Vec<judge::QueuedRow>,
+}
+
+/// Where a version is recorded.
+#[derive(Clone, Copy)]
 struct Place {
     tenant: [u8; 16],
     number: i64,
@@ -480,53 +600,126 @@ struct Place {
     recorded: i64,
 }
 
-/// Keeps versions, contents that are not there yet, and what is known of the files from now on.
-async fn insert(
-    tx: &mut Tx<'_>,
-    place: &Place,
-    seal: &::history::RowSeal,
-    rows: &[(&Prepared, Version)],
-) -> Result<(), StoreError> {
-    let Place { tenant, number, item, recorded } = place;
-    let mut contents: Vec<_> = rows
-        .iter()
-        .filter_map(|(file, version)| Some((version.state.content()?, file.packed.as_ref()?)))
-        .collect();
-    contents.sort_unstable();
-    contents.dedup_by_key(|(content, _)| *content);
-    for (contents, values) in statements(&contents, 4) {
+struct TailRow {
+    place: Place,
+    key: PathKey,
+    content: Option<ContentId>,
+    sealed: Vec<u8>,
+}
+
+struct FileRow {
+    place: Place,
+    key: PathKey,
+    sealed_path: Vec<u8>,
+    print: [u8; 16],
+}
+
+struct BatchRow {
+    place: Place,
+    commitment: Commitment,
+}
+
+impl Rows {
+    /// Adds a batch's files that are new; gives what its event commits to, and how many are gone.
+    fn add(
+        &mut self,
+        tx: &Tx<'_>,
+        standing: &Standing<'_>,
+        batch: &Batch,
+        recorded: i64,
+        files: &[&Prepared],
+    ) -> Result<([u8; 32], usize), StoreError> {
+        let lost = || StoreError::Corrupt { what: "a partition that is not open".to_owned() };
+        let open = standing.open.as_ref().ok_or_else(lost)?;
+        let (tenant, item) = (standing.keys.tenant, Item(batch.ci.as_bytes()));
+        let place = Place { tenant, number: standing.number, item, recorded };
+        let mut leaves = Vec::with_capacity(files.len());
+        let mut gone = 0;
+        for &file in files {
+            let version = Version { recorded, ..file.version.clone() };
+            leaves.push(open.committer.leaf(&file.path, &version, file.digest));
+            gone += usize::from(version.state == State::Gone);
+            let content = version.state.content();
+            if let (Some(content), Some(packed)) = (content, &file.packed) {
+                let entry = self.contents.entry((tenant, place.number, content));
+                if let Entry::Vacant(entry) = entry {
+                    entry.insert(open.rows.seal(
+                        &content_place(&content.0),
+                        packed,
+                        tx.random(),
+                    )?);
+                }
+            }
+            let at = version_place(item, file.key, recorded);
+            let sealed = open.rows.seal(&at, &version.to_bytes(&file.path), tx.random())?;
+            self.versions.push(TailRow { place, key: file.key, content, sealed });
+            let (sealed_path, print) = (file.sealed_path.clone(), file.print);
+            self.files.push(FileRow { place, key: file.key, sealed_path, print });
+        }
+        let commitment = open.committer.batch(item, recorded, &leaves);
+        self.batches.push(BatchRow { place, commitment });
+        if let Some(telling) = &batch.telling {
+            let queued = telling.of(files.iter().map(|file| file.path.as_str()));
+            self.unjudged.push(judge::queued(tx, standing.keys, batch.ci, recorded, &queued)?);
+        }
+        Ok((commitment.hash, gone))
+    }
+
+    /// Keeps versions, contents that are not there yet, and what is known of the files from now on.
+    async fn insert(self, tx: &mut Tx<'_>) -> Result<(), StoreError> {
+        insert_contents(tx, &self.contents.into_iter().collect::<Vec<_>>()).await?;
+        insert_versions(tx, &self.versions).await?;
+        insert_files(tx, &self.files).await?;
+        insert_batches(tx, &self.batches).await?;
+        judge::queue(tx, &self.unjudged).await
+    }
+}
+
+type ContentRow = (([u8; 16], i64, ContentId), Vec<u8>);
+
+async fn insert_contents(tx: &mut Tx<'_>, rows: &[ContentRow]) -> Result<(), StoreError> {
+    for (rows, values) in statements(tx.engine, rows, 4) {
         let text = format!(
             "INSERT INTO history_contents (tenant, number, content, sealed) VALUES {values}
              ON CONFLICT (tenant, number, content) DO NOTHING"
         );
         let mut query = sqlx::query(AssertSqlSafe(text));
-        for (content, packed) in contents {
-            let sealed = seal.seal(&content_place(&content.0), packed, tx.random())?;
-            query = query.bind(tenant.to_vec()).bind(*number).bind(content.0.to_vec()).bind(sealed);
+        for ((tenant, number, content), sealed) in rows {
+            query = query
+                .bind(tenant.to_vec())
+                .bind(*number)
+                .bind(content.0.to_vec())
+                .bind(sealed.as_slice());
         }
         query.execute(&mut *tx.connection).await?;
     }
-    for (rows, values) in statements(rows, 7) {
+    Ok(())
+}
+
+async fn insert_versions(tx: &mut Tx<'_>, rows: &[TailRow]) -> Result<(), StoreError> {
+    for (rows, values) in statements(tx.engine, rows, 7) {
         let text = format!(
             "INSERT INTO history_tail (tenant, ci, path_key, recorded, number, content, version)
              VALUES {values}"
         );
         let mut query = sqlx::query(AssertSqlSafe(text));
-        for (file, version) in rows {
-            let at = version_place(*item, file.key, *recorded);
-            let sealed = seal.seal(&at, &version.to_bytes(&file.path), tx.random())?;
+        for TailRow { place, key, content, sealed } in rows {
             query = query
-                .bind(tenant.to_vec())
-                .bind(item.0.to_vec())
-                .bind(file.key.0.to_vec())
-                .bind(*recorded)
-                .bind(*number)
-                .bind(version.state.content().map(|content| content.0.to_vec()))
-                .bind(sealed);
+                .bind(place.tenant.to_vec())
+                .bind(place.item.0.to_vec())
+                .bind(key.0.to_vec())
+                .bind(place.recorded)
+                .bind(place.number)
+                .bind(content.map(|content| content.0.to_vec()))
+                .bind(sealed.as_slice());
         }
         query.execute(&mut *tx.connection).await?;
     }
-    for (rows, values) in statements(rows, 8) {
+    Ok(())
+}
+
+async fn insert_files(tx: &mut Tx<'_>, rows: &[FileRow]) -> Result<(), StoreError> {
+    for (rows, values) in statements(tx.engine, rows, 8) {
         let text = format!(
             "INSERT INTO history_files
              (tenant, ci, path_key, path, state, recorded, number, spans) VALUES {values}
@@ -534,16 +727,36 @@ async fn insert(
                  state = excluded.state, recorded = excluded.recorded, number = excluded.number"
         );
         let mut query = sqlx::query(AssertSqlSafe(text));
-        for (file, _) in rows {
+        for FileRow { place, key, sealed_path, print } in rows {
             query = query
-                .bind(tenant.to_vec())
-                .bind(item.0.to_vec())
-                .bind(file.key.0.to_vec())
-                .bind(file.sealed_path.clone())
-                .bind(file.print.to_vec())
-                .bind(*recorded)
-                .bind(*number)
+                .bind(place.tenant.to_vec())
+                .bind(place.item.0.to_vec())
+                .bind(key.0.to_vec())
+                .bind(sealed_path.as_slice())
+                .bind(print.to_vec())
+                .bind(place.recorded)
+                .bind(place.number)
                 .bind(Vec::new());
+        }
+        query.execute(&mut *tx.connection).await?;
+    }
+    Ok(())
+}
+
+async fn insert_batches(tx: &mut Tx<'_>, rows: &[BatchRow]) -> Result<(), StoreError> {
+    for (rows, values) in statements(tx.engine, rows, 6) {
+        let text = format!(
+            "INSERT INTO history_batches (tenant, number, ci, recorded, versions, hash) VALUES {values}"
+        );
+        let mut query = sqlx::query(AssertSqlSafe(text));
+        for BatchRow { place, commitment } in rows {
+            query = query
+                .bind(place.tenant.to_vec())
+                .bind(place.number)
+                .bind(place.item.0.to_vec())
+                .bind(place.recorded)
+                .bind(i64::from(commitment.versions))
+                .bind(commitment.hash.to_vec());
         }
         query.execute(&mut *tx.connection).await?;
     }

@@ -1,41 +1,29 @@
 //! Rows of history: several with one statement, and what stands in them.
 
-use std::fmt::Write as _;
-
 use ::history::{Lean, PathKey};
 use sqlx::any::AnyRow;
 use sqlx::{AnyPool, Executor};
 
+use crate::database::Engine;
 use crate::error::StoreError;
 use crate::value::{get, parsed};
 
-/// Rows of one statement, the most first: few different statements serve any number of rows. What SQLite's driver
-/// does for each value grows with how many there are.
-const ROWS: [usize; 3] = [32, 8, 1];
+/// Rows of one statement, the most first: few different statements serve any number of rows.
+const ROWS: [usize; 4] = [128, 32, 8, 1];
 
-/// Splits rows into as many as one statement takes, with the text of its values: `($1, $2), ($3, $4)`.
-pub(super) fn statements<T>(rows: &[T], columns: usize) -> impl Iterator<Item = (&[T], String)> {
+/// Splits rows into as many as one statement takes, with the text of its values.
+pub(super) fn statements<T>(
+    engine: Engine,
+    rows: &[T],
+    columns: usize,
+) -> impl Iterator<Item = (&[T], String)> {
     let mut left = rows;
     std::iter::from_fn(move || {
         let most = ROWS.into_iter().find(|&most| most <= left.len())?;
         let (now, later) = left.split_at(most);
         left = later;
-        Some((now, values(most, columns)))
+        Some((now, engine.values(most, columns)))
     })
-}
-
-fn values(rows: usize, columns: usize) -> String {
-    let mut text = String::with_capacity(rows * (columns * 5 + 4));
-    for row in 0..rows {
-        text.push_str(if row == 0 { "(" } else { ", (" });
-        for column in 0..columns {
-            let comma = if column == 0 { "" } else { ", " };
-            // Writing into a string cannot fail.
-            let _ = write!(text, "{comma}${}", row * columns + column + 1);
-        }
-        text.push(')');
-    }
-    text
 }
 
 /// How a partition stands.
@@ -239,9 +227,8 @@ mod tests {
 
     #[test]
     fn rows_are_split_into_few_statements() {
-        let split: Vec<_> = statements(&[0; 75], 2).map(|(rows, _)| rows.len()).collect();
+        let split = statements(Engine::Sqlite, &[0; 203], 2).map(|(rows, _)| rows.len());
 
-        assert_eq!(split, [32, 32, 8, 1, 1, 1]);
-        assert_eq!(values(2, 3), "($1, $2, $3), ($4, $5, $6)");
+        assert_eq!(split.collect::<Vec<_>>(), [128, 32, 32, 8, 1, 1, 1]);
     }
 }

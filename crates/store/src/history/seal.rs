@@ -509,7 +509,7 @@ async fn replace_rows(tx: &mut Tx<'_>, commit: &Commit) -> Result<(), StoreError
         let own = file.anchor.map(|frame| Lean { partition: number.unsigned_abs(), frame });
         files.push((known, spans, own.or(known.anchor)));
     }
-    for (files, values) in statements(&files, 9) {
+    for (files, values) in statements(tx.engine, &files, 9) {
         // All of them are there: only what follows from sealing is new.
         let text = format!(
             "INSERT INTO history_files

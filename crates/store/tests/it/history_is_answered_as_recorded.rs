@@ -13,6 +13,7 @@ on_both_engines! {
     lists_are_as_they_were_recorded
     what_is_as_it_was_makes_no_version
     batches_that_come_together_stand_one_after_the_other
+    who_is_refused_among_others_hinders_nobody
 }
 
 /// Questions of one engine; `history`'s own test asks as many as both together.
@@ -184,4 +185,53 @@ async fn batches_that_come_together_stand_one_after_the_other(world: World) {
     assert_eq!(listed, recorded.into_keys().collect::<Vec<_>>());
     let fsck = it.fsck().await;
     assert!(fsck.damages.is_empty(), "{:?}", fsck.damages);
+}
+
+async fn who_is_refused_among_others_hinders_nobody(world: World) {
+    let it = Remembering::new(world, 1).await;
+    let store = &it.world.store;
+    let other = it.world.tenant("bolt").await;
+    let others = it.world.owner(&other).await;
+    let new = crate::support::vm(other.id, "db-0");
+    let foreign = store.create_ci(&it.world.admin, None, new).await.unwrap().id;
+    let retired = it.cis[2];
+    store.retire_ci(&it.world.admin, retired, None).await.unwrap();
+    let before = store.sequence_events(1000).await.unwrap();
+    assert!(before > 0);
+
+    let file = |number: usize| {
+        let path = store::FilePath::new(format!("/etc/{number}")).unwrap();
+        crate::support::history::file(path, Some((format!("{number}").into_bytes(), 0)))
+    };
+    let all = (0..60).map(|number| {
+        let (by, ci) = match number % 5 {
+            0 | 1 => (&it.owner, it.cis[number % 2]),
+            2 => (&others, foreign),
+            3 => (&it.owner, retired),
+            _ => (&it.owner, foreign),
+        };
+        it.history.record(by, ci, vec![file(number)])
+    });
+    let outcomes = futures_util::future::join_all(all).await;
+
+    let mut recorded = Vec::new();
+    for (number, outcome) in outcomes.into_iter().enumerate() {
+        match (number % 5, outcome) {
+            (0..=2, Ok(Some(it))) => recorded.push(it.at),
+            (3, Err(store::StoreError::Refused { .. })) => {}
+            (4, Err(store::StoreError::NotFound { .. })) => {}
+            (_, outcome) => panic!("{number}: {outcome:?}"),
+        }
+    }
+    assert_eq!(store.sequence_events(1000).await.unwrap(), 36);
+    for (number, at) in (0..60).filter(|number| number % 5 < 3).zip(recorded) {
+        let (by, ci) =
+            if number % 5 == 2 { (&others, foreign) } else { (&it.owner, it.cis[number % 2]) };
+        let found = it.history.file_at(by, ci, &file(number).path, at).await.unwrap();
+        let Past::Kept(Some(found)) = found else { panic!("{number}: {found:?}") };
+        assert_eq!(found.recorded_at, at);
+    }
+    assert!(it.fsck().await.damages.is_empty());
+    let fsck = it.history.fsck(&others, other.id).await.unwrap();
+    assert_eq!((fsck.batches, fsck.damages.len()), (12, 0));
 }
