@@ -10,7 +10,8 @@
 //!
 //! `history FOLDER single`: single durable changes alone.
 //!
-//! `history FOLDER curve [VERSIONS] [ITEMS]`: ours alone, with figures along the way.
+//! `history FOLDER curve [VERSIONS] [ITEMS]`: ours alone, with figures along the way; the processor's time is that of a
+//! version.
 
 #![allow(
     clippy::cast_precision_loss,
@@ -92,12 +93,14 @@ async fn beside_git(folder: &Path, names: &[String], batches: Arc<Vec<Batch>>) -
         bytes / count
     );
     let cloud = Cloud::new(&folder.join("ours"), names.len()).await?;
+    let before = processor()?;
     let (recorded, took) = cloud.ingest(&batches).await?;
+    let spent = processor()? - before;
     let (database, objects) = cloud.sizes().await?;
     let ours = (database + objects) as f64 / count as f64;
     let rate = count as f64 / took.as_secs_f64();
     println!(
-        "ours: {rate:.0} versions/s ({took:.1?}), {ours:.0} bytes/version (objects {:.0}, database {:.0})",
+        "ours: {rate:.0} versions/s ({took:.1?}, processor {spent:.1?}), {ours:.0} bytes/version (objects {:.0}, database {:.0})",
         objects as f64 / count as f64,
         database as f64 / count as f64
     );
@@ -120,7 +123,9 @@ async fn beside_git(folder: &Path, names: &[String], batches: Arc<Vec<Batch>>) -
     );
     println!("  => ingest {:.1} x, bytes {:.2} x", rate / git_rate, ours / theirs);
 
-    let (p50, p99) = cloud.lookups(&batches, &recorded, 20_000).await?;
+    let (p50, p99) = cloud
+        .lookups(&batches, &recorded.into_iter().flatten().collect::<Vec<_>>(), 20_000)
+        .await?;
     let (git50, git99) = git.lookups(names, &batches)?;
     println!(
         "file at T: ours p50 {p50:.0?} p99 {p99:.0?}; git p50 {git50:.1?} p99 {git99:.1?} => p50 1/{:.0}, p99 1/{:.0}",
@@ -134,7 +139,8 @@ async fn beside_git(folder: &Path, names: &[String], batches: Arc<Vec<Batch>>) -
 async fn curve(folder: &Path, versions: usize, items: usize) -> Result<()> {
     let mut corpus = Corpus::new(20_261_130, items, 300);
     let cloud = Cloud::new(&folder.join("ours"), items).await?;
-    let (mut count, mut at_last, mut took) = (0, 0, Duration::ZERO);
+    let (mut count, mut at_last, mut times) = (0, 0, Vec::new());
+    let (mut took, mut spent) = (Duration::ZERO, Duration::ZERO);
     let mut marks = vec![versions];
     while marks.last().is_some_and(|&it| it > 100_000) {
         let last = marks.last().map_or(0, |it| it / 10);
@@ -142,24 +148,27 @@ async fn curve(folder: &Path, versions: usize, items: usize) -> Result<()> {
     }
     let mut batches = corpus.first();
     println!(
-        "{:>12} {:>12} {:>14} {:>10} {:>10}",
-        "versions", "versions/s", "bytes/version", "p50", "p99"
+        "{:>12} {:>12} {:>12} {:>14} {:>10} {:>10}",
+        "versions", "versions/s", "processor", "bytes/version", "p50", "p99"
     );
     loop {
         let these = Arc::new(std::mem::take(&mut batches));
         let begin: usize = these.iter().map(|it| it.files.len()).sum();
+        let before = processor()?;
         let (recorded, time) = cloud.ingest(&these).await?;
-        (count, took) = (count + begin, took + time);
+        (count, took, spent) = (count + begin, took + time, spent + (processor()? - before));
+        times.extend(recorded.into_iter().flatten().step_by(16));
         if marks.last().is_some_and(|&mark| count >= mark) {
             marks.retain(|&mark| mark > count);
             let (database, objects) = cloud.sizes().await?;
-            let (p50, p99) = cloud.lookups(&these, &recorded, 5_000).await?;
+            let (p50, p99) = cloud.lookups(&these, &times, 5_000).await?;
             println!(
-                "{count:>12} {:>12.0} {:>14.0} {p50:>10.0?} {p99:>10.0?}",
+                "{count:>12} {:>12.0} {:>12.0?} {:>14.0} {p50:>10.0?} {p99:>10.0?}",
                 (count - at_last) as f64 / took.as_secs_f64(),
+                spent.div_f64((count - at_last) as f64),
                 (database + objects) as f64 / count as f64
             );
-            (at_last, took) = (count, Duration::ZERO);
+            (at_last, took, spent) = (count, Duration::ZERO, Duration::ZERO);
             if marks.is_empty() {
                 break;
             }
@@ -338,7 +347,7 @@ impl Cloud {
         &self,
         batches: &Arc<Vec<Batch>>,
     ) -> Result<(Vec<Option<Timestamp>>, Duration)> {
-        let (begin, spent) = (Instant::now(), processor()?);
+        let begin = Instant::now();
         let mut of_items: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
         for (number, batch) in batches.iter().enumerate() {
             of_items.entry(batch.item).or_default().push(number);
@@ -370,7 +379,6 @@ impl Cloud {
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
-        let recorded_in = begin.elapsed();
         let mut recorded = vec![None; batches.len()];
         for caller in callers {
             for (number, at) in caller.await?? {
@@ -379,10 +387,6 @@ impl Cloud {
         }
         cloud.history.seal(cloud.tenant, "it").await?;
         let took = begin.elapsed();
-        eprintln!(
-            "recorded in {recorded_in:.1?}, sealed in {took:.1?}, processor {:.1?}",
-            processor()? - spent
-        );
         Ok((recorded, took))
     }
 
@@ -404,12 +408,12 @@ impl Cloud {
     async fn lookups(
         &self,
         batches: &[Batch],
-        recorded: &[Option<Timestamp>],
+        recorded: &[Timestamp],
         count: usize,
     ) -> Result<(Duration, Duration)> {
         let mut times = Vec::new();
         for (item, path, when) in questions(batches, count) {
-            let Some(at) = recorded[when] else { continue };
+            let at = recorded[when * recorded.len() / batches.len()];
             let path = FilePath::new(path)?;
             let begin = Instant::now();
             let found = self.history.file_at(&Actor::System, self.cis[item], &path, at).await?;

@@ -4,7 +4,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use ::history::{DataKey, Item, Partition, PathKey, Pool};
-use domain::cloud::TenantId;
+use domain::cloud::{CiId, TenantId};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -106,7 +106,7 @@ pub(super) fn content_place(content: &[u8]) -> Vec<u8> {
 }
 
 /// Most keys, and most partitions, that are kept at hand.
-const KEYS: usize = 4096;
+const KEYS: usize = 16_384;
 const PARTITIONS: usize = 64;
 
 /// What was opened before. Whatever is asked of it is asked by what a row says now, so that a key that was
@@ -115,6 +115,8 @@ const PARTITIONS: usize = 64;
 pub(super) struct Cache {
     tenants: Mutex<HashMap<TenantId, Arc<TenantKeys>>>,
     data_keys: Mutex<HashMap<Vec<u8>, DataKey>>,
+    /// Whose an item is, with the keys that were its tenant's.
+    items: Mutex<HashMap<CiId, Arc<TenantKeys>>>,
     partitions: Mutex<VecDeque<(String, Arc<Partition>)>>,
 }
 
@@ -154,6 +156,19 @@ impl Cache {
         Ok(key)
     }
 
+    /// The keys that the tenant of an item had. Whoever writes with them must ask whether it has them still.
+    pub(super) fn item(&self, ci: CiId) -> Option<Arc<TenantKeys>> {
+        lock(&self.items).get(&ci).cloned()
+    }
+
+    pub(super) fn keep_item(&self, ci: CiId, keys: &Arc<TenantKeys>) {
+        bounded(&mut lock(&self.items), ci, Arc::clone(keys));
+    }
+
+    pub(super) fn forget_item(&self, ci: CiId) {
+        lock(&self.items).remove(&ci);
+    }
+
     pub(super) fn partition(&self, name: &str) -> Option<Arc<Partition>> {
         let partitions = lock(&self.partitions);
         let found = partitions.iter().find(|(it, _)| it == name);
@@ -172,6 +187,7 @@ impl Cache {
     pub(super) fn forget(&self) {
         lock(&self.tenants).clear();
         lock(&self.data_keys).clear();
+        lock(&self.items).clear();
         lock(&self.partitions).clear();
     }
 }

@@ -148,20 +148,34 @@ impl History {
     ) -> Result<Option<Recorded>, StoreError> {
         let files = Arc::new(in_order(files)?);
         for _ in 0..3 {
-            let asked = self.asked(by, ci).await?;
-            let keys = match asked.keys {
-                Some(keys) => keys,
-                None => self.make_tenant_key(asked.tenant).await?,
-            };
+            let keys = self.keys_to_record(by, ci).await?;
             let Some(files) = self.prepare(&keys, ci, &files).await? else { return Ok(None) };
             let telling = telling.clone();
             let batch = Batch { by: by.clone(), ci, keys, files, telling };
             match self.store.write_jointly(batch, |tx, all| Box::pin(record(tx, all))).await? {
                 Outcome::Recorded(recorded) => return Ok(recorded),
-                Outcome::OtherKeys => {}
+                Outcome::OtherKeys => self.cache.forget_item(ci),
             }
         }
         Err(StoreError::Busy)
+    }
+
+    /// The keys of an item's tenant, if the actor may speak of it. They may be such as it had once: what is written
+    /// with them is held against the tenant's own.
+    async fn keys_to_record(&self, by: &Actor, ci: CiId) -> Result<Arc<TenantKeys>, StoreError> {
+        let is_its = |keys: &Arc<TenantKeys>| by.scope().is_none_or(|scope| scope == keys.id);
+        if by.speaks_of(ci)
+            && let Some(keys) = self.cache.item(ci).filter(is_its)
+        {
+            return Ok(keys);
+        }
+        let asked = self.asked(by, ci).await?;
+        let keys = match asked.keys {
+            Some(keys) => keys,
+            None => self.make_tenant_key(asked.tenant).await?,
+        };
+        self.cache.keep_item(ci, &keys);
+        Ok(keys)
     }
 
     async fn make_tenant_key(&self, tenant: TenantId) -> Result<Arc<TenantKeys>, StoreError> {
