@@ -172,7 +172,7 @@ struct Told {
 async fn set_going(arguments: &RestoreArgs, manifest: &Manifest, data: &Path) -> Result<Told> {
     let (store, master) = open_both(arguments.database.as_deref(), data).await?;
     let published = manifest.checkpoint.as_deref().map(checkpoint).transpose()?;
-    let last = last_event(&store).await?;
+    let (last, entries) = last_event(&store).await?;
     let shown = if let Some(file) = &arguments.same_ledger {
         Some(shown(file, &store, &master, data).await?)
     } else {
@@ -190,7 +190,12 @@ async fn set_going(arguments: &RestoreArgs, manifest: &Manifest, data: &Path) ->
         .await
         .map_err(recorder_failed)?;
     recorder.finish().await.map_err(recorder_failed)?;
-    if let Some(published) = &published {
+    // A database that was brought back by itself may be of an earlier time than the checkpoint in the backup.
+    let lost = match &published {
+        Some(published) if arguments.database.is_some() => published.size.saturating_sub(entries),
+        _ => 0,
+    };
+    if let Some(published) = published.as_ref().filter(|_| lost == 0) {
         hold_against(published, data)?;
     }
     let damages = if arguments.check {
@@ -204,6 +209,10 @@ async fn set_going(arguments: &RestoreArgs, manifest: &Manifest, data: &Path) ->
         (Some(size), _) => {
             format!("goes on as the same one: it continues the {size} entries that were shown")
         }
+        (None, Some(it)) if lost > 0 => format!(
+            "NEW: of {} entries of {} that were published, the last {lost} are LOST",
+            it.size, it.origin
+        ),
         (None, Some(it)) => {
             format!(
                 "NEW: the first {} entries are those of {}, as they were published",
@@ -289,7 +298,8 @@ fn hold_against(published: &Lapse, data: &Path) -> Result<()> {
     Ok(())
 }
 
-async fn last_event(store: &Store) -> Result<String> {
+/// The last event before, and how many there are.
+async fn last_event(store: &Store) -> Result<(String, u64)> {
     while store.has_waiting_events().await.map_err(store_failed)? {
         store.sequence_events(2000).await.map_err(store_failed)?;
     }
@@ -302,8 +312,9 @@ async fn last_event(store: &Store) -> Result<String> {
         .sum();
     let from = total.saturating_sub(1);
     let events = store.sequenced_events(from, 1).await.map_err(store_failed)?;
-    Ok(match events.last() {
+    let last = match events.last() {
         Some(event) => format!("{} at {}, the {total}th entry", event.kind.as_str(), event.at),
         None => "nothing was recorded".to_owned(),
-    })
+    };
+    Ok((last, total))
 }

@@ -5,11 +5,12 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
+use crate::postgres::{Postgres, binaries};
 use crate::up::{Up, verify};
 use serde_json::{Value, json};
 
@@ -237,4 +238,86 @@ fn a_rotation_that_is_killed_at_each_step_loses_nothing() {
         assert!(up.all_names(&up.sign_in()).contains(&"first".to_owned()));
         assert!(up.end("-TERM"));
     }
+}
+
+/// A file of an item, recorded and sealed; gives its time.
+async fn configure(data: &Path, database: &str, ci: &str) -> jiff::Timestamp {
+    let (store, history) = open_history(data, database).await;
+    let ci: domain::cloud::CiId = ci.parse().unwrap();
+    let file = store::NewFile {
+        path: store::FilePath::new("/etc/motd").unwrap(),
+        state: store::NewState::Present {
+            content: b"kept in an object".to_vec(),
+            metadata: store::Metadata::default(),
+        },
+        observed_at: jiff::Timestamp::UNIX_EPOCH,
+        source: "agent".to_owned(),
+        by: None,
+        change: None,
+    };
+    let recorded = history.record(&store::Actor::System, ci, vec![file]).await.unwrap().unwrap();
+    assert_eq!(history.seal(domain::cloud::PROVIDER, "the test").await.unwrap().len(), 1);
+    store.close().await;
+    recorded.at
+}
+
+async fn open_history(data: &Path, database: &str) -> (store::Store, store::History) {
+    let store = store::Store::open(&database.parse().unwrap(), Arc::new(store::System));
+    let store = store.await.unwrap();
+    let master = store::MasterKey::open(&data.join("master.key"), &store::System).unwrap();
+    let objects = store::ObjectDirectory::open(data.join("history")).unwrap();
+    let history = store.history(Arc::new(master), Arc::new(objects));
+    (store, history)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_lies_in_postgresql_comes_back_with_its_objects() {
+    let directory = tempfile::tempdir().unwrap();
+    let (data, to) = (directory.path().join("data"), directory.path().join("repository"));
+    let (before, after) = (Postgres::shared().database(), Postgres::shared().database());
+    let up = Up::start_with(&data, &["--database", &before], &[]).unwrap();
+    let ledger = up.key.clone();
+    let token = up.sign_in();
+    let (_, item) = create(&up, &token, "before").unwrap();
+    assert!(up.end("-TERM"));
+    let ci = item["id"].as_str().unwrap();
+    let at = configure(&data, &before, ci).await;
+
+    // The database by its own means, then something that it does not know, then the files.
+    let dump = directory.path().join("dump");
+    let dumped = Command::new(binaries().join("pg_dump"))
+        .args(["-Fc", "-f"])
+        .arg(&dump)
+        .arg(&before)
+        .status();
+    assert!(dumped.unwrap().success());
+    let up = Up::start_with(&data, &["--database", &before], &[]).unwrap();
+    let token = up.sign_in();
+    create(&up, &token, "after").unwrap();
+    assert!(up.end("-TERM"));
+    let told = done(&mut back_up(&data, &to, &["--database", &before]));
+    assert!(String::from_utf8_lossy(&told.stderr).contains("NOT in these backups"));
+    sound(&to, &data.join("master.key"));
+
+    let restored =
+        Command::new(binaries().join("pg_restore")).arg("--dbname").arg(&after).arg(&dump).status();
+    assert!(restored.unwrap().success());
+    let back = directory.path().join("back");
+    let told = done(restore(&to, &data.join("master.key"), &back).args(["--database", &after]));
+    let told = String::from_utf8_lossy(&told.stdout).into_owned();
+    assert!(told.contains("are LOST"), "{told}");
+
+    let (store, history) = open_history(&back, &after).await;
+    let path = store::FilePath::new("/etc/motd").unwrap();
+    let found = history.file_at(&store::Actor::System, ci.parse().unwrap(), &path, at).await;
+    let store::Past::Kept(Some(found)) = found.unwrap() else { panic!("it was kept") };
+    assert_eq!(found.content.unwrap(), b"kept in an object");
+    store.close().await;
+    let up = Up::start_with(&back, &["--database", &after], &[]).unwrap();
+    assert_ne!(up.key, ledger, "others saw more of that ledger than there is");
+    assert!(kinds(&up).contains(&"installation.restored".to_owned()));
+    let token = up.sign_in();
+    let names = up.all_names(&token);
+    assert!(names.contains(&"before".to_owned()) && !names.contains(&"after".to_owned()));
+    assert!(up.end("-TERM"));
 }

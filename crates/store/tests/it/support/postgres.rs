@@ -117,7 +117,7 @@ fn is_root() -> bool {
 }
 
 /// The newest server's programs, which distributions keep out of PATH.
-fn binaries() -> PathBuf {
+pub(crate) fn binaries() -> PathBuf {
     let versions = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
     let newest = versions
         .filter_map(|entry| entry.file_name().to_string_lossy().parse::<u32>().ok())
