@@ -7,6 +7,7 @@ libfuzzer_sys::fuzz_target!(|data: &[u8]| {
     match form % 3 {
         0 => {
             let _ = header::parse(data);
+            let _ = header::files(data, |_| true);
             let _ = rpm::listing(&[data]);
         }
         1 => {

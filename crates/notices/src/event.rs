@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use crate::content::{
     ClockCounts, ClockNotice, Draft, DriftCounts, DriftNotice, Item, ItemState, LateClock,
-    LinkBase, News, Notice, OpenDrift, Rollback, Text,
+    LinkBase, News, Notice, OpenBreakGlass, OpenDrift, Rollback, Text,
 };
 use crate::message::short;
 
@@ -78,6 +78,8 @@ struct OfDrift<'a> {
     published_at: Timestamp,
     counts: DriftCounts,
     drifts: Listed<LinkedDrift<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    break_glass: Option<Listed<LinkedBreakGlass<'a>>>,
     contact: Contact<'a>,
     link: String,
 }
@@ -87,6 +89,14 @@ struct OfDrift<'a> {
 struct LinkedDrift<'a> {
     #[serde(flatten)]
     drift: &'a OpenDrift,
+    link: String,
+}
+
+/// Break-glass, with where it is closed and reviewed.
+#[derive(Debug, Clone, Serialize)]
+struct LinkedBreakGlass<'a> {
+    #[serde(flatten)]
+    break_glass: &'a OpenBreakGlass,
     link: String,
 }
 
@@ -221,12 +231,16 @@ impl<'a> CloudEvent<'a> {
     pub fn of_drift(notice: &'a DriftNotice) -> Self {
         let draft = notice.draft();
         let linked = |drift| LinkedDrift { drift, link: notice.link_of(drift) };
+        let opened =
+            |it| LinkedBreakGlass { break_glass: it, link: notice.link_of_break_glass(it) };
+        let is_some = !draft.break_glass.is_empty();
         let data = Said::Drift(Box::new(OfDrift {
             schema: DRIFT_SCHEMA,
             tenant: Tenant::of(&draft.tenant),
             published_at: draft.published_at,
             counts: draft.counts,
             drifts: Listed::new(draft.drifts.iter().map(linked)).of(draft.counts.total()),
+            break_glass: is_some.then(|| Listed::new(draft.break_glass.iter().map(opened))),
             contact: Contact::of(&draft.contact),
             link: notice.link(),
         }));

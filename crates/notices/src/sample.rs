@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use domain::change::{Kind as Category, PlanHash, Reason, Shortfall, Window};
-use domain::cloud::{ChangeId, CiId, DriftId, Name, NoticeId, TenantId};
+use domain::cloud::{BreakGlassId, ChangeId, CiId, DriftId, Name, NoticeId, TenantId};
 use domain::configuration::verdict::{Confidence, Standing};
 use domain::priority::Priority;
 use domain::proof::{Downtime, Impact, Reboot, RebootCause};
@@ -14,7 +14,7 @@ use jiff::{SignedDuration, Timestamp};
 use crate::content::{
     Ask, ClockCounts, ClockDraft, ClockNotice, Contact, Draft, DriftCounts, DriftDraft,
     DriftNotice, DriftStep, Happening, Item, ItemState, Kind, LateClock, Lateness, News, Notice,
-    OpenDrift, Rollback, Tenant, WayBack,
+    OpenBreakGlass, OpenDrift, Rollback, Tenant, WayBack,
 };
 
 /// How much a sample says.
@@ -137,6 +137,7 @@ pub fn sample_drift(fullness: Fullness) -> DriftNotice {
         published_at: at(0),
         counts: DriftCounts { opened: 1, escalated: 0, items: 1 },
         drifts: vec![opened.clone()],
+        break_glass: Vec::new(),
         contact: bare.contact,
         link_base: bare.link_base,
     };
@@ -144,8 +145,38 @@ pub fn sample_drift(fullness: Fullness) -> DriftNotice {
         draft.tenant = provider(draft.tenant);
         draft.counts = DriftCounts { opened: 997, escalated: 2, items: 40 };
         draft.drifts = drifts(&opened);
+        draft.break_glass = break_glass(&opened);
     }
     DriftNotice::new(draft).expect("the sample holds to the rules")
+}
+
+fn break_glass(on: &OpenDrift) -> Vec<OpenBreakGlass> {
+    let opened = OpenBreakGlass {
+        id: BreakGlassId::new(at(0), [4; 10]),
+        on: known("web servers"),
+        of: on.of,
+        of_name: on.of_name.clone(),
+        step: DriftStep::Opened,
+        ticket: known("INC-4711"),
+        reason: known("the site is down since noon"),
+        opened_by: known("anna"),
+        opened_at: at(0),
+        until: at(1),
+        review_by: at(25),
+        patterns: vec![known("/etc/nginx/**"), known("/etc/hosts")],
+        altered: 0,
+    };
+    let late = OpenBreakGlass {
+        id: BreakGlassId::new(at(-30), [4; 10]),
+        step: DriftStep::Escalated,
+        ticket: known("INC-4700"),
+        opened_at: at(-30),
+        until: at(-29),
+        review_by: at(-5),
+        altered: 3,
+        ..opened.clone()
+    };
+    vec![opened, late]
 }
 
 fn drifts(opened: &OpenDrift) -> Vec<OpenDrift> {

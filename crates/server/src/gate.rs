@@ -97,6 +97,10 @@ words! {
         FindingAccept = "finding.accept",
         /// Saying that an alteration to which nobody agreed may stay.
         DriftAdopt = "drift.adopt",
+        /// Opening and closing break-glass.
+        BreakGlassOpen = "break_glass.open",
+        /// Saying whether what somebody else did under break-glass may stay.
+        BreakGlassReview = "break_glass.review",
         /// Making a token with which hosts join.
         AgentEnrol = "agent.enrol",
         /// Ending an agent.
@@ -423,6 +427,8 @@ relation.alter   yes  -   -  yes yes  -   -
 group.alter      yes  -   -  yes yes  -   - 
 finding.accept    -  yes  -  yes yes yes  - 
 drift.adopt       -  yes  -  yes yes yes  - 
+break_glass.open yes  -   -  yes yes  -   - 
+break_glass.review  -  yes  -  yes yes yes  - 
 agent.enrol      yes  -   -  yes yes  -   - 
 agent.revoke     yes  -   -  yes yes  -   - 
 order_key.rotate  -   -   -  yes  -   -   - 

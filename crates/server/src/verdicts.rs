@@ -1,5 +1,5 @@
 //! Verdicts in the background: what was recorded of files is judged as soon as it is there, and drifts that stand open
-//! for too long escalate. One process at a time does so, by a lease.
+//! for too long escalate, as does break-glass that nobody reviews. One process at a time does so, by a lease.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -65,13 +65,17 @@ impl Verdicts {
     /// # Errors
     /// If the store cannot be read or written.
     pub async fn step(&self) -> Result<usize, StoreError> {
-        if !self.history.has_unjudged().await? && !self.store.has_drifts_to_escalate().await? {
+        let is_due = self.history.has_unjudged().await?
+            || self.store.has_drifts_to_escalate().await?
+            || self.store.has_break_glass_to_escalate().await?;
+        if !is_due {
             return Ok(0);
         }
         if self.store.take_lease("verdicts", &self.holder, LEASE).await?.is_none() {
             return Ok(0);
         }
         self.store.escalate_drifts(AT_ONCE).await?;
+        self.store.escalate_break_glass(AT_ONCE).await?;
         self.history.judge(AT_ONCE).await
     }
 }

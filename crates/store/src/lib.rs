@@ -64,9 +64,11 @@ use serde::de::DeserializeOwned;
 use sqlx::AnyPool;
 
 pub use crate::history::{
-    DRIFT, Difference, Drift, DriftAlarm, DriftAlarms, DriftCounts, DriftFilter, DriftGrade,
-    DriftState, Erasure, FileVerdict, FileVersion, Fsck, Garbage, Happening, History, Manifest,
-    NewFile, NewState, Past, Recorded, SealRule, SealedPartition, Settlement, Telling, Versions,
+    Across, BreakGlass, BreakGlassAlarm, BreakGlassFilter, BrokenFile, Cover, DRIFT, Difference,
+    Drift, DriftAlarm, DriftAlarms, DriftCounts, DriftFilter, DriftGrade, DriftState, Erasure,
+    FileVerdict, FileVersion, Fsck, Garbage, Happening, History, Manifest, NewBreakGlass, NewFile,
+    NewState, Past, Placed, Recorded, Reviewed, SealRule, SealedPartition, Settlement, Telling,
+    Versions,
 };
 pub use ::history::{
     Attribution, Directory as ObjectDirectory, FilePath, Metadata, Objects, State,

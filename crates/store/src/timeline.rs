@@ -1,7 +1,7 @@
-//! One item on one axis: all that is recorded of it, of its agents and orders, of looks at it and of its drifts; and
-//! what hangs on it.
+//! One item on one axis: all that is recorded of it, of its agents and orders, of looks at it, of its drifts and of
+//! notices of it; and what hangs on it.
 
-use domain::cloud::{CiId, PROVIDER, RelationKind};
+use domain::cloud::{CiId, NoticeId, PROVIDER, RelationKind};
 use jiff::Timestamp;
 use sqlx::{AnyPool, AssertSqlSafe};
 
@@ -35,7 +35,8 @@ pub struct Affected {
 }
 
 impl Store {
-    /// What is recorded of an item, the newest first.
+    /// What is recorded of an item, the newest first; and of notices that concern it, which stands in the notices
+    /// themselves.
     ///
     /// # Errors
     /// [`StoreError::NotFound`] where the actor may not see it.
@@ -43,13 +44,15 @@ impl Store {
         &self,
         by: &Actor,
         ci: CiId,
-        from: Timestamp,
-        until: Timestamp,
+        notices: &[NoticeId],
+        (from, until): (Timestamp, Timestamp),
         at_most: u16,
     ) -> Result<Vec<Event>, StoreError> {
         let found = cis::find(&mut *self.pool.acquire().await?, by.scope(), ci).await?;
         let (low, high) = range(by.scope());
-        let rows = sqlx::query(AssertSqlSafe(format!(
+        let places = (0..notices.len()).map(|notice| format!(", ${}", notice + 9));
+        let places: String = places.collect();
+        let mut query = sqlx::query(AssertSqlSafe(format!(
             "SELECT {} FROM events
              WHERE tenant_id BETWEEN $1 AND $2 AND tenant_id IN ($7, $8) AND at BETWEEN $3 AND $4
                  AND object IN (
@@ -58,23 +61,29 @@ impl Store {
                  UNION SELECT nonce FROM orders WHERE ci_id = $5
                  UNION SELECT change_id FROM orders WHERE ci_id = $5
                  UNION SELECT id FROM drifts WHERE ci_id = $5
+                 UNION SELECT id FROM break_glass WHERE ci_id = $5
+                 UNION SELECT break_glass_id FROM break_glass_files WHERE ci_id = $5
                  UNION SELECT id FROM verifications WHERE ci_id = $5
                  UNION SELECT id FROM findings WHERE ci_id = $5
-                 UNION SELECT id FROM snapshots WHERE ci_id = $5)
+                 UNION SELECT id FROM snapshots WHERE ci_id = $5
+                 UNION SELECT id FROM notices WHERE id IN (''{places}))
              ORDER BY at DESC, id DESC LIMIT $6",
             event::COLUMN_NAMES
-        )))
-        .bind(low)
-        .bind(high)
-        .bind(from.as_microsecond())
-        .bind(until.as_microsecond())
-        .bind(ci.to_string())
-        .bind(i64::from(at_most.clamp(1, LONGEST_TIMELINE)))
-        // A change is several tenants'.
-        .bind(found.tenant.to_string())
-        .bind(PROVIDER.to_string())
-        .fetch_all(&self.pool)
-        .await?;
+        )));
+        query = query
+            .bind(low)
+            .bind(high)
+            .bind(from.as_microsecond())
+            .bind(until.as_microsecond())
+            .bind(ci.to_string())
+            .bind(i64::from(at_most.clamp(1, LONGEST_TIMELINE)))
+            // A change is several tenants'.
+            .bind(found.tenant.to_string())
+            .bind(PROVIDER.to_string());
+        for notice in notices {
+            query = query.bind(notice.to_string());
+        }
+        let rows = query.fetch_all(&self.pool).await?;
         rows.iter().map(event::read).collect()
     }
 

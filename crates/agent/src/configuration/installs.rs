@@ -1,17 +1,28 @@
-//! What a package manager brought: by its own records, `dpkg.log` (dpkg(1)), the checksums of configuration files in
-//! dpkg's status, and those that `ucf` keeps.
+//! What a package manager brought: by its own records.
+//!
+//! | of | at work, by | what it has of files |
+//! |---|---|---|
+//! | dpkg | `dpkg.log` (dpkg(1)): from each line to the next | checksums of configuration files in its status, and those that `ucf` keeps |
+//! | rpm | the time of installation of each package in its database | SHA-256 of each file in the same headers, and whether it is `%config` |
+//! | apk | when its database was written, at the end of a run | SHA-1 of each file in it |
+//!
+//! rpm and apk do not say what they took away, nor when they ended: what is gone is not explained by them.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, Read as _, Seek as _, SeekFrom};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
 use domain::agent::Installed;
 use domain::configuration::verdict::Actor;
+use inspect::packages::{self, Checksum, PackageFiles};
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 use md5::{Digest as _, Md5};
+use sha1::Sha1;
+use sha2::Sha256;
 
 /// Most of `dpkg.log` that is read, from its end: some ten thousand packages.
 const MOST_LOG: u64 = 4 << 20;
@@ -25,21 +36,65 @@ const LARGEST: u64 = 1 << 20;
 /// The log has whole seconds, and what a script did last may be written after its line.
 const SECOND: SignedDuration = SignedDuration::from_secs(1);
 
+/// How long rpm is at work on a package at most after it began, where no other one follows: its scripts with it.
+const RPM_AT_WORK: SignedDuration = SignedDuration::from_mins(1);
+
+/// How long a run of apk takes at most before its database is written.
+const APK_AT_WORK: SignedDuration = SignedDuration::from_mins(10);
+
+/// Seconds since 1970 that a clock may show: until the year 3000.
+const CLOCKS: std::ops::Range<i64> = 86_400..32_503_680_000;
+
+/// Below what files are asked for.
+const CONFIGURATION: &str = "/etc/";
+
+/// apk's own package: what its triggers and scripts wrote is told as its doing, for its records name nobody else.
+const APK: &str = "apk-tools";
+
+/// rpm's databases, and the logs of them.
+const RPM_DATABASES: [&str; 6] = [
+    "/var/lib/rpm/rpmdb.sqlite",
+    "/var/lib/rpm/rpmdb.sqlite-wal",
+    "/var/lib/rpm/Packages.db",
+    "/usr/lib/sysimage/rpm/rpmdb.sqlite",
+    "/usr/lib/sysimage/rpm/rpmdb.sqlite-wal",
+    "/usr/lib/sysimage/rpm/Packages.db",
+];
+
+/// apk's.
+const APK_DATABASES: [&str; 2] = ["/lib/apk/db/installed", "/usr/lib/apk/db/installed"];
+
+/// What package managers call what they lay beside a file that somebody altered: their own, or the one that was there.
+const THEIRS: [&str; 2] = [".rpmnew", ".apk-new"];
+const SAVED: [&str; 2] = [".rpmsave", ".rpmorig"];
+
 /// What packages are at work on, lately, and what they own.
 #[derive(Debug, Default)]
 pub(super) struct Installs {
     spans: Vec<Span>,
-    /// Of configuration files: whose, and MD5 of what came with it.
-    owned: BTreeMap<String, Vec<(String, String)>>,
+    /// Of files: whose, and what came with it.
+    owned: BTreeMap<String, Vec<Owner>>,
 }
 
-/// dpkg was at work on one package.
+/// A package that has a file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Owner {
+    package: String,
+    /// `None` of what has none, such as links.
+    checksum: Option<Checksum>,
+    /// Whether its package manager lays another one beside it where somebody altered it.
+    is_configuration: bool,
+}
+
+/// A package manager was at work on one package.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Span {
     package: String,
     version: String,
     from: Timestamp,
     until: Timestamp,
+    /// Whether its records say what it took away, by saying when it ended.
+    tells_gone: bool,
 }
 
 /// A path as it is now.
@@ -56,8 +111,8 @@ pub(super) struct Now<'a> {
 }
 
 impl Installs {
-    /// Reads them. What cannot be read explains nothing.
-    pub(super) fn read(root: &Path) -> Self {
+    /// Reads them, for what was altered between two looks. What cannot be read explains nothing.
+    pub(super) fn read(root: &Path, between: (Timestamp, Timestamp)) -> Self {
         let place = |path: &str| root.join(path.trim_start_matches('/'));
         let zone = fs::read(place("/etc/localtime")).ok();
         let zone = zone.and_then(|bytes| TimeZone::tzif("localtime", &bytes).ok());
@@ -68,7 +123,70 @@ impl Installs {
         let hashes = tail(&place("/var/lib/ucf/hashfile"), MOST_STATUS).unwrap_or_default();
         let registry = tail(&place("/var/lib/ucf/registry"), MOST_STATUS).unwrap_or_default();
         ucf(&hashes, &registry, &mut owned);
-        Self { spans, owned }
+        let mut found = Self { spans, owned };
+        let was_written =
+            |paths: &[&str]| written(root, paths).filter(|at| *at + SECOND >= between.0);
+        if was_written(&RPM_DATABASES).is_some() {
+            found.add_rpm(root, between.0);
+        }
+        if let Some(at) = was_written(&APK_DATABASES) {
+            found.add_apk(root, at);
+        }
+        found
+    }
+
+    /// Packages of rpm that were installed since a time. Each is at work until the next one begins.
+    fn add_rpm(&mut self, root: &Path, since: Timestamp) {
+        let Ok(target) = inspect::open(root, None) else { return };
+        let since = since.checked_sub(RPM_AT_WORK).unwrap_or(Timestamp::MIN);
+        let found = packages::files_of_rpm(target.files(), CONFIGURATION, since);
+        let Ok(mut found) = found else { return };
+        found.sort_by_key(|it| it.installed_at);
+        let begins: Vec<_> = found.iter().filter_map(|it| it.installed_at).collect();
+        for package in found {
+            let Some(from) = package.installed_at else { continue };
+            let last = from + RPM_AT_WORK;
+            // Times are whole seconds: several packages may begin in one.
+            let next = begins.iter().copied().find(|begin| *begin > from).unwrap_or(last);
+            self.add(package, (from, next.min(last)));
+        }
+    }
+
+    /// Packages of apk, whose last run ended at a time: any of them may have been installed in it.
+    fn add_apk(&mut self, root: &Path, until: Timestamp) {
+        let Ok(target) = inspect::open(root, None) else { return };
+        let Ok(found) = packages::files_of_apk(target.files(), CONFIGURATION) else { return };
+        let from = until.checked_sub(APK_AT_WORK).unwrap_or(Timestamp::MIN);
+        for package in found {
+            self.add(package, (from, until));
+        }
+        let Ok(inventory) = target.inventory() else { return };
+        let own = inventory.packages.into_iter().find(|it| it.name == APK);
+        if let Some(own) = own {
+            let (package, version, tells_gone) = (own.name, own.version, false);
+            self.spans.push(Span { package, version, from, until, tells_gone });
+        }
+    }
+
+    fn add(&mut self, found: PackageFiles, (from, until): (Timestamp, Timestamp)) {
+        let PackageFiles { package, version, files, .. } = found;
+        for file in files {
+            let (package, is_configuration) = (package.clone(), file.is_configuration);
+            let owner = Owner { package, checksum: file.checksum, is_configuration };
+            self.owned.entry(file.path).or_default().push(owner);
+        }
+        self.spans.push(Span { package, version, from, until, tells_gone: false });
+    }
+
+    /// Who has a path: as its own, as what a package manager laid beside it, or as what was there before it.
+    fn owners<'a>(&'a self, path: &'a str) -> (&'a [Owner], Beside<'a>) {
+        let owners = |path: &str| self.owned.get(path).map(Vec::as_slice).unwrap_or_default();
+        let of = |suffixes: &[&str]| suffixes.iter().find_map(|it| path.strip_suffix(it));
+        match (of(&THEIRS), of(&SAVED)) {
+            (Some(base), _) => (owners(base), Beside::Theirs),
+            (None, Some(base)) => (owners(base), Beside::Saved(base)),
+            (None, None) => (owners(path), Beside::Nothing),
+        }
     }
 
     /// The package that a path's last alteration came from, where the records speak for one.
@@ -79,18 +197,33 @@ impl Installs {
             None => span.from <= now.between.1 && now.between.0 <= span.until + SECOND,
         };
         let mut at_work: Vec<&Span> = self.spans.iter().filter(is_at_work).collect();
-        let owners = self.owned.get(now.path).map(Vec::as_slice).unwrap_or_default();
-        let is_owner = |span: &Span| owners.iter().any(|(name, _)| *name == span.package);
-        let outside = root.join(now.path.trim_start_matches('/'));
-        let is_link = fs::symlink_metadata(&outside).is_ok_and(|it| !it.is_file());
-        let is_as_shipped = || {
-            let found = checksum(&outside).ok();
-            found.is_some_and(|found| owners.iter().any(|(_, shipped)| *shipped == found))
+        let (owners, beside) = self.owners(now.path);
+        let is_owner = |span: &Span| owners.iter().any(|it| it.package == span.package);
+        let outside = |path: &str| root.join(path.trim_start_matches('/'));
+        let is_link = fs::symlink_metadata(outside(now.path)).is_ok_and(|it| !it.is_file());
+        let is_as_shipped = |path: &str| {
+            let content = if owners.is_empty() { None } else { content_of(&outside(path)).ok() };
+            content.is_some_and(|content| {
+                owners.iter().any(|it| is_of(&content, it.checksum.as_ref()))
+            })
         };
-        let is_explained = match (now.changed_at, now.who) {
+        let is_explained = match (now.changed_at, now.who, beside) {
             // Nobody is seen to make links, or to take something away.
-            (_, Actor::PackageManager) | (None, Actor::Unknown) => true,
-            (Some(_), Actor::Unknown) => is_link || is_as_shipped(),
+            (_, Actor::PackageManager, _) => true,
+            (None, Actor::Unknown, _) => {
+                at_work.retain(|span| span.tells_gone);
+                true
+            }
+            // What was there before stands beside what came: nobody wrote it anew.
+            (Some(_), Actor::Unknown, Beside::Saved(base)) => {
+                at_work.retain(|span| is_owner(span));
+                owners.iter().any(|it| it.is_configuration) && is_as_shipped(base)
+            }
+            (Some(_), Actor::Unknown, _) => {
+                // Where nobody says when it ended, only what is the package's own is its doing.
+                at_work.retain(|span| span.tells_gone || is_owner(span));
+                is_link || is_as_shipped(now.path)
+            }
             _ => false,
         };
         if !is_explained {
@@ -100,8 +233,38 @@ impl Installs {
         let is_within =
             |span: &Span| now.changed_at.is_some_and(|at| span.from <= at && at <= span.until);
         at_work.sort_by_key(|span| (is_owner(span), is_within(span), span.from));
-        let Span { package, version, from, until } = at_work.pop()?.clone();
+        let Span { package, version, from, until, .. } = at_work.pop()?.clone();
         Some(Installed { package, version, from, until: until + SECOND })
+    }
+}
+
+/// What a path is beside.
+#[derive(Debug, Clone, Copy)]
+enum Beside<'a> {
+    Nothing,
+    /// A file that somebody altered; the package manager's stands beside it.
+    Theirs,
+    /// This file of a package, in whose place it was.
+    Saved(&'a str),
+}
+
+/// When one of some files was written last; `None` where there is none.
+fn written(root: &Path, paths: &[&str]) -> Option<Timestamp> {
+    let of = |path: &&str| {
+        let found = fs::metadata(root.join(path.trim_start_matches('/'))).ok()?;
+        // Whoever may write it may say anything of when: what no clock has shown is no time.
+        let second = Some(found.mtime()).filter(|second| CLOCKS.contains(second))?;
+        Timestamp::new(second, i32::try_from(found.mtime_nsec()).ok()?).ok()
+    };
+    paths.iter().filter_map(of).max()
+}
+
+fn is_of(content: &[u8], checksum: Option<&Checksum>) -> bool {
+    let Some(checksum) = checksum else { return false };
+    match checksum {
+        Checksum::Md5(hash) => Md5::digest(content)[..] == hash[..],
+        Checksum::Sha1(hash) => Sha1::digest(content)[..] == hash[..],
+        Checksum::Sha256(hash) => Sha256::digest(content)[..] == hash[..],
     }
 }
 
@@ -120,7 +283,7 @@ fn tail(path: &Path, most: u64) -> io::Result<String> {
     Ok(text.split_once('\n').map(|(_, rest)| rest.to_owned()).unwrap_or_default())
 }
 
-fn checksum(path: &Path) -> io::Result<String> {
+fn content_of(path: &Path) -> io::Result<Vec<u8>> {
     let file = File::open(path)?;
     if !file.metadata()?.is_file() {
         return Err(io::Error::other("no file"));
@@ -130,8 +293,7 @@ fn checksum(path: &Path) -> io::Result<String> {
     if bytes.len() as u64 > LARGEST {
         return Err(io::Error::other("too large"));
     }
-    let digest = <[u8; 16]>::from(Md5::digest(&bytes));
-    Ok(format!("{:032x}", u128::from_be_bytes(digest)))
+    Ok(bytes)
 }
 
 /// When dpkg was at work on which package: from each line that says so to the next one.
@@ -161,7 +323,7 @@ fn spans(log: &str, zone: &TimeZone) -> Vec<Span> {
                 let is_new = matches!(what, "install" | "upgrade");
                 let version = if is_new { new } else { old }.to_owned();
                 let package = package.split(':').next().unwrap_or(package).to_owned();
-                spans.push(Span { package, version, from: at, until: at });
+                spans.push(Span { package, version, from: at, until: at, tells_gone: true });
                 is_open = true;
             }
             "startup" => is_open = false,
@@ -175,9 +337,9 @@ fn spans(log: &str, zone: &TimeZone) -> Vec<Span> {
     spans
 }
 
-/// Configuration files of installed packages, by path: package and MD5.
-fn conffiles(status: &str) -> BTreeMap<String, Vec<(String, String)>> {
-    let mut owned: BTreeMap<String, Vec<(String, String)>> = BTreeMap::new();
+/// Configuration files of installed packages, by path.
+fn conffiles(status: &str) -> BTreeMap<String, Vec<Owner>> {
+    let mut owned: BTreeMap<String, Vec<Owner>> = BTreeMap::new();
     let (mut package, mut is_list) = ("", false);
     for line in status.lines() {
         if let Some(name) = line.strip_prefix("Package: ") {
@@ -195,7 +357,7 @@ fn conffiles(status: &str) -> BTreeMap<String, Vec<(String, String)>> {
                 }
                 hash => (hash, path),
             };
-            owned.entry(path.to_owned()).or_default().push((package.to_owned(), hash.to_owned()));
+            owned.entry(path.to_owned()).or_default().extend(owner(package, hash));
         } else {
             is_list = false;
         }
@@ -203,8 +365,14 @@ fn conffiles(status: &str) -> BTreeMap<String, Vec<(String, String)>> {
     owned
 }
 
+/// `None` where the hash is none, as of files that are yet to come.
+fn owner(package: &str, hash: &str) -> Option<Owner> {
+    let checksum = Some(Checksum::from_hex(hash.as_bytes())?);
+    Some(Owner { package: package.to_owned(), checksum, is_configuration: true })
+}
+
 /// What ucf(1) installed: `MD5  PATH` and `PACKAGE PATH`.
-fn ucf(hashes: &str, registry: &str, owned: &mut BTreeMap<String, Vec<(String, String)>>) {
+fn ucf(hashes: &str, registry: &str, owned: &mut BTreeMap<String, Vec<Owner>>) {
     let packages: BTreeMap<&str, &str> = registry
         .lines()
         .filter_map(|line| line.split_once(char::is_whitespace))
@@ -213,8 +381,7 @@ fn ucf(hashes: &str, registry: &str, owned: &mut BTreeMap<String, Vec<(String, S
     for (hash, path) in hashes.lines().filter_map(|line| line.split_once(char::is_whitespace)) {
         let path = path.trim();
         if let Some(package) = packages.get(path) {
-            let entry = ((*package).to_owned(), hash.to_owned());
-            owned.entry(path.to_owned()).or_default().push(entry);
+            owned.entry(path.to_owned()).or_default().extend(owner(package, hash));
         }
     }
 }
@@ -331,10 +498,158 @@ Version: 2.36-9
         let owned = conffiles(STATUS);
         let paths: Vec<_> = owned.keys().map(String::as_str).collect();
         assert_eq!(paths, ["/etc/default/ssh", "/etc/old", "/etc/ssh/moduli"]);
-        assert_eq!(owned["/etc/old"][0].1, "0cc175b9c0f1b6a831c399e269772661");
+        let hash = |text: &str| Checksum::from_hex(text.as_bytes());
+        assert_eq!(owned["/etc/old"][0].checksum, hash("0cc175b9c0f1b6a831c399e269772661"));
 
         let mut owned = BTreeMap::new();
         ucf("0cc175b9c0f1b6a831c399e269772661  /etc/x y\n", "base-files /etc/x y\n", &mut owned);
-        assert_eq!(owned["/etc/x y"][0].0, "base-files");
+        assert_eq!(owned["/etc/x y"][0].package, "base-files");
+    }
+
+    fn run(command: &mut std::process::Command) {
+        let done = command.output().unwrap();
+        assert!(done.status.success(), "{command:?}: {}", String::from_utf8_lossy(&done.stderr));
+    }
+
+    /// An rpm with a configuration file that is replaced, one that is not, one that is none, and one that its script
+    /// makes; in a version.
+    fn rpm(folder: &Path, version: &str) -> std::path::PathBuf {
+        let spec = format!(
+            "Name: app\nVersion: {version}\nRelease: 1\nSummary: an example\nLicense: none\n\
+             %description\nan example\n%install\nmkdir -p %{{buildroot}}/etc/app\n\
+             for name in replaced kept plain; do echo $name {version} > %{{buildroot}}/etc/app/$name; done\n\
+             %files\n%config /etc/app/replaced\n%config(noreplace) /etc/app/kept\n/etc/app/plain\n"
+        );
+        let place = folder.join("app.spec");
+        fs::write(&place, spec).unwrap();
+        let mut command = std::process::Command::new("rpmbuild");
+        command.args(["-bb", "--quiet", "--target", "x86_64-linux"]);
+        let folder = folder.to_str().unwrap();
+        for (name, value) in [
+            ("_topdir", folder),
+            ("_rpmdir", folder),
+            ("_rpmfilename", "%%{NAME}-%%{VERSION}.rpm"),
+            ("_build_id_links", "none"),
+        ] {
+            command.args(["--define", &format!("{name} {value}")]);
+        }
+        run(command.arg(&place));
+        Path::new(folder).join(format!("app-{version}.rpm"))
+    }
+
+    fn install(root: &Path, file: &Path) {
+        let mut command = std::process::Command::new("rpm");
+        command.arg("--root").arg(root).args(["--dbpath", "/var/lib/rpm", "--nodeps", "-U"]);
+        run(command.arg(file));
+    }
+
+    /// What explains each file of a directory, as if nobody had been seen.
+    fn told(root: &Path, before: Timestamp, who: &Actor) -> BTreeMap<String, Option<String>> {
+        let between = (before, Timestamp::now());
+        let installs = Installs::read(root, between);
+        let names = fs::read_dir(root.join("etc/app")).unwrap();
+        names
+            .map(|entry| {
+                let entry = entry.unwrap();
+                let (found, name) =
+                    (entry.metadata().unwrap(), entry.file_name().into_string().unwrap());
+                let changed =
+                    Timestamp::new(found.ctime(), i32::try_from(found.ctime_nsec()).unwrap());
+                let path = format!("/etc/app/{name}");
+                let now = Now { path: &path, changed_at: changed.ok(), who, between };
+                let explained = installs.explains(root, &now);
+                (name, explained.map(|it| format!("{} {}", it.package, it.version)))
+            })
+            .collect()
+    }
+
+    #[test]
+    fn what_a_real_rpm_brought_is_its() {
+        if fs::File::open("/etc/shadow").is_err() {
+            return eprintln!("skipped: only root may install into a root");
+        }
+        let (folder, root) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let root = root.path();
+        let (older, newer) = (rpm(folder.path(), "1"), rpm(folder.path(), "2"));
+        let before = Timestamp::now();
+        install(root, &older);
+        let one = Some("app 1-1".to_owned());
+        let first = told(root, before, &Actor::Unknown);
+        assert_eq!(first["replaced"], one);
+        assert_eq!((&first["kept"], &first["plain"]), (&one, &one));
+
+        for name in ["replaced", "kept", "own"] {
+            fs::write(root.join("etc/app").join(name), "mine\n").unwrap();
+        }
+        install(root, &newer);
+
+        let second = told(root, before, &Actor::Unknown);
+        let two = Some("app 2-1".to_owned());
+        for name in ["replaced", "replaced.rpmsave", "kept.rpmnew", "plain"] {
+            assert_eq!(second[name], two, "{name}: {second:?}");
+        }
+        // What is not the package's is nobody's, whatever it is called.
+        std::os::unix::fs::symlink("plain", root.join("etc/app/link")).unwrap();
+        assert_eq!(told(root, before, &Actor::Unknown)["link"], None);
+        assert_eq!((&second["kept"], &second["own"]), (&None, &None));
+        let person = Actor::Person { login: "anna".to_owned() };
+        assert!(told(root, before, &person).values().all(Option::is_none));
+        for name in ["kept.rpmnew", "replaced", "own"] {
+            fs::write(root.join("etc/app").join(name), "mine\n").unwrap();
+        }
+        let third = told(root, before, &Actor::Unknown);
+        for name in ["replaced", "replaced.rpmsave", "kept.rpmnew"] {
+            assert_eq!(third[name], None, "{name}");
+        }
+        assert_eq!(
+            told(root, before, &Actor::PackageManager)["own"],
+            two,
+            "a script of it wrote it"
+        );
+
+        // What is gone, no record of rpm's tells.
+        let between = (before, Timestamp::now());
+        let now = Now { path: "/etc/app/x", changed_at: None, who: &Actor::Unknown, between };
+        assert_eq!(Installs::read(root, between).explains(root, &now), None);
+        // Nor what nobody wrote the database for.
+        let later = Timestamp::now() + SignedDuration::from_mins(5);
+        assert!(Installs::read(root, (later, later)).spans.is_empty());
+    }
+
+    #[test]
+    fn what_apk_brought_is_its() {
+        let root = tempfile::tempdir().unwrap();
+        let root = root.path();
+        fs::create_dir_all(root.join("lib/apk/db")).unwrap();
+        fs::create_dir_all(root.join("etc/app")).unwrap();
+        fs::write(root.join("etc/os-release"), "ID=alpine\nVERSION_ID=3.22\n").unwrap();
+        let before = Timestamp::now();
+        for (name, content) in [
+            ("app.conf", "hello"),
+            ("app.conf.apk-new", "hello"),
+            ("mine", "hello"),
+            ("other", "x"),
+        ] {
+            fs::write(root.join("etc/app").join(name), content).unwrap();
+        }
+        // SHA-1 of `hello`.
+        let database = "P:app\nV:1.2-r0\nA:x86_64\nF:etc\nF:etc/app\nM:0:0:755\nR:app.conf\na:0:0:644\n\
+            Z:Q1qvTGHdzF6KLavt4PO0gs2a6pQ00=\nR:other\nZ:Q1qvTGHdzF6KLavt4PO0gs2a6pQ00=\n\n\
+            P:apk-tools\nV:2.14.9-r2\nA:x86_64\n\n";
+        fs::write(root.join("lib/apk/db/installed"), database).unwrap();
+
+        let found = told(root, before, &Actor::Unknown);
+
+        let app = Some("app 1.2-r0".to_owned());
+        assert_eq!((&found["app.conf"], &found["app.conf.apk-new"]), (&app, &app));
+        assert_eq!((&found["mine"], &found["other"]), (&None, &None));
+        let script = told(root, before, &Actor::PackageManager);
+        assert_eq!(script["other"], app);
+        assert_eq!(script["mine"], Some("apk-tools 2.14.9-r2".to_owned()));
+        // Longer ago than a run takes.
+        let file = File::options().write(true).open(root.join("lib/apk/db/installed")).unwrap();
+        file.set_modified(std::time::SystemTime::now() + std::time::Duration::from_secs(3600))
+            .unwrap();
+        assert_eq!(told(root, before, &Actor::Unknown)["app.conf"], None);
     }
 }

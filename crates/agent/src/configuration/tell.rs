@@ -318,8 +318,8 @@ impl Look {
         if files.is_empty() && gone.is_empty() {
             return traces;
         }
-        let installs = Installs::read(&self.root);
         let between = (self.before.unwrap_or(Timestamp::MIN), self.at);
+        let installs = Installs::read(&self.root, between);
         let mut add = |path: &str, changed_at, who: Actor| {
             let now = Now { path, changed_at, who: &who, between };
             let shipped = installs.explains(&self.root, &now);

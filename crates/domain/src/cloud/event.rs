@@ -81,6 +81,16 @@ words! {
         DriftEscalated = "drift.escalated",
         /// It was adopted, or is gone.
         DriftSettled = "drift.settled",
+        /// Somebody may alter files first and explain it afterwards.
+        BreakGlassOpened = "break_glass.opened",
+        /// They may no more.
+        BreakGlassClosed = "break_glass.closed",
+        /// Files were altered under it.
+        BreakGlassUsed = "break_glass.used",
+        /// Nobody reviewed it in time.
+        BreakGlassEscalated = "break_glass.escalated",
+        /// Somebody else said whether what was done under it may stay.
+        BreakGlassReviewed = "break_glass.reviewed",
         /// What was recorded in a span of time was sealed into an object.
         HistorySealed = "history.sealed",
         /// What was in force before a moment is kept no longer.

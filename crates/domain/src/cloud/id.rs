@@ -216,6 +216,8 @@ kinds! {
     SnapshotId = Snapshot, "snp";
     /// An alteration of a file that nobody agreed to, or nobody can explain.
     DriftId = Drift, "drf";
+    /// Of leave to alter files first and to explain it afterwards.
+    BreakGlassId = BreakGlass, "bgl";
     /// What a tenant is told of a change, once.
     NoticeId = Notice, "ntc";
     /// Where a tenant is told.

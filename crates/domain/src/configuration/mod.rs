@@ -16,9 +16,11 @@
 pub mod audit;
 pub mod baseline;
 pub mod blame;
+pub mod break_glass;
 pub mod diff;
 pub mod document;
 pub mod flapping;
+pub mod login;
 pub mod mask;
 pub mod parameter;
 pub mod search;

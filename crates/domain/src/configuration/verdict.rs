@@ -21,7 +21,7 @@ use jiff::{Timestamp, ToSpan as _};
 use serde::{Deserialize, Serialize};
 
 use crate::change::FileHash;
-use crate::cloud::{ChangeId, DriftId, words};
+use crate::cloud::{BreakGlassId, ChangeId, DriftId, words};
 use crate::order::PathPattern;
 
 /// How much earlier or later than a clock says something may have happened.
@@ -171,21 +171,23 @@ pub struct Shipped {
     pub change: Option<ChangeId>,
 }
 
-/// Leave to alter first and to explain afterwards.
+/// Leave to alter first and to explain afterwards ([`break_glass`](super::break_glass)).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Emergency {
+    /// Which.
+    pub id: BreakGlassId,
     /// What it is called where it was declared.
     pub ticket: String,
-    /// Who may; anybody where nobody is named.
-    pub login: Option<String>,
+    /// Accounts that may; anybody where none is named.
+    pub logins: Vec<String>,
     /// Which files.
     pub files: Vec<PathPattern>,
     /// From when on.
     pub from: Timestamp,
     /// Until before when.
     pub until: Timestamp,
-    /// Within how many hours somebody looks at what was done.
-    pub review_hours: u16,
+    /// Before when somebody else has to have looked at what was done.
+    pub review_by: Timestamp,
 }
 
 /// What a file was approved to be, from when on.
@@ -220,6 +222,16 @@ pub enum Approval {
         /// Which.
         drift: DriftId,
     },
+    /// It was done under break-glass, and accepted.
+    Review {
+        /// Under which.
+        break_glass: BreakGlassId,
+    },
+    /// It was so before something was done under break-glass that nobody has reviewed.
+    BeforeReview {
+        /// Under which.
+        break_glass: BreakGlassId,
+    },
 }
 
 impl std::fmt::Display for Approval {
@@ -228,6 +240,8 @@ impl std::fmt::Display for Approval {
             Self::Change { change } => write!(f, "{change}"),
             Self::Adoption { drift } => write!(f, "the adoption of {drift}"),
             Self::Before { drift } => write!(f, "what was so before {drift}"),
+            Self::Review { break_glass } => write!(f, "the review of {break_glass}"),
+            Self::BeforeReview { break_glass } => write!(f, "what was so before {break_glass}"),
         }
     }
 }
@@ -310,6 +324,8 @@ pub enum Verdict {
     },
     /// Done with leave to explain afterwards.
     Emergency {
+        /// Under which.
+        break_glass: BreakGlassId,
         /// Under which name.
         ticket: String,
         /// When somebody has to have looked at it.
@@ -427,6 +443,22 @@ impl Happened {
 pub fn follow(path: &str, of: &Judgement) -> Judgement {
     let because = format!("it follows from {path}, which altered at the same time");
     Judgement { trace: vec![Step { rule: Rule::Follows, because }], ..of.clone() }
+}
+
+/// What is held of something that was done under break-glass where its review rejects it.
+pub fn rejected(of: &Judgement) -> Judgement {
+    let because = match &of.verdict {
+        Verdict::Emergency { break_glass, ticket, .. } => {
+            format!(
+                "{ticket} ({break_glass}) was open for this file, and its review rejected what was done"
+            )
+        }
+        _ => "the review of what was done rejected it".to_owned(),
+    };
+    let mut trace = of.trace.clone();
+    trace.pop_if(|step| step.rule == Rule::Emergency);
+    trace.push(Step { rule: Rule::Emergency, because });
+    Judgement { verdict: Verdict::Unauthorised, trace, ..of.clone() }
 }
 
 /// How well an actor is the one who was to do it.
@@ -586,11 +618,11 @@ fn vendor(alteration: &Alteration, knowledge: &Knowledge) -> Asked {
 
 fn emergency(alteration: &Alteration, knowledge: &Knowledge, now: Timestamp) -> Asked {
     let open = knowledge.emergencies.iter().filter_map(|it| {
-        let by_hand = match (&it.login, &alteration.actor) {
-            (None, _) => Hand::Same,
-            (Some(_), Actor::Unknown) => Hand::NotTold,
-            (Some(login), Actor::Person { login: actor }) if login == actor => Hand::Same,
-            (Some(_), _) => Hand::Other,
+        let by_hand = match &alteration.actor {
+            _ if it.logins.is_empty() => Hand::Same,
+            Actor::Unknown => Hand::NotTold,
+            Actor::Person { login } if it.logins.contains(login) => Hand::Same,
+            _ => Hand::Other,
         };
         let confidence = match (alteration.when.fits(it.from, it.until), by_hand) {
             (Fit::Before | Fit::After, _) | (_, Hand::Other) => return None,
@@ -604,12 +636,11 @@ fn emergency(alteration: &Alteration, knowledge: &Knowledge, now: Timestamp) -> 
     let Some((it, confidence)) = open.max_by_key(|(_, confidence)| *confidence) else {
         return Err("no break-glass was open for this file, then and for this hand".to_owned());
     };
-    let wait = i64::from(it.review_hours).hours();
-    let review_by = alteration.when.by.checked_add(wait).unwrap_or(Timestamp::MAX);
+    let (break_glass, review_by) = (it.id, it.review_by);
     let review = if now < review_by { Review::Due } else { Review::Overdue };
     let because = format!("{} was open for this file", it.ticket);
     let ticket = it.ticket.clone();
-    Ok((Verdict::Emergency { ticket, review_by, review }, confidence, because))
+    Ok((Verdict::Emergency { break_glass, ticket, review_by, review }, confidence, because))
 }
 
 /// Only what is in force: an older version may be the weaker one.

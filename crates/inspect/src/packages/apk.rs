@@ -3,7 +3,10 @@
 use domain::files::{FileError, FileView};
 use domain::inventory::{InstalledPackage, PackageState, SourcePackage};
 
-use super::{Listing, is_word};
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+
+use super::{Checksum, Listing, PackageFiles, PackagedFile, is_word};
 
 /// apk-tools 3 moved it below `/usr`.
 pub(crate) const PATHS: [&str; 2] = ["/lib/apk/db/installed", "/usr/lib/apk/db/installed"];
@@ -39,6 +42,68 @@ pub(crate) fn read(files: &dyn FileView) -> Result<Option<Database>, FileError> 
         return Ok(Some(Database { listing, architecture }));
     }
     Ok(None)
+}
+
+/// Files below a directory as installed packages have them.
+pub(crate) fn packaged(files: &dyn FileView, below: &str) -> Result<Vec<PackageFiles>, FileError> {
+    for path in PATHS {
+        if let Some(content) = files.read(path, LIMIT)? {
+            return Ok(parse_files(&content, below));
+        }
+    }
+    Ok(Vec::new())
+}
+
+/// Reads the files that an `installed` file lists: `F` directory, `R` name in it, `Z` checksum of the name before it.
+/// Packages that are damaged, or have no such files, are left out.
+///
+/// apk protects what lies below `/etc`: it lays its own beside what was altered (`.apk-new`).
+pub fn parse_files(content: &[u8], below: &str) -> Vec<PackageFiles> {
+    let text = String::from_utf8_lossy(content);
+    let (mut found, mut fields, mut directory) = (Vec::new(), Fields::default(), "");
+    let (mut files, mut is_meant): (Vec<PackagedFile>, bool) = (Vec::new(), false);
+    for line in text.lines().chain([""]) {
+        if line.is_empty() {
+            let files = std::mem::take(&mut files);
+            (directory, is_meant) = ("", false);
+            if let Some(Ok(package)) = std::mem::take(&mut fields).into_package()
+                && !files.is_empty()
+            {
+                let (package, version) = (package.name, package.version);
+                found.push(PackageFiles { package, version, installed_at: None, files });
+            }
+            continue;
+        }
+        fields.any = true;
+        let Some((letter, value)) = line.split_once(':') else { continue };
+        match letter {
+            "P" => fields.name = Some(value),
+            "V" => fields.version = Some(value),
+            "F" => directory = value,
+            "R" => {
+                let slash = if directory.is_empty() { "" } else { "/" };
+                let path = format!("/{directory}{slash}{value}");
+                is_meant = path.starts_with(below);
+                if is_meant {
+                    let is_configuration = path.starts_with("/etc/");
+                    files.push(PackagedFile { path, checksum: None, is_configuration });
+                }
+            }
+            "Z" => {
+                if let Some(file) = files.last_mut().filter(|_| is_meant) {
+                    file.checksum = checksum(value);
+                }
+            }
+            _ => {}
+        }
+    }
+    found
+}
+
+/// `Q1` and SHA-1 in base64.
+fn checksum(text: &str) -> Option<Checksum> {
+    let bytes = BASE64_STANDARD.decode(text.strip_prefix("Q1")?).ok()?;
+    bytes.try_into().ok().map(Checksum::Sha1)
 }
 
 /// Reads the text of an `installed` file.
@@ -138,6 +203,31 @@ mod tests {
         assert_eq!(seen, [("libcrypto3", "openssl", "3.3.2-r0"), ("musl", "musl", "1.2.5-r0")]);
         assert_eq!(database.architecture, "x86_64");
         assert_eq!(database.listing.problems, Vec::<String>::new());
+    }
+
+    #[test]
+    fn files_come_with_their_checksums() {
+        let text = "P:nginx\nV:1.26.2-r0\nF:etc\nF:etc/nginx\nM:0:0:755\nR:nginx.conf\na:0:0:644\n\
+            Z:Q1qvTGHdzF6KLavt4PO0gs2a6pQ00=\nR:mime.types\nZ:Q1qvTGHdz\nF:usr/sbin\nR:nginx\n\
+            Z:Q1qvTGHdzF6KLavt4PO0gs2a6pQ00=\n\nP:root\nV:1-r0\nF:\nR:x\n\nV:1\nF:etc\nR:y\n";
+
+        let found = parse_files(text.as_bytes(), "/etc/");
+
+        assert_eq!(found.len(), 1);
+        assert_eq!((found[0].package.as_str(), found[0].version.as_str()), ("nginx", "1.26.2-r0"));
+        let files: Vec<_> =
+            found[0].files.iter().map(|it| (it.path.as_str(), it.checksum)).collect();
+        // SHA-1 of `hello`.
+        let hello = Checksum::Sha1([
+            0xaa, 0xf4, 0xc6, 0x1d, 0xdc, 0xc5, 0xe8, 0xa2, 0xda, 0xbe, 0xde, 0x0f, 0x3b, 0x48,
+            0x2c, 0xd9, 0xae, 0xa9, 0x43, 0x4d,
+        ]);
+        assert_eq!(
+            files,
+            [("/etc/nginx/nginx.conf", Some(hello)), ("/etc/nginx/mime.types", None)]
+        );
+        let root = parse_files(text.as_bytes(), "/x");
+        assert_eq!((root.len(), root[0].files[0].path.as_str()), (1, "/x"));
     }
 
     #[test]

@@ -1,13 +1,16 @@
 //! A notice of drift: files that were altered without anybody's agreement, or without explanation, for the owner
 //! of the items.
 //!
+//! It tells of break-glass too, under which files are altered without being asked: that it was opened, by whom and for
+//! which files, and that nobody has reviewed it in time.
+//!
 //! It says what happened to which file, and never what stands in it: contents and differences stay where whoever
 //! reads them is known.
 
 use std::cmp::Reverse;
 use std::sync::Arc;
 
-use domain::cloud::{CiId, DriftId, Name, NoticeId, TenantId, words};
+use domain::cloud::{BreakGlassId, CiId, DriftId, Name, NoticeId, TenantId, words};
 use domain::configuration::verdict::{Confidence, Standing};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -20,6 +23,9 @@ use super::text::{FileName, Line};
 
 /// Most drifts that one notice names; it counts the others.
 pub const MOST_DRIFTS: usize = 200;
+
+/// Most break-glass that one notice tells of.
+pub const MOST_BREAK_GLASS: usize = 200;
 
 /// Stands in the JSON of each notice of drift.
 pub const DRIFT_SCHEMA: &str = "patchwright.drift/1";
@@ -44,6 +50,9 @@ pub struct DriftDraft {
     pub counts: DriftCounts,
     /// The most urgent of them, these first.
     pub drifts: Vec<OpenDrift>,
+    /// Break-glass that was opened, or that nobody has reviewed in time, these first.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub break_glass: Vec<OpenBreakGlass>,
     /// Who answers questions.
     pub contact: Contact,
     /// Where links lead.
@@ -119,6 +128,38 @@ pub struct OpenDrift {
     pub alterations: u32,
 }
 
+/// Leave to alter files first and to explain it afterwards.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OpenBreakGlass {
+    /// By which it is closed and reviewed.
+    pub id: BreakGlassId,
+    /// What the item or the group is called whose files may be altered.
+    pub on: Line,
+    /// Whose it is.
+    pub of: TenantId,
+    /// What that tenant is called.
+    pub of_name: Name,
+    /// Of what its owner is told.
+    pub step: DriftStep,
+    /// What it is called where people keep track of it.
+    pub ticket: Line,
+    /// Why it was opened.
+    pub reason: Line,
+    /// Who opened it.
+    pub opened_by: Line,
+    /// When.
+    pub opened_at: Timestamp,
+    /// Until before when files may be altered under it.
+    pub until: Timestamp,
+    /// Before when somebody else has to review it.
+    pub review_by: Timestamp,
+    /// Which files, as patterns.
+    pub patterns: Vec<FileName>,
+    /// How many files were altered under it.
+    pub altered: u64,
+}
+
 impl DriftCounts {
     /// All drifts.
     pub const fn total(self) -> u64 {
@@ -143,16 +184,25 @@ impl DriftNotice {
     /// A draft that holds to the rules; its drifts are brought into their order.
     ///
     /// # Errors
-    /// If it names no drift, or more than [`MOST_DRIFTS`].
+    /// If it names no drift and no break-glass, or more than [`MOST_DRIFTS`] or [`MOST_BREAK_GLASS`].
     pub fn new(mut draft: DriftDraft) -> Result<Self, InvalidNotice> {
         let count = draft.drifts.len();
-        if count == 0 {
+        if count == 0 && draft.break_glass.is_empty() {
             return Err(InvalidNotice::NoDrifts);
+        }
+        if draft.break_glass.len() > MOST_BREAK_GLASS {
+            let count = draft.break_glass.len();
+            return Err(InvalidNotice::TooMany {
+                what: "break-glass",
+                count,
+                most: MOST_BREAK_GLASS,
+            });
         }
         if count > MOST_DRIFTS {
             return Err(InvalidNotice::TooMany { what: "drifts", count, most: MOST_DRIFTS });
         }
         draft.drifts.sort_by_cached_key(OpenDrift::urgency);
+        draft.break_glass.sort_by_key(|it| (Reverse(it.step), it.opened_at, it.id));
         Ok(Self(Arc::new(draft)))
     }
 
@@ -190,6 +240,11 @@ impl DriftNotice {
     /// The page on which one of its drifts is settled.
     pub fn link_of(&self, drift: &OpenDrift) -> String {
         self.0.link_base.to(&["drifts", &drift.id.to_string()])
+    }
+
+    /// The page on which one of its break-glass is closed and reviewed.
+    pub fn link_of_break_glass(&self, it: &OpenBreakGlass) -> String {
+        self.0.link_base.to(&["break-glass", &it.id.to_string()])
     }
 
     /// The page of the file of one of its drifts.

@@ -14,8 +14,8 @@ pub use clocks::{
 };
 pub use draft::{Contact, Draft, Item, ItemState, Rollback, Tenant, WayBack};
 pub use drift::{
-    DRIFT_SCHEMA, DriftCounts, DriftDraft, DriftNotice, DriftStep, Happening, MOST_DRIFTS,
-    OpenDrift,
+    DRIFT_SCHEMA, DriftCounts, DriftDraft, DriftNotice, DriftStep, Happening, MOST_BREAK_GLASS,
+    MOST_DRIFTS, OpenBreakGlass, OpenDrift,
 };
 pub use link::{InvalidLinkBase, LinkBase};
 pub use news::{Ask, Kind, News};

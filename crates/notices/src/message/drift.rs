@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::context::{Contact, Tenant, Whose, short};
 use super::time::Time;
 use super::{Message, TemplateError, Templates};
-use crate::content::{DriftCounts, DriftDraft, DriftNotice, OpenDrift};
+use crate::content::{DriftCounts, DriftDraft, DriftNotice, OpenBreakGlass, OpenDrift};
 
 /// The name of its templates.
 pub(super) const NAME: &str = "drift";
@@ -27,6 +27,8 @@ struct Context {
     drifts: Vec<Drift>,
     /// How many are not among them.
     more: u64,
+    /// Break-glass that was opened, or that nobody has reviewed in time.
+    break_glass: Vec<BreakGlass>,
     contact: Contact,
     /// The board of all of them.
     link: String,
@@ -62,6 +64,30 @@ struct Drift {
 }
 
 #[derive(Debug, Serialize)]
+struct BreakGlass {
+    id: String,
+    /// What the item or the group is called.
+    on: String,
+    /// Whose it is.
+    tenant: Whose,
+    /// `opened`, `escalated`.
+    step: &'static str,
+    ticket: String,
+    reason: String,
+    /// Who opened it.
+    by: String,
+    opened: Time,
+    until: Time,
+    review_by: Time,
+    /// Which files, as patterns.
+    patterns: Vec<String>,
+    /// How many files were altered under it.
+    altered: u64,
+    /// Where it is closed and reviewed.
+    link: String,
+}
+
+#[derive(Debug, Serialize)]
 struct Item {
     id: String,
     name: String,
@@ -81,6 +107,8 @@ impl Templates {
 pub(super) fn context(notice: &DriftNotice) -> Value {
     let draft = notice.draft();
     let DriftDraft { tenant, counts, drifts, contact, .. } = draft;
+    let break_glass = draft.break_glass.iter().take(SHOWN);
+    let break_glass = break_glass.map(|it| BreakGlass::new(notice, it)).collect();
     let shown: Vec<Drift> = drifts.iter().take(SHOWN).map(|it| Drift::new(notice, it)).collect();
     let more = counts.total().saturating_sub(u64::try_from(shown.len()).unwrap_or(u64::MAX));
     Value::from(Serde(Context {
@@ -91,6 +119,7 @@ pub(super) fn context(notice: &DriftNotice) -> Value {
         counts: *counts,
         drifts: shown,
         more,
+        break_glass,
         contact: Contact::of(contact),
         link: draft.link_base.to(&["drifts"]),
     }))
@@ -114,6 +143,27 @@ impl Drift {
             alterations: drift.alterations,
             link: notice.link_of(drift),
             file: notice.file_of(drift),
+        }
+    }
+}
+
+impl BreakGlass {
+    fn new(notice: &DriftNotice, it: &OpenBreakGlass) -> Self {
+        let time = |at| Time::new(at, &notice.draft().tenant.zone);
+        Self {
+            id: it.id.to_string(),
+            on: short(it.on.as_str()),
+            tenant: Whose::new(it.of, &it.of_name),
+            step: it.step.as_str(),
+            ticket: short(it.ticket.as_str()),
+            reason: short(it.reason.as_str()),
+            by: short(it.opened_by.as_str()),
+            opened: time(it.opened_at),
+            until: time(it.until),
+            review_by: time(it.review_by),
+            patterns: it.patterns.iter().map(|it| short(it.as_str())).collect(),
+            altered: it.altered,
+            link: notice.link_of_break_glass(it),
         }
     }
 }

@@ -6,8 +6,8 @@ use domain::configuration::verdict::Standing;
 use domain::proof::RebootCause;
 use jiff::Timestamp;
 use notices::content::{
-    ClockNotice, DriftCounts, DriftNotice, InvalidNotice, Item, ItemState, Kind, Line, MOST_CLOCKS,
-    MOST_DRIFTS, Notice, OpenDrift,
+    ClockNotice, DriftCounts, DriftNotice, InvalidNotice, Item, ItemState, Kind, Line,
+    MOST_BREAK_GLASS, MOST_CLOCKS, MOST_DRIFTS, Notice, OpenDrift,
 };
 use notices::sample::{Fullness, sample, sample_clocks, sample_drift};
 use notices::{CloudEvent, DigestError, ENGLISH, LARGEST_EVENT, Message, Templates};
@@ -152,7 +152,31 @@ fn a_subject_says_the_worst_in_one_line() {
         })),
         "Escalated: Unexplained: /etc/ssh/sshd_config on web-1"
     );
-    assert_eq!(subject(&full), "Drift: 2 escalated, 997 new, on 40 systems: Example Cloud");
+    let drift = "2 escalated, 997 new, on 40 systems";
+    assert_eq!(
+        subject(&full),
+        format!("Not reviewed: INC-4700 on web servers, and 1 more; drift: {drift}: Example Cloud")
+    );
+    let mut draft = full.draft().clone();
+    let glass = std::mem::take(&mut draft.break_glass);
+    assert_eq!(
+        subject(&DriftNotice::new(draft.clone()).unwrap()),
+        format!("Drift: {drift}: Example Cloud")
+    );
+    (draft.drifts, draft.counts) = (Vec::new(), DriftCounts::default());
+    draft.break_glass = glass[..1].to_vec();
+    let alone = DriftNotice::new(draft.clone()).unwrap();
+    assert_eq!(subject(&alone), "Not reviewed: INC-4700 on web servers: Example Cloud");
+    let text = Templates::english().drift(ENGLISH, &alone).unwrap().text;
+    assert!(
+        text.starts_with("Files may be altered, or were,") && !text.contains("0 files"),
+        "{text}"
+    );
+    draft.break_glass = vec![glass[0].clone(); MOST_BREAK_GLASS];
+    let many = DriftNotice::new(draft.clone()).unwrap();
+    assert!(CloudEvent::of_drift(&many).to_json().len() < LARGEST_EVENT);
+    draft.break_glass.push(glass[0].clone());
+    assert!(matches!(DriftNotice::new(draft), Err(InvalidNotice::TooMany { .. })));
 }
 
 #[test]

@@ -14,6 +14,7 @@ use domain::configuration::document::aspect;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
+use super::break_glass::{self, BreakGlass};
 use super::changes::Form;
 use super::connection::{Change, Connection, encoded};
 use super::contexts::{Access, connect};
@@ -74,10 +75,21 @@ enum Command {
         #[arg(long, value_name = "TIME")]
         since: Option<Timestamp>,
     },
-    /// Print what differs between two times, in one file or in all.
+    /// List what all items of a group or a tenant were configured by at a time.
+    At {
+        /// As it was recorded at this time.
+        time: Timestamp,
+        #[command(flatten)]
+        across: Across,
+        /// Only files whose path or name begins with this.
+        #[arg(long, value_name = "PATH")]
+        below: Option<String>,
+    },
+    /// Print what differs between two times, in one file or in all; of a group or a tenant, which files of its items do.
     Diff {
         /// The item, by id or name.
-        ci: String,
+        #[arg(required_unless_present_any = ["group", "tenant"], conflicts_with_all = ["group", "tenant"])]
+        ci: Option<String>,
         /// The file's absolute path, or a name such as `policy:sshd`.
         path: Option<String>,
         /// From this time; a week ago where it is left out.
@@ -86,6 +98,8 @@ enum Command {
         /// To this time; now where it is left out.
         #[arg(long, value_name = "TIME")]
         to: Option<Timestamp>,
+        #[command(flatten)]
+        across: AcrossOrItem,
     },
     /// Print what happened to an item on one axis: configuration, packages, orders, looks, drift, the newest first.
     Timeline {
@@ -135,6 +149,11 @@ enum Command {
         /// The drift.
         drift: String,
     },
+    /// In an emergency: have files altered first and explained afterwards.
+    BreakGlass {
+        #[command(subcommand)]
+        command: BreakGlass,
+    },
     /// Print of each line of a file since when it is there, and by whom.
     Blame {
         /// The item, by id or name.
@@ -176,6 +195,30 @@ enum Command {
     },
 }
 
+/// Of which items.
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+struct Across {
+    /// Of the items of this group, by id.
+    #[arg(long)]
+    group: Option<String>,
+    /// Of this tenant's items, by id or short name.
+    #[arg(long)]
+    tenant: Option<String>,
+}
+
+/// The same where an item may be named instead.
+#[derive(Debug, Args)]
+#[group(multiple = false)]
+struct AcrossOrItem {
+    /// Of the items of this group instead, by id.
+    #[arg(long)]
+    group: Option<String>,
+    /// Of this tenant's items instead, by id or short name.
+    #[arg(long)]
+    tenant: Option<String>,
+}
+
 /// Runs the command.
 pub(crate) fn run(arguments: &ConfigArgs) -> Result<ExitCode> {
     let connection = connect(&arguments.access)?;
@@ -185,7 +228,12 @@ pub(crate) fn run(arguments: &ConfigArgs) -> Result<ExitCode> {
     let files =
         |ci: &str| Ok::<_, anyhow::Error>(format!("/cis/{}/files", encoded(&names.ci_id(ci)?)));
     match &arguments.command {
-        more @ (Command::Blame { .. } | Command::Search { .. } | Command::Audit { .. }) => {
+        Command::BreakGlass { command } => break_glass::run(command, &connection, is_json)?,
+        more @ (Command::At { .. }
+        | Command::Blame { .. }
+        | Command::Search { .. }
+        | Command::Audit { .. }
+        | Command::Diff { ci: None, .. }) => {
             return across(more, &connection, &names, is_json);
         }
         Command::List { ci, at, below } => {
@@ -227,21 +275,13 @@ pub(crate) fn run(arguments: &ConfigArgs) -> Result<ExitCode> {
                 items.reverse();
                 items.retain(|it| since.is_none_or(|since| recorded(it) >= since));
             }
-            if is_json {
-                writeln!(out, "{}", to_json(&found, true))?;
-                return Ok(ExitCode::SUCCESS);
-            }
-            styled(out, &versions(&found))?;
+            print(out, is_json, &found, versions)?;
         }
         Command::Log { ci, path: None, since } => {
             let found = changes(&connection, &files(ci)?, *since, None)?;
-            if is_json {
-                writeln!(out, "{}", to_json(&found, true))?;
-                return Ok(ExitCode::SUCCESS);
-            }
-            styled(out, &altered(&found))?;
+            print(out, is_json, &found, altered)?;
         }
-        Command::Diff { ci, path, from, to } => {
+        Command::Diff { ci: Some(ci), path, from, to, .. } => {
             let files = files(ci)?;
             let from = Some(from.unwrap_or_else(|| Timestamp::now() - LOOK_BACK));
             let found = changes(&connection, &files, from, *to)?;
@@ -332,14 +372,16 @@ fn decide(command: &Command, connection: &Connection, is_json: bool) -> Result<(
         Command::List { .. }
         | Command::Show { .. }
         | Command::Log { .. }
+        | Command::At { .. }
         | Command::Diff { .. }
+        | Command::BreakGlass { .. }
         | Command::Blame { .. }
         | Command::Search { .. }
         | Command::Audit { .. } => Ok(()),
     }
 }
 
-fn print(
+pub(crate) fn print(
     out: &mut impl io::Write,
     is_json: bool,
     found: &Value,
@@ -463,6 +505,25 @@ fn across(
 ) -> Result<ExitCode> {
     let out = &mut io::stdout().lock();
     match command {
+        Command::At { time, across, below } => {
+            let query = everywhere(
+                names,
+                across.group.as_deref(),
+                across.tenant.as_deref(),
+                below.as_deref(),
+            )?;
+            let query = format!("/configuration/files?at={}{query}", encoded(&time.to_string()));
+            pages(connection, &query, is_json, out, at_once)?;
+        }
+        Command::Diff { ci: None, from, to, across, .. } => {
+            // Both times stay the same on each page.
+            let to = to.unwrap_or_else(Timestamp::now);
+            let from = from.unwrap_or_else(|| to - LOOK_BACK);
+            let (from, to) = (encoded(&from.to_string()), encoded(&to.to_string()));
+            let query = everywhere(names, across.group.as_deref(), across.tenant.as_deref(), None)?;
+            let query = format!("/configuration/changes?from={from}&at={to}{query}");
+            pages(connection, &query, is_json, out, altered_somewhere)?;
+        }
         Command::Blame { ci, path, at } => {
             let at = at.map(|at| format!("&at={}", encoded(&at.to_string()))).unwrap_or_default();
             let files = format!("/cis/{}/files", encoded(&names.ci_id(ci)?));
@@ -523,6 +584,7 @@ fn across(
         | Command::Show { .. }
         | Command::Log { .. }
         | Command::Diff { .. }
+        | Command::BreakGlass { .. }
         | Command::Original { .. }
         | Command::Timeline { .. }
         | Command::Impact { .. }
@@ -533,7 +595,86 @@ fn across(
     Ok(ExitCode::SUCCESS)
 }
 
-fn listed(found: &Value) -> impl Iterator<Item = &Value> {
+/// Whose files, as a question has it.
+fn everywhere(
+    names: &Names<'_>,
+    group: Option<&str>,
+    tenant: Option<&str>,
+    below: Option<&str>,
+) -> Result<String> {
+    let mut query = String::from("&limit=1000");
+    if let Some(group) = group {
+        let _ = write!(query, "&group={}", encoded(group));
+    }
+    if let Some(tenant) = tenant {
+        let _ = write!(query, "&tenant={}", encoded(&names.tenant_id(tenant)?));
+    }
+    if let Some(below) = below {
+        let _ = write!(query, "&below={}", encoded(below));
+    }
+    Ok(query)
+}
+
+/// All pages of a list, in the order of items and paths.
+fn pages(
+    connection: &Connection,
+    query: &str,
+    is_json: bool,
+    out: &mut impl io::Write,
+    words: impl Fn(&Value) -> String,
+) -> Result<()> {
+    let (mut all, mut after) = (Vec::new(), String::new());
+    let mut whole = loop {
+        let mut page = connection.get(&format!("{query}{after}"))?;
+        all.extend(page["items"].as_array_mut().map(std::mem::take).unwrap_or_default());
+        match page["next"].as_str() {
+            Some(next) => after = format!("&after={}", encoded(next)),
+            None => break page,
+        }
+    };
+    all.sort_by_cached_key(|it| (text(&it["ci_name"]), text(&it["ci"]), text(&it["path"])));
+    whole["items"] = Value::Array(all);
+    print(out, is_json, &whole, words)
+}
+
+fn at_once(found: &Value) -> String {
+    let mut table = Table::new(&["ITEM", "PATH", "MODE", "OWNER", "BYTES", "RECORDED"]);
+    for it in listed(found) {
+        let file = &it["file"];
+        let recorded = if file.is_null() {
+            Cell::from("erased").styled(WARN)
+        } else {
+            Cell::from(moment(&file["recorded_at"]))
+        };
+        table.row(vec![
+            Cell::from(plain(&text(&it["ci_name"]))),
+            Cell::from(plain(&text(&it["path"]))),
+            Cell::from(mode(file)),
+            Cell::from(plain(&text(&file["owner"]))),
+            Cell::from(text(&file["length"])),
+            recorded,
+        ]);
+    }
+    table.take()
+}
+
+fn altered_somewhere(found: &Value) -> String {
+    let mut table = Table::new(&["ITEM", "PATH", "IS", "RECORDED", "BY"]);
+    for it in listed(found) {
+        let (word, style) = if it["is_erased"] == true { ("erased", WARN) } else { became(it) };
+        let after = &it["after"];
+        table.row(vec![
+            Cell::from(plain(&text(&it["ci_name"]))),
+            Cell::from(plain(&text(&it["path"]))),
+            Cell::from(word).styled(style),
+            Cell::from(if after.is_null() { String::new() } else { moment(&after["recorded_at"]) }),
+            Cell::from(who(after)),
+        ]);
+    }
+    table.take()
+}
+
+pub(crate) fn listed(found: &Value) -> impl Iterator<Item = &Value> {
     found["items"].as_array().into_iter().flatten()
 }
 

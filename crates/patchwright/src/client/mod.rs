@@ -5,6 +5,7 @@
 
 mod accept;
 mod apply;
+mod break_glass;
 pub(crate) mod changes;
 mod clocks;
 mod configuration;

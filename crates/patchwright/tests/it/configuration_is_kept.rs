@@ -1,11 +1,12 @@
 //! What a host is configured by: told by its agent without secrets, recorded, and shown as it was.
 
 use std::fs;
+use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
-use crate::up::Up;
+use crate::up::{PASSWORD, Up};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
@@ -27,7 +28,10 @@ impl Cloud {
     /// A control plane, and a host that joined and told what it is.
     fn start() -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let up = Up::start_with(&directory.path().join("data"), &[], &[]).unwrap();
+        let log = fs::File::create(directory.path().join("server.log")).unwrap();
+        let data = directory.path().join("data");
+        let wordy = [("PATCHWRIGHT_LOG", "debug")];
+        let up = Up::start_telling(&data, &[], &wordy, Stdio::from(log)).unwrap();
         let token = up.sign_in();
         let (root, state) = (directory.path().join("root"), directory.path().join("state"));
         let cloud = Self { up, token, root, state, ci: String::new(), directory };
@@ -56,14 +60,19 @@ impl Cloud {
         fs::write(place, text).unwrap();
     }
 
+    /// What it says is kept beside what the server says.
     fn agent(&self, arguments: &[&str]) -> Output {
-        Command::new(env!("CARGO_BIN_EXE_patchwright"))
+        let output = Command::new(env!("CARGO_BIN_EXE_patchwright"))
             .arg("agent")
             .args(arguments)
             .arg("--state")
             .arg(&self.state)
             .output()
-            .unwrap()
+            .unwrap();
+        let log = self.directory.path().join("agent.log");
+        let mut log = fs::File::options().create(true).append(true).open(log).unwrap();
+        log.write_all(&[&*output.stdout, &*output.stderr].concat()).unwrap();
+        output
     }
 
     fn tell(&self) {
@@ -76,17 +85,21 @@ impl Cloud {
 
     /// What `patchwright config` prints.
     fn config(&self, arguments: &[&str]) -> String {
-        let output = Command::new(env!("CARGO_BIN_EXE_patchwright"))
+        let output = self.config_as(&self.token, arguments);
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    fn config_as(&self, token: &str, arguments: &[&str]) -> Output {
+        Command::new(env!("CARGO_BIN_EXE_patchwright"))
             .arg("config")
             .args(arguments)
             .env("HOME", self.directory.path())
             .env("PATCHWRIGHT_URL", &self.up.console)
-            .env("PATCHWRIGHT_TOKEN", &self.token)
+            .env("PATCHWRIGHT_TOKEN", token)
             .env("NO_COLOR", "1")
             .output()
-            .unwrap();
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        String::from_utf8(output.stdout).unwrap()
+            .unwrap()
     }
 }
 
@@ -166,6 +179,71 @@ fn what_a_host_is_configured_by_is_recorded_and_shown_as_it_was() {
     assert_eq!(holds(&data, SECRET.as_bytes()), None);
     assert_eq!(holds(&data, b"PermitRootLogin"), None);
     assert!(holds(&cloud.root, SECRET.as_bytes()).is_some(), "it is looked for rightly");
+}
+
+#[test]
+fn in_an_emergency_files_are_altered_first_and_reviewed_afterwards() {
+    let cloud = Cloud::start();
+    let begin = Timestamp::now().to_string();
+    let glass = |arguments: &[&str]| cloud.config(&[&["break-glass"], arguments].concat());
+    let terms = ["--ticket", "INC-7", "--reason", "nobody gets in", "--file", "/etc/ssh/**"];
+    let opened = glass(&[&["open", "web-1"], &terms[..]].concat());
+    assert!(opened.starts_with("bgl_") && opened.contains(" is open until "), "{opened}");
+    let id = opened.split_whitespace().next().unwrap();
+
+    cloud.write("etc/ssh/sshd_config", "Port 2222\n");
+    cloud.write("etc/motd", "hello\n");
+    cloud.tell();
+
+    let drifts = || cloud.config(&["drift"]);
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(60);
+    while !drifts().contains("/etc/motd") {
+        assert!(std::time::Instant::now() < deadline, "nobody judges: {}", drifts());
+        std::thread::sleep(std::time::Duration::from_millis(100));
+    }
+    assert!(!drifts().contains("sshd_config"), "{}", drifts());
+    let shown = glass(&["show", id]);
+    for part in ["INC-7", "nobody gets in", "/etc/ssh/sshd_config", "anybody", "open"] {
+        assert!(shown.contains(part), "{part}: {shown}");
+    }
+    assert!(!shown.contains("/etc/motd"), "{shown}");
+    assert!(glass(&["list", "web-1"]).contains(id));
+    assert!(glass(&["close", id]).contains("permits nothing more"));
+    let review = ["break-glass", "review", id, "--reject", "--reason", "not like this"];
+    let own = cloud.config_as(&cloud.token, &review);
+    let said = String::from_utf8_lossy(&own.stderr).into_owned();
+    assert!(!own.status.success() && said.contains("whoever opened it"), "{said}");
+
+    let body = json!({
+        "tenant": PROVIDER, "login": "second", "name": "Second", "role": "approver", "password": PASSWORD,
+    });
+    let (status, made) = cloud.up.ask(&cloud.token, "POST", "/users", &body, "second").unwrap();
+    assert_eq!(status, 201, "{made}");
+    let body = json!({ "login": "second", "password": PASSWORD });
+    let (_, session) = cloud.up.ask("", "POST", "/session", &body, "in").unwrap();
+    let reviewed = cloud.config_as(session["secret"].as_str().unwrap(), &review);
+    assert!(reviewed.status.success(), "{}", String::from_utf8_lossy(&reviewed.stderr));
+
+    assert!(drifts().contains("/etc/ssh/sshd_config"), "{}", drifts());
+    assert!(!glass(&["list"]).contains(id));
+    let all = glass(&["list", "--all"]);
+    assert!(all.contains(id) && all.contains("rejected"), "{all}");
+    let timeline = cloud.config(&["timeline", "web-1"]);
+    assert!(timeline.contains("break_glass.reviewed"), "{timeline}");
+
+    // The same files, of all items at once.
+    let then = cloud.config(&["at", &begin, "--tenant", "provider"]);
+    assert!(then.contains("web-1") && then.contains("/etc/ssh/sshd_config"), "{then}");
+    assert!(!then.contains("/etc/motd"), "{then}");
+    let below = cloud.config(&["at", &begin, "--tenant", "provider", "--below", "/etc/app"]);
+    assert!(below.contains("/etc/app/app.ini") && !below.contains("sshd_config"), "{below}");
+    let altered = cloud.config(&["diff", "--tenant", "provider", "--from", &begin]);
+    let of = |path: &str| altered.lines().find(|line| line.contains(path)).unwrap_or_default();
+    assert!(of("/etc/motd").contains("new") && of("sshd_config").contains("altered"), "{altered}");
+    assert!(!altered.contains("app.ini"), "{altered}");
+    assert!(
+        !cloud.config_as(&cloud.token, &["diff", "web-1", "--tenant", "provider"]).status.success()
+    );
 }
 
 #[test]
@@ -377,6 +455,14 @@ fn no_secret_of_a_host_is_anywhere_else() {
     let (backup, export) = (place("backup"), place("export"));
     run(&["backup", "--data", &text(&data), "--to", &text(&backup), "--once"]);
     run(&["ledger", "export", &text(&export)]);
+    // What goes wrong is told in logs, and must not tell what was at hand then.
+    let strange = place("strange.toml");
+    fs::write(&strange, "[configuration]\nwatch = [\"/etc/*\"\n").unwrap();
+    cloud.agent(&["run", "--once", "--root", &root, "--policy", &text(&strange)]);
+    let logs =
+        [place("server.log"), place("agent.log")].map(|log| fs::read_to_string(log).unwrap());
+    assert!(logs[0].contains("DEBUG"), "the server says what it does: {}", logs[0]);
+    assert!(logs[1].contains("unclosed array"), "{}", logs[1]);
 
     for secret in &secrets {
         for kept in [&data, &backup, &export] {
@@ -385,6 +471,11 @@ fn no_secret_of_a_host_is_anywhere_else() {
         for shown in [&audited, &differs, &found] {
             assert!(!shown.contains(secret.as_str()), "{secret}: {shown}");
         }
+        for log in &logs {
+            let line = log.lines().find(|line| line.contains(secret.as_str()));
+            assert_eq!(line, None, "{secret}");
+        }
+        assert_eq!(holds(&cloud.state, secret.as_bytes()), None, "{secret}");
         assert!(holds(&cloud.root, secret.as_bytes()).is_some(), "{secret} is looked for rightly");
     }
 }

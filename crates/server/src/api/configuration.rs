@@ -1,6 +1,7 @@
 //! `/cis/{id}/files`: what an item is and was configured by. `/configuration/search`: which items are configured so.
+//! `/configuration/files` and `…/changes`: the same of all items of a group or a tenant.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use axum::Json;
 use axum::extract::State;
@@ -17,13 +18,14 @@ use domain::configuration::verdict::{
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use store::{
-    Actor, CiFilter, FilePath, FileVerdict, FileVersion, PageRequest, Past, State as FileState,
+    Across, Actor, CiFilter, FilePath, FileVerdict, FileVersion, Page, PageRequest, Past, Placed,
+    State as FileState,
 };
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::{Body, Path, Problems, Query, given};
+use super::{Body, Paging, Path, Problems, Query, given};
 use crate::App;
 use crate::gate::{Action, By};
 use crate::problem::{Kind, Problem};
@@ -40,6 +42,8 @@ pub(super) fn routes() -> OpenApiRouter<App> {
         .routes(routes!(original))
         .routes(routes!(blamed))
         .routes(routes!(search))
+        .routes(routes!(files_across))
+        .routes(routes!(changes_across))
 }
 
 /// What a file was from a moment on.
@@ -458,6 +462,161 @@ async fn blamed(
         }
     };
     Ok(Json((1..).zip(text.split_inclusive('\n')).zip(since).map(line).collect()))
+}
+
+/// Whose files, and which of them.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct Everywhere {
+    /// Of the items that belong to this group now; a group or a tenant is named.
+    group: Option<String>,
+    /// Of this tenant's items.
+    tenant: Option<String>,
+    /// Only those whose path or name begins with this.
+    below: Option<String>,
+    /// As it was recorded until then (RFC 3339); now where it is left out. Of changes, the second time.
+    at: Option<String>,
+    /// `next` of the page before.
+    after: Option<String>,
+    /// Files that are looked at for one page, 1 to 1000.
+    #[param(minimum = 1, maximum = 1000)]
+    limit: Option<u16>,
+}
+
+/// Since when.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct Since {
+    /// RFC 3339; a week before the second time where it is left out.
+    from: Option<String>,
+}
+
+/// A file of one of several items.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct FileSomewhere {
+    #[schema(value_type = String)]
+    ci: CiId,
+    /// What people call the item.
+    ci_name: String,
+    path: String,
+    /// What it was then; null where that was erased.
+    file: Option<FileView>,
+}
+
+/// Files of several items. A page may be shorter than asked for, and not be the last.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct FilesEverywhere {
+    items: Vec<FileSomewhere>,
+    /// Send it as `after` for the next page, with the same time; null at the end.
+    next: Option<String>,
+    /// What was asked for: the time in the question, or now.
+    #[schema(value_type = String, format = DateTime)]
+    at: Timestamp,
+}
+
+/// A file of one of several items that was another at two times.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct ChangeSomewhere {
+    #[schema(value_type = String)]
+    ci: CiId,
+    /// What people call the item.
+    ci_name: String,
+    path: String,
+    /// Whether it was erased what it was at one of both: nobody can say whether it is another one.
+    is_erased: bool,
+    /// What it was at the first; null where it was not there.
+    before: Option<FileView>,
+    /// What it was at the second; null where it was not there.
+    after: Option<FileView>,
+}
+
+/// Files of several items that were others at two times. A page may be shorter than asked for, and not be the last.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct ChangesEverywhere {
+    items: Vec<ChangeSomewhere>,
+    /// Send it as `after` for the next page, with the same times; null at the end.
+    next: Option<String>,
+    /// The first time.
+    #[schema(value_type = String, format = DateTime)]
+    from: Timestamp,
+    /// The second one.
+    #[schema(value_type = String, format = DateTime)]
+    at: Timestamp,
+}
+
+impl Everywhere {
+    fn read(self, app: &App) -> Result<(Across, Timestamp, PageRequest), Problem> {
+        let at = at(app, self.at.as_deref())?;
+        let page = Paging { after: self.after, limit: self.limit }.request()?;
+        let which = Across {
+            tenant: self.tenant.map(|text| given("tenant", &text)).transpose()?,
+            group: self.group.map(|text| given("group", &text)).transpose()?,
+            below: self.below.unwrap_or_default(),
+        };
+        if which.tenant.is_none() && which.group.is_none() {
+            return Err(Problem::new(Kind::Invalid, "it is not said whose files are meant")
+                .help("send `group` or `tenant`"));
+        }
+        Ok((which, at, page))
+    }
+}
+
+/// What is told of several items, once it stands in the record of each that somebody reads it.
+async fn told_of<T>(app: &App, by: &Actor, page: &Page<Placed<T>>) -> Result<(), Problem> {
+    let items: BTreeSet<CiId> = page.items.iter().map(|it| it.ci).collect();
+    for ci in items {
+        told(app, by, ci).await?;
+    }
+    Ok(())
+}
+
+/// List what all items of a group or a tenant were configured by at a time.
+#[utoipa::path(get, path = "/configuration/files", tag = "configuration", params(Everywhere),
+    responses((status = 200, body = FilesEverywhere), Problems))]
+async fn files_across(
+    State(app): State<App>,
+    By(by): By<{ Action::ConfigurationRead as usize }>,
+    Query(wanted): Query<Everywhere>,
+) -> Result<Json<FilesEverywhere>, Problem> {
+    let (which, at, page) = wanted.read(&app)?;
+    let found = kept(app.history.files_across(&by, &which, at, &page).await?)?;
+    told_of(&app, &by, &found).await?;
+    let items = found.items.into_iter().map(|it| FileSomewhere {
+        ci: it.ci,
+        ci_name: it.ci_name,
+        path: it.path.to_string(),
+        file: it.told.map(|version| FileView::new(&it.path, version)),
+    });
+    let next = found.next.map(|cursor| cursor.to_string());
+    Ok(Json(FilesEverywhere { items: items.collect(), next, at }))
+}
+
+/// List the files of all items of a group or a tenant that were others at two times.
+#[utoipa::path(get, path = "/configuration/changes", tag = "configuration", params(Since, Everywhere),
+    responses((status = 200, body = ChangesEverywhere), Problems))]
+async fn changes_across(
+    State(app): State<App>,
+    By(by): By<{ Action::ConfigurationRead as usize }>,
+    Query(since): Query<Since>,
+    Query(wanted): Query<Everywhere>,
+) -> Result<Json<ChangesEverywhere>, Problem> {
+    let (which, at, page) = wanted.read(&app)?;
+    let from = since.from.map_or(Ok(at - LATELY), |text| given("from", &text))?;
+    let found = kept(app.history.differences_across(&by, &which, (from, at), &page).await?)?;
+    told_of(&app, &by, &found).await?;
+    let items = found.items.into_iter().map(|it| {
+        let view =
+            |version: Option<FileVersion>| version.map(|version| FileView::new(&it.path, version));
+        let is_erased = it.told.is_none();
+        let (before, after) = match it.told {
+            Some(told) => (view(told.before), view(told.after)),
+            None => (None, None),
+        };
+        let path = it.path.to_string();
+        ChangeSomewhere { ci: it.ci, ci_name: it.ci_name, path, is_erased, before, after }
+    });
+    let next = found.next.map(|cursor| cursor.to_string());
+    Ok(Json(ChangesEverywhere { items: items.collect(), next, from, at }))
 }
 
 /// Items that one answer looks into.

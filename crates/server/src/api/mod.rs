@@ -4,6 +4,7 @@ pub(crate) mod account;
 mod advisories;
 mod agents;
 mod audits;
+pub(crate) mod break_glass;
 pub(crate) mod changes;
 pub(crate) mod channels;
 mod cis;
@@ -160,6 +161,7 @@ pub(crate) fn routes() -> (Router<App>, Router<App>, Document) {
         .nest("/api/v1", configuration::routes())
         .nest("/api/v1", devices::routes())
         .nest("/api/v1", drifts::routes())
+        .nest("/api/v1", break_glass::routes())
         .nest("/api/v1", timeline::routes())
         .nest("/api/v1", audits::routes())
         .nest("/api/v1", errands::routes())

@@ -53,7 +53,7 @@ pub(crate) struct Notice {
     plan: Option<PlanHash>,
     /// `planned`, `reminder`, `emergency`, `lapsed`, `started`, `completed`, `delayed`, `cancelled`,
     /// `failed`, `disputed`; `clocks`, of what is late or about to be while one's own side holds the ball;
-    /// `drift`, of files that were altered without anybody's agreement, or without explanation.
+    /// `drift`, of files that were altered without anybody's agreement, or without explanation, and of break-glass.
     #[schema(example = "planned")]
     kind: String,
     /// The change in one line; of clocks and of drift, how many stand how.
@@ -160,7 +160,12 @@ pub(crate) fn title(row: &NoticeRow) -> Option<String> {
             let counts = notice.draft().counts;
             let items = if counts.items == 1 { "item" } else { "items" };
             let parts = [(counts.escalated, "escalated"), (counts.opened, "opened")];
-            format!("drift: {} on {} {items}", tally(&parts), counts.items)
+            let drifts = format!("drift: {} on {} {items}", tally(&parts), counts.items);
+            match (notice.draft().break_glass.len(), counts.total()) {
+                (0, _) => drifts,
+                (some, 0) => format!("break-glass: {some}"),
+                (some, _) => format!("break-glass: {some}; {drifts}"),
+            }
         }
     })
 }

@@ -77,7 +77,8 @@ pub(super) async fn files(
             h1 { "What " (ci.name) " is configured by" }
             p.lead {
                 a href={ "/cis/" (id) } { "the item" } " · " a href={ "/cis/" (id) "/audit" } { "audit" } " · "
-                a href="/configuration" { "search" } " · " (found.files.len() - documents_of_all) " files"
+                a href="/configuration" { "search" } " · " a href={ "/break-glass?ci=" (id) } { "break-glass" } " · "
+                (found.files.len() - documents_of_all) " files"
                 @if documents_of_all > 0 { ", " (documents_of_all) " policies and profiles" }
                 " · what is secret in them stays on the host"
             }

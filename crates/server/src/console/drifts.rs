@@ -13,6 +13,7 @@ use maud::{Markup, html};
 use serde::Deserialize;
 use store::{Actor, Drift, DriftFilter, DriftState, FileVersion, Happening, Past};
 
+use super::break_glass::on_the_board;
 use super::configuration::{encoded, hunks};
 use super::fleet::part;
 use super::pages::ROWS;
@@ -55,6 +56,7 @@ pub(super) async fn board(
     let filter = DriftFilter { state: Some(state), ..DriftFilter::default() };
     let list = app.history.drifts(&by, filter, &part(&wanted.after, ROWS)?).await?;
     let counts = app.history.drift_counts(&by, None).await?;
+    let break_glass = on_the_board(&app, &by).await?;
     let now = app.store.environment().now();
     let heading = match counts.unauthorised + counts.unknown {
         0 => "Nothing was altered without leave.".to_owned(),
@@ -75,6 +77,7 @@ pub(super) async fn board(
                     div { dd { (counts.escalated) } dt { "escalated" } }
                 }
             }
+            (break_glass)
             nav.tabs aria-label="Which drifts" {
                 @for &each in DriftState::ALL {
                     a href={ "/drifts?state=" (each) } aria-current=[(each == state).then_some("page")] { (each) }
@@ -258,11 +261,16 @@ fn reading(verdict: &Verdict) -> Markup {
             (because.iter().copied().map(Irregularity::as_str).collect::<Vec<_>>().join(", "))
         },
         Verdict::Vendor { package, version, .. } => { "what " span.mono { (package) " " (version) } " brought" },
-        Verdict::Emergency { ticket, .. } => { "done under " (ticket) ", to be reviewed" },
+        Verdict::Emergency { break_glass, ticket, .. } => {
+            "done under " a href={ "/break-glass/" (break_glass) } { (ticket) }
+        },
         Verdict::Reverted { to } => { @match to {
             Approval::Change { change } => { "as " a href={ "/changes/" (change) } { (change) } " made it" },
             Approval::Adoption { drift } | Approval::Before { drift } => {
                 "as it was, by " a href={ "/drifts/" (drift) } { (drift) }
+            },
+            Approval::Review { break_glass } | Approval::BeforeReview { break_glass } => {
+                "as it was, by " a href={ "/break-glass/" (break_glass) } { (break_glass) }
             },
         } },
         Verdict::Noise => "nothing that anybody set",

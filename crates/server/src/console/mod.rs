@@ -4,6 +4,7 @@ mod account;
 mod ahead;
 mod answers;
 mod audits;
+mod break_glass;
 mod changes;
 mod clocks;
 mod configuration;
@@ -52,6 +53,10 @@ pub(crate) fn routes() -> Router<App> {
         .route("/cis/{id}/files", get(configuration::files))
         .route("/cis/{id}/file", get(configuration::file))
         .route("/cis/{id}/timeline", get(timeline::show))
+        .route("/break-glass", get(break_glass::list).post(break_glass::open))
+        .route("/break-glass/{id}", get(break_glass::show))
+        .route("/break-glass/{id}/close", post(break_glass::close))
+        .route("/break-glass/{id}/review", post(break_glass::decide))
         .route("/drifts", get(drifts::board))
         .route("/drifts/{id}", get(drifts::drift))
         .route("/drifts/{id}/adopt", post(drifts::adopt))

@@ -38,7 +38,7 @@ pub(super) async fn show(
     let moments = moments(&app, &by, id, (now - LATELY, now), MOST).await?;
     let affected = app.store.affected(&by, id).await?;
     // That a batch was recorded is said where it is judged.
-    let told = |it: &&Moment| it.kind != EventKind::HistoryRecorded || is_first(&it.payload);
+    let told = |it: &&Moment| it.what != Some(EventKind::HistoryRecorded) || is_first(&it.payload);
     let told: Vec<&Moment> = moments.iter().filter(told).collect();
     Ok(page(
         "/cis",
@@ -88,6 +88,7 @@ fn is_first(payload: &Value) -> bool {
 
 fn who(moment: &Moment) -> Markup {
     html! { @match moment.by.as_str() {
+        by if moment.what.is_none() => { "the account " span.mono { (by) } },
         "system" => span.quiet { "Patchwright" },
         by if by.starts_with("agt_") => span.quiet { "the item's agent" },
         by => span.mono { (by) },
@@ -121,11 +122,21 @@ const fn sign(standing: Standing) -> &'static str {
     }
 }
 
+fn glass(moment: &Moment) -> Markup {
+    html! { a href={ "/break-glass/" (moment.object) } { "break-glass" } }
+}
+
 /// What happened, in a few words; what has none here is told by its kind.
 fn words(moment: &Moment) -> Markup {
     let payload = &moment.payload;
     let text = |name: &str| payload[name].as_str().unwrap_or_default().to_owned();
-    html! { @match moment.kind {
+    let Some(kind) = moment.what else {
+        return html! {
+            "Somebody logged in on " span.mono { (text("line")) }
+            @if payload["host"].is_string() { " from " span.mono { (text("host")) } }
+        };
+    };
+    html! { @match kind {
         EventKind::CiCreated => "It was taken up",
         EventKind::CiAltered => "Its description was altered",
         EventKind::CiRetired => "It left the cloud",
@@ -144,6 +155,18 @@ fn words(moment: &Moment) -> Markup {
         EventKind::DriftEscalated => { a href={ "/drifts/" (moment.object) } { "A drift" } " escalated" },
         EventKind::DriftTakenUp => { a href={ "/drifts/" (moment.object) } { "A drift" } " is to be put back" },
         EventKind::DriftSettled => { a href={ "/drifts/" (moment.object) } { "A drift" } " is settled: " (text("state")) },
+        EventKind::BreakGlassOpened => { (glass(moment)) " was opened" },
+        EventKind::BreakGlassClosed => { (glass(moment)) " was closed" },
+        EventKind::BreakGlassUsed => { "Files were altered under " (glass(moment)) },
+        EventKind::BreakGlassEscalated => { (glass(moment)) " escalated: nobody reviewed it" },
+        EventKind::BreakGlassReviewed => { (glass(moment)) " was reviewed: " (text("outcome")) },
+        EventKind::NoticePublished => {
+            a href={ "/notices/" (moment.object) } { "A notice" } " was written: " (text("kind"))
+            span.quiet { " · " (text("title")) }
+        },
+        EventKind::NoticeGiven => { a href={ "/notices/" (moment.object) } { "A notice" } " reached the tenant" },
+        EventKind::NoticeDelivered => { a href={ "/notices/" (moment.object) } { "A notice" } " was delivered" },
+        EventKind::NoticeAcknowledged => { a href={ "/notices/" (moment.object) } { "A notice" } " was read" },
         EventKind::AgentJoined => "An agent joined",
         EventKind::AgentPinned => "Its agent pinned whose orders and consents count",
         EventKind::AgentRevoked => "Its agent is not let in any more",

@@ -4,11 +4,15 @@ use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 
 use domain::cloud::{Name, NoticeId, PROVIDER, TenantId};
+use domain::configuration::break_glass::Stage;
 use notices::content::{
     DriftCounts, DriftDraft, DriftNotice, DriftStep, FileName, Happening, Line, MOST_DRIFTS,
-    OpenDrift,
+    OpenBreakGlass, OpenDrift,
 };
-use store::{Actor, DRIFT, DriftAlarm, DriftAlarms, DriftGrade, DriftState, StoreError, Written};
+use store::{
+    Actor, BreakGlassAlarm, DRIFT, DriftAlarm, DriftAlarms, DriftGrade, DriftState, StoreError,
+    Written,
+};
 
 use super::Notices;
 use super::writer::Unwritten;
@@ -48,7 +52,11 @@ impl Notices {
             };
             drifts.push(drift);
         }
-        if drifts.is_empty() {
+        let mut break_glass = Vec::with_capacity(alarms.break_glass.len());
+        for alarm in &alarms.break_glass {
+            break_glass.extend(self.open_break_glass(alarms.to, alarm, &mut owners).await?);
+        }
+        if drifts.is_empty() && break_glass.is_empty() {
             return Ok(None);
         }
         if counts.total() == u64::try_from(drifts.len()).unwrap_or(u64::MAX) {
@@ -64,6 +72,7 @@ impl Notices {
             published_at: now,
             counts,
             drifts,
+            break_glass,
             contact: self.contact.clone(),
             link_base: self.base.clone(),
         })?))
@@ -85,12 +94,7 @@ impl Notices {
         if drift.state != DriftState::Open || ![drift.tenant, PROVIDER].contains(&to) {
             return Ok(None);
         }
-        let of_name = match owners.entry(drift.tenant) {
-            Entry::Occupied(known) => known.into_mut(),
-            Entry::Vacant(unknown) => {
-                unknown.insert(self.store.tenant(&Actor::System, drift.tenant).await?.name)
-            }
-        };
+        let of_name = self.owner(drift.tenant, owners).await?;
         let ci_name = drift.ci_name.parse().map_err(|_| Unwritten::Invisible("item's name"))?;
         let path: FileName = drift.path.as_str().parse()?;
         Ok(Some(OpenDrift {
@@ -98,12 +102,9 @@ impl Notices {
             ci: drift.ci,
             ci_name,
             of: drift.tenant,
-            of_name: of_name.clone(),
+            of_name,
             path,
-            step: match alarm.grade {
-                DriftGrade::Opened => DriftStep::Opened,
-                DriftGrade::Escalated => DriftStep::Escalated,
-            },
+            step: step(alarm.grade),
             what: match drift.what {
                 store::Happening::Came => Happening::Came,
                 store::Happening::Altered => Happening::Altered,
@@ -116,5 +117,68 @@ impl Notices {
             opened_at: drift.since,
             alterations: drift.count,
         }))
+    }
+
+    /// Break-glass as it stands now; `None` where its side need not be told any more, or must not be.
+    async fn open_break_glass(
+        &self,
+        to: TenantId,
+        alarm: &BreakGlassAlarm,
+        owners: &mut BTreeMap<TenantId, Name>,
+    ) -> Result<Option<OpenBreakGlass>, Unwritten> {
+        let it = match self.history.break_glass(&Actor::System, alarm.id).await {
+            Ok(it) => it,
+            Err(StoreError::NotFound { .. }) => return Ok(None),
+            Err(error) => return Err(error.into()),
+        };
+        let is_done = matches!(it.stage, Stage::Accepted | Stage::Rejected);
+        if is_done || ![it.tenant, PROVIDER].contains(&to) {
+            return Ok(None);
+        }
+        let opened_by = match it.opened_by.parse() {
+            Ok(user) => self.store.user(&Actor::System, user).await?.name.to_string(),
+            Err(_) => it.opened_by,
+        };
+        let line = |text: &str, what| Line::fit(text).ok_or(Unwritten::Invisible(what));
+        let patterns = it.terms.files.into_iter().map(|it| String::from(it).parse::<FileName>());
+        Ok(Some(OpenBreakGlass {
+            id: it.id,
+            on: line(
+                it.cover_name.as_deref().unwrap_or("a group that is dissolved"),
+                "item's name",
+            )?,
+            of: it.tenant,
+            of_name: self.owner(it.tenant, owners).await?,
+            step: step(alarm.grade),
+            ticket: line(&it.terms.ticket, "ticket")?,
+            reason: line(it.terms.reason.as_str(), "reason")?,
+            opened_by: line(&opened_by, "person's name")?,
+            opened_at: it.span.from,
+            until: it.span.until,
+            review_by: it.span.review_by,
+            patterns: patterns.collect::<Result<_, _>>()?,
+            altered: it.files,
+        }))
+    }
+
+    /// What a tenant is called, asked once.
+    async fn owner(
+        &self,
+        tenant: TenantId,
+        owners: &mut BTreeMap<TenantId, Name>,
+    ) -> Result<Name, Unwritten> {
+        Ok(match owners.entry(tenant) {
+            Entry::Occupied(known) => known.get().clone(),
+            Entry::Vacant(unknown) => {
+                unknown.insert(self.store.tenant(&Actor::System, tenant).await?.name).clone()
+            }
+        })
+    }
+}
+
+const fn step(grade: DriftGrade) -> DriftStep {
+    match grade {
+        DriftGrade::Opened => DriftStep::Opened,
+        DriftGrade::Escalated => DriftStep::Escalated,
     }
 }

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use store::{Actor, Environment as _};
 
 use crate::support::World;
-use crate::support::case::Case;
+use crate::support::case::{Case, tell};
 
 const SSHD: &str = "/etc/ssh/sshd_config";
 
@@ -130,6 +130,20 @@ async fn a_form_adopts_it_too() {
     let _: Actor = case.person;
 }
 
+/// An agent tells who logged in.
+async fn record_login(world: &World, ci: domain::cloud::CiId, sessions: &str) {
+    let metadata = store::Metadata { mode: 0, owner: String::new(), label: Vec::new() };
+    let file = store::NewFile {
+        path: store::FilePath::new("profile:logins").unwrap(),
+        state: store::NewState::Present { content: sessions.as_bytes().to_vec(), metadata },
+        observed_at: world.clock.now(),
+        source: "agent".to_owned(),
+        by: None,
+        change: None,
+    };
+    world.history().record(&Actor::System, ci, vec![file]).await.unwrap();
+}
+
 #[tokio::test]
 async fn an_item_is_told_on_one_axis() {
     let world = World::new().await;
@@ -139,19 +153,50 @@ async fn an_item_is_told_on_one_axis() {
     let owner = world.token_of(&case.person, Access::Read).await;
     let path = format!("/api/v1/cis/{}/timeline", case.ci);
 
+    let login = |at: jiff::Timestamp, account: &str| {
+        format!("{at} {account} on pts/0 from 192.0.2.7 until now\n")
+    };
+    let day = jiff::SignedDuration::from_hours(24);
+    let (now, long_ago) = (world.clock.now(), world.clock.now() - day * 40);
+    let second = |at: jiff::Timestamp| jiff::Timestamp::from_second(at.as_second()).unwrap();
+    let sessions =
+        login(second(long_ago), "old") + "no line of it\n" + &login(second(now), "<b>anna");
+    record_login(&world, case.ci, &sessions).await;
+    world.clock.pass(jiff::SignedDuration::from_mins(6));
+    tell(&world).await;
+
     let told = world.ask(&owner, "GET", &path, None).await.json();
 
     let moments = told["items"].as_array().unwrap();
+    let notice = moments.iter().find(|it| it["kind"] == "notice.published").expect("it was told");
+    assert_eq!(notice["payload"]["title"], "drift: 1 opened on 1 item");
+    assert_eq!(notice["payload"]["document"], Value::Null, "it is read where it stands");
+    let logins: Vec<_> = moments.iter().filter(|it| it["kind"] == "login").collect();
+    let [login] = logins[..] else { panic!("{logins:?}") };
+    assert_eq!((&login["by"], &login["event"]), (&json!("<b>anna"), &Value::Null));
+    assert_eq!(login["payload"]["host"], "192.0.2.7");
+    let of_other = format!("/api/v1/cis/{}/timeline", other.ci);
+    let of_other = world.ask(&other.owner, "GET", &of_other, None).await.json();
+    assert!(!of_other.to_string().contains("notice.published"), "{of_other}");
     let kinds: Vec<_> = moments.iter().map(|it| it["kind"].as_str().unwrap()).collect();
     for kind in ["ci.created", "history.recorded", "files.judged", "drift.opened"] {
         assert!(kinds.contains(&kind), "{kind}: {kinds:?}");
     }
     let judged = moments.iter().find(|it| it["kind"] == "files.judged").unwrap();
     assert_eq!(judged["files"], json!([{ "path": SSHD, "standing": "unauthorised" }]));
-    assert!(moments.is_sorted_by(|a, b| a["at"].as_str() >= b["at"].as_str()), "the newest first");
+    let at = |it: &Value| it["at"].as_str().unwrap().parse::<jiff::Timestamp>().unwrap();
+    assert!(moments.is_sorted_by(|a, b| at(a) >= at(b)), "the newest first");
     assert_eq!(world.ask(&other.owner, "GET", &path, None).await.status, 404);
     let page = world.ask(&owner, "GET", &format!("/cis/{}/timeline", case.ci), None).await;
     assert!(page.text.contains(SSHD) && page.text.contains("A drift"), "{}", page.text);
+    assert!(page.text.contains("A notice</a> was written: drift"), "{}", page.text);
+    assert!(page.text.contains("Somebody logged in on"), "{}", page.text);
+    assert!(page.text.contains("&lt;b&gt;anna") && !page.text.contains("<b>anna"), "{}", page.text);
+    // What is personal goes with the tenant's key, and was in no ledger.
+    let all = store::Erasure::Everything;
+    world.history().erase(&case.person, case.tenant, all, "asked for", "a test").await.unwrap();
+    let told = world.ask(&owner, "GET", &path, None).await.json();
+    assert!(!told.to_string().contains("anna"), "{told}");
     let far = world.ask(&owner, "GET", &format!("{path}?limit=0"), None).await;
     assert_eq!(far.status, 400);
     let old = world.ask(&owner, "GET", &format!("{path}?until=2000-01-01T00:00:00Z"), None).await;

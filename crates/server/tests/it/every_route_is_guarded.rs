@@ -4,8 +4,9 @@ use std::fmt::Write as _;
 
 use crate::support::{self, World};
 use domain::cloud::{
-    Access, AdvisoryId, AgentId, ChangeId, ChannelId, CiId, DriftId, FindingId, ImageId, JobId,
-    NoticeId, PROVIDER, PasskeyId, PatchId, ReleaseId, Role, TenantId, VerificationId,
+    Access, AdvisoryId, AgentId, BreakGlassId, ChangeId, ChannelId, CiId, DriftId, FindingId,
+    ImageId, JobId, NoticeId, PROVIDER, PasskeyId, PatchId, ReleaseId, Role, TenantId,
+    VerificationId,
 };
 use serde_json::{Value, json};
 use store::NewCi;
@@ -43,7 +44,7 @@ fn of(path: &str, ids: &[(&str, String)]) -> String {
 const CANARY: &str = "canary-of-b";
 
 /// Objects around a change of a tenant.
-fn around(change: &str, tenant: TenantId) -> [(&'static str, String); 11] {
+fn around(change: &str, tenant: TenantId) -> [(&'static str, String); 12] {
     [
         ("changes", change.to_owned()),
         ("obligations", change.to_owned()),
@@ -56,6 +57,7 @@ fn around(change: &str, tenant: TenantId) -> [(&'static str, String); 11] {
         ("releases", ReleaseId::of_content([13; 16]).to_string()),
         ("verifications", VerificationId::of_content([14; 16]).to_string()),
         ("drifts", DriftId::of_content([15; 16]).to_string()),
+        ("break-glass", BreakGlassId::of_content([16; 16]).to_string()),
     ]
 }
 
@@ -102,6 +104,11 @@ xxxxxxxx GET /api/v1/agents/{id}
 x--xx--- DELETE /api/v1/agents/{id}
 xxxxxxxx GET /api/v1/audits
 xxxxxxxx GET /api/v1/audits/{id}
+xxxxxxxx GET /api/v1/break-glass
+x--xx--- POST /api/v1/break-glass
+xxxxxxxx GET /api/v1/break-glass/{id}
+x--xx--- POST /api/v1/break-glass/{id}/close
+-x-xxx-- POST /api/v1/break-glass/{id}/review
 xxxxxxxx GET /api/v1/changes
 x--x---- POST /api/v1/changes
 xxxxxxxx GET /api/v1/changes/{id}
@@ -138,6 +145,8 @@ x--xx--- POST /api/v1/cis/{id}/relations
 x--xx--- DELETE /api/v1/cis/{id}/relations/{kind}/{to}
 xxxxxxxx GET /api/v1/cis/{id}/timeline
 xxxxxxxx GET /api/v1/clocks
+xxxxxxxx GET /api/v1/configuration/changes
+xxxxxxxx GET /api/v1/configuration/files
 xxxxxxxx GET /api/v1/configuration/search
 xxxxxxxx GET /api/v1/drifts
 xxxxxxxx GET /api/v1/drifts/{id}
@@ -343,6 +352,12 @@ fn valid(path: &str, b: TenantId, other: CiId, sha256: &Value) -> Value {
             "trust_first_key": true,
         }),
         "/api/v1/cis/{id}/files/original" => json!({ "path": "/etc/x", "reason": "x" }),
+        "/api/v1/break-glass" => {
+            json!({ "ci": other, "ticket": "x", "reason": "x", "files": ["/etc/**"] })
+        }
+        "/api/v1/break-glass/{id}/review" => {
+            json!({ "outcome": "accepted", "reason": "x", "version": 1 })
+        }
         "/api/v1/drifts/{id}/adopt" => {
             json!({ "reason": "x", "recorded_at": jiff::Timestamp::UNIX_EPOCH })
         }
@@ -373,6 +388,7 @@ async fn lists_are_empty(
         format!("findings?tenant={b}"),
         format!("findings?group={group}"),
         format!("drifts?tenant={b}"),
+        format!("break-glass?tenant={b}"),
         format!("images?tenant={b}"),
         format!("jobs?image={image_id}"),
     ];
@@ -381,6 +397,10 @@ async fn lists_are_empty(
         assert_eq!(answer.json()["items"], json!([]), "{path}");
     }
     for query in [format!("tenant={b}"), format!("group={group}")] {
+        for path in ["configuration/files", "configuration/changes"] {
+            let answer = world.ask(of_a, "GET", &format!("/api/v1/{path}?{query}"), None).await;
+            assert_eq!(answer.status, 404, "{path}?{query}: {}", answer.text);
+        }
         let answer = world.ask(of_a, "GET", &format!("/api/v1/status?{query}"), None).await;
         assert_eq!(answer.status, 404, "{query}: {}", answer.text);
     }
@@ -441,7 +461,14 @@ async fn what_is_another_tenants_is_not_there() {
     world.alter(ci.id, &format!("/etc/{CANARY}"), CANARY, CANARY).await;
     let drift = world.ask(&of_b, "GET", "/api/v1/drifts", None).await.json()["items"][0].clone();
     assert!(drift["path"].as_str().unwrap().contains(CANARY), "{drift}");
-    let drift = [("drifts", drift["id"].as_str().unwrap().to_owned())];
+    let terms =
+        json!({ "ci": ci.id, "ticket": CANARY, "reason": CANARY, "files": [format!("/{CANARY}")] });
+    let glass = world.ask(&of_b, "POST", "/api/v1/break-glass", Some(terms)).await.json();
+    assert_eq!(glass["ticket"], CANARY, "{glass}");
+    let drift = [
+        ("drifts", drift["id"].as_str().unwrap().to_owned()),
+        ("break-glass", glass["id"].as_str().unwrap().to_owned()),
+    ];
     let ids = [&ids[..], &drift, &around(&change, b)].concat();
     for (method, path, is_open) in routes() {
         if is_open || path.ends_with("/stream") {

@@ -1,9 +1,9 @@
 //! Alarms of drift: what the owner of an item is to be told of files that were altered without anybody's
-//! agreement, or without explanation.
+//! agreement, or without explanation; and of break-glass, under which they are altered without being asked.
 //!
 //! Told as the alarms of clocks are ([`Gathering`]): what happens in one night is one message.
 
-use domain::cloud::{CiId, DriftId, TenantId, words};
+use domain::cloud::{BreakGlassId, CiId, DriftId, TenantId, words};
 use jiff::Timestamp;
 use sqlx::AnyPool;
 
@@ -42,6 +42,15 @@ pub struct DriftAlarm {
     pub created_at: Timestamp,
 }
 
+/// A break-glass of which a side is to be told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BreakGlassAlarm {
+    /// Which.
+    pub id: BreakGlassId,
+    /// The most urgent of what there is to tell of it.
+    pub grade: Grade,
+}
+
 /// What a side is to be told of drifts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DriftAlarms {
@@ -53,7 +62,9 @@ pub struct DriftAlarms {
     pub drifts: [u64; 2],
     /// On how many items they are.
     pub items: u64,
-    /// How many alarms there are, of which a drift may have one of each grade.
+    /// The most urgent of what is to be told of break-glass, as many as of drifts.
+    pub break_glass: Vec<BreakGlassAlarm>,
+    /// How many alarms there are, of both, of which a drift may have one of each grade.
     alarms: u64,
     /// When the newest was raised.
     until: Timestamp,
@@ -81,10 +92,30 @@ pub(crate) async fn raise(
     Ok(())
 }
 
-/// Nobody need be told any more of a drift: it is settled.
-pub(crate) async fn withdraw(tx: &mut Tx<'_>, drift: DriftId) -> Result<(), StoreError> {
+/// Notes that a side is to be told of break-glass, at once: it is told together with the drifts that wait.
+pub(crate) async fn raise_break_glass(
+    tx: &mut Tx<'_>,
+    to: TenantId,
+    id: BreakGlassId,
+    grade: Grade,
+) -> Result<(), StoreError> {
+    sqlx::query(
+        "INSERT INTO drift_alarms (to_tenant, drift_id, ci_id, grade, created_at, tell_at)
+         VALUES ($1, $2, '', $3, $4, $4) ON CONFLICT DO NOTHING",
+    )
+    .bind(to.to_string())
+    .bind(id.to_string())
+    .bind(grade.rank())
+    .bind(tx.now.as_microsecond())
+    .execute(&mut *tx.connection)
+    .await?;
+    Ok(())
+}
+
+/// Nobody need be told any more of a drift, or of break-glass: it is settled, or reviewed.
+pub(crate) async fn withdraw(tx: &mut Tx<'_>, id: &str) -> Result<(), StoreError> {
     sqlx::query("DELETE FROM drift_alarms WHERE drift_id = $1")
-        .bind(drift.to_string())
+        .bind(id)
         .execute(&mut *tx.connection)
         .await?;
     Ok(())
@@ -153,9 +184,9 @@ async fn of_side(
 ) -> Result<Option<DriftAlarms>, StoreError> {
     let counted = sqlx::query(
         "SELECT CAST(COALESCE(SUM(steps), 0) AS BIGINT) AS alarms, MAX(newest) AS newest,
-                COUNT(CASE WHEN worst = 0 THEN 1 END) AS opened,
-                COUNT(CASE WHEN worst = 1 THEN 1 END) AS escalated,
-                COUNT(DISTINCT ci_id) AS items
+                COUNT(CASE WHEN worst = 0 AND ci_id <> '' THEN 1 END) AS opened,
+                COUNT(CASE WHEN worst = 1 AND ci_id <> '' THEN 1 END) AS escalated,
+                COUNT(DISTINCT CASE WHEN ci_id <> '' THEN ci_id END) AS items
          FROM (SELECT ci_id, COUNT(*) AS steps, MAX(grade) AS worst, MAX(created_at) AS newest
                FROM drift_alarms WHERE to_tenant = $1 GROUP BY drift_id, ci_id) AS drifts",
     )
@@ -166,7 +197,7 @@ async fn of_side(
     let count = |column| get::<i64>(&counted, column).map(i64::unsigned_abs);
     let rows = sqlx::query(
         "SELECT drift_id, ci_id, MAX(grade) AS worst, MIN(created_at) AS since
-         FROM drift_alarms WHERE to_tenant = $1 AND created_at <= $2
+         FROM drift_alarms WHERE to_tenant = $1 AND created_at <= $2 AND ci_id <> ''
          GROUP BY drift_id, ci_id
          ORDER BY worst DESC, since, drift_id LIMIT $3",
     )
@@ -188,7 +219,33 @@ async fn of_side(
         first: first.collect::<Result<_, StoreError>>()?,
         drifts: [count("opened")?, count("escalated")?],
         items: count("items")?,
+        break_glass: break_glass(pool, to, until, at_most).await?,
         alarms: count("alarms")?,
         until,
     }))
+}
+
+/// What a side is to be told of break-glass: an alarm of no item.
+async fn break_glass(
+    pool: &AnyPool,
+    to: TenantId,
+    until: Timestamp,
+    at_most: u16,
+) -> Result<Vec<BreakGlassAlarm>, StoreError> {
+    let rows = sqlx::query(
+        "SELECT drift_id, MAX(grade) AS worst FROM drift_alarms
+         WHERE to_tenant = $1 AND created_at <= $2 AND ci_id = ''
+         GROUP BY drift_id ORDER BY worst DESC, drift_id LIMIT $3",
+    )
+    .bind(to.to_string())
+    .bind(until.as_microsecond())
+    .bind(i64::from(at_most))
+    .fetch_all(pool)
+    .await?;
+    rows.iter()
+        .map(|row| {
+            let grade = Grade::of_rank(get(row, "worst")?);
+            Ok(BreakGlassAlarm { id: parsed(row, "drift_id")?, grade })
+        })
+        .collect()
 }

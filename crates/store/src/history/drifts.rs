@@ -351,7 +351,7 @@ impl Store {
     }
 }
 
-fn narrowed(by: &Actor, tenant: Option<TenantId>) -> (String, String) {
+pub(super) fn narrowed(by: &Actor, tenant: Option<TenantId>) -> (String, String) {
     let (low, high) = range(by.scope());
     match tenant {
         None => (low, high),
@@ -397,7 +397,8 @@ async fn adopt(tx: &mut Tx<'_>, adoption: &Adoption) -> Result<(), StoreError> {
         });
     };
     let in_force = InForce { state: open.now, by: Approval::Adoption { drift: drift.id } };
-    let judged = judged.clone().map(|it| Judged { in_force: Some(in_force), open: None, ..it });
+    let agreed = |it| Judged { in_force: Some(in_force), open: None, review: None, ..it };
+    let judged = judged.clone().map(agreed);
     if let Some(judged) = &judged {
         keep_judged(tx, keys, drift.ci, *key, judged).await?;
     }
@@ -435,7 +436,7 @@ pub(super) async fn settle(
         version: get(&row, "alterations")?,
         payload: json!({ "state": state }),
     });
-    alarms::withdraw(tx, id).await
+    alarms::withdraw(tx, &id.to_string()).await
 }
 
 async fn escalate(tx: &mut Tx<'_>, at_most: u16) -> Result<u64, StoreError> {

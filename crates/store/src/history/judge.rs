@@ -16,13 +16,13 @@ use std::sync::Arc;
 use ::history::{FilePath, PathKey, State};
 use domain::agent::{Installed, Trace};
 use domain::change::{Action, FileHash, Permit};
-use domain::cloud::{ChangeId, CiId, Class, DriftId, EventKind, TenantId};
+use domain::cloud::{BreakGlassId, ChangeId, CiId, Class, DriftId, EventKind, TenantId};
 use domain::configuration::document::{Aspect, aspect, original_of};
 use domain::configuration::flapping::{Flapping, Signal};
 use domain::configuration::mask::{Masks, Subject};
 use domain::configuration::verdict::{
-    self, Actor as Hand, Alteration, Approval, Approved, Evidence, Expectation, Extent, FileState,
-    Happened, Judgement, Knowledge, Shipped, Standing, Verdict,
+    self, Actor as Hand, Alteration, Approval, Approved, Emergency, Evidence, Expectation, Extent,
+    FileState, Happened, Judgement, Knowledge, Shipped, Standing, Verdict,
 };
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -32,6 +32,7 @@ use sqlx::AssertSqlSafe;
 use sqlx::any::AnyRow;
 
 use super::alarms::{self, Grade};
+use super::break_glass;
 use super::drifts::{DriftState, Happening, Told};
 use super::keys::TenantKeys;
 use super::rows::{bytes, statements};
@@ -90,6 +91,9 @@ pub(super) struct Judged {
     pub(super) flapping: Flapping,
     /// The drift that is open.
     pub(super) open: Option<Open>,
+    /// What was done to it under break-glass, until that is reviewed.
+    #[serde(default)]
+    pub(super) review: Option<UnderReview>,
 }
 
 /// A state that a file was approved to have.
@@ -106,6 +110,16 @@ pub(super) struct Open {
     /// What the file was before it.
     pub(super) before: Option<FileState>,
     /// What it is now.
+    pub(super) now: Option<FileState>,
+}
+
+/// What was done to a file under break-glass.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub(super) struct UnderReview {
+    pub(super) break_glass: BreakGlassId,
+    /// What the file was before it.
+    pub(super) before: Option<FileState>,
+    /// As what it was left.
     pub(super) now: Option<FileState>,
 }
 
@@ -236,6 +250,12 @@ pub(crate) async fn expect(
     Ok(())
 }
 
+/// What is known of an item where its files are judged.
+struct Known {
+    planned: Vec<Planned>,
+    emergencies: Vec<Emergency>,
+}
+
 /// What plans make of one file.
 struct Planned {
     change: ChangeId,
@@ -305,11 +325,14 @@ impl History {
     }
 
     async fn judge_batch(&self, waiting: Waiting) -> Result<(), StoreError> {
-        let planned = self.planned(waiting.ci).await?;
+        let known = Known {
+            planned: self.planned(waiting.ci).await?,
+            emergencies: self.emergencies(&waiting.keys, waiting.ci).await?,
+        };
         let mut ruled = Vec::with_capacity(waiting.queued.files.len());
         for (path, trace) in &waiting.queued.files {
             let path = FilePath::new(path.as_str())?;
-            if let Some(it) = self.rule(&waiting, path, trace.as_ref(), &planned).await? {
+            if let Some(it) = self.rule(&waiting, path, trace.as_ref(), &known).await? {
                 ruled.push(it);
             }
         }
@@ -346,7 +369,7 @@ impl History {
         waiting: &Waiting,
         path: FilePath,
         trace: Option<&Trace>,
-        planned: &[Planned],
+        known: &Known,
     ) -> Result<Option<Ruled>, StoreError> {
         let (ci, at) = (waiting.ci, waiting.recorded);
         let found = self.file_at(&Actor::System, ci, &path, timestamp(at)).await?;
@@ -383,9 +406,9 @@ impl History {
             evidence: queued.evidence,
         };
         let knowledge = Knowledge {
-            expectations: expectations(planned, &alteration),
+            expectations: expectations(&known.planned, &alteration),
             shipped: shipped.into_iter().collect(),
-            emergencies: Vec::new(),
+            emergencies: known.emergencies.clone(),
             approved: approved(judged.as_ref(), &alteration.path),
         };
         let now = self.store.environment().now();
@@ -548,7 +571,11 @@ fn approved(judged: Option<&Judged>, path: &str) -> Vec<Approved> {
     let Some(judged) = judged else { return Vec::new() };
     let in_force = judged.in_force.map(|it| (it.state, it.by));
     let before = judged.open.map(|it| (it.before, Approval::Before { drift: it.drift }));
-    let all = in_force.into_iter().chain(before);
+    let before_review = judged.review.map(|it| {
+        let break_glass = it.break_glass;
+        (it.before, Approval::BeforeReview { break_glass })
+    });
+    let all = in_force.into_iter().chain(before).chain(before_review);
     all.map(|(state, by)| Approved { path: path.to_owned(), state, by, superseded_by: None })
         .collect()
 }
@@ -565,6 +592,7 @@ fn next(
         in_force: None,
         flapping: Flapping::new(whole(alteration.before)),
         open: None,
+        review: None,
     });
     judged.flapping.rested(now);
     let signal = judged.flapping.altered(whole(alteration.after), now);
@@ -578,18 +606,34 @@ fn next(
         (Verdict::Noise, _) => {
             if let Some(open) = &mut judged.open {
                 open.now = after;
+            } else if let Some(review) = &mut judged.review {
+                review.now = after;
             }
             Step::Nothing
         }
-        (Verdict::Reverted { .. }, _) => settle(&mut judged, DriftState::Reverted),
+        (Verdict::Reverted { to }, _) => {
+            // Back to what was there before a drift is back to what was done under break-glass, where that came first.
+            judged.review.take_if(|_| !matches!(to, Approval::Before { .. }));
+            settle(&mut judged, DriftState::Reverted)
+        }
+        (Verdict::Emergency { break_glass, .. }, _) => {
+            let same = judged.review.filter(|it| it.break_glass == *break_glass);
+            let before = match (same, judged.open) {
+                (Some(review), _) => review.before,
+                (None, Some(open)) => open.before,
+                (None, None) => alteration.before,
+            };
+            judged.review = Some(UnderReview { break_glass: *break_glass, before, now: after });
+            settle(&mut judged, DriftState::Superseded)
+        }
         (Verdict::Authorised { change } | Verdict::AuthorisedIrregular { change, .. }, _) => {
             let by = Approval::Change { change: *change };
-            judged.in_force = Some(InForce { state: after, by });
+            (judged.in_force, judged.review) = (Some(InForce { state: after, by }), None);
             settle(&mut judged, DriftState::Superseded)
         }
         // What was approved is not in force any more.
         (_, Standing::Vendor | Standing::Authorised) => {
-            judged.in_force = None;
+            (judged.in_force, judged.review) = (None, None);
             settle(&mut judged, DriftState::Superseded)
         }
         (_, Standing::Unauthorised | Standing::Unknown) => {
@@ -642,6 +686,13 @@ async fn pass(tx: &mut Tx<'_>, sentence: &Sentence) -> Result<(), StoreError> {
     let Sentence { waiting, ruled, escalates } = sentence;
     let (keys, ci, recorded) = (&*waiting.keys, waiting.ci, waiting.recorded);
     tx.hold("history_tenants", "tenant_id", &keys.id.to_string()).await?;
+    let under = under_break_glass(ruled);
+    for &id in under.keys() {
+        // Reviewed meanwhile: it explains nothing any more, and the batch is judged again.
+        if !break_glass::is_unreviewed(tx, id).await? {
+            return Ok(());
+        }
+    }
     let deleted = sqlx::query("DELETE FROM history_unjudged WHERE tenant = $1 AND recorded = $2")
         .bind(keys.tenant.to_vec())
         .bind(recorded)
@@ -654,6 +705,9 @@ async fn pass(tx: &mut Tx<'_>, sentence: &Sentence) -> Result<(), StoreError> {
     for it in ruled {
         *counts.entry(it.judgement.verdict.standing().as_str()).or_default() += 1;
         keep(tx, waiting, it).await?;
+        if let Some(id) = is_under(it) {
+            break_glass::altered(tx, keys, id, (ci, it.key, recorded), &told(it)).await?;
+        }
         match it.step {
             Step::Nothing => {}
             Step::Open(drift) => open(tx, waiting, it, drift, *escalates).await?,
@@ -662,6 +716,9 @@ async fn pass(tx: &mut Tx<'_>, sentence: &Sentence) -> Result<(), StoreError> {
                 super::drifts::settle(tx, &Actor::System, drift, state, None).await?;
             }
         }
+    }
+    for (id, files) in under {
+        break_glass::used(tx, keys.id, id, (ci, recorded), files).await?;
     }
     let row = sqlx::query("SELECT version FROM cis WHERE id = $1")
         .bind(ci.to_string())
@@ -676,6 +733,25 @@ async fn pass(tx: &mut Tx<'_>, sentence: &Sentence) -> Result<(), StoreError> {
         payload: json!({ "recorded": recorded, "verdicts": counts }),
     });
     Ok(())
+}
+
+/// Under which break-glass a file was altered. What is derived of files is reviewed with these.
+fn is_under(it: &Ruled) -> Option<BreakGlassId> {
+    match it.judgement.verdict {
+        Verdict::Emergency { break_glass, .. } if aspect(it.path.as_str()).is_none() => {
+            Some(break_glass)
+        }
+        _ => None,
+    }
+}
+
+/// How many files were altered under which.
+fn under_break_glass(ruled: &[Ruled]) -> BTreeMap<BreakGlassId, u64> {
+    let mut under = BTreeMap::new();
+    for id in ruled.iter().filter_map(is_under) {
+        *under.entry(id).or_default() += 1;
+    }
+    under
 }
 
 async fn keep(tx: &mut Tx<'_>, waiting: &Waiting, it: &Ruled) -> Result<(), StoreError> {
@@ -730,25 +806,53 @@ async fn open(
     drift: DriftId,
     escalates: SignedDuration,
 ) -> Result<(), StoreError> {
-    let (keys, ci, recorded) = (&*waiting.keys, waiting.ci, waiting.recorded);
-    let sealed = keys.seal(&place("drift", ci, it.key, 0), &told(it), tx.random())?;
-    let standing = it.judgement.verdict.standing();
+    let (ci, key, recorded) = (waiting.ci, it.key, waiting.recorded);
+    let (since, alterations) = (recorded, 1);
+    let new = NewDrift { drift, ci, key, since, recorded, alterations, escalates };
+    open_drift(tx, &waiting.keys, &new, &told(it)).await
+}
+
+/// A drift that is to be opened.
+pub(super) struct NewDrift {
+    pub(super) drift: DriftId,
+    pub(super) ci: CiId,
+    pub(super) key: PathKey,
+    /// When the first and the last of its alterations were recorded, and how many there were.
+    pub(super) since: i64,
+    pub(super) recorded: i64,
+    pub(super) alterations: i64,
+    /// After how long it escalates.
+    pub(super) escalates: SignedDuration,
+}
+
+/// Opens a drift; its owner is told.
+pub(super) async fn open_drift(
+    tx: &mut Tx<'_>,
+    keys: &TenantKeys,
+    new: &NewDrift,
+    told: &Told,
+) -> Result<(), StoreError> {
+    let NewDrift { drift, ci, key, since, recorded, alterations, escalates } = *new;
+    let sealed = keys.seal(&place("drift", ci, key, 0), told, tx.random())?;
+    let standing = told.judgement.verdict.standing();
     sqlx::query(
         "INSERT INTO drifts (id, tenant_id, ci_id, path_key, state, standing, since, recorded,
                              alterations, escalate_at, sealed)
-         VALUES ($1, $2, $3, $4, 'open', $5, $6, $6, 1, $7, $8)",
+         VALUES ($1, $2, $3, $4, 'open', $5, $6, $7, $8, $9, $10)",
     )
     .bind(drift.to_string())
     .bind(keys.id.to_string())
     .bind(ci.to_string())
-    .bind(it.key.0.to_vec())
+    .bind(key.0.to_vec())
     .bind(standing.as_str())
+    .bind(since)
     .bind(recorded)
+    .bind(alterations)
     .bind((tx.now + escalates).as_microsecond())
     .bind(sealed)
     .execute(&mut *tx.connection)
     .await?;
-    happened_to(tx, waiting, it, drift, EventKind::DriftOpened, 1);
+    happened_to(tx, keys.id, (drift, ci, recorded), told, (EventKind::DriftOpened, alterations));
     alarms::raise(tx, keys.id, (drift, ci), Grade::Opened).await
 }
 
@@ -759,7 +863,8 @@ async fn again(
     drift: DriftId,
 ) -> Result<(), StoreError> {
     let (keys, ci, recorded) = (&*waiting.keys, waiting.ci, waiting.recorded);
-    let sealed = keys.seal(&place("drift", ci, it.key, 0), &told(it), tx.random())?;
+    let told = told(it);
+    let sealed = keys.seal(&place("drift", ci, it.key, 0), &told, tx.random())?;
     let row = sqlx::query(
         "UPDATE drifts SET recorded = $1, alterations = alterations + 1, standing = $2, sealed = $3
          WHERE id = $4 RETURNING alterations",
@@ -773,28 +878,28 @@ async fn again(
     // A file that goes back and forth is counted, not told each time.
     if it.is_told {
         let count = get(&row, "alterations")?;
-        happened_to(tx, waiting, it, drift, EventKind::DriftAltered, count);
+        let happened = (EventKind::DriftAltered, count);
+        happened_to(tx, keys.id, (drift, ci, recorded), &told, happened);
     }
     Ok(())
 }
 
 fn happened_to(
     tx: &mut Tx<'_>,
-    waiting: &Waiting,
-    it: &Ruled,
-    drift: DriftId,
-    kind: EventKind,
-    count: i64,
+    tenant: TenantId,
+    (drift, ci, recorded): (DriftId, CiId, i64),
+    told: &Told,
+    (kind, count): (EventKind, i64),
 ) {
     tx.record(NewEvent {
-        tenant: waiting.keys.id,
+        tenant,
         kind,
         by: Actor::System,
         object: drift.to_string(),
         version: count,
         payload: json!({
-            "ci": waiting.ci, "recorded": waiting.recorded, "what": it.what,
-            "standing": it.judgement.verdict.standing(), "confidence": it.judgement.confidence,
+            "ci": ci, "recorded": recorded, "what": told.what,
+            "standing": told.judgement.verdict.standing(), "confidence": told.judgement.confidence,
         }),
     });
 }

@@ -15,7 +15,9 @@
 //! History is asked by the time at which something was *recorded*, which rises within a tenant; when it was
 //! observed is told beside it. What is asked of an item is found within the actor's scope, or not at all.
 
+mod across;
 mod alarms;
+mod break_glass;
 mod drifts;
 mod fsck;
 mod judge;
@@ -34,7 +36,9 @@ use domain::cloud::{CiId, TenantId};
 use jiff::Timestamp;
 use sqlx::AnyPool;
 
-pub use alarms::{DRIFT, DriftAlarm, DriftAlarms, Grade as DriftGrade};
+pub use across::{Across, Placed};
+pub use alarms::{BreakGlassAlarm, DRIFT, DriftAlarm, DriftAlarms, Grade as DriftGrade};
+pub use break_glass::{BreakGlass, BreakGlassFilter, BrokenFile, Cover, NewBreakGlass, Reviewed};
 pub use drifts::{Drift, DriftCounts, DriftFilter, DriftState, Happening, Settlement};
 pub use fsck::Fsck;
 pub(crate) use judge::expect;

@@ -62,7 +62,7 @@ impl std::fmt::Debug for FileVersion {
 }
 
 impl FileVersion {
-    fn new(version: Version, content: Option<Vec<u8>>) -> Self {
+    pub(super) fn new(version: Version, content: Option<Vec<u8>>) -> Self {
         let Version { recorded, state, origin } = version;
         Self {
             recorded_at: timestamp(recorded),
@@ -217,7 +217,7 @@ impl History {
     }
 
     /// Why a partition cannot be read.
-    async fn unreadable(
+    pub(super) async fn unreadable(
         &self,
         keys: &TenantKeys,
         number: i64,

@@ -178,7 +178,10 @@ impl History {
         Ok(keys)
     }
 
-    async fn make_tenant_key(&self, tenant: TenantId) -> Result<Arc<TenantKeys>, StoreError> {
+    pub(super) async fn make_tenant_key(
+        &self,
+        tenant: TenantId,
+    ) -> Result<Arc<TenantKeys>, StoreError> {
         let master = Arc::clone(&self.master);
         let sealed = self
             .write(master, move |tx, master| {

@@ -484,6 +484,11 @@ async fn destroy_tenant(tx: &mut Tx<'_>, keys: &TenantKeys) -> Result<(), StoreE
         "DELETE FROM judged_files WHERE tenant = $1",
         "DELETE FROM drifts WHERE tenant_id IN
              (SELECT tenant_id FROM history_tenants WHERE tenant = $1)",
+        "DELETE FROM break_glass_files WHERE break_glass_id IN
+             (SELECT b.id FROM break_glass b JOIN history_tenants h ON h.tenant_id = b.tenant_id
+              WHERE h.tenant = $1)",
+        "DELETE FROM break_glass WHERE tenant_id IN
+             (SELECT tenant_id FROM history_tenants WHERE tenant = $1)",
     ] {
         sqlx::query(text).bind(keys.tenant.to_vec()).execute(&mut *tx.connection).await?;
     }

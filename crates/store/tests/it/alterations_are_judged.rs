@@ -31,13 +31,13 @@ on_both_engines! {
 
 const SSHD: &str = "/etc/ssh/sshd_config";
 
-struct Host {
-    it: Remembering,
-    looked: Option<Timestamp>,
+pub(crate) struct Host {
+    pub(crate) it: Remembering,
+    pub(crate) looked: Option<Timestamp>,
 }
 
 impl Host {
-    async fn new(world: World) -> Self {
+    pub(crate) async fn new(world: World) -> Self {
         let host = Self { it: Remembering::new(world, 5).await, looked: None };
         // As it was from the beginning.
         let first = file(path(SSHD), Some((b"PermitRootLogin no\n".to_vec(), 0o100_600)));
@@ -45,12 +45,12 @@ impl Host {
         host
     }
 
-    fn now(&self) -> Timestamp {
+    pub(crate) fn now(&self) -> Timestamp {
         self.it.world.store.environment().now()
     }
 
     /// The host tells a file, and it is judged.
-    async fn writes(
+    pub(crate) async fn writes(
         &mut self,
         name: &str,
         content: Option<&str>,
@@ -80,21 +80,21 @@ impl Host {
         self.verdicts().await.remove(&(at, name.to_owned())).unwrap()
     }
 
-    async fn verdicts(&self) -> BTreeMap<(Timestamp, String), FileVerdict> {
+    pub(crate) async fn verdicts(&self) -> BTreeMap<(Timestamp, String), FileVerdict> {
         self.it.history.verdicts(&self.it.owner, self.it.cis[0], None).await.unwrap()
     }
 
-    async fn drifts(&self, state: Option<DriftState>) -> Vec<Drift> {
+    pub(crate) async fn drifts(&self, state: Option<DriftState>) -> Vec<Drift> {
         let (filter, page) = (DriftFilter { state, ..DriftFilter::default() }, page());
         self.it.history.drifts(&self.it.owner, filter, &page).await.unwrap().items
     }
 
-    async fn open(&self) -> Vec<Drift> {
+    pub(crate) async fn open(&self) -> Vec<Drift> {
         self.drifts(Some(DriftState::Open)).await
     }
 }
 
-fn page() -> PageRequest {
+pub(crate) fn page() -> PageRequest {
     PageRequest { after: None, limit: 100 }
 }
 
@@ -102,7 +102,7 @@ fn path(name: &str) -> FilePath {
     FilePath::new(name).unwrap()
 }
 
-fn by(login: &str) -> Trace {
+pub(crate) fn by(login: &str) -> Trace {
     let who = Hand::Person { login: login.to_owned() };
     Trace { who, changed_at: None, shipped: None }
 }

@@ -100,6 +100,9 @@ async fn everything_sealed_is_known() {
         // Under `devices`.
         "devices.credential",
         // Under the tenant's key, and the partition's.
+        "break_glass.sealed",
+        "break_glass.sealed_review",
+        "break_glass_files.sealed",
         "drifts.sealed",
         "history_unjudged.told",
         "judged_files.sealed",

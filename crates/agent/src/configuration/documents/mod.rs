@@ -12,6 +12,7 @@ mod accounts;
 mod host;
 mod kernel;
 mod libvirt;
+mod logins;
 mod lsm;
 mod mariadb;
 mod nftables;
@@ -29,6 +30,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use domain::configuration::document::DocumentRules;
+use domain::configuration::login::LOGINS;
 use domain::configuration::secret::{FingerprintKey, Redaction, redact};
 
 use self::host::{Host, Live};
@@ -86,6 +88,7 @@ const COLLECTORS: &[Collector] = &[
     Collector { names: "policy:tls/", see: See::Named(tls::endpoints) },
     one("profile:accounts", accounts::accounts),
     one("profile:kernel", kernel::kernel),
+    one(LOGINS, logins::logins),
     one("profile:modules", kernel::modules),
     one("profile:mounts", kernel::mounts),
     one("profile:packages", kernel::packages),

@@ -70,14 +70,19 @@ fn shipped() -> Shipped {
     }
 }
 
+fn break_glass() -> BreakGlassId {
+    BreakGlassId::of_content([7; 16])
+}
+
 fn emergency() -> Emergency {
     Emergency {
+        id: break_glass(),
         ticket: "INC-1".to_owned(),
-        login: Some("alice".to_owned()),
+        logins: vec!["carol".to_owned(), "alice".to_owned()],
         files: vec![PathPattern::try_from("/etc/ssh/**".to_owned()).unwrap()],
         from: instant("11:30:00"),
         until: instant("12:30:00"),
-        review_hours: 4,
+        review_by: instant("16:00:00"),
     }
 }
 
@@ -185,7 +190,12 @@ fn an_emergency_covers_its_files_time_and_person_and_is_looked_at() {
     let knowledge = Knowledge { emergencies: vec![emergency()], ..Knowledge::default() };
     let it = Alteration { actor: person("alice"), ..alteration() };
     let review_by = instant("16:00:00");
-    let verdict = |review| Verdict::Emergency { ticket: "INC-1".to_owned(), review_by, review };
+    let verdict = |review| Verdict::Emergency {
+        break_glass: break_glass(),
+        ticket: "INC-1".to_owned(),
+        review_by,
+        review,
+    };
 
     assert_eq!(judge(&it, &knowledge, instant("15:59:59")).verdict, verdict(Review::Due));
     assert_eq!(judge(&it, &knowledge, instant("16:00:00")).verdict, verdict(Review::Overdue));
@@ -197,6 +207,14 @@ fn an_emergency_covers_its_files_time_and_person_and_is_looked_at() {
     assert_eq!(other(&|it| it.actor = person("bob")), Verdict::Unauthorised);
     assert_eq!(other(&|it| "/etc/shadow".clone_into(&mut it.path)), Verdict::Unauthorised);
     assert_eq!(other(&|it| it.when = Happened::at(instant("12:31:01"))), Verdict::Unauthorised);
+    assert_eq!(other(&|it| it.actor = person("carol")), verdict(Review::Due));
+
+    let done = judge(&it, &knowledge, instant("14:00:00"));
+    let rejected = rejected(&done);
+    assert_eq!((&rejected.verdict, &rejected.actor), (&Verdict::Unauthorised, &done.actor));
+    let last = rejected.trace.last().unwrap();
+    assert!(last.rule == Rule::Emergency && last.because.contains("rejected"), "{last:?}");
+    assert_eq!(rejected.trace.len(), done.trace.len());
 }
 
 #[test]
@@ -247,7 +265,7 @@ fn the_first_rule_that_holds_decides() {
         Approved { path: SSHD.to_owned(), state: state(2), by: by(3), superseded_by: None };
     let mut all = Knowledge {
         shipped: vec![shipped()],
-        emergencies: vec![Emergency { login: None, ..emergency() }],
+        emergencies: vec![Emergency { logins: Vec::new(), ..emergency() }],
         approved: vec![approved],
         ..knowledge()
     };

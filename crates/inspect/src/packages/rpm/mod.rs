@@ -7,8 +7,9 @@ pub mod sqlite;
 use domain::files::{FileError, FileView};
 use domain::inventory::{InstalledPackage, PackageState, SourcePackage};
 
-use super::{Listing, is_word};
-use header::Header;
+use super::{Listing, PackageFiles, PackagedFile, is_word};
+use header::{Header, HeaderFile};
+use jiff::Timestamp;
 
 /// Where rpm keeps it; the second is SUSE's and Fedora's newer place.
 const DIRECTORIES: [&str; 2] = ["/var/lib/rpm", "/usr/lib/sysimage/rpm"];
@@ -73,6 +74,42 @@ pub(crate) fn read(files: &dyn FileView) -> Result<Option<Database>, RpmError> {
         }
     }
     Ok(None)
+}
+
+/// Files below a directory as packages have them that were installed since a time.
+pub(crate) fn packaged(
+    files: &dyn FileView,
+    below: &str,
+    since: Timestamp,
+) -> Result<Vec<PackageFiles>, RpmError> {
+    for directory in DIRECTORIES {
+        if let Some(headers) = read_headers(files, directory)? {
+            let read = |header: &Vec<u8>| packaged_of(header, below, since);
+            return Ok(headers.iter().filter_map(read).collect());
+        }
+    }
+    Ok(Vec::new())
+}
+
+/// The same of one header; `None` of one that is damaged, that was installed before, or has no such files.
+pub fn packaged_of(header: &[u8], below: &str, since: Timestamp) -> Option<PackageFiles> {
+    let found = header::files(header, |path| path.starts_with(below)).ok()?;
+    let installed_at = Timestamp::from_second(i64::from(found.installed_at?)).ok()?;
+    if found.files.is_empty() || installed_at < since {
+        return None;
+    }
+    let package = package(&header::parse(header).ok()?).ok()??;
+    let file = |HeaderFile { path, checksum, is_configuration }| PackagedFile {
+        path,
+        checksum,
+        is_configuration,
+    };
+    Some(PackageFiles {
+        package: package.name,
+        version: package.version,
+        installed_at: Some(installed_at),
+        files: found.files.into_iter().map(file).collect(),
+    })
 }
 
 /// The raw headers of one directory's database.

@@ -36,6 +36,16 @@ impl Up {
         arguments: &[&str],
         variables: &[(&str, &str)],
     ) -> Option<Self> {
+        Self::start_telling(data, arguments, variables, Stdio::inherit())
+    }
+
+    /// The same, with what it says beside its output going somewhere.
+    pub(crate) fn start_telling(
+        data: &Path,
+        arguments: &[&str],
+        variables: &[(&str, &str)],
+        log: Stdio,
+    ) -> Option<Self> {
         let mut process = Command::new(env!("CARGO_BIN_EXE_patchwright"))
             .args(["up", "--no-check", "--listen", "127.0.0.1:0", "--agents", "127.0.0.1:0"])
             .arg("--data")
@@ -45,6 +55,7 @@ impl Up {
             .env("PATCHWRIGHT_PASSWORD", PASSWORD)
             .envs(variables.iter().copied())
             .stdout(Stdio::piped())
+            .stderr(log)
             .spawn()
             .unwrap();
         let mut found = BTreeMap::new();
