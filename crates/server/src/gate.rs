@@ -97,6 +97,12 @@ words! {
         FindingAccept = "finding.accept",
         /// Saying that an alteration to which nobody agreed may stay.
         DriftAdopt = "drift.adopt",
+        /// Putting baselines in, and saying to which items they apply.
+        BaselineKeep = "baseline.keep",
+        /// Answering for a rule that an item does not keep.
+        RuleWaive = "rule.waive",
+        /// Auditing an item at once, not on its day.
+        AuditRun = "audit.run",
         /// Making a token with which hosts join.
         AgentEnrol = "agent.enrol",
         /// Ending an agent.
@@ -423,6 +429,9 @@ relation.alter   yes  -   -  yes yes  -   -
 group.alter      yes  -   -  yes yes  -   - 
 finding.accept    -  yes  -  yes yes yes  - 
 drift.adopt       -  yes  -  yes yes yes  - 
+baseline.keep    yes  -   -  yes yes  -   - 
+rule.waive        -  yes  -  yes yes yes  - 
+audit.run        yes yes yes yes yes yes  - 
 agent.enrol      yes  -   -  yes yes  -   - 
 agent.revoke     yes  -   -  yes yes  -   - 
 order_key.rotate  -   -   -  yes  -   -   - 

@@ -5,6 +5,7 @@
 
 mod accept;
 mod apply;
+mod baselines;
 pub(crate) mod changes;
 mod clocks;
 mod configuration;
@@ -53,6 +54,8 @@ pub(crate) enum Command {
     Release(releases::ReleaseArgs),
     /// See what items are and were configured by.
     Config(configuration::ConfigArgs),
+    /// Put baselines in, say to which items they apply, and answer for rules.
+    Baseline(baselines::BaselineArgs),
     /// Say how network and security devices are looked at over SSH, and see how that goes.
     Device(devices::DeviceArgs),
     /// Read or hand over the key with which orders are signed.
@@ -92,6 +95,7 @@ pub(crate) fn run(command: &Command) -> Result<ExitCode> {
         Command::Change(arguments) => changes::run(arguments),
         Command::Release(arguments) => releases::run(arguments),
         Command::Config(arguments) => configuration::run(arguments),
+        Command::Baseline(arguments) => baselines::run(arguments),
         Command::Device(arguments) => devices::run(arguments),
         Command::OrderKey(arguments) => order_key::run(arguments),
         Command::Notice(arguments) => notices::run(arguments),

@@ -52,6 +52,7 @@ pub(crate) fn routes() -> Router<App> {
         .route("/cis/{id}/files", get(configuration::files))
         .route("/cis/{id}/file", get(configuration::file))
         .route("/cis/{id}/timeline", get(timeline::show))
+        .route("/audits", get(audits::survey))
         .route("/drifts", get(drifts::board))
         .route("/drifts/{id}", get(drifts::drift))
         .route("/drifts/{id}/adopt", post(drifts::adopt))
@@ -119,6 +120,7 @@ fn page(place: &str, title: &str, body: &Markup) -> Markup {
         ("/sla", "SLA"),
         ("/cis", "Items"),
         ("/drifts", "Drift"),
+        ("/audits", "Audits"),
         ("/patches", "Patches"),
         ("/ledger", "Ledger"),
         ("/account", "Account"),

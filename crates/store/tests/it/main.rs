@@ -14,6 +14,7 @@ mod agents_are_who_they_are;
 mod alarms_are_told_once;
 mod alterations_are_judged;
 mod audits_are_kept;
+mod baselines_are_kept;
 mod changes_and_their_clocks;
 mod devices_are_looked_at;
 mod drifts_are_told_once;
