@@ -121,20 +121,15 @@ impl Auditor<'_> {
         let left_out = audit.outcomes.left_out.clone();
         let mut standards = Standards { held: Vec::new(), left_out, waivers };
         for judged_by in &audit.outcomes.baselines {
-            let gone = || Measure::Unusable("there is no such baseline any more".to_owned());
-            let measure = match judged_by.own {
-                Some(id) => match own.remove(&id) {
-                    Some((_, version)) => self.measure(version.content).await?,
-                    None => gone(),
-                },
-                None => {
-                    let found = Baseline::built_in().iter().find(|it| it.id == judged_by.id);
-                    if let Some(baseline) = found {
-                        standards.held.push(Standard::built_in(judged_by.hold, baseline));
-                        continue;
-                    }
-                    gone()
+            let version = judged_by.own.and_then(|id| own.remove(&id)).map(|(_, it)| it);
+            let built_in = Baseline::built_in().iter().find(|it| it.id == judged_by.id);
+            let measure = match (version, built_in) {
+                (Some(version), _) => self.measure(version.content).await?,
+                (None, Some(baseline)) if judged_by.own.is_none() => {
+                    standards.held.push(Standard::built_in(judged_by.hold, baseline));
+                    continue;
                 }
+                (None, _) => Measure::Unusable("there is no such baseline any more".to_owned()),
             };
             standards.held.push(Standard { judged_by: judged_by.clone(), measure });
         }

@@ -224,8 +224,7 @@ fn done(command: &Command, connection: &Connection) -> Result<(Value, String)> {
         Command::Put { file, tenant } => {
             let tenant =
                 tenant.as_ref().map_or_else(|| names.own_tenant(), |it| names.tenant_id(it))?;
-            let rules = String::from_utf8(read_all(file, LARGEST)?)
-                .with_context(|| format!("`{}` is no text", plain(file)))?;
+            let rules = read_all(file, LARGEST)?;
             let done = post("/baselines", &json!({ "tenant": tenant, "rules": rules }))?;
             let words = put(&done);
             (done, words)
@@ -308,9 +307,10 @@ fn baselines(found: &[Value], names: &Names<'_>) -> String {
     let mut table = Table::new(&["NAME", "VERSION", "OF", "TENANT", "SINCE", "TITLE", "ID"]);
     for it in found {
         let name = plain(&text(&it["name"]));
-        let name = match it["withdrawn_at"].is_null() {
-            true => Cell::from(name),
-            false => Cell::from(format!("{name} (withdrawn)")).styled(DIM),
+        let name = if it["withdrawn_at"].is_null() {
+            Cell::from(name)
+        } else {
+            Cell::from(format!("{name} (withdrawn)")).styled(DIM)
         };
         table.row(vec![
             name,
@@ -364,9 +364,10 @@ fn waivers(found: &[Value], names: &Names<'_>) -> String {
     let mut table = Table::new(&["RULE", "FOR", "OWNER", "UNTIL", "REASON", "ID"]);
     for it in found {
         let (baseline, rule) = (plain(&text(&it["baseline"])), plain(&text(&it["rule"])));
-        let until = match it["ended_at"].is_null() {
-            true => Cell::from(moment(&it["until"])),
-            false => Cell::from("taken back").styled(DIM),
+        let until = if it["ended_at"].is_null() {
+            Cell::from(moment(&it["until"]))
+        } else {
+            Cell::from("taken back").styled(DIM)
         };
         table.row(vec![
             Cell::from(format!("{baseline}/{rule}")),

@@ -14,18 +14,18 @@ const PROVIDER: &str = "ten_00000000000000000000000000";
 /// What must not leave the host.
 const SECRET: &str = "c4n4ry-Tr0ub4dor";
 
-struct Cloud {
+pub(crate) struct Cloud {
     up: Up,
     token: String,
     root: PathBuf,
     state: PathBuf,
     ci: String,
-    directory: tempfile::TempDir,
+    pub(crate) directory: tempfile::TempDir,
 }
 
 impl Cloud {
     /// A control plane, and a host that joined and told what it is.
-    fn start() -> Self {
+    pub(crate) fn start() -> Self {
         let directory = tempfile::tempdir().unwrap();
         let up = Up::start_with(&directory.path().join("data"), &[], &[]).unwrap();
         let token = up.sign_in();
@@ -50,7 +50,7 @@ impl Cloud {
         Self { ci: cis["items"][0]["id"].as_str().unwrap().to_owned(), ..cloud }
     }
 
-    fn write(&self, path: &str, text: &str) {
+    pub(crate) fn write(&self, path: &str, text: &str) {
         let place = self.root.join(path);
         fs::create_dir_all(place.parent().unwrap()).unwrap();
         fs::write(place, text).unwrap();
@@ -66,7 +66,7 @@ impl Cloud {
             .unwrap()
     }
 
-    fn tell(&self) {
+    pub(crate) fn tell(&self) {
         let missing = self.directory.path().join("no-such-file.toml").display().to_string();
         let root = self.root.display().to_string();
         let output = self.agent(&["run", "--once", "--root", &root, "--policy", &missing]);
@@ -75,18 +75,22 @@ impl Cloud {
     }
 
     /// What `patchwright config` prints.
-    fn config(&self, arguments: &[&str]) -> String {
-        let output = Command::new(env!("CARGO_BIN_EXE_patchwright"))
-            .arg("config")
+    pub(crate) fn config(&self, arguments: &[&str]) -> String {
+        let output = self.client(&[&["config"], arguments].concat());
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// What a command of the client comes to.
+    pub(crate) fn client(&self, arguments: &[&str]) -> Output {
+        Command::new(env!("CARGO_BIN_EXE_patchwright"))
             .args(arguments)
             .env("HOME", self.directory.path())
             .env("PATCHWRIGHT_URL", &self.up.console)
             .env("PATCHWRIGHT_TOKEN", &self.token)
             .env("NO_COLOR", "1")
             .output()
-            .unwrap();
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        String::from_utf8(output.stdout).unwrap()
+            .unwrap()
     }
 }
 

@@ -206,7 +206,7 @@ async fn waivers_count_until_their_end(world: World) {
         reason: "until the move".to_owned(),
         until: world.environment_now() + SignedDuration::from_hours(hours),
     };
-    let waive = |by: &Actor, it| world.store.waive_rule(&by.clone(), None, it);
+    let waive = async |by: &Actor, it| world.store.waive_rule(by, None, it).await;
     let count = || async {
         world.store.held_to(&by, ci, world.environment_now()).await.unwrap().waivers.len()
     };

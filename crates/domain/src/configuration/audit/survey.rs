@@ -232,7 +232,7 @@ fn scores(items: &[Surveyed], now: Timestamp) -> Vec<Score> {
         }
     };
     let mut scores: Vec<_> = all.into_iter().map(score).collect();
-    scores.sort_by(|one, other| other.drift.cmp(&one.drift));
+    scores.sort_by_key(|score| Reverse(score.drift));
     scores
 }
 

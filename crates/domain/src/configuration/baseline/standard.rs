@@ -35,8 +35,10 @@ words! {
 
 words! {
     /// Why an item is held to a baseline.
+    #[derive(Default)]
     Hold {
         /// It comes with the program, for items of its class.
+        #[default]
         Class = "class",
         /// Its owner says so.
         Tenant = "tenant",
@@ -194,14 +196,9 @@ pub fn hold(said: &[Said], by_class: bool) -> Option<Hold> {
 }
 
 impl Hold {
+    #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
     const fn is_by_class(&self) -> bool {
         matches!(self, Self::Class)
-    }
-}
-
-impl Default for Hold {
-    fn default() -> Self {
-        Self::Class
     }
 }
 

@@ -12,7 +12,7 @@ use super::super::connection::{Change, Connection, encoded};
 use super::super::kind::Kind;
 use super::super::names::Names;
 use super::super::output::{
-    BAD, BOLD, Cell, DIM, GOOD, Table, WARN, json as to_json, moment, styled, text,
+    BAD, BOLD, Cell, DIM, GOOD, Table, WARN, moment, text,
 };
 use super::super::transfer::table::guarded;
 use crate::failure::helped;
