@@ -46,8 +46,8 @@ enum Command {
         /// The baseline, by id or name.
         baseline: String,
         /// Another version than the newest.
-        #[arg(long, value_name = "VERSION")]
-        version: Option<String>,
+        #[arg(value_name = "VERSION")]
+        which: Option<String>,
     },
     /// Put in a file of rules, or another version of it. It is held against nothing before it is bound.
     Put {
@@ -176,9 +176,9 @@ pub(crate) fn run(arguments: &BaselineArgs) -> Result<ExitCode> {
         Command::List { .. } | Command::Bindings { .. } | Command::Waivers { .. } => {
             lists(&arguments.command, &connection)?
         }
-        Command::Show { baseline, version } => {
+        Command::Show { baseline, which } => {
             let found = connection.get(&path_of(&connection, baseline)?)?;
-            let words = shown(&found, version.as_deref())?;
+            let words = shown(&found, which.as_deref())?;
             (found, words)
         }
         other => done(other, &connection)?,
