@@ -113,8 +113,8 @@ pub(crate) fn outcome(outcome: Outcome) -> Markup {
 pub(crate) fn drift(drift: Option<u8>) -> Markup {
     html! { @match drift {
         None => span.quiet { "–" },
-        Some(0) => span.latest { "0 %" },
-        Some(drift) => span.outdated { (drift) " %" },
+        Some(0) => span.latest { "0\u{a0}%" },
+        Some(drift) => span.outdated { (drift) "\u{a0}%" },
     } }
 }
 
@@ -132,15 +132,18 @@ pub(crate) fn verdict(survey: &Survey) -> String {
     }
 }
 
-/// The baselines, the worst first.
+/// The baselines, the worst first; those of which nothing applies in one line.
 pub(crate) fn scores(scores: &[Score]) -> Markup {
+    let is_about = |it: &&Score| it.drift.is_some() || it.waived > 0;
+    let (told, others): (Vec<&Score>, Vec<&Score>) = scores.iter().partition(is_about);
+    let others: Vec<&str> = others.iter().map(|it| it.baseline.as_str()).collect();
     html! {
         div.wide { table.stack {
             thead { tr {
                 th { "Baseline" } th.number { "Drift" } th.number { "Items" } th.number { "Rules hold" }
                 th.number { "Do not" } th.number { "Unknown" } th.number { "Waived" }
             } }
-            tbody { @for score in scores { tr {
+            tbody { @for score in told { tr {
                 td { (score.baseline) " " span.quiet {
                     @for (at, version) in score.versions.iter().enumerate() { @if at > 0 { ", " } (version) }
                 } }
@@ -152,6 +155,7 @@ pub(crate) fn scores(scores: &[Score]) -> Markup {
                 td.number data-label="Waived" { (score.waived) }
             } } }
         } }
+        @if !others.is_empty() { p.quiet { "Nothing of these applies: " (others.join(", ")) "." } }
     }
 }
 

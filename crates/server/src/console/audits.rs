@@ -3,7 +3,7 @@
 
 use axum::extract::State;
 use domain::cloud::CiId;
-use domain::configuration::audit::{Attribute, AttributeResult, AuditReport, Survey};
+use domain::configuration::audit::{Attribute, AttributeResult, AuditReport, Survey, SurveyRow};
 use domain::configuration::baseline::{Evidence, Hold, JudgedBy, Outcome, RuleResult};
 use jiff::Timestamp;
 use maud::{Markup, html};
@@ -24,6 +24,9 @@ use crate::surveys::{because, drift, of, outcome, scores, verdict};
 
 /// Audits of an item that are listed.
 const ROWS: u16 = 30;
+
+/// Rules of one baseline that are named one by one.
+const NAMED: usize = 4;
 
 /// Items of a survey that are listed.
 const ITEMS: u16 = 200;
@@ -130,7 +133,7 @@ fn surveyed_items(survey: &Survey, now: Timestamp) -> Markup {
                 th { "Item" } @for it in Attribute::ALL { th { (it) } } th.number { "Drift" } th { "Audited" }
             } }
             tbody { @for row in shown { tr {
-                td { a href={ "/cis/" (row.ci) "/audit" } { (row.name) } span.quiet { (because(row)) } }
+                td { a href={ "/cis/" (row.ci) "/audit" } { (row.name) } div.quiet { (because(&in_short(row))) } }
                 @for it in Attribute::ALL { td.whole data-label=(it) { (outcome(of(row, *it))) } }
                 td.number data-label="Drift" { (drift(row.drift)) }
                 td data-label="Audited" { @match row.audited_at {
@@ -141,6 +144,29 @@ fn surveyed_items(survey: &Survey, now: Timestamp) -> Markup {
         } }
         @if !more.is_empty() { p.quiet { (more.len()) " more: see the report." } }
     }
+}
+
+/// The same with many rules of one baseline told by their number: all of them are a click away.
+fn in_short(row: &SurveyRow) -> SurveyRow {
+    let short = |names: &[String]| {
+        let mut told: Vec<String> = Vec::new();
+        let of = |name: &str| name.rsplit_once('/').map(|(baseline, _)| baseline.to_owned());
+        for name in names {
+            let Some(baseline) = of(name) else {
+                told.push(name.clone());
+                continue;
+            };
+            let count = names.iter().filter(|it| of(it).as_ref() == Some(&baseline)).count();
+            let name =
+                if count > NAMED { format!("{count} rules of {baseline}") } else { name.clone() };
+            if !told.contains(&name) {
+                told.push(name);
+            }
+        }
+        told
+    };
+    let (failing, unknown) = (short(&row.failing), short(&row.unknown));
+    SurveyRow { failing, unknown, waived: short(&row.waived), ..row.clone() }
 }
 
 /// An item as it is held against baselines now, and what came of that before.
@@ -204,7 +230,7 @@ fn of_report(report: &AuditReport) -> Markup {
             thead { tr { th { "It is" } th { "Comes to" } th { "Because" } } }
             tbody { @for AttributeResult { attribute, outcome: came, evidence } in &report.attributes { tr {
                 td { (attribute) }
-                td data-label="Comes to" { (outcome(*came)) }
+                td.whole data-label="Comes to" { (outcome(*came)) }
                 td data-label="Because" { (places(evidence)) }
             } } }
         } }
@@ -215,7 +241,7 @@ fn of_report(report: &AuditReport) -> Markup {
                 tbody { @for rule in open { tr {
                     td { (rule.title) br; span.quiet { (rule.baseline) " · " (rule.rule) } }
                     td data-label="Severity" { (rule.severity) }
-                    td data-label="Comes to" { (outcome(rule.outcome)) }
+                    td.whole data-label="Comes to" { (outcome(rule.outcome)) }
                     td data-label="Found" { (places(&rule.evidence)) }
                     td data-label="Expected" { (rule.expected) }
                 } } }

@@ -11,9 +11,7 @@ use serde_json::{Value, json};
 use super::super::connection::{Change, Connection, encoded};
 use super::super::kind::Kind;
 use super::super::names::Names;
-use super::super::output::{
-    BAD, BOLD, Cell, DIM, GOOD, Table, WARN, moment, text,
-};
+use super::super::output::{BAD, BOLD, Cell, DIM, GOOD, Table, WARN, moment, text};
 use super::super::transfer::table::guarded;
 use crate::failure::helped;
 use crate::text::plain;
