@@ -246,13 +246,13 @@ fn a_baseline_is_read_whole_or_not_at_all() {
 
     assert_eq!(read(&rule("a", "")).unwrap().rules.len(), 1);
     assert_eq!(error(""), "the baseline has 0 rules; it may have 1 to 500");
-    assert_eq!(error(&(rule("a", "") + &rule("a", ""))), "two rules are called `a`");
+    assert_eq!(error(&(rule("a", "") + &rule("a", ""))), "line 13: two rules are called `a`");
     assert_eq!(
         error(&rule("A", "")),
-        "`A` is no name: lower-case letters, digits and `-`, at most 64 of them"
+        "line 5: `A` is no name: lower-case letters, digits and `-`, at most 64 of them"
     );
-    assert_eq!(error(&rule("a", " && x")), "rule `a`: an expression may not say `x`");
-    assert!(error("more = 1\n").starts_with("the baseline cannot be read: unknown field `more`"));
+    assert_eq!(error(&rule("a", " && x")), "line 11, `a`: an expression may not say `x`");
+    assert!(error("more = 1\n").starts_with("line 4: unknown field `more`"));
 }
 
 #[test]
