@@ -7,13 +7,16 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use domain::cloud::CiId;
+use domain::cloud::{CiId, Duty, PROVIDER, TenantId};
 use domain::configuration::audit::{Altered, AuditReport, Audited};
-use domain::configuration::baseline::{Baseline, Observed, ObservedFile, Subject};
+use domain::configuration::baseline::{
+    Baseline, BaselineRef, Golden, GoldenItem, JudgedBy, Measure, Observed, ObservedFile, Standard,
+    Standards, Subject, hold,
+};
 use jiff::{SignedDuration, Timestamp};
 use store::{
-    Actor, AuditFacts, Difference, FilePath, History, Manifest, NewAudit, Past, State, Store,
-    StoreError,
+    Actor, AuditFacts, BaselineContent, Difference, FilePath, HeldTo, History, KeptBaseline,
+    KeptTo, Manifest, NewAudit, Once, Past, State, Store, StoreError,
 };
 
 /// How long a process may audit before another takes over.
@@ -60,35 +63,184 @@ pub(crate) async fn observed(
     Ok(Past::Kept((Arc::new(item), manifest)))
 }
 
-/// Audits an item as it was recorded at a time.
-pub(crate) async fn audit(
-    store: &Store,
-    history: &History,
-    by: &Actor,
-    id: CiId,
-    (since, at): (Timestamp, Timestamp),
-    facts: AuditFacts,
-) -> Result<Past<AuditReport>, StoreError> {
-    let (since, at) = (kept_exactly(since), kept_exactly(at));
-    let (item, manifest) = match observed(store, history, by, id, at).await? {
-        Past::Kept(found) => found,
-        Past::Erased => return Ok(Past::Erased),
-        Past::Forgotten { kept_from } => return Ok(Past::Forgotten { kept_from }),
-    };
-    let altered = match history.differences(by, id, since, at).await? {
-        Past::Kept(differences) => Ok(altered(differences, &manifest)),
-        Past::Erased => Err("a part of what altered was erased".to_owned()),
-        Past::Forgotten { kept_from } => Err(format!("what altered is kept from {kept_from} on")),
-    };
-    let AuditFacts { seen_at, said } = facts;
-    let recorded = manifest.digest();
-    let drifts = store.drifts_open_at(by, id, at).await?;
-    let audited = Audited { item, at, since, seen_at, said, recorded, altered, drifts };
-    // Many rules over many files: not on a thread that answers requests.
-    let work = move || AuditReport::of(&audited, Baseline::built_in());
+/// What audits items for somebody.
+#[derive(Clone, Copy)]
+pub(crate) struct Auditor<'a> {
+    pub(crate) store: &'a Store,
+    pub(crate) history: &'a History,
+    pub(crate) by: &'a Actor,
+}
+
+impl Auditor<'_> {
+    /// To what an item is held at a time. Who belongs to a group is asked as it is now.
+    pub(crate) async fn standards(&self, id: CiId, at: Timestamp) -> Result<Standards, StoreError> {
+        let HeldTo { ci, said, mut own, waivers } = self.store.held_to(self.by, id, at).await?;
+        let mut standards = Standards::default();
+        for baseline in Baseline::built_in().iter().filter(|it| it.is_for(ci.class)) {
+            let said = said.get(&BaselineRef::BuiltIn(baseline.id.clone()));
+            match hold(said.map_or(&[], Vec::as_slice), true) {
+                Some(hold) => standards.held.push(Standard::built_in(hold, baseline)),
+                None => standards.left_out.push(baseline.id.clone()),
+            }
+        }
+        for (baseline, said) in &said {
+            let BaselineRef::Own(id) = baseline else { continue };
+            let Some((kept, version)) = own.remove(id) else { continue };
+            let judged_by = |hold| JudgedBy {
+                id: name_for(&kept, ci.tenant),
+                version: version.version.clone(),
+                own: Some(*id),
+                hold,
+            };
+            match hold(said, false) {
+                Some(hold) => {
+                    let judged_by = judged_by(hold);
+                    let measure = self.measure(version.content).await?;
+                    let is_for = match &measure {
+                        Measure::Rules(baseline) => baseline.is_for(ci.class),
+                        Measure::Golden(_) | Measure::Unusable(_) => true,
+                    };
+                    if is_for {
+                        standards.held.push(Standard { judged_by, measure });
+                    }
+                }
+                None if said.iter().any(|it| it.holds) => {
+                    standards.left_out.push(name_for(&kept, ci.tenant));
+                }
+                None => {}
+            }
+        }
+        let is_providers = ci.tenant == PROVIDER || ci.duty == Duty::Provider;
+        Ok(standards.waived(waivers, is_providers))
+    }
+
+    /// To what an item was held when an audit was kept.
+    pub(crate) async fn standards_of(&self, audit: &store::Audit) -> Result<Standards, StoreError> {
+        let KeptTo { mut own, waivers } =
+            self.store.kept_to(self.by, audit.ci, &audit.outcomes).await?;
+        let left_out = audit.outcomes.left_out.clone();
+        let mut standards = Standards { held: Vec::new(), left_out, waivers };
+        for judged_by in &audit.outcomes.baselines {
+            let version = judged_by.own.and_then(|id| own.remove(&id)).map(|(_, it)| it);
+            let built_in = Baseline::built_in().iter().find(|it| it.id == judged_by.id);
+            let measure = match (version, built_in) {
+                (Some(version), _) => self.measure(version.content).await?,
+                (None, Some(baseline)) if judged_by.own.is_none() => {
+                    standards.held.push(Standard::built_in(judged_by.hold, baseline));
+                    continue;
+                }
+                (None, _) => Measure::Unusable("there is no such baseline any more".to_owned()),
+            };
+            standards.held.push(Standard { judged_by: judged_by.clone(), measure });
+        }
+        Ok(standards)
+    }
+
+    /// What a version of a baseline says, with the files of a golden item as the history has them now.
+    async fn measure(&self, content: BaselineContent) -> Result<Measure, StoreError> {
+        let source = match content {
+            BaselineContent::Rules(text) => {
+                // A version that this program does not understand any more passes nothing.
+                let read = in_the_background(move || Baseline::parse(&text)).await?;
+                return Ok(match read {
+                    Ok(baseline) => Measure::Rules(Arc::new(baseline)),
+                    Err(because) => Measure::Unusable(because.to_string()),
+                });
+            }
+            BaselineContent::Golden(source) => source,
+        };
+        let found = observed(self.store, self.history, self.by, source.ci, source.at).await?;
+        let files = match found {
+            Past::Kept((item, _)) => Ok(Golden::of(&item, source.paths.clone())),
+            Past::Erased => Err("what the golden item held was erased".to_owned()),
+            Past::Forgotten { kept_from } => {
+                Err(format!("what the golden item held is kept from {kept_from} on"))
+            }
+        };
+        Ok(Measure::Golden(Box::new(GoldenItem { source, files })))
+    }
+
+    /// Audits an item as it was recorded at a time.
+    pub(crate) async fn audit(
+        &self,
+        id: CiId,
+        (since, at): (Timestamp, Timestamp),
+        facts: AuditFacts,
+        standards: Standards,
+    ) -> Result<Past<AuditReport>, StoreError> {
+        let Self { store, history, by } = *self;
+        let (since, at) = (kept_exactly(since), kept_exactly(at));
+        let (item, manifest) = match observed(store, history, by, id, at).await? {
+            Past::Kept(found) => found,
+            Past::Erased => return Ok(Past::Erased),
+            Past::Forgotten { kept_from } => return Ok(Past::Forgotten { kept_from }),
+        };
+        let altered = match history.differences(by, id, since, at).await? {
+            Past::Kept(differences) => Ok(altered(differences, &manifest)),
+            Past::Erased => Err("a part of what altered was erased".to_owned()),
+            Past::Forgotten { kept_from } => {
+                Err(format!("what altered is kept from {kept_from} on"))
+            }
+        };
+        let AuditFacts { seen_at, said } = facts;
+        let recorded = manifest.digest();
+        let drifts = store.drifts_open_at(by, id, at).await?;
+        let audited = Audited { item, at, since, seen_at, said, recorded, altered, drifts };
+        // Many rules over many files: not on a thread that answers requests.
+        let report = in_the_background(move || AuditReport::of(&audited, &standards)).await?;
+        Ok(Past::Kept(report))
+    }
+
+    /// Audits an item now, and keeps what that came to.
+    ///
+    /// Nothing of now is forgotten, but for a clock that went back: then there is nothing to keep.
+    pub(crate) async fn run(
+        &self,
+        id: CiId,
+        last: Option<Timestamp>,
+        once: Option<Once>,
+    ) -> Result<Option<store::Audit>, StoreError> {
+        let at = self.store.environment().now();
+        let since = last.unwrap_or(at - EVERY);
+        let facts = self.store.audit_facts(self.by, id).await?;
+        let standards = self.standards(id, at).await?;
+        match self.audit(id, (since, at), facts, standards).await? {
+            Past::Kept(report) => {
+                let new = NewAudit { ci: id, facts, report };
+                self.store.keep_audit(self.by, once, new).await.map(Some)
+            }
+            Past::Erased | Past::Forgotten { .. } => Ok(None),
+        }
+    }
+
+    /// Tells a tenant that somebody of the provider reads what an item is configured by, and the golden items that it
+    /// is held against.
+    pub(crate) async fn tell_read(
+        &self,
+        id: CiId,
+        standards: &Standards,
+    ) -> Result<(), StoreError> {
+        self.store.tell_files_read(self.by, id).await?;
+        for standard in &standards.held {
+            if let Measure::Golden(golden) = &standard.measure {
+                self.store.tell_files_read(self.by, golden.source.ci).await?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What a baseline is called in reports about items of a tenant.
+fn name_for(kept: &KeptBaseline, tenant: TenantId) -> String {
+    if kept.tenant == tenant { kept.name.clone() } else { format!("provider/{}", kept.name) }
+}
+
+/// Does what takes long where it may.
+async fn in_the_background<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, StoreError> {
     let ended = |error| StoreError::Corrupt { what: format!("a thread of an audit: {error}") };
-    let report = tokio::task::spawn_blocking(work).await.map_err(ended)?;
-    Ok(Past::Kept(report))
+    tokio::task::spawn_blocking(work).await.map_err(ended)
 }
 
 /// The time as the store keeps it, so that the same report can be made again.
@@ -158,17 +310,10 @@ impl Audits {
             return Ok(());
         }
         let by = Actor::System;
+        let auditor = Auditor { store: &self.store, history: &self.history, by: &by };
         for (ci, last) in self.store.due_audits(EVERY, AT_ONCE).await? {
-            let at = self.store.environment().now();
-            let since = last.unwrap_or(at - EVERY);
-            let facts = self.store.audit_facts(&by, ci).await?;
-            let report =
-                match audit(&self.store, &self.history, &by, ci, (since, at), facts).await? {
-                    Past::Kept(report) => report,
-                    // Nothing of now is forgotten: the clock went back. The next look will do.
-                    Past::Erased | Past::Forgotten { .. } => continue,
-                };
-            self.store.keep_audit(&by, NewAudit { ci, facts, report }).await?;
+            // Where the clock went back nothing is kept; the next look will do.
+            auditor.run(ci, last, None).await?;
         }
         Ok(())
     }

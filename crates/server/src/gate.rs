@@ -101,6 +101,12 @@ words! {
         BreakGlassOpen = "break_glass.open",
         /// Saying whether what somebody else did under break-glass may stay.
         BreakGlassReview = "break_glass.review",
+        /// Putting baselines in, and saying to which items they apply.
+        BaselineKeep = "baseline.keep",
+        /// Answering for a rule that an item does not keep.
+        RuleWaive = "rule.waive",
+        /// Auditing an item at once, not on its day.
+        AuditRun = "audit.run",
         /// Making a token with which hosts join.
         AgentEnrol = "agent.enrol",
         /// Ending an agent.
@@ -429,6 +435,9 @@ finding.accept    -  yes  -  yes yes yes  -
 drift.adopt       -  yes  -  yes yes yes  - 
 break_glass.open yes  -   -  yes yes  -   - 
 break_glass.review  -  yes  -  yes yes yes  - 
+baseline.keep    yes  -   -  yes yes  -   - 
+rule.waive        -  yes  -  yes yes yes  - 
+audit.run        yes yes yes yes yes yes  - 
 agent.enrol      yes  -   -  yes yes  -   - 
 agent.revoke     yes  -   -  yes yes  -   - 
 order_key.rotate  -   -   -  yes  -   -   - 

@@ -36,6 +36,7 @@ mod recorder;
 mod refusals;
 mod releases;
 mod snapshots;
+mod surveys;
 mod tls;
 mod verdicts;
 mod witness;
@@ -242,6 +243,11 @@ impl App {
                 Problem::new(Kind::MethodNotAllowed, "not with this method")
             });
         guarded(router).with_state(self.clone())
+    }
+
+    /// What audits items for somebody.
+    pub(crate) fn auditor<'a>(&'a self, by: &'a store::Actor) -> audits::Auditor<'a> {
+        audits::Auditor { store: &self.store, history: &self.history, by }
     }
 
     pub(crate) fn random<const N: usize>(&self) -> [u8; N] {

@@ -9,9 +9,8 @@ use std::collections::BTreeMap;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use domain::agent::{FileManifest, HostFile};
-use domain::cloud::{AuditId, CiId, EventKind, TenantId};
-use domain::configuration::audit::{Attribute, AuditReport, JudgedBy};
-use domain::configuration::baseline::Outcome;
+use domain::cloud::{AuditId, CiId, EventKind, GroupId, TenantId};
+use domain::configuration::audit::{AuditReport, Outcomes, Surveyed};
 use domain::configuration::document::original_of;
 use domain::fleet::SetDigest;
 use jiff::{SignedDuration, Timestamp};
@@ -21,43 +20,26 @@ use sqlx::any::AnyRow;
 
 use crate::Store;
 use crate::actor::Actor;
+use crate::answers::Once;
 use crate::cis;
 use crate::error::StoreError;
 use crate::event::NewEvent;
+use crate::groups::member;
 use crate::history::Manifest;
 use crate::page::range;
 use crate::value::{get, parsed, parsed_or_none, time, time_or_none};
 use crate::writer::Tx;
 
+/// Items that one survey tells of, at most.
+const MOST_SURVEYED: usize = 10_000;
+
 /// What of a time is known beside the history.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AuditFacts {
     /// When the item was heard of last.
     pub seen_at: Option<Timestamp>,
     /// What its agent said its files are.
     pub said: Option<SetDigest>,
-}
-
-/// What an audit came to, in words without what was found.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Outcomes {
-    /// By which baselines.
-    pub baselines: Vec<JudgedBy>,
-    /// Each attribute.
-    pub attributes: BTreeMap<Attribute, Outcome>,
-    /// Each rule.
-    pub rules: Vec<RuleOutcome>,
-}
-
-/// What a rule came to.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct RuleOutcome {
-    /// Which rule.
-    pub rule: String,
-    /// What it came to.
-    pub outcome: Outcome,
 }
 
 /// An audit that is to be kept.
@@ -72,7 +54,7 @@ pub struct NewAudit {
 }
 
 /// An audit that was kept.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Audit {
     /// Its id.
     pub id: AuditId,
@@ -94,20 +76,6 @@ pub struct Audit {
     pub outcomes: Outcomes,
 }
 
-impl From<&AuditReport> for Outcomes {
-    fn from(report: &AuditReport) -> Self {
-        let rule = |it: &domain::configuration::baseline::RuleResult| RuleOutcome {
-            rule: it.rule.clone(),
-            outcome: it.outcome,
-        };
-        Self {
-            baselines: report.baselines.clone(),
-            attributes: report.attributes.iter().map(|it| (it.attribute, it.outcome)).collect(),
-            rules: report.rules.iter().map(rule).collect(),
-        }
-    }
-}
-
 macro_rules! select {
     ($rest:literal) => {
         concat!(
@@ -121,8 +89,50 @@ macro_rules! select {
 /// Audits of what items are configured by.
 impl Store {
     /// Keeps what an audit came to, with an event that has its hash.
-    pub async fn keep_audit(&self, by: &Actor, new: NewAudit) -> Result<Audit, StoreError> {
-        self.write((by.clone(), new), move |tx, (by, new)| Box::pin(keep(tx, by, new))).await
+    pub async fn keep_audit(
+        &self,
+        by: &Actor,
+        once: Option<Once>,
+        new: NewAudit,
+    ) -> Result<Audit, StoreError> {
+        self.write_once(by, once, new, |tx, (by, new)| Box::pin(keep(tx, by, new))).await
+    }
+
+    /// Items that the actor may see and that are not retired, of a tenant or of a group where one is named, each with
+    /// what its last audit came to.
+    ///
+    /// # Errors
+    /// If they are more than one survey tells of.
+    pub async fn surveyed(
+        &self,
+        by: &Actor,
+        tenant: Option<TenantId>,
+        group: Option<GroupId>,
+    ) -> Result<Vec<Surveyed>, StoreError> {
+        let (low, high) = range(by.scope());
+        let rows = sqlx::query(concat!(
+            "SELECT c.id, c.tenant_id, c.name, c.class, a.at, a.outcomes
+             FROM cis c LEFT JOIN audits a
+                 ON a.id = (SELECT MAX(x.id) FROM audits x WHERE x.ci_id = c.id)
+             WHERE c.retired_at IS NULL AND c.tenant_id BETWEEN $1 AND $2
+                 AND ($3 = '' OR c.tenant_id = $3) AND ",
+            member!("$4"),
+            " ORDER BY c.id LIMIT $5"
+        ))
+        .bind(low)
+        .bind(high)
+        .bind(tenant.map(|id| id.to_string()).unwrap_or_default())
+        .bind(group.map(|id| id.to_string()).unwrap_or_default())
+        .bind(i64::try_from(MOST_SURVEYED).unwrap_or(i64::MAX) + 1)
+        .fetch_all(&self.pool)
+        .await?;
+        if rows.len() > MOST_SURVEYED {
+            return Err(StoreError::Refused {
+                reason: format!("these are more than {MOST_SURVEYED} items"),
+                help: "ask for one tenant, or for a group",
+            });
+        }
+        rows.iter().map(surveyed).collect()
     }
 
     /// Audits of items that the actor may see, the newest first.
@@ -242,9 +252,27 @@ async fn keep(tx: &mut Tx<'_>, by: &Actor, new: &NewAudit) -> Result<Audit, Stor
     Ok(audit)
 }
 
-fn read(row: &AnyRow) -> Result<Audit, StoreError> {
-    let outcomes: String = get(row, "outcomes")?;
+fn surveyed(row: &AnyRow) -> Result<Surveyed, StoreError> {
+    let last = match time_or_none(row, "at")? {
+        Some(at) => Some((at, outcomes(row)?)),
+        None => None,
+    };
+    Ok(Surveyed {
+        ci: parsed(row, "id")?,
+        tenant: parsed(row, "tenant_id")?,
+        name: get(row, "name")?,
+        class: parsed(row, "class")?,
+        last,
+    })
+}
+
+fn outcomes(row: &AnyRow) -> Result<Outcomes, StoreError> {
+    let text: String = get(row, "outcomes")?;
     let corrupt = |error| StoreError::Corrupt { what: format!("outcomes of an audit: {error}") };
+    serde_json::from_str(&text).map_err(corrupt)
+}
+
+fn read(row: &AnyRow) -> Result<Audit, StoreError> {
     Ok(Audit {
         id: parsed(row, "id")?,
         tenant: parsed(row, "tenant_id")?,
@@ -257,7 +285,7 @@ fn read(row: &AnyRow) -> Result<Audit, StoreError> {
         },
         recorded_at: time(row, "recorded_at")?,
         hash: get(row, "hash")?,
-        outcomes: serde_json::from_str(&outcomes).map_err(corrupt)?,
+        outcomes: outcomes(row)?,
     })
 }
 

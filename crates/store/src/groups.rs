@@ -11,6 +11,7 @@ use sqlx::any::AnyRow;
 use sqlx::{AnyConnection, AnyPool};
 
 use crate::actor::Actor;
+use crate::baselines;
 use crate::cis::Labels;
 use crate::error::StoreError;
 use crate::event::NewEvent;
@@ -185,6 +186,7 @@ pub(crate) async fn delete(
         return Err(stale(&group, group.version));
     }
     record(tx, by, EventKind::GroupDissolved, &group);
+    baselines::end_of_group(tx, by, id).await?;
     Ok(())
 }
 

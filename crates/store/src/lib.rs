@@ -24,6 +24,7 @@ mod agents;
 mod answers;
 mod audits;
 mod bakes;
+mod baselines;
 mod changes;
 mod cis;
 mod contents;
@@ -79,8 +80,12 @@ pub use agents::{
     Agent, AgentSeen, AgentState, FilesNoted, JoinToken, Joining, KeyHash, KnownAgent, NewJoinToken,
 };
 pub use answers::Once;
-pub use audits::{Audit, AuditFacts, NewAudit, Outcomes, RuleOutcome};
+pub use audits::{Audit, AuditFacts, NewAudit};
 pub use bakes::{Baking, Machines};
+pub use baselines::{
+    BaselineContent, BaselineKind, BaselineVersion, Binding, HeldTo, KeptBaseline, KeptTo,
+    LONGEST_WAIVER, NewBaseline, NewBinding, NewWaiver, RuleWaiver, Target,
+};
 pub use changes::{
     Alarm, Alarms, Attempt, CLOCKS, ChangeCounts, ChangeStep, Channel, ChannelKind, ChannelRecord,
     ClockFilter, ClockRow, ClockStanding, ClockTotals, Consent, ConsentKey, Delivery,

@@ -51,6 +51,18 @@ words! {
         OriginalRead = "original.read",
         /// What a configuration item is configured by was audited.
         ConfigurationAudited = "configuration.audited",
+        /// A baseline was put in, or another version of it.
+        BaselinePut = "baseline.put",
+        /// A baseline is held against nothing any more.
+        BaselineWithdrawn = "baseline.withdrawn",
+        /// It was said to which items a baseline applies, or does not.
+        BaselineBound = "baseline.bound",
+        /// That is said no more.
+        BaselineUnbound = "baseline.unbound",
+        /// Somebody answers for a rule that an item, or a group, does not keep.
+        RuleWaived = "rule.waived",
+        /// Nobody does any more.
+        RuleWaiverEnded = "rule.waiver_ended",
         /// The provider said where the machine of a configuration item lives, or that it lives nowhere.
         CiPlaced = "ci.placed",
         /// The provider said how a configuration item is looked at from outside.

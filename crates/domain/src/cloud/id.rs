@@ -212,6 +212,12 @@ kinds! {
     VerificationId = Verification, "vrf";
     /// What an audit of an item came to.
     AuditId = Audit, "aud";
+    /// A baseline that somebody put in.
+    BaselineId = Baseline, "bsl";
+    /// To which items a baseline applies.
+    BindingId = Binding, "bnd";
+    /// That somebody answers for a rule that an item does not keep.
+    WaiverId = Waiver, "wvr";
     /// A machine's disks as they were before a step.
     SnapshotId = Snapshot, "snp";
     /// An alteration of a file that nobody agreed to, or nobody can explain.

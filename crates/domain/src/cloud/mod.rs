@@ -14,10 +14,10 @@ pub use class::{Class, RelationKind};
 pub use duty::{Duty, ServiceModel, duty};
 pub use event::EventKind;
 pub use id::{
-    AdvisoryId, AgentId, AuditId, BreakGlassId, CeremonyId, ChangeId, ChannelId, CiId, DriftId,
-    EventId, ExternalIdentityId, FindingId, GroupId, Id, IdKind, ImageId, InvalidId, JobId,
-    JoinTokenId, NoticeId, PROVIDER, PasskeyId, PatchId, ReleaseId, SessionId, SnapshotId,
-    TenantId, TokenId, UserId, VerificationId,
+    AdvisoryId, AgentId, AuditId, BaselineId, BindingId, BreakGlassId, CeremonyId, ChangeId,
+    ChannelId, CiId, DriftId, EventId, ExternalIdentityId, FindingId, GroupId, Id, IdKind, ImageId,
+    InvalidId, JobId, JoinTokenId, NoticeId, PROVIDER, PasskeyId, PatchId, ReleaseId, SessionId,
+    SnapshotId, TenantId, TokenId, UserId, VerificationId, WaiverId,
 };
 pub use name::{InvalidName, LabelKey, Login, Name, Slug, is_invisible};
 pub use role::{Access, Role, Side};

@@ -9,7 +9,11 @@
 //! | validity | files of known formats are understood; it was heard of lately |
 //! | traceability | of each file that altered it is known when, by which source, and by whom or by which change; no drift is open |
 //!
-//! A pure function of what history holds and of what is said beside it ([`Audited`]): the same at any later time.
+//! A pure function of what history holds, of what is said beside it ([`Audited`]), and of what the item is held to
+//! ([`Standards`]): the same at any later time. What audits came to is put together in a [`Survey`].
+
+mod outcomes;
+mod survey;
 
 use std::sync::Arc;
 
@@ -17,11 +21,15 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::baseline::{Baseline, Content, Evidence, Observed, Outcome, RuleResult};
+use super::baseline::{Content, Evidence, JudgedBy, Observed, Outcome, RuleResult, Standards};
+use super::mask::Masks;
 use super::parameter::Force;
 use crate::change::FileHash;
-use crate::cloud::{Class, words};
+use crate::cloud::{Class, WaiverId, words};
 use crate::fleet::SetDigest;
+
+pub use outcomes::{Outcomes, RuleOutcome};
+pub use survey::{Asked, OLD, Score, Survey, SurveyRow, Surveyed};
 
 /// How long an item may be silent.
 pub const SILENT: SignedDuration = SignedDuration::from_hours(24);
@@ -88,16 +96,6 @@ pub struct Audited {
     pub drifts: u64,
 }
 
-/// By which rules an item was judged.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct JudgedBy {
-    /// The baseline.
-    pub id: String,
-    /// Its version.
-    pub version: String,
-}
-
 /// What an attribute came to.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -126,17 +124,21 @@ pub struct AuditReport {
     pub baselines: Vec<JudgedBy>,
     /// All five.
     pub attributes: Vec<AttributeResult>,
+    /// Baselines that would be for it, and that somebody unbound.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub left_out: Vec<String>,
+    /// Waivers that counted.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub waivers: Vec<WaiverId>,
     /// What each rule came to.
     pub rules: Vec<RuleResult>,
 }
 
 impl AuditReport {
     /// Audits an item.
-    pub fn of(audited: &Audited, baselines: &[Baseline]) -> Self {
+    pub fn of(audited: &Audited, standards: &Standards) -> Self {
         let class = audited.item.subject().class;
-        let meant = || baselines.iter().filter(|baseline| baseline.is_for(class));
-        let rules: Vec<_> = meant().flat_map(|baseline| baseline.judge(&audited.item)).collect();
-        let by = |it: &Baseline| JudgedBy { id: it.id.clone(), version: it.version.clone() };
+        let (rules, waivers) = standards.judge(&audited.item, audited.at, Masks::built_in());
         let attributes = match audited.item.believable() {
             Ok(()) => vec![
                 correctness(&rules),
@@ -154,7 +156,9 @@ impl AuditReport {
             }
         };
         let Audited { at, since, seen_at, .. } = *audited;
-        Self { class, at, since, seen_at, baselines: meant().map(by).collect(), attributes, rules }
+        let baselines = standards.held.iter().map(|it| it.judged_by.clone()).collect();
+        let left_out = standards.left_out.clone();
+        Self { class, at, since, seen_at, baselines, attributes, left_out, waivers, rules }
     }
 
     /// The bytes that stand for it: JSON, whose fields have one order.
@@ -203,21 +207,32 @@ impl Findings {
 
 fn correctness(rules: &[RuleResult]) -> AttributeResult {
     let mut findings = Findings::default();
-    let mut kept = 0;
+    let (mut kept, mut waived) = (0, 0);
     for rule in rules {
         let first = rule.evidence.first().map(|it| format!(": {it}")).unwrap_or_default();
-        let said = Evidence::words(format!("{}{first}", rule.rule));
+        // A file of a golden item is named by what was found.
+        let name = if rule.rule.starts_with('/') { &rule.baseline } else { &rule.rule };
+        let said = Evidence::words(format!("{name}{first}"));
         match rule.outcome {
             Outcome::Pass => kept += 1,
             Outcome::Fail => findings.wrong.push(said),
             Outcome::Unknown => findings.unknown.push(said),
+            Outcome::Waived => waived += 1,
             Outcome::NotApplicable => {}
         }
     }
     if kept == 0 && findings.wrong.is_empty() && findings.unknown.is_empty() {
-        findings.unknown.push(Evidence::words("no rule of a baseline is about it"));
+        let text = match waived {
+            0 => "no rule of a baseline is about it",
+            _ => "all rules that are about it are waived",
+        };
+        findings.unknown.push(Evidence::words(text));
     }
-    findings.fine.push(Evidence::words(format!("{kept} rules hold")));
+    let text = match waived {
+        0 => format!("{kept} rules hold"),
+        _ => format!("{kept} rules hold; {waived} are waived"),
+    };
+    findings.fine.push(Evidence::words(text));
     findings.result(Attribute::Correctness)
 }
 

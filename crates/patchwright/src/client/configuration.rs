@@ -1,5 +1,7 @@
 //! `patchwright config`: what items are and were configured by.
 
+mod audit;
+
 use std::fmt::Write as _;
 use std::io::{self, Write as _};
 use std::ops::Range;
@@ -22,7 +24,6 @@ use super::names::Names;
 use super::output::{
     BAD, BOLD, Cell, DIM, GOOD, Table, WARN, json as to_json, moment, styled, text,
 };
-use super::transfer::table::guarded;
 use crate::failure::helped;
 use crate::text::plain;
 
@@ -183,16 +184,7 @@ enum Command {
         group: Option<String>,
     },
     /// Is what an item is configured by correct, consistent, complete, valid and traceable?
-    Audit {
-        /// The item, by id or name; without one the audits that were kept are listed.
-        ci: Option<String>,
-        /// As it was recorded at this time.
-        #[arg(long, value_name = "TIME", requires = "ci")]
-        at: Option<Timestamp>,
-        /// As comma-separated values, one line for each attribute and rule.
-        #[arg(long, requires = "ci")]
-        csv: bool,
-    },
+    Audit(audit::AuditArgs),
 }
 
 /// Of which items.
@@ -232,7 +224,7 @@ pub(crate) fn run(arguments: &ConfigArgs) -> Result<ExitCode> {
         more @ (Command::At { .. }
         | Command::Blame { .. }
         | Command::Search { .. }
-        | Command::Audit { .. }
+        | Command::Audit(_)
         | Command::Diff { ci: None, .. }) => {
             return across(more, &connection, &names, is_json);
         }
@@ -377,7 +369,7 @@ fn decide(command: &Command, connection: &Connection, is_json: bool) -> Result<(
         | Command::BreakGlass { .. }
         | Command::Blame { .. }
         | Command::Search { .. }
-        | Command::Audit { .. } => Ok(()),
+        | Command::Audit(_) => Ok(()),
     }
 }
 
@@ -559,26 +551,7 @@ fn across(
             }
             search(connection, &query, is_json, out)?;
         }
-        Command::Audit { ci: None, .. } => {
-            let found = connection.get("/audits")?;
-            if is_json {
-                writeln!(out, "{}", to_json(&found, true))?;
-                return Ok(ExitCode::SUCCESS);
-            }
-            styled(out, &audits(&found, names))?;
-        }
-        Command::Audit { ci: Some(ci), at, csv } => {
-            let at = at.map(|at| format!("?at={}", encoded(&at.to_string()))).unwrap_or_default();
-            let id = encoded(&names.ci_id(ci)?);
-            let found = connection.get(&format!("/cis/{id}/audit{at}"))?;
-            if *csv {
-                write_csv(&found, out)?;
-            } else if is_json {
-                writeln!(out, "{}", to_json(&found, true))?;
-            } else {
-                styled(out, &audited(&found))?;
-            }
-        }
+        Command::Audit(wanted) => audit::run(wanted, connection, names, is_json, out)?,
         // Done where they are told apart.
         Command::List { .. }
         | Command::Show { .. }
@@ -860,100 +833,5 @@ fn search(
             format!("{DIM}{searched} items were looked into; of {partly} not all is told{DIM:#}\n");
         styled(out, &told)?;
     }
-    Ok(())
-}
-
-/// What something came to, with its colour.
-fn came_to(outcome: &str) -> Cell {
-    let style = match outcome {
-        "pass" => GOOD,
-        "fail" => BAD,
-        "unknown" => WARN,
-        _ => DIM,
-    };
-    Cell::from(plain(outcome)).styled(style)
-}
-
-const ATTRIBUTES: [&str; 5] =
-    ["correctness", "consistency", "completeness", "validity", "traceability"];
-
-fn audits(found: &Value, names: &Names<'_>) -> String {
-    let mut table = Table::new(&[
-        "AT",
-        "ITEM",
-        "CORRECT",
-        "CONSISTENT",
-        "COMPLETE",
-        "VALID",
-        "TRACEABLE",
-        "AUDIT",
-    ]);
-    for audit in found.as_array().into_iter().flatten() {
-        let of = |attribute: &str| came_to(&text(&audit["outcomes"]["attributes"][attribute]));
-        let mut row = vec![
-            Cell::from(moment(&audit["at"])),
-            Cell::from(plain(&names.ci(&text(&audit["ci"])))),
-        ];
-        row.extend(ATTRIBUTES.map(of));
-        row.push(Cell::from(text(&audit["id"])));
-        table.row(row);
-    }
-    table.take()
-}
-
-/// A place and what is there: `/etc/motd:3: text`.
-fn place(evidence: &Value) -> String {
-    let text = text(&evidence["text"]);
-    match (evidence["path"].as_str(), evidence["line"].as_u64()) {
-        (Some(path), Some(line)) => format!("{path}:{line}: {text}"),
-        (Some(path), None) => format!("{path}: {text}"),
-        (None, _) => text,
-    }
-}
-
-fn places(of: &Value) -> Vec<String> {
-    of["evidence"].as_array().into_iter().flatten().map(place).collect()
-}
-
-fn audited(found: &Value) -> String {
-    let mut table = Table::new(&["IT IS", "COMES TO", "BECAUSE"]);
-    for it in found["attributes"].as_array().into_iter().flatten() {
-        let because = places(it).into_iter().next().unwrap_or_default();
-        table.row(vec![
-            Cell::from(text(&it["attribute"])),
-            came_to(&text(&it["outcome"])),
-            Cell::from(plain(&because)),
-        ]);
-    }
-    let mut printed = table.take();
-    for rule in found["rules"].as_array().into_iter().flatten() {
-        let outcome = text(&rule["outcome"]);
-        let style = match outcome.as_str() {
-            "fail" => BAD,
-            "unknown" => WARN,
-            _ => continue,
-        };
-        let (name, title) = (plain(&text(&rule["rule"])), plain(&text(&rule["title"])));
-        let _ = writeln!(printed, "\n{style}{outcome}{style:#} {BOLD}{name}{BOLD:#} {title}");
-        for place in places(rule) {
-            let _ = writeln!(printed, "  found     {}", plain(&place));
-        }
-        let _ = writeln!(printed, "  expected  {}", plain(&text(&rule["expected"])));
-    }
-    printed
-}
-
-fn write_csv(found: &Value, out: &mut impl io::Write) -> Result<()> {
-    let mut csv = csv::Writer::from_writer(out);
-    csv.write_record(["about", "outcome", "severity", "evidence", "expected"])?;
-    let all = |list: &'static str| found[list].as_array().into_iter().flatten();
-    for it in all("attributes").chain(all("rules")) {
-        let about = if it["rule"].is_string() { text(&it["rule"]) } else { text(&it["attribute"]) };
-        let evidence = places(it).join("\n");
-        let cells =
-            [about, text(&it["outcome"]), text(&it["severity"]), evidence, text(&it["expected"])];
-        csv.write_record(cells.iter().map(|cell| guarded(cell)))?;
-    }
-    csv.flush()?;
     Ok(())
 }

@@ -5,6 +5,7 @@
 
 mod accept;
 mod apply;
+mod baselines;
 mod break_glass;
 pub(crate) mod changes;
 mod clocks;
@@ -54,6 +55,8 @@ pub(crate) enum Command {
     Release(releases::ReleaseArgs),
     /// See what items are and were configured by.
     Config(configuration::ConfigArgs),
+    /// Put baselines in, say to which items they apply, and answer for rules.
+    Baseline(baselines::BaselineArgs),
     /// Say how network and security devices are looked at over SSH, and see how that goes.
     Device(devices::DeviceArgs),
     /// Read or hand over the key with which orders are signed.
@@ -93,6 +96,7 @@ pub(crate) fn run(command: &Command) -> Result<ExitCode> {
         Command::Change(arguments) => changes::run(arguments),
         Command::Release(arguments) => releases::run(arguments),
         Command::Config(arguments) => configuration::run(arguments),
+        Command::Baseline(arguments) => baselines::run(arguments),
         Command::Device(arguments) => devices::run(arguments),
         Command::OrderKey(arguments) => order_key::run(arguments),
         Command::Notice(arguments) => notices::run(arguments),

@@ -15,18 +15,18 @@ const PROVIDER: &str = "ten_00000000000000000000000000";
 /// What must not leave the host.
 const SECRET: &str = "c4n4ry-Tr0ub4dor";
 
-struct Cloud {
+pub(crate) struct Cloud {
     up: Up,
     token: String,
     root: PathBuf,
     state: PathBuf,
     ci: String,
-    directory: tempfile::TempDir,
+    pub(crate) directory: tempfile::TempDir,
 }
 
 impl Cloud {
     /// A control plane, and a host that joined and told what it is.
-    fn start() -> Self {
+    pub(crate) fn start() -> Self {
         let directory = tempfile::tempdir().unwrap();
         let log = fs::File::create(directory.path().join("server.log")).unwrap();
         let data = directory.path().join("data");
@@ -54,7 +54,7 @@ impl Cloud {
         Self { ci: cis["items"][0]["id"].as_str().unwrap().to_owned(), ..cloud }
     }
 
-    fn write(&self, path: &str, text: &str) {
+    pub(crate) fn write(&self, path: &str, text: &str) {
         let place = self.root.join(path);
         fs::create_dir_all(place.parent().unwrap()).unwrap();
         fs::write(place, text).unwrap();
@@ -75,7 +75,7 @@ impl Cloud {
         output
     }
 
-    fn tell(&self) {
+    pub(crate) fn tell(&self) {
         let missing = self.directory.path().join("no-such-file.toml").display().to_string();
         let root = self.root.display().to_string();
         let output = self.agent(&["run", "--once", "--root", &root, "--policy", &missing]);
@@ -84,15 +84,23 @@ impl Cloud {
     }
 
     /// What `patchwright config` prints.
-    fn config(&self, arguments: &[&str]) -> String {
+    pub(crate) fn config(&self, arguments: &[&str]) -> String {
         let output = self.config_as(&self.token, arguments);
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8(output.stdout).unwrap()
     }
 
     fn config_as(&self, token: &str, arguments: &[&str]) -> Output {
+        self.client_as(token, &[&["config"], arguments].concat())
+    }
+
+    /// What a command of the client comes to.
+    pub(crate) fn client(&self, arguments: &[&str]) -> Output {
+        self.client_as(&self.token, arguments)
+    }
+
+    fn client_as(&self, token: &str, arguments: &[&str]) -> Output {
         Command::new(env!("CARGO_BIN_EXE_patchwright"))
-            .arg("config")
             .args(arguments)
             .env("HOME", self.directory.path())
             .env("PATCHWRIGHT_URL", &self.up.console)

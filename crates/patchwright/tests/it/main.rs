@@ -24,6 +24,7 @@ mod evidence_is_taken_along;
 mod findings_are_what_apt_offers;
 mod images_are_brought_to_the_latest;
 mod images_from_a_command_line;
+mod items_are_held_to_baselines;
 mod json_is_stable;
 mod osv_agrees_with_a_plain_check;
 mod pins_mean_what_they_mean_to_apt;

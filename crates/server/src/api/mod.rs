@@ -3,7 +3,8 @@
 pub(crate) mod account;
 mod advisories;
 mod agents;
-mod audits;
+pub(crate) mod audits;
+pub(crate) mod baselines;
 pub(crate) mod break_glass;
 pub(crate) mod changes;
 pub(crate) mod channels;
@@ -164,6 +165,7 @@ pub(crate) fn routes() -> (Router<App>, Router<App>, Document) {
         .nest("/api/v1", break_glass::routes())
         .nest("/api/v1", timeline::routes())
         .nest("/api/v1", audits::routes())
+        .nest("/api/v1", baselines::routes())
         .nest("/api/v1", errands::routes())
         .nest("/api/v1", consent::routes())
         .nest("/api/v1", signing::routes())

@@ -1,24 +1,35 @@
-//! The pages about what items are configured by that ask more than one file: an audit, and a search.
+//! The pages about what items are configured by that ask more than one file: audits of all items and of one, and a
+//! search.
 
 use axum::extract::State;
 use domain::cloud::CiId;
-use domain::configuration::audit::{AttributeResult, AuditReport};
-use domain::configuration::baseline::{Evidence, Outcome, RuleResult};
+use domain::configuration::audit::{Attribute, AttributeResult, AuditReport, Survey, SurveyRow};
+use domain::configuration::baseline::{Evidence, Hold, JudgedBy, Outcome, RuleResult};
+use jiff::Timestamp;
 use maud::{Markup, html};
 use serde::Deserialize;
+use store::PageRequest;
 
 use super::configuration::encoded;
-use super::times::moment_away;
+use super::times::{away, moment_away};
 use super::{Refusal, elsewhere, page, pass};
 use crate::App;
+use crate::api::audits::surveyed;
 use crate::api::configuration::{Looked, kept, searched};
 use crate::api::{Path, Query};
-use crate::audits::{EVERY, audit};
+use crate::audits::EVERY;
 use crate::caller::Caller;
 use crate::gate::Action;
+use crate::surveys::{because, drift, of, outcome, scores, verdict};
 
 /// Audits of an item that are listed.
 const ROWS: u16 = 30;
+
+/// Rules of one baseline that are named one by one.
+const NAMED: usize = 4;
+
+/// Items of a survey that are listed.
+const ITEMS: u16 = 200;
 
 /// What is looked for.
 #[derive(Debug, Default, Deserialize)]
@@ -33,6 +44,131 @@ pub(super) struct Asked {
     after: String,
 }
 
+/// Of what a survey is to tell.
+#[derive(Debug, Default, Deserialize)]
+pub(super) struct OfWhat {
+    #[serde(default)]
+    tenant: String,
+    #[serde(default)]
+    group: String,
+}
+
+/// What the last audits came to: of all items, a tenant's, or a group's.
+pub(super) async fn survey(
+    State(app): State<App>,
+    caller: Option<Caller>,
+    Query(of): Query<OfWhat>,
+) -> Result<Markup, Refusal> {
+    let by = pass(&app, caller, Action::ConfigurationRead)?;
+    let given = |text: &'_ str| (!text.is_empty()).then(|| text.to_owned());
+    let (tenant, group) = (given(&of.tenant), given(&of.group));
+    // A group is one tenant's.
+    let tenant = if group.is_some() { None } else { tenant };
+    let survey = surveyed(&app, &by, tenant.as_deref(), group.as_deref()).await?;
+    let all = PageRequest { after: None, limit: store::LONGEST_PAGE };
+    let groups = app.store.groups(&by, &all).await?.items;
+    let tenants = match by.scope() {
+        None => app.store.tenants(&by, &all).await?.items,
+        Some(_) => Vec::new(),
+    };
+    let now = app.store.environment().now();
+    let query = match (&tenant, &group) {
+        (_, Some(group)) => format!("group={}", encoded(group)),
+        (Some(tenant), None) => format!("tenant={}", encoded(tenant)),
+        (None, None) => String::new(),
+    };
+    let download = |format: &str| format!("/api/v1/audits/report?format={format}&{query}");
+    let failing = survey.items_with(Outcome::Fail);
+    let unknown = survey.items_with(Outcome::Unknown);
+    Ok(page(
+        "/audits",
+        "Audits",
+        &html! {
+            h1 { (verdict(&survey)) }
+            p.lead { "What the last audit of each item came to; each is audited once a day. Of " (survey.asked.about) "." }
+            @if !groups.is_empty() || tenants.len() > 1 {
+                form.filter method="get" {
+                    @if tenants.len() > 1 { label { "Tenant" select name="tenant" {
+                        option value="" { "all" }
+                        @for it in &tenants {
+                            option value=(it.id) selected[it.id.to_string() == of.tenant && tenant.is_some()] { (it.name) }
+                        }
+                    } } }
+                    @if !groups.is_empty() { label { "Group" select name="group" {
+                        option value="" { "all items" }
+                        @for it in &groups { option value=(it.id) selected[it.id.to_string() == of.group] { (it.name) } }
+                    } } }
+                    button { "Show" }
+                }
+            }
+            @if survey.items.is_empty() {
+                p.empty { "No item belongs here." }
+            } @else {
+                dl.figures {
+                    div { dd.latest { (survey.items_that_pass()) } dt { "✓ pass in all five" } }
+                    div { dd.outdated { (failing) } dt { "✗ fail in some" } }
+                    div { dd.unknown { (unknown) } dt { "? not all is known" } }
+                }
+                p { "To keep or to send: " a href=(download("html")) { "report" } " · "
+                    a href=(download("csv")) { "CSV" } " · " a href=(download("json")) { "JSON" } }
+                @if !survey.baselines.is_empty() {
+                    h2 { "Baselines, the worst first" }
+                    (scores(&survey.baselines))
+                }
+                h2 { "Items, the worst first" }
+                (surveyed_items(&survey, now))
+                p.quiet { "Drift: the weight of rules that do not hold or are unknown, of all that apply. What is waived \
+                    counts on neither side." }
+            }
+            (elsewhere(&format!("/audits/report?{query}")))
+        },
+    ))
+}
+
+fn surveyed_items(survey: &Survey, now: Timestamp) -> Markup {
+    let (shown, more) = survey.items.split_at(survey.items.len().min(usize::from(ITEMS)));
+    html! {
+        div.wide { table.stack {
+            thead { tr {
+                th { "Item" } @for it in Attribute::ALL { th { (it) } } th.number { "Drift" } th { "Audited" }
+            } }
+            tbody { @for row in shown { tr {
+                td { a href={ "/cis/" (row.ci) "/audit" } { (row.name) } div.quiet { (because(&in_short(row))) } }
+                @for it in Attribute::ALL { td.whole data-label=(it) { (outcome(of(row, *it))) } }
+                td.number data-label="Drift" { (drift(row.drift)) }
+                td data-label="Audited" { @match row.audited_at {
+                    Some(at) => span.when { (away(at, now)) },
+                    None => span.unknown { "never" },
+                } }
+            } } }
+        } }
+        @if !more.is_empty() { p.quiet { (more.len()) " more: see the report." } }
+    }
+}
+
+/// The same with many rules of one baseline told by their number: all of them are a click away.
+fn in_short(row: &SurveyRow) -> SurveyRow {
+    let short = |names: &[String]| {
+        let mut told: Vec<String> = Vec::new();
+        let of = |name: &str| name.rsplit_once('/').map(|(baseline, _)| baseline.to_owned());
+        for name in names {
+            let Some(baseline) = of(name) else {
+                told.push(name.clone());
+                continue;
+            };
+            let count = names.iter().filter(|it| of(it).as_ref() == Some(&baseline)).count();
+            let name =
+                if count > NAMED { format!("{count} rules of {baseline}") } else { name.clone() };
+            if !told.contains(&name) {
+                told.push(name);
+            }
+        }
+        told
+    };
+    let (failing, unknown) = (short(&row.failing), short(&row.unknown));
+    SurveyRow { failing, unknown, waived: short(&row.waived), ..row.clone() }
+}
+
 /// An item as it is held against baselines now, and what came of that before.
 pub(super) async fn of_item(
     State(app): State<App>,
@@ -42,9 +178,11 @@ pub(super) async fn of_item(
     let by = pass(&app, caller, Action::ConfigurationRead)?;
     let ci = app.store.ci(&by, id).await?;
     let now = app.store.environment().now();
-    app.store.tell_files_read(&by, id).await?;
     let facts = app.store.audit_facts(&by, id).await?;
-    let report = audit(&app.store, &app.history, &by, id, (now - EVERY, now), facts).await?;
+    let auditor = app.auditor(&by);
+    let standards = auditor.standards(id, now).await?;
+    auditor.tell_read(id, &standards).await?;
+    let report = auditor.audit(id, (now - EVERY, now), facts, standards).await?;
     let report = kept(report)?;
     let before = app.store.audits(&by, Some(id), ROWS).await?;
     Ok(page(
@@ -85,13 +223,14 @@ fn of_report(report: &AuditReport) -> Markup {
         report.rules.iter().filter(move |it| outcomes.contains(&it.outcome))
     };
     let open: Vec<&RuleResult> = wanted(&[Outcome::Fail, Outcome::Unknown]).collect();
+    let waived: Vec<&RuleResult> = wanted(&[Outcome::Waived]).collect();
     let passed = wanted(&[Outcome::Pass]).count();
     html! {
         div.wide { table.stack {
             thead { tr { th { "It is" } th { "Comes to" } th { "Because" } } }
             tbody { @for AttributeResult { attribute, outcome: came, evidence } in &report.attributes { tr {
                 td { (attribute) }
-                td data-label="Comes to" { (outcome(*came)) }
+                td.whole data-label="Comes to" { (outcome(*came)) }
                 td data-label="Because" { (places(evidence)) }
             } } }
         } }
@@ -100,21 +239,41 @@ fn of_report(report: &AuditReport) -> Markup {
             div.wide { table.stack {
                 thead { tr { th { "Rule" } th { "Severity" } th { "Comes to" } th { "Found" } th { "Expected" } } }
                 tbody { @for rule in open { tr {
-                    td { (rule.title) br; span.quiet { (rule.rule) } }
+                    td { (rule.title) br; span.quiet { (rule.baseline) " · " (rule.rule) } }
                     td data-label="Severity" { (rule.severity) }
-                    td data-label="Comes to" { (outcome(rule.outcome)) }
+                    td.whole data-label="Comes to" { (outcome(rule.outcome)) }
                     td data-label="Found" { (places(&rule.evidence)) }
                     td data-label="Expected" { (rule.expected) }
+                } } }
+            } }
+        }
+        @if !waived.is_empty() {
+            h2 { "Rules for which somebody answers" }
+            div.wide { table.stack {
+                thead { tr { th { "Rule" } th { "Severity" } th { "Because" } } }
+                tbody { @for rule in waived { tr {
+                    td { (rule.title) br; span.quiet { (rule.baseline) " · " (rule.rule) } }
+                    td data-label="Severity" { (rule.severity) }
+                    td data-label="Because" { (places(&rule.evidence)) }
                 } } }
             } }
         }
         p.quiet {
             (passed) " rules hold. By "
             @for (index, it) in report.baselines.iter().enumerate() {
-                @if index > 0 { ", " } (it.id) " " (it.version)
+                @if index > 0 { ", " } (judged_by(it))
             } "."
+            @if !report.left_out.is_empty() { " Not held to, because somebody unbound it: " (report.left_out.join(", ")) "." }
         }
     }
+}
+
+fn judged_by(it: &JudgedBy) -> Markup {
+    html! { (it.id) " " (it.version) @match it.hold {
+        Hold::Class => {},
+        Hold::Tenant => " (bound by its owner)",
+        Hold::Provider => " (bound by the provider)",
+    } }
 }
 
 fn places(evidence: &[Evidence]) -> Markup {
@@ -122,15 +281,6 @@ fn places(evidence: &[Evidence]) -> Markup {
         @for it in evidence.iter().take(5) { div { @if it.path.is_some() { code { (it) } } @else { (it) } } }
         @if evidence.len() > 5 { div.quiet { "and " (evidence.len() - 5) " more" } }
     }
-}
-
-fn outcome(outcome: Outcome) -> Markup {
-    html! { @match outcome {
-        Outcome::Pass => "pass",
-        Outcome::Fail => span.outdated { "fail" },
-        Outcome::Unknown => span.unknown { "unknown" },
-        Outcome::NotApplicable => span.quiet { "not applicable" },
-    } }
 }
 
 /// Looks for something in what all items are configured by.

@@ -53,6 +53,7 @@ pub(crate) fn routes() -> Router<App> {
         .route("/cis/{id}/files", get(configuration::files))
         .route("/cis/{id}/file", get(configuration::file))
         .route("/cis/{id}/timeline", get(timeline::show))
+        .route("/audits", get(audits::survey))
         .route("/break-glass", get(break_glass::list).post(break_glass::open))
         .route("/break-glass/{id}", get(break_glass::show))
         .route("/break-glass/{id}/close", post(break_glass::close))
@@ -124,6 +125,7 @@ fn page(place: &str, title: &str, body: &Markup) -> Markup {
         ("/sla", "SLA"),
         ("/cis", "Items"),
         ("/drifts", "Drift"),
+        ("/audits", "Audits"),
         ("/patches", "Patches"),
         ("/ledger", "Ledger"),
         ("/account", "Account"),

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use domain::cloud::{Access, EventKind};
+use domain::cloud::{Access, CiId, EventKind};
 use jiff::SignedDuration;
 use serde_json::{Value, json};
 use server::Audits;
@@ -14,12 +14,17 @@ use store::{
 use crate::support::World;
 use crate::support::case::Case;
 
-fn history(world: &World) -> History {
+pub(crate) fn history(world: &World) -> History {
     let objects = ObjectDirectory::open(world.directory.path().join("history")).unwrap();
     world.store.history(Arc::clone(&world.master), Arc::new(objects))
 }
 
 async fn record(world: &World, case: &Case, files: &[(&str, &str)]) {
+    record_of(world, case.ci, files).await;
+}
+
+/// An agent tells files of an item.
+pub(crate) async fn record_of(world: &World, ci: CiId, files: &[(&str, &str)]) {
     let file = |(path, text): &(&str, &str)| NewFile {
         path: FilePath::new(*path).unwrap(),
         state: NewState::Present {
@@ -36,13 +41,15 @@ async fn record(world: &World, case: &Case, files: &[(&str, &str)]) {
         change: None,
     };
     let files = files.iter().map(file).collect();
-    history(world).record(&Actor::System, case.ci, files).await.unwrap();
+    history(world).record(&Actor::System, ci, files).await.unwrap();
     let now = world.clock.now();
-    let digest = history(world).contents(&Actor::System, case.ci, now).await.unwrap();
+    let digest = history(world).contents(&Actor::System, ci, now).await.unwrap();
     let store::Past::Kept(manifest) = digest else { panic!() };
-    let digest = manifest.digest().unwrap();
-    let noted = store::FilesNoted { digest, observed_at: now, is_whole: true };
-    world.store.note_files(&Actor::System, case.ci, noted).await.unwrap();
+    // Where a part was erased nobody can tell what all of it is.
+    if let Some(digest) = manifest.digest() {
+        let noted = store::FilesNoted { digest, observed_at: now, is_whole: true };
+        world.store.note_files(&Actor::System, ci, noted).await.unwrap();
+    }
     world.clock.pass(SignedDuration::from_secs(10));
 }
 
@@ -53,7 +60,7 @@ const FILES: &[(&str, &str)] = &[
     ("/etc/ssh/sshd_config", "PermitRootLogin yes\nBanner <script>alert(1)</script>\n"),
 ];
 
-async fn events(world: &World, kind: EventKind) -> Vec<Value> {
+pub(crate) async fn events(world: &World, kind: EventKind) -> Vec<Value> {
     world.recorder.finish().await.unwrap();
     let by = world.admin.clone();
     let events = world.store.events(&by, store::Retrieval::Events, 0, 10_000).await.unwrap();
@@ -61,7 +68,7 @@ async fn events(world: &World, kind: EventKind) -> Vec<Value> {
     of_kind.map(|event| serde_json::from_slice(&event.payload).unwrap()).collect()
 }
 
-fn attribute<'a>(report: &'a Value, name: &str) -> &'a Value {
+pub(crate) fn attribute<'a>(report: &'a Value, name: &str) -> &'a Value {
     let all = report["attributes"].as_array().unwrap();
     &all.iter().find(|it| it["attribute"] == name).unwrap()["outcome"]
 }

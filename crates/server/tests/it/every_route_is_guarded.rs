@@ -9,7 +9,7 @@ use domain::cloud::{
     VerificationId,
 };
 use serde_json::{Value, json};
-use store::NewCi;
+use store::{Environment as _, NewCi};
 
 /// `(method, path)` of each route, and whether it is open to anybody.
 fn routes() -> Vec<(String, String, bool)> {
@@ -103,7 +103,16 @@ xxxxxxxx GET /api/v1/agents
 xxxxxxxx GET /api/v1/agents/{id}
 x--xx--- DELETE /api/v1/agents/{id}
 xxxxxxxx GET /api/v1/audits
+xxxxxx-- POST /api/v1/audits
+xxxxxxxx GET /api/v1/audits/report
 xxxxxxxx GET /api/v1/audits/{id}
+xxxxxxxx GET /api/v1/baseline-bindings
+x--xx--- POST /api/v1/baseline-bindings
+x--xx--- DELETE /api/v1/baseline-bindings/{id}
+xxxxxxxx GET /api/v1/baselines
+x--xx--- POST /api/v1/baselines
+xxxxxxxx GET /api/v1/baselines/{id}
+x--xx--- DELETE /api/v1/baselines/{id}
 xxxxxxxx GET /api/v1/break-glass
 x--xx--- POST /api/v1/break-glass
 xxxxxxxx GET /api/v1/break-glass/{id}
@@ -225,6 +234,9 @@ xxxxxxxx GET /api/v1/releases
 x--x---- POST /api/v1/releases
 xxxxxxxx GET /api/v1/releases/{id}
 x--x---- POST /api/v1/releases/{id}/commands
+xxxxxxxx GET /api/v1/rule-waivers
+-x-xxx-- POST /api/v1/rule-waivers
+-x-xxx-- DELETE /api/v1/rule-waivers/{id}
 xxxxxxxx GET /api/v1/rules/{id}
 ----xx-- POST /api/v1/rules/{id}
 ----xx-- DELETE /api/v1/rules/{id}/{nonce}
@@ -351,6 +363,13 @@ fn valid(path: &str, b: TenantId, other: CiId, sha256: &Value) -> Value {
             "model": "ios", "address": "192.0.2.7", "user": "x", "password": "x",
             "trust_first_key": true,
         }),
+        "/api/v1/audits" => json!({ "ci": other }),
+        "/api/v1/baselines" => json!({ "tenant": b, "rules": RULES }),
+        "/api/v1/baseline-bindings" => json!({ "baseline": "sshd", "ci": other }),
+        "/api/v1/rule-waivers" => json!({
+            "baseline": "sshd", "rule": "sshd-root-login", "ci": other, "owner": "x", "reason": "x",
+            "until": jiff::Timestamp::now() + jiff::SignedDuration::from_hours(1),
+        }),
         "/api/v1/cis/{id}/files/original" => json!({ "path": "/etc/x", "reason": "x" }),
         "/api/v1/break-glass" => {
             json!({ "ci": other, "ticket": "x", "reason": "x", "files": ["/etc/**"] })
@@ -369,6 +388,34 @@ fn valid(path: &str, b: TenantId, other: CiId, sha256: &Value) -> Value {
         "/api/v1/tenants/{id}/channels" => json!({ "kind": "mail", "address": "x@example.org" }),
         _ => json!({}),
     }
+}
+
+const RULES: &str = "id = \"ours\"\nversion = \"1\"\ntitle = \"canary-of-b\"\n[[rule]]\nid = \"motd\"\n\
+    title = \"canary-of-b\"\nseverity = \"low\"\nwhy = \"w\"\nsource = \"s\"\nexpected = \"e\"\n\
+    check = 'present(\"/etc/motd\")'\n";
+
+/// What a tenant holds its item to, and answers for.
+async fn held_to(world: &World, of_b: &str, b: TenantId, ci: CiId) -> [(&'static str, String); 3] {
+    let post = async |path: &str, body: Value| {
+        let made = world.ask(of_b, "POST", &format!("/api/v1/{path}"), Some(body)).await;
+        assert_eq!(made.status, 201, "{path}: {}", made.text);
+        made.json()["id"].as_str().unwrap().to_owned()
+    };
+    let baseline = post("baselines", json!({ "tenant": b, "rules": RULES })).await;
+    let body = json!({ "baseline": baseline, "ci": ci });
+    let binding = post("baseline-bindings", body).await;
+    let waiver = post(
+        "rule-waivers",
+        json!({
+            "baseline": baseline, "rule": "motd", "ci": ci, "owner": CANARY, "reason": CANARY,
+            "until": world.clock.now() + jiff::SignedDuration::from_hours(1),
+        }),
+    );
+    [
+        ("baselines", baseline.clone()),
+        ("baseline-bindings", binding),
+        ("rule-waivers", waiver.await),
+    ]
 }
 
 /// Lists that name something of another tenant's show nothing.
@@ -397,12 +444,14 @@ async fn lists_are_empty(
         assert_eq!(answer.json()["items"], json!([]), "{path}");
     }
     for query in [format!("tenant={b}"), format!("group={group}")] {
-        for path in ["configuration/files", "configuration/changes"] {
+        for path in ["status", "audits/report", "configuration/files", "configuration/changes"] {
             let answer = world.ask(of_a, "GET", &format!("/api/v1/{path}?{query}"), None).await;
-            assert_eq!(answer.status, 404, "{path}?{query}: {}", answer.text);
+            assert_eq!(answer.status, 404, "{path} {query}: {}", answer.text);
         }
-        let answer = world.ask(of_a, "GET", &format!("/api/v1/status?{query}"), None).await;
-        assert_eq!(answer.status, 404, "{query}: {}", answer.text);
+    }
+    for path in ["baselines", "baseline-bindings", "rule-waivers"] {
+        let answer = world.ask(of_a, "GET", &format!("/api/v1/{path}?all=true"), None).await;
+        assert_eq!(answer.json()["items"], json!([]), "{path}");
     }
 }
 
@@ -469,7 +518,8 @@ async fn what_is_another_tenants_is_not_there() {
         ("drifts", drift["id"].as_str().unwrap().to_owned()),
         ("break-glass", glass["id"].as_str().unwrap().to_owned()),
     ];
-    let ids = [&ids[..], &drift, &around(&change, b)].concat();
+    let held_to = held_to(&world, &of_b, b, ci.id).await;
+    let ids = [&ids[..], &drift, &held_to, &around(&change, b)].concat();
     for (method, path, is_open) in routes() {
         if is_open || path.ends_with("/stream") {
             continue;

@@ -18,6 +18,7 @@ mod drifts_are_told;
 mod every_route_is_guarded;
 mod findings_have_a_history;
 mod images_are_brought_and_published;
+mod items_are_held_to_baselines;
 mod notices_say_what_is_so;
 mod pages_show_what_is_there;
 mod people_prove_who_they_are;

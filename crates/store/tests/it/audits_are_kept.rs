@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use domain::cloud::Class;
 use domain::configuration::audit::{AuditReport, Audited};
-use domain::configuration::baseline::{Baseline, Observed, Subject};
+use domain::configuration::baseline::{Observed, Standards, Subject};
 use jiff::SignedDuration;
 use store::{Actor, AuditFacts, Environment as _, FilesNoted, NewAudit};
 
@@ -38,9 +38,9 @@ async fn audits_are_kept_within_the_tenant(world: World) {
         altered: Ok(Vec::new()),
         drifts: 0,
     };
-    let report = AuditReport::of(&audited, Baseline::built_in());
+    let report = AuditReport::of(&audited, &Standards::built_in(Class::Vm));
     let new = NewAudit { ci, facts, report: report.clone() };
-    let kept = world.store.keep_audit(&Actor::System, new).await.unwrap();
+    let kept = world.store.keep_audit(&Actor::System, None, new).await.unwrap();
 
     assert_eq!((kept.tenant, kept.hash.as_str()), (one.id, report.hash().as_str()));
     assert_eq!(kept.facts, facts);
@@ -50,6 +50,15 @@ async fn audits_are_kept_within_the_tenant(world: World) {
     assert!(world.store.audit(&stranger, kept.id).await.is_err());
     assert!(world.store.audits(&stranger, None, 10).await.unwrap().is_empty());
     assert!(world.store.audit_facts(&stranger, ci).await.is_err());
+
+    // The last audit of each item is surveyed, and those that were never audited are told.
+    let never = world.store.create_ci(&Actor::System, None, vm(one.id, "web-2")).await.unwrap().id;
+    let surveyed = world.store.surveyed(&by, None, None).await.unwrap();
+    let last: Vec<_> = surveyed.iter().map(|it| (it.ci, it.last.as_ref().map(|it| it.0))).collect();
+    assert_eq!(last, [(ci, Some(now)), (never, None)]);
+    assert_eq!(world.store.surveyed(&by, Some(one.id), None).await.unwrap().len(), 2);
+    assert!(world.store.surveyed(&stranger, Some(one.id), None).await.unwrap().is_empty());
+    assert!(world.store.surveyed(&stranger, None, None).await.unwrap().is_empty());
 
     assert!(world.store.due_audits(day, 10).await.unwrap().is_empty());
     world.environment.pass(day);

@@ -14,6 +14,7 @@ mod agents_are_who_they_are;
 mod alarms_are_told_once;
 mod alterations_are_judged;
 mod audits_are_kept;
+mod baselines_are_kept;
 mod break_glass_is_reviewed;
 mod changes_and_their_clocks;
 mod devices_are_looked_at;

@@ -91,7 +91,13 @@ impl Golden {
         if let Err(because) = item.believable() {
             return (Outcome::Unknown, vec![Evidence::words(because)]);
         }
-        let (wanted, found) = match (self.files.get(path), item.files().get(path)) {
+        // Of what was erased it is not even known whether it was there.
+        let erased = ObservedFile::erased();
+        let of_both = [self.files.get(path), item.files().get(path)];
+        if of_both.contains(&Some(&erased)) {
+            return (Outcome::Unknown, say("it was erased what it was".to_owned()));
+        }
+        let (wanted, found) = match (of_both[0], of_both[1]) {
             (Some(wanted), Some(found)) => (wanted, found),
             (Some(_), None) => return (Outcome::Fail, say("it is not there".to_owned())),
             (None, _) => return (Outcome::Fail, say("it should not be there".to_owned())),

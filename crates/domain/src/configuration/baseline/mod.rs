@@ -27,12 +27,14 @@
 mod expression;
 mod golden;
 mod observed;
+mod standard;
 
 use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::{Arc, LazyLock};
 
 use serde::{Deserialize, Serialize};
+use toml::Spanned;
 
 use crate::cloud::{Class, words};
 use crate::priority::Priority;
@@ -41,6 +43,10 @@ pub(super) use expression::is_like;
 pub use expression::{Expression, InvalidExpression};
 pub use golden::{FileResult, Golden, GoldenFile};
 pub use observed::{Content, Observed, ObservedFile, Subject};
+pub use standard::{
+    BaselineRef, GoldenItem, GoldenSource, Hold, JudgedBy, Measure, Reach, Said, Standard,
+    Standards, UnknownBaseline, Waiver, hold,
+};
 
 /// Largest file of rules, in bytes.
 const LONGEST: usize = 1 << 20;
@@ -62,6 +68,8 @@ words! {
         Unknown = "unknown",
         /// It has nothing that this is about.
         NotApplicable = "not_applicable",
+        /// Somebody answers for it until a day, whatever it came to.
+        Waived = "waived",
     }
 }
 
@@ -118,6 +126,8 @@ pub struct Rule {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RuleResult {
+    /// Of which baseline, by its name.
+    pub baseline: String,
     /// Which rule.
     pub rule: String,
     /// In words.
@@ -148,23 +158,44 @@ pub enum InvalidBaseline {
         count: usize,
     },
     /// It does not say what it could.
-    #[error("the baseline cannot be read: {0}")]
-    Unreadable(String),
+    #[error("line {line}: {because}")]
+    Unreadable {
+        /// On which line, from 1.
+        line: usize,
+        /// What is wrong there.
+        because: String,
+    },
     /// Two rules have one name.
-    #[error("two rules are called `{id}`")]
+    #[error("line {line}: two rules are called `{id}`")]
     Twice {
+        /// On which line the second is named.
+        line: usize,
         /// How.
         id: String,
     },
     /// A name is none.
-    #[error("`{id}` is no name: lower-case letters, digits and `-`, at most 64 of them")]
+    #[error(
+        "line {line}: `{id}` is no name: lower-case letters, digits and `-`, at most 64 of them"
+    )]
     Name {
+        /// On which line.
+        line: usize,
         /// Which.
         id: String,
     },
+    /// The word for a version is none.
+    #[error("line {line}: `{version}` is no version: 1 to 64 letters, digits, `.`, `-` or `_`")]
+    Version {
+        /// On which line.
+        line: usize,
+        /// Which.
+        version: String,
+    },
     /// An expression is none that can be used.
-    #[error("rule `{id}`: {because}")]
+    #[error("line {line}, `{id}`: {because}")]
     Expression {
+        /// On which line it begins.
+        line: usize,
         /// Of which rule; of the whole baseline where it is its own name.
         id: String,
         /// What is wrong with it.
@@ -177,9 +208,10 @@ impl InvalidBaseline {
     pub const fn help(&self) -> &'static str {
         match self {
             Self::TooLong { .. } | Self::Count { .. } => "divide it into several",
-            Self::Unreadable(_) | Self::Twice { .. } | Self::Name { .. } => {
-                "correct the line as described in docs/baselines.md"
-            }
+            Self::Unreadable { .. }
+            | Self::Twice { .. }
+            | Self::Name { .. }
+            | Self::Version { .. } => "correct the line as described in docs/baselines.md",
             Self::Expression { .. } => "docs/baselines.md lists what an expression may say",
         }
     }
@@ -188,12 +220,12 @@ impl InvalidBaseline {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Written {
-    id: String,
-    version: String,
+    id: Spanned<String>,
+    version: Spanned<String>,
     title: String,
     #[serde(default)]
     classes: Vec<Class>,
-    applies: Option<String>,
+    applies: Option<Spanned<String>>,
     #[serde(default)]
     rule: Vec<WrittenRule>,
 }
@@ -201,14 +233,35 @@ struct Written {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct WrittenRule {
-    id: String,
+    id: Spanned<String>,
     title: String,
     severity: Priority,
     why: String,
     source: String,
     expected: String,
-    applies: Option<String>,
-    check: String,
+    applies: Option<Spanned<String>>,
+    check: Spanned<String>,
+}
+
+/// The text that is read, for the lines of what is wrong in it.
+struct Source<'t>(&'t str);
+
+impl Source<'_> {
+    /// The line of a place, from 1.
+    fn line(&self, at: usize) -> usize {
+        let before = self.0.as_bytes().iter().take(at);
+        1 + before.filter(|byte| **byte == b'\n').count()
+    }
+
+    fn line_of(&self, text: &Spanned<String>) -> usize {
+        self.line(text.span().start)
+    }
+
+    fn expression(&self, id: &str, text: &Spanned<String>) -> Result<Expression, InvalidBaseline> {
+        let line = self.line_of(text);
+        let wrong = |because| InvalidBaseline::Expression { line, id: id.to_owned(), because };
+        Expression::parse(text.get_ref()).map_err(wrong)
+    }
 }
 
 impl Baseline {
@@ -239,23 +292,35 @@ impl Baseline {
         if text.len() > LONGEST {
             return Err(InvalidBaseline::TooLong { size: text.len() });
         }
-        let written: Written = toml::from_str(text)
-            .map_err(|error| InvalidBaseline::Unreadable(error.message().to_owned()))?;
+        let source = Source(text);
+        let written: Written =
+            toml::from_str(text).map_err(|error| InvalidBaseline::Unreadable {
+                line: source.line(error.span().map_or(0, |span| span.start)),
+                because: error.message().to_owned(),
+            })?;
         let Written { id, version, title, classes, applies, rule } = written;
         if rule.is_empty() || rule.len() > MOST {
             return Err(InvalidBaseline::Count { count: rule.len() });
         }
         let mut seen = BTreeSet::new();
         for name in rule.iter().map(|rule| &rule.id).chain([&id]) {
-            if !is_name(name) {
-                return Err(InvalidBaseline::Name { id: name.clone() });
+            if !is_name(name.get_ref()) {
+                let (line, id) = (source.line_of(name), name.get_ref().clone());
+                return Err(InvalidBaseline::Name { line, id });
             }
         }
-        if let Some(twice) = rule.iter().find(|rule| !seen.insert(rule.id.clone())) {
-            return Err(InvalidBaseline::Twice { id: twice.id.clone() });
+        if !is_version(version.get_ref()) {
+            let (line, version) = (source.line_of(&version), version.into_inner());
+            return Err(InvalidBaseline::Version { line, version });
         }
-        let applies = applies.map(|text| expression(&id, &text)).transpose()?;
-        let rules = rule.into_iter().map(Rule::read).collect::<Result<_, _>>()?;
+        if let Some(twice) = rule.iter().find(|rule| !seen.insert(rule.id.get_ref().clone())) {
+            let (line, id) = (source.line_of(&twice.id), twice.id.get_ref().clone());
+            return Err(InvalidBaseline::Twice { line, id });
+        }
+        let (id, version) = (id.into_inner(), version.into_inner());
+        let applies = applies.map(|text| source.expression(&id, &text)).transpose()?;
+        let rules =
+            rule.into_iter().map(|rule| Rule::read(rule, &source)).collect::<Result<_, _>>()?;
         Ok(Self { id, version, title, classes, rules, applies })
     }
 
@@ -275,15 +340,17 @@ impl Baseline {
                 Err(ref because) => rule.unknown(because, all.looked_at.clone()),
             },
         };
-        self.rules.iter().map(of).collect()
+        let named = |rule| RuleResult { baseline: self.id.clone(), ..of(rule) };
+        self.rules.iter().map(named).collect()
     }
 }
 
 impl Rule {
-    fn read(written: WrittenRule) -> Result<Self, InvalidBaseline> {
+    fn read(written: WrittenRule, text: &Source<'_>) -> Result<Self, InvalidBaseline> {
         let WrittenRule { id, title, severity, why, source, expected, applies, check } = written;
-        let applies = applies.map(|text| expression(&id, &text)).transpose()?;
-        let check = expression(&id, &check)?;
+        let id = id.into_inner();
+        let applies = applies.map(|applies| text.expression(&id, &applies)).transpose()?;
+        let check = text.expression(&id, &check)?;
         Ok(Self { id, title, severity, why, source, expected, applies, check })
     }
 
@@ -317,7 +384,9 @@ impl Rule {
             evidence.push(Evidence::words(format!("and {more} more")));
         }
         let (rule, title, expected) = (self.id.clone(), self.title.clone(), self.expected.clone());
-        RuleResult { rule, title, severity: self.severity, outcome, evidence, expected }
+        // Its baseline names itself.
+        let baseline = String::new();
+        RuleResult { baseline, rule, title, severity: self.severity, outcome, evidence, expected }
     }
 }
 
@@ -343,14 +412,16 @@ impl fmt::Display for Evidence {
     }
 }
 
-fn is_name(text: &str) -> bool {
+/// Whether it can name a baseline, or a rule.
+pub fn is_name(text: &str) -> bool {
     let known = |it: char| it.is_ascii_lowercase() || it.is_ascii_digit() || it == '-';
     (1..=64).contains(&text.len()) && text.chars().all(known)
 }
 
-fn expression(id: &str, text: &str) -> Result<Expression, InvalidBaseline> {
-    let wrong = |because| InvalidBaseline::Expression { id: id.to_owned(), because };
-    Expression::parse(text).map_err(wrong)
+/// Whether it can name a version in a path.
+fn is_version(text: &str) -> bool {
+    let known = |it: char| it.is_ascii_alphanumeric() || "._-".contains(it);
+    (1..=64).contains(&text.len()) && text.chars().all(known)
 }
 
 #[cfg(test)]

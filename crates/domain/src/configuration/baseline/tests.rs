@@ -246,13 +246,13 @@ fn a_baseline_is_read_whole_or_not_at_all() {
 
     assert_eq!(read(&rule("a", "")).unwrap().rules.len(), 1);
     assert_eq!(error(""), "the baseline has 0 rules; it may have 1 to 500");
-    assert_eq!(error(&(rule("a", "") + &rule("a", ""))), "two rules are called `a`");
+    assert_eq!(error(&(rule("a", "") + &rule("a", ""))), "line 13: two rules are called `a`");
     assert_eq!(
         error(&rule("A", "")),
-        "`A` is no name: lower-case letters, digits and `-`, at most 64 of them"
+        "line 5: `A` is no name: lower-case letters, digits and `-`, at most 64 of them"
     );
-    assert_eq!(error(&rule("a", " && x")), "rule `a`: an expression may not say `x`");
-    assert!(error("more = 1\n").starts_with("the baseline cannot be read: unknown field `more`"));
+    assert_eq!(error(&rule("a", " && x")), "line 11, `a`: an expression may not say `x`");
+    assert!(error("more = 1\n").starts_with("line 4: unknown field `more`"));
 }
 
 #[test]
@@ -339,4 +339,26 @@ proptest! {
             }
         }
     }
+}
+
+#[test]
+fn what_is_wrong_in_a_file_is_told_with_its_line() {
+    const GOOD: &str = "id = \"ours\"\nversion = \"2026-12\"\ntitle = \"Ours\"\n\n[[rule]]\nid = \"motd\"\ntitle = \"t\"\n\
+        severity = \"low\"\nwhy = \"w\"\nsource = \"s\"\nexpected = \"e\"\ncheck = 'present(\"/etc/motd\")'\n";
+    let wrong = |from: &str, to: &str| {
+        let text = GOOD.replacen(from, to, 1);
+        assert_ne!(text, GOOD);
+        Baseline::parse(&text).unwrap_err().to_string()
+    };
+    Baseline::parse(GOOD).unwrap();
+    assert!(wrong("severity = \"low\"", "severity = \"awful\"").starts_with("line 8: "));
+    assert!(wrong("why", "wy").starts_with("line 9: "), "{}", wrong("why", "wy"));
+    assert!(wrong("= \"Ours\"", "= Ours").starts_with("line 3: "));
+    assert!(wrong("id = \"ours\"", "id = \"Ours\"").starts_with("line 1: `Ours` is no name"));
+    assert!(wrong("2026-12", "a b").starts_with("line 2: `a b` is no version"));
+    let because = wrong("present(\"/etc/motd\")", "1 + 1");
+    assert!(because.starts_with("line 12, `motd`: "), "{because}");
+    let rule = GOOD.split_once("[[rule]]").unwrap().1;
+    let twice = Baseline::parse(&format!("{GOOD}[[rule]]{rule}")).unwrap_err().to_string();
+    assert_eq!(twice, "line 14: two rules are called `motd`");
 }
