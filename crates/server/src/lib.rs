@@ -18,7 +18,6 @@ mod caller;
 mod clocks;
 mod codes;
 mod console;
-mod devices;
 mod expectations;
 mod fleet;
 mod gate;
@@ -26,6 +25,7 @@ mod histories;
 mod images;
 mod listen;
 mod notices;
+mod observers;
 mod oidc;
 mod passkeys;
 mod passwords;
@@ -48,6 +48,7 @@ use axum::extract::Request;
 use axum::http::{HeaderName, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use ledger::attestation::AttestorKey;
+use reach::Reach;
 use store::{History, NewUser, Store, Vault};
 use tokio::sync::watch;
 use tower_http::catch_panic::CatchPanicLayer;
@@ -55,7 +56,6 @@ use tower_http::limit::RequestBodyLimitLayer;
 use tower_http::set_header::SetResponseHeaderLayer;
 use tower_http::trace::TraceLayer;
 
-pub use crate::devices::{Devices, Eyes, Looking, Ssh};
 pub use agents::{Agents, AgentsError, AuthorityError, serve_agents, serve_proxied_agents};
 pub use audits::Audits;
 pub use caller::Caller;
@@ -72,6 +72,7 @@ pub use images::{
 };
 pub use listen::{ListenError, serve, serve_router};
 pub use notices::{NoticeSettings, Notices, NoticesError};
+pub use observers::{Eyes, Looking, Observers, Ssh};
 pub use oidc::{Providers, ProvidersError};
 pub use problem::Problem;
 pub use recorder::{Recorder, RecorderError};
@@ -114,6 +115,8 @@ pub struct Parts {
     two_persons_above: usize,
     verifier: AttestorKey,
     history: History,
+    /// Where sources of the provider may be.
+    reach: Reach,
     /// Changes whenever events were published in the ledger.
     news: watch::Sender<u64>,
 }
@@ -139,6 +142,8 @@ pub struct Settings {
     pub verifier: AttestorKey,
     /// What items were configured by.
     pub history: History,
+    /// Where sources of the provider may be; those of tenants are on the public Internet.
+    pub reach: Reach,
 }
 
 impl std::ops::Deref for App {
@@ -174,6 +179,7 @@ impl App {
             two_persons_above,
             verifier,
             history,
+            reach,
         } = settings;
         let gate = Gate::shipped(requires_mfa)?;
         let relying_party = RelyingParty::of(&url)
@@ -199,6 +205,7 @@ impl App {
             two_persons_above,
             verifier,
             history,
+            reach,
             news,
         })))
     }

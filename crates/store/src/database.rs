@@ -56,6 +56,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../migrations/0028_audits.sql"),
     include_str!("../migrations/0029_verdicts.sql"),
     include_str!("../migrations/0030_drift_alarms.sql"),
+    include_str!("../migrations/0032_sources.sql"),
 ];
 
 impl Database {

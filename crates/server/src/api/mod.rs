@@ -29,6 +29,7 @@ pub(crate) mod session;
 pub(crate) mod signing;
 mod sla;
 mod snapshots;
+mod sources;
 mod status;
 mod tenants;
 pub(crate) mod timeline;
@@ -159,6 +160,7 @@ pub(crate) fn routes() -> (Router<App>, Router<App>, Document) {
         .nest("/api/v1", snapshots::routes())
         .nest("/api/v1", configuration::routes())
         .nest("/api/v1", devices::routes())
+        .nest("/api/v1", sources::routes())
         .nest("/api/v1", drifts::routes())
         .nest("/api/v1", timeline::routes())
         .nest("/api/v1", audits::routes())

@@ -35,6 +35,7 @@ fn of(path: &str, ids: &[(&str, String)]) -> String {
         .replace("{key}", &"07".repeat(32))
         .replace("{nonce}", &"07".repeat(16))
         .replace("{kind}", "depends_on")
+        .replace("{name}", "app")
         .replace("{to}", other)
         .replace("{sequence}", "0")
 }
@@ -136,6 +137,11 @@ x--x---- DELETE /api/v1/cis/{id}/machine
 xxxxxxxx GET /api/v1/cis/{id}/relations
 x--xx--- POST /api/v1/cis/{id}/relations
 x--xx--- DELETE /api/v1/cis/{id}/relations/{kind}/{to}
+xxxxxxxx GET /api/v1/cis/{id}/sources
+xxxxxxxx GET /api/v1/cis/{id}/sources/{name}
+x--xx--- PUT /api/v1/cis/{id}/sources/{name}
+x--xx--- DELETE /api/v1/cis/{id}/sources/{name}
+x--xx--- POST /api/v1/cis/{id}/sources/{name}/look
 xxxxxxxx GET /api/v1/cis/{id}/timeline
 xxxxxxxx GET /api/v1/clocks
 xxxxxxxx GET /api/v1/configuration/search
@@ -341,6 +347,9 @@ fn valid(path: &str, b: TenantId, other: CiId, sha256: &Value) -> Value {
         "/api/v1/cis/{id}/device" => json!({
             "model": "ios", "address": "192.0.2.7", "user": "x", "password": "x",
             "trust_first_key": true,
+        }),
+        "/api/v1/cis/{id}/sources/{name}" => json!({
+            "kind": "git", "url": "https://git.example.org/x.git",
         }),
         "/api/v1/cis/{id}/files/original" => json!({ "path": "/etc/x", "reason": "x" }),
         "/api/v1/drifts/{id}/adopt" => {
