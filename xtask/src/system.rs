@@ -15,6 +15,7 @@ const NEEDED: &[(&str, &str)] = &[
     ("e2fsprogs", "/sbin/mke2fs"),
     ("fdisk", "/sbin/sfdisk"),
     ("frr", "/usr/bin/vtysh"),
+    ("git", "/usr/bin/git"),
     ("gnupg", "/usr/bin/gpg"),
     ("grub-common", "/usr/bin/grub-mkimage"),
     ("grub-efi-amd64-bin", "/usr/lib/grub/x86_64-efi/moddep.lst"),
@@ -184,7 +185,12 @@ pub(crate) fn install_python(name: &str, requirements: &str) -> Result<PathBuf> 
 }
 
 fn present(witness: &str) -> bool {
-    Path::new(witness).exists() || Path::new("/usr").join(&witness[1..]).exists()
+    // A program may be this machine's own.
+    let local =
+        witness.strip_prefix("/usr/bin/").map(|name| Path::new("/usr/local/bin").join(name));
+    Path::new(witness).exists()
+        || Path::new("/usr").join(&witness[1..]).exists()
+        || local.is_some_and(|local| local.exists())
 }
 
 fn apt(arguments: &[&str]) -> Result<()> {

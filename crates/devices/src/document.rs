@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use domain::configuration::secret::{FingerprintKey, Redaction, redact};
+use domain::configuration::secret::{FingerprintKey, redact};
 
 /// One document of a device, without its secrets. It cannot be made otherwise.
 #[derive(Clone, PartialEq, Eq)]
@@ -15,13 +15,7 @@ impl Document {
     /// What may be known of an answer: its secrets give way to markers, under the item's key. Of what is too
     /// large to be looked into, or has too many secrets, nothing is left but size and fingerprint.
     pub fn new(path: &str, answer: &str, key: &FingerprintKey) -> Self {
-        let text = match redact(path, answer.as_bytes(), key) {
-            Redaction::Text(redacted) => redacted.text,
-            Redaction::Withheld { because, size, fingerprint } => {
-                format!("<withheld:{because}:{size}:{fingerprint}>\n")
-            }
-        };
-        Self { path: path.to_owned(), text }
+        Self { path: path.to_owned(), text: redact(path, answer.as_bytes(), key).into_text() }
     }
 
     /// Its absolute path in the item's history.

@@ -36,6 +36,7 @@
 //! # }
 //! ```
 
+mod conversation;
 mod document;
 mod error;
 #[doc(hidden)]
@@ -48,6 +49,7 @@ mod terminal;
 #[cfg(test)]
 mod tests;
 
+pub use conversation::{Conversation, Heard};
 pub use document::Document;
 pub use error::LookError;
 pub use look::{Limits, Look, Refused, look};

@@ -110,7 +110,7 @@ pub async fn look(
 }
 
 /// Sees which key a device shows, and lets only the wanted one through.
-struct Doorkeeper {
+pub(crate) struct Doorkeeper {
     wanted: HostKey,
     shown: Arc<OnceLock<(HostKeyFingerprint, Algorithm)>>,
 }
@@ -141,7 +141,7 @@ impl client::Handler for Doorkeeper {
 ///
 /// A device may have several keys, of which it shows the one that we like best: where that is another one than
 /// is known, it is asked for those of other kinds.
-async fn connect(
+pub(crate) async fn connect(
     target: &Target,
     limits: &Limits,
 ) -> Result<(Handle<Doorkeeper>, HostKeyFingerprint), LookError> {
@@ -230,7 +230,7 @@ async fn exchange(
     }
 }
 
-fn failed(error: &russh::Error) -> LookError {
+pub(crate) fn failed(error: &russh::Error) -> LookError {
     LookError::Protocol { reason: shortened(&error.to_string()) }
 }
 
@@ -250,7 +250,10 @@ async fn ask(
     }
 }
 
-async fn sign_in(target: &Target, session: &mut Handle<Doorkeeper>) -> Result<(), LookError> {
+pub(crate) async fn sign_in(
+    target: &Target,
+    session: &mut Handle<Doorkeeper>,
+) -> Result<(), LookError> {
     let protocol = |error: russh::Error| failed(&error);
     let user = target.user.as_str();
     let outcome = match &target.credential {
@@ -424,7 +427,7 @@ async fn talk(
 }
 
 /// What came from a channel.
-enum Came {
+pub(crate) enum Came {
     Data(Vec<u8>),
     /// Beside the answer.
     Aside(Vec<u8>),
@@ -439,7 +442,7 @@ enum Came {
     Nothing,
 }
 
-async fn next(channel: &mut Channel<client::Msg>, within: Duration) -> Came {
+pub(crate) async fn next(channel: &mut Channel<client::Msg>, within: Duration) -> Came {
     match timeout(within, channel.wait()).await {
         Err(_) => Came::Nothing,
         Ok(None | Some(ChannelMsg::Close)) => Came::End,

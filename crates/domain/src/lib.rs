@@ -38,5 +38,6 @@ pub mod priority;
 pub mod proof;
 pub mod release;
 pub mod sla;
+pub mod source;
 pub mod verification;
 pub mod version;

@@ -245,6 +245,19 @@ impl Target {
         self.files.walk(limit, meet)
     }
 
+    /// The same of what lies below a directory (`/etc`) that no link leads to, and of nothing else.
+    ///
+    /// # Errors
+    /// As [`walk`](Self::walk).
+    pub fn walk_below(
+        &self,
+        base: &str,
+        limit: u64,
+        meet: &mut dyn FnMut(Met<'_>),
+    ) -> Result<(), FileError> {
+        self.files.walk_below(base, limit, meet)
+    }
+
     /// Which package manager's database is there, whether or not it can be read.
     pub fn family(&self) -> Result<PackageFamily, InspectError> {
         inventory::family(&*self.files)

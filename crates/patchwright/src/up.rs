@@ -15,9 +15,10 @@ use clap::Args;
 use domain::check::Report;
 use domain::cloud::{CiId, Class, Login, PROVIDER, Role};
 use ledger::attestation::AttestorKey;
+use reach::{IpNet, Reach};
 use server::{
-    Agents, App, Audits, Clocks, Devices, Fleet, Histories, Lab, LabSettings, Laboratory,
-    NoticeSettings, Notices, NoticesError, Providers, Recorder, RecorderError, Releases, Settings,
+    Agents, App, Audits, Clocks, Fleet, Histories, Lab, LabSettings, Laboratory, NoticeSettings,
+    Notices, NoticesError, Observers, Providers, Recorder, RecorderError, Releases, Settings,
     Snapshots, Ssh, Tls, Verdicts, Witnesses,
 };
 use store::{
@@ -148,6 +149,11 @@ pub(crate) struct UpArgs {
     #[arg(long, value_name = "FILE")]
     places: Option<PathBuf>,
 
+    /// A network in which git repositories and addresses may be that the provider's people name as sources, also
+    /// over http; may be given several times. What tenants name is on the public Internet: docs/sources.md.
+    #[arg(long, value_name = "NETWORK")]
+    sources_network: Vec<IpNet>,
+
     /// Do not enrol and check this machine.
     #[arg(long)]
     no_check: bool,
@@ -207,7 +213,7 @@ async fn up(arguments: &UpArgs) -> Result<()> {
         settings(arguments, &store, &master, providers, witnesses.clone(), told, own).await?;
     let (history, notices) = (settings.history.clone(), Arc::clone(&settings.notices));
     let agents = open_agents(arguments, &store, &master, &fleet, &settings).await?;
-    let devices = open_devices(&store, &master, &settings).await?;
+    let observers = open_observers(&store, &master, &settings, &lab).await?;
     let app = App::new(
         store.clone(),
         Arc::clone(&recorder),
@@ -256,7 +262,7 @@ async fn up(arguments: &UpArgs) -> Result<()> {
         Work::begin(|end| Arc::new(Clocks::new(store.clone())).run(end)),
         Work::begin(|end| Arc::new(releases).run(end)),
         Work::begin(|end| Arc::new(snapshots).run(end)),
-        Work::begin(|end| Arc::new(devices).run(end)),
+        Work::begin(|end| Arc::new(observers).run(end)),
         Work::begin(|end| notices.run(end)),
     ];
     if !arguments.no_check {
@@ -331,14 +337,16 @@ async fn open_agents(
     Ok(Arc::new(agents.reporting_every(arguments.report_every)))
 }
 
-/// What looks at devices over SSH.
-async fn open_devices(
+/// What looks at devices, repositories, documents behind addresses, and images.
+async fn open_observers(
     store: &Store,
     master: &Arc<MasterKey>,
     settings: &Settings,
-) -> Result<Devices> {
+    lab: &Arc<Lab>,
+) -> Result<Observers> {
     let (vault, history) = (settings.vault.clone(), settings.history.clone());
-    let opening = Devices::open(store.clone(), master, vault, history, Arc::new(Ssh::default()));
+    let (eyes, places) = (Arc::new(Ssh::default()), (settings.reach.clone(), Arc::clone(lab)));
+    let opening = Observers::open(store.clone(), master, vault, history, eyes, places);
     opening.await.map_err(store_failed)
 }
 
@@ -389,6 +397,7 @@ async fn settings(
         two_persons_above,
         verifier,
         history,
+        reach: Reach::also(arguments.sources_network.clone()),
     })
 }
 

@@ -152,6 +152,7 @@ async fn open(store: &Store, directory: &Path, fleet: &Arc<Fleet>) -> Result<App
             two_persons_above: 20,
             verifier,
             history,
+            reach: reach::Reach::public(),
         },
     )?)
 }

@@ -89,6 +89,8 @@ words! {
         CiPlace = "ci.place",
         /// Saying how a configuration item is looked at over SSH.
         DeviceKeep = "device.keep",
+        /// Saying from where a configuration item is told what it is configured by.
+        SourceKeep = "source.keep",
         /// Relating configuration items.
         RelationAlter = "relation.alter",
         /// Making, altering and dissolving groups of configuration items.
@@ -429,6 +431,7 @@ ci.alter         yes  -   -  yes yes  -   -
 ci.retire        yes  -   -  yes yes  -   - 
 ci.place         yes  -   -  yes  -   -   - 
 device.keep      yes  -   -  yes  -   -   - 
+source.keep      yes  -   -  yes yes  -   - 
 relation.alter   yes  -   -  yes yes  -   - 
 group.alter      yes  -   -  yes yes  -   - 
 finding.accept    -  yes  -  yes yes yes  - 

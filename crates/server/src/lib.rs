@@ -18,7 +18,6 @@ mod caller;
 mod clocks;
 mod codes;
 mod console;
-mod devices;
 mod expectations;
 mod fleet;
 mod gate;
@@ -26,6 +25,7 @@ mod histories;
 mod images;
 mod listen;
 mod notices;
+mod observers;
 mod oidc;
 mod passkeys;
 mod passwords;
@@ -49,6 +49,7 @@ use axum::extract::Request;
 use axum::http::{HeaderName, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use ledger::attestation::AttestorKey;
+use reach::Reach;
 use store::{History, NewUser, Store, Vault};
 use tokio::sync::watch;
 use tower_http::catch_panic::CatchPanicLayer;
@@ -56,7 +57,6 @@ use tower_http::limit::RequestBodyLimitLayer;
 use tower_http::set_header::SetResponseHeaderLayer;
 use tower_http::trace::TraceLayer;
 
-pub use crate::devices::{Devices, Eyes, Looking, Ssh};
 pub use agents::{Agents, AgentsError, AuthorityError, serve_agents, serve_proxied_agents};
 pub use audits::Audits;
 pub use caller::Caller;
@@ -73,6 +73,7 @@ pub use images::{
 };
 pub use listen::{ListenError, serve, serve_router};
 pub use notices::{NoticeSettings, Notices, NoticesError};
+pub use observers::{Eyes, Looking, Observers, Ssh};
 pub use oidc::{Providers, ProvidersError};
 pub use problem::Problem;
 pub use recorder::{Recorder, RecorderError};
@@ -115,6 +116,8 @@ pub struct Parts {
     two_persons_above: usize,
     verifier: AttestorKey,
     history: History,
+    /// Where sources of the provider may be.
+    reach: Reach,
     /// Changes whenever events were published in the ledger.
     news: watch::Sender<u64>,
 }
@@ -140,6 +143,8 @@ pub struct Settings {
     pub verifier: AttestorKey,
     /// What items were configured by.
     pub history: History,
+    /// Where sources of the provider may be; those of tenants are on the public Internet.
+    pub reach: Reach,
 }
 
 impl std::ops::Deref for App {
@@ -175,6 +180,7 @@ impl App {
             two_persons_above,
             verifier,
             history,
+            reach,
         } = settings;
         let gate = Gate::shipped(requires_mfa)?;
         let relying_party = RelyingParty::of(&url)
@@ -200,6 +206,7 @@ impl App {
             two_persons_above,
             verifier,
             history,
+            reach,
             news,
         })))
     }

@@ -172,7 +172,11 @@ impl Store {
     pub async fn audit_facts(&self, by: &Actor, ci: CiId) -> Result<AuditFacts, StoreError> {
         let (low, high) = range(by.scope());
         let row = sqlx::query(
-            "SELECT f.digest, (SELECT MAX(a.seen_at) FROM agents a WHERE a.ci_id = c.id) AS seen_at
+            "SELECT f.digest, (SELECT MAX(a.seen_at) FROM agents a WHERE a.ci_id = c.id) AS seen_at,
+                    (SELECT COUNT(*) FROM sources s WHERE s.ci_id = c.id) AS sources,
+                    (SELECT COUNT(*) FROM sources s WHERE s.ci_id = c.id AND s.state <> 'seen') AS unseen,
+                    (SELECT MIN(s.seen_at) FROM sources s WHERE s.ci_id = c.id AND s.kind <> 'image')
+                        AS source_seen_at
              FROM cis c LEFT JOIN ci_files f ON f.ci_id = c.id
              WHERE c.id = $1 AND c.tenant_id BETWEEN $2 AND $3",
         )
@@ -183,6 +187,16 @@ impl Store {
         .await?;
         let row = row.ok_or_else(|| StoreError::not_found("configuration item", &ci))?;
         let (seen_at, said) = (time_or_none(&row, "seen_at")?, parsed_or_none(&row, "digest")?);
+        let seen_at = match (get::<i64>(&row, "sources")?, get::<i64>(&row, "unseen")?) {
+            (0, _) => seen_at,
+            // Of what is not seen nobody knows what it is now.
+            (_, 1..) => None,
+            // What was heard of longest ago; and files of an image are what they were.
+            _ => match (seen_at, time_or_none(&row, "source_seen_at")?) {
+                (Some(agent), Some(source)) => Some(agent.min(source)),
+                (one, None) | (None, one) => one.or_else(|| Some(self.environment.now())),
+            },
+        };
         Ok(AuditFacts { seen_at, said })
     }
 
@@ -195,7 +209,8 @@ impl Store {
         let rows = sqlx::query(
             "SELECT d.ci_id, d.last FROM (
                  SELECT f.ci_id, (SELECT MAX(a.at) FROM audits a WHERE a.ci_id = f.ci_id) AS last
-                 FROM ci_files f JOIN cis c ON c.id = f.ci_id WHERE c.retired_at IS NULL) d
+                 FROM (SELECT ci_id FROM ci_files UNION SELECT ci_id FROM sources) f
+                     JOIN cis c ON c.id = f.ci_id WHERE c.retired_at IS NULL) d
              WHERE d.last IS NULL OR d.last <= $1 ORDER BY d.ci_id LIMIT $2",
         )
         .bind((self.environment.now() - every).as_microsecond())

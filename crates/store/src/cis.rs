@@ -20,6 +20,7 @@ use crate::event::NewEvent;
 use crate::fleet::{findings, systems};
 use crate::groups::member;
 use crate::page::{Cursor, Page, PageRequest, range};
+use crate::sources;
 use crate::value::{get, parsed, parsed_or_none, time, time_or_none};
 use crate::writer::Tx;
 
@@ -260,6 +261,7 @@ pub(crate) async fn retire(
     systems::forget(tx, id).await?;
     findings::retire(tx, id).await?;
     devices::forget(tx, by, id).await?;
+    sources::forget(tx, by, id).await?;
     tx.record(NewEvent {
         tenant: ci.tenant,
         kind: EventKind::CiRetired,

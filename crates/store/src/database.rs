@@ -58,6 +58,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../migrations/0029_verdicts.sql"),
     include_str!("../migrations/0030_drift_alarms.sql"),
     include_str!("../migrations/0031_baselines.sql"),
+    include_str!("../migrations/0032_sources.sql"),
     include_str!("../migrations/0033_emergencies.sql"),
 ];
 

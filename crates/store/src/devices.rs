@@ -441,7 +441,7 @@ async fn came(tx: &mut Tx<'_>, ci: CiId, version: i64, looked: &Looked) -> Resul
 }
 
 /// As much of it as is kept.
-fn short(reason: &str) -> String {
+pub(crate) fn short(reason: &str) -> String {
     let mut end = reason.len().min(LONGEST_REASON);
     while !reason.is_char_boundary(end) {
         end -= 1;

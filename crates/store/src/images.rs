@@ -4,7 +4,7 @@
 //! patches found like any other item's. What stands here is the rest: which bytes it is, where it
 //! came from, and whether VMs may be made from it.
 
-use domain::cloud::{Class, EventKind, ImageId, Name, RelationKind, TenantId};
+use domain::cloud::{CiId, Class, EventKind, ImageId, Name, RelationKind, TenantId};
 use domain::fleet::{PackageSet, SetDigest};
 use domain::image::{Standing, Step};
 use jiff::{SignedDuration, Timestamp};
@@ -22,6 +22,7 @@ use crate::fleet::systems;
 use crate::page::{Cursor, Page, PageRequest, range};
 use crate::relations::{self, Relation};
 use crate::retrieval;
+use crate::sources;
 use crate::tenants;
 use crate::value::{get, hex, parsed, parsed_or_none, time, time_or_none};
 use crate::writer::Tx;
@@ -39,7 +40,7 @@ pub struct Image {
     /// Which version of the series, from 1.
     pub number: i64,
     /// Its configuration item.
-    pub ci: domain::cloud::CiId,
+    pub ci: CiId,
     /// What it was made from.
     pub parent: Option<ImageId>,
     /// Which bytes it is, and what is in them.
@@ -211,6 +212,15 @@ impl Store {
         find(&mut *self.pool.acquire().await?, by.scope(), id).await
     }
 
+    /// The version that a configuration item is, for whoever looks at it for us.
+    pub async fn image_of_ci(&self, ci: CiId) -> Result<Image, StoreError> {
+        let row = sqlx::query(select!("WHERE ci_id = $1"))
+            .bind(ci.to_string())
+            .fetch_optional(&self.pool)
+            .await?;
+        row.as_ref().map_or_else(|| Err(StoreError::not_found("image", &ci)), read)
+    }
+
     /// The versions that the actor may see.
     pub async fn images(
         &self,
@@ -307,6 +317,7 @@ async fn create(tx: &mut Tx<'_>, by: &Actor, new: &NewImage) -> Result<Image, St
     })?;
     let item = NewCi { tenant: new.tenant, class: Class::Image, name, labels: Labels::new() };
     let ci = cis::create(tx, by, &item).await?;
+    sources::of_image(tx, ci.id, ci.tenant).await?;
     if let Some(parent) = &parent {
         let built = Relation { from: ci.id, kind: RelationKind::BuiltFrom, to: parent.ci };
         relations::relate(tx, by, &built).await?;

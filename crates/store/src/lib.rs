@@ -48,6 +48,7 @@ mod people;
 mod relations;
 mod releases;
 mod retrieval;
+mod sources;
 mod tenants;
 mod timeline;
 mod value;
@@ -122,6 +123,7 @@ pub use releases::{
     Unstepped, Verification, VerificationFilter, Verifier,
 };
 pub use retrieval::Retrieval;
+pub use sources::{NewSource, Source, SourceLooked};
 pub use tenants::{NewTenant, Tenant};
 pub use timeline::{Affected, LONGEST_TIMELINE};
 pub use writer::{is_rehearsal, rehearse};

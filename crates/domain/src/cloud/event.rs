@@ -79,6 +79,22 @@ words! {
         DeviceKeyDiffers = "device.key_differs",
         /// A device is seen again.
         DeviceRecovered = "device.recovered",
+        /// Somebody said from where a configuration item is told what it is configured by.
+        SourceAdded = "source.added",
+        /// A source is looked at otherwise than before.
+        SourceAltered = "source.altered",
+        /// A source is looked at no more.
+        SourceRemoved = "source.removed",
+        /// The first host key that a source showed is the one that counts, as was wanted.
+        SourcePinned = "source.pinned",
+        /// A look at a source came to nothing. Told once, until it is seen again.
+        SourceUnreachable = "source.unreachable",
+        /// A source showed another host key than the one that counts. Nobody looks until somebody says what is so.
+        SourceKeyDiffers = "source.key_differs",
+        /// A source is seen again.
+        SourceRecovered = "source.recovered",
+        /// A branch does not follow on what it was: its history was written anew.
+        SourceRewritten = "source.rewritten",
         /// Files of a configuration item are others than before.
         HistoryRecorded = "history.recorded",
         /// It was judged whether alterations of files are what somebody agreed to.

@@ -57,13 +57,38 @@ pub(crate) trait Walk {
     ///
     /// # Errors
     /// If there are more or deeper names than any system has.
-    fn walk(&self, limit: u64, meet: &mut dyn FnMut(Met<'_>)) -> Result<(), FileError>;
+    fn walk(&self, limit: u64, meet: &mut dyn FnMut(Met<'_>)) -> Result<(), FileError> {
+        self.walk_below("", limit, meet)
+    }
+
+    /// The same of what lies below a directory, which no link leads to. Nothing is met where there is no such
+    /// directory.
+    fn walk_below(
+        &self,
+        base: &str,
+        limit: u64,
+        meet: &mut dyn FnMut(Met<'_>),
+    ) -> Result<(), FileError>;
 }
 
 impl<N: Nodes> Walk for Tree<N> {
-    fn walk(&self, limit: u64, meet: &mut dyn FnMut(Met<'_>)) -> Result<(), FileError> {
+    fn walk_below(
+        &self,
+        base: &str,
+        limit: u64,
+        meet: &mut dyn FnMut(Met<'_>),
+    ) -> Result<(), FileError> {
         let (mut count, mut told) = (0_usize, 0_usize);
-        let mut waiting = vec![(String::new(), self.0.root(), 0_usize)];
+        let mut top = self.0.root();
+        for step in base.split('/').filter(|step| !step.is_empty()) {
+            let children = self.0.children(&top, MAX_ENTRIES).map_err(|error| {
+                FileError::Unreadable { path: base.to_owned(), reason: error.to_string() }
+            })?;
+            let found = children.into_iter().find(|(name, _)| name == step.as_bytes());
+            let Some((_, Some(Child::Directory(next)))) = found else { return Ok(()) };
+            top = next;
+        }
+        let mut waiting = vec![(base.to_owned(), top, 0_usize)];
         while let Some((path, directory, depth)) = waiting.pop() {
             let beyond = |reason: String| FileError::Unreadable { path: path.clone(), reason };
             if depth > MAX_DEPTH {

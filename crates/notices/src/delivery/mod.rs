@@ -2,9 +2,7 @@
 
 mod excerpt;
 mod mail;
-mod network;
 mod parcel;
-mod reach;
 mod retry;
 mod roots;
 mod secret;
@@ -16,10 +14,9 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-pub use ipnet::IpNet;
 pub use mail::{InvalidMailAddress, MailAddress};
 pub use parcel::{Parcel, ParcelError};
-pub use reach::{Reach, Unreachable};
+pub use reach::{IpNet, Reach, Unreachable};
 pub use retry::{Next, Retry};
 pub use roots::InvalidRoots;
 pub use secret::Secret;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use reach::Guard;
 use ureq::http::{Response, StatusCode};
 use ureq::tls::{RootCerts, TlsConfig};
 use ureq::unversioned::transport::DefaultConnector;
@@ -13,7 +14,6 @@ use ureq::{Agent, Body};
 use url::Url;
 
 use super::excerpt::excerpt;
-use super::reach::Guard;
 use super::roots::certificates;
 use super::{
     Deliver, DeliveryError, InvalidRoots, Parcel, Reach, Receipt, Unreachable, WebhookSecret,

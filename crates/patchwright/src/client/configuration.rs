@@ -96,6 +96,9 @@ enum Command {
         /// From this time; a week ago where it is left out.
         #[arg(long, value_name = "TIME")]
         from: Option<Timestamp>,
+        /// From another item instead, by id or name: what this one has otherwise, such as a later version of an image.
+        #[arg(long, value_name = "ITEM", conflicts_with = "from")]
+        with: Option<String>,
         /// To this time; now where it is left out.
         #[arg(long, value_name = "TIME")]
         to: Option<Timestamp>,
@@ -273,31 +276,7 @@ pub(crate) fn run(arguments: &ConfigArgs) -> Result<ExitCode> {
             let found = changes(&connection, &files(ci)?, *since, None)?;
             print(out, is_json, &found, altered)?;
         }
-        Command::Diff { ci: Some(ci), path, from, to, .. } => {
-            let files = files(ci)?;
-            let from = Some(from.unwrap_or_else(|| Timestamp::now() - LOOK_BACK));
-            let found = changes(&connection, &files, from, *to)?;
-            let meant = |change: &&Value| {
-                path.as_ref().is_none_or(|path| change["path"].as_str() == Some(path))
-            };
-            let meant: Vec<&Value> = listed(&found).filter(meant).collect();
-            if is_json {
-                writeln!(out, "{}", to_json(&meant.into_iter().cloned().collect(), true))?;
-                return Ok(ExitCode::SUCCESS);
-            }
-            for change in meant {
-                let path = text(&change["path"]);
-                let held = |at: Option<Timestamp>, side: &str| -> Result<String> {
-                    if change[side]["is_present"] != true {
-                        return Ok(String::new());
-                    }
-                    let found = connection.get(&content_of(&files, &path, at))?;
-                    Ok(found["content"].as_str().unwrap_or_default().to_owned())
-                };
-                let (before, after) = (held(from, "before")?, held(*to, "after")?);
-                styled(out, &difference(&path, change, (&before, &after))?)?;
-            }
-        }
+        Command::Diff { .. } => differences(&arguments.command, &connection, is_json)?,
         Command::Original { .. }
         | Command::Timeline { .. }
         | Command::Impact { .. }
@@ -306,6 +285,49 @@ pub(crate) fn run(arguments: &ConfigArgs) -> Result<ExitCode> {
         | Command::PutBack { .. } => decide(&arguments.command, &connection, is_json)?,
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// What differs between two times, or between two items.
+fn differences(command: &Command, connection: &Connection, is_json: bool) -> Result<()> {
+    let Command::Diff { ci: Some(ci), path, from, with, to, .. } = command else {
+        return Ok(());
+    };
+    let (names, out) = (Names::new(connection), &mut io::stdout().lock());
+    let files =
+        |ci: &str| Ok::<_, anyhow::Error>(format!("/cis/{}/files", encoded(&names.ci_id(ci)?)));
+    let (after, before) = (files(ci)?, files(with.as_ref().unwrap_or(ci))?);
+    let (from, found) = match with {
+        Some(with) => {
+            let until = to.map(|to| format!("&until={}", encoded(&to.to_string())));
+            let with = encoded(&names.ci_id(with)?);
+            let query = format!("with={with}{}", until.unwrap_or_default());
+            (*to, connection.get(&format!("{after}/changes?{query}"))?)
+        }
+        None => {
+            let from = Some(from.unwrap_or_else(|| Timestamp::now() - LOOK_BACK));
+            (from, changes(connection, &after, from, *to)?)
+        }
+    };
+    let meant =
+        |change: &&Value| path.as_ref().is_none_or(|path| change["path"].as_str() == Some(path));
+    let meant: Vec<&Value> = listed(&found).filter(meant).collect();
+    if is_json {
+        writeln!(out, "{}", to_json(&meant.into_iter().cloned().collect(), true))?;
+        return Ok(());
+    }
+    for change in meant {
+        let path = text(&change["path"]);
+        let held = |files: &str, at: Option<Timestamp>, side: &str| -> Result<String> {
+            if change[side]["is_present"] != true {
+                return Ok(String::new());
+            }
+            let found = connection.get(&content_of(files, &path, at))?;
+            Ok(found["content"].as_str().unwrap_or_default().to_owned())
+        };
+        let held = (held(&before, from, "before")?, held(&after, *to, "after")?);
+        styled(out, &difference(&path, change, (&held.0, &held.1))?)?;
+    }
+    Ok(())
 }
 
 /// What happened to an item, what stands open, and what becomes of it.

@@ -145,11 +145,13 @@ fn body(wanted: &SetArgs) -> Result<Value> {
     Ok(body)
 }
 
-fn one_line(text: &str) -> String {
+/// Without the line break at its end.
+pub(super) fn one_line(text: &str) -> String {
     text.strip_suffix('\n').map_or(text, |text| text.strip_suffix('\r').unwrap_or(text)).to_owned()
 }
 
-fn secret(file: &str) -> Result<String> {
+/// What a file with something secret holds; `-` is the input.
+pub(super) fn secret(file: &str) -> Result<String> {
     let mut text = String::new();
     let attempt = || format!("cannot read `{}`", plain(file));
     let read = if file == "-" {

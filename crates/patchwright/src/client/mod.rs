@@ -28,6 +28,7 @@ mod order_key;
 pub(crate) mod output;
 mod releases;
 pub(crate) mod secret;
+mod sources;
 mod status;
 mod transfer;
 
@@ -59,6 +60,8 @@ pub(crate) enum Command {
     Baseline(baselines::BaselineArgs),
     /// Say how network and security devices are looked at over SSH, and see how that goes.
     Device(devices::DeviceArgs),
+    /// Say from where items are told what they are configured by: git repositories and documents behind addresses.
+    Source(sources::SourceArgs),
     /// Read or hand over the key with which orders are signed.
     OrderKey(order_key::OrderKeyArgs),
     /// Say that a notice was read, and send it again.
@@ -98,6 +101,7 @@ pub(crate) fn run(command: &Command) -> Result<ExitCode> {
         Command::Config(arguments) => configuration::run(arguments),
         Command::Baseline(arguments) => baselines::run(arguments),
         Command::Device(arguments) => devices::run(arguments),
+        Command::Source(arguments) => sources::run(arguments),
         Command::OrderKey(arguments) => order_key::run(arguments),
         Command::Notice(arguments) => notices::run(arguments),
         Command::Channel(arguments) => notices::channel(arguments),

@@ -166,6 +166,7 @@ async fn serve(directory: &Path) -> (String, String) {
         two_persons_above: 20,
         verifier,
         history,
+        reach: reach::Reach::public(),
     };
     let app = App::new(
         store.clone(),

@@ -34,6 +34,9 @@ mod releases_reach_real_hosts;
 mod several_processes_share_a_database;
 #[path = "../../../agent/tests/it/sockets.rs"]
 mod sockets;
+mod sources_are_followed;
+#[path = "../../../sources/tests/it/support.rs"]
+mod sources_support;
 mod support;
 mod the_api_withstands_schemathesis;
 mod the_client_does_it_all;

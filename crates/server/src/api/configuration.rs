@@ -178,6 +178,9 @@ pub(crate) struct Between {
     from: Option<String>,
     /// RFC 3339; now where it is left out.
     until: Option<String>,
+    /// Instead of an earlier time, another item of the same tenant at the time `until`: what this item has otherwise.
+    #[param(value_type = Option<String>)]
+    with: Option<CiId>,
 }
 
 /// What alterations of an item were held to be.
@@ -344,11 +347,16 @@ async fn changes(
 ) -> Result<Json<FileChanges>, Problem> {
     told(&app, &by, id).await?;
     let until = at(&app, wanted.until.as_deref())?;
-    let from = match wanted.from.as_deref() {
-        Some(from) => given("from", from)?,
-        None => app.store.environment().now() - LATELY,
+    let found = if let Some(other) = wanted.with {
+        told(&app, &by, other).await?;
+        kept(app.history.differences_between(&by, (other, id), until).await?)?
+    } else {
+        let from = match wanted.from.as_deref() {
+            Some(from) => given("from", from)?,
+            None => app.store.environment().now() - LATELY,
+        };
+        kept(app.history.differences(&by, id, from, until).await?)?
     };
-    let found = kept(app.history.differences(&by, id, from, until).await?)?;
     let verdicts = app.history.verdicts(&by, id, None).await?;
     let items = found.into_iter().map(|(path, difference)| {
         let judged = |it| FileView::judged(&path, it, &verdicts);

@@ -15,8 +15,8 @@ use utoipa_axum::routes;
 
 use super::{Body, Path, Problems};
 use crate::App;
-use crate::devices::Opening;
 use crate::gate::{Action, By};
+use crate::observers::Opening;
 use crate::problem::{Kind, Problem};
 
 /// How often a device is looked at where nobody says otherwise, in seconds.

@@ -31,6 +31,7 @@ pub(crate) mod session;
 pub(crate) mod signing;
 mod sla;
 mod snapshots;
+mod sources;
 mod status;
 mod tenants;
 pub(crate) mod timeline;
@@ -161,6 +162,7 @@ pub(crate) fn routes() -> (Router<App>, Router<App>, Document) {
         .nest("/api/v1", snapshots::routes())
         .nest("/api/v1", configuration::routes())
         .nest("/api/v1", devices::routes())
+        .nest("/api/v1", sources::routes())
         .nest("/api/v1", drifts::routes())
         .nest("/api/v1", break_glass::routes())
         .nest("/api/v1", timeline::routes())

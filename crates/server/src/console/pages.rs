@@ -6,12 +6,13 @@ use axum::extract::State;
 use domain::agent::Facts;
 use domain::check::{Report, Status};
 use domain::cloud::{CiId, Class};
+use domain::device::DeviceState;
 use domain::fleet::FindingState;
 use jiff::Timestamp;
 use ledger::{ReadStorage as _, SignedCheckpoint};
 use maud::{Markup, html};
 use serde::Deserialize;
-use store::{CiFilter, Counts, Finding, FindingFilter, PageRequest, Retrieval};
+use store::{CiFilter, Counts, Finding, FindingFilter, PageRequest, Retrieval, Source};
 
 use super::fleet::part;
 use super::{Refusal, clocks, elsewhere, page, pass, recovery, releases};
@@ -202,6 +203,7 @@ pub(super) async fn ci(
     let now = app.store.environment().now();
     let verified = releases::of_item(&app, &by, id, now).await?;
     let facts = app.store.facts(&by, id).await?;
+    let told_by = app.store.sources(&by, id).await?;
     Ok(page(
         "/cis",
         ci.name.as_str(),
@@ -233,6 +235,7 @@ pub(super) async fn ci(
                 (expected(facts, check.as_ref().map_or(*at, |check| check.counts.seen_at), now))
             }
             (verified)
+            (configured_from(&told_by, now))
             (elsewhere(&format!("/cis/{id}/check")))
         },
     ))
@@ -259,6 +262,45 @@ fn expected(facts: &Facts, seen_at: Timestamp, now: Timestamp) -> Markup {
                         Some(failure) => { span.outdated { "✗ " (probe.name) } span.quiet { ": " (failure) } }
                     }
                 }
+            } }
+        }
+    }
+}
+
+/// From where it is told what the item is configured by, and how that goes; nothing where there are no sources.
+fn configured_from(sources: &[Source], now: Timestamp) -> Markup {
+    html! {
+        @if !sources.is_empty() {
+            h2 { "Where its configuration comes from" }
+            div.wide { table {
+                thead { tr { th { "Source" } th { "Kind" } th { "Where" } th { "State" } th { "Last look" } } }
+                tbody { @for source in sources {
+                    tr {
+                        td { (source.name) }
+                        td { (source.settings.kind()) }
+                        td.mono { (source.settings.url().unwrap_or("the image itself")) }
+                        td {
+                            @match source.state {
+                                DeviceState::Seen => { span.latest { "✓ seen" } }
+                                DeviceState::New => { span.unknown { "? not looked at yet" } }
+                                DeviceState::Unreachable => { span.unknown { "? unknown: the last look came to nothing" } }
+                                DeviceState::KeyDiffers => { span.outdated { "✗ it shows another host key" } }
+                            }
+                            @for line in source.reason.iter().flat_map(|reason| reason.lines()) {
+                                br; span.quiet { (line) }
+                            }
+                        }
+                        td.quiet {
+                            @match (source.looked_at, source.seen_at) {
+                                (None, _) => { "never" }
+                                (Some(looked), Some(seen)) if seen < looked => {
+                                    (age(looked, now)) " ago · seen " (age(seen, now)) " ago"
+                                }
+                                (Some(looked), _) => { (age(looked, now)) " ago" }
+                            }
+                        }
+                    }
+                } }
             } }
         }
     }

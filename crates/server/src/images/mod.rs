@@ -18,7 +18,7 @@ mod worker;
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, ErrorKind, Read as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
@@ -263,6 +263,11 @@ impl Lab {
             refused(error.into())
         })?;
         Ok(stream(file))
+    }
+
+    /// Where the bytes of a version lie, if they are here. Only to be read.
+    pub(crate) fn path_of(&self, content: &ImageContent) -> PathBuf {
+        self.contents.path(&content.sha256)
     }
 
     /// Removes the bytes of a version that is used no more, where nobody else has the same.

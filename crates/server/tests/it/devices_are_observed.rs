@@ -8,7 +8,7 @@ use domain::configuration::secret::FingerprintKey;
 use domain::device::HostKeyFingerprint;
 use jiff::SignedDuration;
 use serde_json::{Value, json};
-use server::{Devices, Eyes, Looking};
+use server::{Eyes, Looking, Observers};
 use store::{Actor, Environment as _, FilePath, History, Labels, NewCi, ObjectDirectory, Past};
 
 use crate::support::World;
@@ -72,7 +72,7 @@ struct Case {
     ci: CiId,
     token: String,
     told: Arc<Told>,
-    devices: Devices,
+    observers: Observers,
     history: History,
 }
 
@@ -88,15 +88,16 @@ impl Case {
         let history = world.store.history(Arc::clone(&world.master), Arc::new(objects));
         let vault = store::Vault::new(&world.store.key(&world.master, "factors").await.unwrap());
         let told = Told::new();
-        let devices = Devices::open(
+        let observers = Observers::open(
             world.store.clone(),
             &world.master,
             vault,
             history.clone(),
             Arc::clone(&told) as Arc<dyn Eyes>,
+            (reach::Reach::public(), Arc::clone(&world.lab)),
         );
-        let devices = devices.await.unwrap();
-        Self { world, ci, token, told, devices, history }
+        let observers = observers.await.unwrap();
+        Self { world, ci, token, told, observers, history }
     }
 
     async fn ask(&self, method: &str, below: &str, body: Option<Value>) -> (u16, Value) {
@@ -121,7 +122,7 @@ impl Case {
     /// Looks once, after so long.
     async fn look(&self, after: SignedDuration) {
         self.world.clock.pass(after);
-        self.devices.step().await.unwrap();
+        self.observers.step().await.unwrap();
     }
 
     async fn state(&self) -> Value {

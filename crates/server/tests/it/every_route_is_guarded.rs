@@ -36,6 +36,7 @@ fn of(path: &str, ids: &[(&str, String)]) -> String {
         .replace("{key}", &"07".repeat(32))
         .replace("{nonce}", &"07".repeat(16))
         .replace("{kind}", "depends_on")
+        .replace("{name}", "app")
         .replace("{to}", other)
         .replace("{sequence}", "0")
 }
@@ -152,6 +153,11 @@ x--x---- DELETE /api/v1/cis/{id}/machine
 xxxxxxxx GET /api/v1/cis/{id}/relations
 x--xx--- POST /api/v1/cis/{id}/relations
 x--xx--- DELETE /api/v1/cis/{id}/relations/{kind}/{to}
+xxxxxxxx GET /api/v1/cis/{id}/sources
+xxxxxxxx GET /api/v1/cis/{id}/sources/{name}
+x--xx--- PUT /api/v1/cis/{id}/sources/{name}
+x--xx--- DELETE /api/v1/cis/{id}/sources/{name}
+x--xx--- POST /api/v1/cis/{id}/sources/{name}/look
 xxxxxxxx GET /api/v1/cis/{id}/timeline
 xxxxxxxx GET /api/v1/clocks
 xxxxxxxx GET /api/v1/configuration/changes
@@ -369,6 +375,9 @@ fn valid(path: &str, b: TenantId, other: CiId, sha256: &Value) -> Value {
         "/api/v1/rule-waivers" => json!({
             "baseline": "sshd", "rule": "sshd-root-login", "ci": other, "owner": "x", "reason": "x",
             "until": jiff::Timestamp::now() + jiff::SignedDuration::from_hours(1),
+        }),
+        "/api/v1/cis/{id}/sources/{name}" => json!({
+            "kind": "git", "url": "https://git.example.org/x.git",
         }),
         "/api/v1/cis/{id}/files/original" => json!({ "path": "/etc/x", "reason": "x" }),
         "/api/v1/break-glass" => {

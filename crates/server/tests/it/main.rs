@@ -27,6 +27,9 @@ mod people_sign_in_elsewhere;
 #[path = "support/provider.rs"]
 mod provider;
 mod releases_go_out;
+mod sources_are_observed;
+#[path = "../../../sources/tests/it/support.rs"]
+mod sources_support;
 mod support;
 mod tenants_are_told;
 mod tenants_consent_by_the_api;

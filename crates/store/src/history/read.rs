@@ -296,6 +296,46 @@ impl History {
         Ok(Versions { versions, is_erased })
     }
 
+    /// What the second of two items of one tenant has otherwise than the first, at a time: two versions of an image, or
+    /// two hosts that are to be alike. A secret that both have shows as another one, unless both have one key for
+    /// fingerprints.
+    ///
+    /// # Errors
+    /// [`StoreError::Refused`] for items of different tenants, of which nobody can tell whether contents are the same.
+    pub async fn differences_between(
+        &self,
+        by: &Actor,
+        (one, other): (CiId, CiId),
+        at: Timestamp,
+    ) -> Result<Past<BTreeMap<FilePath, Difference>>, StoreError> {
+        if self.asked(by, one).await?.tenant != self.asked(by, other).await?.tenant {
+            return Err(StoreError::Refused {
+                reason: "the items are not one tenant's".to_owned(),
+                help: "compare items of the same tenant",
+            });
+        }
+        let before = match self.manifest(by, one, at).await? {
+            Past::Kept(manifest) => manifest.files,
+            Past::Erased => return Ok(Past::Erased),
+            Past::Forgotten { kept_from } => return Ok(Past::Forgotten { kept_from }),
+        };
+        let mut after = match self.manifest(by, other, at).await? {
+            Past::Kept(manifest) => manifest.files,
+            Past::Erased => return Ok(Past::Erased),
+            Past::Forgotten { kept_from } => return Ok(Past::Forgotten { kept_from }),
+        };
+        let mut found = BTreeMap::new();
+        for (path, before) in before {
+            let after = after.remove(&path);
+            if after.as_ref().is_none_or(|after| after.state != before.state) {
+                found.insert(path, Difference { before: Some(before), after });
+            }
+        }
+        let new = |(path, after)| (path, Difference { before: None, after: Some(after) });
+        found.extend(after.into_iter().map(new));
+        Ok(Past::Kept(found))
+    }
+
     /// All files that an item had at a time.
     pub async fn manifest(
         &self,

@@ -84,7 +84,7 @@ async fn everything_sealed_is_known() {
     let rows: Vec<(String, String)> = sqlx::query_as(
         "SELECT m.name, c.name FROM sqlite_schema m, pragma_table_info(m.name) c
          WHERE m.type = 'table' AND (c.name LIKE '%seal%' OR c.name IN ('secret', 'told')
-                                   OR (m.name = 'devices' AND c.name = 'credential'))",
+                                   OR (m.name IN ('devices', 'sources') AND c.name = 'credential'))",
     )
     .fetch_all(&world.raw().await)
     .await
@@ -99,6 +99,7 @@ async fn everything_sealed_is_known() {
         "totp.sealed",
         // Under `devices`.
         "devices.credential",
+        "sources.credential",
         // Under the tenant's key, and the partition's.
         "break_glass.sealed",
         "break_glass.sealed_review",

@@ -31,6 +31,7 @@ mod notices_on_their_way;
 mod old_checks_prove_nothing;
 mod people_are_known_elsewhere;
 mod releases_on_their_way;
+mod sources_are_looked_at;
 mod transactions_that_wait_for_each_other;
 mod what_hangs_on_an_item;
 mod who_reads_is_recorded;

@@ -120,6 +120,18 @@ pub enum Redaction {
     },
 }
 
+impl Redaction {
+    /// What is kept: the text, or one line that says why there is none, how much it was, and its fingerprint.
+    pub fn into_text(self) -> String {
+        match self {
+            Self::Text(redacted) => redacted.text,
+            Self::Withheld { because, size, fingerprint } => {
+                format!("<withheld:{because}:{size}:{fingerprint}>\n")
+            }
+        }
+    }
+}
+
 words! {
     /// Why nothing of a file leaves its host.
     Withheld {

@@ -243,6 +243,8 @@ impl World {
                 two_persons_above: 1,
                 verifier,
                 history,
+                // Where servers of these tests are.
+                reach: reach::Reach::also(vec!["127.0.0.0/8".parse().unwrap()]),
             },
         )
         .unwrap();

@@ -1,22 +1,25 @@
-//! Where webhooks may go: the public Internet, and what the operator opens.
+//! Where webhooks, and looks at sources, may go: the public Internet, and what the operator opens.
 //!
 //! Tenants name the addresses, and our host stands where they do not: nobody may use it to reach its
 //! neighbours (server-side request forgery). The name is resolved here, every address that it has
-//! must be allowed, and the connection goes to one of exactly these.
+//! must be allowed, and the connection goes to one of exactly these: by [`Guard`] for whoever asks
+//! with `ureq`, by [`Reach::find`] for others.
+
+mod network;
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs as _};
 use std::sync::mpsc;
 use std::thread;
 
-use ipnet::IpNet;
+pub use ipnet::IpNet;
 use ureq::config::Config;
 use ureq::http::Uri;
 use ureq::unversioned::resolver::{ResolvedSocketAddrs, Resolver};
 use ureq::unversioned::transport::NextTimeout;
 use url::{Host, Url};
 
-use super::network::{is_public, plain};
+use crate::network::{is_public, plain};
 
 /// Longest address, in bytes.
 const LONGEST: usize = 2000;
@@ -25,13 +28,13 @@ const LONGEST: usize = 2000;
 /// (RFC 6761, RFC 6762, RFC 9476).
 const LOCAL_NAMES: [&str; 6] = ["localhost", "local", "internal", "home.arpa", "invalid", "onion"];
 
-/// Where webhooks may go.
+/// Where connections may go.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Reach {
     networks: Vec<IpNet>,
 }
 
-/// Why a webhook may not go there. Says nothing of what a name resolves to: who may register
+/// Why a connection may not go there. Says nothing of what a name resolves to: who may register
 /// addresses is not to learn of our neighbours.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Unreachable {
@@ -130,6 +133,34 @@ impl Reach {
         Ok(url)
     }
 
+    /// Whether somebody may register this host for what is always encrypted, such as SSH. As
+    /// [`check`](Self::check), connects to nobody and resolves nothing.
+    ///
+    /// # Errors
+    /// As [`Unreachable`].
+    pub fn check_host(&self, host: &str) -> Result<(), Unreachable> {
+        let bracketed = if host.contains(':') { format!("[{host}]") } else { host.to_owned() };
+        let url = self.check(&format!("https://{bracketed}/"))?;
+        if url.host_str() != Some(bracketed.to_lowercase().as_str()) {
+            return Err(Unreachable::Malformed { reason: "its host is odd".to_owned() });
+        }
+        Ok(())
+    }
+
+    /// What a host stands for now, for a connection that is always encrypted; all of it may be reached, or it is
+    /// none. Blocks as long as the system's resolver does.
+    ///
+    /// # Errors
+    /// As [`Unreachable`].
+    pub fn find(&self, host: &str, port: u16) -> Result<Vec<SocketAddr>, Unreachable> {
+        let found = (host, port).to_socket_addrs().map(Iterator::collect::<Vec<_>>);
+        let found = found.unwrap_or_default();
+        if found.is_empty() || !found.iter().all(|it| self.admits(it.ip(), false)) {
+            return Err(Unreachable::Closed { host: host.to_owned() });
+        }
+        Ok(found)
+    }
+
     fn check_name(&self, name: &str) -> Result<(), Unreachable> {
         let plain = name.strip_suffix('.').unwrap_or(name).to_lowercase();
         let is_local = !plain.contains('.')
@@ -165,8 +196,8 @@ impl Reach {
     }
 }
 
-/// Resolves names for one webhook, under its reach.
-pub(super) struct Guard(pub(super) Reach);
+/// Resolves names for `ureq`, under a reach.
+pub struct Guard(pub Reach);
 
 impl Resolver for Guard {
     fn resolve(
@@ -277,6 +308,33 @@ mod tests {
             let _ = Reach::public().check(&address);
             let _ = opened().check(&address);
         }
+    }
+
+    #[test]
+    fn hosts_are_named_as_in_addresses() {
+        for host in ["git.acme.example", "1.1.1.1", "2606:4700::1111"] {
+            assert_eq!(Reach::public().check_host(host), Ok(()), "{host}");
+        }
+        for host in [
+            "",
+            "localhost",
+            "router",
+            "10.1.2.3",
+            "::1",
+            "a.example/x",
+            "a@b.example",
+            "a.example:1",
+            "a.example?x",
+            "127.1",
+            "-oProxyCommand=x",
+        ] {
+            assert!(Reach::public().check_host(host).is_err(), "{host}");
+        }
+        assert_eq!(opened().check_host("10.1.2.3"), Ok(()));
+        let loopback = Reach::public().find("127.0.0.1", 22);
+        assert_eq!(loopback, Err(Unreachable::Closed { host: "127.0.0.1".to_owned() }));
+        let loopback = Reach::also(vec!["127.0.0.0/8".parse().unwrap()]).find("127.0.0.1", 22);
+        assert_eq!(loopback, Ok(vec!["127.0.0.1:22".parse().unwrap()]));
     }
 
     #[test]

@@ -34,7 +34,7 @@ const SPECIAL_V6: [(Ipv6Addr, u8); 5] = [
 ];
 
 /// Whether packets to it leave for a host that anybody could reach.
-pub(super) fn is_public(address: IpAddr) -> bool {
+pub(crate) fn is_public(address: IpAddr) -> bool {
     match plain(address) {
         IpAddr::V4(address) => !SPECIAL_V4.iter().any(|&(network, length)| {
             (address.to_bits() ^ network.to_bits()).leading_zeros() >= u32::from(length)
@@ -50,7 +50,7 @@ pub(super) fn is_public(address: IpAddr) -> bool {
 
 /// The address of version 4 that one of version 6 stands for: mapped (RFC 4291 2.5.5.2), or
 /// translated on the way (RFC 6052, which hosts without version 4 reach everybody by).
-pub(super) fn plain(address: IpAddr) -> IpAddr {
+pub(crate) fn plain(address: IpAddr) -> IpAddr {
     let IpAddr::V6(six) = address else { return address };
     match six.segments() {
         [0, 0, 0, 0, 0, 0xffff, high, low] | [0x64, 0xff9b, 0, 0, 0, 0, high, low] => {

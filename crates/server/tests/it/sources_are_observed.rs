@@ -1,0 +1,329 @@
+//! Sources through the API, and what comes of looks at them in the history: a real repository behind git's own server,
+//! a real document, a real disk.
+
+use std::path::Path;
+use std::process::Command;
+use std::sync::{Arc, Mutex};
+
+use domain::cloud::{Access, CiId, Class, EventKind, PROVIDER, Role};
+use jiff::SignedDuration;
+use serde_json::{Value, json};
+use server::{Observers, Ssh};
+use store::{Actor, Environment as _, FilePath, FileVersion, Labels, NewCi, Past};
+
+use crate::sources_support::{Repository, Server, answer, git_http, here};
+use crate::support::World;
+
+const TOKEN: &str = "tok3n-of-the-observer";
+
+const QUARTER: SignedDuration = SignedDuration::from_mins(15);
+
+struct Case {
+    world: World,
+    ci: CiId,
+    token: String,
+    observers: Observers,
+}
+
+impl Case {
+    async fn new() -> Self {
+        let world = World::new().await;
+        let tenant = world.tenant("acme").await;
+        let name = "web-1".parse().unwrap();
+        let new = NewCi { tenant, class: Class::Vm, name, labels: Labels::new() };
+        let ci = world.store.create_ci(&world.admin, None, new).await.unwrap().id;
+        let token = world.token(PROVIDER, Role::Operator, Access::Write).await;
+        let vault = store::Vault::new(&world.store.key(&world.master, "factors").await.unwrap());
+        let observers = Observers::open(
+            world.store.clone(),
+            &world.master,
+            vault,
+            world.history(),
+            Arc::new(Ssh::default()),
+            (here(), Arc::clone(&world.lab)),
+        );
+        let observers = observers.await.unwrap();
+        Self { world, ci, token, observers }
+    }
+
+    async fn ask(&self, method: &str, below: &str, body: Option<Value>) -> (u16, Value) {
+        let path = format!("/api/v1/cis/{}/sources{below}", self.ci);
+        let answer = self.world.ask(&self.token, method, &path, body).await;
+        let body = if answer.text.is_empty() { Value::Null } else { answer.json() };
+        assert!(!answer.text.contains("tok3n"), "{}", answer.text);
+        (answer.status.as_u16(), body)
+    }
+
+    /// Looks once, after so long.
+    async fn look(&self, after: SignedDuration) {
+        self.world.clock.pass(after);
+        self.observers.step().await.unwrap();
+    }
+
+    async fn source(&self, name: &str) -> Value {
+        self.ask("GET", &format!("/{name}"), None).await.1
+    }
+
+    async fn versions(&self, path: &str) -> Vec<FileVersion> {
+        let path = FilePath::new(path).unwrap();
+        self.world.history().versions(&Actor::System, self.ci, &path).await.unwrap().versions
+    }
+
+    async fn content(&self, path: &str) -> Option<String> {
+        let (path, now) = (FilePath::new(path).unwrap(), self.world.clock.now());
+        let found = self.world.history().file_at(&Actor::System, self.ci, &path, now).await;
+        let Past::Kept(found) = found.unwrap() else { panic!("nothing is forgotten") };
+        found?.content.map(|bytes| String::from_utf8(bytes).unwrap())
+    }
+
+    async fn events(&self, kind: EventKind) -> usize {
+        self.world.recorder.finish().await.unwrap();
+        let by = self.world.admin.clone();
+        let events = self.world.store.events(&by, store::Retrieval::Events, 0, 10_000).await;
+        events.unwrap().iter().filter(|event| event.kind == kind).count()
+    }
+}
+
+fn git(url: &str) -> Value {
+    json!({
+        "kind": "git", "url": url, "reference": "refs/heads/main", "files": ["/conf/**"],
+        "user": "observer", "password": TOKEN,
+    })
+}
+
+#[tokio::test]
+async fn a_branch_is_recorded_commit_by_commit_and_judged() {
+    let mut case = Case::new().await;
+    let repository = Repository::new();
+    repository.write("conf/app.ini", "listen = 80\npassword = Tr0ub4dor-and-3\n");
+    repository.write("conf/old.ini", "a = 1\n");
+    let first = repository.commit("first");
+    let server = git_http(repository.root.path().to_owned());
+    let (status, set) = case.ask("PUT", "/app", Some(git(&server.url("/app/.git")))).await;
+    assert_eq!((status, &set["state"], &set["has_credential"]), (200, &json!("new"), &json!(true)));
+    case.look(SignedDuration::ZERO).await;
+
+    let source = case.source("app").await;
+    assert_eq!(
+        (&source["state"], &source["progress"]),
+        (&json!("seen"), &json!(first)),
+        "{source}"
+    );
+    let content = case.content("git:app/conf/app.ini").await.unwrap();
+    assert!(content.starts_with("listen = 80\npassword = <redacted:password:"), "{content}");
+    assert!(
+        !case.world.history().has_unjudged().await.unwrap(),
+        "so it was when it was seen first"
+    );
+
+    repository.write("conf/app.ini", "listen = 8080\n");
+    let second = repository.commit("second");
+    repository.write("conf/app.ini", "listen = 8081\n");
+    std::fs::remove_file(repository.place().join("conf/old.ini")).unwrap();
+    repository.commit("third");
+    case.look(QUARTER).await;
+
+    let versions = case.versions("git:app/conf/app.ini").await;
+    assert_eq!(versions.len(), 3, "each commit is one");
+    assert_eq!(versions[1].source, format!("git {second}"));
+    let by = versions[1].by.as_ref().unwrap();
+    let who = "Ada <ada@acme.example>, committed by Bob <bob@acme.example>";
+    assert_eq!((by.actor.as_str(), by.confidence), (who, 50));
+    assert_eq!(case.content("git:app/conf/old.ini").await, None);
+    while case.world.history().judge(100).await.unwrap() > 0 {}
+    assert_eq!(case.events(EventKind::DriftOpened).await, 2, "nobody agreed to it");
+
+    // Quiet where nothing moved, and noticed where a history was written anew.
+    case.look(QUARTER).await;
+    assert_eq!(case.versions("git:app/conf/app.ini").await.len(), 3);
+    repository.git(&["reset", "-q", "--hard", &second]);
+    repository.write("conf/new.ini", "b = 2\n");
+    let other = repository.commit("another third");
+    case.look(QUARTER).await;
+    let source = case.source("app").await;
+    assert_eq!(source["progress"], json!(other));
+    assert!(
+        source["reason"].as_str().unwrap().starts_with("its history was written anew"),
+        "{source}"
+    );
+    assert_eq!(case.events(EventKind::SourceRewritten).await, 1);
+    assert_eq!(case.content("git:app/conf/app.ini").await.as_deref(), Some("listen = 8080\n"));
+    assert_eq!(case.versions("git:app/conf/app.ini").await.len(), 4, "what was recorded stays");
+    case.look(QUARTER).await;
+    assert_eq!(case.events(EventKind::SourceRewritten).await, 1, "told once");
+
+    // Other files are wanted: what is not told any more is gone. Tokens last for an hour.
+    case.token = case.world.token_of(&case.world.admin, Access::Write).await;
+    let mut wanted = git(&server.url("/app/.git"));
+    wanted["files"] = json!(["/conf/new.ini"]);
+    wanted["password"] = Value::Null;
+    assert_eq!(case.ask("PUT", "/app", Some(wanted)).await.0, 200);
+    case.look(SignedDuration::ZERO).await;
+    assert_eq!(case.content("git:app/conf/app.ini").await, None);
+    assert!(case.content("git:app/conf/new.ini").await.is_some());
+    assert_eq!(case.ask("DELETE", "/app", None).await.0, 204);
+    assert_eq!(case.ask("GET", "/app", None).await.0, 404);
+    assert!(case.content("git:app/conf/new.ini").await.is_some(), "what was recorded stays");
+}
+
+#[tokio::test]
+async fn a_document_is_recorded_where_it_altered() {
+    let case = Case::new().await;
+    let said = Arc::new(Mutex::new(Some(r#"{"b":1,"a":2,"at":1}"#.to_owned())));
+    let says = Arc::clone(&said);
+    let server = Server::start(move |request| match &*says.lock().unwrap() {
+        Some(_) if request.headers.get("x-token").is_none_or(|it| it != TOKEN) => {
+            answer("401 Unauthorized", &[], b"{}")
+        }
+        Some(text) => answer("200 OK", &[], text.as_bytes()),
+        None => answer("503 Service Unavailable", &[], b"later"),
+    });
+    let wanted = json!({
+        "kind": "http", "url": server.url("/state?format=json"), "volatile": ["/at"],
+        "headers": { "X-Token": TOKEN },
+    });
+    assert_eq!(case.ask("PUT", "/state", Some(wanted)).await.0, 200);
+    case.look(SignedDuration::ZERO).await;
+    let expected = "{\n  \"a\": 2,\n  \"at\": \"<volatile>\",\n  \"b\": 1\n}\n";
+    assert_eq!(case.content("http:state").await.as_deref(), Some(expected));
+
+    for (text, versions) in [(r#"{"a":2,"b":1,"at":2}"#, 1), (r#"{"a":3,"b":1,"at":3}"#, 2)] {
+        *said.lock().unwrap() = Some(text.to_owned());
+        case.look(QUARTER).await;
+        assert_eq!(case.versions("http:state").await.len(), versions, "{text}");
+    }
+    for (text, reason) in [(None, "HTTP 503"), (Some("<html>".to_owned()), "is no JSON document")] {
+        *said.lock().unwrap() = text;
+        case.ask("POST", "/state/look", None).await;
+        case.look(SignedDuration::ZERO).await;
+        let source = case.source("state").await;
+        assert_eq!(source["state"], "unreachable");
+        assert!(source["reason"].as_str().unwrap().contains(reason), "{source}");
+    }
+    assert_eq!(case.events(EventKind::SourceUnreachable).await, 1, "told once");
+    assert_eq!(case.versions("http:state").await.len(), 2, "nothing is gone for that");
+    let path = format!("/api/v1/cis/{}/audit", case.ci);
+    let audit = case.world.ask(&case.token, "GET", &path, None).await.json();
+    let attributes = audit["attributes"].as_array().unwrap();
+    let validity = attributes.iter().find(|it| it["attribute"] == "validity").unwrap();
+    assert_eq!(validity["outcome"], "unknown", "{validity}");
+    let page = case.world.ask(&case.token, "GET", &format!("/cis/{}", case.ci), None).await;
+    assert!(!page.text.contains("tok3n"));
+}
+
+/// A disk in place of the bytes of an image, as the lab of these tests takes others than disks.
+fn disk(file: &Path, port: u16) {
+    let place = tempfile::tempdir().unwrap();
+    let root = place.path().join("root");
+    std::fs::create_dir_all(root.join("etc")).unwrap();
+    std::fs::write(root.join("etc/os-release"), "ID=debian\nVERSION_ID=12\n").unwrap();
+    let ini = format!("listen = {port}\npassword = Tr0ub4dor-and-3\n");
+    std::fs::write(root.join("etc/app.ini"), ini).unwrap();
+    std::fs::remove_file(file).unwrap();
+    let made = Command::new("mke2fs")
+        .args(["-q", "-t", "ext4", "-E", "root_owner=0:0", "-d"])
+        .args([root.as_path(), file])
+        .arg("16M")
+        .output()
+        .unwrap();
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+}
+
+#[tokio::test]
+async fn an_image_is_recorded_as_it_is() {
+    let mut case = Case::new().await;
+    let tenant = case.world.store.ci(&case.world.admin, case.ci).await.unwrap().tenant;
+    case.token = case.world.token(tenant, Role::TenantOwner, Access::Write).await;
+    let mut items = Vec::new();
+    for (number, port) in [(1, 80), (2, 8080)] {
+        let before = case.world.image_files();
+        let image = case.world.image(&case.token, tenant, &format!("web {number}\n")).await;
+        let name = case.world.image_files().into_iter().find(|it| !before.contains(it)).unwrap();
+        let shard = case.world.directory.path().join("images/sha256").join(&name[..2]);
+        disk(&shard.join(&name), port);
+        items.push(image["ci"].as_str().unwrap().parse::<CiId>().unwrap());
+    }
+    case.look(SignedDuration::ZERO).await;
+
+    let path = format!("/api/v1/cis/{}/files/changes?with={}", items[1], items[0]);
+    let found = case.world.ask(&case.token, "GET", &path, None).await.json();
+    let paths: Vec<_> = found["items"].as_array().unwrap().iter().map(|it| &it["path"]).collect();
+    assert_eq!(paths, ["/etc/app.ini"], "the password that stayed is no difference: {found}");
+    assert!(!case.world.history().has_unjudged().await.unwrap(), "nobody altered anything");
+    case.ci = items[0];
+    let source = case.source("image").await;
+    assert_eq!((&source["state"], &source["due_at"]), (&json!("seen"), &Value::Null), "{source}");
+    let ini = case.content("/etc/app.ini").await.unwrap();
+    assert!(ini.starts_with("listen = 80\npassword = <redacted:password:"), "{ini}");
+    assert_eq!(case.ask("DELETE", "/image", None).await.0, 422);
+
+    // What is no disk is told as that.
+    let broken = case.world.image(&case.token, tenant, "web 3\n").await;
+    case.look(SignedDuration::ZERO).await;
+    case.ci = broken["ci"].as_str().unwrap().parse().unwrap();
+    let source = case.source("image").await;
+    assert_eq!(source["state"], "unreachable");
+    assert!(source["reason"].as_str().unwrap().starts_with("the image cannot be read"), "{source}");
+}
+
+#[tokio::test]
+async fn tenants_reach_the_public_internet_and_nothing_of_ours() {
+    let mut case = Case::new().await;
+    let tenant = case.world.store.ci(&case.world.admin, case.ci).await.unwrap().tenant;
+    let server = Server::start(|_| answer("200 OK", &[], b"{}"));
+    let inside = json!({ "kind": "http", "url": server.url("/") });
+    assert_eq!(case.ask("PUT", "/state", Some(inside.clone())).await.0, 200, "the provider may");
+    case.token = case.world.token(tenant, Role::TenantOwner, Access::Write).await;
+
+    for (url, kind) in [
+        (server.url("/"), "http"),
+        (format!("https://{}/", server.0), "http"),
+        ("https://169.254.169.254/".to_owned(), "http"),
+        (server.url("/app.git"), "git"),
+        ("ssh://10.0.0.1/app.git".to_owned(), "git"),
+        ("file:///srv/app.git".to_owned(), "git"),
+        ("ext::sh -c id".to_owned(), "git"),
+    ] {
+        let wanted = json!({ "kind": kind, "url": url, "trust_first_key": kind == "git" });
+        let (status, refused) = case.ask("PUT", "/other", Some(wanted)).await;
+        assert_eq!(status, 400, "{url}: {refused}");
+        assert!(refused["detail"].as_str().unwrap().starts_with("url: "), "{refused}");
+    }
+    for (wanted, status) in [
+        (json!({ "kind": "git", "url": "https://git.acme.example/app.git" }), 200),
+        (
+            json!({ "kind": "git", "url": "https://git.acme.example/app.git", "reference": "x" }),
+            400,
+        ),
+        (json!({ "kind": "git", "url": "https://git.acme.example/app.git", "form": "json" }), 400),
+        (json!({ "kind": "http", "url": "https://acme.example/", "reference": "HEAD" }), 400),
+        (
+            json!({ "kind": "http", "url": "https://acme.example/", "headers": { "Host": "x" } }),
+            400,
+        ),
+        (
+            json!({ "kind": "http", "url": "https://acme.example/", "headers": { "X": "a\r\nb" } }),
+            400,
+        ),
+        (json!({ "kind": "git", "url": "ssh://git@git.acme.example/app.git" }), 422),
+        (json!({ "kind": "image", "url": "https://acme.example/" }), 400),
+    ] {
+        let name = if status == 200 { "/app" } else { "/odd" };
+        let (found, answer) = case.ask("PUT", name, Some(wanted.clone())).await;
+        assert_eq!(found, status, "{wanted}: {answer}");
+    }
+    // What the provider set, the tenant sees, and what the tenant sets again is its own.
+    let (status, listed) = case.ask("GET", "", None).await;
+    assert_eq!((status, listed["items"].as_array().unwrap().len()), (200, 2), "{listed}");
+    assert_eq!(listed["items"][1]["is_providers"], true);
+    assert_eq!(case.ask("PUT", "/state", Some(inside)).await.0, 400);
+    case.token = case.world.token(tenant, Role::TenantViewer, Access::Write).await;
+    assert_eq!(case.ask("GET", "/app", None).await.0, 200);
+    assert_eq!(case.ask("POST", "/app/look", None).await.0, 403);
+    let other = case.world.tenant("other").await;
+    case.token = case.world.token(other, Role::TenantOwner, Access::Write).await;
+    for (method, below) in [("GET", ""), ("GET", "/app"), ("DELETE", "/app"), ("POST", "/app/look")]
+    {
+        assert_eq!(case.ask(method, below, None).await.0, 404, "{method} {below}");
+    }
+}
