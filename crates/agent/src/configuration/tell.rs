@@ -318,7 +318,7 @@ impl Look {
         if files.is_empty() && gone.is_empty() {
             return traces;
         }
-        let installs = Installs::read(&self.root);
+        let installs = Installs::read(&self.root, self.at);
         let between = (self.before.unwrap_or(Timestamp::MIN), self.at);
         let mut add = |path: &str, changed_at, who: Actor| {
             let now = Now { path, changed_at, who: &who, between };
