@@ -164,6 +164,7 @@ fn prepare() -> String {
          install -m 600 -o {LOGIN} -g {LOGIN} /root/person.pub /home/{LOGIN}/.ssh/authorized_keys\n\
          apt-get -q update\n\
          DEBIAN_FRONTEND=noninteractive apt-get -q -y install {package}\n\
+         echo '127.0.1.1 {NAME}' >> /etc/hosts\n\
          iptables -A INPUT -p tcp --dport 22 -j ACCEPT\n\
          mkdir -p /etc/iptables\n\
          iptables-save -c > /etc/iptables/rules.v4\n\

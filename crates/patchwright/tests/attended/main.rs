@@ -22,6 +22,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use jiff::{SignedDuration, Timestamp};
+use lab::Accelerator;
 use serde_json::{Value, json};
 
 use crate::cloud::Cloud;
@@ -31,11 +32,19 @@ use crate::terminal::{PROMPT, Terminal};
 /// How often the agent reports where nothing is touched.
 const INTERVAL: Duration = Duration::from_secs(30);
 
-/// From the write until it is recorded, where somebody watches.
-const SOON: SignedDuration = SignedDuration::from_secs(5);
+/// From the write until it is recorded, where somebody watches. The machine does all ten times slower without KVM,
+/// and other work may stand beside it.
+fn soon() -> SignedDuration {
+    SignedDuration::from_secs(match Accelerator::of_this_machine() {
+        Accelerator::Kvm => 5,
+        Accelerator::Tcg => 10,
+    })
+}
 
-/// The same where nobody does: waits between reports vary by a tenth, and a report takes a moment.
-const AT_LAST: SignedDuration = SignedDuration::from_secs(30 + 3 + 5);
+/// The same where nobody does: waits between reports vary by a tenth.
+fn at_last() -> SignedDuration {
+    SignedDuration::try_from(INTERVAL + INTERVAL / 10).unwrap() + soon()
+}
 
 /// How long the machine may take for anything else.
 const PATIENCE: Duration = Duration::from_secs(300);
@@ -112,6 +121,8 @@ impl Observed<'_> {
 struct Person {
     terminal: Terminal,
     ahead: SignedDuration,
+    /// What was noticed later than it was to be.
+    late: Vec<String>,
 }
 
 impl Person {
@@ -126,7 +137,7 @@ impl Person {
         });
         let (round, ahead) = asked.min().unwrap();
         eprintln!("the machine's clock is {ahead:#} ahead, give or take {:#}", round / 2);
-        Self { terminal, ahead }
+        Self { terminal, ahead, late: Vec::new() }
     }
 
     /// How long after it was written a version was recorded.
@@ -141,14 +152,17 @@ impl Person {
     fn is_noticed_within(&mut self, limit: SignedDuration, version: &Value) {
         let took = self.noticed(version);
         let (path, verdict) = (&version["path"], &version["verdict"]["verdict"]["verdict"]);
-        eprintln!(
+        let told = format!(
             "{} {}: recorded {:.1} s after it was written; {}",
             path.as_str().unwrap(),
             version["by"].as_str().unwrap_or("by nobody that is known"),
             took.as_secs_f64(),
             verdict.as_str().unwrap()
         );
-        assert!(took <= limit, "{took:#}: {version}");
+        eprintln!("{told}");
+        if took > limit {
+            self.late.push(format!("{told}, and not within {limit:#}"));
+        }
     }
 
     fn inode(&mut self, path: &str) -> String {
@@ -191,28 +205,35 @@ fn what_is_written_on_a_real_machine_is_noticed_and_judged() {
     let observed = Observed { cloud: &cloud, machine, token, ci };
     observed.until("its first look", || (!observed.versions("/etc/motd").is_empty()).then_some(()));
     observed.is_looked_at();
-    eprintln!("joined and looked at {:.0} s after it was switched on", began.elapsed().as_secs_f64());
+    eprintln!(
+        "joined and looked at {:.0} s after it was switched on",
+        began.elapsed().as_secs_f64()
+    );
 
     by_hand(&observed, &mut anna);
     by_a_package(&observed, &mut anna);
     as_agreed(&observed, &mut anna);
     by_cron(&observed, &mut anna);
-    assert_eq!(observed.drifts(), ["/etc/hosts", "/etc/motd", "/etc/ssh/sshd_config"]);
+    eprintln!("drifts: {:?}", observed.drifts());
 
     // Without the privilege that fanotify needs, then without inotify too.
     let less = "CapabilityBoundingSet=~CAP_SYS_ADMIN";
-    with_less(&observed, &mut anna, less, "inotify", SOON);
-    let less = "SystemCallFilter=~fanotify_init inotify_init inotify_init1\nSystemCallErrorNumber=EPERM";
-    with_less(&observed, &mut anna, less, "", AT_LAST);
+    with_less(&observed, &mut anna, less, "inotify", soon());
+    let less =
+        "SystemCallFilter=~fanotify_init inotify_init inotify_init1\nSystemCallErrorNumber=EPERM";
+    with_less(&observed, &mut anna, less, "", at_last());
     eprintln!("{:.0} s in all", began.elapsed().as_secs_f64());
+    assert_eq!(observed.drifts(), ["/etc/hosts", "/etc/motd", "/etc/ssh/sshd_config"]);
+    assert_eq!(anna.late, Vec::<String>::new());
 }
 
 /// A person writes with editors: in place, and by another file that takes the name.
 fn by_hand(observed: &Observed<'_>, anna: &mut Person) {
+    let vim = "/usr/bin/vim.tiny";
     let ways = [
         ("vi", "/etc/motd", "welcome", true, "/usr/bin/nvi"),
-        ("vim.tiny", "/etc/hosts", "localhost", false, "/usr/bin/vim.tiny"),
-        ("vim.tiny -c 'set backupcopy=yes'", "/etc/ssh/sshd_config", "Subsystem", true, "/usr/bin/vim.tiny"),
+        ("vim.tiny -c 'set backupcopy=no writebackup'", "/etc/hosts", "localhost", false, vim),
+        ("vim.tiny -c 'set backupcopy=yes'", "/etc/ssh/sshd_config", "Include", true, vim),
     ];
     for (editor, path, shown, is_in_place, executable) in ways {
         let inode = anna.inode(path);
@@ -226,7 +247,7 @@ fn by_hand(observed: &Observed<'_>, anna: &mut Person) {
         assert_eq!(version["verdict"]["standing"], "unauthorised", "{version}");
         assert_eq!(version["verdict"]["actor"], json!({ "who": "person", "login": LOGIN }));
         assert_eq!(version["by"], format!("{LOGIN} by {executable}"), "{version}");
-        anna.is_noticed_within(SOON, &version);
+        anna.is_noticed_within(soon(), &version);
     }
 }
 
@@ -239,12 +260,12 @@ fn by_a_package(observed: &Observed<'_>, anna: &mut Person) {
         told = anna.terminal.runs(upgrade);
     });
     assert!(told.contains("Setting up demo (2.0)"), "{told}");
-    anna.is_noticed_within(SOON, &version);
+    anna.is_noticed_within(soon(), &version);
     let made = observed.until("what the package's script made", || {
         let made = observed.versions("/etc/demo/made.conf").into_iter().nth(1)?;
         (!made["verdict"].is_null()).then_some(made)
     });
-    anna.is_noticed_within(SOON, &made);
+    anna.is_noticed_within(soon(), &made);
     for version in [version, made] {
         assert_eq!(version["verdict"]["standing"], "vendor", "{version}");
         assert_eq!(version["verdict"]["verdict"]["package"], archive::PACKAGE);
@@ -261,18 +282,24 @@ fn as_agreed(observed: &Observed<'_>, anna: &mut Person) {
     });
     assert_eq!(version["verdict"]["standing"], "authorised", "{version}");
     assert_eq!(version["verdict"]["verdict"]["verdict"], "authorised", "{version}");
-    anna.is_noticed_within(SOON, &version);
+    anna.is_noticed_within(soon(), &version);
 }
 
 /// What cron saves of counters each minute is quiet.
 fn by_cron(observed: &Observed<'_>, anna: &mut Person) {
     let version = observed.next("/etc/iptables/rules.v4", || {});
     assert_eq!(version["verdict"]["verdict"]["verdict"], "noise", "{version}");
-    anna.is_noticed_within(SOON, &version);
+    anna.is_noticed_within(soon(), &version);
 }
 
 /// The agent starts anew with less than it has; what it watches by then.
-fn with_less(observed: &Observed<'_>, anna: &mut Person, less: &str, means: &str, limit: SignedDuration) {
+fn with_less(
+    observed: &Observed<'_>,
+    anna: &mut Person,
+    less: &str,
+    means: &str,
+    limit: SignedDuration,
+) {
     let unit = format!(
         "mkdir -p {LESS} && printf '[Service]\\n{}\\n' > {LESS}/less.conf && systemctl daemon-reload \
          && systemctl restart patchwright-agent.service",

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 const PATIENCE: Duration = Duration::from_secs(120);
 
 /// What the shell asks with. It is typed in another form, so that its echo is not taken for it.
-pub(crate) const PROMPT: &str = "\nroot> ";
+pub(crate) const PROMPT: &str = "root> ";
 
 pub(crate) struct Terminal {
     ssh: Child,
@@ -45,7 +45,7 @@ impl Terminal {
         self.sees(&format!("password for {login}:"));
         self.types(&format!("{password}\n"));
         self.sees("# ");
-        self.types("stty -echo; PS1='root> ' exec sh\n");
+        self.types("stty -echo rows 24 cols 80; PS1='root''> ' exec sh\n");
         self.sees(PROMPT);
     }
 
