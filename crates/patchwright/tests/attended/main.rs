@@ -55,6 +55,8 @@ const LESS: &str = "/run/systemd/system/patchwright-agent.service.d";
 struct Observed<'a> {
     cloud: &'a Cloud,
     machine: RefCell<Machine>,
+    /// A second session, which watches the agent.
+    beside: RefCell<Terminal>,
     token: String,
     ci: String,
 }
@@ -86,14 +88,16 @@ impl Observed<'_> {
         }
     }
 
-    /// Waits until the agent has reported what it sees from now on.
+    /// How many reports the agent has made. The control plane knows it minutes later only, where nothing alters.
+    fn reports(&self) -> u64 {
+        let counted = self.beside.borrow_mut().runs("cat /var/lib/patchwright-agent/counter");
+        counted.parse().unwrap_or_else(|_| panic!("{counted:?}"))
+    }
+
+    /// Waits until the agent has looked and reported once more.
     fn is_looked_at(&self) {
-        let now = Timestamp::now();
-        self.until("a report", || {
-            let agents = self.cloud.world.json(&["get", "agents", "-o", "json"]);
-            let seen: Timestamp = agents["items"][0]["seen_at"].as_str()?.parse().ok()?;
-            (seen > now).then_some(())
-        });
+        let before = self.reports();
+        self.until("a report", || (self.reports() > before).then_some(()));
     }
 
     /// The next version of a file, which an act makes, once it is judged.
@@ -202,7 +206,8 @@ fn what_is_written_on_a_real_machine_is_noticed_and_judged() {
     });
     let token = cloud.world.up.sign_in();
     let mut anna = Person::at(&machine.borrow());
-    let observed = Observed { cloud: &cloud, machine, token, ci };
+    let beside = RefCell::new(machine.borrow().at_work());
+    let observed = Observed { cloud: &cloud, machine, beside, token, ci };
     observed.until("its first look", || (!observed.versions("/etc/motd").is_empty()).then_some(()));
     observed.is_looked_at();
     eprintln!(
