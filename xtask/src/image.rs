@@ -35,6 +35,8 @@ enum Profile {
     Tenant,
     /// What `cargo xtask bench updates` patches.
     SideBySide,
+    /// What people work at: SSH, sudo, cron, editors.
+    Attended,
 }
 
 /// Prints the path of the image, which is made where it is not there.
@@ -50,6 +52,7 @@ pub(crate) fn make(arguments: &Arguments) -> Result<()> {
             Profile::Server => Purpose::Server,
             Profile::Tenant => Purpose::Tenant,
             Profile::SideBySide => Purpose::SideBySide,
+            Profile::Attended => Purpose::Attended,
         },
     };
     let image = bootstrap::make(recipe, &root().join("target/images"), arguments.fresh);

@@ -25,6 +25,10 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+mod seed;
+
+pub use seed::{SEED_LABEL, seed};
+
 /// What an image is made of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Recipe {
@@ -51,11 +55,14 @@ pub enum Purpose {
     /// nginx, PostgreSQL, SSH, and drivers for real machines; as old.
     Server,
     /// The small web server, at its latest but for [`PENDING`]. It takes up what a seed disk brings when
-    /// it starts first, as images of clouds do: see [`SEED_LABEL`].
+    /// it starts first, as images of clouds do: see [`seed`](seed()).
     Tenant,
     /// nginx, PostgreSQL and unattended-upgrades, which nothing starts by itself; at its latest but for
     /// [`PENDING_SERVER`]. It takes up a seed disk as well.
     SideBySide,
+    /// What people work at, at its latest: SSH, sudo, cron, and two editors that write in different ways, vim
+    /// and nvi (which is `vi` there). It takes up a seed disk as well.
+    Attended,
 }
 
 /// Source packages of which [`Purpose::Tenant`] lacks the security archive's versions.
@@ -64,10 +71,6 @@ pub const PENDING: [&str; 2] = ["nginx", "openssl"];
 /// Those of which [`Purpose::SideBySide`] lacks them: what a night brings, with the services that are
 /// watched. With all that a year brings, unattended-upgrades takes many minutes without KVM before it begins.
 pub const PENDING_SERVER: [&str; 3] = ["nginx", "openssl", "postgresql-15"];
-
-/// The label of a seed disk's file system. What lies on it is laid over the root of a system that takes one up,
-/// once, and `patchwright-agent.service`, which it should bring, is started.
-pub const SEED_LABEL: &str = "pwseed";
 
 /// Programs that are needed, and the Debian packages that have them.
 pub const TOOLS: [(&str, &str); 7] = [
@@ -168,6 +171,7 @@ impl Purpose {
             Self::Server => "server",
             Self::Tenant => "tenant",
             Self::SideBySide => "side-by-side",
+            Self::Attended => "attended",
         }
     }
 
@@ -184,12 +188,16 @@ impl Purpose {
                 "linux-image-amd64,systemd-sysv,udev,initramfs-tools,zstd,dbus,nginx,postgresql,\
                  unattended-upgrades"
             }
+            Self::Attended => {
+                "linux-image-cloud-amd64,systemd-sysv,udev,initramfs-tools,zstd,dbus,openssh-server,sudo,\
+                 cron,iptables,vim-tiny,nvi"
+            }
         }
     }
 
     const fn root_mebibytes(self) -> u64 {
         match self {
-            Self::Minimal | Self::Tenant => 2048,
+            Self::Minimal | Self::Tenant | Self::Attended => 2048,
             Self::Server | Self::SideBySide => 4096,
         }
     }
@@ -197,7 +205,7 @@ impl Purpose {
     /// Which drivers the initial RAM filesystem brings: those of QEMU's machines, or all.
     const fn modules(self) -> &'static str {
         match self {
-            Self::Minimal | Self::Tenant | Self::SideBySide => "list",
+            Self::Minimal | Self::Tenant | Self::SideBySide | Self::Attended => "list",
             Self::Server => "most",
         }
     }
@@ -214,6 +222,7 @@ impl Purpose {
             Self::Minimal | Self::Server => None,
             Self::Tenant => Some(lacks(&PENDING)),
             Self::SideBySide => Some(lacks(&PENDING_SERVER)),
+            Self::Attended => Some(String::new()),
         }
     }
 }

@@ -4,9 +4,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::fs;
 use std::net::{Ipv4Addr, TcpListener};
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -28,7 +26,7 @@ use ledger::attestation;
 use crate::mirror::Mirror;
 use crate::plane::Plane;
 use crate::prober::{self, Prober, Service};
-use crate::support::{Told, run, trusted, upgrade};
+use crate::support::{Told, trusted, upgrade};
 
 /// Processors and memory of a machine.
 const LIMITS: (u8, u32) = (1, 1024);
@@ -215,16 +213,8 @@ impl World {
         state.keep_trusted(&trusted()).unwrap();
         self.plane.join(&state);
         let key = state.attestor().unwrap().key();
-        open_to_all(&root);
         let path = self.place.join("seed.img");
-        let _ = fs::remove_file(&path);
-        let size = (fs::metadata(&program).unwrap().len() + (16 << 20)).div_ceil(1024);
-        run(Command::new("/usr/sbin/mke2fs")
-            .args(["-q", "-F", "-t", "ext4", "-L", bootstrap::SEED_LABEL, "-O", "^has_journal"])
-            .args(["-m", "0", "-E", "root_owner=0:0", "-d"])
-            .arg(&root)
-            .arg(&path)
-            .arg(format!("{size}k")));
+        bootstrap::seed(&root, &path).unwrap();
         Seed { path, key }
     }
 
@@ -398,17 +388,6 @@ fn dpkg_worked(disk: &Path, began: Timestamp, ended: Timestamp) -> (Duration, Du
         Duration::try_from(at).unwrap_or_default()
     };
     (since(times.first()), since(times.last()))
-}
-
-/// Directories are laid over the machine's own, with their modes.
-fn open_to_all(directory: &Path) {
-    fs::set_permissions(directory, fs::Permissions::from_mode(0o755)).unwrap();
-    for entry in fs::read_dir(directory).unwrap() {
-        let entry = entry.unwrap();
-        if entry.file_type().unwrap().is_dir() {
-            open_to_all(&entry.path());
-        }
-    }
 }
 
 /// A port of this host's loopback that nobody uses.

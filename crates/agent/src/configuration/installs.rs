@@ -21,6 +21,7 @@ use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 use md5::{Digest as _, Md5};
+use rustix::process::{Flock, FlockType, fcntl_getlk};
 use sha1::Sha1;
 use sha2::Sha256;
 
@@ -114,10 +115,12 @@ impl Installs {
     /// Reads them, for what was altered between two looks. What cannot be read explains nothing.
     pub(super) fn read(root: &Path, between: (Timestamp, Timestamp)) -> Self {
         let place = |path: &str| root.join(path.trim_start_matches('/'));
+        // Before the log: what ends meanwhile has its last lines there.
+        let works_at = is_held(&place("/var/lib/dpkg/lock")).then_some(between.1);
         let zone = fs::read(place("/etc/localtime")).ok();
         let zone = zone.and_then(|bytes| TimeZone::tzif("localtime", &bytes).ok());
         let log = tail(&place("/var/log/dpkg.log"), MOST_LOG).unwrap_or_default();
-        let spans = spans(&log, &zone.unwrap_or(TimeZone::UTC));
+        let spans = spans(&log, &zone.unwrap_or(TimeZone::UTC), works_at);
         let status = tail(&place("/var/lib/dpkg/status"), MOST_STATUS).unwrap_or_default();
         let mut owned = conffiles(&status);
         let hashes = tail(&place("/var/lib/ucf/hashfile"), MOST_STATUS).unwrap_or_default();
@@ -268,6 +271,12 @@ fn is_of(content: &[u8], checksum: Option<&Checksum>) -> bool {
     }
 }
 
+/// Whether a process holds a lock on a file, as dpkg does while it works (`fcntl(2)`, `F_GETLK`).
+fn is_held(path: &Path) -> bool {
+    let wanted = Flock::from(FlockType::WriteLock);
+    File::open(path).is_ok_and(|file| matches!(fcntl_getlk(&file, &wanted), Ok(Some(_))))
+}
+
 /// The end of a file, from the beginning of a line.
 fn tail(path: &Path, most: u64) -> io::Result<String> {
     let mut file = File::open(path)?;
@@ -296,8 +305,9 @@ fn content_of(path: &Path) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// When dpkg was at work on which package: from each line that says so to the next one.
-fn spans(log: &str, zone: &TimeZone) -> Vec<Span> {
+/// When dpkg was at work on which package: from each line that says so to the next one. `works_at` is when it was
+/// seen to be at work still: scripts run between two lines, for as long as they like.
+fn spans(log: &str, zone: &TimeZone, works_at: Option<Timestamp>) -> Vec<Span> {
     let mut spans: Vec<Span> = Vec::new();
     let mut last: Option<Timestamp> = None;
     let mut is_open = false;
@@ -332,7 +342,7 @@ fn spans(log: &str, zone: &TimeZone) -> Vec<Span> {
     }
     // Of the last one nothing says that it has ended.
     if is_open && let (Some(span), Some(last)) = (spans.last_mut(), last) {
-        span.until = last;
+        span.until = works_at.map_or(last, |at| at.max(last));
     }
     spans
 }
@@ -388,6 +398,8 @@ fn ucf(hashes: &str, registry: &str, owned: &mut BTreeMap<String, Vec<Owner>>) {
 
 #[cfg(test)]
 mod tests {
+    use std::process::{Command, Stdio};
+
     use super::*;
 
     const LOG: &str = "\
@@ -422,7 +434,7 @@ Version: 2.36-9
     }
 
     fn installs() -> Installs {
-        Installs { spans: spans(LOG, &TimeZone::UTC), owned: conffiles(STATUS) }
+        Installs { spans: spans(LOG, &TimeZone::UTC, None), owned: conffiles(STATUS) }
     }
 
     fn root() -> tempfile::TempDir {
@@ -441,7 +453,7 @@ Version: 2.36-9
 
     #[test]
     fn the_log_says_when_dpkg_was_at_work_on_what() {
-        let told: Vec<_> = spans(LOG, &TimeZone::UTC)
+        let told: Vec<_> = spans(LOG, &TimeZone::UTC, None)
             .into_iter()
             .map(|span| (span.package, span.version, span.from, span.until))
             .collect();
@@ -459,9 +471,51 @@ Version: 2.36-9
     }
 
     #[test]
+    fn a_script_that_works_for_long_is_at_work_until_dpkg_ends() {
+        let (log, _) = LOG.split_once("2026-11-30 12:00:06 status").unwrap();
+        let told = |works_at| spans(log, &TimeZone::UTC, works_at).pop().unwrap().until;
+
+        assert_eq!(told(None), at("12:00:04"));
+        assert_eq!(told(Some(at("12:00:20"))), at("12:00:20"));
+        // The clock of whoever looked was read before the last line.
+        assert_eq!(told(Some(at("12:00:03"))), at("12:00:04"));
+    }
+
+    #[test]
+    fn dpkg_is_at_work_while_its_lock_is_held() {
+        let root = root();
+        let lock = root.path().join("var/lib/dpkg/lock");
+        fs::create_dir_all(lock.parent().unwrap()).unwrap();
+        fs::create_dir_all(root.path().join("var/log")).unwrap();
+        fs::write(root.path().join("var/log/dpkg.log"), LOG).unwrap();
+        let between = (at("12:00:00"), at("12:00:20"));
+        let until = || Installs::read(root.path(), between).spans.pop().unwrap().until;
+        assert_eq!(until(), at("12:00:07"), "there is no lock");
+        fs::write(&lock, "").unwrap();
+        assert_eq!(until(), at("12:00:07"), "nobody holds it");
+
+        // Another process: one's own locks are no obstacle to oneself.
+        let script = "import fcntl, sys; fcntl.lockf(open(sys.argv[1], 'w'), fcntl.LOCK_EX); \
+                      print('held', flush=True); sys.stdin.read()";
+        let mut holder = Command::new("python3")
+            .args(["-c", script])
+            .arg(&lock)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut told = [0; 4];
+        holder.stdout.as_mut().unwrap().read_exact(&mut told).unwrap();
+        assert_eq!(until(), at("12:00:20"));
+        drop(holder.stdin.take());
+        holder.wait().unwrap();
+        assert_eq!(until(), at("12:00:07"));
+    }
+
+    #[test]
     fn times_of_the_log_are_the_hosts() {
         let zone = TimeZone::fixed(jiff::tz::offset(2));
-        assert_eq!(spans(LOG, &zone)[0].from, at("10:00:01"));
+        assert_eq!(spans(LOG, &zone, None)[0].from, at("10:00:01"));
     }
 
     #[test]

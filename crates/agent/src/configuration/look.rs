@@ -38,6 +38,10 @@ const DEEPEST: usize = 64;
 /// coarse as the kernel's ticks, and on some file systems as two seconds.
 const SETTLED_SECONDS: i64 = 3;
 
+/// How the files begin that editors keep beside one that is open: vim (`memline.c`: `BLOCK0_ID0`, `BLOCK0_ID1` and
+/// its version) and nano, which writes the same (`files.c`: `write_lockfile`).
+const SWAPS: [&[u8; 6]; 2] = [b"b0VIM ", b"b0nano"];
+
 /// No name leads elsewhere, and nothing waits.
 const SAFELY: OFlags =
     OFlags::NOFOLLOW.union(OFlags::NONBLOCK).union(OFlags::CLOEXEC).union(OFlags::NOCTTY);
@@ -199,6 +203,9 @@ impl Look<'_> {
             Err(error) => return self.cannot(path, error.to_string()),
         };
         let kind = FileType::from_raw_mode(stat.st_mode);
+        if kind == FileType::RegularFile && is_swap(directory, name, &stat) {
+            return;
+        }
         if is_watched {
             if self.files.len() == MOST_FILES {
                 self.is_full = true;
@@ -322,6 +329,18 @@ fn opened(directory: &OwnedFd, name: &str, stat: &Stat) -> io::Result<(OwnedFd, 
     }
     let access = access(&found, attributes(&file)?);
     Ok((file, access))
+}
+
+/// Whether it is there only while somebody has a file open in an editor (`.sshd_config.swp`), by its name and by how it
+/// begins: under that name alone anything could be kept.
+fn is_swap(directory: &OwnedFd, name: &str, stat: &Stat) -> bool {
+    let of = name.strip_prefix('.').and_then(|name| name.rsplit_once(".sw"));
+    if !of.is_some_and(|(of, end)| !of.is_empty() && matches!(end.as_bytes(), [b'a'..=b'p'])) {
+        return false;
+    }
+    let Ok((file, _)) = opened(directory, name, stat) else { return false };
+    let mut begin = [0; 6];
+    File::from(file).read_exact(&mut begin).is_ok() && SWAPS.contains(&&begin)
 }
 
 fn link(directory: &OwnedFd, name: &str, stat: &Stat) -> io::Result<Seen> {

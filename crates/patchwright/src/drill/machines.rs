@@ -4,7 +4,6 @@ use std::fs::{self, OpenOptions};
 use std::io::Write as _;
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,31 +17,10 @@ use crate::failure::helped;
 const UNIT: &str = include_str!("../../../../packaging/patchwright-agent.service");
 
 /// Joins once, before the agent runs.
-const JOIN: &str = "\
-[Unit]
-Description=Joins the control plane, once
-ConditionPathExists=!/var/lib/patchwright-agent/identity.json
-
-[Service]
-Type=oneshot
-EnvironmentFile=/etc/patchwright/join.env
-ExecStart=/usr/bin/patchwright agent join ${CONTROL_PLANE} --name ${HOST}
-StandardOutput=journal+console
-StandardError=journal+console
-Restart=on-failure
-RestartSec=3
-";
+const JOIN: &str = include_str!("units/patchwright-join.service");
 
 /// The agent waits for that, and what it says is seen on the console.
-const DROP_IN: &str = "\
-[Unit]
-Requires=patchwright-join.service
-After=patchwright-join.service
-
-[Service]
-StandardOutput=journal+console
-StandardError=journal+console
-";
+const DROP_IN: &str = include_str!("units/drill.conf");
 
 /// What a machine's console says when its agent was killed.
 pub(super) const AGENT_WAS_KILLED: &str = "the agent was killed in the middle of its order";
@@ -70,9 +48,6 @@ const KILLER: [(&str, &str); 2] = [
 /// One processor each: the machine that drills has few.
 const PROCESSORS: u8 = 1;
 const MEMORY_MIB: u32 = 768;
-
-/// Room beside what lies on a seed disk, in bytes.
-const SPARE: u64 = 16 << 20;
 
 /// A virtual machine that a tenant has.
 pub(super) struct Vm {
@@ -179,38 +154,11 @@ impl Yard {
         let program = root.join("usr/bin/patchwright");
         fs::copy(&self.program, &program)?;
         fs::set_permissions(&program, fs::Permissions::from_mode(0o755))?;
-        let size = fs::metadata(&program)?.len() + SPARE;
-        open_to_all(&root)?;
         let disk = self.directory.join(format!("seed-{}.img", seed.name));
-        let output = Command::new("mke2fs")
-            .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
-            .args(["-q", "-F", "-t", "ext4", "-L", bootstrap::SEED_LABEL, "-O", "^has_journal"])
-            .args(["-m", "0", "-E", "root_owner=0:0", "-d"])
-            .arg(&root)
-            .arg(&disk)
-            .arg(format!("{}k", (size + size / 10).div_ceil(1024)))
-            .output()
-            .context("cannot start `mke2fs`")?;
-        if !output.status.success() {
-            bail!("`mke2fs` ended: {}", String::from_utf8_lossy(&output.stderr));
-        }
-        // It holds a token.
-        fs::set_permissions(&disk, fs::Permissions::from_mode(0o600))?;
+        bootstrap::seed(&root, &disk)?;
         fs::remove_dir_all(&root)?;
         Ok(disk)
     }
-}
-
-/// Directories are laid over the machine's own, with their modes.
-fn open_to_all(directory: &Path) -> Result<()> {
-    fs::set_permissions(directory, fs::Permissions::from_mode(0o755))?;
-    for entry in fs::read_dir(directory)? {
-        let entry = entry?;
-        if entry.file_type()?.is_dir() {
-            open_to_all(&entry.path())?;
-        }
-    }
-    Ok(())
 }
 
 impl Vm {

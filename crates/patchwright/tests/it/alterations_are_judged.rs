@@ -7,10 +7,8 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use domain::change::FileHash;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
-use sha2::{Digest as _, Sha256};
 
 use crate::cloud::{Cloud, Host, is_possible};
 use crate::support::{as_root, run};
@@ -227,7 +225,7 @@ fn each_alteration_of_a_real_system_is_judged_as_it_happens() {
 
     // A change that its tenant signed is done by hand, as it says.
     let content = "Banner /etc/issue.net\n";
-    agree(&cloud, "/etc/demo/banner.conf", content);
+    cloud.agree("/etc/demo/banner.conf", content);
     let verdict = judged.next("/etc/demo/banner.conf", || {
         running
             .as_user(1234, &["sh", "-c", "echo 'Banner /etc/issue.net' > /etc/demo/banner.conf"]);
@@ -248,38 +246,4 @@ fn each_alteration_of_a_real_system_is_judged_as_it_happens() {
     let all = cloud.olga(&["config", "drift", "--all"]);
     assert!(all.contains("adopted") && all.contains("reverted"), "{all}");
     assert_eq!(fs::read_to_string(&log).unwrap(), "", "the agent has nothing to complain of");
-}
-
-/// A change of one file that the tenant signed, and that may be carried out now.
-fn agree(cloud: &Cloud, path: &str, content: &str) {
-    let world = &cloud.world;
-    cloud.olga(&["consent", "key", "new", "tenant.key"]);
-    cloud.olga(&["consent", "key", "register", "tenant.key"]);
-    let opened = world.ok(&["change", "open", "a banner", "--tenant", "acme"]);
-    let change = opened.split_once(' ').unwrap().0.to_owned();
-    world.ok(&["change", "step", &change, "prove"]);
-    let evidence = "07".repeat(32);
-    world.ok(&["change", "step", &change, "pass", "--evidence", &evidence]);
-    let ci = world.json(&["get", "ci", "acme/web-1", "-o", "json"]);
-    let hash = FileHash::from(<[u8; 32]>::from(Sha256::digest(content)));
-    let (from, until) = (Timestamp::now(), Timestamp::now() + SignedDuration::from_hours(2));
-    let stages = json!([{
-        "window": { "from": from, "until": until },
-        "items": [{
-            "ci": ci["id"], "duty": ci["duty"],
-            "actions": [{ "do": "write_file", "path": path, "before": null, "after": hash }],
-            "rollback": { "by": "files" },
-        }],
-    }]);
-    let file = world.file("stages.json", &stages.to_string());
-    world.ok(&["change", "plan", &change, "acme", &file]);
-    let phase = |wanted: &str| {
-        cloud.until(wanted, |world| {
-            let share = world.json(&["change", "show", &change, "acme", "-o", "json"]);
-            (share["phase"] == wanted).then_some(())
-        });
-    };
-    phase("notified");
-    cloud.olga(&["consent", "approve", &change, "--key", "tenant.key"]);
-    phase("rolling_out");
 }

@@ -68,6 +68,24 @@ fn files_are_seen_without_their_secrets() {
 }
 
 #[test]
+fn what_editors_keep_while_a_file_is_open_is_no_configuration() {
+    let mut host = Host::new("");
+    let before = host.look();
+
+    host.write("etc/.motd.swp", "b0VIM 9.0\0\0\0\0\x10\0");
+    host.write("etc/app/.app.ini.swo", "b0nano 7.2\0");
+    assert!(host.look().since(&before).is_empty());
+
+    // By their names alone they are none.
+    host.write("etc/app/.app.ini.swp", "password = Tr0ub4dor&3\n");
+    host.write("etc/app/b0.swp", "b0VIM 9.0\0\0\0\0\x10\0");
+    host.write("etc/app/.swp", "b0VIM 9.0\0\0\0\0\x10\0");
+    let after = host.look();
+    let differ = after.since(&before);
+    assert_eq!(paths(&differ), ["/etc/app/.app.ini.swp", "/etc/app/.swp", "/etc/app/b0.swp"]);
+}
+
+#[test]
 fn a_tree_that_did_not_alter_has_the_same_digest() {
     let mut host = Host::new("");
     let before = host.look();

@@ -6,7 +6,10 @@ use std::process::Output;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use domain::change::FileHash;
+use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
 
 use crate::client::{World, said};
 use crate::support::{Mirror, Profile, as_root, copy_of, run};
@@ -131,12 +134,16 @@ pub(crate) struct Cloud {
 
 impl Cloud {
     pub(crate) fn new() -> Self {
+        Self::with(&["--agents-behind-proxy", "127.0.0.1:0"])
+    }
+
+    /// With further arguments for the control plane.
+    pub(crate) fn with(arguments: &[&str]) -> Self {
         let data = tempfile::tempdir().unwrap();
         fs::create_dir_all(data.path().join("sources")).unwrap();
         let sources = Mirror::of_this_machine().sources("bookworm", false);
         fs::write(data.path().join("sources/debian-bookworm.sources"), sources).unwrap();
-        let proxied = ["--agents-behind-proxy", "127.0.0.1:0"];
-        let up = Up::start_with(data.path(), &proxied, &[]).unwrap();
+        let up = Up::start_with(data.path(), arguments, &[]).unwrap();
         let world = World { up, home: tempfile::tempdir().unwrap(), data };
         let url = world.up.console.clone();
         assert_eq!(world.typed(&["login", &url, "--login", "admin"], PASSWORD).code, 0);
@@ -176,6 +183,40 @@ impl Cloud {
             assert!(begin.elapsed() < PATIENCE, "{what} does not come");
             thread::sleep(Duration::from_millis(200));
         }
+    }
+
+    /// A change of one file that the tenant signed, and that may be carried out now.
+    pub(crate) fn agree(&self, path: &str, content: &str) {
+        let world = &self.world;
+        self.olga(&["consent", "key", "new", "tenant.key"]);
+        self.olga(&["consent", "key", "register", "tenant.key"]);
+        let opened = world.ok(&["change", "open", "a banner", "--tenant", "acme"]);
+        let change = opened.split_once(' ').unwrap().0.to_owned();
+        world.ok(&["change", "step", &change, "prove"]);
+        let evidence = "07".repeat(32);
+        world.ok(&["change", "step", &change, "pass", "--evidence", &evidence]);
+        let ci = world.json(&["get", "ci", "acme/web-1", "-o", "json"]);
+        let hash = FileHash::from(<[u8; 32]>::from(Sha256::digest(content)));
+        let (from, until) = (Timestamp::now(), Timestamp::now() + SignedDuration::from_hours(2));
+        let stages = json!([{
+            "window": { "from": from, "until": until },
+            "items": [{
+                "ci": ci["id"], "duty": ci["duty"],
+                "actions": [{ "do": "write_file", "path": path, "before": null, "after": hash }],
+                "rollback": { "by": "files" },
+            }],
+        }]);
+        let file = world.file("stages.json", &stages.to_string());
+        world.ok(&["change", "plan", &change, "acme", &file]);
+        let phase = |wanted: &str| {
+            self.until(wanted, |world| {
+                let share = world.json(&["change", "show", &change, "acme", "-o", "json"]);
+                (share["phase"] == wanted).then_some(())
+            });
+        };
+        phase("notified");
+        self.olga(&["consent", "approve", &change, "--key", "tenant.key"]);
+        phase("rolling_out");
     }
 
     /// A change that replaces few packages, and nothing that everything runs on.
