@@ -262,8 +262,8 @@ async fn configure(data: &Path, database: &str, ci: &str) -> jiff::Timestamp {
 }
 
 async fn open_history(data: &Path, database: &str) -> (store::Store, store::History) {
-    let store = store::Store::open(&database.parse().unwrap(), Arc::new(store::System));
-    let store = store.await.unwrap();
+    let database = database.parse().unwrap();
+    let store = store::Store::open(&database, Arc::new(store::System)).await.unwrap();
     let master = store::MasterKey::open(&data.join("master.key"), &store::System).unwrap();
     let objects = store::ObjectDirectory::open(data.join("history")).unwrap();
     let history = store.history(Arc::new(master), Arc::new(objects));
