@@ -301,10 +301,14 @@ fn mask(value: &mut Value, steps: &[String]) {
     };
     match value {
         Value::Object(members) if step == "*" => {
-            members.values_mut().for_each(|it| mask(it, rest));
+            for it in members.values_mut() {
+                mask(it, rest);
+            }
         }
         Value::Array(elements) if step == "*" => {
-            elements.iter_mut().for_each(|it| mask(it, rest));
+            for it in elements {
+                mask(it, rest);
+            }
         }
         Value::Object(members) => {
             if let Some(member) = members.get_mut(step) {

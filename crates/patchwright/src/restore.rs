@@ -191,11 +191,11 @@ async fn set_going(arguments: &RestoreArgs, manifest: &Manifest, data: &Path) ->
         .map_err(recorder_failed)?;
     recorder.finish().await.map_err(recorder_failed)?;
     // A database that was brought back by itself may be of an earlier time than the checkpoint in the backup.
-    let lost = match &published {
+    let missing = match &published {
         Some(published) if arguments.database.is_some() => published.size.saturating_sub(entries),
         _ => 0,
     };
-    if let Some(published) = published.as_ref().filter(|_| lost == 0) {
+    if let Some(published) = published.as_ref().filter(|_| missing == 0) {
         hold_against(published, data)?;
     }
     let damages = if arguments.check {
@@ -209,8 +209,8 @@ async fn set_going(arguments: &RestoreArgs, manifest: &Manifest, data: &Path) ->
         (Some(size), _) => {
             format!("goes on as the same one: it continues the {size} entries that were shown")
         }
-        (None, Some(it)) if lost > 0 => format!(
-            "NEW: of {} entries of {} that were published, the last {lost} are LOST",
+        (None, Some(it)) if missing > 0 => format!(
+            "NEW: of {} entries of {} that were published, the last {missing} are LOST",
             it.size, it.origin
         ),
         (None, Some(it)) => {

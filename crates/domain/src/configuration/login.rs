@@ -121,14 +121,14 @@ pub fn sessions(wtmp: &[u8], layout: Layout) -> Vec<Login> {
             }
             DEAD_PROCESS => ends(open.remove(&line), End::At(time)),
             BOOT_TIME => {
-                std::mem::take(&mut open)
-                    .into_values()
-                    .for_each(|it| ends(Some(it), End::Down(time)));
+                for it in std::mem::take(&mut open).into_values() {
+                    ends(Some(it), End::Down(time));
+                }
             }
             RUN_LEVEL if account == "shutdown" => {
-                std::mem::take(&mut open)
-                    .into_values()
-                    .for_each(|it| ends(Some(it), End::Down(time)));
+                for it in std::mem::take(&mut open).into_values() {
+                    ends(Some(it), End::Down(time));
+                }
             }
             _ => {}
         }

@@ -157,26 +157,26 @@ fn a_subject_says_the_worst_in_one_line() {
         subject(&full),
         format!("Not reviewed: INC-4700 on web servers, and 1 more; drift: {drift}: Example Cloud")
     );
-    let mut draft = full.draft().clone();
-    let glass = std::mem::take(&mut draft.break_glass);
+    let mut terms = full.draft().clone();
+    let glass = std::mem::take(&mut terms.break_glass);
     assert_eq!(
-        subject(&DriftNotice::new(draft.clone()).unwrap()),
+        subject(&DriftNotice::new(terms.clone()).unwrap()),
         format!("Drift: {drift}: Example Cloud")
     );
-    (draft.drifts, draft.counts) = (Vec::new(), DriftCounts::default());
-    draft.break_glass = glass[..1].to_vec();
-    let alone = DriftNotice::new(draft.clone()).unwrap();
+    (terms.drifts, terms.counts) = (Vec::new(), DriftCounts::default());
+    terms.break_glass = glass[..1].to_vec();
+    let alone = DriftNotice::new(terms.clone()).unwrap();
     assert_eq!(subject(&alone), "Not reviewed: INC-4700 on web servers: Example Cloud");
     let text = Templates::english().drift(ENGLISH, &alone).unwrap().text;
     assert!(
         text.starts_with("Files may be altered, or were,") && !text.contains("0 files"),
         "{text}"
     );
-    draft.break_glass = vec![glass[0].clone(); MOST_BREAK_GLASS];
-    let many = DriftNotice::new(draft.clone()).unwrap();
+    terms.break_glass = vec![glass[0].clone(); MOST_BREAK_GLASS];
+    let many = DriftNotice::new(terms.clone()).unwrap();
     assert!(CloudEvent::of_drift(&many).to_json().len() < LARGEST_EVENT);
-    draft.break_glass.push(glass[0].clone());
-    assert!(matches!(DriftNotice::new(draft), Err(InvalidNotice::TooMany { .. })));
+    terms.break_glass.push(glass[0].clone());
+    assert!(matches!(DriftNotice::new(terms), Err(InvalidNotice::TooMany { .. })));
 }
 
 #[test]

@@ -392,7 +392,11 @@ fn shown(found: &Value, version: Option<&str>) -> Result<String> {
     }
     let golden = &it["golden"];
     let paths = golden["paths"].as_array().into_iter().flatten().map(text);
-    let paths = paths.map(|path| format!("  {}\n", plain(&path))).collect::<String>();
+    let paths: Vec<_> = paths.map(|path| format!("  {}\n", plain(&path))).collect();
     let (files, ci) = (text(&golden["files"]), text(&golden["ci"]));
-    Ok(format!("{files} files of {ci} as recorded until {}:\n{paths}", text(&golden["at"])))
+    Ok(format!(
+        "{files} files of {ci} as recorded until {}:\n{}",
+        text(&golden["at"]),
+        paths.concat()
+    ))
 }

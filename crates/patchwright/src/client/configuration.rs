@@ -296,17 +296,14 @@ fn differences(command: &Command, connection: &Connection, is_json: bool) -> Res
     let files =
         |ci: &str| Ok::<_, anyhow::Error>(format!("/cis/{}/files", encoded(&names.ci_id(ci)?)));
     let (after, before) = (files(ci)?, files(with.as_ref().unwrap_or(ci))?);
-    let (from, found) = match with {
-        Some(with) => {
-            let until = to.map(|to| format!("&until={}", encoded(&to.to_string())));
-            let with = encoded(&names.ci_id(with)?);
-            let query = format!("with={with}{}", until.unwrap_or_default());
-            (*to, connection.get(&format!("{after}/changes?{query}"))?)
-        }
-        None => {
-            let from = Some(from.unwrap_or_else(|| Timestamp::now() - LOOK_BACK));
-            (from, changes(connection, &after, from, *to)?)
-        }
+    let (from, found) = if let Some(with) = with {
+        let until = to.map(|to| format!("&until={}", encoded(&to.to_string())));
+        let with = encoded(&names.ci_id(with)?);
+        let query = format!("with={with}{}", until.unwrap_or_default());
+        (*to, connection.get(&format!("{after}/changes?{query}"))?)
+    } else {
+        let from = Some(from.unwrap_or_else(|| Timestamp::now() - LOOK_BACK));
+        (from, changes(connection, &after, from, *to)?)
     };
     let meant =
         |change: &&Value| path.as_ref().is_none_or(|path| change["path"].as_str() == Some(path));

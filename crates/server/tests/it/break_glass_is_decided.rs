@@ -2,6 +2,7 @@
 
 use axum::body::Body;
 use axum::http::Request;
+use domain::cloud::CiId;
 use domain::cloud::{Access, PROVIDER, Role};
 use jiff::SignedDuration;
 use notices::content::DriftNotice;
@@ -15,7 +16,7 @@ use crate::support::mailbox::Mailbox;
 const SSHD: &str = "/etc/ssh/sshd_config";
 const MINUTE: SignedDuration = SignedDuration::from_mins(1);
 
-fn terms(ci: impl ToString) -> Value {
+fn terms(ci: CiId) -> Value {
     json!({
         "ci": ci.to_string(), "ticket": "INC-<i>1", "reason": "nobody <b>gets in", "files": ["/etc/ssh/**"],
         "logins": ["anna"], "minutes": 30,

@@ -115,8 +115,8 @@ async fn an_item_is_held_to_rules_of_its_owners_until_they_are_unbound() {
     let body = json!({ "ci": owned.case.ci });
     let headers = [("idempotency-key", "once")];
     let run = async || {
-        let (owner, path) = (&owned.owner, "/api/v1/audits");
-        owned.world.ask_with(owner, "POST", path, Some(body.clone()), &headers).await
+        let (by, path) = (&owned.owner, "/api/v1/audits");
+        owned.world.ask_with(by, "POST", path, Some(body.clone()), &headers).await
     };
     let first = run().await;
     assert_eq!(first.status, 201, "{}", first.text);
@@ -231,8 +231,8 @@ async fn a_waived_rule_never_passes_and_counts_again_when_its_time_is_over() {
 
     let run = owned.post("audits", json!({ "ci": owned.case.ci })).await;
     owned.world.clock.pass(SignedDuration::from_hours(2));
-    let owner = owned.world.token_of(&owned.case.person, Access::Write).await;
-    let owned = Owned { owner, ..owned };
+    let token = owned.world.token_of(&owned.case.person, Access::Write).await;
+    let owned = Owned { owner: token, ..owned };
     assert_eq!(came_to(&owned.audit().await, "greeting"), ["greets fail"]);
     let path = format!("audits/{}", run["id"].as_str().unwrap());
     let again = owned.ask("GET", &path, None).await.json();

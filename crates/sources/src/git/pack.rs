@@ -195,15 +195,12 @@ impl Pack {
                     open.push((number, content, leaning));
                 }
                 let Some((base, content, leaning)) = open.last_mut() else { break };
-                match leaning.pop() {
-                    Some(number) => {
-                        let delta = self.inflate(number as usize)?;
-                        next = Some((number, Some(*base), apply(content, &delta)?));
-                    }
-                    None => {
-                        held -= content.len();
-                        open.pop();
-                    }
+                if let Some(number) = leaning.pop() {
+                    let delta = self.inflate(number as usize)?;
+                    next = Some((number, Some(*base), apply(content, &delta)?));
+                } else {
+                    held -= content.len();
+                    open.pop();
                 }
             }
         }

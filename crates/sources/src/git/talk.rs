@@ -219,10 +219,12 @@ mod tests {
 
     fn packets(lines: &[&str]) -> Vec<u8> {
         let mut text = Vec::new();
-        lines.iter().for_each(|it| match *it {
-            "" => flush(&mut text),
-            it => line(it, &mut text),
-        });
+        for it in lines {
+            match *it {
+                "" => flush(&mut text),
+                it => line(it, &mut text),
+            }
+        }
         text
     }
 

@@ -204,10 +204,10 @@ async fn ssh(
     let mut talk = begun.map_err(|error| SourceError::ssh(&host, error))?;
     let (mut said, mut at) = (Vec::new(), 0);
     loop {
-        let Heard::Data(part) = heard(&mut talk, &host).await? else {
+        let Heard::Data(more) = heard(&mut talk, &host).await? else {
             return Err(SourceError::malformed("the list of references breaks off"));
         };
-        said.extend_from_slice(&part);
+        said.extend_from_slice(&more);
         if said.len() as u64 > LARGEST_LIST {
             return Err(SourceError::TooLarge { what: LIST, most: LARGEST_LIST });
         }

@@ -95,7 +95,7 @@ async fn beside_git(folder: &Path, names: &[String], batches: Arc<Vec<Batch>>) -
     let cloud = Cloud::new(&folder.join("ours"), names.len()).await?;
     let before = processor()?;
     let (recorded, took) = cloud.ingest(&batches).await?;
-    let spent = processor()? - before;
+    let spent = processor()?.saturating_sub(before);
     let (database, objects) = cloud.sizes().await?;
     let ours = (database + objects) as f64 / count as f64;
     let rate = count as f64 / took.as_secs_f64();
@@ -156,7 +156,8 @@ async fn curve(folder: &Path, versions: usize, items: usize) -> Result<()> {
         let begin: usize = these.iter().map(|it| it.files.len()).sum();
         let before = processor()?;
         let (recorded, time) = cloud.ingest(&these).await?;
-        (count, took, spent) = (count + begin, took + time, spent + (processor()? - before));
+        (count, took, spent) =
+            (count + begin, took + time, spent + processor()?.saturating_sub(before));
         times.extend(recorded.into_iter().flatten().step_by(16));
         if marks.last().is_some_and(|&mark| count >= mark) {
             marks.retain(|&mark| mark > count);

@@ -329,7 +329,7 @@ impl History {
         found: &mut [(Row<N>, [Option<i64>; N])],
         times: [i64; N],
     ) -> Result<(), StoreError> {
-        let mut wanted: BTreeMap<(i64, [u8; 16]), Vec<(usize, usize)>> = BTreeMap::new();
+        let mut wanted = BTreeMap::<(i64, [u8; 16]), Vec<_>>::new();
         for (row, (it, numbers)) in found.iter().enumerate() {
             for (place, number) in numbers.iter().enumerate() {
                 if let Some(number) = number {

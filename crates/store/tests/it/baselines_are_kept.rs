@@ -73,7 +73,7 @@ async fn versions_are_never_altered(world: World) {
     assert_eq!(versions[1].content, BaselineContent::Rules(rules("1")));
 
     let mut taken = ours(tenant.id, "1");
-    taken.name = "sshd".to_owned();
+    "sshd".clone_into(&mut taken.name);
     refused(world.store.put_baseline(&by, None, taken).await);
 
     let withdrawn = world.store.withdraw_baseline(&by, first.id).await.unwrap();

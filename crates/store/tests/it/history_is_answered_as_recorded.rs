@@ -218,8 +218,8 @@ async fn who_is_refused_among_others_hinders_nobody(world: World) {
     for (number, outcome) in outcomes.into_iter().enumerate() {
         match (number % 5, outcome) {
             (0..=2, Ok(Some(it))) => recorded.push(it.at),
-            (3, Err(store::StoreError::Refused { .. })) => {}
-            (4, Err(store::StoreError::NotFound { .. })) => {}
+            (3, Err(store::StoreError::Refused { .. }))
+            | (4, Err(store::StoreError::NotFound { .. })) => {}
             (_, outcome) => panic!("{number}: {outcome:?}"),
         }
     }
