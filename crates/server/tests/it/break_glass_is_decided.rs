@@ -2,8 +2,7 @@
 
 use axum::body::Body;
 use axum::http::Request;
-use domain::cloud::CiId;
-use domain::cloud::{Access, PROVIDER, Role};
+use domain::cloud::{Access, CiId, PROVIDER, Role};
 use jiff::SignedDuration;
 use notices::content::DriftNotice;
 use serde_json::{Value, json};
