@@ -495,7 +495,7 @@ Version: 2.36-9
         assert_eq!(until(), at("12:00:07"), "nobody holds it");
 
         // Another process: one's own locks are no obstacle to oneself.
-        let script = "import fcntl, sys; fcntl.lockf(open(sys.argv[1], 'w'), fcntl.LOCK_EX); \
+        let script = "import fcntl, sys; f = open(sys.argv[1], 'w'); fcntl.lockf(f, fcntl.LOCK_EX); \
                       print('held', flush=True); sys.stdin.read()";
         let mut holder = Command::new("python3")
             .args(["-c", script])
