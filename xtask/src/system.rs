@@ -148,6 +148,7 @@ fn install(missing: &[&str], updates: bool) -> Result<()> {
 /// Programs from `PyPI` that tests use, each with what is pinned with hashes.
 const PYTHON: &[(&str, &str)] = &[
     ("notices", "crates/notices/tests/peers/notices.txt"),
+    ("s3", "crates/s3/tests/peers/s3.txt"),
     ("schemathesis", "crates/patchwright/tests/peers/schemathesis.txt"),
     ("securesystemslib", "crates/ledger/tests/peers/securesystemslib.txt"),
 ];

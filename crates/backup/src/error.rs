@@ -7,7 +7,7 @@ use std::path::PathBuf;
 #[derive(Debug, thiserror::Error)]
 pub enum BackupError {
     /// The repository's objects cannot be read or written.
-    #[error("the repository's object `{name}` cannot be read or written")]
+    #[error("the object `{name}` cannot be read or written")]
     Object {
         /// Which object.
         name: String,
@@ -72,7 +72,7 @@ impl BackupError {
     pub const fn help(&self) -> &'static str {
         match self {
             Self::Object { .. } => {
-                "see to the repository's disk; what was backed up before is whole"
+                "see to the disk or the object store where it is; what was backed up before is whole"
             }
             Self::Damaged { .. } => {
                 "`patchwright backup verify` tells which backups are whole; restore one of them"
@@ -81,7 +81,10 @@ impl BackupError {
             Self::Locked => "give the master key that the installation had then, with --master-key",
             Self::NoBackup { .. } => "`patchwright backup list` shows those that there are",
             Self::File { .. } => "see what the system says, then try again",
-            Self::Held { .. } => "one process at a time: end the other one, or wait for it",
+            Self::Held { .. } => {
+                "one process at a time: end the other one, or wait for it; one that was killed on another host counts for \
+                 five minutes"
+            }
             Self::NotEmpty { .. } => "restore to a directory that is not there yet",
             Self::Database(_) => "look at the database's disk; `up` tells more",
             Self::Moved => "try again",

@@ -15,6 +15,7 @@
 //! What is not here: PostgreSQL, which has base backups and archived logs of its own, and the master key, which is kept
 //! apart from backups.
 
+mod alone;
 mod bytes;
 mod error;
 mod files;
@@ -27,9 +28,10 @@ mod retain;
 mod take;
 mod wal;
 
+pub use alone::{Alone, Clock};
 pub use error::BackupError;
 pub use keys::{Random, Secret};
-pub use repository::{Alone, Manifest, Repository, Writing};
+pub use repository::{Manifest, Repository, Writing};
 pub use restore::{Restored, Verified};
 pub use retain::{Removed, Retention};
 pub use take::{Backup, Source, Taken, wait};

@@ -9,7 +9,7 @@
 //! Objects are put whole and never altered. A manifest is put last; a pack that none names is garbage.
 
 use std::collections::BTreeMap;
-use std::fs::{File, OpenOptions, TryLockError};
+use std::fs::{OpenOptions, TryLockError};
 use std::io;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
@@ -19,6 +19,7 @@ use history::{Directory, Objects};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::alone::{self, Alone, Clock};
 use crate::error::{BackupError, Result};
 use crate::keys::{Random, RepositoryKey, Secret};
 use crate::picture::{Blob, Increment, Pack, Picture, text};
@@ -92,12 +93,6 @@ pub struct Repository {
     random: Random,
 }
 
-/// Nobody else writes into a repository while this lives.
-#[derive(Debug)]
-pub struct Alone {
-    _file: File,
-}
-
 impl Repository {
     /// Backups in a directory.
     ///
@@ -120,12 +115,27 @@ impl Repository {
             .open(path.join(".lock"))
             .map_err(BackupError::file(path))?;
         match file.try_lock() {
-            Ok(()) => Ok(Alone { _file: file }),
+            Ok(()) => Ok(Alone::by(file)),
             Err(TryLockError::WouldBlock) => Err(BackupError::Held { path: path.to_owned() }),
             Err(TryLockError::Error(source)) => {
                 Err(BackupError::File { path: path.to_owned(), source })
             }
         }
+    }
+
+    /// Keeps other writers away from backups that are no directory, on whichever host they are. What is written must be
+    /// written through the objects that come back; the file is of this host, and of its own for each repository.
+    ///
+    /// # Errors
+    /// If there is one, or the repository cannot be written.
+    pub fn lease(
+        objects: Arc<dyn Objects>,
+        file: &Path,
+        place: &str,
+        clock: Clock,
+        random: Random,
+    ) -> Result<(Arc<dyn Objects>, Alone)> {
+        alone::lease(objects, file, place, clock, random)
     }
 
     /// Opens what there is with the master key's derivative.
@@ -172,7 +182,17 @@ impl Repository {
             Ok(RepositoryKey::unwrap(&key.id, &repository.whole(&name, 4096)?, master).is_some())
         };
         if !is_there || !opens()? {
-            repository.put(&name, &key.wrap(master, random))?;
+            let sealed = key.wrap(master, random);
+            match repository.put(&name, &sealed) {
+                // One that does not open, where nothing is replaced.
+                Err(BackupError::Object { source, .. })
+                    if source.kind() == io::ErrorKind::AlreadyExists =>
+                {
+                    repository.delete(&name)?;
+                    repository.put(&name, &sealed)?;
+                }
+                put => put?,
+            }
         }
         Ok((repository, Writing { key, packs: Vec::new(), pack: Vec::new(), written: 0 }))
     }

@@ -8,6 +8,7 @@ use std::sync::Mutex;
 use std::sync::PoisonError;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use history::Objects;
 use jiff::Timestamp;
 
 use crate::error::{BackupError, Result};
@@ -16,6 +17,7 @@ use crate::keys::RepositoryKey;
 use crate::live::PAGES;
 use crate::picture::{FileEntry, Files, Increment, Picture};
 use crate::repository::{Manifest, Repository};
+use crate::take::HISTORY;
 
 /// What was brought back.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -68,6 +70,20 @@ impl Repository {
     /// # Errors
     /// If something is damaged, or cannot be written.
     pub fn restore(&self, manifest: &Manifest, into: &Path) -> Result<Restored> {
+        self.restore_with(manifest, into, None)
+    }
+
+    /// The same, with history's objects not below the directory but put where they are given. What has their names there
+    /// already must be the same.
+    ///
+    /// # Errors
+    /// If something is damaged, or cannot be written.
+    pub fn restore_with(
+        &self,
+        manifest: &Manifest,
+        into: &Path,
+        objects: Option<&dyn Objects>,
+    ) -> Result<Restored> {
         let key = self.key_of(&manifest.id)?;
         let (mut picture, increments) = self.picture(&key, manifest)?;
         for increment in &increments {
@@ -78,7 +94,7 @@ impl Repository {
         if fs::read_dir(into).map_err(BackupError::file(into))?.next().is_some() {
             return Err(BackupError::NotEmpty { path: into.to_owned() });
         }
-        let restoring = Restoring { repository: self, key: &key, manifest, into };
+        let restoring = Restoring { repository: self, key: &key, manifest, into, objects };
         let mut restored = Restored { bytes: 0, files: picture.files.len() };
         if manifest.has_database {
             restored.bytes += restoring.database(&picture, &increments)?;
@@ -157,6 +173,8 @@ struct Restoring<'a> {
     key: &'a RepositoryKey,
     manifest: &'a Manifest,
     into: &'a Path,
+    /// Where history's objects go, if not below it.
+    objects: Option<&'a dyn Objects>,
 }
 
 impl Restoring<'_> {
@@ -192,6 +210,9 @@ impl Restoring<'_> {
             if !is_below(path) {
                 return Err(BackupError::damaged("a backup's list of files"));
             }
+            if self.elsewhere(path).is_some() {
+                continue;
+            }
             if let Some(folder) = self.into.join(path).parent() {
                 let made = DirBuilder::new().recursive(true).mode(0o700).create(folder);
                 made.map_err(BackupError::file(folder))?;
@@ -201,7 +222,31 @@ impl Restoring<'_> {
         Ok(all.iter().map(|(_, entry)| entry.size).sum())
     }
 
+    /// Where an object goes that is not put below the directory, and its name.
+    fn elsewhere<'p>(&self, path: &'p str) -> Option<(&dyn Objects, &'p str)> {
+        self.objects.zip(path.strip_prefix(HISTORY))
+    }
+
+    fn object(
+        &self,
+        (objects, name): (&dyn Objects, &str),
+        path: &str,
+        entry: &FileEntry,
+    ) -> Result<()> {
+        let mut whole = Vec::new();
+        for piece in &entry.pieces {
+            whole.extend(self.repository.blob(self.key, &self.manifest.packs, piece)?);
+        }
+        if whole.len() as u64 != entry.size || *blake3::hash(&whole).as_bytes() != entry.hash {
+            return Err(BackupError::damaged(format!("the file `{path}` in the backup")));
+        }
+        objects.put(name, &whole).map_err(BackupError::object(path))
+    }
+
     fn file(&self, path: &str, entry: &FileEntry) -> Result<()> {
+        if let Some(there) = self.elsewhere(path) {
+            return self.object(there, path, entry);
+        }
         let place = self.into.join(path);
         let file = create(&place)?;
         let (mut hasher, mut at) = (blake3::Hasher::new(), 0);

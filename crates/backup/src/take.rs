@@ -13,7 +13,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use history::Objects;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::error::{BackupError, Result};
@@ -27,6 +29,12 @@ const PIECE: usize = 1 << 20;
 
 /// After so many increments everything is told anew, of what is there already.
 const MOST_INCREMENTS: usize = 128;
+
+/// So much of an object is read at once.
+const PART: usize = 16 * PIECE;
+
+/// Where history's objects are in a backup.
+pub(crate) const HISTORY: &str = "history/";
 
 /// What altered is told as an increment up to so many bytes of pages.
 const LARGEST_INCREMENT: usize = 64 << 20;
@@ -74,6 +82,16 @@ pub struct Backup {
     last: Option<Manifest>,
     /// Chunks that are others than the last base has them.
     stale: BTreeSet<usize>,
+    elsewhere: Option<Elsewhere>,
+}
+
+/// Where history's objects are, if not below the data directory.
+struct Elsewhere(Arc<dyn Objects>);
+
+impl std::fmt::Debug for Elsewhere {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Elsewhere").finish_non_exhaustive()
+    }
 }
 
 /// When the next backup is due: as long after the beginning of the last one, at once where that took longer.
@@ -106,7 +124,14 @@ impl Backup {
             }
             break;
         }
-        Ok(Self { repository, writing, source, database, picture, last, stale })
+        Ok(Self { repository, writing, source, database, picture, last, stale, elsewhere: None })
+    }
+
+    /// History's objects are not below the data directory but there. They are backed up as if they were files.
+    #[must_use]
+    pub fn with_objects(mut self, objects: Arc<dyn Objects>) -> Self {
+        self.elsewhere = Some(Elsewhere(objects));
+        self
     }
 
     /// The repository.
@@ -185,7 +210,13 @@ impl Backup {
     }
 
     fn listing(&self) -> Result<BTreeMap<String, Kind>> {
-        files::listing(&self.source.data, self.source.with_images)
+        let mut found = files::listing(&self.source.data, self.source.with_images)?;
+        if let Some(Elsewhere(objects)) = &self.elsewhere {
+            found.retain(|path, _| !path.starts_with(HISTORY));
+            let names = objects.list().map_err(BackupError::object("history/*"))?;
+            found.extend(names.into_iter().map(|name| (format!("{HISTORY}{name}"), Kind::Fixed)));
+        }
+        Ok(found)
     }
 
     fn add_all(&mut self, bytes: &[u8]) -> Result<Vec<Blob>> {
@@ -207,6 +238,15 @@ impl Backup {
             if *kind == Kind::Fixed && known.is_some_and(|known| !is_sparse(known)) {
                 continue;
             }
+            if let Some(Elsewhere(objects)) = &self.elsewhere
+                && let Some(name) = path.strip_prefix(HISTORY)
+            {
+                let objects = Arc::clone(objects);
+                if let Some(entry) = self.copy_object(&*objects, path, name)? {
+                    fresh.insert(path.clone(), entry);
+                }
+                continue;
+            }
             let place = self.source.data.join(path);
             let file = match File::open(&place) {
                 Ok(file) => file,
@@ -220,6 +260,35 @@ impl Backup {
             fresh.insert(path.clone(), self.copy(&place, file)?);
         }
         Ok(())
+    }
+
+    /// An object of history's, unless it was removed since it was listed.
+    fn copy_object(
+        &mut self,
+        objects: &dyn Objects,
+        path: &str,
+        name: &str,
+    ) -> Result<Option<FileEntry>> {
+        let gone = |source: io::Error| match source.kind() {
+            io::ErrorKind::NotFound => Ok(None),
+            _ => Err(BackupError::object(path)(source)),
+        };
+        let size = match objects.size(name) {
+            Ok(size) => size,
+            Err(error) => return gone(error),
+        };
+        let (mut hasher, mut at, mut pieces) = (blake3::Hasher::new(), 0, Vec::new());
+        while at < size {
+            let length = usize::try_from(size - at).unwrap_or(usize::MAX).min(PART);
+            let part = match objects.read(name, at, length) {
+                Ok(part) => part,
+                Err(error) => return gone(error),
+            };
+            hasher.update(&part);
+            pieces.extend(self.add_all(&part)?);
+            at += part.len() as u64;
+        }
+        Ok(Some(FileEntry { size, hash: hasher.finalize().into(), pieces }))
     }
 
     fn copy(&mut self, place: &Path, mut file: File) -> Result<FileEntry> {

@@ -1,4 +1,4 @@
-//! Where sealed objects lie: a directory here, anything with whole puts and ranged reads elsewhere.
+//! Where sealed objects lie: a directory here, anything with whole puts and ranged reads elsewhere (the room `s3`).
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};

@@ -6,14 +6,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use ::backup::{Backup, BackupError, Repository, Retention, Secret, Source, Taken, wait};
+use ::backup::{Alone, Backup, BackupError, Repository, Retention, Secret, Source, Taken, wait};
 use anyhow::{Context as _, Result, anyhow};
 use clap::{Args, Subcommand};
 use jiff::{SignedDuration, Timestamp};
-use store::{Engine, Environment as _, MasterKey, System};
+use sha2::{Digest as _, Sha256};
+use store::{Engine, Environment as _, MasterKey, Objects, System};
 
 use crate::data::{existing, master_key_failed, together};
 use crate::failure::{helped, report, usage};
+use crate::objects::{self, ObjectsArgs, address, s3_failed};
 use crate::up::{interruption, open_both, store_failed};
 
 /// What backups' keys are wrapped under.
@@ -50,7 +52,9 @@ struct TakeArgs {
     /// A database elsewhere: a file, or `postgres://USER@HOST/DATABASE`.
     #[arg(long, value_name = "ADDRESS", env = "PATCHWRIGHT_DATABASE", hide_env_values = true)]
     database: Option<String>,
-    /// The repository: a directory, on another disk best.
+    #[command(flatten)]
+    objects: ObjectsArgs,
+    /// The repository: a directory, on another disk best, or `s3://BUCKET/PREFIX?region=REGION` as for --objects.
     #[arg(long, value_name = "REPOSITORY")]
     to: Option<PathBuf>,
     /// Take one after another, so often, until it is ended: `2s` loses less than five seconds.
@@ -117,9 +121,10 @@ pub(crate) fn run(arguments: &BackupArgs) -> Result<ExitCode> {
 
 /// Opens a repository for reading.
 pub(crate) fn open(from: &Path, key: &KeyArgs) -> Result<Repository> {
-    if !from.is_dir() {
+    let elsewhere = address(from)?;
+    if elsewhere.is_none() && !from.is_dir() {
         let error = anyhow!("there is no repository `{}`", from.display());
-        return Err(helped(error, "name the directory that `patchwright backup --to` was given"));
+        return Err(helped(error, "name the repository that `patchwright backup --to` was given"));
     }
     let path = match &key.master_key {
         Some(path) => path.clone(),
@@ -133,7 +138,10 @@ pub(crate) fn open(from: &Path, key: &KeyArgs) -> Result<Repository> {
         ));
     }
     let master = MasterKey::open(&path, &System).map_err(master_key_failed)?;
-    let objects = Repository::directory(from).map_err(backup_failed)?;
+    let objects: Arc<dyn Objects> = match &elsewhere {
+        Some(address) => Arc::new(objects::open(address)?),
+        None => Repository::directory(from).map_err(backup_failed)?,
+    };
     Repository::open(objects, &wrapping(&master), random).map_err(backup_failed)
 }
 
@@ -184,7 +192,10 @@ fn verify(arguments: &LookArgs) -> Result<ExitCode> {
 
 fn take(arguments: &TakeArgs) -> Result<ExitCode> {
     let Some(to) = &arguments.to else {
-        return Err(usage("there is no repository to back up to", "name a directory with --to"));
+        return Err(usage(
+            "there is no repository to back up to",
+            "name a directory or an object store with --to",
+        ));
     };
     let data = existing(arguments.data.as_deref())?;
     let _at_work = together(&data)?;
@@ -203,8 +214,8 @@ fn take(arguments: &TakeArgs) -> Result<ExitCode> {
         });
         Ok::<_, anyhow::Error>(())
     })?;
-    let installation = runtime.block_on(installation(arguments, &data, to))?;
-    let _alone = Repository::lock(to).map_err(backup_failed)?;
+    let (repository, _alone) = alone(&data, to)?;
+    let installation = runtime.block_on(installation(arguments, &data, repository))?;
     let rule = Retention {
         newest: arguments.keep,
         all: arguments.keep_all,
@@ -221,9 +232,28 @@ fn take(arguments: &TakeArgs) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// A repository, with nobody else who writes there.
+fn alone(data: &Path, to: &Path) -> Result<(Arc<dyn Objects>, Alone)> {
+    let Some(address) = address(to)? else {
+        std::fs::create_dir_all(to).with_context(|| format!("cannot make `{}`", to.display()))?;
+        let alone = Repository::lock(to).map_err(backup_failed)?;
+        return Ok((Repository::directory(to).map_err(backup_failed)?, alone));
+    };
+    let store = objects::open(&address)?;
+    store.check().map_err(s3_failed)?;
+    let text = address.to_string();
+    let place = Sha256::digest(text.split('?').next().unwrap_or_default());
+    let file =
+        data.join(format!(".backup-writer-{:02x}{:02x}{:02x}", place[0], place[1], place[2]));
+    let leased = Repository::lease(Arc::new(store), &file, &text, || System.now(), random);
+    leased.map_err(backup_failed)
+}
+
 /// What is backed up, and where to.
 struct Installation {
-    to: PathBuf,
+    to: Arc<dyn Objects>,
+    /// Where history's objects are, if not below the data directory.
+    elsewhere: Option<Arc<dyn Objects>>,
     source: Source,
     wrapping: Secret,
     secrets: Vec<Secret>,
@@ -231,16 +261,25 @@ struct Installation {
 
 impl Installation {
     fn begin(&self) -> Result<Backup> {
-        let objects = Repository::directory(&self.to).map_err(backup_failed)?;
+        let objects = Arc::clone(&self.to);
         let secrets = self.secrets.clone();
         let (repository, writing) =
             Repository::adopt(objects, &self.wrapping, secrets, random).map_err(backup_failed)?;
-        Backup::begin(repository, writing, self.source.clone()).map_err(backup_failed)
+        let backup =
+            Backup::begin(repository, writing, self.source.clone()).map_err(backup_failed)?;
+        Ok(match &self.elsewhere {
+            Some(objects) => backup.with_objects(Arc::clone(objects)),
+            None => backup,
+        })
     }
 }
 
 /// The keys come from the database, which is not held open for that any longer.
-async fn installation(arguments: &TakeArgs, data: &Path, to: &Path) -> Result<Installation> {
+async fn installation(
+    arguments: &TakeArgs,
+    data: &Path,
+    to: Arc<dyn Objects>,
+) -> Result<Installation> {
     let address = arguments.database.as_deref();
     let engine = match address {
         Some(address) => address.parse::<store::Database>().map_err(store_failed)?.engine(),
@@ -259,9 +298,13 @@ async fn installation(arguments: &TakeArgs, data: &Path, to: &Path) -> Result<In
             None
         }
     };
-    std::fs::create_dir_all(to).with_context(|| format!("cannot make `{}`", to.display()))?;
+    let elsewhere: Option<Arc<dyn Objects>> = match arguments.objects.store(data)? {
+        Some(address) => Some(Arc::new(objects::open(&address)?)),
+        None => None,
+    };
     Ok(Installation {
-        to: to.to_owned(),
+        to,
+        elsewhere,
         source: Source { data: data.to_owned(), database, with_images: !arguments.without_images },
         wrapping: wrapping(&master),
         secrets,

@@ -2,14 +2,16 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
 use clap::Args;
 use store::{Actor, History, PageRequest, Store};
 
 use crate::data::{existing, together};
+use crate::objects::ObjectsArgs;
 use crate::text::plain;
-use crate::up::{open_both, open_history, store_failed};
+use crate::up::{open_both, store_failed};
 
 /// Tell whether all that items were configured by can be read, and is what was recorded.
 ///
@@ -23,6 +25,8 @@ pub(crate) struct FsckArgs {
     /// A database elsewhere: a file, or `postgres://USER@HOST/DATABASE`.
     #[arg(long, value_name = "ADDRESS", env = "PATCHWRIGHT_DATABASE", hide_env_values = true)]
     database: Option<String>,
+    #[command(flatten)]
+    objects: ObjectsArgs,
 }
 
 /// Runs the command.
@@ -35,7 +39,7 @@ pub(crate) fn run(arguments: &FsckArgs) -> Result<ExitCode> {
         .context("cannot start threads")?;
     runtime.block_on(async {
         let (store, master) = open_both(arguments.database.as_deref(), &data).await?;
-        let history = open_history(&store, &master, &data)?;
+        let history = store.history(Arc::clone(&master), arguments.objects.open(&data)?);
         let damages = check(&store, &history).await?;
         store.close().await;
         Ok(if damages == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })

@@ -12,6 +12,7 @@ mod fsck;
 mod image;
 mod ledger;
 mod master_key;
+mod objects;
 mod places;
 mod policy;
 mod restore;

@@ -18,13 +18,14 @@ use clap::Args;
 use jiff::Timestamp;
 use ledger::{Directory, Policy, SignedCheckpoint, Tree};
 use server::Recorder;
-use store::{Actor, Lapse, MasterKey, Restoration, Store};
+use store::{Actor, Lapse, MasterKey, Objects, Restoration, Store};
 
 use crate::backup::{KeyArgs, backup_failed, human, open};
 use crate::data::master_key_file;
 use crate::failure::{helped, usage};
 use crate::fsck;
-use crate::up::{open_both, open_history, recorder_failed, store_failed};
+use crate::objects::{self, ObjectsArgs, keep_note, s3_failed};
+use crate::up::{open_both, recorder_failed, store_failed};
 
 /// Bring a control plane back from a backup.
 ///
@@ -35,7 +36,7 @@ use crate::up::{open_both, open_history, recorder_failed, store_failed};
 /// `--same-ledger` shows that nothing that was published is missing.
 #[derive(Debug, Args)]
 pub(crate) struct RestoreArgs {
-    /// The repository.
+    /// The repository, as `patchwright backup --to` was given it.
     #[arg(long, value_name = "REPOSITORY")]
     from: PathBuf,
     /// The data directory to make.
@@ -59,6 +60,8 @@ pub(crate) struct RestoreArgs {
     /// The database that was brought back already, where it is PostgreSQL.
     #[arg(long, value_name = "ADDRESS", env = "PATCHWRIGHT_DATABASE", hide_env_values = true)]
     database: Option<String>,
+    #[command(flatten)]
+    objects: ObjectsArgs,
 }
 
 /// Runs the command.
@@ -75,7 +78,16 @@ pub(crate) fn run(arguments: &RestoreArgs) -> Result<ExitCode> {
     let to = std::path::absolute(&arguments.to).context("cannot find the data directory")?;
     // Nothing of it is under its name before all of it is.
     let beside = beside(&to)?;
-    let restored = repository.restore(&manifest, &beside).map_err(backup_failed)?;
+    let elsewhere = arguments.objects.given()?;
+    let store = elsewhere.as_ref().map(objects::open).transpose()?;
+    if let Some(store) = &store {
+        store.check().map_err(s3_failed)?;
+    }
+    let objects = store.as_ref().map(|store| store as &dyn Objects);
+    let restored = repository.restore_with(&manifest, &beside, objects).map_err(backup_failed)?;
+    if let Some(address) = &elsewhere {
+        keep_note(&beside, address)?;
+    }
     keep_master(arguments, &beside)?;
     let told = if manifest.has_database || arguments.database.is_some() {
         let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -100,6 +112,9 @@ pub(crate) fn run(arguments: &RestoreArgs) -> Result<ExitCode> {
         human(restored.bytes),
         restored.files
     );
+    if let Some(address) = &elsewhere {
+        println!("  history  its objects are in {address}");
+    }
     let Some(told) = told else {
         println!(
             "\nThe DATABASE IS NOT in this backup: bring PostgreSQL back to a time after {}",
@@ -199,7 +214,8 @@ async fn set_going(arguments: &RestoreArgs, manifest: &Manifest, data: &Path) ->
         hold_against(published, data)?;
     }
     let damages = if arguments.check {
-        fsck::check(&store, &open_history(&store, &master, data)?).await?
+        let history = store.history(Arc::clone(&master), arguments.objects.open(data)?);
+        fsck::check(&store, &history).await?
     } else {
         0
     };

@@ -22,8 +22,8 @@ use server::{
     Snapshots, Ssh, Tls, Verdicts, Witnesses,
 };
 use store::{
-    Actor, CiFilter, Database, History, Labels, MasterKey, NewCi, ObjectDirectory, PageRequest,
-    SteadySystem, Store, StoreError, Vault,
+    Actor, CiFilter, Database, History, Labels, MasterKey, NewCi, PageRequest, SteadySystem, Store,
+    StoreError, Vault,
 };
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -32,6 +32,7 @@ use crate::check::{self, OfficialSources};
 use crate::data::{data_directory, master_key, together};
 use crate::failure::{helped, report, usage};
 use crate::image::HostLab;
+use crate::objects::ObjectsArgs;
 use crate::places::Places;
 use crate::text::plain;
 
@@ -67,6 +68,9 @@ pub(crate) struct UpArgs {
     /// A database elsewhere: a file, or `postgres://USER@HOST/DATABASE`.
     #[arg(long, value_name = "ADDRESS", env = "PATCHWRIGHT_DATABASE", hide_env_values = true)]
     database: Option<String>,
+
+    #[command(flatten)]
+    objects: ObjectsArgs,
 
     /// Where to listen; without a certificate, loopback only. Port 0 takes any that is free.
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:7878")]
@@ -208,7 +212,9 @@ async fn up(arguments: &UpArgs) -> Result<()> {
         .map(|policy| Arc::new(Witnesses::new(policy, Arc::clone(&recorder), store.clone())));
     let releases = Releases::open(store.clone(), &master).await.map_err(store_failed)?;
     let snapshots = open_snapshots(arguments, &store)?;
-    let own = (releases.key(), open_history(&store, &master, &data)?);
+    let ledger = recorder.key().to_string();
+    let objects = tokio::task::block_in_place(|| arguments.objects.claim(&data, &ledger))?;
+    let own = (releases.key(), store.history(Arc::clone(&master), objects));
     let settings =
         settings(arguments, &store, &master, providers, witnesses.clone(), told, own).await?;
     let (history, notices) = (settings.history.clone(), Arc::clone(&settings.notices));
@@ -354,14 +360,6 @@ async fn open_observers(
 fn open_snapshots(arguments: &UpArgs, store: &Store) -> Result<Snapshots> {
     let places = Places::read(arguments.places.as_deref())?;
     Ok(Snapshots::new(store.clone(), Arc::new(places)))
-}
-
-/// What items were configured by: in the database, and sealed in a directory beside it.
-pub(crate) fn open_history(store: &Store, master: &Arc<MasterKey>, data: &Path) -> Result<History> {
-    let place = data.join("history");
-    let objects = ObjectDirectory::open(&place)
-        .with_context(|| format!("cannot use the directory `{}`", place.display()))?;
-    Ok(store.history(Arc::clone(master), Arc::new(objects)))
 }
 
 /// How people sign in.

@@ -27,6 +27,8 @@ mod images_from_a_command_line;
 mod items_are_held_to_baselines;
 mod json_is_stable;
 mod osv_agrees_with_a_plain_check;
+#[path = "../../../s3/tests/it/peer.rs"]
+mod peer;
 mod pins_mean_what_they_mean_to_apt;
 #[path = "../../../store/tests/it/support/postgres.rs"]
 mod postgres;

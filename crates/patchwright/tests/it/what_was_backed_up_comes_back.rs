@@ -242,7 +242,18 @@ fn a_rotation_that_is_killed_at_each_step_loses_nothing() {
 
 /// A file of an item, recorded and sealed; gives its time.
 async fn configure(data: &Path, database: &str, ci: &str) -> jiff::Timestamp {
-    let (store, history) = open_history(data, database).await;
+    let objects = store::ObjectDirectory::open(data.join("history")).unwrap();
+    configure_in(data, database, ci, Arc::new(objects)).await
+}
+
+/// The same with the objects elsewhere.
+async fn configure_in(
+    data: &Path,
+    database: &str,
+    ci: &str,
+    objects: Arc<dyn store::Objects>,
+) -> jiff::Timestamp {
+    let (store, history) = open_history(data, database, objects).await;
     let ci: domain::cloud::CiId = ci.parse().unwrap();
     let file = store::NewFile {
         path: store::FilePath::new("/etc/motd").unwrap(),
@@ -261,12 +272,15 @@ async fn configure(data: &Path, database: &str, ci: &str) -> jiff::Timestamp {
     recorded.at
 }
 
-async fn open_history(data: &Path, database: &str) -> (store::Store, store::History) {
+async fn open_history(
+    data: &Path,
+    database: &str,
+    objects: Arc<dyn store::Objects>,
+) -> (store::Store, store::History) {
     let database = database.parse().unwrap();
     let store = store::Store::open(&database, Arc::new(store::System)).await.unwrap();
     let master = store::MasterKey::open(&data.join("master.key"), &store::System).unwrap();
-    let objects = store::ObjectDirectory::open(data.join("history")).unwrap();
-    let history = store.history(Arc::new(master), Arc::new(objects));
+    let history = store.history(Arc::new(master), objects);
     (store, history)
 }
 
@@ -307,7 +321,8 @@ async fn what_lies_in_postgresql_comes_back_with_its_objects() {
     let told = String::from_utf8_lossy(&told.stdout).into_owned();
     assert!(told.contains("are LOST"), "{told}");
 
-    let (store, history) = open_history(&back, &after).await;
+    let objects = store::ObjectDirectory::open(back.join("history")).unwrap();
+    let (store, history) = open_history(&back, &after, Arc::new(objects)).await;
     let path = store::FilePath::new("/etc/motd").unwrap();
     let found = history.file_at(&store::Actor::System, ci.parse().unwrap(), &path, at).await;
     let store::Past::Kept(Some(found)) = found.unwrap() else { panic!("it was kept") };
@@ -319,5 +334,88 @@ async fn what_lies_in_postgresql_comes_back_with_its_objects() {
     let token = up.sign_in();
     let names = up.all_names(&token);
     assert!(names.contains(&"before".to_owned()) && !names.contains(&"after".to_owned()));
+    assert!(up.end("-TERM"));
+}
+
+fn in_store(address: &str) -> Arc<dyn store::Objects> {
+    let address = address.parse().unwrap();
+    let patience = s3::Patience::default();
+    Arc::new(s3::S3::open(&address, jiff::Timestamp::now, patience).unwrap())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_lies_in_an_object_store_is_backed_up_there_and_comes_back() {
+    let Some(peer) = crate::peer::Peer::start() else { return };
+    let directory = tempfile::tempdir().unwrap();
+    let data = directory.path().join("data");
+    let (history, backups) = (peer.address("history"), peer.address("backups"));
+    let up = Up::start_with(&data, &["--objects", &history], &[]).unwrap();
+    let token = up.sign_in();
+    let (_, item) = create(&up, &token, "before").unwrap();
+    assert!(up.end("-TERM"));
+    let ci = item["id"].as_str().unwrap();
+    let database = data.join("patchwright.db").display().to_string();
+    let at = configure_in(&data, &database, ci, in_store(&history)).await;
+    assert!(!data.join("history").exists());
+    // Where they are is noted; nothing secret is.
+    let checked = done(command(&["fsck", "--data"]).arg(&data));
+    let told = String::from_utf8(checked.stdout).unwrap();
+    assert!(told.contains("1 partitions") && !told.contains("DAMAGED"), "{told}");
+    // Neither another place for them, nor another installation with them.
+    let elsewhere = peer.address("elsewhere");
+    assert!(Up::start_with(&data, &["--objects", &elsewhere], &[]).is_none());
+    let other = directory.path().join("other");
+    assert!(Up::start_with(&other, &["--objects", &history], &[]).is_none());
+
+    let key = data.join("master.key");
+    let to = Path::new(&backups);
+    done(&mut back_up(&data, to, &[]));
+    done(&mut back_up(&data, to, &[]));
+    sound(to, &key);
+    let listing = done(command(&["backup", "list", "--from", &backups, "--master-key"]).arg(&key));
+    assert_eq!(String::from_utf8(listing.stdout).unwrap().lines().count(), 3);
+    // One writer at a time, on whichever host.
+    let mut going =
+        back_up(&data, to, &["--every", "100ms"]).stdout(Stdio::piped()).spawn().unwrap();
+    let mut line = String::new();
+    let mut said = std::io::BufReader::new(going.stdout.take().unwrap());
+    std::io::BufRead::read_line(&mut said, &mut line).unwrap();
+    let refused = back_up(&data, to, &[]).output().unwrap();
+    let told = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(!refused.status.success() && told.contains("another process backs up"), "{told}");
+    going.kill().unwrap();
+    going.wait().unwrap();
+    done(&mut back_up(&data, to, &[]));
+
+    // Lost are the data directory and all objects of the history.
+    let lost = in_store(&history);
+    let names = lost.list().unwrap();
+    assert_eq!(names.len(), 1, "{names:?}");
+    for name in names {
+        lost.delete(&name).unwrap();
+    }
+    let restored = peer.address("restored");
+    let back = directory.path().join("back");
+    let told = done(restore(to, &key, &back).args(["--objects", &restored]));
+    let told = String::from_utf8(told.stdout).unwrap();
+    assert!(told.contains("1 partitions") && told.contains("sound"), "{told}");
+    let (store, history) = open_history(
+        &back,
+        &back.join("patchwright.db").display().to_string(),
+        in_store(&restored),
+    )
+    .await;
+    let path = store::FilePath::new("/etc/motd").unwrap();
+    let found = history.file_at(&store::Actor::System, ci.parse().unwrap(), &path, at).await;
+    let store::Past::Kept(Some(found)) = found.unwrap() else { panic!("it was kept") };
+    assert_eq!(found.content.unwrap(), b"kept in an object");
+    store.close().await;
+    // Or below the data directory again.
+    let plain = directory.path().join("plain");
+    let told = done(&mut restore(to, &key, &plain));
+    assert!(String::from_utf8(told.stdout).unwrap().contains("sound"));
+    assert!(plain.join("history").is_dir());
+    let up = Up::start(&back);
+    assert!(up.all_names(&up.sign_in()).contains(&"before".to_owned()));
     assert!(up.end("-TERM"));
 }

@@ -8,6 +8,9 @@
 #[macro_use]
 mod support;
 
+#[path = "../../../s3/tests/it/peer.rs"]
+mod peer;
+
 mod a_change_and_its_record_are_one;
 mod a_proven_patch_is_baked;
 mod agents_are_who_they_are;
@@ -24,6 +27,7 @@ mod findings_last;
 mod fleets_are_answered_as_recorded;
 mod history_is_answered_as_recorded;
 mod history_is_kept_safe;
+mod history_lies_in_a_store;
 mod images_and_their_jobs;
 mod keys_are_sealed_anew;
 mod machines_go_back_to_snapshots;

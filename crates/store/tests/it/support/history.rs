@@ -19,7 +19,7 @@ use super::{World, vm};
 
 /// Where objects lie in tests, and what goes wrong there.
 pub(crate) struct Faulty {
-    directory: ObjectDirectory,
+    objects: Arc<dyn Objects>,
     fault: AtomicU8,
 }
 
@@ -41,8 +41,11 @@ const FAULTS: [Fault; 5] = [Fault::None, Fault::Before, Fault::After, Fault::Hal
 
 impl Faulty {
     fn at(place: &Path) -> Arc<Self> {
-        let directory = ObjectDirectory::open(place).unwrap();
-        Arc::new(Self { directory, fault: AtomicU8::new(0) })
+        Self::over(Arc::new(ObjectDirectory::open(place).unwrap()))
+    }
+
+    fn over(objects: Arc<dyn Objects>) -> Arc<Self> {
+        Arc::new(Self { objects, fault: AtomicU8::new(0) })
     }
 
     pub(crate) fn set(&self, fault: Fault) {
@@ -55,36 +58,36 @@ impl Objects for Faulty {
     fn put(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
         let broken = || io::Error::other("broken off");
         match FAULTS[usize::from(self.fault.load(Ordering::SeqCst))] {
-            Fault::None => self.directory.put(name, bytes),
+            Fault::None => self.objects.put(name, bytes),
             Fault::Before => Err(broken()),
             Fault::After => {
-                self.directory.put(name, bytes)?;
+                self.objects.put(name, bytes)?;
                 Err(broken())
             }
-            Fault::Half => self.directory.put(name, &bytes[..bytes.len() / 2]),
+            Fault::Half => self.objects.put(name, &bytes[..bytes.len() / 2]),
             Fault::Bit => {
                 let mut bytes = bytes.to_vec();
                 let middle = bytes.len() / 2;
                 bytes[middle] ^= 4;
-                self.directory.put(name, &bytes)
+                self.objects.put(name, &bytes)
             }
         }
     }
 
     fn read(&self, name: &str, offset: u64, length: usize) -> io::Result<Vec<u8>> {
-        self.directory.read(name, offset, length)
+        self.objects.read(name, offset, length)
     }
 
     fn size(&self, name: &str) -> io::Result<u64> {
-        self.directory.size(name)
+        self.objects.size(name)
     }
 
     fn delete(&self, name: &str) -> io::Result<()> {
-        self.directory.delete(name)
+        self.objects.delete(name)
     }
 
     fn list(&self) -> io::Result<Vec<String>> {
-        self.directory.list()
+        self.objects.list()
     }
 }
 
@@ -147,8 +150,17 @@ pub(crate) const HOLDER: &str = "the test";
 impl Remembering {
     pub(crate) async fn new(world: World, seed: u64) -> Self {
         let folder = tempfile::tempdir().unwrap();
+        let objects = Faulty::at(&folder.path().join("objects/history"));
+        Self::over(world, seed, folder, objects).await
+    }
+
+    /// The same with objects elsewhere.
+    pub(crate) async fn elsewhere(world: World, seed: u64, objects: Arc<dyn Objects>) -> Self {
+        Self::over(world, seed, tempfile::tempdir().unwrap(), Faulty::over(objects)).await
+    }
+
+    async fn over(world: World, seed: u64, folder: TempDir, objects: Arc<Faulty>) -> Self {
         let data = folder.path().join("objects");
-        let objects = Faulty::at(&data.join("history"));
         let master = MasterKey::open(&folder.path().join("master.key"), &System).unwrap();
         let master = Arc::new(master);
         let history = world.store.history(Arc::clone(&master), objects.clone());
