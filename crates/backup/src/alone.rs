@@ -28,7 +28,7 @@ use crate::picture::text;
 const LEASE: SignedDuration = SignedDuration::from_mins(5);
 
 /// How often it is put anew.
-const EVERY: Duration = Duration::from_mins(1);
+const EVERY: Duration = Duration::from_secs(60);
 
 /// What leases' names begin with.
 const BEGINNING: &str = "writer-";

@@ -18,7 +18,7 @@ pub(crate) struct ObjectsArgs {
     /// Where the content history's sealed objects are, if not in the data directory:
     /// `s3://BUCKET/PREFIX?region=REGION`, with `&endpoint=https://HOST` where it is not Amazon's.
     ///
-    /// Credentials come from AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or from a file of such lines that
+    /// Credentials come from `AWS_ACCESS_KEY_ID` and `AWS_SECRET_ACCESS_KEY`, or from a file of such lines that
     /// `&credentials=FILE` names. Noted in the data directory once `up` was given it (docs/history.md).
     #[arg(long, value_name = "s3://…", env = "PATCHWRIGHT_OBJECTS", hide_env_values = true)]
     objects: Option<String>,

