@@ -44,7 +44,7 @@ Before=patchwright-join.service patchwright-agent.service
 [Service]
 Type=oneshot
 RemainAfterExit=yes
-ExecStart=/bin/sh -e /root/prepare.sh
+ExecStart=/bin/sh -e /opt/prepare.sh
 StandardOutput=journal+console
 StandardError=journal+console
 ";
@@ -137,8 +137,8 @@ fn seed(place: &Path, cloud: &Cloud, key: &Path) -> PathBuf {
         format!("CONTROL_PLANE={agents}\nHOST={NAME}\nPATCHWRIGHT_JOIN_TOKEN={token}\n");
     file("etc/patchwright/join.env", &environment, 0o600);
     let public = fs::read_to_string(key.with_extension("pub")).unwrap();
-    file("root/person.pub", &public, 0o600);
-    file("root/prepare.sh", &prepare(), 0o600);
+    file("opt/person.pub", &public, 0o600);
+    file("opt/prepare.sh", &prepare(), 0o600);
     file("etc/cron.d/counters", CRON, 0o644);
     let source = "Types: deb\nURIs: file:/srv/archive\nSuites: ./\n\
                   Signed-By: /etc/apt/keyrings/demo.gpg\n";
@@ -161,7 +161,7 @@ fn prepare() -> String {
         "useradd --create-home --shell /bin/bash --groups sudo {LOGIN}\n\
          echo '{LOGIN}:{PASSWORD}' | chpasswd\n\
          install -d -m 700 -o {LOGIN} -g {LOGIN} /home/{LOGIN}/.ssh\n\
-         install -m 600 -o {LOGIN} -g {LOGIN} /root/person.pub /home/{LOGIN}/.ssh/authorized_keys\n\
+         install -m 600 -o {LOGIN} -g {LOGIN} /opt/person.pub /home/{LOGIN}/.ssh/authorized_keys\n\
          apt-get -q update\n\
          DEBIAN_FRONTEND=noninteractive apt-get -q -y install {package}\n\
          echo '127.0.1.1 {NAME}' >> /etc/hosts\n\
