@@ -22,6 +22,9 @@ use crate::order::PathPattern;
 /// Longest address, reference, account or pointer, in bytes.
 const LONGEST: usize = 1000;
 
+/// Most commits that are taken in before the first one that is seen.
+const MOST_PAST: u16 = 10_000;
+
 /// Most patterns, pointers or names of headers of a source.
 const MOST: usize = 64;
 
@@ -78,6 +81,9 @@ pub enum SourceSettings {
         /// Which files, from the repository's root: `/conf/**`. All where none are given.
         #[serde(default)]
         files: Vec<PathPattern>,
+        /// How many commits before the first one that is seen are taken in with it.
+        #[serde(default, skip_serializing_if = "is_none")]
+        past: u16,
     },
     /// One document behind an address.
     Http {
@@ -104,6 +110,11 @@ pub struct InvalidSource {
     pub field: &'static str,
     /// Why not.
     pub reason: String,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "as serde asks for it")]
+const fn is_none(past: &u16) -> bool {
+    *past == 0
 }
 
 impl SourceSettings {
@@ -136,8 +147,12 @@ impl SourceSettings {
     /// The first field that cannot.
     pub fn check(&self) -> Result<(), InvalidSource> {
         let (lists, words): (Vec<usize>, Vec<(&'static str, &str)>) = match self {
-            Self::Git { url, reference, user, files } => {
+            Self::Git { url, reference, user, files, past } => {
                 check_reference(reference)?;
+                if *past > MOST_PAST {
+                    let reason = format!("{past} commits are more than {MOST_PAST}");
+                    return Err(InvalidSource { field: "past", reason });
+                }
                 let user = user.as_deref().map(|user| ("user", user));
                 (vec![files.len()], [("url", url.as_str())].into_iter().chain(user).collect())
             }
@@ -332,7 +347,17 @@ mod tests {
     fn git(reference: &str) -> SourceSettings {
         let url = "https://git.acme.example/app.git".to_owned();
         let files = vec![PathPattern::try_from("/conf/**".to_owned()).unwrap()];
-        SourceSettings::Git { url, reference: reference.to_owned(), user: None, files }
+        SourceSettings::Git { url, reference: reference.to_owned(), user: None, files, past: 0 }
+    }
+
+    #[test]
+    fn not_all_of_a_long_past_is_taken_in() {
+        for (commits, is_refused) in [(0, false), (10_000, false), (10_001, true)] {
+            let mut settings = git("HEAD");
+            let SourceSettings::Git { past, .. } = &mut settings else { panic!("no repository") };
+            *past = commits;
+            assert_eq!(settings.check().is_err(), is_refused, "{commits}");
+        }
     }
 
     #[test]

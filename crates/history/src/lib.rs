@@ -4,16 +4,16 @@
 //! contents as chains of zstd deltas, an index by item, path and time, and commitments of what was recorded.
 //!
 //! ```text
-//!   versions, contents ─► Sealing ─► Object ─► Objects::put
-//!     by item, path, time     ▲                     │
-//!                        Anchor (an earlier      Partition::open ─► at, versions, item, content
-//!                        partition's content)       ├─► verify: everything, again
-//!                                                   └─► rewrite: the same with less in it
+//!   versions, contents ─► seal ─► Object ─► Objects::put
+//!     by item, path, time     ▲                  │
+//!                        Anchor (an earlier   Partition::open ─► at, versions, item, content
+//!                        partition's content)    ├─► verify: everything, again
+//!                                                └─► rewrite: the same with less in it
 //! ```
 //!
-//! - A content is kept once in a partition, however many items have it. Its frame is a delta against the
-//!   file's content before; a file's first one may *lean* on a frame of one earlier partition that needs
-//!   no other. So a content is in at most two objects.
+//! - A content is mostly kept once in a partition, however many items have it. Its frame is a delta against the
+//!   file's content before; a file's first one may be one against another file's that is much alike, or *lean* on a
+//!   frame of one earlier partition that needs no other. So a content is in at most two objects.
 //! - Everything is sealed with the partition's [`DataKey`]; whoever destroys the key erases the partition. Hashes
 //!   of contents and paths are keyed by the tenant's [`Pool`].
 //! - An altered bit anywhere in an object is found by [`Partition::verify`], and never read as something else.
@@ -29,21 +29,35 @@
 //! let (pool, key) = (Pool::new(&[1; 32]), DataKey::new([2; 32].into()));
 //! let (item, path) = (Item([7; 16]), FilePath::new("/etc/motd")?);
 //!
-//! let mut sealing = Sealing::new(1, &key, &pool, &[3; 32], 3);
-//! sealing.file(item, path.clone(), None);
-//! for (recorded, text) in [(10, "hello"), (20, "hello again")] {
-//!     let content: Arc<[u8]> = text.as_bytes().into();
+//! struct Texts(Pool, [&'static str; 2]);
+//!
+//! impl Contents for Texts {
+//!     fn content(&self, _: usize, version: usize) -> Result<(Arc<[u8]>, ContentDigest), HistoryError> {
+//!         let content = self.1[version].as_bytes();
+//!         Ok((content.into(), self.0.digest(content)))
+//!     }
+//!
+//!     fn anchor(&self, _: Lean) -> Result<Option<Anchor>, HistoryError> {
+//!         Ok(None)
+//!     }
+//! }
+//!
+//! let texts = Texts(pool, ["hello", "hello again"]);
+//! let version = |recorded: usize| {
+//!     let content = texts.1[recorded].as_bytes();
 //!     let state = State::Present {
-//!         content: pool.digest(&content).into(),
+//!         content: texts.0.digest(content).into(),
 //!         length: content.len() as u64,
 //!         metadata: Metadata::default(),
 //!     };
-//!     sealing.version(Version { recorded, state, origin: Origin::default() }, Some(content))?;
-//! }
-//! objects.put("one", &sealing.finish()?.object.bytes)?;
+//!     Version { recorded: recorded as i64, state, origin: Origin::default() }
+//! };
+//! let versions = vec![version(0), version(1)];
+//! let file = Unsealed { item, path: path.clone(), versions, anchor: None };
+//! objects.put("one", &seal(1, &key, &[3; 32], 3, vec![file], &texts)?.object.bytes)?;
 //!
 //! let partition = Partition::open(objects, "one", &key)?;
-//! let found = partition.at(item, &path, 15)?.ok_or("it was there")?;
+//! let found = partition.at(item, &path, 0)?.ok_or("it was there")?;
 //! let frame = found.frame.ok_or("with a content")?;
 //! assert_eq!(partition.content(frame, None)?, b"hello");
 //! # Ok(())
@@ -57,6 +71,7 @@ mod frame;
 #[doc(hidden)]
 pub mod fuzzing;
 mod keys;
+mod likeness;
 mod objects;
 mod partition;
 mod version;
@@ -67,8 +82,8 @@ pub use frame::{Chain, LARGEST_CONTENT, pack, unpack};
 pub use keys::{DataKey, Pool, RowSeal, SEAL};
 pub use objects::{Directory, Objects};
 pub use partition::{
-    Anchor, Found, Keep, Lean, Leaned, Object, Partition, Sealed, SealedFile, Sealing, Verified,
-    roll,
+    Anchor, Contents, Found, Keep, Lean, Leaned, Object, Partition, Sealed, SealedFile, Unsealed,
+    Verified, roll, seal,
 };
 pub use version::{
     Attribution, ContentDigest, ContentId, FilePath, Item, LONGEST_PATH, Metadata, Micros, Origin,

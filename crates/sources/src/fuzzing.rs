@@ -28,6 +28,7 @@ pub fn pack(pack: &[u8], tip: [u8; 20], known: Option<[u8; 20]>) {
         reference: "HEAD".to_owned(),
         user: None,
         files: Vec::new(),
+        past: 0,
     };
     let key = FingerprintKey::from([7; 32]);
     let Ok(mut found) = Walk::find(objects, tip, known, &[], (settings, key)) else { return };

@@ -178,25 +178,21 @@ impl Engine {
         }
     }
 
-    /// The values of so many rows: `($1, $2), ($3, $4)`, bound in this order.
-    pub(crate) fn values(self, rows: usize, columns: usize) -> String {
-        let mut text = String::with_capacity(rows * (columns * 5 + 4));
-        for row in 0..rows {
-            text.push_str(if row == 0 { "(" } else { ", (" });
-            for column in 0..columns {
-                text.push_str(if column == 0 { "" } else { ", " });
-                match self {
-                    // What has a number is looked for by name, among all that have one.
-                    Self::Sqlite => text.push('?'),
-                    Self::Postgres => {
-                        // Writing into a string cannot fail.
-                        let _ = write!(text, "${}", row * columns + column + 1);
-                    }
+    /// A text whose parameters are `?`, as this engine has them.
+    pub(crate) fn parameters(self, text: &str) -> String {
+        let mut parts = text.split('?');
+        let mut numbered = parts.next().unwrap_or_default().to_owned();
+        for (number, part) in (1..).zip(parts) {
+            match self {
+                Self::Sqlite => numbered.push('?'),
+                Self::Postgres => {
+                    // Writing into a string cannot fail.
+                    let _ = write!(numbered, "${number}");
                 }
             }
-            text.push(')');
+            numbered.push_str(part);
         }
-        text
+        numbered
     }
 
     /// Schema text, written in SQLite's words, in this engine's.
@@ -269,14 +265,23 @@ pub(crate) async fn discard(connection: sqlx::pool::PoolConnection<sqlx::Any>) {
     let _ = connection.detach().close().await;
 }
 
+/// The values of so many rows: `(?, ?), (?, ?)`.
+pub(crate) fn values(rows: usize, columns: usize) -> String {
+    let row = format!("({})", vec!["?"; columns].join(", "));
+    vec![row.as_str(); rows].join(", ")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn values_are_bound_in_their_order() {
-        assert_eq!(Engine::Postgres.values(2, 3), "($1, $2, $3), ($4, $5, $6)");
-        assert_eq!(Engine::Sqlite.values(2, 3), "(?, ?, ?), (?, ?, ?)");
+    fn parameters_are_numbered_where_they_must_be() {
+        assert_eq!(values(2, 3), "(?, ?, ?), (?, ?, ?)");
+        let text = "SELECT a FROM b WHERE c = ? AND d IN (?, ?)";
+        assert_eq!(Engine::Sqlite.parameters(text), text);
+        let numbered = "SELECT a FROM b WHERE c = $1 AND d IN ($2, $3)";
+        assert_eq!(Engine::Postgres.parameters(text), numbered);
     }
 
     #[test]

@@ -7,11 +7,13 @@ use domain::cloud::{EventId, EventKind, Id, TenantId};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use sqlx::any::AnyRow;
-use sqlx::{AnyPool, AssertSqlSafe, Row};
+use sqlx::{AnyPool, Row};
 
 use crate::actor::Actor;
+use crate::database::values;
 use crate::error::StoreError;
 use crate::page::range;
+use crate::several::Several;
 use crate::value::{get, parsed, time};
 use crate::writer::Tx;
 
@@ -66,46 +68,39 @@ const ROWS: [usize; 3] = [64, 8, 1];
 /// Columns of a row.
 const COLUMNS: usize = 11;
 
-/// Keeps events in their order.
-pub(crate) async fn insert(tx: &mut Tx<'_>, events: Vec<NewEvent>) -> Result<(), StoreError> {
-    let mut left = events.as_slice();
-    for rows in ROWS {
-        while left.len() >= rows {
-            let (now, later) = left.split_at(rows);
-            insert_rows(tx, now).await?;
-            left = later;
-        }
+/// Adds statements that keep events in their order.
+pub(crate) fn insert(
+    several: &mut Several,
+    tx: &Tx<'_>,
+    events: &[NewEvent],
+) -> Result<(), StoreError> {
+    let mut left = events;
+    while let Some(rows) = ROWS.into_iter().find(|&rows| rows <= left.len()) {
+        let (now, later) = left.split_at(rows);
+        insert_rows(several, tx, now)?;
+        left = later;
     }
     Ok(())
 }
 
-async fn insert_rows(tx: &mut Tx<'_>, events: &[NewEvent]) -> Result<(), StoreError> {
-    let text = format!(
+fn insert_rows(several: &mut Several, tx: &Tx<'_>, events: &[NewEvent]) -> Result<(), StoreError> {
+    several.add(format!(
         "INSERT INTO events
          (id, tenant_id, at, clock, kind, actor, role, object, object_version, payload, salt)
          VALUES {}",
-        tx.engine.values(events.len(), COLUMNS)
-    );
-    let mut query = sqlx::query(AssertSqlSafe(text));
+        values(events.len(), COLUMNS)
+    ));
     for event in events {
         let id = tx.event_ids.next(tx.now, tx.random());
         let salt: [u8; 32] = tx.random();
         let payload = serde_json::to_vec(&event.payload)
             .map_err(|error| StoreError::Corrupt { what: format!("payload of {id}: {error}") })?;
-        query = query
-            .bind(id.to_string())
-            .bind(event.tenant.to_string())
-            .bind(tx.now.as_microsecond())
-            .bind(tx.event_ids.clock.as_str())
-            .bind(event.kind.as_str())
-            .bind(event.by.id())
-            .bind(event.by.role_word())
-            .bind(event.object.as_str())
-            .bind(event.version)
-            .bind(payload)
-            .bind(salt.to_vec());
+        several.bind(id.to_string()).bind(event.tenant.to_string());
+        several.bind(tx.now.as_microsecond()).bind(tx.event_ids.clock.as_str());
+        several.bind(event.kind.as_str()).bind(event.by.id()).bind(event.by.role_word());
+        several.bind(event.object.as_str()).bind(event.version);
+        several.bind(payload.as_slice()).bind(salt);
     }
-    query.execute(&mut *tx.connection).await?;
     Ok(())
 }
 

@@ -20,6 +20,7 @@ use crate::database::{Engine, discard};
 use crate::environment::{Environment, random};
 use crate::error::StoreError;
 use crate::event::{self, EventIds, NewEvent};
+use crate::several::Several;
 
 /// Most requests in one transaction: bounds how long the first of them waits.
 const BATCH: usize = 256;
@@ -433,29 +434,33 @@ impl Worker {
             }
         };
         let mut done = Vec::with_capacity(batch.len());
-        if let Err(error) = self.run(&mut connection, batch, &mut done, &mut entangled).await {
-            // Nothing was committed: with the connection goes the transaction.
-            discard(connection).await;
-            self.note(&error);
-            answer_all(done.into_iter().chain(batch.drain(..)), &error);
-            return entangled;
-        }
-        match sqlx::raw_sql("COMMIT").execute(&mut *connection).await {
+        let mut commit = match self.run(&mut connection, batch, &mut done, &mut entangled).await {
+            Ok(keeping) => keeping,
+            Err(error) => {
+                // Nothing was committed: with the connection goes the transaction.
+                discard(connection).await;
+                self.note(&error);
+                answer_all(done.into_iter().chain(batch.drain(..)), &error);
+                return entangled;
+            }
+        };
+        commit.add("COMMIT");
+        match commit.run(self.engine, &mut connection).await {
             Ok(_) => done.into_iter().for_each(|request| request.answer(Ok(()))),
             Err(error) => self.refuse_commit(connection, done, error).await,
         }
         entangled
     }
 
-    /// Runs each request behind a savepoint; those that are refused are answered at once. Then keeps
-    /// what the others recorded, all of it together.
+    /// Runs each request behind a savepoint; those that are refused are answered at once. What keeps all that the
+    /// others recorded is to be run with the commit.
     async fn run(
         &self,
         connection: &mut PoolConnection<Any>,
         batch: &mut Vec<Box<dyn Request>>,
         done: &mut Vec<Box<dyn Request>>,
         entangled: &mut Vec<Box<dyn Request>>,
-    ) -> Result<(), StoreError> {
+    ) -> Result<Several, StoreError> {
         sqlx::raw_sql(self.engine.begin()).execute(&mut **connection).await?;
         let now = self.environment.now();
         let mut events = Vec::new();
@@ -475,8 +480,9 @@ impl Worker {
             }
             behind = Behind::Next;
         }
-        let mut tx = self.transaction(connection, now);
-        event::insert(&mut tx, events).await
+        let mut keeping = Several::default();
+        event::insert(&mut keeping, &self.transaction(connection, now), &events)?;
+        Ok(keeping)
     }
 
     fn transaction<'c>(&'c self, connection: &'c mut AnyConnection, now: Timestamp) -> Tx<'c> {
@@ -521,12 +527,14 @@ impl Worker {
         &self,
         connection: PoolConnection<Any>,
         done: Vec<Box<dyn Request>>,
-        error: sqlx::Error,
+        error: StoreError,
     ) {
         discard(connection).await;
         let error = match error {
-            sqlx::Error::Database(_) => StoreError::from(error),
-            error => StoreError::OutcomeUnknown(Arc::new(error)),
+            StoreError::Database(error) if error.as_database_error().is_none() => {
+                StoreError::OutcomeUnknown(error)
+            }
+            error => error,
         };
         self.note(&error);
         answer_all(done.into_iter(), &error);

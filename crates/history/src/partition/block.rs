@@ -225,7 +225,9 @@ fn read_groups(block: &[u8], wants: &mut dyn FnMut(Item, &str) -> bool) -> Optio
         let mut recorded = 0;
         for _ in 0..reader.count()? {
             let version = Version::read(&mut reader, &mut |reader| {
-                Some(words.get(usize::try_from(reader.number()?).ok()?)?.to_vec())
+                let word = *words.get(usize::try_from(reader.number()?).ok()?)?;
+                // What is passed over needs no words, but for what may be a change's id.
+                Some(if wanted || word.len() == 16 { word.to_vec() } else { Vec::new() })
             })?;
             let version = moved(version, recorded);
             recorded = version.recorded;

@@ -1,27 +1,39 @@
-//! Seals what was recorded in a span of time: chooses key frames and deltas, and keeps each content once.
+//! Seals what was recorded in a span of time: contents become frames, by several threads; then all is put in order.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use crate::commitment::{Commitment, Committer, Leaf};
 use crate::error::{HistoryError, Result};
-use crate::frame::{Chain, Kind, encode};
-use crate::keys::{DataKey, Pool};
-use crate::version::{ContentId, FilePath, Item, Micros, State, Version};
+use crate::frame::{Chain, Kind};
+use crate::keys::DataKey;
+use crate::version::{ContentDigest, ContentId, FilePath, Item, Micros, State, Version};
 
 use super::block::Found;
+use super::encoder::{Anchor, Base, Encoder};
 use super::layout::Lean;
 use super::writer::{Object, Writer};
 
-/// A content of an earlier partition that a file's first frame may lean on.
+/// What is to be sealed of a file.
 #[derive(Debug, Clone)]
-pub struct Anchor {
-    /// Where it is.
-    pub lean: Lean,
-    /// The content.
-    pub content: Arc<[u8]>,
-    /// How far it is from a key frame there.
-    pub chain: Chain,
+pub struct Unsealed {
+    /// Of which item.
+    pub item: Item,
+    /// Which file.
+    pub path: FilePath,
+    /// Its versions, the oldest first.
+    pub versions: Vec<Version>,
+    /// A frame of an earlier partition that its first content may lean on.
+    pub anchor: Option<Lean>,
+}
+
+/// The contents of what is to be sealed. Several threads ask.
+pub trait Contents: Sync {
+    /// The content of a file's version, by the places of both, with the pool's digest of it.
+    fn content(&self, file: usize, version: usize) -> Result<(Arc<[u8]>, ContentDigest)>;
+
+    /// What a first frame may lean on, unless it was taken or erased since.
+    fn anchor(&self, lean: Lean) -> Result<Option<Anchor>>;
 }
 
 /// A file as it was sealed.
@@ -48,183 +60,330 @@ pub struct Sealed {
     pub commitments: Vec<Commitment>,
 }
 
-/// A partition in the making. Versions come by item, path and time.
-pub struct Sealing<'a> {
-    pool: &'a Pool,
-    committer: Committer,
+/// From how many bytes of contents on another thread is worth it.
+const WORTH_A_THREAD: u64 = 4 << 20;
+
+/// Most threads.
+const THREADS: usize = 8;
+
+/// How many threads are worth it for so many bytes of contents.
+pub(super) fn threads(bytes: u64) -> usize {
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    let worth = usize::try_from(bytes / WORTH_A_THREAD).unwrap_or(usize::MAX);
+    worth.min(processors).clamp(1, THREADS)
+}
+
+/// Seals files, which come by item and path. `number` names the partition among the tenant's, `salt` is 32 random bytes
+/// of this object alone, `level` is zstd's.
+///
+/// # Errors
+/// [`HistoryError::Unordered`] for files or versions that are not in order, [`HistoryError::Unlike`] for a content that
+/// is not the one its version names, and whatever `contents` says.
+pub fn seal(
+    number: u64,
+    key: &DataKey,
+    salt: &[u8; 32],
     level: i32,
+    files: Vec<Unsealed>,
+    contents: &dyn Contents,
+) -> Result<Sealed> {
+    let bytes = files.iter().map(length).sum();
+    let encoded = encode(level, &files, threads(bytes), contents)?;
+    put_in_order(Writer::new(number, key, salt), Committer::new(key), files, encoded)
+}
+
+fn put_in_order(
+    writer: Writer,
+    committer: Committer,
+    files: Vec<Unsealed>,
+    encoded: Encoded,
+) -> Result<Sealed> {
+    let mut sealing = Sealing {
+        committer,
+        writer,
+        known: HashMap::new(),
+        frames: Vec::new(),
+        numbers: encoded.encoders.iter().map(|it| vec![None; it.frames.len()]).collect(),
+        encoders: encoded.encoders,
+        leaves: BTreeMap::new(),
+    };
+    let mut sealed = Vec::with_capacity(files.len());
+    for (file, (by, frames)) in files.into_iter().zip(encoded.files) {
+        sealed.push(sealing.file(file, by, frames)?);
+    }
+    let Sealing { committer, writer, leaves, .. } = sealing;
+    let commitments: Vec<_> = leaves
+        .into_iter()
+        .map(|((item, recorded), leaves)| committer.batch(item, recorded, &leaves))
+        .collect();
+    let object = writer.finish(&commitments, None)?;
+    Ok(Sealed { object, files: sealed, commitments })
+}
+
+/// For each version of a file the encoder's frame, and the digest of its content.
+type Frames = Vec<Option<(usize, ContentDigest)>>;
+
+struct Encoded {
+    encoders: Vec<Encoder>,
+    /// By which encoder each file was, and its frames.
+    files: Vec<(usize, Frames)>,
+}
+
+/// Makes frames of all contents.
+fn encode(
+    level: i32,
+    files: &[Unsealed],
+    threads: usize,
+    contents: &dyn Contents,
+) -> Result<Encoded> {
+    let shares = shares(files, threads);
+    let work = |share: &[usize]| -> Result<(Encoder, Vec<Frames>)> {
+        let mut encoder = Encoder::new(level);
+        let frames = share.iter().map(|&at| encode_file(&mut encoder, at, &files[at], contents));
+        let frames = frames.collect::<Result<_>>()?;
+        Ok((encoder, frames))
+    };
+    let made: Vec<_> = if let [all] = &shares[..] {
+        vec![work(all)?]
+    } else {
+        std::thread::scope(|scope| {
+            let work = &work;
+            let threads: Vec<_> =
+                shares.iter().map(|share| scope.spawn(move || work(share))).collect();
+            let joined = threads.into_iter().map(|thread| {
+                thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+            });
+            joined.collect::<Result<_>>()
+        })?
+    };
+    let mut encoders = Vec::with_capacity(made.len());
+    let mut by_file: Vec<Option<(usize, Frames)>> = files.iter().map(|_| None).collect();
+    for (by, ((encoder, frames), share)) in made.into_iter().zip(&shares).enumerate() {
+        encoders.push(encoder);
+        for (&at, frames) in share.iter().zip(frames) {
+            by_file[at] = Some((by, frames));
+        }
+    }
+    Ok(Encoded { encoders, files: by_file.into_iter().flatten().collect() })
+}
+
+/// Which files go to one encoder each, about as many bytes to each: those of one name to the same, as they are likely
+/// alike.
+fn shares(files: &[Unsealed], count: usize) -> Vec<Vec<usize>> {
+    let mut loads: HashMap<&str, u64> = HashMap::new();
+    for file in files {
+        *loads.entry(name(&file.path)).or_default() += length(file);
+    }
+    let mut names: Vec<_> = loads.into_iter().collect();
+    names.sort_unstable_by_key(|&(name, load)| (std::cmp::Reverse(load), name));
+    let mut loads = vec![0; count];
+    let mut of = HashMap::with_capacity(names.len());
+    for (name, load) in names {
+        let least = (0..count).min_by_key(|&it| loads[it]).unwrap_or(0);
+        loads[least] += load;
+        of.insert(name, least);
+    }
+    let mut shares = vec![Vec::new(); count];
+    for (at, file) in files.iter().enumerate() {
+        shares[of[name(&file.path)]].push(at);
+    }
+    shares
+}
+
+/// Bytes of a file's contents.
+fn length(file: &Unsealed) -> u64 {
+    let lengths = file.versions.iter().map(|version| match &version.state {
+        State::Present { length, .. } => *length,
+        State::Gone => 0,
+    });
+    lengths.sum()
+}
+
+fn name(path: &FilePath) -> &str {
+    path.as_str().rsplit('/').next().unwrap_or_default()
+}
+
+fn encode_file(
+    encoder: &mut Encoder,
+    at: usize,
+    file: &Unsealed,
+    contents: &dyn Contents,
+) -> Result<Frames> {
+    let first = file.versions.iter().find_map(|version| version.state.content());
+    let anchor = match (file.anchor, first) {
+        (Some(anchor), Some(first)) if !encoder.knows(first) => contents.anchor(anchor)?,
+        _ => None,
+    };
+    encoder.file(anchor);
+    let mut frames = Vec::with_capacity(file.versions.len());
+    for (number, version) in file.versions.iter().enumerate() {
+        let State::Present { content: id, length, .. } = &version.state else {
+            frames.push(None);
+            continue;
+        };
+        let (content, digest) = contents.content(at, number)?;
+        if ContentId::from(digest) != *id || content.len() as u64 != *length {
+            return Err(HistoryError::Unlike { what: format!("the content of `{}`", file.path) });
+        }
+        frames.push(Some((encoder.content(*id, content)?, digest)));
+    }
+    Ok(frames)
+}
+
+/// A partition in the making.
+struct Sealing {
+    committer: Committer,
     writer: Writer,
     known: HashMap<ContentId, u64>,
     /// How far each frame is from a key frame, and whether that is in this partition.
     frames: Vec<(Chain, bool)>,
-    files: Vec<SealedFile>,
-    before: Option<Before>,
-    anchor: Option<Anchor>,
-    /// Key frames by path: what other items have there is mostly much the same.
-    siblings: HashMap<FilePath, (u64, Arc<[u8]>)>,
-    sibling_bytes: usize,
+    encoders: Vec<Encoder>,
+    /// The numbers that encoders' frames have here.
+    numbers: Vec<Vec<Option<u64>>>,
     leaves: BTreeMap<(Item, Micros), Vec<Leaf>>,
 }
 
-/// Most bytes of contents that are kept for siblings.
-const SIBLING_BYTES: usize = 128 << 20;
-
-/// The file's content before.
-struct Before {
-    frame: u64,
-    content: Arc<[u8]>,
-}
-
-impl<'a> Sealing<'a> {
-    /// Begins. `number` names the partition among the tenant's, `salt` is 32 random bytes of this object
-    /// alone, `level` is zstd's.
-    pub fn new(number: u64, key: &DataKey, pool: &'a Pool, salt: &[u8; 32], level: i32) -> Self {
-        Self {
-            pool,
-            committer: Committer::new(key),
-            level,
-            writer: Writer::new(number, key, salt),
-            known: HashMap::new(),
-            frames: Vec::new(),
-            files: Vec::new(),
-            before: None,
-            anchor: None,
-            siblings: HashMap::new(),
-            sibling_bytes: 0,
-            leaves: BTreeMap::new(),
-        }
-    }
-
-    /// Whether a content is in already: it need not be read again.
-    pub fn knows(&self, content: ContentId) -> bool {
-        self.known.contains_key(&content)
-    }
-
-    /// Goes on with another file, which may lean on an earlier content of it.
-    pub fn file(&mut self, item: Item, path: FilePath, anchor: Option<Anchor>) {
-        self.before = None;
-        self.anchor = anchor;
-        self.files.push(SealedFile { item, path, first: Micros::MAX, anchor: None });
-    }
-
-    /// Adds a version of the file, with its content where it has one.
-    pub fn version(&mut self, version: Version, content: Option<Arc<[u8]>>) -> Result<()> {
-        let file = self.files.last_mut().ok_or(HistoryError::Unordered { what: "a version" })?;
-        let (item, path) = (file.item, file.path.clone());
-        file.first = file.first.min(version.recorded);
-        let (mut frame, mut digest) = (None, None);
-        match (&version.state, content) {
-            (State::Gone, None) => {}
-            (State::Present { content: id, length, .. }, Some(content)) => {
-                let found = self.pool.digest(&content);
-                if ContentId::from(found) != *id || content.len() as u64 != *length {
-                    return Err(HistoryError::Unlike { what: format!("the content of `{path}`") });
+impl Sealing {
+    fn file(&mut self, file: Unsealed, by: usize, frames: Frames) -> Result<SealedFile> {
+        let Unsealed { item, path, versions, .. } = file;
+        let mut sealed = SealedFile { item, path, first: Micros::MAX, anchor: None };
+        for (version, made) in versions.into_iter().zip(frames) {
+            sealed.first = sealed.first.min(version.recorded);
+            let (mut frame, mut digest) = (None, None);
+            if let Some((made, is)) = made {
+                let number = self.number(by, made)?;
+                if self.frames[frame_index(number)].1 {
+                    sealed.anchor = Some(number);
                 }
-                digest = Some(found);
-                frame = Some(self.frame(*id, content)?);
+                (frame, digest) = (Some(number), Some(is));
             }
-            _ => return Err(HistoryError::Unlike { what: format!("the state of `{path}`") }),
+            let leaf = self.committer.leaf(&sealed.path, &version, digest);
+            self.leaves.entry((item, version.recorded)).or_default().push(leaf);
+            self.writer.version(item, &sealed.path, &Found { version, frame })?;
         }
-        let leaf = self.committer.leaf(&path, &version, digest);
-        self.leaves.entry((item, version.recorded)).or_default().push(leaf);
-        self.writer.version(item, &path, &Found { version, frame })
+        Ok(sealed)
     }
 
-    /// The frame of a content, made where it is not there yet.
-    fn frame(&mut self, id: ContentId, content: Arc<[u8]>) -> Result<u64> {
-        let number = match self.known.get(&id) {
-            Some(&number) => number,
-            None => self.new_frame(id, &content)?,
-        };
-        self.offer_to_siblings(number, &content);
-        if let (true, Some(file)) = (self.frames[frame_index(number)].1, self.files.last_mut()) {
-            file.anchor = Some(number);
+    /// The number of an encoder's frame, which is written where it has none yet. What it is a delta against comes
+    /// first; that is one of the same file, or of one before it.
+    fn number(&mut self, by: usize, frame: usize) -> Result<u64> {
+        if let Some(number) = self.numbers[by][frame] {
+            return Ok(number);
         }
-        self.before = Some(Before { frame: number, content });
+        let base = self.encoders[by].frames[frame].base;
+        let kind = match base {
+            Base::Key => Kind::Key,
+            Base::Frame(base) => Kind::Delta(self.number(by, base)?),
+            Base::There(lean) => Kind::Lean(self.writer.lean(lean)),
+        };
+        let made = &mut self.encoders[by].frames[frame];
+        // Another encoder may have the content, too. What leans on this one must not get a longer way by it.
+        let other = self.known.get(&made.id).copied().filter(|&other| {
+            let (chain, is_own) = self.frames[frame_index(other)];
+            chain.is_within(made.chain) && (is_own || !made.is_own)
+        });
+        let number = match other {
+            Some(other) => other,
+            None => {
+                let number = self.frames.len() as u64;
+                let stored = std::mem::take(&mut made.stored);
+                self.writer.frame(number, kind, made.length, &stored)?;
+                self.frames.push((made.chain, made.is_own));
+                self.known.insert(made.id, number);
+                number
+            }
+        };
+        self.numbers[by][frame] = Some(number);
         Ok(number)
-    }
-
-    /// Remembers the first key frame of a path, for the same file of other items.
-    fn offer_to_siblings(&mut self, number: u64, content: &Arc<[u8]>) {
-        let Some(file) = self.files.last() else { return };
-        let (chain, is_own) = self.frames[frame_index(number)];
-        let fits = self.sibling_bytes + content.len() <= SIBLING_BYTES;
-        if is_own && chain.depth == 0 && fits && !self.siblings.contains_key(&file.path) {
-            self.sibling_bytes += content.len();
-            self.siblings.insert(file.path.clone(), (number, Arc::clone(content)));
-        }
-    }
-
-    fn new_frame(&mut self, id: ContentId, content: &[u8]) -> Result<u64> {
-        let number = self.frames.len() as u64;
-        let (kind, chain, is_own, stored) = self.encoded(content)?;
-        self.writer.frame(number, kind, content.len(), &stored)?;
-        self.frames.push((chain, is_own));
-        self.known.insert(id, number);
-        Ok(number)
-    }
-
-    /// A delta where its chain may grow and it is worth it; otherwise a key frame.
-    fn encoded(&mut self, content: &[u8]) -> Result<(Kind, Chain, bool, Vec<u8>)> {
-        enum Base {
-            Here(u64, bool),
-            There(Lean),
-            Sibling(u64),
-        }
-        let base = match (&self.before, &self.anchor) {
-            (Some(before), _) => {
-                let (chain, is_own) = self.frames[frame_index(before.frame)];
-                Some((Base::Here(before.frame, is_own), Arc::clone(&before.content), chain))
-            }
-            (None, Some(anchor)) => {
-                Some((Base::There(anchor.lean), Arc::clone(&anchor.content), anchor.chain))
-            }
-            (None, None) => {
-                let sibling = self.files.last().and_then(|file| self.siblings.get(&file.path));
-                sibling.map(|(frame, content)| {
-                    (Base::Sibling(*frame), Arc::clone(content), Chain::key(content.len()))
-                })
-            }
-        };
-        let grown = base
-            .and_then(|(base, before, chain)| Some((base, before, chain.grown(content.len())?)));
-        let Some((base, before, chain)) = grown else {
-            let key = encode(content, None, self.level)?;
-            return Ok((Kind::Key, Chain::key(content.len()), true, key));
-        };
-        let delta = encode(content, Some(&before), self.level)?;
-        // What is an eighth of the content or less is a good delta, whatever a key frame were.
-        if delta.len() > content.len() / 8 {
-            let key = encode(content, None, self.level)?;
-            let is_worth_it = match base {
-                Base::Here(..) => delta.len() * 4 < key.len() * 3,
-                // A file that has drifted away from its anchor shall have a new one.
-                Base::There(_) | Base::Sibling(_) => delta.len() * 2 < key.len(),
-            };
-            if !is_worth_it {
-                return Ok((Kind::Key, Chain::key(content.len()), true, key));
-            }
-        }
-        Ok(match base {
-            Base::Here(frame, is_own) => (Kind::Delta(frame), chain, is_own, delta),
-            Base::Sibling(frame) => (Kind::Delta(frame), chain, true, delta),
-            Base::There(lean) => (Kind::Lean(self.writer.lean(lean)), chain, false, delta),
-        })
-    }
-
-    /// Seals all of it.
-    pub fn finish(self) -> Result<Sealed> {
-        let commitments: Vec<_> = self
-            .leaves
-            .into_iter()
-            .map(|((item, recorded), leaves)| self.committer.batch(item, recorded, &leaves))
-            .collect();
-        let object = self.writer.finish(&commitments, None)?;
-        Ok(Sealed { object, files: self.files, commitments })
     }
 }
 
 /// Frames of a partition in the making are all in memory.
 fn frame_index(number: u64) -> usize {
     usize::try_from(number).unwrap_or(usize::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::keys::Pool;
+    use crate::objects::{Directory, Objects};
+    use crate::partition::Partition;
+    use crate::version::{Metadata, Origin};
+
+    struct Texts(Pool, Vec<Vec<String>>);
+
+    impl Contents for Texts {
+        fn content(&self, file: usize, version: usize) -> Result<(Arc<[u8]>, ContentDigest)> {
+            let content = self.1[file][version].as_bytes();
+            Ok((content.into(), self.0.digest(content)))
+        }
+
+        fn anchor(&self, _: Lean) -> Result<Option<Anchor>> {
+            Ok(None)
+        }
+    }
+
+    fn texts(name: usize) -> Vec<String> {
+        let line = |number: usize| format!("option {} of {name} = {}\n", number, number * 7919);
+        let mut lines: Vec<String> = (0..40).map(line).collect();
+        let alter = |version: usize| {
+            lines[version % 40] = line(version + 1000);
+            lines.concat()
+        };
+        // Longer than one chain.
+        (0..70).map(alter).collect()
+    }
+
+    #[test]
+    fn several_encoders_seal_the_same_as_one() {
+        let pool = Pool::new(&[1; 32]);
+        let key = DataKey::new([2; 32].into());
+        let mut all: Vec<Vec<String>> = (0..6).map(texts).collect();
+        // What one file ends with, another one begins with: perhaps another encoder's, at the end of a chain.
+        for file in 1..6 {
+            let last = all[file - 1].last().cloned().unwrap();
+            let copies = (0..40).map(|line| format!("{last}line {line}\n"));
+            let copies: Vec<_> = std::iter::once(last.clone()).chain(copies).collect();
+            all[file].splice(0..0, copies);
+        }
+        let contents = Texts(pool.clone(), all);
+        let files = || {
+            let files = contents.1.iter().enumerate().map(|(at, texts)| {
+                let version = |(recorded, text): (usize, &String)| {
+                    let content = pool.digest(text.as_bytes()).into();
+                    let (length, metadata) = (text.len() as u64, Metadata::default());
+                    let state = State::Present { content, length, metadata };
+                    Version { recorded: recorded as i64, state, origin: Origin::default() }
+                };
+                let versions = texts.iter().enumerate().map(version).collect();
+                let path = FilePath::new(format!("/{at}/{at}.conf")).unwrap();
+                Unsealed { item: Item([1; 16]), path, versions, anchor: None }
+            });
+            files.collect::<Vec<_>>()
+        };
+        let folder = tempfile::tempdir().unwrap();
+        let objects: Arc<dyn Objects> = Arc::new(Directory::open(folder.path()).unwrap());
+        for encoders in [1, 2, 4] {
+            let encoded = encode(3, &files(), encoders, &contents).unwrap();
+            assert_eq!(encoded.encoders.len(), encoders);
+            let writer = Writer::new(1, &key, &[3; 32]);
+            let sealed = put_in_order(writer, Committer::new(&key), files(), encoded).unwrap();
+            let name = format!("by-{encoders}");
+            objects.put(&name, &sealed.object.bytes).unwrap();
+
+            let partition = Partition::open(Arc::clone(&objects), &name, &key).unwrap();
+            let none = |_: Lean| -> Result<Arc<[u8]>> { panic!("nothing leans") };
+            let verified = partition.verify(&key, &pool, &none).unwrap();
+            let count: usize = contents.1.iter().map(Vec::len).sum();
+            assert_eq!(verified.versions, count as u64);
+            for (file, texts) in files().into_iter().zip(&contents.1) {
+                let found = partition.versions(file.item, &file.path).unwrap();
+                let read = |found: &Found| partition.content(found.frame.unwrap(), None).unwrap();
+                assert!(found.iter().map(read).eq(texts.iter().map(|it| it.as_bytes())));
+            }
+            let whole: usize = texts(0)[0].len() * count;
+            assert!(sealed.object.bytes.len() * 8 < whole, "{}", sealed.object.bytes.len());
+        }
+    }
 }

@@ -2,13 +2,15 @@
 
 pub(crate) mod block;
 mod builder;
+mod encoder;
 pub(crate) mod layout;
 mod reader;
 mod verify;
 mod writer;
 
 pub use block::Found;
-pub use builder::{Anchor, Sealed, SealedFile, Sealing};
+pub use builder::{Contents, Sealed, SealedFile, Unsealed, seal};
+pub use encoder::Anchor;
 pub use layout::Lean;
 pub use reader::{Partition, roll};
 pub use verify::{Keep, Leaned, Verified};

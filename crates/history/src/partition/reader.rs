@@ -81,6 +81,9 @@ pub fn roll(objects: &dyn Objects, name: &str) -> Result<(Vec<Commitment>, [u8; 
     Ok((commitments, hasher.finalize().into()))
 }
 
+/// A frame of a chain, and the pack that it stands in.
+type Link = (Frame, Arc<Vec<u8>>);
+
 impl Partition {
     /// Opens an object with its partition's key; two or three reads.
     pub fn open(objects: Arc<dyn Objects>, name: &str, key: &DataKey) -> Result<Self> {
@@ -225,6 +228,18 @@ impl Partition {
         if lean.is_some() != leaned.is_some() {
             return Err(HistoryError::damaged("a chain"));
         }
+        Self::decoded(&chain, leaned)
+    }
+
+    /// The content of a frame, or the frame that it leans on.
+    pub fn content_or_lean(&self, frame: u64) -> Result<std::result::Result<Vec<u8>, Lean>> {
+        match self.chain_of(frame)? {
+            (chain, None) => Self::decoded(&chain, None).map(Ok),
+            (_, Some(lean)) => Ok(Err(lean)),
+        }
+    }
+
+    fn decoded(chain: &[Link], leaned: Option<&[u8]>) -> Result<Vec<u8>> {
         let mut content: Option<Vec<u8>> = None;
         for (frame, pack) in chain.iter().rev() {
             let base = content.as_deref().or(leaned);
@@ -234,9 +249,8 @@ impl Partition {
     }
 
     /// The frame, that which it is a delta against, and so on.
-    #[allow(clippy::type_complexity, reason = "used at two places, three lines each")]
-    fn chain_of(&self, number: u64) -> Result<(Vec<(Frame, Arc<Vec<u8>>)>, Option<Lean>)> {
-        let mut chain = Vec::new();
+    fn chain_of(&self, number: u64) -> Result<(Vec<Link>, Option<Lean>)> {
+        let mut chain: Vec<Link> = Vec::new();
         let mut next = number;
         while chain.len() < DEEPEST as usize {
             let (frame, pack) = self.frame(next)?;
@@ -256,7 +270,7 @@ impl Partition {
         lean.copied().ok_or(HistoryError::damaged("a chain"))
     }
 
-    fn frame(&self, number: u64) -> Result<(Frame, Arc<Vec<u8>>)> {
+    fn frame(&self, number: u64) -> Result<Link> {
         let none = || HistoryError::NoFrame { number };
         let pack = self.footer.packs.partition_point(|pack| pack.first <= number);
         let pack = pack.checked_sub(1).ok_or_else(none)?;

@@ -1,6 +1,7 @@
 //! Verifies a whole object, and rewrites one with less in it.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::ops::Range;
 use std::sync::Arc;
 
 use crate::commitment::{Committer, Leaf};
@@ -10,6 +11,7 @@ use crate::keys::{DataKey, Pool};
 use crate::version::{ContentDigest, ContentId, FilePath, Item, Micros, State};
 
 use super::block::{Found, frames};
+use super::builder::threads;
 use super::layout::Lean;
 use super::reader::Partition;
 use super::writer::{Object, Writer};
@@ -29,8 +31,8 @@ pub struct Verified {
     pub thinned: u64,
 }
 
-/// Gives the contents of frames of other partitions.
-pub type Leaned<'a> = dyn FnMut(Lean) -> Result<Arc<[u8]>> + 'a;
+/// Gives the contents of frames of other partitions. Several threads ask.
+pub type Leaned<'a> = dyn Fn(Lean) -> Result<Arc<[u8]>> + Sync + 'a;
 
 /// What is to stay when a partition is rewritten.
 #[derive(Debug, Clone, Default)]
@@ -48,15 +50,11 @@ pub struct Keep {
 impl Partition {
     /// Reads everything: each block opens, each content is the one that the index names, all versions are in
     /// their order and as many as there should be, and the commitments follow from them.
-    pub fn verify(&self, key: &DataKey, pool: &Pool, leaned: &mut Leaned<'_>) -> Result<Verified> {
+    pub fn verify(&self, key: &DataKey, pool: &Pool, leaned: &Leaned<'_>) -> Result<Verified> {
         let mut verified = Verified::default();
-        let mut digests: HashMap<u64, (ContentDigest, u64)> = HashMap::new();
-        self.each_content(leaned, &mut |number, content| {
-            verified.contents += 1;
-            verified.bytes += content.len() as u64;
-            digests.insert(number, (pool.digest(content), content.len() as u64));
-            Ok(())
-        })?;
+        let digests = self.digests(pool, leaned)?;
+        verified.contents = digests.len() as u64;
+        verified.bytes = digests.values().map(|(_, length)| *length).sum();
         if verified.contents != self.footer.frames {
             return Err(unlike("the number of frames"));
         }
@@ -121,26 +119,55 @@ impl Partition {
         Ok(())
     }
 
-    /// Decodes each frame once, in order.
+    /// Digest and length of each content, by its frame.
+    fn digests(&self, pool: &Pool, leaned: &Leaned<'_>) -> Result<Digests> {
+        let packs = self.footer.packs.len();
+        let bytes: usize = self.footer.packs.iter().map(|pack| pack.length).sum();
+        // Contents are several times as long as their frames.
+        let threads = threads(bytes as u64 * 8).min(packs).max(1);
+        let work = |part: usize| -> Result<Digests> {
+            let mut digests = Digests::new();
+            let packs = packs * part / threads..packs * (part + 1) / threads;
+            self.each_content(packs, leaned, &mut |number, content| {
+                digests.insert(number, (pool.digest(content), content.len() as u64));
+            })?;
+            Ok(digests)
+        };
+        if threads == 1 {
+            return work(0);
+        }
+        std::thread::scope(|scope| {
+            let work = &work;
+            let parts: Vec<_> = (0..threads).map(|part| scope.spawn(move || work(part))).collect();
+            let mut digests = Digests::new();
+            for part in parts {
+                let part = part.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+                digests.extend(part?);
+            }
+            Ok(digests)
+        })
+    }
+
+    /// Decodes each frame of some packs once, in order.
     fn each_content(
         &self,
-        leaned: &mut Leaned<'_>,
-        call: &mut dyn FnMut(u64, &[u8]) -> Result<()>,
+        packs: Range<usize>,
+        leaned: &Leaned<'_>,
+        call: &mut dyn FnMut(u64, &[u8]),
     ) -> Result<()> {
         /// Decoded contents that later frames may be deltas against.
-        const RECENT: usize = 64;
         const RECENT_BYTES: usize = 64 << 20;
-        let mut recent: VecDeque<(u64, Vec<u8>)> = VecDeque::new();
+        let mut recent: BTreeMap<u64, Vec<u8>> = BTreeMap::new();
         let mut recent_bytes = 0;
-        for pack in 0..self.footer.packs.len() {
+        for pack in packs {
             let bytes = self.pack(pack)?;
             for frame in frames(&bytes, self.footer.packs[pack].first) {
                 let frame = frame?;
                 let stored = &bytes[frame.stored.clone()];
                 let content = match frame.kind {
                     Kind::Key => decode(stored, None, frame.length)?,
-                    Kind::Delta(base) => match recent.iter().find(|(it, _)| *it == base) {
-                        Some((_, base)) => decode(stored, Some(base), frame.length)?,
+                    Kind::Delta(base) => match recent.get(&base) {
+                        Some(base) => decode(stored, Some(base), frame.length)?,
                         None => self.whole_content(frame.number, leaned)?,
                     },
                     Kind::Lean(which) => {
@@ -148,11 +175,11 @@ impl Partition {
                         decode(stored, Some(&base), frame.length)?
                     }
                 };
-                call(frame.number, &content)?;
+                call(frame.number, &content);
                 recent_bytes += content.len();
-                recent.push_back((frame.number, content));
-                while recent.len() > RECENT || recent_bytes > RECENT_BYTES {
-                    let Some((_, oldest)) = recent.pop_front() else { break };
+                recent.insert(frame.number, content);
+                while recent_bytes > RECENT_BYTES {
+                    let Some((_, oldest)) = recent.pop_first() else { break };
                     recent_bytes -= oldest.len();
                 }
             }
@@ -161,7 +188,7 @@ impl Partition {
     }
 
     /// The content of a frame, with what it leans on.
-    pub fn whole_content(&self, frame: u64, leaned: &mut Leaned<'_>) -> Result<Vec<u8>> {
+    pub fn whole_content(&self, frame: u64, leaned: &Leaned<'_>) -> Result<Vec<u8>> {
         let base = self.lean(frame)?.map(leaned).transpose()?;
         self.content(frame, base.as_deref())
     }
@@ -175,7 +202,7 @@ impl Partition {
         key: &DataKey,
         salt: &[u8; 32],
         level: i32,
-        leaned: &mut Leaned<'_>,
+        leaned: &Leaned<'_>,
     ) -> Result<Option<Object>> {
         let kept = self.kept(keep)?;
         let mut staying: BTreeSet<u64> = keep.frames.clone();
@@ -247,6 +274,8 @@ impl Partition {
         Ok(kept)
     }
 }
+
+type Digests = HashMap<u64, (ContentDigest, u64)>;
 
 fn unlike(what: &str) -> HistoryError {
     HistoryError::Unlike { what: what.to_owned() }

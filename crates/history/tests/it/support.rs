@@ -5,8 +5,8 @@ use std::io;
 use std::sync::{Arc, Mutex};
 
 use history::{
-    Anchor, Attribution, DataKey, FilePath, Found, HistoryError, Item, Keep, Lean, Metadata,
-    Micros, Objects, Origin, Partition, Pool, Sealing, State, Version,
+    Anchor, Attribution, ContentDigest, Contents, DataKey, FilePath, Found, HistoryError, Item,
+    Keep, Lean, Metadata, Micros, Objects, Origin, Partition, Pool, State, Unsealed, Version, seal,
 };
 
 /// `SplitMix64`.
@@ -113,6 +113,28 @@ pub(crate) struct World {
     pub(crate) has_large: bool,
 }
 
+/// What is in the tail, on its way into a partition.
+struct Tail<'a> {
+    world: &'a World,
+    files: Vec<&'a Vec<Recorded>>,
+}
+
+impl Contents for Tail<'_> {
+    fn content(
+        &self,
+        file: usize,
+        version: usize,
+    ) -> Result<(Arc<[u8]>, ContentDigest), HistoryError> {
+        let content = self.files[file][version].1.clone().unwrap();
+        let digest = self.world.pool.digest(&content);
+        Ok((content, digest))
+    }
+
+    fn anchor(&self, lean: Lean) -> Result<Option<Anchor>, HistoryError> {
+        Ok(self.world.anchor(lean))
+    }
+}
+
 impl World {
     pub(crate) fn new(seed: u64) -> Self {
         let mut random = Random(seed);
@@ -207,20 +229,15 @@ impl World {
         if tail.is_empty() {
             return;
         }
-        let anchors: BTreeMap<_, _> = tail
-            .keys()
-            .filter_map(|file| Some((file.clone(), self.anchor(*self.anchors.get(file)?)?)))
-            .collect();
         let salt = self.random.bytes();
-        let mut sealing = Sealing::new(number, &self.key, &self.pool, &salt, 3);
-        for ((item, path), versions) in tail {
-            let anchor = anchors.get(&(item, path.clone())).cloned();
-            sealing.file(item, path, anchor);
-            for (version, content) in versions {
-                sealing.version(version, content).unwrap();
-            }
-        }
-        let sealed = sealing.finish().unwrap();
+        let files = tail.iter().map(|((item, path), versions)| Unsealed {
+            item: *item,
+            path: path.clone(),
+            versions: versions.iter().map(|(version, _)| version.clone()).collect(),
+            anchor: self.anchors.get(&(*item, path.clone())).copied(),
+        });
+        let contents = Tail { world: self, files: tail.values().collect() };
+        let sealed = seal(number, &self.key, &salt, 3, files.collect(), &contents).unwrap();
         for file in sealed.files {
             let name = (file.item, file.path);
             if let Some(frame) = file.anchor {
@@ -258,7 +275,7 @@ impl World {
 
     fn content(&self, partition: &Partition, found: &Found) -> Answer {
         let Some(frame) = found.frame else { return Answer::Absent };
-        let content = partition.whole_content(frame, &mut |lean| self.leaned(lean)).unwrap();
+        let content = partition.whole_content(frame, &|lean| self.leaned(lean)).unwrap();
         assert_eq!(Some(self.pool.digest(&content).into()), found.version.state.content());
         Answer::Content(content.into())
     }
@@ -341,8 +358,7 @@ impl World {
         let salt = self.random.bytes();
         let old = self.sealed.remove(&number).flatten().unwrap();
         let (key, span) = (old.key.clone(), old.span);
-        let object =
-            partition.rewrite(keep, &key, &salt, 3, &mut |lean| self.leaned(lean)).unwrap();
+        let object = partition.rewrite(keep, &key, &salt, 3, &|lean| self.leaned(lean)).unwrap();
         self.objects.delete(&old.name).unwrap();
         if let Some(object) = object {
             let name = format!("p{number}.{}", self.random.next());
@@ -385,7 +401,7 @@ impl World {
     pub(crate) fn verify(&self, number: u64) -> Result<history::Verified, HistoryError> {
         let sealed = self.sealed[&number].as_ref().unwrap();
         let partition = Partition::open(Arc::clone(&self.objects), &sealed.name, &sealed.key)?;
-        partition.verify(&sealed.key, &self.pool, &mut |lean| self.leaned(lean))
+        partition.verify(&sealed.key, &self.pool, &|lean| self.leaned(lean))
     }
 
     pub(crate) fn name(&self, number: u64) -> String {

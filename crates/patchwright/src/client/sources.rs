@@ -87,6 +87,9 @@ struct GitArgs {
     /// Only files like this, from the repository's root: `/conf/*.ini`; may be given several times.
     #[arg(long, value_name = "PATTERN")]
     files: Vec<String>,
+    /// How many commits before the first one that is seen are taken in with it.
+    #[arg(long, value_name = "COMMITS", default_value_t = 0)]
+    past: u16,
     /// As whom somebody signs in.
     #[arg(long, value_name = "ACCOUNT")]
     user: Option<String>,
@@ -182,7 +185,7 @@ fn git(wanted: &GitArgs) -> Result<Value> {
     let below = wanted.below.iter().map(|it| format!("/{}/**", it.trim_matches('/')));
     let files: Vec<String> = below.chain(wanted.files.iter().cloned()).collect();
     let mut body = json!({
-        "kind": "git", "url": wanted.url, "files": files,
+        "kind": "git", "url": wanted.url, "files": files, "past": wanted.past,
         "every_seconds": wanted.every.as_secs(), "trust_first_key": wanted.trust_first_key,
     });
     let reference = branch.or(tag).or_else(|| wanted.reference.clone());
@@ -259,6 +262,7 @@ fn shown(source: &Value) -> String {
         .add("reference", of("reference"))
         .add("user", of("user"))
         .add("files", words("files"))
+        .add("past", if source["past"] == 0 { String::new() } else { of("past") })
         .add("form", of("form"))
         .add("volatile", words("volatile"))
         .add("headers", words("headers"))

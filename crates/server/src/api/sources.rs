@@ -60,6 +60,8 @@ pub(crate) struct Source {
     /// Of a repository, which files; all where none are given.
     #[schema(value_type = Vec<String>)]
     files: Vec<PathPattern>,
+    /// Of a repository, how many commits before the first one that is seen are taken in with it.
+    past: Option<u16>,
     /// Of a document, `json` or `text`.
     #[schema(value_type = Option<String>)]
     form: Option<Form>,
@@ -119,6 +121,11 @@ pub(crate) struct SourceRequest {
     #[serde(default)]
     #[schema(value_type = Vec<String>)]
     files: Vec<PathPattern>,
+    /// Of a repository, how many commits before the first one that is seen are taken in with it; none where it is left
+    /// out. What they made of the files is history, and judged by nobody.
+    #[serde(default)]
+    #[schema(maximum = 10_000)]
+    past: Option<u16>,
     /// Of a repository, as whom somebody signs in; `git` where it is left out.
     #[serde(default)]
     user: Option<String>,
@@ -160,11 +167,17 @@ impl From<store::Source> for Source {
     fn from(it: store::Source) -> Self {
         let kind = it.settings.kind();
         let place = kind.place(it.name.as_str());
-        let (mut reference, mut user, mut files) = (None, None, Vec::new());
+        let (mut reference, mut user, mut files, mut past) = (None, None, Vec::new(), None);
         let (mut form, mut volatile, mut headers) = (None, Vec::new(), Vec::new());
         let url = match it.settings {
-            SourceSettings::Git { url, reference: name, user: account, files: wanted } => {
-                (reference, user, files) = (Some(name), account, wanted);
+            SourceSettings::Git {
+                url,
+                reference: name,
+                user: account,
+                files: wanted,
+                past: before,
+            } => {
+                (reference, user, files, past) = (Some(name), account, wanted, Some(before));
                 Some(url)
             }
             SourceSettings::Http { url, form: taken, volatile: masked, headers: sent } => {
@@ -181,6 +194,7 @@ impl From<store::Source> for Source {
             reference,
             user,
             files,
+            past,
             form,
             volatile,
             headers,
@@ -286,19 +300,20 @@ fn settings(
     let is_http = wanted.form.is_some() || !wanted.volatile.is_empty() || wanted.headers.is_some();
     let is_git = wanted.reference.is_some()
         || !wanted.files.is_empty()
+        || wanted.past.is_some()
         || wanted.user.is_some()
         || wanted.password.is_some()
         || wanted.key.is_some();
-    let SourceRequest { url, reference, files, user, form, volatile, headers, .. } = wanted;
+    let SourceRequest { url, reference, files, past, user, form, volatile, headers, .. } = wanted;
     match wanted.kind {
         SourceKind::Git if is_http => Err(invalid("kind", "a repository has no form and headers")
             .help("leave `form`, `volatile` and `headers` out")),
         SourceKind::Git => {
             let reference = reference.unwrap_or_else(|| "HEAD".to_owned());
-            Ok(SourceSettings::Git { url, reference, user, files })
+            Ok(SourceSettings::Git { url, reference, user, files, past: past.unwrap_or(0) })
         }
         SourceKind::Http if is_git => Err(invalid("kind", "a document has no branch and account")
-            .help("leave `reference`, `files`, `user`, `password` and `key` out; what opens it is a header")),
+            .help("leave `reference`, `files`, `past`, `user`, `password` and `key` out; what opens it is a header")),
         SourceKind::Http => {
             let known = match before.map(|before| &before.settings) {
                 Some(SourceSettings::Http { headers, .. }) => headers.clone(),

@@ -16,8 +16,8 @@ use domain::source::{Form, Pointer, SourceKind, SourceSettings};
 use reach::Reach;
 use serde::{Deserialize, Serialize};
 use store::{
-    Actor, Attribution, FilePath, Metadata, NewFile, NewState, Past, Source, SourceLooked,
-    StoreError, Telling, Vault,
+    Actor, Attribution, FilePath, Metadata, NewBatch, NewFile, NewState, Past, Source,
+    SourceLooked, StoreError, Telling, Vault,
 };
 
 use super::{Parts, Told};
@@ -58,6 +58,33 @@ impl SourceOpening {
     fn open(vault: &Vault, source: &Source, sealed: &[u8]) -> Option<Self> {
         let place = Self::place(source.ci, &source.name);
         serde_json::from_slice(&vault.open(&place, sealed)?).ok()
+    }
+}
+
+/// What is said of a look, in lines.
+const MOST_NOTES: usize = 100;
+
+/// How many bytes of a repository's past are taken in at once, about.
+const PAST_AT_ONCE: usize = 64 << 20;
+
+/// From how many commits on they are taken in, and not recorded one by one.
+const WORTH_TAKING_IN: usize = 2;
+
+/// What a repository's commits made of its files before it was looked at.
+#[derive(Default)]
+struct Earlier {
+    batches: Vec<NewBatch>,
+    bytes: usize,
+}
+
+impl Earlier {
+    fn add(&mut self, ci: CiId, files: Vec<NewFile>) {
+        let length = |file: &NewFile| match &file.state {
+            NewState::Present { content, .. } => content.len(),
+            NewState::Gone => 0,
+        };
+        self.bytes += files.iter().map(length).sum::<usize>();
+        self.batches.push(NewBatch { ci, files });
     }
 }
 
@@ -155,7 +182,15 @@ impl Parts {
             host_key: source.host_key.clone().map_or(HostKey::FirstUse, HostKey::Pinned),
         };
         let known = source.progress.as_deref();
-        let look = git::look(&remote, &source.settings, known, &self.reach(source), key).await?;
+        let mut settings = source.settings.clone();
+        if let SourceSettings::Git { past, .. } = &mut settings {
+            // What is recorded already is not told once more from its beginning.
+            let place = SourceKind::Git.place(source.name.as_str());
+            if *past > 0 && !self.known(source, &place).await?.is_empty() {
+                *past = 0;
+            }
+        }
+        let look = git::look(&remote, &settings, known, &self.reach(source), key).await?;
         let git::Look { tip, movement, host_key, walk } = look;
         let mut notes = Vec::new();
         match movement {
@@ -192,7 +227,7 @@ impl Parts {
         movement: Movement,
         notes: &mut Vec<String>,
     ) -> Result<Option<String>, Stopped> {
-        let mut last = None;
+        let (mut last, mut past) = (None, Earlier::default());
         loop {
             let next = tokio::task::spawn_blocking(move || {
                 let step = walk.step();
@@ -202,30 +237,67 @@ impl Parts {
                 |error| StoreError::Corrupt { what: format!("a thread of a look: {error}") };
             let (back, step) = next.await.map_err(ended)?;
             walk = back;
-            let Some(step) = step? else { return Ok(last) };
-            self.record_step(source, &step, movement).await?;
+            let Some(step) = step? else { break };
+            let (files, telling) = self.of_step(source, &step, movement).await?;
             // What was recorded is not recorded again, whatever becomes of the rest.
-            self.store.source_advanced(source, step.commit.clone()).await?;
+            if movement == Movement::First && telling.is_none() {
+                past.add(source.ci, files);
+                if past.bytes > PAST_AT_ONCE {
+                    self.take_in(source, &mut past, &step.commit).await?;
+                }
+            } else {
+                self.record(source.ci, files, telling).await?;
+                self.store.source_advanced(source, step.commit.clone()).await?;
+            }
             notes.extend(step.notes);
+            notes.truncate(MOST_NOTES);
             last = Some(step.commit);
         }
+        if let Some(commit) = last.as_ref().filter(|_| movement == Movement::First) {
+            self.take_in(source, &mut past, commit).await?;
+        }
+        Ok(last)
     }
 
-    async fn record_step(
+    /// Takes in what a repository's commits made of its files before it was looked at, up to one of them.
+    async fn take_in(
+        &self,
+        source: &Source,
+        past: &mut Earlier,
+        commit: &str,
+    ) -> Result<(), Stopped> {
+        let Earlier { batches, .. } = std::mem::take(past);
+        if batches.len() < WORTH_TAKING_IN {
+            for NewBatch { ci, files } in batches {
+                self.record(ci, files, None).await?;
+            }
+        } else {
+            self.history.backfill(&Actor::System, batches, &self.holder).await?;
+        }
+        Ok(self.store.source_advanced(source, commit.to_owned()).await?)
+    }
+
+    /// What a commit made of the files, and how they came about where that is to be judged.
+    async fn of_step(
         &self,
         source: &Source,
         step: &Step,
         movement: Movement,
-    ) -> Result<(), Stopped> {
+    ) -> Result<(Vec<NewFile>, Option<Telling>), Stopped> {
         let confidence = if movement == Movement::Rewritten { REWRITTEN } else { BY_THEIR_WORD };
         let actor = within(&step.who);
+        let now = self.store.environment().now();
+        // When it came about matters of what is long past, though it is their word alone.
+        let committed = step.at.filter(|_| movement == Movement::First);
         let told = Told {
-            at: self.store.environment().now(),
+            at: committed.map_or(now, |at| at.min(now)),
             source: format!("git {}", step.commit),
             by: Some(Attribution { actor, confidence }),
         };
         let place = SourceKind::Git.place(source.name.as_str());
-        let known = self.known(source, &place).await?;
+        // Of what came before, history knows nothing yet.
+        let is_past = movement == Movement::First && !step.is_whole;
+        let known = if is_past { BTreeSet::new() } else { self.known(source, &place).await? };
         let path = |path: &str| path_of(format!("{place}{}", path.trim_start_matches('/')));
         let mut files = Vec::with_capacity(step.documents.len() + step.gone.len());
         for document in &step.documents {
@@ -233,7 +305,7 @@ impl Parts {
         }
         for gone in &step.gone {
             let gone = path(gone)?;
-            if known.contains(&gone) {
+            if is_past || known.contains(&gone) {
                 files.push(told.file(gone, NewState::Gone));
             }
         }
@@ -242,9 +314,8 @@ impl Parts {
             let gone = known.iter().filter(|path| !there.contains(path)).cloned();
             files.extend(gone.map(|path| told.file(path, NewState::Gone)).collect::<Vec<_>>());
         }
-        let telling =
-            (!step.is_whole || !known.is_empty()).then(|| telling(source, step, movement, &files));
-        Ok(self.record(source.ci, files, telling).await?)
+        let is_judged = !is_past && (!step.is_whole || !known.is_empty());
+        Ok((files, is_judged.then(|| telling(source, step, movement, &files))))
     }
 
     /// What is recorded below a place, and there now.

@@ -122,6 +122,37 @@ async fn whoever_keeps_the_item_opens_it_and_somebody_else_reviews_it() {
     assert!(!told.to_string().contains("nobody <b>"), "why stays with it");
 }
 
+/// Also where nothing was recorded of the tenant, and each step answers as if it were made.
+#[tokio::test]
+async fn each_step_can_be_rehearsed() {
+    let world = World::new().await;
+    let case = Case::usual(&world, "a").await;
+    let owner = world.token_of(&case.person, Access::Write).await;
+    let approver = world.token(case.tenant, Role::TenantApprover, Access::Write).await;
+    let steps = "/api/v1/break-glass";
+    let list = async || world.ask(&owner, "GET", steps, None).await.json()["items"].clone();
+    let dry = |path: &str| format!("{steps}{path}?dry_run=true");
+
+    let opened = world.ask(&owner, "POST", &dry(""), Some(terms(case.ci))).await;
+    assert_eq!((opened.status.as_u16(), &opened.json()["state"]), (201, &json!("open")));
+    assert_eq!(list().await, json!([]));
+
+    let opened = world.ask(&owner, "POST", steps, Some(terms(case.ci))).await.json();
+    let id = opened["id"].as_str().unwrap();
+    let close = format!("/{id}/close");
+    let closed = world.ask(&owner, "POST", &dry(&close), Some(json!({}))).await.json();
+    assert_eq!(closed["state"], "in_review", "{closed}");
+    assert_eq!(list().await[0], opened);
+
+    let close = format!("{steps}{close}");
+    let closed = world.ask(&owner, "POST", &close, Some(json!({}))).await.json();
+    let verdict = json!({ "outcome": "accepted", "reason": "x", "version": closed["version"] });
+    let review = dry(&format!("/{id}/review"));
+    let reviewed = world.ask(&approver, "POST", &review, Some(verdict)).await.json();
+    assert_eq!(reviewed["state"], "accepted", "{reviewed}");
+    assert_eq!(list().await[0], closed);
+}
+
 #[tokio::test]
 async fn it_is_opened_closed_and_reviewed_on_pages_too() {
     let world = World::new().await;

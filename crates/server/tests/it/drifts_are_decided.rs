@@ -69,6 +69,9 @@ async fn a_drift_is_shown_and_adopted_by_whoever_keeps_the_item() {
     let refused = world.ask(&owner, "POST", &adopt, Some(stale)).await;
     assert!(refused.text.contains("altered again since"), "{}", refused.text);
     let body = json!({ "reason": "a machine of ours", "recorded_at": drift["recorded_at"] });
+    let rehearsed = format!("{adopt}?dry_run=true");
+    let rehearsed = world.ask(&owner, "POST", &rehearsed, Some(body.clone())).await.json();
+    assert_eq!(rehearsed["state"], "adopted", "{rehearsed}");
     let adopted = world.ask(&owner, "POST", &adopt, Some(body)).await.json();
     assert_eq!(
         (&adopted["state"], &adopted["reason"]),

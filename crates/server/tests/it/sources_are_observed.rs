@@ -166,6 +166,53 @@ async fn a_branch_is_recorded_commit_by_commit_and_judged() {
     assert!(case.content("git:app/conf/new.ini").await.is_some(), "what was recorded stays");
 }
 
+/// What was before it was looked at first is its history, which nobody judges.
+#[tokio::test]
+async fn a_branch_is_taken_in_with_its_past() {
+    let case = Case::new().await;
+    let repository = Repository::new();
+    let mut commits = Vec::new();
+    for number in 0..6 {
+        repository.write("conf/app.ini", &format!("listen = {number}\n"));
+        if number == 2 {
+            repository.write("conf/old.ini", "a = 1\n");
+        } else if number == 4 {
+            std::fs::remove_file(repository.place().join("conf/old.ini")).unwrap();
+        }
+        commits.push(repository.commit(&format!("the {number}th")));
+    }
+    let server = git_http(repository.root.path().to_owned());
+    let mut wanted = git(&server.url("/app/.git"));
+    wanted["past"] = json!(10_001);
+    assert_eq!(case.ask("PUT", "/app", Some(wanted.clone())).await.0, 400);
+    wanted["past"] = json!(4);
+    let (status, set) = case.ask("PUT", "/app", Some(wanted.clone())).await;
+    assert_eq!((status, &set["past"]), (200, &json!(4)));
+
+    case.look(SignedDuration::ZERO).await;
+
+    assert_eq!(case.source("app").await["progress"], json!(commits[5]));
+    let versions = case.versions("git:app/conf/app.ini").await;
+    let sources: Vec<_> = versions.iter().map(|version| version.source.clone()).collect();
+    let expected: Vec<_> = commits[1..].iter().map(|commit| format!("git {commit}")).collect();
+    assert_eq!(sources, expected);
+    assert!(versions.iter().all(|it| it.observed_at < it.recorded_at), "when it was committed");
+    let old = case.versions("git:app/conf/old.ini").await;
+    assert_eq!(old.iter().map(FileVersion::is_present).collect::<Vec<_>>(), [true, false]);
+    assert!(!case.world.history().has_unjudged().await.unwrap());
+    let fsck = case.world.history().fsck(&case.world.admin, case.tenant).await.unwrap();
+    assert!(fsck.damages.is_empty(), "{:?}", fsck.damages);
+
+    // From then on each commit is judged; and what is known is not taken in once more.
+    repository.write("conf/app.ini", "listen = 80\n");
+    repository.commit("now");
+    case.look(QUARTER).await;
+    assert!(case.world.history().has_unjudged().await.unwrap());
+    assert_eq!(case.ask("PUT", "/app", Some(wanted)).await.0, 200);
+    case.look(SignedDuration::ZERO).await;
+    assert_eq!(case.versions("git:app/conf/app.ini").await.len(), 6);
+}
+
 #[tokio::test]
 async fn a_document_is_recorded_where_it_altered() {
     let case = Case::new().await;

@@ -30,6 +30,7 @@ use crate::error::SourceError;
 use objects::Objects;
 use pack::ObjectId;
 use talk::{Advertisement, Reference};
+use walk::past_of;
 pub use walk::{Step, Walk};
 use wire::{Door, Wire};
 
@@ -133,7 +134,7 @@ async fn look_once(
             let tip = tip.to_string();
             return Ok(Look { tip, movement: Movement::Same, host_key, walk: None });
         }
-        let depth = if known.is_none() { 1 } else { depth };
+        let depth = if known.is_none() { 1 + u32::from(past_of(settings)) } else { depth };
         let request = advertisement.request(&reference, depth)?;
         let answer = wire.ask(request).await?;
         let is_last = known.is_none() || at + 1 == DEPTHS.len();

@@ -98,13 +98,15 @@ impl Walk {
     ) -> Result<Found, SourceError> {
         let tip = objects.peel(target)?;
         let way = match known {
-            None => Way { movement: Movement::First, steps: vec![tip] },
+            None => past(&objects, tip, past_of(&settings))?,
             Some(known) => way(&objects, known, tip, cut)?,
         };
         let before = known.filter(|_| way.movement == Movement::Followed);
         let mut steps = VecDeque::from(way.steps);
-        let has_more = steps.len() > MOST_STEPS;
-        steps.truncate(MOST_STEPS);
+        let has_more = known.is_some() && steps.len() > MOST_STEPS;
+        if has_more {
+            steps.truncate(MOST_STEPS);
+        }
         let walk = Self { objects, settings, key, before, steps, tip, has_more };
         Ok(Found { movement: way.movement, walk })
     }
@@ -303,6 +305,27 @@ struct Way {
     movement: Movement,
     /// The commits after the known one, the oldest first.
     steps: Vec<ObjectId>,
+}
+
+/// How many commits before the tip are wanted when it is seen first.
+pub(super) const fn past_of(settings: &SourceSettings) -> u16 {
+    match settings {
+        SourceSettings::Git { past, .. } => *past,
+        SourceSettings::Http { .. } | SourceSettings::Image => 0,
+    }
+}
+
+/// The way to the tip by first parents, of so many commits before it, as far as they were sent.
+fn past(objects: &Objects, tip: ObjectId, commits: u16) -> Result<Way, SourceError> {
+    let (mut steps, mut at) = (vec![tip], tip);
+    for _ in 0..commits {
+        let parent = objects.commit(at)?.and_then(|commit| commit.parents.first().copied());
+        let Some(parent) = parent.filter(|&parent| objects.has(parent)) else { break };
+        steps.push(parent);
+        at = parent;
+    }
+    steps.reverse();
+    Ok(Way { movement: Movement::First, steps })
 }
 
 /// The way from a known commit to the tip: by first parents, which is how the reference itself went; where the known

@@ -24,6 +24,7 @@ fn settings(url: &str, reference: &str, files: &[&str]) -> SourceSettings {
         reference: reference.to_owned(),
         user: None,
         files: files.iter().map(pattern).collect(),
+        past: 0,
     }
 }
 

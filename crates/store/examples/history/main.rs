@@ -1,10 +1,10 @@
 //! What content history costs.
 //!
-//! `history FOLDER [VERSIONS] [FILES OF A BATCH] [ITEMS] [FILES OF AN ITEM]`: a seeded corpus is recorded through the
-//! store with everything on (tenants, keys, encryption, commitments, events, group commit, sealing with its
-//! verification), and beside it by `git fast-import` with `git repack -adf`, one commit for each batch; then files at
-//! random times, beside git with commit-graph and changed paths. Then single durable changes, beside `git add` with
-//! `git commit`, and etckeeper where it is installed.
+//! `history FOLDER [VERSIONS] [FILES OF A BATCH] [ITEMS] [FILES OF AN ITEM]`: a seeded corpus is taken in by the
+//! store with everything on (tenants, keys, encryption, commitments, events, sealing with its verification), in bulk, and
+//! beside it by `git fast-import` with `git repack -adf`, one commit for each moment; then files at random times, beside
+//! git with commit-graph and changed paths. The same recorded batch by batch, each durable before its caller goes on.
+//! Then single durable changes, beside `git add` with `git commit`, and etckeeper where it is installed.
 //!
 //! `history FOLDER git REPOSITORY [VERSIONS]`: the same of what a git repository holds, commit for commit.
 //!
@@ -36,14 +36,17 @@ use corpus::{Batch, Corpus, Random};
 use domain::cloud::{CiId, Class, PROVIDER, Role, ServiceModel, TenantId};
 use jiff::{SignedDuration, Timestamp};
 use store::{
-    Actor, Database, FilePath, History, Labels, MasterKey, Metadata, NewCi, NewFile, NewState,
-    NewTenant, NewUser, ObjectDirectory, Past, SealRule, Store, System,
+    Actor, Database, FilePath, History, Labels, MasterKey, Metadata, NewBatch, NewCi, NewFile,
+    NewState, NewTenant, NewUser, ObjectDirectory, Past, SealRule, Store, System,
 };
 
 type Result<T, E = Box<dyn Error + Send + Sync>> = std::result::Result<T, E>;
 
 /// How many versions wait in rows before they are sealed.
 const SEAL_AT: u32 = 20_000;
+
+/// About how many versions are taken in at once.
+const AT_ONCE: usize = 50_000;
 
 #[tokio::main]
 async fn main() -> Result<()> {
@@ -94,7 +97,7 @@ async fn beside_git(folder: &Path, names: &[String], batches: Arc<Vec<Batch>>) -
     );
     let cloud = Cloud::new(&folder.join("ours"), names.len()).await?;
     let before = processor()?;
-    let (recorded, took) = cloud.ingest(&batches).await?;
+    let (recorded, took) = cloud.backfill(&batches).await?;
     let spent = processor()?.saturating_sub(before);
     let (database, objects) = cloud.sizes().await?;
     let ours = (database + objects) as f64 / count as f64;
@@ -128,9 +131,20 @@ async fn beside_git(folder: &Path, names: &[String], batches: Arc<Vec<Batch>>) -
         .await?;
     let (git50, git99) = git.lookups(names, &batches)?;
     println!(
-        "file at T: ours p50 {p50:.0?} p99 {p99:.0?}; git p50 {git50:.1?} p99 {git99:.1?} => p50 1/{:.0}, p99 1/{:.0}",
+        "file at T: ours p50 {p50:.1?} p99 {p99:.1?}; git p50 {git50:.1?} p99 {git99:.1?} => p50 1/{:.0}, p99 1/{:.0}",
         git50.as_secs_f64() / p50.as_secs_f64(),
         git99.as_secs_f64() / p99.as_secs_f64()
+    );
+    drop(cloud);
+
+    let cloud = Cloud::new(&folder.join("recorded"), names.len()).await?;
+    let before = processor()?;
+    let (_, took) = cloud.ingest(&batches).await?;
+    let spent = processor()?.saturating_sub(before);
+    let rate = count as f64 / took.as_secs_f64();
+    println!(
+        "recorded batch by batch: {rate:.0} versions/s (processor {spent:.1?}) => {:.1} x",
+        rate / git_rate
     );
     Ok(())
 }
@@ -155,7 +169,7 @@ async fn curve(folder: &Path, versions: usize, items: usize) -> Result<()> {
         let these = Arc::new(std::mem::take(&mut batches));
         let begin: usize = these.iter().map(|it| it.files.len()).sum();
         let before = processor()?;
-        let (recorded, time) = cloud.ingest(&these).await?;
+        let (recorded, time) = cloud.backfill(&these).await?;
         (count, took, spent) =
             (count + begin, took + time, spent + processor()?.saturating_sub(before));
         times.extend(recorded.into_iter().flatten().step_by(16));
@@ -175,7 +189,7 @@ async fn curve(folder: &Path, versions: usize, items: usize) -> Result<()> {
             }
         }
         let mut here = 0;
-        while here < SEAL_AT as usize {
+        while here < AT_ONCE {
             let batch = corpus.next(8);
             here += batch.files.len();
             batches.push(batch);
@@ -315,7 +329,7 @@ impl Cloud {
         Ok(Self { store, history, tenant, cis, folder: folder.to_owned() })
     }
 
-    async fn record(&self, batch: &Batch) -> Result<Option<Timestamp>> {
+    fn files(batch: &Batch) -> Result<Vec<NewFile>> {
         let files = batch.files.iter().map(|(path, content)| {
             let state = match content {
                 Some(content) => NewState::Present {
@@ -337,9 +351,36 @@ impl Cloud {
                 change: None,
             })
         });
-        let files = files.collect::<Result<Vec<_>>>()?;
+        files.collect()
+    }
+
+    async fn record(&self, batch: &Batch) -> Result<Option<Timestamp>> {
+        let files = Self::files(batch)?;
         let recorded = self.history.record(&Actor::System, self.cis[batch.item], files).await?;
         Ok(recorded.map(|it| it.at))
+    }
+
+    /// Takes all batches in, some at once.
+    async fn backfill(&self, batches: &[Batch]) -> Result<(Vec<Option<Timestamp>>, Duration)> {
+        let begin = Instant::now();
+        let (mut recorded, mut left) = (Vec::with_capacity(batches.len()), batches);
+        while !left.is_empty() {
+            let mut versions = 0;
+            let within = |batch: &&Batch| {
+                versions += batch.files.len();
+                versions <= AT_ONCE
+            };
+            let count = left.iter().take_while(within).count().max(1);
+            let (now, later) = left.split_at(count);
+            left = later;
+            let now = now
+                .iter()
+                .map(|batch| Ok(NewBatch { ci: self.cis[batch.item], files: Self::files(batch)? }));
+            let now = now.collect::<Result<Vec<_>>>()?;
+            let kept = self.history.backfill(&Actor::System, now, "it").await?;
+            recorded.extend(kept.into_iter().map(|it| it.map(|it| it.at)));
+        }
+        Ok((recorded, begin.elapsed()))
     }
 
     /// Records all batches, each item's one after the other, while what is due is sealed beside. Until

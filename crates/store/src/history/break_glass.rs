@@ -12,6 +12,7 @@ use domain::configuration::break_glass::{self, Outcome, Span, Stage, Terms};
 use domain::configuration::verdict::{self, Approval, Emergency, Judgement, Standing, Verdict};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
+use sqlx::AnyConnection;
 use sqlx::any::AnyRow;
 
 use super::History;
@@ -181,14 +182,14 @@ impl History {
             }
             Cover::Group(group) => self.store.group(by, group).await?.tenant,
         };
-        let keys = match self.keys_of(by, tenant).await? {
-            Some(keys) => keys,
-            None => self.make_tenant_key(tenant).await?,
-        };
-        let opening = (by.clone(), new, keys);
-        let id =
-            self.write(opening, |tx, (by, new, keys)| Box::pin(open(tx, by, new, keys))).await?;
-        self.break_glass(by, id).await
+        self.write((self.clone(), by.clone(), new), move |tx, (history, by, new)| {
+            Box::pin(async move {
+                let keys = history.made_tenant_key(tx, tenant).await?;
+                let id = open(tx, by, new, &keys).await?;
+                history.find_break_glass(&mut *tx.connection, by, id).await
+            })
+        })
+        .await
     }
 
     /// Closes one before its time is over. What is over stays as it is.
@@ -198,8 +199,13 @@ impl History {
         id: BreakGlassId,
     ) -> Result<BreakGlass, StoreError> {
         let found = self.break_glass(by, id).await?;
-        self.write((by.clone(), found), |tx, (by, found)| Box::pin(close(tx, by, found))).await?;
-        self.break_glass(by, id).await
+        self.write((self.clone(), by.clone(), found), |tx, (history, by, found)| {
+            Box::pin(async move {
+                close(tx, by, found).await?;
+                history.find_break_glass(&mut *tx.connection, by, found.id).await
+            })
+        })
+        .await
     }
 
     /// Says whether what was done may stay: then it is in force; else it is drift.
@@ -221,8 +227,13 @@ impl History {
         let policy = self.store.policy_in_force(&Actor::System, found.tenant).await?;
         let escalates = policy.drift_escalates_after();
         let review = Review { by: by.clone(), id, seen, outcome, reason, keys, escalates };
-        self.write(review, |tx, review| Box::pin(pass(tx, review))).await?;
-        self.break_glass(by, id).await
+        self.write((self.clone(), review), |tx, (history, review)| {
+            Box::pin(async move {
+                pass(tx, review).await?;
+                history.find_break_glass(&mut *tx.connection, &review.by, review.id).await
+            })
+        })
+        .await
     }
 
     /// One.
@@ -231,12 +242,21 @@ impl History {
         by: &Actor,
         id: BreakGlassId,
     ) -> Result<BreakGlass, StoreError> {
+        self.find_break_glass(&mut *self.pool().acquire().await?, by, id).await
+    }
+
+    async fn find_break_glass(
+        &self,
+        connection: &mut AnyConnection,
+        by: &Actor,
+        id: BreakGlassId,
+    ) -> Result<BreakGlass, StoreError> {
         let (low, high) = range(by.scope());
         let row = sqlx::query(select!("WHERE b.id = $1 AND b.tenant_id BETWEEN $2 AND $3"))
             .bind(id.to_string())
             .bind(low)
             .bind(high)
-            .fetch_optional(self.pool())
+            .fetch_optional(connection)
             .await?
             .ok_or_else(|| StoreError::not_found("break-glass", &id))?;
         self.read_break_glass(&row)?.ok_or_else(|| StoreError::not_found("break-glass", &id))
@@ -421,7 +441,6 @@ async fn open(
     new: &NewBreakGlass,
     keys: &TenantKeys,
 ) -> Result<BreakGlassId, StoreError> {
-    hold(tx, keys).await?;
     // Seen once more: it may have been retired, or dissolved.
     let (ci, group) = match new.cover {
         Cover::Item(ci) => (Some(cis::find(&mut *tx.connection, by.scope(), ci).await?.id), None),

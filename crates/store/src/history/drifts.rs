@@ -16,6 +16,7 @@ use domain::configuration::verdict::{Approval, Judgement};
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
+use sqlx::AnyConnection;
 use sqlx::any::AnyRow;
 
 use super::History;
@@ -152,12 +153,21 @@ macro_rules! select {
 impl History {
     /// A drift.
     pub async fn drift(&self, by: &Actor, id: DriftId) -> Result<Drift, StoreError> {
+        self.find_drift(&mut *self.pool().acquire().await?, by, id).await
+    }
+
+    async fn find_drift(
+        &self,
+        connection: &mut AnyConnection,
+        by: &Actor,
+        id: DriftId,
+    ) -> Result<Drift, StoreError> {
         let (low, high) = range(by.scope());
         let row = sqlx::query(select!("WHERE d.id = $1 AND d.tenant_id BETWEEN $2 AND $3"))
             .bind(id.to_string())
             .bind(low)
             .bind(high)
-            .fetch_optional(self.pool())
+            .fetch_optional(connection)
             .await?
             .ok_or_else(|| StoreError::not_found("drift", &id))?;
         self.read_drift(&row)?.ok_or_else(|| StoreError::not_found("drift", &id))
@@ -273,8 +283,13 @@ impl History {
         let key = keys.pool.path_key(&drift.path);
         let judged = self.judged(&keys, drift.ci, key).await?;
         let adoption = Adoption { by: by.clone(), drift, seen, reason, keys, key, judged };
-        self.write(adoption, |tx, adoption| Box::pin(adopt(tx, adoption))).await?;
-        self.drift(by, id).await
+        self.write((self.clone(), adoption), |tx, (history, adoption)| {
+            Box::pin(async move {
+                adopt(tx, adoption).await?;
+                history.find_drift(&mut *tx.connection, &adoption.by, adoption.drift.id).await
+            })
+        })
+        .await
     }
 
     /// Notes the alteration that is to put a file back.
@@ -285,7 +300,7 @@ impl History {
         change: ChangeId,
     ) -> Result<Drift, StoreError> {
         self.drift(by, id).await?;
-        self.write(by.clone(), move |tx, by| {
+        self.write((self.clone(), by.clone()), move |tx, (history, by)| {
             Box::pin(async move {
                 let row = sqlx::query(
                     "UPDATE drifts SET change_id = $1 WHERE id = $2 AND state = 'open'
@@ -304,11 +319,10 @@ impl History {
                     version: get(&row, "alterations")?,
                     payload: json!({ "change": change }),
                 });
-                Ok(())
+                history.find_drift(&mut *tx.connection, by, id).await
             })
         })
-        .await?;
-        self.drift(by, id).await
+        .await
     }
 }
 

@@ -147,9 +147,9 @@ impl History {
             if digest.as_deref() != Some(&found) {
                 return Err(HistoryError::Unlike { what: format!("the object `{name}`") });
             }
-            let mut leaning = Leaning::new(Arc::clone(&objects), readable);
+            let leaning = Leaning::new(Arc::clone(&objects), readable);
             let partition = ::history::Partition::open(objects, &name, &key)?;
-            let verified = partition.verify(&key, &pool, &mut |lean| leaning.content(lean))?;
+            let verified = partition.verify(&key, &pool, &|lean| leaning.content(lean))?;
             let mut files: HashMap<(Item, PathKey), i64> = HashMap::new();
             partition.each_version(&mut |item, path, found| {
                 files.entry((item, pool.path_key(path))).or_insert(found.version.recorded);

@@ -28,18 +28,18 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
-use sqlx::AssertSqlSafe;
 use sqlx::any::AnyRow;
 
 use super::alarms::{self, Grade};
 use super::break_glass;
 use super::drifts::{DriftState, Happening, Told};
 use super::keys::TenantKeys;
-use super::rows::{bytes, statements};
+use super::rows::{add_rows, bytes};
 use super::{FileVersion, History, Past, timestamp};
 use crate::actor::Actor;
 use crate::error::StoreError;
 use crate::event::NewEvent;
+use crate::several::Several;
 use crate::value::{get, parsed, parsed_or_none, time};
 use crate::writer::Tx;
 
@@ -192,21 +192,13 @@ pub(super) fn queued(
 }
 
 /// Keeps batches until they are judged.
-pub(super) async fn queue(tx: &mut Tx<'_>, rows: &[QueuedRow]) -> Result<(), StoreError> {
-    for (rows, values) in statements(tx.engine, rows, 4) {
-        let text =
-            format!("INSERT INTO history_unjudged (tenant, ci, recorded, told) VALUES {values}");
-        let mut query = sqlx::query(AssertSqlSafe(text));
-        for QueuedRow { tenant, ci, recorded, told } in rows {
-            query = query
-                .bind(tenant.to_vec())
-                .bind(ci.as_bytes().to_vec())
-                .bind(*recorded)
-                .bind(told.as_slice());
-        }
-        query.execute(&mut *tx.connection).await?;
-    }
-    Ok(())
+pub(super) fn queue(several: &mut Several, rows: &[QueuedRow]) {
+    let text = |values: &str| {
+        format!("INSERT INTO history_unjudged (tenant, ci, recorded, told) VALUES {values}")
+    };
+    add_rows(several, rows, 4, text, |several, QueuedRow { tenant, ci, recorded, told }| {
+        several.bind(*tenant).bind(ci.as_bytes()).bind(*recorded).bind(told.as_slice());
+    });
 }
 
 /// Notes what a plan that may start makes of files: whoever does so in its windows does as was agreed.

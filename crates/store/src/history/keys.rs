@@ -118,6 +118,8 @@ pub(super) struct Cache {
     /// Whose an item is, with the keys that were its tenant's.
     items: Mutex<HashMap<CiId, Arc<TenantKeys>>>,
     partitions: Mutex<VecDeque<(String, Arc<Partition>)>>,
+    /// The same by tenant and number, as they were in an epoch.
+    in_epochs: Mutex<HashMap<(TenantId, i64), (i64, Arc<Partition>)>>,
 }
 
 impl Cache {
@@ -183,12 +185,38 @@ impl Cache {
         partitions.push_back((name, Arc::clone(partition)));
     }
 
+    /// A partition as it was in an epoch of the tenant's objects, which its row said.
+    pub(super) fn in_epoch(
+        &self,
+        tenant: TenantId,
+        number: i64,
+        epoch: i64,
+    ) -> Option<Arc<Partition>> {
+        let partitions = lock(&self.in_epochs);
+        let found = partitions.get(&(tenant, number)).filter(|(it, _)| *it == epoch);
+        found.map(|(_, partition)| Arc::clone(partition))
+    }
+
+    pub(super) fn keep_in_epoch(
+        &self,
+        place: (TenantId, i64),
+        epoch: i64,
+        partition: &Arc<Partition>,
+    ) {
+        let mut partitions = lock(&self.in_epochs);
+        if partitions.len() >= PARTITIONS {
+            partitions.clear();
+        }
+        partitions.insert(place, (epoch, Arc::clone(partition)));
+    }
+
     /// Forgets all keys and partitions: some were destroyed.
     pub(super) fn forget(&self) {
         lock(&self.tenants).clear();
         lock(&self.data_keys).clear();
         lock(&self.items).clear();
         lock(&self.partitions).clear();
+        lock(&self.in_epochs).clear();
     }
 }
 

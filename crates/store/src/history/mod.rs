@@ -5,6 +5,8 @@
 //!             │                       └─ answered once durable
 //!             │        judge ─► verdicts, drifts
 //!           seal: closed partition ─► object ─► verified ─► its rows go  (one commit)
+//!             │             ▲
+//!             │         backfill: what was recorded elsewhere before
 //!             │
 //!           forget (retention), erase (by key), remove_garbage, fsck
 //! ```
@@ -17,6 +19,7 @@
 
 mod across;
 mod alarms;
+mod backfill;
 mod break_glass;
 mod drifts;
 mod fsck;
@@ -38,6 +41,7 @@ use sqlx::AnyPool;
 
 pub use across::{Across, Placed};
 pub use alarms::{BreakGlassAlarm, DRIFT, DriftAlarm, DriftAlarms, Grade as DriftGrade};
+pub use backfill::NewBatch;
 pub use break_glass::{BreakGlass, BreakGlassFilter, BrokenFile, Cover, NewBreakGlass, Reviewed};
 pub use drifts::{Drift, DriftCounts, DriftFilter, DriftState, Happening, Settlement};
 pub use fsck::Fsck;
@@ -149,6 +153,23 @@ impl History {
         sealed.map(|sealed| self.cache.tenant(&self.master, tenant, &sealed)).transpose()
     }
 
+    /// A sealed partition, opened, as it is in an epoch of the tenant's objects: nothing comes or goes within one.
+    async fn partition_of(
+        &self,
+        keys: &Arc<TenantKeys>,
+        number: i64,
+        epoch: i64,
+    ) -> Result<Option<Arc<Partition>>, StoreError> {
+        if let Some(partition) = self.cache.in_epoch(keys.id, number, epoch) {
+            return Ok(Some(partition));
+        }
+        let partition = self.partition(keys, number).await?;
+        if let Some(partition) = &partition {
+            self.cache.keep_in_epoch((keys.id, number), epoch, partition);
+        }
+        Ok(partition)
+    }
+
     /// A sealed partition, opened; `None` where its key or its object is gone for good.
     async fn partition(
         &self,
@@ -178,6 +199,16 @@ async fn blocking<T: Send + 'static>(
     let done = tokio::task::spawn_blocking(work).await;
     let ended = |error| StoreError::Corrupt { what: format!("a thread of history: {error}") };
     Ok(done.map_err(ended)??)
+}
+
+/// The same of a read of few pages, which are mostly at hand: another thread would be awake later than it is done.
+async fn reading<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, HistoryError> + Send + 'static,
+) -> Result<T, StoreError> {
+    match tokio::runtime::Handle::current().runtime_flavor() {
+        tokio::runtime::RuntimeFlavor::MultiThread => Ok(tokio::task::block_in_place(work)?),
+        _ => blocking(work).await,
+    }
 }
 
 fn timestamp(micros: i64) -> Timestamp {

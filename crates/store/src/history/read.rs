@@ -4,18 +4,19 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use ::history::{FilePath, Found, Item, Lean, Partition, State, Version, unpack};
-use domain::cloud::{ChangeId, CiId};
+use domain::cloud::{ChangeId, CiId, TenantId};
 use domain::configuration::document::original_of;
 use jiff::Timestamp;
 use sqlx::any::AnyRow;
 
 use crate::actor::Actor;
 use crate::error::StoreError;
-use crate::value::get;
+use crate::page::range;
+use crate::value::{get, parsed};
 
 use super::keys::{TenantKeys, content_place, version_place};
 use super::rows::{File, PartitionState, Spans, bytes, partition};
-use super::{Asked, History, blocking, timestamp};
+use super::{Asked, History, blocking, reading, timestamp};
 
 /// What the past can answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -134,64 +135,104 @@ impl History {
         path: &FilePath,
         at: Timestamp,
     ) -> Result<Past<Option<FileVersion>>, StoreError> {
-        let asked = self.asked(by, ci).await?;
         let time = at.as_microsecond();
-        if let Some(forgotten) = asked.forgotten(time) {
+        let Some((keys, row)) = self.row_at(by, ci, path, time).await? else {
+            return Ok(Past::Kept(None));
+        };
+        let kept_from: i64 = get(&row, "kept_from")?;
+        if let Some(forgotten) = forgotten(kept_from, time) {
             return Ok(forgotten);
         }
-        let Some(keys) = &asked.keys else { return Ok(Past::Kept(None)) };
-        let key = keys.pool.path_key(path);
-        // One statement: a version is in the tail or in a span, never in neither.
-        let row = sqlx::query(
-            "SELECT f.spans, t.recorded, t.number, t.version, s.sealed, p.sealed_key
-             FROM history_files f
-             LEFT JOIN history_tail t
-                 ON t.tenant = f.tenant AND t.ci = f.ci AND t.path_key = f.path_key
-                 AND t.recorded = (
-                     SELECT MAX(x.recorded) FROM history_tail x
-                     WHERE x.tenant = f.tenant AND x.ci = f.ci AND x.path_key = f.path_key
-                     AND x.recorded <= $4)
-             LEFT JOIN history_contents s
-                 ON s.tenant = t.tenant AND s.number = t.number AND s.content = t.content
-             LEFT JOIN history_partitions p ON p.tenant = t.tenant AND p.number = t.number
-             WHERE f.tenant = $1 AND f.ci = $2 AND f.path_key = $3",
-        )
-        .bind(keys.tenant.to_vec())
-        .bind(ci.as_bytes().to_vec())
-        .bind(key.0.to_vec())
-        .bind(time)
-        .fetch_optional(self.pool())
-        .await?;
-        let Some(row) = row else { return Ok(Past::Kept(None)) };
+        let Some(spans) = get::<Option<Vec<u8>>>(&row, "spans")? else {
+            return Ok(Past::Kept(None));
+        };
+        let item = Item(ci.as_bytes());
         if get::<Option<i64>>(&row, "recorded")?.is_some() {
-            let version = self.of_tail(keys, Item(ci.as_bytes()), key, &row)?.1;
-            let content = self.content_of_tail(keys, &version, &row)?;
+            let version = self.of_tail(&keys, item, keys.pool.path_key(path), &row)?.1;
+            let content = self.content_of_tail(&keys, &version, &row)?;
             return Ok(Past::Kept(Some(FileVersion::new(version, content))));
         }
-        let spans = Spans::read(&get::<Vec<u8>>(&row, "spans")?)?;
-        let Some(number) = spans.at(time) else { return Ok(Past::Kept(None)) };
-        let Some(partition) = self.partition(keys, number).await? else {
-            return Ok(match self.unreadable(keys, number).await? {
+        let Some(number) = Spans::read(&spans)?.at(time) else { return Ok(Past::Kept(None)) };
+        let epoch = get(&row, "epoch")?;
+        let Some(partition) = self.partition_of(&keys, number, epoch).await? else {
+            return Ok(match self.unreadable(&keys, number).await? {
                 PartitionState::Dropped => Past::Kept(None),
                 _ => Past::Erased,
             });
         };
         let (asking, path) = (Arc::clone(&partition), path.clone());
-        let found = blocking(move || {
-            let item = Item(ci.as_bytes());
+        let found = reading(move || {
             let Some(found) = asking.at(item, &path, time)? else { return Ok(None) };
-            let Some(frame) = found.frame else { return Ok(Some((found, None, None))) };
-            Ok(Some(match asking.lean(frame)? {
-                Some(lean) => (found, None, Some(lean)),
-                None => (found, Some(asking.content(frame, None)?), None),
-            }))
+            let content = found.frame.map(|frame| asking.content_or_lean(frame)).transpose()?;
+            Ok(Some((found, content)))
         })
         .await?;
-        let Some((found, mut content, lean)) = found else { return Ok(Past::Kept(None)) };
-        if let (Some(lean), Some(frame)) = (lean, found.frame) {
-            content = Some(self.leaning(keys, &partition, frame, lean).await?);
-        }
+        let Some((found, content)) = found else { return Ok(Past::Kept(None)) };
+        let content = match (content, found.frame) {
+            (Some(Err(lean)), Some(frame)) => {
+                Some(self.leaning(&keys, &partition, frame, (lean, epoch)).await?)
+            }
+            (Some(Ok(content)), _) => Some(content),
+            _ => None,
+        };
         Ok(Past::Kept(Some(FileVersion::new(found.version, content))))
+    }
+
+    /// All that is known of a file at a time, with its tenant's keys. One statement: a version is in the tail or in
+    /// a span, never in neither. Mostly the keys are those at hand, and nothing else is to be asked.
+    async fn row_at(
+        &self,
+        by: &Actor,
+        ci: CiId,
+        path: &FilePath,
+        time: i64,
+    ) -> Result<Option<(Arc<TenantKeys>, AnyRow)>, StoreError> {
+        let mut guess = self.cache.item(ci).filter(|_| by.speaks_of(ci));
+        for _ in 0..3 {
+            let keys = match guess.take() {
+                Some(keys) => keys,
+                None => match self.asked(by, ci).await?.keys {
+                    Some(keys) => keys,
+                    None => return Ok(None),
+                },
+            };
+            let key = keys.pool.path_key(path);
+            let (low, high) = range(by.scope());
+            let row = sqlx::query(
+                "SELECT c.tenant_id, h.sealed_key AS tenant_key, h.kept_from, h.epoch, f.spans,
+                        t.recorded, t.number, t.version, s.sealed, p.sealed_key
+                 FROM cis c
+                 JOIN history_tenants h ON h.tenant_id = c.tenant_id
+                 LEFT JOIN history_files f
+                     ON f.tenant = h.tenant AND f.ci = $2 AND f.path_key = $3
+                 LEFT JOIN history_tail t
+                     ON t.tenant = f.tenant AND t.ci = f.ci AND t.path_key = f.path_key
+                     AND t.recorded = (
+                         SELECT MAX(x.recorded) FROM history_tail x
+                         WHERE x.tenant = f.tenant AND x.ci = f.ci AND x.path_key = f.path_key
+                         AND x.recorded <= $4)
+                 LEFT JOIN history_contents s
+                     ON s.tenant = t.tenant AND s.number = t.number AND s.content = t.content
+                 LEFT JOIN history_partitions p ON p.tenant = t.tenant AND p.number = t.number
+                 WHERE c.id = $1 AND c.tenant_id BETWEEN $5 AND $6",
+            )
+            .bind(ci.to_string())
+            .bind(ci.as_bytes().to_vec())
+            .bind(key.0.to_vec())
+            .bind(time)
+            .bind(low)
+            .bind(high)
+            .fetch_optional(self.pool())
+            .await?
+            .ok_or_else(|| StoreError::not_found("configuration item", &ci))?;
+            let tenant: TenantId = parsed(&row, "tenant_id")?;
+            let sealed: Option<Vec<u8>> = get(&row, "tenant_key")?;
+            if tenant == keys.id && sealed.as_ref() == Some(&keys.sealed) {
+                self.cache.keep_item(ci, &keys);
+                return Ok(Some((keys, row)));
+            }
+        }
+        Err(StoreError::Busy)
     }
 
     /// A content that leans on another partition's.
@@ -200,16 +241,16 @@ impl History {
         keys: &Arc<TenantKeys>,
         partition: &Arc<Partition>,
         frame: u64,
-        lean: Lean,
+        (lean, epoch): (Lean, i64),
     ) -> Result<Vec<u8>, StoreError> {
         let number = lean.partition.cast_signed();
-        let Some(base) = self.partition(keys, number).await? else {
+        let Some(base) = self.partition_of(keys, number, epoch).await? else {
             return Err(StoreError::Corrupt {
                 what: format!("partition {number} of a history, on which another leans"),
             });
         };
         let partition = Arc::clone(partition);
-        blocking(move || {
+        reading(move || {
             let base = base.content(lean.frame, None)?;
             partition.content(frame, Some(&base))
         })
@@ -512,7 +553,10 @@ impl Manifest {
 
 impl Asked {
     fn forgotten<T>(&self, time: i64) -> Option<Past<T>> {
-        let kept_from = timestamp(self.kept_from);
-        (time < self.kept_from).then_some(Past::Forgotten { kept_from })
+        forgotten(self.kept_from, time)
     }
+}
+
+fn forgotten<T>(kept_from: i64, time: i64) -> Option<Past<T>> {
+    (time < kept_from).then(|| Past::Forgotten { kept_from: timestamp(kept_from) })
 }

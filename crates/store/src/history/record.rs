@@ -11,18 +11,20 @@ use ::history::{
 use domain::cloud::{ChangeId, CiId, EventKind, TenantId};
 use jiff::Timestamp;
 use serde_json::json;
-use sqlx::{AnyConnection, AssertSqlSafe};
+use sqlx::AnyConnection;
+use sqlx::any::AnyRow;
 
 use crate::actor::Actor;
 use crate::database::Engine;
 use crate::error::StoreError;
 use crate::event::NewEvent;
+use crate::several::Several;
 use crate::value::{get, hex, parsed};
 use crate::writer::Tx;
 
 use super::judge::{self, Telling};
 use super::keys::{TenantKeys, content_place, new_tenant_key, version_place};
-use super::rows::{bytes, statements};
+use super::rows::{add_rows, bytes};
 use super::{History, blocking, timestamp};
 
 /// Most files of one batch; an item with more is told in several.
@@ -111,6 +113,16 @@ struct Batch {
     telling: Option<Arc<Telling>>,
 }
 
+impl Recorded {
+    pub(super) fn of(commitment: &Commitment) -> Self {
+        Self {
+            at: timestamp(commitment.recorded),
+            versions: commitment.versions,
+            commitment: hex(&commitment.hash),
+        }
+    }
+}
+
 enum Outcome {
     Recorded(Option<Recorded>),
     /// The tenant has another key than the batch was made with.
@@ -162,7 +174,11 @@ impl History {
 
     /// The keys of an item's tenant, if the actor may speak of it. They may be such as it had once: what is written
     /// with them is held against the tenant's own.
-    async fn keys_to_record(&self, by: &Actor, ci: CiId) -> Result<Arc<TenantKeys>, StoreError> {
+    pub(super) async fn keys_to_record(
+        &self,
+        by: &Actor,
+        ci: CiId,
+    ) -> Result<Arc<TenantKeys>, StoreError> {
         let is_its = |keys: &Arc<TenantKeys>| by.scope().is_none_or(|scope| scope == keys.id);
         if by.speaks_of(ci)
             && let Some(keys) = self.cache.item(ci).filter(is_its)
@@ -178,37 +194,38 @@ impl History {
         Ok(keys)
     }
 
-    pub(super) async fn make_tenant_key(
+    async fn make_tenant_key(&self, tenant: TenantId) -> Result<Arc<TenantKeys>, StoreError> {
+        self.write(self.clone(), move |tx, history| {
+            Box::pin(async move { history.made_tenant_key(tx, tenant).await })
+        })
+        .await
+    }
+
+    /// A tenant's keys, made if it has none, and held until the end.
+    pub(super) async fn made_tenant_key(
         &self,
+        tx: &mut Tx<'_>,
         tenant: TenantId,
     ) -> Result<Arc<TenantKeys>, StoreError> {
-        let master = Arc::clone(&self.master);
-        let sealed = self
-            .write(master, move |tx, master| {
-                Box::pin(async move {
-                    // Two that make one at once would meet in either of its unique columns.
-                    tx.hold("tenants", "id", &tenant.to_string()).await?;
-                    let sealed = new_tenant_key(tx, master, tenant)?;
-                    let row = sqlx::query(
-                        "INSERT INTO history_tenants
-                         (tenant_id, tenant, sealed_key, last_recorded, open_number, last_number,
-                          kept_from, epoch)
-                         VALUES ($1, $2, $3, $4, 0, 0, $4, 0)
-                         ON CONFLICT (tenant_id) DO UPDATE SET
-                             sealed_key = COALESCE(history_tenants.sealed_key, excluded.sealed_key)
-                         RETURNING sealed_key",
-                    )
-                    .bind(tenant.to_string())
-                    .bind(tenant.as_bytes().to_vec())
-                    .bind(sealed)
-                    .bind(i64::MIN)
-                    .fetch_one(&mut *tx.connection)
-                    .await?;
-                    get::<Vec<u8>>(&row, "sealed_key")
-                })
-            })
-            .await?;
-        self.cache.tenant(&self.master, tenant, &sealed)
+        // Two that make one at once would meet in either of its unique columns.
+        tx.hold("tenants", "id", &tenant.to_string()).await?;
+        let sealed = new_tenant_key(tx, &self.master, tenant)?;
+        let row = sqlx::query(
+            "INSERT INTO history_tenants
+             (tenant_id, tenant, sealed_key, last_recorded, open_number, last_number,
+              kept_from, epoch)
+             VALUES ($1, $2, $3, $4, 0, 0, $4, 0)
+             ON CONFLICT (tenant_id) DO UPDATE SET
+                 sealed_key = COALESCE(history_tenants.sealed_key, excluded.sealed_key)
+             RETURNING sealed_key",
+        )
+        .bind(tenant.to_string())
+        .bind(tenant.as_bytes().to_vec())
+        .bind(sealed)
+        .bind(i64::MIN)
+        .fetch_one(&mut *tx.connection)
+        .await?;
+        self.cache.tenant(&self.master, tenant, &get::<Vec<u8>>(&row, "sealed_key")?)
     }
 
     /// Hashes and packs what is not as it was.
@@ -241,7 +258,7 @@ impl History {
     }
 }
 
-fn length(file: &NewFile) -> usize {
+pub(super) fn length(file: &NewFile) -> usize {
     match &file.state {
         NewState::Present { content, .. } => content.len(),
         NewState::Gone => 0,
@@ -249,7 +266,7 @@ fn length(file: &NewFile) -> usize {
 }
 
 /// Files by path, each once, and not too much of them.
-fn in_order(mut files: Vec<NewFile>) -> Result<Vec<NewFile>, StoreError> {
+pub(super) fn in_order(mut files: Vec<NewFile>) -> Result<Vec<NewFile>, StoreError> {
     let refused = |reason: String| {
         Err(StoreError::Refused { reason, help: "tell an item's files in several batches" })
     };
@@ -273,38 +290,44 @@ fn in_order(mut files: Vec<NewFile>) -> Result<Vec<NewFile>, StoreError> {
 /// Keyed hashes of what files are, as far as they are known; `None` for what was erased.
 type Known = HashMap<(CiId, PathKey), Option<[u8; 16]>>;
 
+/// Asks for them; so many statements.
+fn ask_known(several: &mut Several, files: &[([u8; 16], CiId, PathKey)]) -> usize {
+    let before = several.len();
+    let text = |values: &str| {
+        format!(
+            "SELECT ci, path_key, state FROM history_files
+             WHERE (tenant, ci, path_key) IN (VALUES {values})"
+        )
+    };
+    add_rows(several, files, 3, text, |several, (tenant, ci, key)| {
+        several.bind(*tenant).bind(ci.as_bytes()).bind(key.0);
+    });
+    several.len() - before
+}
+
+fn read_known<'r>(rows: impl Iterator<Item = &'r AnyRow>) -> Result<Known, StoreError> {
+    let mut known = Known::new();
+    for row in rows {
+        let print: Option<Vec<u8>> = get(row, "state")?;
+        let print = print.and_then(|print| print.try_into().ok());
+        let ci = CiId::from_bytes(bytes(row, "ci")?);
+        known.insert((ci, PathKey(bytes(row, "path_key")?)), print);
+    }
+    Ok(known)
+}
+
 async fn known(
     engine: Engine,
     connection: &mut AnyConnection,
     files: &[([u8; 16], CiId, PathKey)],
 ) -> Result<Known, StoreError> {
-    let mut known = Known::with_capacity(files.len());
-    for (files, values) in statements(engine, files, 3) {
-        let text = format!(
-            "SELECT ci, path_key, state FROM history_files
-             WHERE (tenant, ci, path_key) IN (VALUES {values})"
-        );
-        let mut query = sqlx::query(AssertSqlSafe(text));
-        for (tenant, ci, key) in files {
-            query = query.bind(tenant.to_vec()).bind(ci.as_bytes().to_vec()).bind(key.0.to_vec());
-        }
-        for row in query.fetch_all(&mut *connection).await? {
-            let print: Option<Vec<u8>> = get(&row, "state")?;
-            let print = print.and_then(|print| print.try_into().ok());
-            let ci = CiId::from_bytes(bytes(&row, "ci")?);
-            known.insert((ci, PathKey(bytes(&row, "path_key")?)), print);
-        }
-    }
-    Ok(known)
+    let mut several = Several::default();
+    ask_known(&mut several, files);
+    read_known(several.run(engine, connection).await?.iter().flatten())
 }
 
-/// A file as its rows will have it; `None` where it is as it was.
-fn prepare(
-    keys: &TenantKeys,
-    file: &NewFile,
-    key: PathKey,
-    known: Option<&Option<[u8; 16]>>,
-) -> Result<Option<Prepared>, HistoryError> {
+/// What a file is seen to be, recorded at no time yet, with the hash of its content.
+pub(super) fn seen(keys: &TenantKeys, file: &NewFile) -> (Version, Option<ContentDigest>) {
     let (state, digest) = match &file.state {
         NewState::Present { content, metadata } => {
             let digest = keys.pool.digest(content);
@@ -320,7 +343,18 @@ fn prepare(
         by: file.by.clone(),
         change: file.change.map(|change| change.as_bytes()),
     };
-    let print = print(keys, &file.path, &state);
+    (Version { recorded: 0, state, origin }, digest)
+}
+
+/// A file as its rows will have it; `None` where it is as it was.
+fn prepare(
+    keys: &TenantKeys,
+    file: &NewFile,
+    key: PathKey,
+    known: Option<&Option<[u8; 16]>>,
+) -> Result<Option<Prepared>, HistoryError> {
+    let (version, digest) = seen(keys, file);
+    let print = print(keys, &file.path, &version.state);
     let is_known = match known {
         Some(before) => *before == Some(print),
         None => false,
@@ -328,7 +362,6 @@ fn prepare(
     if is_known {
         return Ok(None);
     }
-    let version = Version { recorded: 0, state, origin };
     version.check()?;
     let packed = match &file.state {
         NewState::Present { content, .. } => Some(pack(content, TAIL_LEVEL)?),
@@ -371,9 +404,9 @@ struct Open {
 }
 
 /// An item that something is recorded of.
-struct Of {
+pub(super) struct Of {
     name: String,
-    version: i64,
+    pub(super) version: i64,
     is_retired: bool,
 }
 
@@ -382,160 +415,216 @@ async fn record(
     tx: &mut Tx<'_>,
     batches: &[Batch],
 ) -> Result<Vec<Result<Outcome, StoreError>>, StoreError> {
-    let mut tenants = standings(tx, batches).await?;
-    let items = items(tx, batches).await?;
+    let all: Vec<usize> = (0..batches.len()).collect();
+    let (mut now, mut later) = one_each(batches, all);
+    let (mut tenants, items, mut known) = ask(tx, batches, &now).await?;
     let mut outcomes: Vec<_> = batches.iter().map(|_| Ok(Outcome::Recorded(None))).collect();
-    let mut left: Vec<usize> = Vec::with_capacity(batches.len());
-    for (at, batch) in batches.iter().enumerate() {
-        match admitted(batch, &tenants, &items) {
-            Ok(true) => left.push(at),
-            Ok(false) => outcomes[at] = Ok(Outcome::OtherKeys),
-            Err(refused) => outcomes[at] = Err(refused),
+    loop {
+        now.retain(|&at| match may_record(&batches[at], &tenants, &items) {
+            Ok(true) => true,
+            Ok(false) => {
+                outcomes[at] = Ok(Outcome::OtherKeys);
+                false
+            }
+            Err(refused) => {
+                outcomes[at] = Err(refused);
+                false
+            }
+        });
+        let mut rows = Rows::default();
+        for at in now {
+            let batch = &batches[at];
+            let Some(standing) = tenants.get_mut(&batch.keys.id) else { continue };
+            let version = items.get(&(batch.ci, batch.keys.id)).map_or(0, |item| item.version);
+            let recorded = record_one(tx, &mut rows, standing, (batch, version), &known).await?;
+            outcomes[at] = Ok(Outcome::Recorded(recorded));
         }
+        let mut several = Several::default();
+        rows.insert(&mut several);
+        if later.is_empty() {
+            for standing in tenants.values().filter(|standing| standing.open.is_some()) {
+                go_on(&mut several, standing);
+            }
+        }
+        several.run(tx.engine, &mut *tx.connection).await?;
+        if later.is_empty() {
+            return Ok(outcomes);
+        }
+        // An item's next batch is held against what the one before it made.
+        (now, later) = one_each(batches, later);
+        known = self::known(tx.engine, &mut *tx.connection, &files_of(batches, &now)).await?;
     }
-    // An item's next batch is held against what the one before it made.
-    while !left.is_empty() {
-        let mut seen = HashSet::new();
-        let (now, later) = left.into_iter().partition(|&at| seen.insert(batches[at].ci));
-        record_each(tx, batches, now, &mut tenants, &items, &mut outcomes).await?;
-        left = later;
+}
+
+/// The first batch of each item, and all others.
+fn one_each(batches: &[Batch], left: Vec<usize>) -> (Vec<usize>, Vec<usize>) {
+    let mut seen = HashSet::new();
+    left.into_iter().partition(|&at| seen.insert(batches[at].ci))
+}
+
+fn files_of(batches: &[Batch], of: &[usize]) -> Vec<([u8; 16], CiId, PathKey)> {
+    let files = of.iter().flat_map(|&at| {
+        let batch = &batches[at];
+        batch.files.iter().map(|file| (batch.keys.tenant, batch.ci, file.key))
+    });
+    files.collect()
+}
+
+/// How the batches' tenants stand, each held until the end; their items; and what is known of the files of some.
+async fn ask<'b>(
+    tx: &mut Tx<'_>,
+    batches: &'b [Batch],
+    now: &[usize],
+) -> Result<(BTreeMap<TenantId, Standing<'b>>, Items, Known), StoreError> {
+    let keys: BTreeMap<_, _> = batches.iter().map(|it| (it.keys.id, &*it.keys)).collect();
+    for id in keys.keys() {
+        tx.hold("history_tenants", "tenant_id", &id.to_string()).await?;
     }
-    for standing in tenants.values().filter(|standing| standing.open.is_some()) {
-        go_on(tx, standing).await?;
+    let mut several = Several::default();
+    let tenants: Vec<_> = keys.keys().collect();
+    let text = |values: &str| {
+        format!(
+            "SELECT h.tenant_id, h.sealed_key, h.last_recorded, h.open_number, h.last_number,
+                    p.sealed_key AS data_key
+             FROM history_tenants h
+             LEFT JOIN history_partitions p ON p.tenant = h.tenant AND p.number = h.open_number
+             WHERE h.tenant_id IN ({values})"
+        )
+    };
+    add_rows(&mut several, &tenants, 1, text, |several, id| {
+        several.bind(id.to_string());
+    });
+    let standings = several.len();
+    let items = ask_items(&mut several, batches.iter().map(|batch| batch.ci).collect());
+    ask_known(&mut several, &files_of(batches, now));
+    let found = several.run(tx.engine, &mut *tx.connection).await?;
+    let (first, rest) = found.split_at(standings);
+    let (second, third) = rest.split_at(items);
+    let mut tenants = BTreeMap::new();
+    for row in first.iter().flatten() {
+        let id = parsed(row, "tenant_id")?;
+        let Some(&keys) = keys.get(&id) else { continue };
+        let standing = Standing {
+            keys,
+            last_recorded: get(row, "last_recorded")?,
+            number: get(row, "open_number")?,
+            last_number: get(row, "last_number")?,
+            sealed: get(row, "data_key")?,
+            open: None,
+            is_current: get::<Option<Vec<u8>>>(row, "sealed_key")?.as_ref() == Some(&keys.sealed),
+        };
+        tenants.insert(id, standing);
     }
-    Ok(outcomes)
+    Ok((tenants, read_items(second.iter().flatten())?, read_known(third.iter().flatten())?))
 }
 
 /// Whether a batch may be recorded; not where it was made with other keys than the tenant has.
-fn admitted(
+fn may_record(
     batch: &Batch,
     tenants: &BTreeMap<TenantId, Standing<'_>>,
     items: &HashMap<(CiId, TenantId), Of>,
 ) -> Result<bool, StoreError> {
-    let item = items.get(&(batch.ci, batch.keys.id));
-    let (Some(item), Some(standing)) = (item, tenants.get(&batch.keys.id)) else {
-        return Err(StoreError::not_found("configuration item", &batch.ci));
-    };
+    admitted(items.get(&(batch.ci, batch.keys.id)), batch.ci)?;
+    let standing = tenants.get(&batch.keys.id);
+    let standing =
+        standing.ok_or_else(|| StoreError::not_found("configuration item", &batch.ci))?;
+    Ok(standing.is_current && standing.keys.sealed == batch.keys.sealed)
+}
+
+/// Nothing is recorded of an item that is not there, or not in use any more.
+pub(super) fn admitted(item: Option<&Of>, ci: CiId) -> Result<(), StoreError> {
+    let item = item.ok_or_else(|| StoreError::not_found("configuration item", &ci))?;
     if item.is_retired {
         return Err(StoreError::Refused {
             reason: format!("`{}` is retired", item.name),
             help: "create a new configuration item instead",
         });
     }
-    Ok(standing.is_current && standing.keys.sealed == batch.keys.sealed)
+    Ok(())
 }
 
-/// How the batches' tenants stand, each held until the end.
-async fn standings<'b>(
-    tx: &mut Tx<'_>,
-    batches: &'b [Batch],
-) -> Result<BTreeMap<TenantId, Standing<'b>>, StoreError> {
-    let keys: BTreeMap<_, _> = batches.iter().map(|it| (it.keys.id, &*it.keys)).collect();
-    let mut tenants = BTreeMap::new();
-    for (id, keys) in keys {
-        tx.hold("history_tenants", "tenant_id", &id.to_string()).await?;
-        let row = sqlx::query(
-            "SELECT h.sealed_key, h.last_recorded, h.open_number, h.last_number,
-                    p.sealed_key AS data_key
-             FROM history_tenants h
-             LEFT JOIN history_partitions p ON p.tenant = h.tenant AND p.number = h.open_number
-             WHERE h.tenant_id = $1",
-        )
-        .bind(id.to_string())
-        .fetch_optional(&mut *tx.connection)
-        .await?;
-        let Some(row) = row else { continue };
-        let standing = Standing {
-            keys,
-            last_recorded: get(&row, "last_recorded")?,
-            number: get(&row, "open_number")?,
-            last_number: get(&row, "last_number")?,
-            sealed: get(&row, "data_key")?,
-            open: None,
-            is_current: get::<Option<Vec<u8>>>(&row, "sealed_key")?.as_ref() == Some(&keys.sealed),
-        };
-        tenants.insert(id, standing);
-    }
-    Ok(tenants)
-}
+/// Items by id and tenant.
+pub(super) type Items = HashMap<(CiId, TenantId), Of>;
 
-async fn items(
-    tx: &mut Tx<'_>,
-    batches: &[Batch],
-) -> Result<HashMap<(CiId, TenantId), Of>, StoreError> {
-    let mut asked: Vec<_> = batches.iter().map(|batch| batch.ci).collect();
+/// Asks for items; so many statements.
+fn ask_items(several: &mut Several, mut asked: Vec<CiId>) -> usize {
     asked.sort_unstable();
     asked.dedup();
-    let mut items = HashMap::with_capacity(asked.len());
-    for (asked, values) in statements(tx.engine, &asked, 1) {
-        let text = format!(
-            "SELECT id, tenant_id, name, version, retired_at FROM cis WHERE id IN ({values})"
-        );
-        let mut query = sqlx::query(AssertSqlSafe(text));
-        for ci in asked {
-            query = query.bind(ci.to_string());
-        }
-        for row in query.fetch_all(&mut *tx.connection).await? {
-            let item = Of {
-                name: get(&row, "name")?,
-                version: get(&row, "version")?,
-                is_retired: get::<Option<i64>>(&row, "retired_at")?.is_some(),
-            };
-            items.insert((parsed(&row, "id")?, parsed(&row, "tenant_id")?), item);
-        }
+    let before = several.len();
+    let text = |values: &str| {
+        format!("SELECT id, tenant_id, name, version, retired_at FROM cis WHERE id IN ({values})")
+    };
+    add_rows(several, &asked, 1, text, |several, ci| {
+        several.bind(ci.to_string());
+    });
+    several.len() - before
+}
+
+fn read_items<'r>(rows: impl Iterator<Item = &'r AnyRow>) -> Result<Items, StoreError> {
+    let mut items = Items::new();
+    for row in rows {
+        let item = Of {
+            name: get(row, "name")?,
+            version: get(row, "version")?,
+            is_retired: get::<Option<i64>>(row, "retired_at")?.is_some(),
+        };
+        items.insert((parsed(row, "id")?, parsed(row, "tenant_id")?), item);
     }
     Ok(items)
 }
 
-/// Records batches of which no two are of one item.
-async fn record_each(
+/// The items that are asked for.
+pub(super) async fn items(tx: &mut Tx<'_>, asked: Vec<CiId>) -> Result<Items, StoreError> {
+    let mut several = Several::default();
+    ask_items(&mut several, asked);
+    read_items(several.run(tx.engine, &mut *tx.connection).await?.iter().flatten())
+}
+
+/// Adds a batch's rows, if it has anything new; `version` is the item's.
+async fn record_one(
     tx: &mut Tx<'_>,
-    batches: &[Batch],
-    now: Vec<usize>,
-    tenants: &mut BTreeMap<TenantId, Standing<'_>>,
-    items: &HashMap<(CiId, TenantId), Of>,
-    outcomes: &mut [Result<Outcome, StoreError>],
-) -> Result<(), StoreError> {
+    rows: &mut Rows,
+    standing: &mut Standing<'_>,
+    (batch, version): (&Batch, i64),
+    known: &Known,
+) -> Result<Option<Recorded>, StoreError> {
     // Others may have come between.
-    let files = now.iter().flat_map(|&at| {
-        let batch = &batches[at];
-        batch.files.iter().map(|file| (batch.keys.tenant, batch.ci, file.key))
-    });
-    let known = known(tx.engine, &mut *tx.connection, &files.collect::<Vec<_>>()).await?;
-    let mut rows = Rows::default();
-    for at in now {
-        let batch = &batches[at];
-        let is_new = |file: &&Prepared| match known.get(&(batch.ci, file.key)) {
-            Some(before) => *before != Some(file.print),
-            // What was never there is not gone.
-            None => file.version.state != State::Gone,
-        };
-        let files: Vec<&Prepared> = batch.files.iter().filter(is_new).collect();
-        let Some(standing) = tenants.get_mut(&batch.keys.id) else { continue };
-        if files.is_empty() {
-            continue;
-        }
-        let recorded = standing.begin(tx).await?;
-        let (hash, gone) = rows.add(tx, standing, batch, recorded, &files)?;
-        let versions = files.len();
-        let version = items.get(&(batch.ci, batch.keys.id)).map_or(0, |item| item.version);
-        let commitment = hex(&hash);
-        tx.record(NewEvent {
-            tenant: batch.keys.id,
-            kind: EventKind::HistoryRecorded,
-            by: batch.by.clone(),
-            object: batch.ci.to_string(),
-            version,
-            payload: json!({
-                "recorded": recorded, "partition": standing.number, "versions": versions, "gone": gone,
-                "commitment": commitment,
-            }),
-        });
-        let versions = u32::try_from(versions).unwrap_or(u32::MAX);
-        let recorded = Recorded { at: timestamp(recorded), versions, commitment };
-        outcomes[at] = Ok(Outcome::Recorded(Some(recorded)));
+    let is_new = |file: &&Prepared| match known.get(&(batch.ci, file.key)) {
+        Some(before) => *before != Some(file.print),
+        // What was never there is not gone.
+        None => file.version.state != State::Gone,
+    };
+    let files: Vec<&Prepared> = batch.files.iter().filter(is_new).collect();
+    if files.is_empty() {
+        return Ok(None);
     }
-    rows.insert(tx).await
+    let recorded = standing.begin(tx).await?;
+    let (commitment, gone) = rows.add(tx, standing, batch, recorded, &files)?;
+    let (tenant, number) = (batch.keys.id, standing.number);
+    tx.record(recorded_event(tenant, &batch.by, version, number, &commitment, gone));
+    Ok(Some(Recorded::of(&commitment)))
+}
+
+/// Says that a batch of an item's files was recorded in a partition.
+pub(super) fn recorded_event(
+    tenant: TenantId,
+    by: &Actor,
+    version: i64,
+    number: i64,
+    commitment: &Commitment,
+    gone: u64,
+) -> NewEvent {
+    NewEvent {
+        tenant,
+        kind: EventKind::HistoryRecorded,
+        by: by.clone(),
+        object: CiId::from_bytes(commitment.item.0).to_string(),
+        version,
+        payload: json!({
+            "recorded": commitment.recorded, "partition": number, "versions": commitment.versions,
+            "gone": gone, "commitment": hex(&commitment.hash),
+        }),
+    }
 }
 
 impl Standing<'_> {
@@ -560,18 +649,16 @@ impl Standing<'_> {
 }
 
 /// What is recorded next comes after this, in this partition.
-async fn go_on(tx: &mut Tx<'_>, standing: &Standing<'_>) -> Result<(), StoreError> {
-    sqlx::query(
-        "UPDATE history_tenants SET last_recorded = $1, open_number = $2, last_number = $3
-         WHERE tenant_id = $4",
-    )
-    .bind(standing.last_recorded)
-    .bind(standing.number)
-    .bind(standing.last_number)
-    .bind(standing.keys.id.to_string())
-    .execute(&mut *tx.connection)
-    .await?;
-    Ok(())
+fn go_on(several: &mut Several, standing: &Standing<'_>) {
+    several
+        .add(
+            "UPDATE history_tenants SET last_recorded = ?, open_number = ?, last_number = ?
+             WHERE tenant_id = ?",
+        )
+        .bind(standing.last_recorded)
+        .bind(standing.number)
+        .bind(standing.last_number)
+        .bind(standing.keys.id.to_string());
 }
 
 /// Opens a partition with a new key; gives it sealed.
@@ -645,7 +732,7 @@ impl Rows {
         batch: &Batch,
         recorded: i64,
         files: &[&Prepared],
-    ) -> Result<([u8; 32], usize), StoreError> {
+    ) -> Result<(Commitment, u64), StoreError> {
         let lost = || StoreError::Corrupt { what: "a partition that is not open".to_owned() };
         let open = standing.open.as_ref().ok_or_else(lost)?;
         let (tenant, item) = (standing.keys.tenant, Item(batch.ci.as_bytes()));
@@ -655,7 +742,7 @@ impl Rows {
         for &file in files {
             let version = Version { recorded, ..file.version.clone() };
             leaves.push(open.committer.leaf(&file.path, &version, file.digest));
-            gone += usize::from(version.state == State::Gone);
+            gone += u64::from(version.state == State::Gone);
             let content = version.state.content();
             if let (Some(content), Some(packed)) = (content, &file.packed) {
                 let entry = self.contents.entry((tenant, place.number, content));
@@ -679,103 +766,72 @@ impl Rows {
             let queued = telling.of(files.iter().map(|file| file.path.as_str()));
             self.unjudged.push(judge::queued(tx, standing.keys, batch.ci, recorded, &queued)?);
         }
-        Ok((commitment.hash, gone))
+        Ok((commitment, gone))
     }
 
     /// Keeps versions, contents that are not there yet, and what is known of the files from now on.
-    async fn insert(self, tx: &mut Tx<'_>) -> Result<(), StoreError> {
-        insert_contents(tx, &self.contents.into_iter().collect::<Vec<_>>()).await?;
-        insert_versions(tx, &self.versions).await?;
-        insert_files(tx, &self.files).await?;
-        insert_batches(tx, &self.batches).await?;
-        judge::queue(tx, &self.unjudged).await
+    fn insert(self, several: &mut Several) {
+        let contents: Vec<_> = self.contents.into_iter().collect();
+        insert_contents(several, &contents);
+        insert_versions(several, &self.versions);
+        insert_files(several, &self.files);
+        insert_batches(several, &self.batches);
+        judge::queue(several, &self.unjudged);
     }
 }
 
 type ContentRow = (([u8; 16], i64, ContentId), Vec<u8>);
 
-async fn insert_contents(tx: &mut Tx<'_>, rows: &[ContentRow]) -> Result<(), StoreError> {
-    for (rows, values) in statements(tx.engine, rows, 4) {
-        let text = format!(
+fn insert_contents(several: &mut Several, rows: &[ContentRow]) {
+    let text = |values: &str| {
+        format!(
             "INSERT INTO history_contents (tenant, number, content, sealed) VALUES {values}
              ON CONFLICT (tenant, number, content) DO NOTHING"
-        );
-        let mut query = sqlx::query(AssertSqlSafe(text));
-        for ((tenant, number, content), sealed) in rows {
-            query = query
-                .bind(tenant.to_vec())
-                .bind(*number)
-                .bind(content.0.to_vec())
-                .bind(sealed.as_slice());
-        }
-        query.execute(&mut *tx.connection).await?;
-    }
-    Ok(())
+        )
+    };
+    add_rows(several, rows, 4, text, |several, ((tenant, number, content), sealed)| {
+        several.bind(*tenant).bind(*number).bind(content.0).bind(sealed.as_slice());
+    });
 }
 
-async fn insert_versions(tx: &mut Tx<'_>, rows: &[TailRow]) -> Result<(), StoreError> {
-    for (rows, values) in statements(tx.engine, rows, 7) {
-        let text = format!(
+fn insert_versions(several: &mut Several, rows: &[TailRow]) {
+    let text = |values: &str| {
+        format!(
             "INSERT INTO history_tail (tenant, ci, path_key, recorded, number, content, version)
              VALUES {values}"
-        );
-        let mut query = sqlx::query(AssertSqlSafe(text));
-        for TailRow { place, key, content, sealed } in rows {
-            query = query
-                .bind(place.tenant.to_vec())
-                .bind(place.item.0.to_vec())
-                .bind(key.0.to_vec())
-                .bind(place.recorded)
-                .bind(place.number)
-                .bind(content.map(|content| content.0.to_vec()))
-                .bind(sealed.as_slice());
-        }
-        query.execute(&mut *tx.connection).await?;
-    }
-    Ok(())
+        )
+    };
+    add_rows(several, rows, 7, text, |several, TailRow { place, key, content, sealed }| {
+        several.bind(place.tenant).bind(place.item.0).bind(key.0).bind(place.recorded);
+        several.bind(place.number).bind(content.map(|content| content.0.to_vec()));
+        several.bind(sealed.as_slice());
+    });
 }
 
-async fn insert_files(tx: &mut Tx<'_>, rows: &[FileRow]) -> Result<(), StoreError> {
-    for (rows, values) in statements(tx.engine, rows, 8) {
-        let text = format!(
+fn insert_files(several: &mut Several, rows: &[FileRow]) {
+    let text = |values: &str| {
+        format!(
             "INSERT INTO history_files
              (tenant, ci, path_key, path, state, recorded, number, spans) VALUES {values}
              ON CONFLICT (tenant, ci, path_key) DO UPDATE SET
                  state = excluded.state, recorded = excluded.recorded, number = excluded.number"
-        );
-        let mut query = sqlx::query(AssertSqlSafe(text));
-        for FileRow { place, key, sealed_path, print } in rows {
-            query = query
-                .bind(place.tenant.to_vec())
-                .bind(place.item.0.to_vec())
-                .bind(key.0.to_vec())
-                .bind(sealed_path.as_slice())
-                .bind(print.to_vec())
-                .bind(place.recorded)
-                .bind(place.number)
-                .bind(Vec::new());
-        }
-        query.execute(&mut *tx.connection).await?;
-    }
-    Ok(())
+        )
+    };
+    add_rows(several, rows, 8, text, |several, FileRow { place, key, sealed_path, print }| {
+        several.bind(place.tenant).bind(place.item.0).bind(key.0).bind(sealed_path.as_slice());
+        several.bind(*print).bind(place.recorded).bind(place.number).bind([0_u8; 0]);
+    });
 }
 
-async fn insert_batches(tx: &mut Tx<'_>, rows: &[BatchRow]) -> Result<(), StoreError> {
-    for (rows, values) in statements(tx.engine, rows, 6) {
-        let text = format!(
-            "INSERT INTO history_batches (tenant, number, ci, recorded, versions, hash) VALUES {values}"
-        );
-        let mut query = sqlx::query(AssertSqlSafe(text));
-        for BatchRow { place, commitment } in rows {
-            query = query
-                .bind(place.tenant.to_vec())
-                .bind(place.number)
-                .bind(place.item.0.to_vec())
-                .bind(place.recorded)
-                .bind(i64::from(commitment.versions))
-                .bind(commitment.hash.to_vec());
-        }
-        query.execute(&mut *tx.connection).await?;
-    }
-    Ok(())
+fn insert_batches(several: &mut Several, rows: &[BatchRow]) {
+    let text = |values: &str| {
+        format!(
+            "INSERT INTO history_batches (tenant, number, ci, recorded, versions, hash)
+             VALUES {values}"
+        )
+    };
+    add_rows(several, rows, 6, text, |several, BatchRow { place, commitment }| {
+        several.bind(place.tenant).bind(place.number).bind(place.item.0).bind(place.recorded);
+        several.bind(i64::from(commitment.versions)).bind(commitment.hash);
+    });
 }

@@ -160,19 +160,18 @@ impl History {
         let object = blocking(move || {
             let lost = || ::history::HistoryError::NoFrame { number };
             let (old, key) = readable.get(&number).cloned().ok_or_else(lost)?;
-            let mut others = Leaning::new(Arc::clone(&objects), readable);
+            let others = Leaning::new(Arc::clone(&objects), readable);
             for other in leaning {
-                let leans = others.partition(other.unsigned_abs())?.leans();
-                let frames = leans.iter().filter(|lean| lean.partition == number);
+                let other = others.partition(other.unsigned_abs())?;
+                let frames = other.leans().iter().filter(|lean| lean.partition == number);
                 keep.frames.extend(frames.map(|lean| lean.frame));
             }
             let old = Partition::open(Arc::clone(&objects), &old, &key)?;
-            let object =
-                old.rewrite(&keep, &key, &salt, LEVEL, &mut |lean| others.content(lean))?;
+            let object = old.rewrite(&keep, &key, &salt, LEVEL, &|lean| others.content(lean))?;
             if let Some(object) = &object {
                 put(&objects, &named, &object.bytes)?;
                 let new = Partition::open(objects, &named, &key)?;
-                new.verify(&key, &pool, &mut |lean| others.content(lean))?;
+                new.verify(&key, &pool, &|lean| others.content(lean))?;
             }
             Ok(object)
         })

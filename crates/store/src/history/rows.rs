@@ -4,26 +4,29 @@ use ::history::{Lean, PathKey};
 use sqlx::any::AnyRow;
 use sqlx::{AnyPool, Executor};
 
-use crate::database::Engine;
+use crate::database::values;
 use crate::error::StoreError;
+use crate::several::Several;
 use crate::value::{get, parsed};
 
 /// Rows of one statement, the most first: few different statements serve any number of rows.
 const ROWS: [usize; 4] = [128, 32, 8, 1];
 
-/// Splits rows into as many as one statement takes, with the text of its values.
-pub(super) fn statements<T>(
-    engine: Engine,
+/// Adds statements for rows, each of as many as it takes: `text` makes it of its values, `bind` binds a row's.
+pub(super) fn add_rows<T>(
+    several: &mut Several,
     rows: &[T],
     columns: usize,
-) -> impl Iterator<Item = (&[T], String)> {
+    text: impl Fn(&str) -> String,
+    mut bind: impl FnMut(&mut Several, &T),
+) {
     let mut left = rows;
-    std::iter::from_fn(move || {
-        let most = ROWS.into_iter().find(|&most| most <= left.len())?;
+    while let Some(most) = ROWS.into_iter().find(|&most| most <= left.len()) {
         let (now, later) = left.split_at(most);
+        several.add(text(&values(most, columns)));
+        now.iter().for_each(|row| bind(several, row));
         left = later;
-        Some((now, engine.values(most, columns)))
-    })
+    }
 }
 
 /// How a partition stands.
@@ -227,8 +230,12 @@ mod tests {
 
     #[test]
     fn rows_are_split_into_few_statements() {
-        let split = statements(Engine::Sqlite, &[0; 203], 2).map(|(rows, _)| rows.len());
+        let (mut several, mut rows) = (Several::default(), 0);
 
-        assert_eq!(split.collect::<Vec<_>>(), [128, 32, 32, 8, 1, 1, 1]);
+        let text = |values: &str| format!("VALUES {values}");
+        add_rows(&mut several, &[0; 203], 2, text, |_, _| rows += 1);
+
+        // Of 128, 32, 32, 8, and three of one.
+        assert_eq!((several.len(), rows), (7, 203));
     }
 }

@@ -8,27 +8,27 @@
 //! partition's, which `remove_garbage` takes. Whoever works too late finds that the epoch has moved on.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use ::history::{
-    Anchor, Commitment, DataKey, FilePath, HistoryError, Item, Lean, Objects, Partition, PathKey,
-    Sealed, Sealing, Version, unpack,
+    Anchor, Commitment, ContentDigest, Contents, DataKey, FilePath, HistoryError, Item, Lean,
+    Objects, Partition, PathKey, RowSeal, Sealed, Unsealed, Version, unpack,
 };
 use domain::cloud::{EventKind, TenantId};
 use jiff::SignedDuration;
 use serde_json::json;
-use sqlx::AssertSqlSafe;
 
 use crate::actor::Actor;
 use crate::environment::random;
 use crate::error::StoreError;
 use crate::event::NewEvent;
 use crate::lease;
+use crate::several::Several;
 use crate::value::{get, hex, parsed};
 use crate::writer::Tx;
 
 use super::keys::{TenantKeys, content_place, version_place};
-use super::rows::{File, PartitionState, Row, Span, bytes, partitions, statements};
+use super::rows::{File, PartitionState, Row, Span, add_rows, bytes, partitions};
 use super::{History, LEVEL, blocking};
 
 /// How long a process may work on a tenant's objects before another one may begin.
@@ -61,29 +61,31 @@ pub(super) type Readable = HashMap<u64, (String, DataKey)>;
 pub(super) struct Leaning {
     objects: Arc<dyn Objects>,
     readable: Readable,
-    opened: HashMap<u64, Partition>,
+    opened: Mutex<HashMap<u64, Arc<Partition>>>,
 }
 
 impl Leaning {
     pub(super) fn new(objects: Arc<dyn Objects>, readable: Readable) -> Self {
-        Self { objects, readable, opened: HashMap::new() }
+        Self { objects, readable, opened: Mutex::default() }
     }
 
-    pub(super) fn partition(&mut self, number: u64) -> Result<&Partition, HistoryError> {
-        if !self.opened.contains_key(&number) {
-            let (name, key) = self.readable.get(&number).ok_or(HistoryError::NoFrame { number })?;
-            let partition = Partition::open(Arc::clone(&self.objects), name, key)?;
-            self.opened.insert(number, partition);
+    pub(super) fn partition(&self, number: u64) -> Result<Arc<Partition>, HistoryError> {
+        let opened = || self.opened.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(partition) = opened().get(&number) {
+            return Ok(Arc::clone(partition));
         }
-        self.opened.get(&number).ok_or(HistoryError::NoFrame { number })
+        let (name, key) = self.readable.get(&number).ok_or(HistoryError::NoFrame { number })?;
+        let partition = Arc::new(Partition::open(Arc::clone(&self.objects), name, key)?);
+        opened().insert(number, Arc::clone(&partition));
+        Ok(partition)
     }
 
-    pub(super) fn content(&mut self, lean: Lean) -> Result<Arc<[u8]>, HistoryError> {
+    pub(super) fn content(&self, lean: Lean) -> Result<Arc<[u8]>, HistoryError> {
         Ok(self.partition(lean.partition)?.content(lean.frame, None)?.into())
     }
 
     /// What a new frame may lean on, unless it was taken or erased since.
-    fn anchor(&mut self, lean: Lean) -> Result<Option<Anchor>, HistoryError> {
+    pub(super) fn anchor(&self, lean: Lean) -> Result<Option<Anchor>, HistoryError> {
         if !self.readable.contains_key(&lean.partition) {
             return Ok(None);
         }
@@ -314,12 +316,12 @@ impl History {
         let (objects, building, named) =
             (Arc::clone(&self.objects), Arc::clone(keys), name.clone());
         let (sealed, known) = blocking(move || {
-            let mut leaning = Leaning::new(Arc::clone(&objects), readable);
-            let sealed = build(&building, &closed, &salt, &mut leaning)?;
+            let leaning = Leaning::new(Arc::clone(&objects), readable);
+            let sealed = build(&building, &closed, &salt, &leaning)?;
             put(&objects, &named, &sealed.object.bytes)?;
             // What follows takes the rows away: the object is read whole before.
             let partition = Partition::open(objects, &named, &closed.key)?;
-            partition.verify(&closed.key, &building.pool, &mut |lean| leaning.content(lean))?;
+            partition.verify(&closed.key, &building.pool, &|lean| leaning.content(lean))?;
             if sealed.commitments != closed.commitments {
                 let what = format!("what was recorded in partition {number}");
                 return Err(HistoryError::Unlike { what });
@@ -335,7 +337,7 @@ impl History {
         Ok(SealedPartition { number, versions, size })
     }
 
-    async fn kept_from(&self, keys: &TenantKeys) -> Result<i64, StoreError> {
+    pub(super) async fn kept_from(&self, keys: &TenantKeys) -> Result<i64, StoreError> {
         let row = sqlx::query("SELECT kept_from FROM history_tenants WHERE tenant_id = $1")
             .bind(keys.id.to_string())
             .fetch_one(self.pool())
@@ -346,29 +348,31 @@ impl History {
     /// A name for an object, noted before there is one.
     pub(super) async fn name_object(
         &self,
-        keys: &TenantKeys,
+        keys: &Arc<TenantKeys>,
         number: i64,
     ) -> Result<String, StoreError> {
-        let tenant = keys.tenant.to_vec();
-        let prefix = format!("{}.{number:08}", keys.id);
-        self.write((tenant, prefix), move |tx, (tenant, prefix)| {
-            Box::pin(async move {
-                let name = format!("{prefix}.{}", hex(&tx.random::<8>()));
-                sqlx::query(
-                    "INSERT INTO history_objects (name, tenant, number, state, since)
-                     VALUES ($1, $2, $3, 'writing', $4)",
-                )
-                .bind(name.as_str())
-                .bind(tenant.clone())
-                .bind(number)
-                .bind(tx.now.as_microsecond())
-                .execute(&mut *tx.connection)
-                .await?;
-                Ok(name)
-            })
-        })
-        .await
+        self.write(Arc::clone(keys), move |tx, keys| Box::pin(name_object(tx, keys, number))).await
     }
+}
+
+/// A name for an object, noted before there is one.
+pub(super) async fn name_object(
+    tx: &mut Tx<'_>,
+    keys: &TenantKeys,
+    number: i64,
+) -> Result<String, StoreError> {
+    let name = format!("{}.{number:08}.{}", keys.id, hex(&tx.random::<8>()));
+    sqlx::query(
+        "INSERT INTO history_objects (name, tenant, number, state, since)
+         VALUES ($1, $2, $3, 'writing', $4)",
+    )
+    .bind(name.as_str())
+    .bind(keys.tenant.to_vec())
+    .bind(number)
+    .bind(tx.now.as_microsecond())
+    .execute(&mut *tx.connection)
+    .await?;
+    Ok(name)
 }
 
 /// The lease on a tenant's objects.
@@ -386,37 +390,56 @@ pub(super) fn put(
         .map_err(|source| HistoryError::Object { name: name.to_owned(), source })
 }
 
+/// What a partition's rows hold.
+struct OfRows<'a> {
+    keys: &'a TenantKeys,
+    closed: &'a Closed,
+    seal: RowSeal,
+    /// As they are in `closed`.
+    files: Vec<(&'a FilePath, &'a [Version])>,
+    leaning: &'a Leaning,
+}
+
+impl Contents for OfRows<'_> {
+    fn content(
+        &self,
+        file: usize,
+        version: usize,
+    ) -> Result<(Arc<[u8]>, ContentDigest), HistoryError> {
+        let (path, versions) = self.files[file];
+        let id = versions[version].state.content();
+        let sealed = id.and_then(|id| Some((id, self.closed.contents.get(&id.0)?)));
+        let (id, sealed) = sealed
+            .ok_or_else(|| HistoryError::Unlike { what: format!("the content of `{path}`") })?;
+        let content = unpack(&self.seal.open(&content_place(&id.0), sealed)?)?;
+        let digest = self.keys.pool.digest(&content);
+        Ok((content.into(), digest))
+    }
+
+    fn anchor(&self, lean: Lean) -> Result<Option<Anchor>, HistoryError> {
+        self.leaning.anchor(lean)
+    }
+}
+
 fn build(
     keys: &TenantKeys,
     closed: &Closed,
     salt: &[u8; 32],
-    leaning: &mut Leaning,
+    leaning: &Leaning,
 ) -> Result<Sealed, HistoryError> {
-    let seal = closed.key.rows();
-    let number = closed.number.unsigned_abs();
-    let mut sealing = Sealing::new(number, &closed.key, &keys.pool, salt, LEVEL);
-    for ((item, path), versions) in &closed.files {
+    let unsealed = closed.files.iter().map(|((item, path), versions)| {
         let known = closed.known.get(&(*item, keys.pool.path_key(path)));
-        let first = versions.iter().find_map(|version| version.state.content());
-        let anchor = match (known.and_then(|file| file.anchor), first) {
-            (Some(anchor), Some(first)) if !sealing.knows(first) => leaning.anchor(anchor)?,
-            _ => None,
-        };
-        sealing.file(*item, path.clone(), anchor);
-        for version in versions {
-            let content = match version.state.content() {
-                None => None,
-                Some(id) => {
-                    let sealed = closed.contents.get(&id.0).ok_or_else(|| {
-                        HistoryError::Unlike { what: format!("the content of `{path}`") }
-                    })?;
-                    Some(unpack(&seal.open(&content_place(&id.0), sealed)?)?.into())
-                }
-            };
-            sealing.version(version.clone(), content)?;
+        Unsealed {
+            item: *item,
+            path: path.clone(),
+            versions: versions.clone(),
+            anchor: known.and_then(|file| file.anchor),
         }
-    }
-    sealing.finish()
+    });
+    let files = closed.files.iter().map(|((_, path), versions)| (path, &versions[..])).collect();
+    let contents = OfRows { keys, closed, seal: closed.key.rows(), files, leaning };
+    let number = closed.number.unsigned_abs();
+    ::history::seal(number, &closed.key, salt, LEVEL, unsealed.collect(), &contents)
 }
 
 /// Goes on only if nobody altered the tenant's objects meanwhile.
@@ -509,44 +532,45 @@ async fn replace_rows(tx: &mut Tx<'_>, commit: &Commit) -> Result<(), StoreError
         let own = file.anchor.map(|frame| Lean { partition: number.unsigned_abs(), frame });
         files.push((known, spans, own.or(known.anchor)));
     }
-    for (files, values) in statements(tx.engine, &files, 9) {
-        // All of them are there: only what follows from sealing is new.
-        let text = format!(
+    // All of them are there: only what follows from sealing is new.
+    let text = |values: &str| {
+        format!(
             "INSERT INTO history_files
              (tenant, ci, path_key, path, recorded, number, spans, anchor_number, anchor_frame)
              VALUES {values}
              ON CONFLICT (tenant, ci, path_key) DO UPDATE SET
                  spans = excluded.spans, anchor_number = excluded.anchor_number,
                  anchor_frame = excluded.anchor_frame"
-        );
-        let mut query = sqlx::query(AssertSqlSafe(text));
-        for (file, spans, anchor) in files {
-            query = query
-                .bind(keys.tenant.to_vec())
-                .bind(file.ci.to_vec())
-                .bind(file.key.0.to_vec())
-                .bind(file.sealed_path.clone())
-                .bind(file.recorded)
-                .bind(file.number)
-                .bind(spans.to_bytes())
-                .bind(anchor.map(|anchor| anchor.partition.cast_signed()))
-                .bind(anchor.map(|anchor| anchor.frame.cast_signed()));
-        }
-        query.execute(&mut *tx.connection).await?;
-    }
+        )
+    };
+    let mut several = Several::default();
+    add_rows(&mut several, &files, 9, text, |several, (file, spans, anchor)| {
+        several.bind(keys.tenant).bind(file.ci).bind(file.key.0);
+        several.bind(file.sealed_path.as_slice()).bind(file.recorded).bind(file.number);
+        several.bind(spans.to_bytes().as_slice());
+        several.bind(anchor.map(|anchor| anchor.partition.cast_signed()));
+        several.bind(anchor.map(|anchor| anchor.frame.cast_signed()));
+    });
+    several.run(tx.engine, &mut *tx.connection).await?;
     remove_rows(tx, keys.tenant, *number).await?;
-    tx.record(NewEvent {
-        tenant: keys.id,
+    tx.record(sealed_event(keys.id, *number, sealed));
+    Ok(())
+}
+
+/// Says that a partition lies in its object.
+pub(super) fn sealed_event(tenant: TenantId, number: i64, sealed: &Sealed) -> NewEvent {
+    let object = &sealed.object;
+    NewEvent {
+        tenant,
         kind: EventKind::HistorySealed,
         by: Actor::System,
-        object: keys.id.to_string(),
-        version: *number,
+        object: tenant.to_string(),
+        version: number,
         payload: json!({
-            "partition": number, "digest": hex(&object.digest), "size": size,
+            "partition": number, "digest": hex(&object.digest), "size": object.bytes.len(),
             "versions": object.versions, "batches": sealed.commitments.len(),
         }),
-    });
-    Ok(())
+    }
 }
 
 /// Takes a partition's rows out of the tail.

@@ -39,7 +39,8 @@ async fn any_time_is_as_it_was_recorded(world: World) {
             }
         }
         match it.random.below(100) {
-            0..82 => it.record().await,
+            0..76 => it.record().await,
+            76..82 => it.backfill().await,
             82..93 => it.seal().await,
             93..96 if step > STEPS / 3 => {
                 let instants = it.instants();

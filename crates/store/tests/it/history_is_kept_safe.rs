@@ -3,14 +3,17 @@
 use std::path::Path;
 
 use domain::cloud::AgentId;
+use futures_util::future::join3;
 use jiff::{SignedDuration, Timestamp};
-use store::{Actor, Erasure, FilePath, Objects, Past, StoreError};
+use store::{Actor, Erasure, FilePath, NewBatch, Objects, Past, StoreError};
 
 use crate::support::World;
 use crate::support::history::{Answer, Fault, HOLDER, Remembering, file};
 
 on_both_engines! {
     whatever_breaks_off_a_sealing_nothing_is_lost_or_doubled
+    whatever_breaks_off_a_backfill_nothing_of_it_is_there
+    a_backfill_and_what_is_recorded_beside_it_are_both_there
     another_tenants_history_is_not_there
     what_is_erased_is_gone_and_the_record_still_agrees
     everything_of_a_tenant_can_be_erased
@@ -55,6 +58,66 @@ async fn whatever_breaks_off_a_sealing_nothing_is_lost_or_doubled(world: World) 
     assert_eq!(it.history.remove_garbage().await.unwrap().unknown, 1);
 }
 
+async fn whatever_breaks_off_a_backfill_nothing_of_it_is_there(world: World) {
+    let mut it = Remembering::new(world, 5).await;
+    for _ in 0..4 {
+        it.record().await;
+    }
+    it.seal().await;
+    let batch = |number: u32| NewBatch {
+        ci: it.cis[0],
+        files: vec![file(it_path(number), Some((vec![b'x'; 100], 0o600)))],
+    };
+    for fault in [Fault::Before, Fault::After, Fault::Half, Fault::Bit] {
+        it.objects.set(fault);
+        let batches = (0..5).map(batch).collect();
+        let failed = it.history.backfill(&it.owner, batches, HOLDER).await.unwrap_err();
+        assert!(matches!(failed, StoreError::Content(_)), "{fault:?}: {failed:?}");
+        it.check().await;
+    }
+    it.objects.set(Fault::None);
+    let twice = it_path(1);
+    let twice = vec![file(twice.clone(), None), file(twice, None)];
+    let twice = vec![batch(0), NewBatch { ci: it.cis[0], files: twice }];
+    let refused = it.history.backfill(&it.owner, twice, HOLDER).await.unwrap_err();
+    assert!(matches!(refused, StoreError::Refused { .. }), "{refused:?}");
+    it.backfill().await;
+    it.check().await;
+    it.world.environment.pass(SignedDuration::from_hours(2));
+    it.history.remove_garbage().await.unwrap();
+    it.check().await;
+}
+
+fn it_path(number: u32) -> FilePath {
+    FilePath::new(format!("/srv/{number}")).unwrap()
+}
+
+async fn a_backfill_and_what_is_recorded_beside_it_are_both_there(world: World) {
+    let it = Remembering::new(world, 6).await;
+    let text = |number: u32| Some((format!("number = {number}\n").into_bytes(), 0o600));
+    for round in 0..8 {
+        let told = |number: u32| vec![file(it_path(number), text(round))];
+        let batches = (0..3).map(|number| NewBatch { ci: it.cis[0], files: told(number) });
+        let backfill = it.history.backfill(&it.owner, batches.collect(), HOLDER);
+        let same = it.history.record(&it.owner, it.cis[0], told(9));
+        let other = it.history.record(&it.owner, it.cis[1], told(9));
+
+        let (taken, same, other) = join3(backfill, same, other).await;
+
+        // It may be that it finds no moment at which nobody records.
+        assert!(taken.is_ok() || matches!(taken, Err(StoreError::Busy)), "{taken:?}");
+        assert!(same.unwrap().is_some() && other.unwrap().is_some());
+        for (ci, number, is_told) in [(0, 0, taken.is_ok()), (0, 9, true), (1, 9, true)] {
+            let found = it.ask(ci, &it_path(number), Timestamp::MAX).await;
+            let (content, mode) = text(round).unwrap();
+            let is_there = found == Answer::Content(content, mode);
+            assert_eq!(is_there, is_told, "round {round}: {ci} {number}: {found:?}");
+        }
+        let fsck = it.history.fsck(&it.owner, it.tenant).await.unwrap();
+        assert!(fsck.damages.is_empty(), "{:?}", fsck.damages);
+    }
+}
+
 async fn another_tenants_history_is_not_there(world: World) {
     let mut it = Remembering::new(world, 4).await;
     it.record().await;
@@ -70,6 +133,10 @@ async fn another_tenants_history_is_not_there(world: World) {
         let history = &it.history;
         let answers = [
             history.record(stranger, ci, vec![file(path.clone(), None)]).await.map(drop),
+            history
+                .backfill(stranger, vec![NewBatch { ci, files: Vec::new() }], HOLDER)
+                .await
+                .map(drop),
             history.file_at(stranger, ci, &path, now).await.map(drop),
             history.versions(stranger, ci, &path).await.map(drop),
             history.manifest(stranger, ci, now).await.map(drop),

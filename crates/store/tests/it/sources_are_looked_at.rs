@@ -40,6 +40,7 @@ fn git(url: &str) -> NewSource {
         reference: "refs/heads/main".to_owned(),
         user: None,
         files: Vec::new(),
+        past: 0,
     };
     NewSource { settings, every: EVERY, credential: None, host_key: HostKeyWish::Keep }
 }

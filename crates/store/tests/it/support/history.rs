@@ -10,8 +10,8 @@ use backup::{Backup, Repository, Source};
 use domain::cloud::{CiId, TenantId};
 use jiff::Timestamp;
 use store::{
-    Actor, Environment as _, Erasure, FilePath, FileVersion, History, MasterKey, Metadata, NewFile,
-    NewState, ObjectDirectory, Objects, Past, Restoration, System,
+    Actor, Environment as _, Erasure, FilePath, FileVersion, History, MasterKey, Metadata,
+    NewBatch, NewFile, NewState, ObjectDirectory, Objects, Past, Restoration, System,
 };
 use tempfile::TempDir;
 
@@ -198,11 +198,23 @@ impl Remembering {
 
     /// An item tells some of its files, altered or not.
     pub(crate) async fn record(&mut self) {
+        let (ci, files) = self.draw(&BTreeMap::new());
+        self.tell(ci, files).await;
+    }
+
+    /// Some files of an item, altered or not, where others are pending.
+    fn draw(
+        &mut self,
+        pending: &BTreeMap<(usize, FilePath), State>,
+    ) -> (usize, BTreeMap<FilePath, State>) {
         let ci = usize::try_from(self.random.below(3)).unwrap();
         let mut files: BTreeMap<FilePath, State> = BTreeMap::new();
         for _ in 0..=self.random.below(4) {
             let path = self.path();
-            let state = self.last(ci, &path).and_then(|it| it.state.clone());
+            let state = match pending.get(&(ci, path.clone())) {
+                Some(state) => state.clone(),
+                None => self.last(ci, &path).and_then(|it| it.state.clone()),
+            };
             let state = match (state, self.random.below(12)) {
                 (state, 0..3) => state,
                 (_, 3) => None,
@@ -220,20 +232,59 @@ impl Remembering {
             };
             files.insert(path, state);
         }
-        self.tell(ci, files).await;
+        (ci, files)
     }
 
-    pub(crate) async fn tell(&mut self, ci: usize, files: BTreeMap<FilePath, State>) {
-        let is_new = |path: &FilePath, state: &State| match self.last(ci, path) {
+    /// Items tell several batches of files at once, which are sealed.
+    pub(crate) async fn backfill(&mut self) {
+        self.seal().await;
+        let mut pending: BTreeMap<(usize, FilePath), State> = BTreeMap::new();
+        let (mut batches, mut told) = (Vec::new(), Vec::new());
+        for _ in 0..=self.random.below(6) {
+            let (ci, files) = self.draw(&pending);
+            let is_new = |path: &FilePath, state: &State| match pending.get(&(ci, path.clone())) {
+                Some(before) => before != state,
+                None => self.is_new(ci, path, state),
+            };
+            let new: Vec<_> = files.iter().filter(|(path, state)| is_new(path, state)).collect();
+            let new: Vec<_> = new.into_iter().map(|(p, s)| (p.clone(), s.clone())).collect();
+            pending.extend(new.iter().map(|(path, state)| ((ci, path.clone()), state.clone())));
+            let files = files.into_iter().map(|(path, state)| file(path, state)).collect();
+            batches.push(NewBatch { ci: self.cis[ci], files });
+            told.push((ci, new));
+        }
+
+        let recorded = self.history.backfill(&self.owner, batches, HOLDER).await.unwrap();
+
+        let newest = self.objects.list().unwrap().into_iter().filter_map(|name| {
+            name.split('.').nth(1).and_then(|number| number.parse::<i64>().ok())
+        });
+        let number = newest.max();
+        assert_eq!(recorded.len(), told.len());
+        for (recorded, (ci, new)) in recorded.into_iter().zip(told) {
+            assert_eq!(recorded.as_ref().map_or(0, |it| it.versions as usize), new.len());
+            for (path, state) in new {
+                let at = recorded.as_ref().unwrap().at;
+                let remembered = Remembered { at, state, number };
+                self.oracle.entry((ci, path)).or_default().push(remembered);
+            }
+        }
+    }
+
+    fn is_new(&self, ci: usize, path: &FilePath, state: &State) -> bool {
+        match self.last(ci, path) {
             Some(last) => {
                 let is_erased = last.number.is_some_and(|number| self.erased.contains(&number));
                 is_erased || last.state != *state
             }
             None => state.is_some(),
-        };
+        }
+    }
+
+    pub(crate) async fn tell(&mut self, ci: usize, files: BTreeMap<FilePath, State>) {
         let new: Vec<_> = files
             .iter()
-            .filter(|(p, s)| is_new(p, s))
+            .filter(|(p, s)| self.is_new(ci, p, s))
             .map(|(p, s)| (p.clone(), s.clone()))
             .collect();
         let told = files.into_iter().map(|(path, state)| file(path, state)).collect();
