@@ -72,7 +72,6 @@ impl Tx<'_> {
                 .bind(value)
                 .fetch_optional(&mut *self.connection)
                 .await?;
-            self.look_at_clock();
         }
         Ok(())
     }
@@ -91,15 +90,17 @@ impl Tx<'_> {
             .bind(tenant.to_string())
             .fetch_optional(&mut *self.connection)
             .await?;
-            self.look_at_clock();
         }
         Ok(())
     }
 
-    /// Whoever held what is held now may have begun later and been done before: to what was recorded then,
-    /// the instant at which this transaction began would be time that went back.
-    fn look_at_clock(&mut self) {
-        self.now = self.now.max(self.environment.now());
+    /// Goes on at the instant from which something is held, to be called once it is: whoever held it before may
+    /// have begun later, and to what they left the instant of this one's beginning would be time that went back.
+    /// SQLite's transactions begin when all is held.
+    pub(crate) fn look_at_clock(&mut self) {
+        if self.engine == Engine::Postgres {
+            self.now = self.now.max(self.environment.now());
+        }
     }
 
     /// Says what happens. Goes into the same commit as the change itself.
