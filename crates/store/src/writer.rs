@@ -50,7 +50,7 @@ pub fn is_rehearsal() -> bool {
 /// A change in the making.
 pub(crate) struct Tx<'c> {
     pub(crate) connection: &'c mut AnyConnection,
-    /// The instant of the change.
+    /// The instant of the change: not before that of what it waited for.
     pub(crate) now: Timestamp,
     pub(crate) event_ids: &'c EventIds,
     environment: &'c dyn Environment,
@@ -93,6 +93,15 @@ impl Tx<'_> {
             .await?;
         }
         Ok(())
+    }
+
+    /// Goes on at the instant from which something is held, to be called once it is: whoever held it before may
+    /// have begun later, and to what they left the instant of this one's beginning would be time that went back.
+    /// SQLite's transactions begin when all is held.
+    pub(crate) fn look_at_clock(&mut self) {
+        if self.engine == Engine::Postgres {
+            self.now = self.now.max(self.environment.now());
+        }
     }
 
     /// Says what happens. Goes into the same commit as the change itself.
@@ -462,11 +471,11 @@ impl Worker {
         entangled: &mut Vec<Box<dyn Request>>,
     ) -> Result<Several, StoreError> {
         sqlx::raw_sql(self.engine.begin()).execute(&mut **connection).await?;
-        let now = self.environment.now();
+        let mut now = self.environment.now();
         let mut events = Vec::new();
         let mut behind = if batch.len() == 1 { Behind::Begin } else { Behind::First };
         for mut request in batch.drain(..) {
-            match self.run_one(connection, &mut *request, now, behind).await {
+            match self.run_one(connection, &mut *request, &mut now, behind).await {
                 Ok(Ok(recorded)) => {
                     events.extend(recorded);
                     done.push(request);
@@ -497,20 +506,21 @@ impl Worker {
     }
 
     /// Outside: whether the transaction can go on. Inside: what was recorded, or why the request was
-    /// refused, which leaves no trace of it. A savepoint is left as it is.
+    /// refused, which leaves no trace of it. A savepoint is left as it is. `now` goes on with the request.
     async fn run_one(
         &self,
         connection: &mut PoolConnection<Any>,
         request: &mut dyn Request,
-        now: Timestamp,
+        now: &mut Timestamp,
         behind: Behind,
     ) -> Result<Result<Vec<NewEvent>, StoreError>, StoreError> {
         if let Some(savepoint) = behind.savepoint() {
             sqlx::raw_sql(savepoint).execute(&mut **connection).await?;
         }
-        let mut tx = self.transaction(&mut *connection, now);
+        let mut tx = self.transaction(&mut *connection, *now);
         let outcome = request.run(&mut tx).await;
         let events = std::mem::take(&mut tx.events);
+        *now = tx.now;
         let is_rehearsal = request.is_rehearsal();
         if outcome.is_err() || is_rehearsal {
             sqlx::raw_sql(behind.undo(self.engine)).execute(&mut **connection).await?;

@@ -39,6 +39,7 @@ pub(super) async fn step_change(
     step: &ChangeStep,
 ) -> Result<Outcome<TrackedChange>, StoreError> {
     tx.hold("changes", "id", &id.to_string()).await?;
+    tx.look_at_clock();
     let mut tracked = lists::change(&mut *tx.connection, by.scope(), id).await?;
     let row = sqlx::query(
         "SELECT COUNT(*) AS unsettled FROM obligations WHERE change_id = $1 AND is_settled = 0",

@@ -88,6 +88,7 @@ pub(crate) async fn held(
     tx.hold("changes", "id", &change.to_string()).await?;
     tx.hold("tenants", "id", &tenant.to_string()).await?;
     tx.hold_obligation(change, tenant).await?;
+    tx.look_at_clock();
     let now = tx.now;
     obligation(&mut *tx.connection, change, tenant, now).await
 }

@@ -370,14 +370,18 @@ pub(super) async fn give_on_console(tx: &mut Tx<'_>, tenant: TenantId) -> Result
 
 /// The tenant has a notice: of a plan, its lead time begins.
 pub(super) async fn given(tx: &mut Tx<'_>, notice: &NoticeRow, on: &str) -> Result<(), StoreError> {
+    // Held first: both know the same instant.
+    let loaded = match notice.change {
+        Some(change) if notice.plan.is_some() => Some(load::held(tx, change, notice.tenant).await?),
+        _ => None,
+    };
     sqlx::query("UPDATE notices SET given_at = $1 WHERE id = $2 AND given_at IS NULL")
         .bind(tx.now.as_microsecond())
         .bind(notice.id.to_string())
         .execute(&mut *tx.connection)
         .await?;
     record(tx, EventKind::NoticeGiven, notice.tenant, notice.id, json!({ "on": on }));
-    let (Some(change), Some(plan)) = (notice.change, notice.plan) else { return Ok(()) };
-    let loaded = load::held(tx, change, notice.tenant).await?;
+    let (Some(loaded), Some(plan)) = (loaded, notice.plan) else { return Ok(()) };
     let awaits = loaded.obligation.share().is_some_and(|share| {
         share.plan().hash() == plan && share.phase() == domain::change::Phase::Planned
     });

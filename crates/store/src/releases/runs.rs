@@ -478,6 +478,7 @@ pub(super) async fn due(
 
 async fn held(tx: &mut Tx<'_>, id: ReleaseId) -> Result<Release, StoreError> {
     tx.hold("releases", "id", &id.to_string()).await?;
+    tx.look_at_clock();
     find(&mut *tx.connection, &Actor::System, id).await
 }
 

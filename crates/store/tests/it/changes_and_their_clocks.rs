@@ -1379,7 +1379,8 @@ async fn a_breach_is_told_once_whoever_looks(world: World) {
     world.environment.pass(DAY * 3);
     let looks = (0..8).map(|_| world.store.wake_obligations(100));
     for look in futures_util::future::join_all(looks).await {
-        assert!(look.unwrap().1.is_empty());
+        let (_, failed) = look.unwrap();
+        assert!(failed.is_empty(), "{failed:?}");
     }
     world.environment.pass(DAY);
     wake(&world).await;

@@ -3,10 +3,12 @@
 
 use std::time::Duration;
 
+use crate::changes_and_their_clocks::{Case, DAY, done};
 use crate::support::{World, vm};
+use domain::change::Decision;
 use domain::cloud::{CiId, PROVIDER};
 use sqlx::{Connection as _, PgConnection};
-use store::{CiFilter, PageRequest};
+use store::{CiFilter, Move, PageRequest};
 
 const ALL: PageRequest = PageRequest { after: None, limit: 1000 };
 
@@ -22,6 +24,14 @@ async fn insert(connection: &mut PgConnection, number: u8, name: &str) {
     .execute(connection)
     .await
     .unwrap();
+}
+
+async fn until_somebody_waits(watch: &mut PgConnection) {
+    let waits = "SELECT 1 FROM pg_stat_activity
+                 WHERE datname = current_database() AND wait_event_type = 'Lock'";
+    while sqlx::query(waits).fetch_optional(&mut *watch).await.unwrap().is_none() {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -40,11 +50,7 @@ async fn who_gives_way_is_tried_again() {
         let both = vec![vm(PROVIDER, "first"), vm(PROVIDER, "second")];
         store.create_cis(&admin, None, both).await
     });
-    let waits = "SELECT 1 FROM pg_stat_activity
-                 WHERE datname = current_database() AND wait_event_type = 'Lock'";
-    while sqlx::query(waits).fetch_optional(&mut watch).await.unwrap().is_none() {
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    until_somebody_waits(&mut watch).await;
     insert(&mut other, 2, "first").await;
     let counts = "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()";
     sqlx::query("ROLLBACK").execute(&mut other).await.unwrap();
@@ -65,4 +71,33 @@ async fn who_gives_way_is_tried_again() {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     panic!("nobody gave way");
+}
+
+/// On one thread, so that what is asked for in one breath is one transaction.
+#[tokio::test]
+async fn who_began_earlier_and_waited_is_later() {
+    let (world, address) = World::postgres_at().await;
+    let (case, plan) = Case::told(&world, "high", DAY * 5).await;
+    let mut other = PgConnection::connect(&address).await.unwrap();
+    let mut watch = PgConnection::connect(&address).await.unwrap();
+    sqlx::query("BEGIN").execute(&mut other).await.unwrap();
+    insert(&mut other, 1, "taken").await;
+    let ours = async {
+        let waits = world.store.create_ci(&world.admin, None, vm(PROVIDER, "taken"));
+        tokio::join!(waits, case.say(&world, &plan, Decision::Approve, 1))
+    };
+    let others = async {
+        until_somebody_waits(&mut watch).await;
+        world.environment.pass(DAY);
+        let acknowledged = case.does(&world, &case.owner, Move::Acknowledge).await;
+        assert_eq!(case.phase(&world).await, "notified", "the answer waits");
+        sqlx::query("ROLLBACK").execute(&mut other).await.unwrap();
+        done(acknowledged);
+    };
+
+    let ((made, answered), ()) = tokio::join!(ours, others);
+
+    made.unwrap();
+    done(answered);
+    assert_eq!(case.phase(&world).await, "scheduled");
 }
