@@ -10,11 +10,11 @@ use devices::{Credential, Secret};
 use domain::cloud::{CiId, Slug};
 use domain::device::{DeviceState, HostKeyFingerprint};
 use domain::order::PathPattern;
-use domain::source::{Form, Pointer, SourceKind, SourceSettings};
+use domain::source::{Authority, Form, Pointer, SourceKind, SourceSettings};
 use jiff::{SignedDuration, Timestamp};
 use reach::{Reach, Unreachable};
 use serde::{Deserialize, Serialize};
-use sources::SourceError;
+use sources::{SourceError, authority};
 use store::{Actor, HostKeyWish, NewSource};
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
@@ -68,6 +68,8 @@ pub(crate) struct Source {
     volatile: Vec<Pointer>,
     /// Of a document, the names of the headers that are sent.
     headers: Vec<String>,
+    /// Whose certificates count; those of public authorities where none are named.
+    authorities: Vec<AuthorityView>,
     /// What the names begin with under which it is kept in the item's history.
     #[schema(example = "git:app/")]
     place: String,
@@ -99,6 +101,20 @@ pub(crate) struct Source {
     /// Up to where it was recorded: a commit, or the tag of a version.
     progress: Option<String>,
     version: i64,
+}
+
+/// An authority whose certificates count for a source.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct AuthorityView {
+    /// Whose it is, as its certificate says.
+    #[schema(example = "CN=Acme root")]
+    subject: String,
+    /// SHA-256 of its certificate.
+    #[schema(min_length = 64, max_length = 64)]
+    sha256: String,
+    /// Until when it counts.
+    #[schema(value_type = String, format = DateTime)]
+    until: Timestamp,
 }
 
 /// How a source is to be looked at.
@@ -150,6 +166,11 @@ pub(crate) struct SourceRequest {
     #[serde(default)]
     #[schema(value_type = Option<BTreeMap<String, String>>, write_only)]
     headers: Option<BTreeMap<String, Secret>>,
+    /// Over https, the authorities whose certificates count in place of the public ones: up to 8 certificates (PEM).
+    /// Left out, those of the public authorities count.
+    #[serde(default)]
+    #[schema(max_length = 65536)]
+    authority: Option<String>,
     /// How often it is looked at, 60 to 604800; 900 where it is left out.
     #[serde(default)]
     #[schema(minimum = 60, maximum = 604_800)]
@@ -162,12 +183,13 @@ impl From<store::Source> for Source {
         let place = kind.place(it.name.as_str());
         let (mut reference, mut user, mut files) = (None, None, Vec::new());
         let (mut form, mut volatile, mut headers) = (None, Vec::new(), Vec::new());
+        let authorities = it.settings.authorities().iter().map(AuthorityView::of).collect();
         let url = match it.settings {
-            SourceSettings::Git { url, reference: name, user: account, files: wanted } => {
+            SourceSettings::Git { url, reference: name, user: account, files: wanted, .. } => {
                 (reference, user, files) = (Some(name), account, wanted);
                 Some(url)
             }
-            SourceSettings::Http { url, form: taken, volatile: masked, headers: sent } => {
+            SourceSettings::Http { url, form: taken, volatile: masked, headers: sent, .. } => {
                 (form, volatile, headers) = (Some(taken), masked, sent);
                 Some(url)
             }
@@ -184,6 +206,7 @@ impl From<store::Source> for Source {
             form,
             volatile,
             headers,
+            authorities,
             place,
             has_credential: it.has_credential,
             is_providers: it.is_providers,
@@ -199,6 +222,12 @@ impl From<store::Source> for Source {
             progress: it.progress,
             version: it.version,
         }
+    }
+}
+
+impl AuthorityView {
+    fn of(it: &Authority) -> Self {
+        Self { subject: it.subject.clone(), sha256: it.sha256.clone(), until: it.until }
     }
 }
 
@@ -272,7 +301,12 @@ async fn set(
         })
         .transpose()?;
     let every = SignedDuration::from_secs(wanted.every_seconds.unwrap_or(USUAL).into());
-    let settings = settings(wanted, before.as_ref())?;
+    let authorities = match &wanted.authority {
+        None => Vec::new(),
+        Some(pem) => authority::read(pem, app.store.environment().now())
+            .map_err(|error| invalid("authority", &error).help(error.help()))?,
+    };
+    let settings = settings(wanted, before.as_ref(), authorities)?;
     settings.check().map_err(|error| Problem::new(Kind::Invalid, error.to_string()))?;
     may_be_there(&app, &by, &settings)?;
     let new = NewSource { settings, every, credential: sealed, host_key };
@@ -282,6 +316,7 @@ async fn set(
 fn settings(
     wanted: SourceRequest,
     before: Option<&store::Source>,
+    authorities: Vec<Authority>,
 ) -> Result<SourceSettings, Problem> {
     let is_http = wanted.form.is_some() || !wanted.volatile.is_empty() || wanted.headers.is_some();
     let is_git = wanted.reference.is_some()
@@ -295,7 +330,7 @@ fn settings(
             .help("leave `form`, `volatile` and `headers` out")),
         SourceKind::Git => {
             let reference = reference.unwrap_or_else(|| "HEAD".to_owned());
-            Ok(SourceSettings::Git { url, reference, user, files })
+            Ok(SourceSettings::Git { url, reference, user, files, authorities })
         }
         SourceKind::Http if is_git => Err(invalid("kind", "a document has no branch and account")
             .help("leave `reference`, `files`, `user`, `password` and `key` out; what opens it is a header")),
@@ -305,7 +340,8 @@ fn settings(
                 _ => Vec::new(),
             };
             let headers = headers.map_or(known, |headers| headers.into_keys().collect());
-            Ok(SourceSettings::Http { url, form: form.unwrap_or(Form::Json), volatile, headers })
+            let form = form.unwrap_or(Form::Json);
+            Ok(SourceSettings::Http { url, form, volatile, headers, authorities })
         }
         SourceKind::Image => Err(invalid("kind", "an image is told by itself")
             .help("bring the image, and take up a version of it")),
