@@ -36,4 +36,5 @@ mod tenants_consent_by_the_api;
 mod the_api_keeps_its_conventions;
 mod the_lab_does_its_jobs;
 mod the_openapi_document_is_checked_in;
+mod timelines_tell_notices;
 mod what_happened_is_published;
