@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod access_is_recorded;
+mod baselines_have_pages;
 mod break_glass_is_decided;
 mod changes_have_pages;
 mod clocks_are_told;
