@@ -122,9 +122,10 @@ impl Web {
     fn untrusted(&self, error: &rustls::Error) -> SourceError {
         let host = self.host.clone();
         match error {
-            rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer) => {
-                SourceError::UnknownAuthority { host }
-            }
+            // By another of the same name, its signature is a bad one.
+            rustls::Error::InvalidCertificate(
+                CertificateError::UnknownIssuer | CertificateError::BadSignature,
+            ) => SourceError::UnknownAuthority { host },
             error => SourceError::Unreachable { host, reason: excerpt(&error.to_string()) },
         }
     }
