@@ -264,6 +264,8 @@ async fn shown(
     } else {
         html! {}
     };
+    let is_new = subject.kept().is_some() && bound.items.is_empty();
+    let is_asked = is_new || problem.is_some() || !said.item.is_empty();
     let content = match (&subject, shown) {
         (Subject::BuiltIn(it), _) => rules(which, it, waives),
         (_, Some(version)) => content(app, by, which, version, waives).await?,
@@ -292,7 +294,7 @@ async fn shown(
             }
             @if bound.next.is_some() { p.quiet { "The first " (store::LONGEST_PAGE) " are shown." } }
             @if keeps {
-                details.inner open[problem.is_some() || !said.item.is_empty()] {
+                details.inner open[is_asked] {
                     summary { "Say which items are held to it, or are not" }
                     (form)
                 }
