@@ -13,6 +13,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -27,6 +28,12 @@ const MOST_PAST: u16 = 10_000;
 
 /// Most patterns, pointers or names of headers of a source.
 const MOST: usize = 64;
+
+/// Most authorities of a source.
+pub const MOST_AUTHORITIES: usize = 8;
+
+/// Longest certificate of one, in bytes (PEM).
+pub const LONGEST_CERTIFICATE: usize = 16 << 10;
 
 /// What stands where something alters by itself.
 const VOLATILE: &str = "<volatile>";
@@ -84,6 +91,9 @@ pub enum SourceSettings {
         /// How many commits before the first one that is seen are taken in with it.
         #[serde(default, skip_serializing_if = "is_none")]
         past: u16,
+        /// Whose certificates count over https; those of public authorities where none are given.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        authorities: Vec<Authority>,
     },
     /// One document behind an address.
     Http {
@@ -97,9 +107,26 @@ pub enum SourceSettings {
         /// The names of the headers that are sent; what they say is sealed elsewhere.
         #[serde(default)]
         headers: Vec<String>,
+        /// Whose certificates count over https; those of public authorities where none are given.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        authorities: Vec<Authority>,
     },
     /// What lies below `/etc` in an image.
     Image,
+}
+
+/// An authority of somebody's own, whose certificates count for a source in place of those of the public ones.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Authority {
+    /// Whose it is, as its certificate says: `CN=Acme root`.
+    pub subject: String,
+    /// SHA-256 of its certificate, in hexadecimal digits.
+    pub sha256: String,
+    /// Until when it counts.
+    pub until: Timestamp,
+    /// Its certificate (PEM).
+    pub pem: String,
 }
 
 /// Settings that cannot be.
@@ -135,6 +162,26 @@ impl SourceSettings {
         }
     }
 
+    /// Whose certificates count over https; those of public authorities where there are none.
+    pub fn authorities(&self) -> &[Authority] {
+        match self {
+            Self::Git { authorities, .. } | Self::Http { authorities, .. } => authorities,
+            Self::Image => &[],
+        }
+    }
+
+    /// Whether they are about the same place and the same of it, whoever vouches for who answers there.
+    pub fn go_on(&self, before: &Self) -> bool {
+        let anybody = |it: &Self| {
+            let mut it = it.clone();
+            if let Self::Git { authorities, .. } | Self::Http { authorities, .. } = &mut it {
+                authorities.clear();
+            }
+            it
+        };
+        anybody(self) == anybody(before)
+    }
+
     /// Whether it is reached over SSH.
     pub fn is_ssh(&self) -> bool {
         let scheme = self.url().and_then(|url| url.get(..6));
@@ -147,7 +194,7 @@ impl SourceSettings {
     /// The first field that cannot.
     pub fn check(&self) -> Result<(), InvalidSource> {
         let (lists, words): (Vec<usize>, Vec<(&'static str, &str)>) = match self {
-            Self::Git { url, reference, user, files, past } => {
+            Self::Git { url, reference, user, files, past, .. } => {
                 check_reference(reference)?;
                 if *past > MOST_PAST {
                     let reason = format!("{past} commits are more than {MOST_PAST}");
@@ -168,6 +215,18 @@ impl SourceSettings {
                 let reason = format!("use 1 to {LONGEST} bytes without spaces");
                 return Err(InvalidSource { field, reason });
             }
+        }
+        let is_https = self.url().and_then(|it| it.get(..8));
+        let is_https = is_https.is_some_and(|it| it.eq_ignore_ascii_case("https://"));
+        let authorities = self.authorities();
+        if !authorities.is_empty() && !is_https {
+            let reason = "certificates are looked at over https alone".to_owned();
+            return Err(InvalidSource { field: "authority", reason });
+        }
+        let is_long = |it: &Authority| it.pem.len() > LONGEST_CERTIFICATE;
+        if authorities.len() > MOST_AUTHORITIES || authorities.iter().any(is_long) {
+            let reason = format!("use at most {MOST_AUTHORITIES} of {LONGEST_CERTIFICATE} bytes");
+            return Err(InvalidSource { field: "authority", reason });
         }
         if let Some(many) = lists.iter().find(|length| **length > MOST) {
             let reason = format!("{many} are more than {MOST}");
@@ -347,7 +406,9 @@ mod tests {
     fn git(reference: &str) -> SourceSettings {
         let url = "https://git.acme.example/app.git".to_owned();
         let files = vec![PathPattern::try_from("/conf/**".to_owned()).unwrap()];
-        SourceSettings::Git { url, reference: reference.to_owned(), user: None, files, past: 0 }
+        let authorities = Vec::new();
+        let (reference, user, past) = (reference.to_owned(), None, 0);
+        SourceSettings::Git { url, reference, user, files, past, authorities }
     }
 
     #[test]
@@ -400,11 +461,36 @@ mod tests {
             form: Form::Json,
             volatile: Vec::new(),
             headers: vec![name.to_owned()],
+            authorities: Vec::new(),
         };
         assert_eq!(http("Authorization").check(), Ok(()));
         for name in ["", "Host", "transfer-encoding", "X y", "a\r\nb", "a:"] {
             assert!(http(name).check().is_err(), "{name:?}");
         }
+    }
+
+    #[test]
+    fn authorities_vouch_over_https_alone() {
+        let with = |address: &str, named: usize| {
+            let mut settings = git("HEAD");
+            if let SourceSettings::Git { url, authorities, .. } = &mut settings {
+                address.clone_into(url);
+                let (subject, sha256) = ("CN=Acme root".to_owned(), "0".repeat(64));
+                let (until, pem) = (Timestamp::UNIX_EPOCH, "x".to_owned());
+                *authorities = vec![Authority { subject, sha256, until, pem }; named];
+            }
+            settings
+        };
+        let url = "https://git.acme.example/app.git";
+        assert_eq!(with(url, 1).check(), Ok(()));
+        assert_eq!(with("HTTPS://git.acme.example/app.git", 1).check(), Ok(()));
+        assert!(with(url, MOST_AUTHORITIES + 1).check().is_err());
+        for open in ["http://git.acme.example/app.git", "ssh://git.acme.example/app.git"] {
+            assert_eq!(with(open, 1).check().unwrap_err().field, "authority", "{open}");
+            assert_eq!(with(open, 0).check(), Ok(()), "{open}");
+        }
+        assert!(with(url, 1).go_on(&with(url, 0)) && with(url, 1) != with(url, 0));
+        assert!(!with(url, 1).go_on(&with("https://git.acme.example/other.git", 1)));
     }
 
     #[test]

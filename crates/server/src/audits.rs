@@ -19,6 +19,8 @@ use store::{
     KeptTo, Manifest, NewAudit, Once, Past, State, Store, StoreError,
 };
 
+use crate::turn::Turn;
+
 /// How long a process may audit before another takes over.
 const LEASE: SignedDuration = SignedDuration::from_mins(5);
 
@@ -270,16 +272,14 @@ fn altered(differences: BTreeMap<FilePath, Difference>, manifest: &Manifest) -> 
 pub struct Audits {
     store: Store,
     history: History,
-    holder: String,
+    turn: Turn,
 }
 
 impl Audits {
     /// One that does not run yet.
     pub fn new(store: Store, history: History) -> Self {
-        let mut random = [0; 8];
-        store.environment().fill(&mut random);
-        let holder = format!("{:016x}", u64::from_be_bytes(random));
-        Self { store, history, holder }
+        let turn = Turn::new(&store, "audits", LEASE);
+        Self { store, history, turn }
     }
 
     /// Runs until `end` comes.
@@ -295,10 +295,7 @@ impl Audits {
                 () = tokio::time::sleep(LOOK) => {}
             }
         }
-        if let Err(error) = self.store.give_lease_back("audits", &self.holder).await {
-            let error = &error as &dyn std::error::Error;
-            tracing::warn!(error, "the lease runs out by itself");
-        }
+        self.turn.give_back().await;
     }
 
     /// Audits some of the items that are due.
@@ -306,7 +303,7 @@ impl Audits {
     /// # Errors
     /// If the store cannot be read or written.
     pub async fn step(&self) -> Result<(), StoreError> {
-        if self.store.take_lease("audits", &self.holder, LEASE).await?.is_none() {
+        if !self.turn.is_ours().await? {
             return Ok(());
         }
         let by = Actor::System;

@@ -13,6 +13,8 @@ use domain::sla::Jump;
 use jiff::{SignedDuration, Timestamp};
 use store::{Opening, Store, StoreError, Unopened};
 
+use crate::turn::Turn;
+
 /// How long a process may keep the timers before another takes over.
 const LEASE: SignedDuration = SignedDuration::from_mins(1);
 
@@ -34,7 +36,7 @@ const ASIDE: SignedDuration = SignedDuration::from_mins(5);
 /// The timers of a process.
 pub struct Clocks {
     store: Store,
-    holder: String,
+    turn: Turn,
 }
 
 /// How far what has no clock yet was looked for.
@@ -57,9 +59,8 @@ impl Sweep {
 impl Clocks {
     /// Timers that do not run yet.
     pub fn new(store: Store) -> Self {
-        let mut random = [0; 8];
-        store.environment().fill(&mut random);
-        Self { store, holder: format!("{:016x}", u64::from_be_bytes(random)) }
+        let turn = Turn::new(&store, "clocks", LEASE);
+        Self { store, turn }
     }
 
     /// Runs until `end` comes.
@@ -82,15 +83,12 @@ impl Clocks {
                 () = tokio::time::sleep(pause) => {}
             }
         }
-        if let Err(error) = self.store.give_lease_back("clocks", &self.holder).await {
-            let error = &error as &dyn std::error::Error;
-            tracing::warn!(error, "the lease runs out by itself");
-        }
+        self.turn.give_back().await;
     }
 
     /// One step; says whether there may be more to do at once.
     async fn step(&self, sweep: &mut Sweep) -> Result<bool, StoreError> {
-        if self.store.take_lease("clocks", &self.holder, LEASE).await?.is_none() {
+        if !self.turn.is_ours().await? {
             return Ok(false);
         }
         let opened = self.open(sweep).await;

@@ -38,6 +38,7 @@ mod releases;
 mod snapshots;
 mod surveys;
 mod tls;
+mod turn;
 mod verdicts;
 mod witness;
 mod witnesses;

@@ -13,6 +13,8 @@ use jiff::SignedDuration;
 use store::{Placement, Snapshot, SnapshotAct, Store, StoreError};
 use tokio::task::JoinSet;
 
+use crate::turn::Turn;
+
 /// How long a process may work them before another takes over.
 const LEASE: SignedDuration = SignedDuration::from_mins(1);
 
@@ -50,7 +52,7 @@ pub trait Places: fmt::Debug + Send + Sync {
 pub struct Snapshots {
     store: Store,
     places: Arc<dyn Places>,
-    holder: String,
+    turn: Turn,
     /// Those that are being worked.
     busy: Arc<Mutex<BTreeSet<SnapshotId>>>,
 }
@@ -58,10 +60,8 @@ pub struct Snapshots {
 impl Snapshots {
     /// One that does not run yet.
     pub fn new(store: Store, places: Arc<dyn Places>) -> Self {
-        let mut random = [0; 8];
-        store.environment().fill(&mut random);
-        let holder = format!("{:016x}", u64::from_be_bytes(random));
-        Self { store, places, holder, busy: Arc::default() }
+        let turn = Turn::new(&store, "snapshots", LEASE);
+        Self { store, places, turn, busy: Arc::default() }
     }
 
     /// Runs until `end` comes. What is under way then ends first.
@@ -84,10 +84,7 @@ impl Snapshots {
             }
         }
         while acts.join_next().await.is_some() {}
-        if let Err(error) = self.store.give_lease_back("snapshots", &self.holder).await {
-            let error = &error as &dyn std::error::Error;
-            tracing::warn!(error, "the lease runs out by itself");
-        }
+        self.turn.give_back().await;
     }
 
     /// Begins what is due, and waits for it.
@@ -102,7 +99,7 @@ impl Snapshots {
     }
 
     async fn begin(&self, acts: &mut JoinSet<()>) -> Result<(), StoreError> {
-        if self.store.take_lease("snapshots", &self.holder, LEASE).await?.is_none() {
+        if !self.turn.is_ours().await? {
             return Ok(());
         }
         for (snapshot, act) in self.store.due_snapshots(64).await? {

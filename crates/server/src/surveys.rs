@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use axum::Json;
 use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse as _, Response};
-use domain::cloud::words;
+use domain::cloud::{CiId, words};
 use domain::configuration::audit::{Attribute, Score, Survey, SurveyRow};
 use domain::configuration::baseline::Outcome;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
@@ -159,8 +159,9 @@ pub(crate) fn scores(scores: &[Score]) -> Markup {
     }
 }
 
-/// What an item does not keep, of what nobody can tell, and for what somebody answers.
-pub(crate) fn because(row: &SurveyRow) -> Markup {
+/// What an item does not keep, of what nobody can tell, and for what somebody answers; with links to its audit, where it
+/// is told in the console.
+pub(crate) fn because(row: &SurveyRow, audit_of: Option<CiId>) -> Markup {
     let lists = [
         ("fails", &row.failing),
         ("unknown", &row.unknown),
@@ -169,7 +170,13 @@ pub(crate) fn because(row: &SurveyRow) -> Markup {
     ];
     html! {
         @for (word, list) in lists.iter().filter(|(_, list)| !list.is_empty()) {
-            div { span.quiet { (word) ": " } (list.join(", ")) }
+            div { span.quiet { (word) ": " } @for (at, name) in list.iter().enumerate() {
+                @if at > 0 { ", " }
+                @match audit_of.filter(|_| name.contains('/')) {
+                    Some(ci) => a.quiet href={ "/cis/" (ci) "/audit#" (name) } { (name) },
+                    None => (name),
+                }
+            } }
         }
     }
 }
@@ -220,7 +227,7 @@ fn alone(survey: &Survey) -> Markup {
                                 None => span.unknown { "never" },
                             } }
                         }
-                        tr.because { td colspan="8" { (because(row)) } }
+                        tr.because { td colspan="8" { (because(row, None)) } }
                     } }
                 }
                 p.quiet { "Drift is the weight of rules that fail or are unknown, of the weight of all that apply; a \
@@ -235,7 +242,7 @@ fn alone(survey: &Survey) -> Markup {
 mod tests {
     use std::collections::BTreeMap;
 
-    use domain::cloud::{CiId, Class, TenantId};
+    use domain::cloud::{Class, TenantId};
     use domain::configuration::audit::{Asked, Outcomes, RuleOutcome, Surveyed};
     use domain::configuration::baseline::{Hold, JudgedBy};
     use domain::priority::Priority;

@@ -7,6 +7,8 @@ use std::time::Duration;
 use jiff::SignedDuration;
 use store::{History, Store, StoreError};
 
+use crate::turn::Turn;
+
 /// How long a process may judge before another takes over.
 const LEASE: SignedDuration = SignedDuration::from_mins(1);
 
@@ -23,16 +25,14 @@ const AT_ONCE: u16 = 64;
 pub struct Verdicts {
     store: Store,
     history: History,
-    holder: String,
+    turn: Turn,
 }
 
 impl Verdicts {
     /// One that does not run yet.
     pub fn new(store: Store, history: History) -> Self {
-        let mut random = [0; 8];
-        store.environment().fill(&mut random);
-        let holder = format!("{:016x}", u64::from_be_bytes(random));
-        Self { store, history, holder }
+        let turn = Turn::new(&store, "verdicts", LEASE);
+        Self { store, history, turn }
     }
 
     /// Runs until `end` comes. What is cut off is judged again: a verdict stands with all that follows from it, or
@@ -54,10 +54,7 @@ impl Verdicts {
                 () = tokio::time::sleep(pause) => {}
             }
         }
-        if let Err(error) = self.store.give_lease_back("verdicts", &self.holder).await {
-            let error = &error as &dyn std::error::Error;
-            tracing::warn!(error, "the lease runs out by itself");
-        }
+        self.turn.give_back().await;
     }
 
     /// Judges what is there, and escalates what is due; says how many batches were judged.
@@ -71,7 +68,7 @@ impl Verdicts {
         if !is_due {
             return Ok(0);
         }
-        if self.store.take_lease("verdicts", &self.holder, LEASE).await?.is_none() {
+        if !self.turn.is_ours().await? {
             return Ok(0);
         }
         self.store.escalate_drifts(AT_ONCE).await?;

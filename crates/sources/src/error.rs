@@ -23,6 +23,22 @@ pub enum SourceError {
         /// Why.
         reason: String,
     },
+    /// Its certificate is of nobody who counts.
+    #[error("the certificate of `{host}` is of no authority that counts for this source")]
+    UnknownAuthority {
+        /// Where.
+        host: String,
+    },
+    /// The authorities that count for it count no more.
+    #[error(
+        "the authority `{subject}` counts no more since {until}; set the source with the next one"
+    )]
+    Over {
+        /// The one that counted longest.
+        subject: String,
+        /// Since when.
+        until: jiff::Timestamp,
+    },
     /// It is another host, or somebody in between.
     #[error("its host key is {offered}, and not {pinned}")]
     KeyDiffers {

@@ -29,6 +29,7 @@ pub fn pack(pack: &[u8], tip: [u8; 20], known: Option<[u8; 20]>) {
         user: None,
         files: Vec::new(),
         past: 0,
+        authorities: Vec::new(),
     };
     let key = FingerprintKey::from([7; 32]);
     let Ok(mut found) = Walk::find(objects, tip, known, &[], (settings, key)) else { return };
@@ -38,5 +39,15 @@ pub fn pack(pack: &[u8], tip: [u8; 20], known: Option<[u8; 20]>) {
             assert!(path.starts_with('/') && !path.contains(char::is_control), "{path:?}");
             assert!(path.split('/').all(|name| name != ".."), "{path:?}");
         }
+    }
+}
+
+/// Certificates as somebody gives them. What is taken is shown on one line, and is taken again.
+pub fn authority(pem: &str) {
+    let now = jiff::Timestamp::UNIX_EPOCH + jiff::SignedDuration::from_hours(24 * 365 * 56);
+    let Ok(found) = crate::authority::read(pem, now) else { return };
+    for it in &found {
+        assert!(!it.subject.contains(char::is_control), "{:?}", it.subject);
+        assert_eq!(crate::authority::read(&it.pem, now).as_deref(), Ok(std::slice::from_ref(it)));
     }
 }

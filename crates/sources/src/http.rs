@@ -8,6 +8,7 @@ use domain::configuration::secret::FingerprintKey;
 use domain::source::{Form, Pointer, canonical};
 use reach::Reach;
 
+use crate::authority::Roots;
 use crate::document::{Document, READABLE};
 use crate::error::SourceError;
 use crate::web::Web;
@@ -34,6 +35,8 @@ pub struct Wanted<'a> {
     pub headers: &'a BTreeMap<String, Secret>,
     /// The tag of the version that is known.
     pub tag: Option<&'a str>,
+    /// Whose certificates count.
+    pub roots: &'a Roots,
     /// As which file it is looked through for secrets: `/status.json`.
     pub path: &'a str,
 }
@@ -58,7 +61,7 @@ pub enum Seen {
 /// [`SourceError`].
 pub fn look(wanted: &Wanted<'_>, reach: &Reach, key: &FingerprintKey) -> Result<Seen, SourceError> {
     let url = reach.check(wanted.url)?;
-    let web = Web::new(&url, reach, PATIENCE);
+    let web = Web::new(&url, (reach, wanted.roots), PATIENCE);
     let mut headers = vec![match wanted.form {
         Form::Json => ("accept", "application/json, */*;q=0.1"),
         Form::Text => ("accept", "*/*"),

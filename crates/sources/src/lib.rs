@@ -13,6 +13,7 @@
 //! executed, checked out or fetched that its own tree does not hold: no hooks, no submodules, no other transports
 //! than HTTP and SSH.
 
+pub mod authority;
 mod document;
 mod error;
 #[doc(hidden)]
@@ -22,6 +23,7 @@ pub mod http;
 pub mod image;
 mod web;
 
+pub use authority::{InvalidAuthority, Roots};
 pub use document::Document;
 pub use error::SourceError;
 

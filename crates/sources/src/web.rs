@@ -4,11 +4,14 @@ use std::io::Read as _;
 use std::time::Duration;
 
 use reach::{Guard, Reach, Unreachable};
+use rustls::CertificateError;
 use ureq::http::{HeaderMap, Response};
+use ureq::tls::TlsConfig;
 use ureq::unversioned::transport::DefaultConnector;
 use ureq::{Agent, Body};
 use url::Url;
 
+use crate::authority::Roots;
 use crate::error::{SourceError, excerpt};
 
 /// Largest head of an answer, in bytes.
@@ -36,7 +39,7 @@ pub(crate) type Headers<'a> = [(&'a str, &'a str)];
 
 impl Web {
     /// For an address that was looked over ([`Reach::check`]); each request is done after so long.
-    pub(crate) fn new(url: &Url, reach: &Reach, patience: Duration) -> Self {
+    pub(crate) fn new(url: &Url, (reach, roots): (&Reach, &Roots), patience: Duration) -> Self {
         let config = Agent::config_builder()
             .http_status_as_error(false)
             .max_redirects(0)
@@ -44,6 +47,7 @@ impl Web {
             .max_response_header_size(LARGEST_HEAD)
             // A proxy would resolve the name again.
             .proxy(None)
+            .tls_config(TlsConfig::builder().root_certs(roots.0.clone()).build())
             .user_agent(concat!("patchwright/", env!("CARGO_PKG_VERSION")))
             .timeout_connect(Some(CONNECT))
             .timeout_global(Some(patience))
@@ -114,7 +118,23 @@ impl Web {
         SourceError::Status { host: self.host.clone(), status: answer.status, more }
     }
 
+    /// What TLS says, in words of ours where somebody can do something about it.
+    fn untrusted(&self, error: &rustls::Error) -> SourceError {
+        let host = self.host.clone();
+        match error {
+            // By another of the same name, its signature is a bad one.
+            rustls::Error::InvalidCertificate(
+                CertificateError::UnknownIssuer | CertificateError::BadSignature,
+            ) => SourceError::UnknownAuthority { host },
+            error => SourceError::Unreachable { host, reason: excerpt(&error.to_string()) },
+        }
+    }
+
     fn broken(&self, error: &std::io::Error) -> SourceError {
+        let of_tls = error.get_ref().and_then(|error| error.downcast_ref::<rustls::Error>());
+        if let Some(error) = of_tls {
+            return self.untrusted(error);
+        }
         let reason = match error.kind() {
             std::io::ErrorKind::TimedOut => "no answer in time".to_owned(),
             _ => excerpt(&error.to_string()),
@@ -133,7 +153,7 @@ impl Web {
             ureq::Error::HostNotFound => return SourceError::Closed(Unreachable::Closed { host }),
             ureq::Error::Timeout(_) => "no answer in time".to_owned(),
             ureq::Error::Io(error) => return self.broken(&error),
-            ureq::Error::Rustls(error) => excerpt(&error.to_string()),
+            ureq::Error::Rustls(error) => return self.untrusted(&error),
             ureq::Error::Tls(reason) => excerpt(reason),
             _ => "what came is no answer".to_owned(),
         };

@@ -85,8 +85,8 @@ pub use answers::Once;
 pub use audits::{Audit, AuditFacts, NewAudit};
 pub use bakes::{Baking, Machines};
 pub use baselines::{
-    BaselineContent, BaselineKind, BaselineVersion, Binding, HeldTo, KeptBaseline, KeptTo,
-    LONGEST_WAIVER, NewBaseline, NewBinding, NewWaiver, RuleWaiver, Target,
+    BaselineContent, BaselineKind, BaselineVersion, Binding, BindingFilter, HeldTo, KeptBaseline,
+    KeptTo, LONGEST_WAIVER, NewBaseline, NewBinding, NewWaiver, RuleWaiver, Target,
 };
 pub use changes::{
     Alarm, Alarms, Attempt, CLOCKS, ChangeCounts, ChangeStep, Channel, ChannelKind, ChannelRecord,

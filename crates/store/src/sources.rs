@@ -368,7 +368,7 @@ async fn store(
     new: &NewSource,
     (before, host_key): (Option<&Source>, Option<HostKeyFingerprint>),
 ) -> Result<(), StoreError> {
-    let is_same = before.is_some_and(|before| before.settings == new.settings);
+    let is_same = before.is_some_and(|before| new.settings.go_on(&before.settings));
     sqlx::query(
         "INSERT INTO sources (ci_id, name, tenant_id, kind, settings, is_providers, credential, host_key,
                               every_seconds, state, failures, due_at, version)
@@ -439,12 +439,13 @@ fn may_keep_credential(
         None => Ok(()),
         Some(before)
             if opens(&before.settings) == opens(settings)
+                && before.settings.authorities() == settings.authorities()
                 && before.host_key.as_ref() == host_key =>
         {
             Ok(())
         }
         Some(_) => refused(
-            "what opens the source was given for another address, account or host key",
+            "what opens the source was given for another address, account, host key or authority",
             "give it again; for a source that needs nothing, remove this one first",
         ),
     }
@@ -624,6 +625,11 @@ fn shown(source: &Source) -> Value {
     let mut settings = json!(source.settings);
     if let Some(url) = settings["url"].as_str().and_then(|url| url.split(['?', '#']).next()) {
         settings["url"] = url.to_owned().into();
+    }
+    for authority in settings["authorities"].as_array_mut().into_iter().flatten() {
+        if let Some(members) = authority.as_object_mut() {
+            members.remove("pem");
+        }
     }
     json!({
         "name": source.name, "settings": settings, "every_seconds": source.every.as_secs(),

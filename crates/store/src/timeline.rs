@@ -1,7 +1,9 @@
 //! One item on one axis: all that is recorded of it, of its agents and orders, of looks at it, of its drifts and of
 //! notices of it; and what hangs on it.
 
-use domain::cloud::{CiId, NoticeId, PROVIDER, RelationKind};
+use std::collections::BTreeSet;
+
+use domain::cloud::{BreakGlassId, CiId, NoticeId, PROVIDER, RelationKind};
 use jiff::Timestamp;
 use sqlx::{AnyPool, AssertSqlSafe};
 
@@ -87,6 +89,26 @@ impl Store {
         rows.iter().map(event::read).collect()
     }
 
+    /// Break-glass that was opened for an item, or under which files of it were altered.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`] where the actor may not see the item.
+    pub async fn break_glass_of(
+        &self,
+        by: &Actor,
+        ci: CiId,
+    ) -> Result<BTreeSet<BreakGlassId>, StoreError> {
+        cis::find(&mut *self.pool.acquire().await?, by.scope(), ci).await?;
+        let rows = sqlx::query(
+            "SELECT id FROM break_glass WHERE ci_id = $1
+             UNION SELECT break_glass_id FROM break_glass_files WHERE ci_id = $1",
+        )
+        .bind(ci.to_string())
+        .fetch_all(&self.pool)
+        .await?;
+        rows.iter().map(|row| parsed(row, "id")).collect()
+    }
+
     /// What fails where an item fails, the nearest first: what runs on it, depends on it or was built from it, and
     /// that of which it is a part. At most 10,000.
     ///
@@ -125,7 +147,7 @@ async fn affected(pool: &AnyPool, by: &Actor, ci: CiId) -> Result<Vec<Affected>,
     .bind(MOST_AFFECTED)
     .fetch_all(pool)
     .await?;
-    let mut known = std::collections::BTreeSet::new();
+    let mut known = BTreeSet::new();
     let mut found = Vec::new();
     for row in &rows {
         let ci: CiId = parsed(row, "ci")?;

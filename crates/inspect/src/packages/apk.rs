@@ -60,27 +60,12 @@ pub(crate) fn packaged(files: &dyn FileView, below: &str) -> Result<Vec<PackageF
 /// apk protects what lies below `/etc`: it lays its own beside what was altered (`.apk-new`).
 pub fn parse_files(content: &[u8], below: &str) -> Vec<PackageFiles> {
     let text = String::from_utf8_lossy(content);
-    let (mut found, mut fields, mut directory) = (Vec::new(), Fields::default(), "");
-    let (mut files, mut is_meant): (Vec<PackagedFile>, bool) = (Vec::new(), false);
-    for line in text.lines().chain([""]) {
-        if line.is_empty() {
-            let files = std::mem::take(&mut files);
-            (directory, is_meant) = ("", false);
-            if let Some(Ok(package)) = std::mem::take(&mut fields).into_package()
-                && !files.is_empty()
-            {
-                let (package, version) = (package.name, package.version);
-                found.push(PackageFiles { package, version, installed_at: None, files });
-            }
-            continue;
-        }
-        fields.any = true;
-        let Some((letter, value)) = line.split_once(':') else { continue };
-        match letter {
-            "P" => fields.name = Some(value),
-            "V" => fields.version = Some(value),
-            "F" => directory = value,
-            "R" => {
+    let (mut found, mut files, mut directory) = (Vec::new(), Vec::<PackagedFile>::new(), "");
+    let mut is_meant = false;
+    for said in read_records(&text) {
+        match said {
+            Said::Field("F", value) => directory = value,
+            Said::Field("R", value) => {
                 let slash = if directory.is_empty() { "" } else { "/" };
                 let path = format!("/{directory}{slash}{value}");
                 is_meant = path.starts_with(below);
@@ -89,12 +74,21 @@ pub fn parse_files(content: &[u8], below: &str) -> Vec<PackageFiles> {
                     files.push(PackagedFile { path, checksum: None, is_configuration });
                 }
             }
-            "Z" => {
+            Said::Field("Z", value) => {
                 if let Some(file) = files.last_mut().filter(|_| is_meant) {
                     file.checksum = checksum(value);
                 }
             }
-            _ => {}
+            Said::Field(..) => {}
+            Said::Record(package) => {
+                let files = std::mem::take(&mut files);
+                (directory, is_meant) = ("", false);
+                if let Ok(InstalledPackage { name: package, version, .. }) = package
+                    && !files.is_empty()
+                {
+                    found.push(PackageFiles { package, version, installed_at: None, files });
+                }
+            }
         }
     }
     found
@@ -107,34 +101,47 @@ fn checksum(text: &str) -> Option<Checksum> {
 }
 
 /// Reads the text of an `installed` file.
-///
-/// A package ends at a blank line. Besides its own fields (`P` name, `V` version, `A`
-/// architecture, `o` origin) it lists its files with further letters (`F`, `R`, `Z`…), none of
-/// them among ours.
 pub fn parse_installed(content: &[u8]) -> Listing {
     let text = String::from_utf8_lossy(content);
     let mut listing = Listing::default();
-    let mut fields = Fields::default();
-    for line in text.lines().chain([""]) {
-        if line.is_empty() {
-            match std::mem::take(&mut fields).into_package() {
-                Some(Ok(package)) => listing.packages.push(package),
-                Some(Err(problem)) => listing.problems.push(problem),
-                None => {}
-            }
-            continue;
-        }
-        fields.any = true;
-        let Some((letter, value)) = line.split_once(':') else { continue };
-        match letter {
-            "P" => fields.name = Some(value),
-            "V" => fields.version = Some(value),
-            "A" => fields.architecture = Some(value),
-            "o" => fields.origin = Some(value),
-            _ => {}
+    for said in read_records(&text) {
+        match said {
+            Said::Record(Ok(package)) => listing.packages.push(package),
+            Said::Record(Err(problem)) => listing.problems.push(problem),
+            Said::Field(..) => {}
         }
     }
     listing.sorted()
+}
+
+/// What an `installed` file says, one thing after another.
+enum Said<'t> {
+    /// A field that is none of the package's own: its letter, and what it says.
+    Field(&'t str, &'t str),
+    /// Here the package ends to which the fields before belong; or what is wrong with it.
+    Record(Result<InstalledPackage, String>),
+}
+
+/// Reads records, each of which ends at a blank line. Besides its own fields (`P` name, `V` version, `A` architecture,
+/// `o` origin) a package lists its files with further letters (`F`, `R`, `Z`…).
+fn read_records(text: &str) -> impl Iterator<Item = Said<'_>> {
+    let mut fields = Fields::default();
+    text.lines().chain([""]).filter_map(move |line| {
+        if line.is_empty() {
+            return std::mem::take(&mut fields).into_package().map(Said::Record);
+        }
+        fields.any = true;
+        let (letter, value) = line.split_once(':')?;
+        let own = match letter {
+            "P" => &mut fields.name,
+            "V" => &mut fields.version,
+            "A" => &mut fields.architecture,
+            "o" => &mut fields.origin,
+            _ => return Some(Said::Field(letter, value)),
+        };
+        *own = Some(value);
+        None
+    })
 }
 
 #[derive(Default)]

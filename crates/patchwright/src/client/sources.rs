@@ -12,11 +12,15 @@ use serde_json::{Map, Value, json};
 use super::changes::Form;
 use super::connection::{Change, encoded};
 use super::contexts::{Access, connect};
+use super::create::read_all;
 use super::devices::{one_line, secret};
 use super::names::Names;
 use super::output::{BAD, Cell, Fields, GOOD, Table, WARN, json as to_json, moment, styled, text};
 use crate::failure::usage;
 use crate::text::plain;
+
+/// Largest file of certificates, in bytes.
+const LARGEST_AUTHORITY: u64 = 64 << 10;
 
 /// Say from where items are told what they are configured by, beside agents and devices, and see how that goes. What
 /// that is, is shown by `patchwright config`.
@@ -106,6 +110,9 @@ struct GitArgs {
     /// Over SSH, take the host key that is shown next, whoever answers there.
     #[arg(long)]
     trust_first_key: bool,
+    /// Over https, a file with the certificates (PEM) of the authorities that count, in place of the public ones.
+    #[arg(long, value_name = "FILE")]
+    authority: Option<String>,
     /// How often it is looked at: `15m`, `1h`.
     #[arg(long, value_name = "TIME", default_value = "15m")]
     every: SignedDuration,
@@ -127,6 +134,9 @@ struct HttpArgs {
     /// A header that opens it, with the file that has its value: `Authorization=token.txt`; may be given several times.
     #[arg(long, value_name = "NAME=FILE")]
     header: Vec<String>,
+    /// Over https, a file with the certificates (PEM) of the authorities that count, in place of the public ones.
+    #[arg(long, value_name = "FILE")]
+    authority: Option<String>,
     /// How often it is looked at: `15m`, `1h`.
     #[arg(long, value_name = "TIME", default_value = "15m")]
     every: SignedDuration,
@@ -196,6 +206,9 @@ fn git(wanted: &GitArgs) -> Result<Value> {
             body[name] = word.as_str().into();
         }
     }
+    if let Some(file) = &wanted.authority {
+        body["authority"] = read_all(file, LARGEST_AUTHORITY)?.into();
+    }
     if let Some(file) = &wanted.password_file {
         body["password"] = one_line(&secret(file)?).into();
     }
@@ -211,6 +224,9 @@ fn http(wanted: &HttpArgs) -> Result<Value> {
         "kind": "http", "url": wanted.url, "form": form, "volatile": wanted.volatile,
         "every_seconds": wanted.every.as_secs(),
     });
+    if let Some(file) = &wanted.authority {
+        body["authority"] = read_all(file, LARGEST_AUTHORITY)?.into();
+    }
     if !wanted.header.is_empty() {
         let mut headers = Map::new();
         for header in &wanted.header {
@@ -266,6 +282,7 @@ fn shown(source: &Value) -> String {
         .add("form", of("form"))
         .add("volatile", words("volatile"))
         .add("headers", words("headers"))
+        .add("authority", authorities(source))
         .add("kept as", of("place"))
         .add("every", format!("{} s", of("every_seconds")))
         .add("host key", of("host_key"))
@@ -287,6 +304,14 @@ fn shown(source: &Value) -> String {
     shown
 }
 
+/// Whose certificates count, and until when; nothing where it is the public authorities'.
+fn authorities(source: &Value) -> String {
+    let all = source["authorities"].as_array().into_iter().flatten();
+    let told =
+        all.map(|it| format!("{} until {}", plain(&text(&it["subject"])), moment(&it["until"])));
+    told.collect::<Vec<_>>().join("; ")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -296,12 +321,20 @@ mod tests {
         let source = json!({
             "name": "app", "kind": "git", "url": "https://git.acme.example/app.git",
             "reference": "refs/heads/main", "files": ["/conf/**"], "place": "git:app/",
+            "authorities": [{ "subject": "CN=Acme root\u{7}", "until": "2027-01-01T00:00:00Z" }],
             "state": "unreachable", "failures": 2, "reason": "no way through\n\u{1b}[31mred",
         });
         let shown = anstream::adapter::strip_str(&shown(&source)).to_string();
-        for part in ["refs/heads/main", "/conf/**", "failures:", "  no way through\n"] {
+        for part in [
+            "CN=Acme root",
+            " until 2027-01-01",
+            "refs/heads/main",
+            "/conf/**",
+            "failures:",
+            "  no way through\n",
+        ] {
             assert!(shown.contains(part), "{part}: {shown}");
         }
-        assert!(!shown.contains('\u{1b}'));
+        assert!(!shown.contains('\u{1b}') && !shown.contains('\u{7}'));
     }
 }

@@ -8,15 +8,15 @@ use domain::cloud::{
     BaselineId, BindingId, CiId, Class, GroupId, PROVIDER, Side, TenantId, WaiverId,
 };
 use domain::configuration::baseline::{
-    Baseline, BaselineRef, Golden, GoldenSource, Hold, Measure, is_name,
+    Baseline, BaselineRef, Golden, GoldenSource, Hold, InvalidBaseline, Measure, is_name,
 };
 use domain::order::PathPattern;
 use domain::priority::Priority;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use store::{
-    Actor, BaselineContent, BaselineKind, BaselineVersion, Binding, KeptBaseline, NewBaseline,
-    NewBinding, NewWaiver, RuleWaiver, Target,
+    Actor, BaselineContent, BaselineKind, BaselineVersion, Binding, BindingFilter, Ci,
+    KeptBaseline, NewBaseline, NewBinding, NewWaiver, Once, RuleWaiver, Target,
 };
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
@@ -110,23 +110,23 @@ pub(crate) struct BaselineRequest {
 pub(crate) struct GoldenRequest {
     /// What the baseline is called: lower-case letters, digits and `-`.
     #[schema(min_length = 1, max_length = 64, pattern = "^[a-z0-9-]+$")]
-    name: String,
+    pub(crate) name: String,
     /// In words.
     #[schema(min_length = 1, max_length = 200)]
-    title: String,
+    pub(crate) title: String,
     /// The item.
     #[schema(value_type = String)]
-    ci: CiId,
+    pub(crate) ci: CiId,
     /// As it was recorded until then; now where it is left out.
     #[schema(value_type = Option<String>, format = DateTime)]
-    at: Option<Timestamp>,
+    pub(crate) at: Option<Timestamp>,
     /// Which files: `*` stands for any letters of one name, `**` for any directories.
     #[schema(value_type = Vec<String>, min_items = 1, max_items = 50, example = json!(["/etc/nginx/**"]))]
-    paths: Vec<PathPattern>,
+    pub(crate) paths: Vec<PathPattern>,
     /// How bad it is where one differs: `critical`, `high`, `medium` or `low`.
     #[serde(default = "usual")]
     #[schema(value_type = String, default = "medium")]
-    severity: Priority,
+    pub(crate) severity: Priority,
 }
 
 const fn usual() -> Priority {
@@ -138,6 +138,22 @@ const fn usual() -> Priority {
 #[into_params(parameter_in = Query)]
 pub(crate) struct Wanted {
     /// With `true`, those too that are over.
+    #[serde(default)]
+    all: bool,
+    /// `next` of the page before.
+    after: Option<String>,
+    /// Items at most, 1 to 1000.
+    #[param(minimum = 1, maximum = 1000)]
+    limit: Option<u16>,
+}
+
+/// Which bindings.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct WantedBindings {
+    /// Of one baseline: an id `bsl_…`, or the name of one that comes with the program.
+    baseline: Option<String>,
+    /// With `true`, those too that ended.
     #[serde(default)]
     all: bool,
     /// `next` of the page before.
@@ -230,23 +246,23 @@ pub(crate) struct WaiverView {
 #[serde(deny_unknown_fields)]
 pub(crate) struct WaiverRequest {
     /// An id `bsl_…`, or the name of one that comes with the program: `sshd`.
-    baseline: String,
+    pub(crate) baseline: String,
     /// The rule as the audit tells it; of a golden item, the path of a file.
     #[schema(min_length = 1, max_length = 4096)]
-    rule: String,
+    pub(crate) rule: String,
     #[schema(value_type = Option<String>)]
-    group: Option<GroupId>,
+    pub(crate) group: Option<GroupId>,
     #[schema(value_type = Option<String>)]
-    ci: Option<CiId>,
+    pub(crate) ci: Option<CiId>,
     /// Who answers for it, in words.
     #[schema(min_length = 1, max_length = 200)]
-    owner: String,
+    pub(crate) owner: String,
     /// Why, in words.
     #[schema(min_length = 1, max_length = 2000)]
-    reason: String,
+    pub(crate) reason: String,
     /// Until when it counts, at most 366 days from now.
     #[schema(value_type = String, format = DateTime)]
-    until: Timestamp,
+    pub(crate) until: Timestamp,
 }
 
 impl From<KeptBaseline> for BaselineView {
@@ -335,20 +351,25 @@ async fn put(
     Ok((StatusCode::CREATED, Json(baseline.into())))
 }
 
-async fn rules(tenant: TenantId, text: String) -> Result<NewBaseline, Problem> {
-    let ended = |_| Problem::new(Kind::Internal, "reading the rules ended");
-    let read = tokio::task::spawn_blocking(move || (Baseline::parse(&text), text));
-    let (read, text) = read.await.map_err(ended)?;
-    let wrong = |error: domain::configuration::baseline::InvalidBaseline| {
+/// The baseline that a file of rules makes.
+pub(crate) async fn rules(tenant: TenantId, text: String) -> Result<NewBaseline, Problem> {
+    let wrong = |error: InvalidBaseline| {
         Problem::new(Kind::Invalid, format!("rules: {error}")).help(error.help())
     };
-    let Baseline { id: name, version, title, .. } = read.map_err(wrong)?;
+    let Baseline { id: name, version, title, .. } = parsed(text.clone()).await?.map_err(wrong)?;
     let title = checked_text("title", title, 1..=200)?;
     let (version, content) = (Some(version), BaselineContent::Rules(text));
     Ok(NewBaseline { tenant, name, title, version, content })
 }
 
-async fn golden_of(
+/// Reads rules: many of them, so not on a thread that answers requests.
+pub(crate) async fn parsed(text: String) -> Result<Result<Baseline, InvalidBaseline>, Problem> {
+    let ended = |_| Problem::new(Kind::Internal, "reading the rules ended");
+    tokio::task::spawn_blocking(move || Baseline::parse(&text)).await.map_err(ended)
+}
+
+/// The baseline that files of an item make.
+pub(crate) async fn golden_of(
     app: &App,
     by: &Actor,
     tenant: TenantId,
@@ -408,15 +429,17 @@ async fn withdraw(
 }
 
 /// List to which items baselines apply, beside those that come with the program for their class.
-#[utoipa::path(get, path = "/baseline-bindings", tag = "configuration", params(Wanted),
+#[utoipa::path(get, path = "/baseline-bindings", tag = "configuration", params(WantedBindings),
     responses((status = 200, body = Listed<BindingView>), Problems))]
 async fn bindings(
     State(app): State<App>,
     By(by): By<{ Action::ConfigurationRead as usize }>,
-    Query(wanted): Query<Wanted>,
+    Query(wanted): Query<WantedBindings>,
 ) -> Result<Json<Listed<BindingView>>, Problem> {
-    let all = wanted.all;
-    Ok(Json(Listed::of(app.store.baseline_bindings(&by, all, &wanted.page()?).await?)))
+    let WantedBindings { baseline, all, after, limit } = wanted;
+    let baseline = baseline.map(|it| given("baseline", &it)).transpose()?;
+    let (filter, page) = (BindingFilter { baseline, all }, Paging { after, limit }.request()?);
+    Ok(Json(Listed::of(app.store.baseline_bindings(&by, &filter, &page).await?)))
 }
 
 /// Say that items are held to a baseline, or are not, from their next audit on. What is said of an item counts before what
@@ -439,7 +462,8 @@ async fn bind(
     Ok((StatusCode::CREATED, Json(binding.into())))
 }
 
-fn target(
+/// The one thing that is named.
+pub(crate) fn target(
     class: Option<Class>,
     group: Option<GroupId>,
     ci: Option<CiId>,
@@ -485,7 +509,18 @@ async fn waive(
     By(by): By<{ Action::RuleWaive as usize }>,
     sent: Sent<WaiverRequest>,
 ) -> Result<(StatusCode, Json<WaiverView>), Problem> {
-    let WaiverRequest { baseline, rule, group, ci, owner, reason, until } = sent.body;
+    let waiver = waived(&app, &by, sent.once, sent.body).await?;
+    Ok((StatusCode::CREATED, Json(waiver.into())))
+}
+
+/// Lets somebody answer for a rule.
+pub(crate) async fn waived(
+    app: &App,
+    by: &Actor,
+    once: Option<Once>,
+    asked: WaiverRequest,
+) -> Result<RuleWaiver, Problem> {
+    let WaiverRequest { baseline, rule, group, ci, owner, reason, until } = asked;
     let reason: Reason = given("reason", &reason)?;
     let new = NewWaiver {
         baseline: given("baseline", &baseline)?,
@@ -496,10 +531,9 @@ async fn waive(
         until,
     };
     if let Some(ci) = ci {
-        must_count(&app, &by, ci, &new.baseline).await?;
+        must_count(app, by, ci, &new.baseline).await?;
     }
-    let waiver = app.store.waive_rule(&by, sent.once, new).await?;
-    Ok((StatusCode::CREATED, Json(waiver.into())))
+    Ok(app.store.waive_rule(by, once, new).await?)
 }
 
 /// Of one item it can be told at once that a waiver would not count.
@@ -519,8 +553,18 @@ async fn must_count(
         return Err(Problem::new(Kind::Refused, format!("the item is not held to {baseline}"))
             .help("an audit of it tells to what it is held"));
     };
-    let is_providers_own = found.tenant == PROVIDER || found.duty == domain::cloud::Duty::Provider;
-    match (held.judged_by.hold, by.scope()) {
+    may_waive(by, &found, held.judged_by.hold)?;
+    match &held.measure {
+        Measure::Unusable(because) => Err(Problem::new(Kind::Refused, because.clone())
+            .help("put in another version of the baseline")),
+        Measure::Rules(_) | Measure::Golden(_) => Ok(()),
+    }
+}
+
+/// Whoever holds an item to a rule waives it; the provider, too, what is the provider's to keep.
+pub(crate) fn may_waive(by: &Actor, ci: &Ci, hold: Hold) -> Result<(), Problem> {
+    let is_providers_own = ci.tenant == PROVIDER || ci.duty == domain::cloud::Duty::Provider;
+    match (hold, by.scope()) {
         (Hold::Provider, Some(_)) => {
             Err(Problem::new(Kind::Refused, "the provider holds the item to this rule")
                 .help("ask the provider to waive it"))
@@ -529,11 +573,7 @@ async fn must_count(
             Err(Problem::new(Kind::Refused, "the tenant keeps this item, so the tenant decides")
                 .help("tell the tenant; its owners and approvers waive it"))
         }
-        _ => match &held.measure {
-            Measure::Unusable(because) => Err(Problem::new(Kind::Refused, because.clone())
-                .help("put in another version of the baseline")),
-            Measure::Rules(_) | Measure::Golden(_) => Ok(()),
-        },
+        _ => Ok(()),
     }
 }
 

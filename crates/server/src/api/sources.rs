@@ -10,11 +10,11 @@ use devices::{Credential, Secret};
 use domain::cloud::{CiId, Slug};
 use domain::device::{DeviceState, HostKeyFingerprint};
 use domain::order::PathPattern;
-use domain::source::{Form, Pointer, SourceKind, SourceSettings};
+use domain::source::{Authority, Form, Pointer, SourceKind, SourceSettings};
 use jiff::{SignedDuration, Timestamp};
 use reach::{Reach, Unreachable};
 use serde::{Deserialize, Serialize};
-use sources::SourceError;
+use sources::{SourceError, authority};
 use store::{Actor, HostKeyWish, NewSource};
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
@@ -70,6 +70,8 @@ pub(crate) struct Source {
     volatile: Vec<Pointer>,
     /// Of a document, the names of the headers that are sent.
     headers: Vec<String>,
+    /// Whose certificates count; those of public authorities where none are named.
+    authorities: Vec<AuthorityView>,
     /// What the names begin with under which it is kept in the item's history.
     #[schema(example = "git:app/")]
     place: String,
@@ -101,6 +103,20 @@ pub(crate) struct Source {
     /// Up to where it was recorded: a commit, or the tag of a version.
     progress: Option<String>,
     version: i64,
+}
+
+/// An authority whose certificates count for a source.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct AuthorityView {
+    /// Whose it is, as its certificate says.
+    #[schema(example = "CN=Acme root")]
+    subject: String,
+    /// SHA-256 of its certificate.
+    #[schema(min_length = 64, max_length = 64)]
+    sha256: String,
+    /// Until when it counts.
+    #[schema(value_type = String, format = DateTime)]
+    until: Timestamp,
 }
 
 /// How a source is to be looked at.
@@ -157,6 +173,11 @@ pub(crate) struct SourceRequest {
     #[serde(default)]
     #[schema(value_type = Option<BTreeMap<String, String>>, write_only)]
     headers: Option<BTreeMap<String, Secret>>,
+    /// Over https, the authorities whose certificates count in place of the public ones: up to 8 certificates (PEM).
+    /// Left out, those of the public authorities count.
+    #[serde(default)]
+    #[schema(max_length = 65536)]
+    authority: Option<String>,
     /// How often it is looked at, 60 to 604800; 900 where it is left out.
     #[serde(default)]
     #[schema(minimum = 60, maximum = 604_800)]
@@ -169,6 +190,7 @@ impl From<store::Source> for Source {
         let place = kind.place(it.name.as_str());
         let (mut reference, mut user, mut files, mut past) = (None, None, Vec::new(), None);
         let (mut form, mut volatile, mut headers) = (None, Vec::new(), Vec::new());
+        let authorities = it.settings.authorities().iter().map(AuthorityView::of).collect();
         let url = match it.settings {
             SourceSettings::Git {
                 url,
@@ -176,11 +198,12 @@ impl From<store::Source> for Source {
                 user: account,
                 files: wanted,
                 past: before,
+                ..
             } => {
                 (reference, user, files, past) = (Some(name), account, wanted, Some(before));
                 Some(url)
             }
-            SourceSettings::Http { url, form: taken, volatile: masked, headers: sent } => {
+            SourceSettings::Http { url, form: taken, volatile: masked, headers: sent, .. } => {
                 (form, volatile, headers) = (Some(taken), masked, sent);
                 Some(url)
             }
@@ -198,6 +221,7 @@ impl From<store::Source> for Source {
             form,
             volatile,
             headers,
+            authorities,
             place,
             has_credential: it.has_credential,
             is_providers: it.is_providers,
@@ -213,6 +237,12 @@ impl From<store::Source> for Source {
             progress: it.progress,
             version: it.version,
         }
+    }
+}
+
+impl AuthorityView {
+    fn of(it: &Authority) -> Self {
+        Self { subject: it.subject.clone(), sha256: it.sha256.clone(), until: it.until }
     }
 }
 
@@ -286,7 +316,12 @@ async fn set(
         })
         .transpose()?;
     let every = SignedDuration::from_secs(wanted.every_seconds.unwrap_or(USUAL).into());
-    let settings = settings(wanted, before.as_ref())?;
+    let authorities = match &wanted.authority {
+        None => Vec::new(),
+        Some(pem) => authority::read(pem, app.store.environment().now())
+            .map_err(|error| invalid("authority", &error).help(error.help()))?,
+    };
+    let settings = settings(wanted, before.as_ref(), authorities)?;
     settings.check().map_err(|error| Problem::new(Kind::Invalid, error.to_string()))?;
     may_be_there(&app, &by, &settings)?;
     let new = NewSource { settings, every, credential: sealed, host_key };
@@ -296,6 +331,7 @@ async fn set(
 fn settings(
     wanted: SourceRequest,
     before: Option<&store::Source>,
+    authorities: Vec<Authority>,
 ) -> Result<SourceSettings, Problem> {
     let is_http = wanted.form.is_some() || !wanted.volatile.is_empty() || wanted.headers.is_some();
     let is_git = wanted.reference.is_some()
@@ -310,7 +346,8 @@ fn settings(
             .help("leave `form`, `volatile` and `headers` out")),
         SourceKind::Git => {
             let reference = reference.unwrap_or_else(|| "HEAD".to_owned());
-            Ok(SourceSettings::Git { url, reference, user, files, past: past.unwrap_or(0) })
+            let past = past.unwrap_or(0);
+            Ok(SourceSettings::Git { url, reference, user, files, past, authorities })
         }
         SourceKind::Http if is_git => Err(invalid("kind", "a document has no branch and account")
             .help("leave `reference`, `files`, `past`, `user`, `password` and `key` out; what opens it is a header")),
@@ -320,7 +357,8 @@ fn settings(
                 _ => Vec::new(),
             };
             let headers = headers.map_or(known, |headers| headers.into_keys().collect());
-            Ok(SourceSettings::Http { url, form: form.unwrap_or(Form::Json), volatile, headers })
+            let form = form.unwrap_or(Form::Json);
+            Ok(SourceSettings::Http { url, form, volatile, headers, authorities })
         }
         SourceKind::Image => Err(invalid("kind", "an image is told by itself")
             .help("bring the image, and take up a version of it")),

@@ -130,7 +130,7 @@ pub(crate) async fn moments(
     (from, until): (Timestamp, Timestamp),
     at_most: u16,
 ) -> Result<Vec<Moment>, Problem> {
-    let notices = notices(app, by, id, (from, until)).await?;
+    let notices = notices(app, by, id, until).await?;
     let ids: Vec<_> = notices.keys().copied().collect();
     let events = app.store.timeline(by, id, &ids, (from, until), at_most).await?;
     let mut altered: BTreeMap<Timestamp, Vec<FileThen>> = BTreeMap::new();
@@ -222,22 +222,27 @@ async fn logins(
     Ok(logins.into_values().map(moment).collect())
 }
 
-/// Notices of a span of time that concern an item, of the tenant's last thousand: what each is about in one line.
+/// Notices until a time that concern an item, of the tenant's last thousand: what each is about in one line. One that was
+/// written before a span of time may be read in it.
 async fn notices(
     app: &App,
     by: &Actor,
     id: CiId,
-    (from, until): (Timestamp, Timestamp),
+    until: Timestamp,
 ) -> Result<BTreeMap<NoticeId, String>, Problem> {
     let tenant = Some(app.store.ci(by, id).await?.tenant);
     let filter = NoticeFilter { tenant, ..NoticeFilter::default() };
     let page = PageRequest { after: None, limit: LONGEST_PAGE };
     let rows = app.store.notices(by, &filter, &page).await?.items.into_iter();
-    let lately =
-        rows.skip_while(|row| row.created_at > until).take_while(|row| row.created_at >= from);
+    let lately = rows.skip_while(|row| row.created_at > until);
+    let broken = app.store.break_glass_of(by, id).await?;
     let concerns = |letter: Letter| match letter {
         Letter::Notice(notice) => notice.draft().items.iter().any(|it| it.ci == id),
-        Letter::Drift(notice) => notice.draft().drifts.iter().any(|it| it.ci == id),
+        Letter::Drift(notice) => {
+            let draft = notice.draft();
+            draft.drifts.iter().any(|it| it.ci == id)
+                || draft.break_glass.iter().any(|it| broken.contains(&it.id))
+        }
         // Clocks are of changes; each step is on the axis where it is an order's or a finding's.
         Letter::Clocks(_) => false,
     };

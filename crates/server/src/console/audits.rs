@@ -8,13 +8,14 @@ use domain::configuration::baseline::{Evidence, Hold, JudgedBy, Outcome, RuleRes
 use jiff::Timestamp;
 use maud::{Markup, html};
 use serde::Deserialize;
-use store::PageRequest;
+use store::{Actor, Ci, PageRequest};
 
 use super::configuration::encoded;
 use super::times::{away, moment_away};
-use super::{Refusal, elsewhere, page, pass};
+use super::{Refusal, elsewhere, page, pass, waivers};
 use crate::App;
 use crate::api::audits::surveyed;
+use crate::api::baselines::may_waive;
 use crate::api::configuration::{Looked, kept, searched};
 use crate::api::{Path, Query};
 use crate::audits::EVERY;
@@ -30,6 +31,9 @@ const NAMED: usize = 4;
 
 /// Items of a survey that are listed.
 const ITEMS: u16 = 200;
+
+/// How the provider's own baselines are called in reports about tenants' items.
+const PROVIDERS: &str = "provider/";
 
 /// What is looked for.
 #[derive(Debug, Default, Deserialize)]
@@ -51,6 +55,15 @@ pub(super) struct OfWhat {
     tenant: String,
     #[serde(default)]
     group: String,
+}
+
+/// What there is about audits, and where one is.
+pub(super) fn tabs(place: &str) -> Markup {
+    let places =
+        [("/audits", "What audits came to"), ("/baselines", "Baselines"), ("/waivers", "Waivers")];
+    html! { nav.tabs aria-label="Audits" { @for (path, name) in places {
+        a href=(path) aria-current=[(path == place).then_some("page")] { (name) }
+    } } }
 }
 
 /// What the last audits came to: of all items, a tenant's, or a group's.
@@ -85,6 +98,7 @@ pub(super) async fn survey(
         "Audits",
         &html! {
             h1 { (verdict(&survey)) }
+            (tabs("/audits"))
             p.lead { "What the last audit of each item came to; each is audited once a day. Of " (survey.asked.about) "." }
             @if !groups.is_empty() || tenants.len() > 1 {
                 form.filter method="get" {
@@ -133,7 +147,7 @@ fn surveyed_items(survey: &Survey, now: Timestamp) -> Markup {
                 th { "Item" } @for it in Attribute::ALL { th { (it) } } th.number { "Drift" } th { "Audited" }
             } }
             tbody { @for row in shown { tr {
-                td { a href={ "/cis/" (row.ci) "/audit" } { (row.name) } div.quiet { (because(&in_short(row))) } }
+                td { a href={ "/cis/" (row.ci) "/audit" } { (row.name) } div.quiet { (because(&in_short(row), Some(row.ci))) } }
                 @for it in Attribute::ALL { td.whole data-label=(it) { (outcome(of(row, *it))) } }
                 td.number data-label="Drift" { (drift(row.drift)) }
                 td data-label="Audited" { @match row.audited_at {
@@ -175,7 +189,7 @@ pub(super) async fn of_item(
     caller: Option<Caller>,
     Path(id): Path<CiId>,
 ) -> Result<Markup, Refusal> {
-    let by = pass(&app, caller, Action::ConfigurationRead)?;
+    let by = pass(&app, caller.clone(), Action::ConfigurationRead)?;
     let ci = app.store.ci(&by, id).await?;
     let now = app.store.environment().now();
     let facts = app.store.audit_facts(&by, id).await?;
@@ -184,6 +198,8 @@ pub(super) async fn of_item(
     auditor.tell_read(id, &standards).await?;
     let report = auditor.audit(id, (now - EVERY, now), facts, standards).await?;
     let report = kept(report)?;
+    let waives = pass(&app, caller, Action::RuleWaive).is_ok();
+    let reader = Reader { by: &by, ci: &ci, waives };
     let before = app.store.audits(&by, Some(id), ROWS).await?;
     Ok(page(
         "/cis",
@@ -194,7 +210,10 @@ pub(super) async fn of_item(
                 a href={ "/cis/" (id) } { "the item" } " · " a href={ "/cis/" (id) "/files" } { "its files" }
                 " · as it is recorded now"
             }
-            (of_report(&report))
+            (of_report(&report, &reader))
+            p { a href={ "/baselines?item=" (reader.item()) } { "Hold it to another baseline" } " · "
+                a href={ "/baselines/golden?item=" (reader.item()) } { "Hold others to its files" } " · "
+                a href="/waivers" { "Waivers" } }
             h2 { "Before" }
             @if before.is_empty() {
                 p.empty { "It was not audited yet: each item that an agent tells of is, once a day." }
@@ -218,7 +237,41 @@ pub(super) async fn of_item(
     ))
 }
 
-fn of_report(report: &AuditReport) -> Markup {
+/// Who reads a report of which item.
+struct Reader<'a> {
+    by: &'a Actor,
+    ci: &'a Ci,
+    /// Whether they may answer for rules at all.
+    waives: bool,
+}
+
+impl Reader<'_> {
+    /// Where they answer for a rule, where it is theirs to waive.
+    fn answers_for(&self, report: &AuditReport, rule: &RuleResult) -> Option<String> {
+        let judged_by = report.baselines.iter().find(|it| it.id == rule.baseline)?;
+        if !self.waives || may_waive(self.by, self.ci, judged_by.hold).is_err() {
+            return None;
+        }
+        Some(waivers::place(&judged_by.baseline(), &rule.rule, Some(self.ci.id)))
+    }
+
+    /// The page of a baseline; none for a tenant's people where it is the provider's own.
+    fn page_of(&self, it: &JudgedBy) -> Option<String> {
+        let is_seen =
+            it.own.is_none() || self.by.scope().is_none() || !it.id.starts_with(PROVIDERS);
+        is_seen.then(|| format!("/baselines/{}?item={}", it.baseline(), self.item()))
+    }
+
+    /// The item, as a query names it: its name is unique within its tenant alone.
+    fn item(&self) -> String {
+        match self.by.scope() {
+            Some(_) => encoded(self.ci.name.as_str()),
+            None => self.ci.id.to_string(),
+        }
+    }
+}
+
+fn of_report(report: &AuditReport, reader: &Reader<'_>) -> Markup {
     let wanted = |outcomes: &'static [Outcome]| {
         report.rules.iter().filter(move |it| outcomes.contains(&it.outcome))
     };
@@ -238,8 +291,11 @@ fn of_report(report: &AuditReport) -> Markup {
         @if open.is_empty() { p.empty { "None." } } @else {
             div.wide { table.stack {
                 thead { tr { th { "Rule" } th { "Severity" } th { "Comes to" } th { "Found" } th { "Expected" } } }
-                tbody { @for rule in open { tr {
-                    td { (rule.title) br; span.quiet { (rule.baseline) " · " (rule.rule) } }
+                tbody { @for rule in open { tr id={ (rule.baseline) "/" (rule.rule) } {
+                    td { (rule.title) br; span.quiet { (rule.baseline) " · " (rule.rule) }
+                        @if let Some(place) = reader.answers_for(report, rule) {
+                            br; a href=(place) { "answer for it" }
+                        } }
                     td data-label="Severity" { (rule.severity) }
                     td.whole data-label="Comes to" { (outcome(rule.outcome)) }
                     td data-label="Found" { (places(&rule.evidence)) }
@@ -251,7 +307,7 @@ fn of_report(report: &AuditReport) -> Markup {
             h2 { "Rules for which somebody answers" }
             div.wide { table.stack {
                 thead { tr { th { "Rule" } th { "Severity" } th { "Because" } } }
-                tbody { @for rule in waived { tr {
+                tbody { @for rule in waived { tr id={ (rule.baseline) "/" (rule.rule) } {
                     td { (rule.title) br; span.quiet { (rule.baseline) " · " (rule.rule) } }
                     td data-label="Severity" { (rule.severity) }
                     td data-label="Because" { (places(&rule.evidence)) }
@@ -261,19 +317,22 @@ fn of_report(report: &AuditReport) -> Markup {
         p.quiet {
             (passed) " rules hold. By "
             @for (index, it) in report.baselines.iter().enumerate() {
-                @if index > 0 { ", " } (judged_by(it))
+                @if index > 0 { ", " } (judged_by(it, reader))
             } "."
             @if !report.left_out.is_empty() { " Not held to, because somebody unbound it: " (report.left_out.join(", ")) "." }
         }
     }
 }
 
-fn judged_by(it: &JudgedBy) -> Markup {
-    html! { (it.id) " " (it.version) @match it.hold {
+fn judged_by(it: &JudgedBy, reader: &Reader<'_>) -> Markup {
+    html! {
+        @match reader.page_of(it) { Some(place) => a href=(place) { (it.id) }, None => (it.id) }
+        " " (it.version) @match it.hold {
         Hold::Class => {},
         Hold::Tenant => " (bound by its owner)",
         Hold::Provider => " (bound by the provider)",
-    } }
+        }
+    }
 }
 
 fn places(evidence: &[Evidence]) -> Markup {

@@ -16,7 +16,7 @@ use super::configuration::encoded;
 use super::fleet::part;
 use super::pages::ROWS;
 use super::times::moment_away;
-use super::{Refusal, elsewhere, page, pass};
+use super::{Refusal, elsewhere, page, pass, refused};
 use crate::App;
 use crate::api::break_glass::{may_decide, may_open, reviewed};
 use crate::api::{Path, Query, given};
@@ -245,12 +245,6 @@ fn cover(it: &BreakGlass) -> Markup {
     html! { @match it.cover {
         Cover::Item(ci) => a href={ "/cis/" (ci) } { (name.unwrap_or("an item")) },
         Cover::Group(_) => { "the group " (name.unwrap_or("that was dissolved")) },
-    } }
-}
-
-fn refused(problem: Option<&Problem>) -> Markup {
-    html! { @if let Some(problem) = problem {
-        p.problem role="alert" { (problem.detail()) @if let Some(help) = problem.way_out() { " — " (help) } }
     } }
 }
 

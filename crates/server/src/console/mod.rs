@@ -4,12 +4,15 @@ mod account;
 mod ahead;
 mod answers;
 mod audits;
+mod baselines;
+mod bindings;
 mod break_glass;
 mod changes;
 mod clocks;
 mod configuration;
 mod consent;
 mod course;
+mod drafts;
 mod drifts;
 mod elsewhere;
 mod feeds;
@@ -25,6 +28,7 @@ mod releases;
 mod sla;
 mod timeline;
 mod times;
+mod waivers;
 
 use axum::Router;
 use axum::extract::State;
@@ -54,6 +58,16 @@ pub(crate) fn routes() -> Router<App> {
         .route("/cis/{id}/file", get(configuration::file))
         .route("/cis/{id}/timeline", get(timeline::show))
         .route("/audits", get(audits::survey))
+        .route("/baselines", get(baselines::list).post(drafts::put))
+        .route("/baselines/new", get(drafts::rules))
+        .route("/baselines/golden", get(drafts::golden).post(drafts::put_golden))
+        .route("/baselines/{which}", get(baselines::show))
+        .route("/baselines/{which}/bind", post(baselines::bind))
+        .route("/baselines/{which}/unbind", post(baselines::unbind))
+        .route("/baselines/{which}/withdraw", post(baselines::withdraw))
+        .route("/waivers", get(waivers::list).post(waivers::give))
+        .route("/waivers/new", get(waivers::new))
+        .route("/waivers/{id}/end", post(waivers::end))
         .route("/break-glass", get(break_glass::list).post(break_glass::open))
         .route("/break-glass/{id}", get(break_glass::show))
         .route("/break-glass/{id}/close", post(break_glass::close))
@@ -193,6 +207,13 @@ impl IntoResponse for Refusal {
         };
         (status, page("", "Problem", &body)).into_response()
     }
+}
+
+/// Why what was asked for was not done, and the way out; nothing where nothing was refused.
+fn refused(problem: Option<&Problem>) -> Markup {
+    html! { @if let Some(problem) = problem {
+        p.problem role="alert" { (problem.detail()) @if let Some(help) = problem.way_out() { " — " (help) } }
+    } }
 }
 
 /// Who looks, and may they?

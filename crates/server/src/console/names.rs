@@ -2,10 +2,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use domain::cloud::{CiId, TenantId, UserId};
-use store::{Actor, StoreError};
+use domain::cloud::{CiId, GroupId, TenantId, UserId};
+use maud::{Markup, html};
+use store::{Actor, Ci, CiFilter, PageRequest, StoreError};
 
 use crate::App;
+use crate::problem::{Kind, Problem};
+
+/// Items that one field offers.
+const OFFERED: u16 = 300;
 
 /// Names by ids.
 pub(super) type Names<I> = BTreeMap<I, String>;
@@ -36,6 +41,59 @@ pub(super) async fn items(
         seen(&mut names, id, found)?;
     }
     Ok(names)
+}
+
+/// The groups' among these.
+pub(super) async fn groups(
+    app: &App,
+    by: &Actor,
+    ids: impl Iterator<Item = GroupId>,
+) -> Result<Names<GroupId>, StoreError> {
+    let mut names = Names::new();
+    for id in ids.collect::<BTreeSet<_>>() {
+        let found = app.store.group(by, id).await.map(|it| it.name.to_string());
+        seen(&mut names, id, found)?;
+    }
+    Ok(names)
+}
+
+/// The item that somebody names, by its name or its id; among a tenant's, where one is given.
+pub(super) async fn item(
+    app: &App,
+    by: &Actor,
+    tenant: Option<TenantId>,
+    text: &str,
+) -> Result<Ci, Problem> {
+    let text = text.trim();
+    if let Ok(id) = text.parse::<CiId>() {
+        return Ok(app.store.ci(by, id).await?);
+    }
+    let filter = CiFilter { tenant, name: Some(text.to_owned()), ..CiFilter::default() };
+    let request = PageRequest { after: None, limit: store::LONGEST_PAGE };
+    let mut found = app.store.cis(by, &filter, &request).await?.items;
+    found.retain(|it| it.name.as_str() == text);
+    match (found.pop(), found.is_empty()) {
+        (Some(item), true) => Ok(item),
+        (Some(_), false) => {
+            Err(Problem::new(Kind::Invalid, format!("several items are called `{text}`"))
+                .help("name its id; its page tells it"))
+        }
+        (None, _) => Err(Problem::new(Kind::NotFound, format!("there is no item `{text}`"))
+            .help("Items lists them all")),
+    }
+}
+
+/// Items that a field offers, under this name.
+pub(super) async fn item_list(
+    app: &App,
+    by: &Actor,
+    tenant: Option<TenantId>,
+    name: &str,
+) -> Result<Markup, StoreError> {
+    let filter = CiFilter { tenant, ..CiFilter::default() };
+    let request = PageRequest { after: None, limit: OFFERED };
+    let items = app.store.cis(by, &filter, &request).await?.items;
+    Ok(html! { datalist id=(name) { @for it in &items { option value=(it.name) {} } } })
 }
 
 /// The people's among these, as they stand in records.

@@ -8,13 +8,15 @@ use domain::check::{Report, Status};
 use domain::cloud::{CiId, Class};
 use domain::device::DeviceState;
 use domain::fleet::FindingState;
-use jiff::Timestamp;
+use domain::source::Authority;
+use jiff::{SignedDuration, Timestamp};
 use ledger::{ReadStorage as _, SignedCheckpoint};
 use maud::{Markup, html};
 use serde::Deserialize;
 use store::{CiFilter, Counts, Finding, FindingFilter, PageRequest, Retrieval, Source};
 
 use super::fleet::part;
+use super::times::{moment, moment_away};
 use super::{Refusal, clocks, elsewhere, page, pass, recovery, releases};
 use crate::App;
 use crate::api::{Path, Query};
@@ -25,6 +27,9 @@ use crate::problem::{Kind, Problem};
 
 /// Items of a page of the console.
 pub(super) const ROWS: u16 = 100;
+
+/// How long before its end an authority is told to be near it.
+const NEAR: SignedDuration = SignedDuration::from_hours(30 * 24);
 
 /// Findings shown of an item.
 const FINDINGS: usize = 200;
@@ -213,6 +218,7 @@ pub(super) async fn ci(
                 (words(ci.class)) " · patched by the " (ci.duty)
                 @for (key, value) in &ci.labels { " · " (key) "=" (value) }
                 " · " a href={ "/cis/" (id) "/files" } { "configuration" }
+                " · " a href={ "/cis/" (id) "/audit" } { "audit" }
                 " · " a href={ "/cis/" (id) "/timeline" } { "timeline" }
                 " · " span.mono { (ci.id) }
             }
@@ -278,7 +284,8 @@ fn configured_from(sources: &[Source], now: Timestamp) -> Markup {
                     tr {
                         td { (source.name) }
                         td { (source.settings.kind()) }
-                        td.mono { (source.settings.url().unwrap_or("the image itself")) }
+                        td { span.mono { (source.settings.url().unwrap_or("the image itself")) }
+                            @for it in source.settings.authorities() { (vouches(it, now)) } }
                         td {
                             @match source.state {
                                 DeviceState::Seen => { span.latest { "✓ seen" } }
@@ -303,6 +310,16 @@ fn configured_from(sources: &[Source], now: Timestamp) -> Markup {
                 } }
             } }
         }
+    }
+}
+
+/// An authority whose certificates count for a source, and until when.
+fn vouches(it: &Authority, now: Timestamp) -> Markup {
+    html! {
+        br; span.quiet title={ "SHA-256 " (it.sha256) } { "by certificates of " (it.subject) } " "
+        @if it.until <= now { span.outdated { "✗ counts no more since " (moment(it.until)) } }
+        @else if it.until <= now + NEAR { span.near { "! until " (moment_away(it.until, now)) } }
+        @else { span.quiet { "until " (moment(it.until)) } }
     }
 }
 
@@ -524,7 +541,7 @@ fn missing(counts: &Counts) -> Markup {
 }
 
 /// `network_device` for people.
-fn words(class: Class) -> String {
+pub(super) fn words(class: Class) -> String {
     match class {
         Class::Vm => "VM".to_owned(),
         class => class.as_str().replace('_', " "),

@@ -126,6 +126,14 @@ fn glass(moment: &Moment) -> Markup {
     html! { a href={ "/break-glass/" (moment.object) } { "break-glass" } }
 }
 
+/// What became of a notice, and what that one is about.
+fn notice(moment: &Moment, what: &str) -> Markup {
+    html! {
+        a href={ "/notices/" (moment.object) } { "A notice" } " " (what)
+        @if let Some(title) = moment.payload["title"].as_str() { span.quiet { " · " (title) } }
+    }
+}
+
 /// What happened, in a few words; what has none here is told by its kind.
 fn words(moment: &Moment) -> Markup {
     let payload = &moment.payload;
@@ -160,13 +168,14 @@ fn words(moment: &Moment) -> Markup {
         EventKind::BreakGlassUsed => { "Files were altered under " (glass(moment)) },
         EventKind::BreakGlassEscalated => { (glass(moment)) " escalated: nobody reviewed it" },
         EventKind::BreakGlassReviewed => { (glass(moment)) " was reviewed: " (text("outcome")) },
-        EventKind::NoticePublished => {
-            a href={ "/notices/" (moment.object) } { "A notice" } " was written: " (text("kind"))
-            span.quiet { " · " (text("title")) }
+        EventKind::NoticePublished => (notice(moment, &format!("was written: {}", text("kind")))),
+        EventKind::NoticeGiven if payload["on"] == "console" => (notice(moment, "reached the tenant, in the console")),
+        EventKind::NoticeGiven => (notice(moment, "reached the tenant")),
+        EventKind::NoticeDelivered => (notice(moment, "was delivered")),
+        EventKind::NoticeUndeliverable => {
+            span.outdated { "✗ " } (notice(moment, "was given up on a channel")) span.quiet { " · " (text("answer")) }
         },
-        EventKind::NoticeGiven => { a href={ "/notices/" (moment.object) } { "A notice" } " reached the tenant" },
-        EventKind::NoticeDelivered => { a href={ "/notices/" (moment.object) } { "A notice" } " was delivered" },
-        EventKind::NoticeAcknowledged => { a href={ "/notices/" (moment.object) } { "A notice" } " was read" },
+        EventKind::NoticeAcknowledged => (notice(moment, "was read")),
         EventKind::AgentJoined => "An agent joined",
         EventKind::AgentPinned => "Its agent pinned whose orders and consents count",
         EventKind::AgentRevoked => "Its agent is not let in any more",

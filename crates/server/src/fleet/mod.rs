@@ -20,6 +20,8 @@ use jiff::{SignedDuration, Timestamp};
 use store::{Actor, AdvisoryState, LONGEST_PAGE, PageRequest, SetToCheck, Store, StoreError};
 use tokio::sync::Notify;
 
+use crate::turn::Turn;
+
 pub(crate) use exposure::Exposure;
 
 /// How old a check may be before it says nothing about now.
@@ -82,7 +84,7 @@ pub struct Case {
 pub struct Fleet {
     store: Store,
     judge: Arc<dyn Judge>,
-    holder: String,
+    turn: Turn,
     wake: Notify,
     exposure: Mutex<Exposure>,
 }
@@ -90,15 +92,8 @@ pub struct Fleet {
 impl Fleet {
     /// A fleet check that has not begun.
     pub fn new(store: Store, judge: Arc<dyn Judge>) -> Self {
-        let mut random = [0; 8];
-        store.environment().fill(&mut random);
-        Self {
-            store,
-            judge,
-            holder: format!("{:016x}", u64::from_be_bytes(random)),
-            wake: Notify::new(),
-            exposure: Mutex::default(),
-        }
+        let turn = Turn::new(&store, "fleet", LEASE);
+        Self { store, judge, turn, wake: Notify::new(), exposure: Mutex::default() }
     }
 
     /// Looks for something to do at once.
@@ -127,12 +122,7 @@ impl Fleet {
                 () = tokio::time::sleep(pause) => {}
             }
         }
-        if let Err(error) = self.store.give_lease_back("fleet", &self.holder).await {
-            tracing::warn!(
-                error = &error as &dyn std::error::Error,
-                "the lease runs out by itself"
-            );
-        }
+        self.turn.give_back().await;
     }
 
     /// One step; says whether there may be more to do at once.
@@ -141,7 +131,7 @@ impl Fleet {
     /// If the store cannot be read or written.
     pub async fn step(&self) -> Result<bool, StoreError> {
         self.follow().await?;
-        if self.store.take_lease("fleet", &self.holder, LEASE).await?.is_none() {
+        if !self.turn.is_ours().await? {
             return Ok(false);
         }
         let judged = self.judge_some().await?;

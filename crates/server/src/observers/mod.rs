@@ -30,9 +30,7 @@ pub(crate) use self::devices::Opening;
 pub use self::devices::{Eyes, Looking, Ssh};
 pub(crate) use self::sources::SourceOpening;
 use crate::images::Lab;
-
-/// Under which name the lease is held.
-const WORK: &str = "observers";
+use crate::turn::Turn;
 
 /// How long a process may work before another takes over.
 const LEASE: SignedDuration = SignedDuration::from_mins(1);
@@ -59,7 +57,7 @@ struct Parts {
     /// Where sources of the provider may be; those of tenants are on the public Internet.
     reach: Reach,
     images: Arc<Lab>,
-    holder: String,
+    turn: Turn,
     /// What is being looked at.
     busy: Mutex<BTreeSet<Busy>>,
 }
@@ -82,12 +80,9 @@ impl Observers {
         (reach, images): (Reach, Arc<Lab>),
     ) -> Result<Self, StoreError> {
         let fingerprints = store.key(master, "device fingerprints").await?;
-        let mut random = [0; 8];
-        store.environment().fill(&mut random);
-        let holder = format!("{:016x}", u64::from_be_bytes(random));
+        let turn = Turn::new(&store, "observers", LEASE);
         let busy = Mutex::default();
-        let parts =
-            Parts { store, history, vault, fingerprints, eyes, reach, images, holder, busy };
+        let parts = Parts { store, history, vault, fingerprints, eyes, reach, images, turn, busy };
         Ok(Self(Arc::new(parts)))
     }
 
@@ -111,11 +106,7 @@ impl Observers {
             }
         }
         looks.shutdown().await;
-        let Parts { store, holder, .. } = &*self.0;
-        if let Err(error) = store.give_lease_back(WORK, holder).await {
-            let error = &error as &dyn std::error::Error;
-            tracing::warn!(error, "the lease runs out by itself");
-        }
+        self.0.turn.give_back().await;
     }
 
     /// Begins what is due, and waits for it.
@@ -130,8 +121,8 @@ impl Observers {
     }
 
     async fn begin(&self, looks: &mut JoinSet<()>) -> Result<(), StoreError> {
-        let Parts { store, holder, .. } = &*self.0;
-        if store.take_lease(WORK, holder, LEASE).await?.is_none() {
+        let Parts { store, turn, .. } = &*self.0;
+        if !turn.is_ours().await? {
             return Ok(());
         }
         for (device, sealed) in store.due_devices(64).await? {

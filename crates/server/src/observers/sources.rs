@@ -5,7 +5,7 @@ use std::io::ErrorKind;
 
 use ::sources::git::{self, Movement, Remote, Step, Walk};
 use ::sources::http::{self, Seen, Wanted};
-use ::sources::{Document, SourceError};
+use ::sources::{Document, Roots, SourceError};
 use devices::{HostKey, Secret};
 use domain::agent::Trace;
 use domain::cloud::{CiId, Slug};
@@ -160,6 +160,11 @@ impl Parts {
         }
     }
 
+    /// Whose certificates count there.
+    fn roots(&self, source: &Source) -> Result<Roots, SourceError> {
+        Roots::of(source.settings.authorities(), self.store.environment().now())
+    }
+
     fn reach(&self, source: &Source) -> Reach {
         if source.is_providers { self.reach.clone() } else { Reach::public() }
     }
@@ -180,6 +185,7 @@ impl Parts {
             password: opening.password.as_ref(),
             key: opening.key.as_ref(),
             host_key: source.host_key.clone().map_or(HostKey::FirstUse, HostKey::Pinned),
+            roots: &self.roots(source)?,
         };
         let known = source.progress.as_deref();
         let mut settings = source.settings.clone();
@@ -336,7 +342,8 @@ impl Parts {
         key: FingerprintKey,
     ) -> Result<SourceLooked, Stopped> {
         let (url, volatile) = (url.to_owned(), volatile.to_vec());
-        let (reach, tag) = (self.reach(source), source.progress.clone());
+        let (reach, roots, tag) =
+            (self.reach(source), self.roots(source)?, source.progress.clone());
         let extension = if form == Form::Json { "json" } else { "txt" };
         let path = format!("/{}.{extension}", source.name);
         let seen = ::sources::blocking(move || {
@@ -346,6 +353,7 @@ impl Parts {
                 volatile: &volatile,
                 headers: &opening.headers,
                 tag: tag.as_deref(),
+                roots: &roots,
                 path: &path,
             };
             http::look(&wanted, &reach, &key)

@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod access_is_recorded;
+mod baselines_have_pages;
 mod break_glass_is_decided;
 mod changes_have_pages;
 mod clocks_are_told;
@@ -36,4 +37,5 @@ mod tenants_consent_by_the_api;
 mod the_api_keeps_its_conventions;
 mod the_lab_does_its_jobs;
 mod the_openapi_document_is_checked_in;
+mod timelines_tell_notices;
 mod what_happened_is_published;

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use server::{Observers, Ssh};
 use store::{Actor, Environment as _, FilePath, FileVersion, Labels, NewCi, Past};
 
-use crate::sources_support::{Repository, Server, answer, git_http, here};
+use crate::sources_support::{Authority, Repository, Server, answer, git_http, here};
 use crate::support::World;
 
 const TOKEN: &str = "tok3n-of-the-observer";
@@ -373,4 +373,80 @@ async fn tenants_reach_the_public_internet_and_nothing_of_ours() {
     {
         assert_eq!(case.ask(method, below, None).await.0, 404, "{method} {below}");
     }
+}
+
+#[tokio::test]
+async fn a_server_of_an_authority_of_ones_own_is_believed_as_long_as_that_counts() {
+    let mut case = Case::new().await;
+    let (ours, other) = (Authority::new("Acme <root>", 20), Authority::new("Acme <root>", 60));
+    let server = Server::start_tls(&ours, |request| {
+        match request.headers.get("x-token").map(String::as_str) {
+            Some(TOKEN) => answer("200 OK", &[], b"{}"),
+            _ => answer("401 Unauthorized", &[], b"{}"),
+        }
+    });
+    let wanted = |url: &str, authority: Option<&str>, token: Option<&str>| {
+        let headers = token.map(|token| json!({ "X-Token": token }));
+        Some(json!({ "kind": "http", "url": url, "authority": authority, "headers": headers }))
+    };
+    let url = server.https("/state");
+    // Nobody knows its authority.
+    let set = case.ask("PUT", "/state", wanted(&url, None, Some(TOKEN))).await.1;
+    assert_eq!(set["authorities"], json!([]), "{set}");
+    case.look(SignedDuration::ZERO).await;
+    let source = case.source("state").await;
+    assert_eq!(source["state"], "unreachable");
+    let reason = source["reason"].as_str().unwrap();
+    assert!(reason.contains("is of no authority that counts for this source"), "{reason}");
+
+    for (authority, why) in [
+        ("hello", "authority: there is no certificate in it"),
+        ("-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n", "`PRIVATE KEY`"),
+    ] {
+        let (status, refused) =
+            case.ask("PUT", "/state", wanted(&url, Some(authority), Some(TOKEN))).await;
+        assert!(status == 400 && refused["detail"].as_str().unwrap().contains(why), "{refused}");
+        assert!(refused["help"].is_string(), "{refused}");
+    }
+    let open = wanted(&server.url("/state"), Some(&ours.pem), Some(TOKEN));
+    let (status, refused) = case.ask("PUT", "/state", open).await;
+    assert!(status == 400 && refused.to_string().contains("over https alone"), "{refused}");
+    // What opens it was given for whom the public authorities vouch.
+    let (status, refused) = case.ask("PUT", "/state", wanted(&url, Some(&ours.pem), None)).await;
+    assert!(status == 422 && refused.to_string().contains("or authority"), "{refused}");
+
+    let body = wanted(&url, Some(&ours.pem), Some(TOKEN));
+    let (status, set) = case.ask("PUT", "/state", body).await;
+    assert_eq!((status, &set["authorities"][0]["subject"]), (200, &json!("CN=Acme <root>")));
+    assert!(set["authorities"][0]["until"].is_string() && set["authorities"][0]["pem"].is_null());
+    case.look(SignedDuration::ZERO).await;
+    let source = case.source("state").await;
+    assert_eq!(source["state"], "seen", "{source}");
+    case.world.recorder.finish().await.unwrap();
+    let events = case.world.ask(&case.token, "GET", "/api/v1/events?limit=1000", None).await.text;
+    assert!(events.contains("Acme <root>") && !events.contains("BEGIN CERTIFICATE"), "{events}");
+    let item = format!("/cis/{}", case.ci);
+    let page = case.world.ask(&case.token, "GET", &item, None).await.text;
+    assert!(page.contains("by certificates of CN=Acme &lt;root&gt;"), "{page}");
+    assert!(page.contains("! until "), "it is near its end: {page}");
+
+    // Its end is told, and set right with the next one.
+    case.world.clock.pass(SignedDuration::from_hours(24 * 21));
+    case.token = case.world.token_of(&case.world.admin, Access::Write).await;
+    case.look(SignedDuration::ZERO).await;
+    let source = case.source("state").await;
+    assert_eq!(source["state"], "unreachable", "{source}");
+    let reason = source["reason"].as_str().unwrap();
+    assert!(reason.starts_with("the authority `CN=Acme <root>` counts no more since"), "{reason}");
+    let page = case.world.ask(&case.token, "GET", &item, None).await.text;
+    assert!(page.contains("✗ counts no more since"), "{page}");
+    let (status, refused) =
+        case.ask("PUT", "/state", wanted(&url, Some(&ours.pem), Some(TOKEN))).await;
+    assert!(status == 400 && refused.to_string().contains("counts no more since"), "{refused}");
+    let body = wanted(&url, Some(&other.pem), Some(TOKEN));
+    assert_eq!(case.ask("PUT", "/state", body).await.0, 200);
+    case.look(SignedDuration::ZERO).await;
+    let source = case.source("state").await;
+    let reason = source["reason"].as_str().unwrap();
+    assert!(reason.contains("is of no authority"), "it is another one of the same name: {reason}");
 }

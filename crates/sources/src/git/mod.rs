@@ -25,6 +25,7 @@ use domain::source::SourceSettings;
 use reach::Reach;
 use tokio::time::timeout;
 
+use crate::authority::Roots;
 use crate::blocking;
 use crate::error::SourceError;
 use objects::Objects;
@@ -55,6 +56,8 @@ pub struct Remote<'a> {
     pub key: Option<&'a Secret>,
     /// By which host key it is known over SSH.
     pub host_key: HostKey,
+    /// Whose certificates count over https.
+    pub roots: &'a Roots,
 }
 
 /// How the reference stands to what was known of it.

@@ -158,7 +158,7 @@ async fn http(url: Url, remote: &Remote<'_>, reach: &Reach) -> Result<Wire, Sour
         let word = format!("{}:{}", remote.user.unwrap_or("git"), password.reveal());
         format!("Basic {}", BASE64_STANDARD.encode(word))
     });
-    let web = Box::new(Web::new(&url, reach, PATIENCE));
+    let web = Box::new(Web::new(&url, (reach, remote.roots), PATIENCE));
     blocking(move || {
         let mut list = below(&url, "info/refs");
         list.set_query(Some("service=git-upload-pack"));

@@ -6,17 +6,18 @@ use std::sync::{Arc, Mutex};
 use devices::Secret;
 use domain::source::{Form, Pointer};
 use reach::Reach;
-use sources::SourceError;
 use sources::http::{Seen, Wanted, look};
+use sources::{Roots, SourceError, authority};
 
-use crate::support::{Server, answer, here, key};
+use crate::support::{Authority, Server, answer, here, key};
 
 fn seen(url: &str, form: Form, tag: Option<&str>) -> Result<Seen, SourceError> {
     let volatile: Vec<Pointer> = vec!["/uptime".parse().unwrap()];
     let headers =
         BTreeMap::from([("X-Token".to_owned(), Secret::from("tok3n-of-the-observer".to_owned()))]);
-    let wanted =
-        Wanted { url, form, volatile: &volatile, headers: &headers, tag, path: "/state.json" };
+    let roots = &Roots::public();
+    let (volatile, headers) = (&volatile, &headers);
+    let wanted = Wanted { url, form, volatile, headers, tag, roots, path: "/state.json" };
     look(&wanted, &here(), &key())
 }
 
@@ -99,6 +100,7 @@ fn nobody_has_our_host_ask_its_neighbours() {
             volatile: &[],
             headers: &headers,
             tag: None,
+            roots: &Roots::public(),
             path: "/state.json",
         };
         look(&wanted, &Reach::public(), &key())
@@ -112,4 +114,37 @@ fn nobody_has_our_host_ask_its_neighbours() {
     ] {
         assert!(matches!(public(&url), Err(SourceError::Closed(_))), "{url}");
     }
+}
+
+#[test]
+fn a_server_is_believed_by_the_authority_that_counts_for_it() {
+    let (ours, other) = (Authority::new("Acme root", 30), Authority::new("Acme root", 30));
+    let asked = Arc::new(Mutex::new(0));
+    let heard = Arc::clone(&asked);
+    let server = Server::start_tls(&ours, move |_| {
+        *heard.lock().unwrap() += 1;
+        answer("200 OK", &[], b"{}")
+    });
+    let headers =
+        BTreeMap::from([("X-Token".to_owned(), Secret::from("tok3n-of-the-observer".to_owned()))]);
+    let seen = |address: &str, roots: &Roots| {
+        let (form, path) = (Form::Json, "/state.json");
+        let wanted =
+            Wanted { url: address, form, volatile: &[], headers: &headers, tag: None, roots, path };
+        look(&wanted, &here(), &key())
+    };
+    let now = jiff::Timestamp::now();
+    let roots = |pem: &str| Roots::of(&authority::read(pem, now).unwrap(), now).unwrap();
+    let url = server.https("/");
+
+    assert!(matches!(seen(&url, &roots(&ours.pem)), Ok(Seen::Document { .. })));
+    for strange in [roots(&other.pem), Roots::public()] {
+        let refused = seen(&url, &strange);
+        assert!(matches!(&refused, Err(SourceError::UnknownAuthority { .. })), "{refused:?}");
+    }
+    // By its own name alone.
+    let named = format!("https://localhost:{}/", server.0.port());
+    let refused = seen(&named, &roots(&ours.pem)).unwrap_err().to_string();
+    assert!(refused.contains("not valid for name"), "{refused}");
+    assert_eq!(*asked.lock().unwrap(), 1, "whoever is not believed is asked nothing");
 }

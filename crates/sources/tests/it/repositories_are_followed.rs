@@ -10,10 +10,11 @@ use devices::{HostKey, Secret};
 use domain::order::PathPattern;
 use domain::source::SourceSettings;
 use reach::Reach;
+use sources::authority;
 use sources::git::{Look, Movement, Remote, Step, look};
-use sources::{Document, SourceError};
+use sources::{Document, Roots, SourceError};
 
-use crate::support::{Repository, Server, answer, git_http, here, key};
+use crate::support::{Authority, Repository, Server, answer, git_http, git_https, here, key};
 
 const TOKEN: &str = "tok3n-of-the-observer";
 
@@ -25,6 +26,7 @@ fn settings(url: &str, reference: &str, files: &[&str]) -> SourceSettings {
         user: None,
         files: files.iter().map(pattern).collect(),
         past: 0,
+        authorities: Vec::new(),
     }
 }
 
@@ -53,6 +55,7 @@ impl Case {
             password: Some(&password),
             key: None,
             host_key: HostKey::FirstUse,
+            roots: &Roots::public(),
         };
         look(&remote, &settings(&self.url, reference, self.files), known, &here(), &key()).await
     }
@@ -344,6 +347,7 @@ async fn who_is_no_repository_says_so() {
             password: None,
             key: None,
             host_key: HostKey::FirstUse,
+            roots: &Roots::public(),
         };
         let wanted = settings(&url, "HEAD", &[]);
         let error = look(&remote, &wanted, None, &here(), &key()).await.unwrap_err().to_string();
@@ -360,10 +364,45 @@ async fn who_is_no_repository_says_so() {
         password: None,
         key: None,
         host_key: HostKey::FirstUse,
+        roots: &Roots::public(),
     };
     let error = look(&denied, &settings(&case.url, "HEAD", &[]), None, &here(), &key()).await;
     let error = error.unwrap_err().to_string();
     assert!(error.contains("HTTP 401: what opens it is not taken, or is missing"), "{error}");
+}
+
+#[tokio::test]
+async fn a_server_is_believed_by_the_authority_that_counts_for_it() {
+    let (ours, other) = (Authority::new("Acme root", 30), Authority::new("Acme root", 30));
+    let repository = Repository::new();
+    repository.write("a", "1\n");
+    let tip = repository.commit("first");
+    let server = git_https(repository.root.path().to_owned(), &ours);
+    let url = server.https("/app/.git");
+    let password = Secret::from(TOKEN.to_owned());
+    let seen = async |roots: &Roots| {
+        let remote = Remote {
+            url: &url,
+            reference: "refs/heads/main",
+            user: Some("observer"),
+            password: Some(&password),
+            key: None,
+            host_key: HostKey::FirstUse,
+            roots,
+        };
+        let wanted = settings(&url, "refs/heads/main", &[]);
+        look(&remote, &wanted, None, &here(), &key()).await
+    };
+    let now = jiff::Timestamp::now();
+    let roots = |pem: &str| Roots::of(&authority::read(pem, now).unwrap(), now).unwrap();
+
+    assert_eq!(seen(&roots(&ours.pem)).await.unwrap().tip, tip);
+    // Beside another, too; but not by that one alone, whatever it calls itself, nor by public ones.
+    assert_eq!(seen(&roots(&(other.pem.clone() + &ours.pem))).await.unwrap().tip, tip);
+    for strange in [roots(&other.pem), Roots::public()] {
+        let refused = seen(&strange).await;
+        assert!(matches!(&refused, Err(SourceError::UnknownAuthority { .. })), "{refused:?}");
+    }
 }
 
 /// `sshd` on loopback; ended where it is dropped.
@@ -445,6 +484,7 @@ async fn over_ssh_only_the_right_host_is_talked_to() {
             password: None,
             key: Some(&secret),
             host_key,
+            roots: &Roots::public(),
         };
         look(&remote, &wanted, known, &here(), &key()).await
     };

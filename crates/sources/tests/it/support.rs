@@ -4,15 +4,20 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::thread;
 
 use domain::configuration::secret::FingerprintKey;
+use rcgen::{
+    BasicConstraints, CertificateParams, DistinguishedName, DnType, IsCa, Issuer, KeyPair, SanType,
+};
 use reach::Reach;
+use rustls::pki_types::PrivateKeyDer;
+use rustls::{ServerConfig, ServerConnection, StreamOwned};
 
 /// What our own host is reached by.
 pub(crate) fn here() -> Reach {
@@ -56,12 +61,78 @@ impl Server {
         Self(address)
     }
 
+    /// The same over TLS, with a certificate of an authority's.
+    pub(crate) fn start_tls(
+        authority: &Authority,
+        answer: impl Fn(&Request) -> Answer + Send + Sync + 'static,
+    ) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let (tls, answer) = (authority.server(), Arc::new(answer));
+        thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                let (tls, answer) = (Arc::clone(&tls), Arc::clone(&answer));
+                thread::spawn(move || {
+                    let connection = ServerConnection::new(tls).unwrap();
+                    let mut stream = StreamOwned::new(connection, stream);
+                    // Who does not trust us asks nothing.
+                    if let Some(request) = read(&mut stream) {
+                        let _ = stream.write_all(&answer(&request));
+                        stream.conn.send_close_notify();
+                        let _ = stream.flush();
+                    }
+                });
+            }
+        });
+        Self(address)
+    }
+
     pub(crate) fn url(&self, path: &str) -> String {
         format!("http://{}{path}", self.0)
     }
+
+    pub(crate) fn https(&self, path: &str) -> String {
+        format!("https://{}{path}", self.0)
+    }
 }
 
-fn read(stream: &TcpStream) -> Option<Request> {
+/// An authority of somebody's own.
+pub(crate) struct Authority {
+    pub(crate) pem: String,
+    issuer: Issuer<'static, KeyPair>,
+}
+
+impl Authority {
+    /// One that counts for so many days.
+    pub(crate) fn new(name: &str, days: i64) -> Self {
+        let mut params = CertificateParams::default();
+        params.distinguished_name = DistinguishedName::new();
+        params.distinguished_name.push(DnType::CommonName, name);
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.not_after = time::OffsetDateTime::now_utc() + time::Duration::days(days);
+        let key = KeyPair::generate().unwrap();
+        let pem = params.self_signed(&key).unwrap().pem();
+        Self { pem, issuer: Issuer::new(params, key) }
+    }
+
+    /// A server of this machine, with a certificate of its.
+    fn server(&self) -> Arc<ServerConfig> {
+        let own = KeyPair::generate().unwrap();
+        let mut params = CertificateParams::default();
+        params.subject_alt_names.push(SanType::IpAddress([127, 0, 0, 1].into()));
+        let certificate = params.signed_by(&own, &self.issuer).unwrap().der().clone();
+        let key = PrivateKeyDer::try_from(own.serialize_der()).unwrap();
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let config = ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![certificate], key);
+        Arc::new(config.unwrap())
+    }
+}
+
+fn read(stream: impl io::Read) -> Option<Request> {
     let mut reader = BufReader::new(stream);
     let mut first = String::new();
     reader.read_line(&mut first).ok()?;
@@ -108,7 +179,16 @@ pub(crate) fn answer(status: &str, headers: &[(&str, &str)], body: &[u8]) -> Ans
 
 /// Answers as git's own `http-backend` does, for repositories below a directory.
 pub(crate) fn git_http(root: PathBuf) -> Server {
-    Server::start(move |request| {
+    Server::start(git_answers(root))
+}
+
+/// The same over TLS.
+pub(crate) fn git_https(root: PathBuf, authority: &Authority) -> Server {
+    Server::start_tls(authority, git_answers(root))
+}
+
+fn git_answers(root: PathBuf) -> impl Fn(&Request) -> Answer + Send + Sync + 'static {
+    move |request| {
         let of = |name: &str| request.headers.get(name).cloned().unwrap_or_default();
         if of("authorization") != format!("Basic {}", "b2JzZXJ2ZXI6dG9rM24tb2YtdGhlLW9ic2VydmVy") {
             return answer("401 Unauthorized", &[("www-authenticate", "Basic")], b"who are you?");
@@ -147,7 +227,7 @@ pub(crate) fn git_http(root: PathBuf) -> Server {
             }
         }
         answer(&status, &headers, &said[end + 4..])
-    })
+    }
 }
 
 /// `git` with nobody's settings.

@@ -71,6 +71,15 @@ pub struct NewBinding {
     pub holds: bool,
 }
 
+/// Which bindings are listed.
+#[derive(Debug, Clone, Default)]
+pub struct BindingFilter {
+    /// Of one baseline.
+    pub baseline: Option<BaselineRef>,
+    /// Also those that ended.
+    pub all: bool,
+}
+
 impl Target {
     /// How narrowly it is meant.
     pub const fn reach(self) -> Reach {
@@ -139,25 +148,26 @@ impl Store {
         self.write_once(by, once, new, |tx, (by, new)| Box::pin(bind(tx, by, new))).await
     }
 
-    /// What is said; with what was said once, where `all` says so.
+    /// What is said.
     pub async fn baseline_bindings(
         &self,
         by: &Actor,
-        all: bool,
+        filter: &BindingFilter,
         page: &PageRequest,
     ) -> Result<Page<Binding>, StoreError> {
         let (low, high) = range(by.scope());
         let (tenant, id) = page.place();
         let rows = sqlx::query(select!(
             "WHERE tenant_id BETWEEN $1 AND $2 AND (tenant_id, id) > ($3, $4)
-                 AND (ended_at IS NULL OR $5 = 1)
-             ORDER BY tenant_id, id LIMIT $6"
+                 AND (ended_at IS NULL OR $5 = 1) AND ($6 = '' OR baseline = $6)
+             ORDER BY tenant_id, id LIMIT $7"
         ))
         .bind(low)
         .bind(high)
         .bind(tenant)
         .bind(id)
-        .bind(i64::from(all))
+        .bind(i64::from(filter.all))
+        .bind(filter.baseline.as_ref().map(ToString::to_string).unwrap_or_default())
         .bind(page.fetched())
         .fetch_all(&self.pool)
         .await?;

@@ -28,7 +28,7 @@ use crate::value::{get, hex, parsed, time, time_or_none};
 use crate::writer::Tx;
 
 pub(crate) use bindings::end_of_group;
-pub use bindings::{Binding, NewBinding, Target};
+pub use bindings::{Binding, BindingFilter, NewBinding, Target};
 pub use standards::{HeldTo, KeptTo};
 pub use waivers::{LONGEST_WAIVER, NewWaiver, RuleWaiver};
 

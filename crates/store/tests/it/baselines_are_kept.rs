@@ -8,8 +8,8 @@ use domain::configuration::baseline::{
 use domain::priority::Priority;
 use jiff::{SignedDuration, Timestamp};
 use store::{
-    Actor, BaselineContent, CiAlteration, KeptBaseline, Labels, NewBaseline, NewBinding, NewGroup,
-    NewWaiver, PageRequest, Selector, StoreError, Target,
+    Actor, BaselineContent, BindingFilter, CiAlteration, KeptBaseline, Labels, NewBaseline,
+    NewBinding, NewGroup, NewWaiver, PageRequest, Selector, StoreError, Target,
 };
 
 use crate::support::{World, vm};
@@ -38,6 +38,10 @@ fn ours(tenant: TenantId, version: &str) -> NewBaseline {
         version: Some(version.to_owned()),
         content: BaselineContent::Rules(rules(version)),
     }
+}
+
+fn everything() -> BindingFilter {
+    BindingFilter { baseline: None, all: true }
 }
 
 fn page() -> PageRequest {
@@ -121,7 +125,13 @@ async fn a_baseline_is_its_tenants_alone(world: World) {
     missing(not_found(&world.store.unbind_baseline(&stranger, bound.id).await.unwrap_err()));
     assert!(world.store.baselines(&stranger, true, &page()).await.unwrap().items.is_empty());
     assert!(
-        world.store.baseline_bindings(&stranger, true, &page()).await.unwrap().items.is_empty()
+        world
+            .store
+            .baseline_bindings(&stranger, &everything(), &page())
+            .await
+            .unwrap()
+            .items
+            .is_empty()
     );
 
     // The provider does not hold one tenant's items to what is another's, and does not take back what it did not say.
@@ -190,8 +200,15 @@ async fn who_belongs_to_a_group_is_held_to_what_the_group_is(world: World) {
     // Where there is no group any more nothing is bound to it.
     world.store.dissolve_group(&by, group, None).await.unwrap();
     assert!(held().await.said.is_empty());
-    let bindings = world.store.baseline_bindings(&by, true, &page()).await.unwrap().items;
+    let bindings = world.store.baseline_bindings(&by, &everything(), &page()).await.unwrap().items;
     assert!(bindings.len() == 1 && bindings[0].ended_at.is_some(), "{bindings:?}");
+    // Of one baseline, and of those that still count.
+    let (own, sshd) = (BaselineRef::Own(kept.id), BaselineRef::BuiltIn("sshd".to_owned()));
+    for (baseline, all, count) in [(&own, true, 1), (&own, false, 0), (&sshd, true, 0)] {
+        let filter = BindingFilter { baseline: Some(baseline.clone()), all };
+        let found = world.store.baseline_bindings(&by, &filter, &page()).await.unwrap().items;
+        assert_eq!(found.len(), count, "{baseline} {all}");
+    }
 }
 
 async fn waivers_count_until_their_end(world: World) {

@@ -5,7 +5,7 @@ use crate::changes_and_their_clocks::events;
 use crate::support::{World, vm};
 use domain::cloud::{CiId, EventKind, Slug};
 use domain::device::{DeviceState, HostKeyFingerprint};
-use domain::source::{Form, SourceKind, SourceSettings};
+use domain::source::{Authority, Form, SourceKind, SourceSettings};
 use jiff::SignedDuration;
 use store::{
     Actor, HostKeyWish, ImageContent, NewImage, NewSource, Retrieval, Source, SourceLooked,
@@ -34,6 +34,12 @@ fn key(digit: char) -> HostKeyFingerprint {
     format!("SHA256:{}8", digit.to_string().repeat(42)).parse().unwrap()
 }
 
+fn authority() -> Authority {
+    let (subject, sha256) = ("CN=Acme root".to_owned(), "0".repeat(64));
+    let pem = "-----BEGIN CERTIFICATE-----".to_owned();
+    Authority { subject, sha256, until: "2030-01-01T00:00:00Z".parse().unwrap(), pem }
+}
+
 fn git(url: &str) -> NewSource {
     let settings = SourceSettings::Git {
         url: url.to_owned(),
@@ -41,6 +47,7 @@ fn git(url: &str) -> NewSource {
         user: None,
         files: Vec::new(),
         past: 0,
+        authorities: Vec::new(),
     };
     NewSource { settings, every: EVERY, credential: None, host_key: HostKeyWish::Keep }
 }
@@ -51,6 +58,7 @@ fn http(url: &str) -> NewSource {
         form: Form::Json,
         volatile: Vec::new(),
         headers: vec!["Authorization".to_owned()],
+        authorities: Vec::new(),
     };
     NewSource {
         settings,
@@ -146,6 +154,13 @@ async fn how_far_it_was_recorded_counts_for_the_same_place(world: World) {
     world.store.source_advanced(&first, "late".to_owned()).await.unwrap();
     assert_eq!(known(world, ci).await.progress.as_deref(), Some("c1"), "of another version");
 
+    let mut vouched = git(URL);
+    if let SourceSettings::Git { authorities, .. } = &mut vouched.settings {
+        authorities.push(authority());
+    }
+    let vouched = set(world, &owner, ci, vouched).await.unwrap();
+    assert_eq!(vouched.progress.as_deref(), Some("c1"), "whoever vouches for it");
+
     let mut other = git(URL);
     if let SourceSettings::Git { reference, .. } = &mut other.settings {
         "refs/heads/next".clone_into(reference);
@@ -204,6 +219,19 @@ async fn what_opens_a_source_is_given_again_for_another_place(world: World) {
     assert!(is_refused(
         set(world, &owner, ci, NewSource { every: EVERY * 1000, ..http(address) }).await
     ));
+
+    // By another authority somebody else could be there.
+    let mut other = kept(address);
+    if let SourceSettings::Http { authorities, .. } = &mut other.settings {
+        authorities.push(authority());
+    }
+    assert!(is_refused(set(world, &owner, ci, other.clone()).await));
+    other.credential = Some(SEALED.to_vec());
+    let vouched = set(world, &owner, ci, other.clone()).await.unwrap();
+    assert_eq!(vouched.settings.authorities(), [authority()]);
+    other.credential = None;
+    assert!(set(world, &owner, ci, other).await.unwrap().has_credential);
+    assert!(is_refused(set(world, &owner, ci, kept(address)).await));
 
     // Over SSH, by the host key as well.
     let ssh: Slug = "ssh".parse().unwrap();

@@ -57,6 +57,17 @@ const MOST: usize = 500;
 /// Most places that one result tells.
 const MOST_EVIDENCE: usize = 20;
 
+/// The files of those that come with the program.
+const PACKS: &[&str] = &[
+    include_str!("../../../data/baseline/sshd.toml"),
+    include_str!("../../../data/baseline/sysctl.toml"),
+    include_str!("../../../data/baseline/postgresql.toml"),
+    include_str!("../../../data/baseline/nginx.toml"),
+    include_str!("../../../data/baseline/frr.toml"),
+    include_str!("../../../data/baseline/switch.toml"),
+    include_str!("../../../data/baseline/firewall.toml"),
+];
+
 words! {
     /// What it came to.
     Outcome {
@@ -204,6 +215,18 @@ pub enum InvalidBaseline {
 }
 
 impl InvalidBaseline {
+    /// On which line of the file, from 1; none where it is the file as a whole.
+    pub const fn line(&self) -> Option<usize> {
+        match self {
+            Self::TooLong { .. } | Self::Count { .. } => None,
+            Self::Unreadable { line, .. }
+            | Self::Twice { line, .. }
+            | Self::Name { line, .. }
+            | Self::Version { line, .. }
+            | Self::Expression { line, .. } => Some(*line),
+        }
+    }
+
     /// The way out.
     pub const fn help(&self) -> &'static str {
         match self {
@@ -267,21 +290,18 @@ impl Source<'_> {
 impl Baseline {
     /// Those that come with the program (`data/baseline`).
     pub fn built_in() -> &'static [Self] {
-        const PACKS: &[&str] = &[
-            include_str!("../../../data/baseline/sshd.toml"),
-            include_str!("../../../data/baseline/sysctl.toml"),
-            include_str!("../../../data/baseline/postgresql.toml"),
-            include_str!("../../../data/baseline/nginx.toml"),
-            include_str!("../../../data/baseline/frr.toml"),
-            include_str!("../../../data/baseline/switch.toml"),
-            include_str!("../../../data/baseline/firewall.toml"),
-        ];
         static BUILT_IN: LazyLock<Vec<Baseline>> = LazyLock::new(|| {
             let parse = |text: &&str| Baseline::parse(text);
             let read = PACKS.iter().map(parse).collect::<Result<_, _>>();
             read.expect("a test reads the baselines that come with the program")
         });
         &BUILT_IN
+    }
+
+    /// The file of one that comes with the program, from which somebody may begin their own.
+    pub fn built_in_text(name: &str) -> Option<&'static str> {
+        let mut with_texts = Self::built_in().iter().zip(PACKS);
+        with_texts.find(|(it, _)| it.id == name).map(|(_, text)| *text)
     }
 
     /// Reads rules (TOML).
@@ -324,6 +344,11 @@ impl Baseline {
         Ok(Self { id, version, title, classes, rules, applies })
     }
 
+    /// Of which items it is about at all, as its author wrote that; all of them where nothing is said.
+    pub fn applies(&self) -> Option<&str> {
+        self.applies.as_ref().map(Expression::text)
+    }
+
     /// Whether it is for items of a class.
     pub fn is_for(&self, class: Class) -> bool {
         self.classes.is_empty() || self.classes.contains(&class)
@@ -346,6 +371,16 @@ impl Baseline {
 }
 
 impl Rule {
+    /// Of which items it is about at all, as its author wrote that; all of them where nothing is said.
+    pub fn applies(&self) -> Option<&str> {
+        self.applies.as_ref().map(Expression::text)
+    }
+
+    /// What must hold, as its author wrote it.
+    pub fn check(&self) -> &str {
+        self.check.text()
+    }
+
     fn read(written: WrittenRule, text: &Source<'_>) -> Result<Self, InvalidBaseline> {
         let WrittenRule { id, title, severity, why, source, expected, applies, check } = written;
         let id = id.into_inner();
