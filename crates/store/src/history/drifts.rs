@@ -276,40 +276,6 @@ impl History {
         self.write(adoption, |tx, adoption| Box::pin(adopt(tx, adoption))).await?;
         self.drift(by, id).await
     }
-
-    /// Notes the alteration that is to put a file back.
-    pub async fn take_up_drift(
-        &self,
-        by: &Actor,
-        id: DriftId,
-        change: ChangeId,
-    ) -> Result<Drift, StoreError> {
-        self.drift(by, id).await?;
-        self.write(by.clone(), move |tx, by| {
-            Box::pin(async move {
-                let row = sqlx::query(
-                    "UPDATE drifts SET change_id = $1 WHERE id = $2 AND state = 'open'
-                     RETURNING tenant_id, alterations",
-                )
-                .bind(change.to_string())
-                .bind(id.to_string())
-                .fetch_optional(&mut *tx.connection)
-                .await?
-                .ok_or_else(not_open)?;
-                tx.record(NewEvent {
-                    tenant: parsed(&row, "tenant_id")?,
-                    kind: EventKind::DriftTakenUp,
-                    by: by.clone(),
-                    object: id.to_string(),
-                    version: get(&row, "alterations")?,
-                    payload: json!({ "change": change }),
-                });
-                Ok(())
-            })
-        })
-        .await?;
-        self.drift(by, id).await
-    }
 }
 
 impl Store {
