@@ -210,11 +210,13 @@ async fn up(arguments: &UpArgs) -> Result<()> {
     let lab = open_lab(arguments, &store, &data, Some(Arc::new(laboratory))).await?;
     let witnesses = watched
         .map(|policy| Arc::new(Witnesses::new(policy, Arc::clone(&recorder), store.clone())));
-    let releases = Releases::open(store.clone(), &master).await.map_err(store_failed)?;
     let snapshots = open_snapshots(arguments, &store)?;
     let ledger = recorder.key().to_string();
     let objects = tokio::task::block_in_place(|| arguments.objects.claim(&data, &ledger))?;
-    let own = (releases.key(), store.history(Arc::clone(&master), objects));
+    let history = store.history(Arc::clone(&master), objects);
+    let releases = Releases::open(store.clone(), history.clone(), &master);
+    let releases = releases.await.map_err(store_failed)?;
+    let own = (releases.key(), history);
     let settings =
         settings(arguments, &store, &master, providers, witnesses.clone(), told, own).await?;
     let (history, notices) = (settings.history.clone(), Arc::clone(&settings.notices));

@@ -133,7 +133,7 @@ async fn open(store: &Store, directory: &Path, fleet: &Arc<Fleet>) -> Result<App
     let vault = store::Vault::new(&store.key(&master, "factors").await?);
     let url = "http://localhost".to_owned();
     let told = server::NoticeSettings::default();
-    let verifier = server::Releases::open(store.clone(), &master).await?.key();
+    let verifier = server::Releases::open(store.clone(), history.clone(), &master).await?.key();
     let notices =
         Arc::new(server::Notices::open(store.clone(), history.clone(), vault.clone(), &url, told)?);
     Ok(App::new(

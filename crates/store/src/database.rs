@@ -60,6 +60,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../migrations/0031_baselines.sql"),
     include_str!("../migrations/0032_sources.sql"),
     include_str!("../migrations/0033_emergencies.sql"),
+    include_str!("../migrations/0034_alterations.sql"),
 ];
 
 impl Database {

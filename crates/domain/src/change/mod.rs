@@ -17,6 +17,7 @@
 //! known. What is resolved outside comes in as [`Dates`](crate::sla::Dates): waits and calendars are the SLA's. The time
 //! is that of a clock which does not jump: a wall clock set ten years ahead must end no lead time.
 
+pub mod alteration;
 mod canonical;
 mod consent;
 mod digest;

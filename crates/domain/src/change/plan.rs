@@ -595,7 +595,7 @@ fn check_unit(unit: &str) -> Result<(), InvalidPlan> {
 }
 
 /// Nothing that steps out of where it seems to be.
-fn check_path(path: &str) -> Result<(), InvalidPlan> {
+pub(super) fn check_path(path: &str) -> Result<(), InvalidPlan> {
     let steps = path.strip_prefix('/').map(|rest| rest.split('/'));
     let is_plain = steps.is_some_and(|mut steps| {
         steps.all(|step| !matches!(step, "" | "." | "..") && !step.contains(char::is_control))

@@ -177,6 +177,8 @@ words! {
         ChangeFound = "change.found",
         /// A change stands otherwise than before: proven, rejected, withdrawn, closed.
         ChangeAltered = "change.altered",
+        /// Somebody proposed what an alteration makes of a file.
+        ChangeFileProposed = "change.file_proposed",
         /// Something was tried with a change, or with a tenant's part of it, that may not be.
         ChangeRefused = "change.refused",
         /// A change asks something of a tenant: its clock runs.

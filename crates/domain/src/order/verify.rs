@@ -9,6 +9,7 @@ use super::refusal::Refusal;
 use super::said::{LONGEST_LIFE, Order};
 use super::trusted::{Demand, Ranking, Trusted};
 use super::versions::Versions;
+use crate::change::alteration::back;
 use crate::change::{
     Action, Basis, CLOCK_TOLERANCE, Case, ExactPackage, FileHash, Heard, KeyId, Kind, Lacks, Plan,
     Rollback, Standing, StandingRule, Statement, Terms as PlanTerms, Verified, consented,
@@ -117,8 +118,10 @@ pub fn verify(
     check_new(order, trusted)?;
     check_time(order, trusted, now)?;
     let plan = the_plan(order, carried.plan, trusted)?;
-    let rollback = check_planned(order, &plan)?;
-    if trusted.done.iter().any(|done| done.plan == order.plan && done.stage == order.stage) {
+    let (rollback, direction) = check_planned(order, &plan)?;
+    if direction == Direction::Forth
+        && trusted.done.iter().any(|done| done.plan == order.plan && done.stage == order.stage)
+    {
         return Err(Refusal::Done { stage: order.stage });
     }
     check_window(order, now)?;
@@ -231,12 +234,24 @@ fn the_plan(order: &Order, bytes: &[u8], trusted: &Trusted) -> Result<Plan, Refu
     Ok(plan)
 }
 
-/// The order says what the plan says, no more and no less.
-fn check_planned(order: &Order, plan: &Plan) -> Result<Rollback, Refusal> {
+/// Whether an order does what its plan says, or takes it back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Direction {
+    Forth,
+    /// The way back that the plan names: files get from exactly what it made of them to exactly what they held before.
+    /// Windows do not bound it.
+    Back,
+}
+
+/// The order says what the plan says, no more and no less; or the way back of it, where that is by files.
+fn check_planned(order: &Order, plan: &Plan) -> Result<(Rollback, Direction), Refusal> {
     let none = || Refusal::NotPlanned { stage: order.stage, ci: order.ci };
     let place = usize::try_from(order.stage).ok().and_then(|stage| stage.checked_sub(1));
     let stage = place.and_then(|place| plan.draft().stages.get(place)).ok_or_else(none)?;
     let item = stage.items.iter().find(|item| item.ci == order.ci).ok_or_else(none)?;
+    if item.rollback == Rollback::Files && back(&item.actions).as_ref() == Some(&order.actions) {
+        return Ok((item.rollback.clone(), Direction::Back));
+    }
     if order.actions != item.actions {
         let same = order.actions.iter().zip(&item.actions).take_while(|(a, b)| a == b).count();
         return Err(Refusal::Actions { at: same + 1 });
@@ -244,7 +259,7 @@ fn check_planned(order: &Order, plan: &Plan) -> Result<Rollback, Refusal> {
     if order.window != stage.window {
         return Err(Refusal::Window { given: order.window, planned: stage.window });
     }
-    Ok(item.rollback.clone())
+    Ok((item.rollback.clone(), Direction::Forth))
 }
 
 fn check_window(order: &Order, now: Timestamp) -> Result<(), Refusal> {

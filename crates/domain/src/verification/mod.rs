@@ -6,11 +6,12 @@
 
 mod record;
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::change::{Action, ExactPackage};
+use crate::change::{Action, ExactPackage, FileHash};
 use crate::inventory::{InstalledPackage, Inventory, PackageFamily, Runtime, StaleProcess};
 
 pub use record::{Claim, Knowledge, Occasion, Record, Sighting, SourceUsed};
@@ -168,6 +169,15 @@ pub enum Contradiction {
     },
     /// A package still asks for a restart of the system.
     RestartAsked,
+    /// A file has another content.
+    OtherFile {
+        /// Which.
+        path: String,
+        /// What was planned.
+        planned: FileHash,
+        /// What it has; none where it is not there.
+        found: Option<FileHash>,
+    },
 }
 
 /// What a look cannot tell.
@@ -180,6 +190,8 @@ pub enum Untold {
     Processes,
     /// Anything: the item was not heard of.
     Silent,
+    /// What files hold: not all of them were told.
+    Files,
 }
 
 impl fmt::Display for Untold {
@@ -188,6 +200,7 @@ impl fmt::Display for Untold {
             Self::Runtime => "what runs is not known",
             Self::Processes => "what some processes run is not known",
             Self::Silent => "the item was not heard of",
+            Self::Files => "what files hold is not known",
         })
     }
 }
@@ -213,9 +226,17 @@ impl fmt::Display for Contradiction {
                 write!(f, "kernel {running} runs, and {installed} is installed")
             }
             Self::RestartAsked => f.write_str("a package still asks for a restart of the system"),
+            Self::OtherFile { path, planned, found: Some(found) } => {
+                write!(f, "{path} has the SHA-256 {found}, and {planned} was planned")
+            }
+            Self::OtherFile { path, found: None, .. } => write!(f, "{path} is not there"),
         }
     }
 }
+
+/// What files hold by the history of an item, by their paths: none where a file is not there. What is not in it, nobody
+/// can tell.
+pub type Files = BTreeMap<String, Option<FileHash>>;
 
 /// Holds a look at an item against what was planned for it. `restarts_later` says that the plan has a
 /// restart of the system still ahead: until then old files and an old kernel may run.
@@ -224,8 +245,13 @@ pub fn verify(
     restarts_later: bool,
     installed: &Inventory,
     runtime: Option<&Runtime>,
+    files: &Files,
 ) -> Verdict {
     let (mut contradictions, newer) = hold(actions, installed);
+    contradictions.extend(written(actions).filter_map(|(path, _, planned)| {
+        let found = files.get(path).copied().filter(|found| *found != Some(planned))?;
+        Some(Contradiction::OtherFile { path: path.to_owned(), planned, found })
+    }));
     if let Some(runtime) = runtime.filter(|_| !restarts_later) {
         if actions.contains(&Action::Reboot) {
             contradictions.extend(not_restarted(runtime));
@@ -245,8 +271,11 @@ pub fn verify(
     if let Some(conflict) = Verdict::conflict(contradictions) {
         return conflict;
     }
+    if written(actions).any(|(path, ..)| !files.contains_key(path)) {
+        return Verdict::Undecided { because: Untold::Files };
+    }
     match runtime {
-        _ if restarts_later => Verdict::Verified { newer },
+        _ if restarts_later || !runs(actions) => Verdict::Verified { newer },
         None => Verdict::Undecided { because: Untold::Runtime },
         Some(runtime) if runtime.unreadable_processes > 0 && touches(actions) => {
             Verdict::Undecided { because: Untold::Processes }
@@ -257,14 +286,20 @@ pub fn verify(
 
 /// Holds a later look at an item against what it was verified to be by then. `actions` are all that were
 /// planned, `kernel_then` is what ran when they were verified. What others did since is no contradiction: a
-/// newer package, a kernel that waits for its restart, files that were replaced once more.
+/// newer package, a kernel that waits for its restart, files that were replaced once more, a file with a third content:
+/// each alteration has a verdict of its own. One that has what it had before the plan went back.
 pub fn verify_again(
     actions: &[Action],
     kernel_then: Option<&str>,
     installed: &Inventory,
     runtime: Option<&Runtime>,
+    files: &Files,
 ) -> Verdict {
     let (mut contradictions, newer) = hold(actions, installed);
+    contradictions.extend(written(actions).filter_map(|(path, before, planned)| {
+        let found = files.get(path).copied().filter(|found| *found == before)?;
+        Some(Contradiction::OtherFile { path: path.to_owned(), planned, found })
+    }));
     let restarted = actions.contains(&Action::Reboot);
     if let Some(runtime) = runtime.filter(|_| restarted) {
         contradictions.extend(other_kernel(runtime, kernel_then));
@@ -301,9 +336,38 @@ fn upgraded(actions: &[Action]) -> impl Iterator<Item = &ExactPackage> {
     packages.flatten()
 }
 
-/// Whether an item has nothing of what was planned: it is what it was, as far as packages tell.
-pub fn is_back(actions: &[Action], installed: &Inventory) -> bool {
+/// The files that are planned: what they held, and what they are to hold.
+fn written(actions: &[Action]) -> impl Iterator<Item = (&str, Option<FileHash>, FileHash)> {
+    actions.iter().filter_map(|action| match action {
+        Action::WriteFile { path, before, after } => Some((path.as_str(), *before, *after)),
+        _ => None,
+    })
+}
+
+/// Whether an item is what it was, as far as packages and files tell.
+pub fn is_back(actions: &[Action], installed: &Inventory, files: &Files) -> bool {
+    has_none(actions, installed, files)
+        && written(actions).all(|(path, before, _)| files.get(path) == Some(&before))
+}
+
+/// Whether an item has nothing of what was planned. What somebody else made of a file meanwhile, for which the order
+/// was refused, is not the plan's.
+pub fn has_none(actions: &[Action], installed: &Inventory, files: &Files) -> bool {
+    let is_none = |found: Option<&Option<FileHash>>, planned| {
+        found.is_some_and(|found| *found != Some(planned))
+    };
     upgraded(actions).all(|it| unlike(it, installed).is_some())
+        && written(actions).all(|(path, _, planned)| is_none(files.get(path), planned))
+}
+
+/// Whether a plan writes files.
+pub fn writes_files(actions: &[Action]) -> bool {
+    written(actions).next().is_some()
+}
+
+/// Whether it matters what runs: files that are written alone leave all of that as it is.
+fn runs(actions: &[Action]) -> bool {
+    !actions.iter().all(|action| matches!(action, Action::WriteFile { .. } | Action::Probe { .. }))
 }
 
 /// Whether processes have something to do with it.
@@ -433,7 +497,7 @@ mod tests {
     fn a_claim_is_borne_out_by_versions_by_what_runs_and_by_nothing_less() {
         let ok = PackageState::Installed;
         let judged = |installed: &Inventory, runtime: Option<&Runtime>| {
-            told(&verify(&upgrade(), false, installed, runtime))
+            told(&verify(&upgrade(), false, installed, runtime, &Files::new()))
         };
 
         assert_eq!(judged(&with("3.0.15-1", ok), Some(&runtime())), "verified");
@@ -469,7 +533,7 @@ mod tests {
         actions.push(Action::Upgrade {
             packages: vec![ExactPackage { name: "libssl-dev".to_owned(), ..exact("3.0.15-1") }],
         });
-        let verdict = verify(&actions, false, &old, None);
+        let verdict = verify(&actions, false, &old, None, &Files::new());
         assert_eq!(
             told(&verdict),
             "conflict libssl3 is at 3.0.14-1, and 3.0.15-1 was planned (and 1 more)"
@@ -489,12 +553,13 @@ mod tests {
             runtime
         };
         assert_eq!(
-            told(&verify(&upgrade(), false, &installed, Some(&of("libexpat1")))),
+            told(&verify(&upgrade(), false, &installed, Some(&of("libexpat1")), &Files::new())),
             "verified"
         );
-        let own = told(&verify(&upgrade(), false, &installed, Some(&of("libssl3"))));
+        let own = told(&verify(&upgrade(), false, &installed, Some(&of("libssl3")), &Files::new()));
         assert!(own.contains("still runs"), "{own}");
-        let restarted = verify(&[Action::Reboot], false, &installed, Some(&of("libexpat1")));
+        let restarted =
+            verify(&[Action::Reboot], false, &installed, Some(&of("libexpat1")), &Files::new());
         assert!(told(&restarted).contains("still runs"), "nothing old survives a restart");
     }
 
@@ -503,22 +568,22 @@ mod tests {
         let installed = with("3.0.15-1", PackageState::Installed);
         let old = Runtime { running_kernel: "6.1.0-1".to_owned(), ..stale() };
         assert_eq!(
-            verify(&upgrade(), true, &installed, Some(&old)),
+            verify(&upgrade(), true, &installed, Some(&old), &Files::new()),
             Verdict::Verified { newer: Vec::new() }
         );
 
         let reboot = [Action::Reboot];
         assert_eq!(
-            told(&verify(&reboot, false, &installed, Some(&old))),
+            told(&verify(&reboot, false, &installed, Some(&old), &Files::new())),
             "conflict kernel 6.1.0-1 runs, and 6.1.0-2 is installed (and 1 more)"
         );
         let asked = Runtime { reboot_required_by: Some(Vec::new()), ..runtime() };
         assert_eq!(
-            told(&verify(&reboot, false, &installed, Some(&asked))),
+            told(&verify(&reboot, false, &installed, Some(&asked), &Files::new())),
             "conflict a package still asks for a restart of the system"
         );
         assert_eq!(
-            verify(&reboot, false, &installed, Some(&runtime())),
+            verify(&reboot, false, &installed, Some(&runtime()), &Files::new()),
             Verdict::Verified { newer: Vec::new() }
         );
     }
@@ -533,7 +598,13 @@ mod tests {
             ..stale()
         };
         let judged = |version: &str, runtime: Option<&Runtime>| {
-            told(&verify_again(&actions, Some("6.1.0-2"), &with(version, ok), runtime))
+            told(&verify_again(
+                &actions,
+                Some("6.1.0-2"),
+                &with(version, ok),
+                runtime,
+                &Files::new(),
+            ))
         };
 
         assert_eq!(judged("3.0.15-1", Some(&runs("6.1.0-2", "6.1.0-2"))), "verified");
@@ -552,13 +623,47 @@ mod tests {
             "conflict libssl3 is at 3.0.14-1, and 3.0.15-1 was planned"
         );
         assert_eq!(judged("3.0.15-1", None), "undecided what runs is not known");
-        assert_eq!(told(&verify_again(&upgrade(), None, &with("3.0.15-1", ok), None)), "verified");
+        assert_eq!(
+            told(&verify_again(&upgrade(), None, &with("3.0.15-1", ok), None, &Files::new())),
+            "verified"
+        );
     }
 
     #[test]
     fn what_is_back_has_nothing_of_the_plan() {
         let ok = PackageState::Installed;
-        assert!(is_back(&upgrade(), &with("3.0.14-1", ok)));
-        assert!(!is_back(&upgrade(), &with("3.0.15-1", ok)));
+        assert!(is_back(&upgrade(), &with("3.0.14-1", ok), &Files::new()));
+        assert!(!is_back(&upgrade(), &with("3.0.15-1", ok), &Files::new()));
+    }
+
+    #[test]
+    fn a_file_is_what_history_has_of_it() {
+        let (motd, hash) = ("/etc/motd".to_owned(), |byte: u8| FileHash::from([byte; 32]));
+        let write = Action::WriteFile { path: motd.clone(), before: Some(hash(1)), after: hash(2) };
+        let installed = with("3.0.15-1", PackageState::Installed);
+        let told_as = |found: Option<FileHash>| Files::from([(motd.clone(), found)]);
+        let now = |files: &Files| {
+            told(&verify(std::slice::from_ref(&write), false, &installed, None, files))
+        };
+        assert_eq!(now(&told_as(Some(hash(2)))), "verified", "what runs does not matter");
+        let old =
+            format!("conflict /etc/motd has the SHA-256 {}, and {} was planned", hash(1), hash(2));
+        assert_eq!(now(&told_as(Some(hash(1)))), old);
+        assert_eq!(now(&told_as(None)), "conflict /etc/motd is not there");
+        assert_eq!(now(&Files::new()), "undecided what files hold is not known");
+
+        let later = |files: &Files| {
+            let actions = std::slice::from_ref(&write);
+            told(&verify_again(actions, None, &installed, None, files))
+        };
+        assert_eq!(later(&told_as(Some(hash(1)))), old, "it went back");
+        assert_eq!(later(&told_as(Some(hash(3)))), "verified", "that has a verdict of its own");
+
+        let back = |files: &Files| is_back(std::slice::from_ref(&write), &installed, files);
+        assert!(back(&told_as(Some(hash(1)))));
+        assert!(!back(&told_as(Some(hash(2)))) && !back(&told_as(None)) && !back(&Files::new()));
+        let none = |files: &Files| has_none(std::slice::from_ref(&write), &installed, files);
+        assert!(none(&told_as(Some(hash(3)))), "it was refused for that");
+        assert!(!none(&told_as(Some(hash(2)))) && !none(&Files::new()));
     }
 }

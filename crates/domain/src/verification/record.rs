@@ -91,6 +91,9 @@ pub struct Sighting {
     pub facts: Option<SetDigest>,
     /// The kernel that runs, where that is known.
     pub kernel: Option<String>,
+    /// SHA-256 of what the plan's files held, where it writes any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub files: Option<FileHash>,
     /// When all of it was known here.
     pub seen_at: Timestamp,
 }
@@ -150,7 +153,8 @@ impl Knowledge {
 impl Record {
     /// Whether it says the same of the same as another: a second one would tell nothing new.
     pub fn repeats(&self, other: &Self) -> bool {
-        let seen = |it: &Self| it.seen.as_ref().map(|seen| (seen.package_set, seen.facts));
+        let seen =
+            |it: &Self| it.seen.as_ref().map(|seen| (seen.package_set, seen.facts, seen.files));
         self.claim == other.claim
             && self.occasion == other.occasion
             && self.verdict == other.verdict
@@ -203,6 +207,7 @@ mod tests {
                 package_set: SetDigest::from([11; 32]),
                 facts: None,
                 kernel: None,
+                files: None,
                 seen_at: at(2),
             }),
             verdict: Verdict::Undecided { because: Untold::Runtime },

@@ -15,6 +15,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
+use super::alterations;
 use super::clocks::left;
 use super::connection::{Change, Connection, encoded};
 use super::contexts::{Access, connect};
@@ -68,6 +69,10 @@ enum Command {
         #[arg(long, default_value = "medium", value_parser = word::<Priority>)]
         priority: Priority,
     },
+    /// Say what an alteration makes of files of an item, until it is proven.
+    Propose(alterations::ProposeArgs),
+    /// List what an alteration makes of files.
+    Files(alterations::FilesArgs),
     /// Take a step with a change, for all of its tenants.
     Step {
         /// Which change.
@@ -122,7 +127,7 @@ enum Command {
         #[arg(long, value_name = "TIME")]
         until: Option<Timestamp>,
     },
-    /// Say what you saw of an alteration, as your own word: no scan sees files yet.
+    /// Say what you saw of an alteration that was carried out by hand, as your own word: releases have the history look.
     Saw {
         #[command(flatten)]
         share: Share,
@@ -196,6 +201,14 @@ pub(crate) fn run(arguments: &ChangeArgs) -> Result<ExitCode> {
                 "priority": priority,
             });
             return told(&connection, "/changes", &body, arguments.output);
+        }
+        Command::Propose(propose) => {
+            alterations::propose(propose, &connection, arguments.output == Form::Json)?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        Command::Files(files) => {
+            alterations::files(files, &connection, arguments.output == Form::Json)?;
+            return Ok(ExitCode::SUCCESS);
         }
         Command::Step { change, step, evidence, reason } => {
             let body = json!({ "do": step, "evidence": evidence, "reason": reason });

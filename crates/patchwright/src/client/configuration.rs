@@ -16,6 +16,7 @@ use domain::configuration::document::aspect;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
+use super::alterations;
 use super::break_glass::{self, BreakGlass};
 use super::changes::Form;
 use super::connection::{Change, Connection, encoded};
@@ -24,6 +25,7 @@ use super::names::Names;
 use super::output::{
     BAD, BOLD, Cell, DIM, GOOD, Table, WARN, json as to_json, moment, styled, text,
 };
+use super::releases;
 use crate::failure::helped;
 use crate::text::plain;
 
@@ -148,10 +150,13 @@ enum Command {
         #[arg(long, value_name = "WORDS")]
         reason: String,
     },
-    /// Take up an alteration that puts the file back.
+    /// Take up an alteration that puts the file back, and plan it: it goes out once its tenant agrees.
     PutBack {
         /// The drift.
         drift: String,
+        /// `default`, `accelerated` or `emergency`, or a file with a wave profile (docs/releases.md).
+        #[arg(long, default_value = "emergency")]
+        profile: String,
     },
     /// In an emergency: have files altered first and explained afterwards.
     BreakGlass {
@@ -373,10 +378,17 @@ fn decide(command: &Command, connection: &Connection, is_json: bool) -> Result<(
             let done = post(&format!("{path}/adopt"), &body)?;
             print(out, is_json, &done, |_| "It may stay; that is recorded.\n".to_owned())
         }
-        Command::PutBack { drift } => {
+        Command::PutBack { drift, profile } => {
+            let profile = releases::profile(profile)?;
             let done = post(&format!("/drifts/{}/put-back", encoded(drift)), &json!({}))?;
-            print(out, is_json, &done, |done| {
-                format!("{} is to put it back.\n", plain(&text(&done["change"])))
+            let planned = alterations::plan(connection, &done, &profile)?;
+            let both = json!({ "drift": done, "release": planned });
+            print(out, is_json, &both, |both| {
+                let (change, id) = (&both["drift"]["change"], &both["release"]["id"]);
+                let (change, id) = (plain(&text(change)), plain(&text(id)));
+                format!(
+                    "{change} is to put it back: planned as {id}, which waits for its tenant.\n"
+                )
             })
         }
         // Done where they are told apart.

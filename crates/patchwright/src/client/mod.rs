@@ -4,6 +4,7 @@
 //! kind of objects looks like; the commands are made of these.
 
 mod accept;
+mod alterations;
 mod apply;
 mod baselines;
 mod break_glass;

@@ -331,12 +331,17 @@ fn ids(items: &[String], names: &Names<'_>) -> Result<Vec<String>> {
     items.iter().map(|item| names.ci_id(item)).collect()
 }
 
-fn request(plan: &PlanArgs, names: &Names<'_>) -> Result<Value> {
-    let profile = if std::path::Path::new(&plan.profile).is_file() {
-        read_all(&plan.profile, LARGEST)?
+/// A wave profile as the API takes it: the name of one, or all of a file.
+pub(crate) fn profile(given: &str) -> Result<String> {
+    if std::path::Path::new(given).is_file() {
+        read_all(given, LARGEST)
     } else {
-        plan.profile.clone()
-    };
+        Ok(given.to_owned())
+    }
+}
+
+fn request(plan: &PlanArgs, names: &Names<'_>) -> Result<Value> {
+    let profile = profile(&plan.profile)?;
     let windows: Vec<Value> =
         plan.windows.iter().map(|(from, until)| json!({ "from": from, "until": until })).collect();
     let mut request = json!({

@@ -153,7 +153,8 @@ async fn serve(directory: &Path) -> (String, String) {
     let vault = Vault::new(&store.key(&master, "factors").await.unwrap());
     let url = "http://localhost".to_owned();
     let told = NoticeSettings::default();
-    let verifier = server::Releases::open(store.clone(), &master).await.unwrap().key();
+    let releases = server::Releases::open(store.clone(), history.clone(), &master).await.unwrap();
+    let verifier = releases.key();
     let settings = Settings {
         notices: Arc::new(
             Notices::open(store.clone(), history.clone(), vault.clone(), &url, told).unwrap(),

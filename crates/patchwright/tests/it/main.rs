@@ -9,6 +9,7 @@ mod a_failing_disk_loses_nothing_acknowledged;
 mod a_fleet_is_checked_like_its_hosts;
 mod agents_join_and_report;
 mod alterations_are_judged;
+mod alterations_reach_real_hosts;
 #[path = "support/attacker.rs"]
 mod attacker;
 #[path = "support/client.rs"]

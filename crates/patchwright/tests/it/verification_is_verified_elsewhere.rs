@@ -38,6 +38,7 @@ fn record() -> Record {
             package_set: SetDigest::from([11; 32]),
             facts: None,
             kernel: Some("6.1.0-2-amd64".to_owned()),
+            files: None,
             seen_at: at,
         }),
         verdict: Verdict::Verified { newer: Vec::new() },

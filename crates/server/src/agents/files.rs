@@ -107,6 +107,7 @@ pub(super) async fn files(
     if let Some(it) = agents.known().get_mut(&by.key) {
         it.files = Some(digest);
     }
+    agents.note_files_told(&by).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

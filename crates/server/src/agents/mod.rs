@@ -437,9 +437,11 @@ impl Agents {
             // What was kept of its host before this is what it sees now.
             self.store.note_complete(by.agent.id, now).await?;
         }
-        // Nothing that is verified waits for them.
         if report.files.is_some() && files != report.files {
+            // What packages are is verified without them.
             need.push(Need::Files);
+        } else if awaited.is_some() && files.is_some() {
+            self.store.note_files_complete(by.agent.id, now).await?;
         }
         let is_awaited = awaited.is_some_and(|since| since < AWAITED);
         if is_awaited {
@@ -474,6 +476,24 @@ impl Agents {
         };
         if let Some(at) = reported_at {
             self.store.note_complete(by.agent.id, at).await?;
+        }
+        Ok(())
+    }
+
+    /// All files that an agent's last report named are recorded; whoever waits to see one is told.
+    async fn note_files_told(&self, by: &Believed) -> Result<(), Problem> {
+        if self.awaited(by.agent.id, self.store.environment().now()).is_none() {
+            return Ok(());
+        }
+        let reported_at = {
+            let known = self.known();
+            known.get(&by.key).and_then(|it| {
+                let (last, _) = it.last.as_ref()?;
+                (it.files.is_some() && it.files == last.files).then_some(it.seen_at)
+            })
+        };
+        if let Some(at) = reported_at {
+            self.store.note_files_complete(by.agent.id, at).await?;
         }
         Ok(())
     }

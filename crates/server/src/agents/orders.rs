@@ -11,8 +11,11 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
 use domain::agent::{HandedOrder, OrderAnswer, OrderProgress, PinsOffered, PinsRequest};
-use domain::change::{FileHash, KeyId, Payload as _, Verified};
+use domain::change::alteration::back;
+use domain::change::{CLOCK_TOLERANCE, FileHash, KeyId, Payload as _, Verified, Window};
 use domain::cloud::Duty;
 use domain::order::{Bundle, Demand, Handover, LONGEST_LIFE, Order, OrderResult, Ranking, Terms};
 use domain::priority::Priority;
@@ -102,6 +105,7 @@ pub(super) async fn next(
         let issued = Issued { nonce, sequence, key_version, envelope };
         agents.store.issue_order(&actor, issued).await?
     };
+    let contents = agents.history.order_contents(&actor, &fetched).await?;
     let mut public_keys = fetched.public_keys;
     public_keys.extend(signer.public_keys);
     let bundle = Bundle {
@@ -113,8 +117,7 @@ pub(super) async fn next(
         key_orders: fetched.key_orders,
         revoked: fetched.revoked,
         handovers: signer.handovers,
-        // Releases plan packages and restarts alone: no order of theirs writes a file.
-        contents: Vec::new(),
+        contents: contents.iter().map(|content| BASE64_STANDARD.encode(content)).collect(),
     };
     Ok(Json(HandedOrder { order: fetched.nonce, bundle }).into_response())
 }
@@ -176,18 +179,25 @@ impl Signer {
         let stage = fetched.plan.draft().stages.get(place).ok_or_else(gone)?;
         let item = stage.items.iter().find(|item| item.ci == by.agent.ci).ok_or_else(gone)?;
         let latest = now.checked_add(LONGEST_LIFE).unwrap_or(stage.window.until);
+        let (window, actions) = if fetched.is_back {
+            // Windows do not bound the way back.
+            let from = now.checked_sub(CLOCK_TOLERANCE).unwrap_or(now);
+            (Window { from, until: latest }, back(&item.actions).ok_or_else(gone)?)
+        } else {
+            (stage.window, item.actions.clone())
+        };
         let order = Order {
             agent: by.agent.id,
             ci: by.agent.ci,
             plan: fetched.plan.hash(),
             // People count stages from 1.
             stage: fetched.stage + 1,
-            window: stage.window,
-            actions: item.actions.clone(),
+            window,
+            actions,
             priority: fetched.priority,
             sequence: fetched.sequence,
             issued_at: now,
-            expires: stage.window.until.min(latest),
+            expires: window.until.min(latest),
             nonce: fetched.nonce,
         };
         envelope(&self.attestor, &order.to_payload())

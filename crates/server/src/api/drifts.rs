@@ -2,12 +2,11 @@
 
 use axum::Json;
 use axum::extract::State;
-use domain::change::{Kind as ChangeKind, Reason};
+use domain::change::Reason;
 use domain::cloud::{ChangeId, CiId, DriftId, Duty, PROVIDER, TenantId};
-use domain::priority::Priority;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use store::{Actor, Drift, DriftFilter, DriftState, Happening, NewChange, Settlement};
+use store::{Actor, Drift, DriftFilter, DriftState, Happening, Settlement};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -186,7 +185,8 @@ pub(crate) async fn may_adopt(app: &App, by: &Actor, id: DriftId) -> Result<(), 
         .help("tell the tenant; its owners and approvers adopt it"))
 }
 
-/// Take up an alteration that puts the file back; it is planned, agreed and recorded as any other.
+/// Take up an alteration that puts the file back: with the content that was there before, and proven by that. It is
+/// planned as a release, agreed to and recorded as any other.
 #[utoipa::path(post, path = "/drifts/{id}/put-back", tag = "configuration",
     params(("id" = String, Path)), responses((status = 200, body = DriftView), Problems))]
 async fn put_back(
@@ -194,21 +194,5 @@ async fn put_back(
     By(by): By<{ Action::ChangeDecide as usize }>,
     Path(id): Path<DriftId>,
 ) -> Result<Json<DriftView>, Problem> {
-    let drift = app.history.drift(&by, id).await?;
-    if drift.state != DriftState::Open || drift.change.is_some() {
-        let detail = match drift.change {
-            Some(change) => format!("{change} is to put it back already"),
-            None => format!("it is {}", drift.state),
-        };
-        return Err(Problem::new(Kind::Conflict, detail).help("read it again"));
-    }
-    let new = NewChange {
-        kind: ChangeKind::Alteration,
-        title: format!("Put back a file of {} ({id})", drift.ci_name),
-        patches: Vec::new(),
-        tenants: vec![drift.tenant],
-        priority: Priority::High,
-    };
-    let change = app.store.create_change(&by, None, new).await?.change.id;
-    Ok(Json(app.history.take_up_drift(&by, id, change).await?.into()))
+    Ok(Json(app.history.put_back(&by, id).await?.into()))
 }

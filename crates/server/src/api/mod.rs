@@ -3,6 +3,7 @@
 pub(crate) mod account;
 mod advisories;
 mod agents;
+pub(crate) mod alterations;
 pub(crate) mod audits;
 pub(crate) mod baselines;
 pub(crate) mod break_glass;
@@ -26,7 +27,7 @@ pub(crate) mod notices;
 pub(crate) mod obligations;
 mod order_keys;
 mod people;
-mod releases;
+pub(crate) mod releases;
 pub(crate) mod session;
 pub(crate) mod signing;
 mod sla;
@@ -154,6 +155,7 @@ pub(crate) fn routes() -> (Router<App>, Router<App>, Document) {
         .nest("/api/v1", images::routes())
         .nest("/api/v1", jobs::routes())
         .nest("/api/v1", changes::routes())
+        .nest("/api/v1", alterations::routes())
         .nest("/api/v1", obligations::routes())
         .nest("/api/v1", interruptions::routes())
         .nest("/api/v1", releases::routes())

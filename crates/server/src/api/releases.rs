@@ -12,7 +12,7 @@ use domain::cloud::{ChangeId, CiId, ReleaseId, TenantId};
 use domain::release::{Command, Layout, Mode, Phase, Profile, Run, Tally};
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
-use store::{OrderFilter, OrderRow, Release, ReleaseRow};
+use store::{Actor, OrderFilter, OrderRow, Release, ReleaseRow};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -118,6 +118,26 @@ const fn usual_takes() -> u32 {
 }
 
 impl ReleaseRequest {
+    /// One of a change, with everything else as it mostly is.
+    pub(crate) fn of(change: ChangeId, profile: &str) -> Self {
+        Self {
+            change,
+            profile: profile.to_owned(),
+            from: None,
+            until: None,
+            windows: Vec::new(),
+            canaries: BTreeSet::new(),
+            items: BTreeSet::new(),
+            max_unavailable: None,
+            per_hour: None,
+            restart: usual_restart(),
+            install_minutes: usual_takes(),
+            restart_minutes: usual_takes(),
+            release: None,
+            layout: None,
+        }
+    }
+
     fn asked(self, now: Timestamp, made: ReleaseId) -> Result<Asked, Problem> {
         let wrong = |detail: String| Problem::new(Kind::Invalid, detail);
         let named = [self.windows.len(), self.canaries.len(), self.items.len()];
@@ -500,22 +520,31 @@ async fn create(
     By(by): By<{ Action::ChangePlan as usize }>,
     Body(request): Body<ReleaseRequest>,
 ) -> Result<impl IntoResponse, Problem> {
+    Ok((StatusCode::CREATED, Json(planned(&app, &by, request).await?)))
+}
+
+/// Plans a release.
+pub(crate) async fn planned(
+    app: &App,
+    by: &Actor,
+    request: ReleaseRequest,
+) -> Result<ReleaseView, Problem> {
     let environment = app.store.environment();
     let (now, mut random) = (environment.now(), [0; 10]);
     environment.fill(&mut random);
     let (change, expected) = (request.change, request.layout);
     let asked = request.asked(now, ReleaseId::new(now, random))?;
     let from = asked.from;
-    let drawn = draw(&app, &by, change, asked).await?;
+    let drawn = draw(app, by, change, asked).await?;
     let found = drawn.layout.hash();
     if let Some(expected) = expected.filter(|expected| *expected != found) {
         let detail = format!("the layout would be {found} now, and {expected} was asked for");
         return Err(Problem::new(Kind::Conflict, detail)
             .help("the cloud is another than it was: rehearse it again, and look at it"));
     }
-    let release = app.store.create_release(&by, drawn.layout, app.two_persons_above).await?;
+    let release = app.store.create_release(by, drawn.layout, app.two_persons_above).await?;
     let view = ReleaseView::of(&release, &drawn.without_content, now);
-    Ok((StatusCode::CREATED, Json(ReleaseView { from: Some(from), ..view })))
+    Ok(ReleaseView { from: Some(from), ..view })
 }
 
 /// Read a release.

@@ -19,7 +19,7 @@ use super::fleet::Part;
 use super::names::{self, Names};
 use super::pages::ROWS;
 use super::times::{away, moment, moment_away};
-use super::{Refusal, elsewhere, page, pass, releases};
+use super::{Refusal, alterations, elsewhere, page, pass, releases};
 use crate::App;
 use crate::api::{Path, Query};
 use crate::caller::Caller;
@@ -168,6 +168,7 @@ pub(super) async fn change(
     };
     let now = app.store.environment().now();
     let releases = releases::of_change(&app, &by, id, now).await?;
+    let files = alterations::section(&app, &by, id).await?;
     let machines = app.store.machines_of(&by, id).await?;
     let bakes = app.store.bakes_of(&by, id).await?;
     let owners = names::tenants(&app, &by, bakes.iter().map(|it| it.image.tenant)).await?;
@@ -182,6 +183,7 @@ pub(super) async fn change(
             p { (standing_of(tracked.change.stage())) }
             (installs(&tracked.patches, &patches))
             @if let Some(advisory) = &advisory { (source(advisory)) }
+            (files)
             h2 { "What it asks" }
             @if rows.is_empty() {
                 p.empty { "Nothing of anybody whom you may see: nobody's items are known to lack it." }

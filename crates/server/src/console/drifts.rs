@@ -21,10 +21,14 @@ use super::times::moment_away;
 use super::{Refusal, elsewhere, page, pass};
 use crate::App;
 use crate::api::drifts::may_adopt;
+use crate::api::releases::{ReleaseRequest, planned};
 use crate::api::{Path, Query};
 use crate::caller::Caller;
 use crate::gate::Action;
 use crate::problem::{Kind, Problem};
+
+/// How what is put back goes out: there is one item.
+const PROFILE: &str = "emergency";
 
 /// Which drifts are shown.
 #[derive(Debug, Default, Deserialize)]
@@ -134,7 +138,12 @@ async fn shown(
     let is_open = drift.state == DriftState::Open;
     let adopts = is_open
         && may_adopt(app, by, id).await.is_ok()
-        && pass(app, caller, Action::DriftAdopt).is_ok();
+        && pass(app, caller.clone(), Action::DriftAdopt).is_ok();
+    let puts_back = is_open
+        && drift.change.is_none()
+        && drift.what != Happening::Came
+        && pass(app, caller.clone(), Action::ChangeDecide).is_ok()
+        && pass(app, caller, Action::ChangePlan).is_ok();
     let file = format!("/cis/{}/file?path={}", drift.ci, encoded(drift.path.as_str()));
     Ok(page(
         "/drifts",
@@ -172,6 +181,13 @@ async fn shown(
                 h2 { "What to do" }
                 p { "Put the file back, and it is seen to be as it was. Or let it stay, if it is right." }
             }
+            @if puts_back {
+                form.card method="post" action={ "/drifts/" (id) "/put-back" } {
+                    button { "Put it back" }
+                    p.quiet { "The file gets what it held before by an alteration, which is planned at once. It goes \
+                        out when its tenant has agreed." }
+                }
+            }
             @if adopts {
                 form.card method="post" action={ "/drifts/" (id) "/adopt" } {
                     input type="hidden" name="recorded_at" value=(drift.recorded_at);
@@ -195,6 +211,33 @@ pub(super) async fn adopt(
     let by = pass(&app, caller.clone(), Action::DriftAdopt)?;
     match adopted(&app, &by, id, &form).await {
         Ok(()) => Ok(Redirect::to(&format!("/drifts/{id}")).into_response()),
+        Err(problem) => {
+            let page = shown(&app, caller, &by, id, Some(&problem)).await?;
+            Ok((problem.status(), page).into_response())
+        }
+    }
+}
+
+/// Takes up an alteration that puts a file back, and plans it.
+pub(super) async fn put_back(
+    State(app): State<App>,
+    caller: Option<Caller>,
+    Path(id): Path<DriftId>,
+) -> Result<Response, Refusal> {
+    let by = pass(&app, caller.clone(), Action::ChangeDecide)?;
+    pass(&app, caller.clone(), Action::ChangePlan)?;
+    let done = async {
+        let change = app.history.put_back(&by, id).await?.change;
+        if let Some(change) = change {
+            planned(&app, &by, ReleaseRequest::of(change, PROFILE)).await?;
+        }
+        Ok::<_, Problem>(change)
+    };
+    match done.await {
+        Ok(change) => {
+            let to = change.map_or_else(|| format!("/drifts/{id}"), |it| format!("/changes/{it}"));
+            Ok(Redirect::to(&to).into_response())
+        }
         Err(problem) => {
             let page = shown(&app, caller, &by, id, Some(&problem)).await?;
             Ok((problem.status(), page).into_response())

@@ -2,6 +2,7 @@
 
 mod account;
 mod ahead;
+mod alterations;
 mod answers;
 mod audits;
 mod baselines;
@@ -75,11 +76,13 @@ pub(crate) fn routes() -> Router<App> {
         .route("/drifts", get(drifts::board))
         .route("/drifts/{id}", get(drifts::drift))
         .route("/drifts/{id}/adopt", post(drifts::adopt))
+        .route("/drifts/{id}/put-back", post(drifts::put_back))
         .route("/configuration", get(audits::search))
         .route("/patches", get(fleet::patches))
         .route("/patches/{id}", get(fleet::patch))
         .route("/changes", get(changes::changes))
         .route("/changes/{id}", get(changes::change))
+        .route("/changes/{id}/files", get(alterations::files))
         .route("/releases", get(releases::releases))
         .route("/releases/{id}", get(releases::release))
         .route("/clocks", get(clocks::clocks))

@@ -186,6 +186,9 @@ fn words(moment: &Moment) -> Markup {
         EventKind::VerificationRecorded => "What a look came to was signed",
         EventKind::SnapshotTaken => "Its disks were kept",
         EventKind::SnapshotReturned => "It went back to what was kept",
+        EventKind::ChangeFileProposed => {
+            "It was proposed what " a href={ "/changes/" (moment.object) } { "an alteration" } " makes of a file"
+        },
         EventKind::ChangeFound => { a href={ "/changes/" (moment.object) } { "A change" } " was taken up" },
         EventKind::ObligationOpened | EventKind::ObligationAltered => {
             a href={ "/changes/" (moment.object) } { "A change" } " moved on"

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use jiff::SignedDuration;
 use ledger::attestation::AttestorKey;
-use store::{MasterKey, Store, StoreError};
+use store::{History, MasterKey, Store, StoreError};
 
 pub(crate) use plan::{Asked, NoContent, Restart, draw, usual_caps};
 use verifier::Verifier;
@@ -32,6 +32,7 @@ const TOGETHER: u16 = 32;
 /// What drives the releases of a store.
 pub struct Releases {
     store: Store,
+    history: History,
     holder: String,
     verifier: Arc<dyn store::Verifier>,
     key: AttestorKey,
@@ -42,13 +43,17 @@ impl Releases {
     ///
     /// # Errors
     /// If the key does not open.
-    pub async fn open(store: Store, master: &Arc<MasterKey>) -> Result<Self, StoreError> {
+    pub async fn open(
+        store: Store,
+        history: History,
+        master: &Arc<MasterKey>,
+    ) -> Result<Self, StoreError> {
         let mut random = [0; 8];
         store.environment().fill(&mut random);
         let holder = format!("{:016x}", u64::from_be_bytes(random));
         let verifier = Verifier::new(&*store.key(master, "verifier").await?);
         let key = verifier.public();
-        Ok(Self { store, holder, verifier: Arc::new(verifier), key })
+        Ok(Self { store, history, holder, verifier: Arc::new(verifier), key })
     }
 
     /// With which key it is signed what looks at items came to.
@@ -88,12 +93,14 @@ impl Releases {
         if self.store.take_lease("releases", &self.holder, LEASE).await?.is_none() {
             return Ok(false);
         }
-        let (stepped, failed) = self.store.step_releases(&self.verifier, TOGETHER).await?;
+        let (stepped, failed) =
+            self.store.step_releases(&self.verifier, &self.history, TOGETHER).await?;
         for unstepped in failed {
             let error = &unstepped.error as &dyn std::error::Error;
             tracing::error!(error, release = %unstepped.release, "a release does not go on");
         }
-        let (looked, failed) = self.store.verify_again(&self.verifier, TOGETHER).await?;
+        let (looked, failed) =
+            self.store.verify_again(&self.verifier, &self.history, TOGETHER).await?;
         for (verified, error) in failed {
             let error = &error as &dyn std::error::Error;
             tracing::error!(error, %verified, "what was verified is not looked at again");

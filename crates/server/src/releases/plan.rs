@@ -5,10 +5,10 @@ use std::num::NonZeroU32;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use domain::change::{Action, ExactPackage, Rollback, Window};
+use domain::change::alteration::Unwritable;
+use domain::change::{Action, ExactPackage, Kind, Rollback, Window};
 use domain::cloud::{ChangeId, CiId, Class, LabelKey, RelationKind, ReleaseId, TenantId, words};
 use domain::fleet::SetDigest;
-use domain::priority::Priority;
 use domain::proof::{Impact, RebootCause};
 use domain::release::{
     Amount, Caps, Condition, Content, Fleet, Freeze, Layout, Mobility, NoLayout, Order, Percent,
@@ -22,7 +22,7 @@ use crate::App;
 use crate::api::given;
 use crate::fleet::Want;
 use crate::notices::impact::impact;
-use crate::problem::{Kind, Problem};
+use crate::problem::{Kind as ProblemKind, Problem};
 
 /// Labels that say where an item stands, and what its users need of it.
 const ZONE: &str = "zone";
@@ -83,6 +83,9 @@ pub(crate) enum NoContent {
     /// Nobody knows the exact packages.
     #[error("its packages are not known: {0}")]
     Unknown(String),
+    /// A file cannot be written so.
+    #[error(transparent)]
+    File(#[from] Unwritable),
     /// The archive has come to offer something else than was proven.
     #[error("{package} {offered} is not what was proven, {proven}")]
     Unproven {
@@ -99,6 +102,7 @@ impl NoContent {
     /// The way out.
     pub(crate) const fn help(&self) -> &'static str {
         match self {
+            Self::File(because) => because.help(),
             Self::Unknown(_) => "describe the archives of its release: docs/control-plane.md",
             Self::Unproven { .. } => {
                 "have what the archive offers now proven, as a change of its own"
@@ -120,9 +124,13 @@ pub(crate) async fn draw(
 ) -> Result<Drawn, Problem> {
     let ground = app.store.ground(by, change).await?;
     let measured = measured(app, &ground).await?;
-    let (contents, without_content) = contents(app, &ground, &asked, &measured).await?;
+    let kind = ground.change.change.kind;
+    let (contents, without_content) = match kind {
+        Kind::Patch => contents(app, &ground, &asked, &measured).await?,
+        Kind::Alteration => files(app, by, &ground, &asked).await?,
+    };
     if contents.is_empty() {
-        return Err(nothing(&without_content));
+        return Err(nothing(kind, &without_content));
     }
     let terms = policies(app, by, &ground).await?;
     let contents = with_snapshots(&ground, contents, &asked, &measured, &terms);
@@ -143,8 +151,9 @@ pub(crate) async fn draw(
         };
         plan(&fleet, &order, asked.from)
     });
-    let layout =
-        drawing.await.map_err(|_| Problem::new(Kind::Internal, "the plan was not finished"))?;
+    let layout = drawing
+        .await
+        .map_err(|_| Problem::new(ProblemKind::Internal, "the plan was not finished"))?;
     match layout {
         Ok(layout) if layout.plans().is_empty() => {
             let first = layout.unplaced().iter().next();
@@ -155,7 +164,7 @@ pub(crate) async fn draw(
                 }
             };
             let detail = format!("nothing can be planned from {from}: {because}");
-            Err(Problem::new(Kind::Refused, detail).help(help))
+            Err(Problem::new(ProblemKind::Refused, detail).help(help))
         }
         Ok(layout) => Ok(Drawn { layout: Arc::new(layout), without_content }),
         Err(error) => Err(refused(&error)),
@@ -168,9 +177,8 @@ async fn policies(
     by: &Actor,
     ground: &Ground,
 ) -> Result<BTreeMap<TenantId, Policy>, Problem> {
-    let tenants: BTreeSet<TenantId> = ground.lacking.iter().map(|lacking| lacking.tenant).collect();
     let mut policies = BTreeMap::new();
-    for tenant in tenants {
+    for &tenant in ground.concerned.keys() {
         policies.insert(tenant, app.store.policy_in_force(by, tenant).await?);
     }
     Ok(policies)
@@ -214,10 +222,8 @@ fn with_snapshots(
 
 /// When the tenants' own calendars let nothing of this be installed.
 fn freezes(ground: &Ground, terms: &BTreeMap<TenantId, Policy>) -> Result<Vec<Freeze>, Problem> {
-    let tenants: BTreeMap<TenantId, Priority> =
-        ground.lacking.iter().map(|lacking| (lacking.tenant, lacking.priority)).collect();
     let mut freezes = Vec::new();
-    for (tenant, priority) in tenants {
+    for (&tenant, &priority) in &ground.concerned {
         let Some(policy) = terms.get(&tenant) else { continue };
         for (from, until) in policy.calendar().frozen(priority) {
             let reason = given("reason", "a freeze of the tenant's calendar")?;
@@ -228,15 +234,21 @@ fn freezes(ground: &Ground, terms: &BTreeMap<TenantId, Policy>) -> Result<Vec<Fr
 }
 
 fn refused(error: &NoLayout) -> Problem {
-    Problem::new(Kind::Refused, error.to_string()).help(error.help())
+    Problem::new(ProblemKind::Refused, error.to_string()).help(error.help())
 }
 
-fn nothing(without: &BTreeMap<CiId, NoContent>) -> Problem {
-    match without.iter().next() {
-        None => Problem::new(Kind::Refused, "no item lacks a patch of this change")
-            .help("see who does with `get findings`"),
-        Some((ci, because)) => {
-            Problem::new(Kind::Refused, format!("nothing is there for {ci}: {because}"))
+fn nothing(kind: Kind, without: &BTreeMap<CiId, NoContent>) -> Problem {
+    match (kind, without.iter().next()) {
+        (Kind::Patch, None) => {
+            Problem::new(ProblemKind::Refused, "no item lacks a patch of this change")
+                .help("see who does with `get findings`")
+        }
+        (Kind::Alteration, None) => {
+            Problem::new(ProblemKind::Refused, "this alteration makes nothing of any file yet")
+                .help("propose a file's content: `change propose`")
+        }
+        (_, Some((ci, because))) => {
+            Problem::new(ProblemKind::Refused, format!("nothing is there for {ci}: {because}"))
                 .help(because.help())
         }
     }
@@ -281,6 +293,28 @@ async fn contents(
                 contents.extend(items.into_iter().map(|ci| (ci, Arc::clone(&content))));
             }
             Err(because) => without.extend(items.into_iter().map(|ci| (ci, because.clone()))),
+        }
+    }
+    Ok((contents, without))
+}
+
+/// What an alteration makes of files, of each item as it was proposed.
+async fn files(
+    app: &App,
+    by: &Actor,
+    ground: &Ground,
+    asked: &Asked,
+) -> Result<(BTreeMap<CiId, Arc<Content>>, BTreeMap<CiId, NoContent>), Problem> {
+    let (mut contents, mut without) = (BTreeMap::new(), BTreeMap::new());
+    for (ci, found) in app.history.writes(by, ground.change.change.id).await? {
+        if !asked.only.is_empty() && !asked.only.contains(&ci) {
+            continue;
+        }
+        match found {
+            Ok(actions) => {
+                contents.insert(ci, Arc::new(Content { actions, rollback: Rollback::Files }));
+            }
+            Err(because) => drop(without.insert(ci, NoContent::File(because))),
         }
     }
     Ok((contents, without))

@@ -83,26 +83,146 @@ async fn a_drift_is_shown_and_adopted_by_whoever_keeps_the_item() {
     assert_eq!(ask(&owner, "/drifts?state=odd").await.status, 400);
 }
 
+/// What a file was from the beginning.
+async fn was(world: &World, ci: domain::cloud::CiId, content: &str) {
+    let metadata =
+        store::Metadata { mode: 0o100_644, owner: "root:root".to_owned(), label: Vec::new() };
+    let file = store::NewFile {
+        path: store::FilePath::new(SSHD).unwrap(),
+        state: store::NewState::Present { content: content.as_bytes().to_vec(), metadata },
+        observed_at: world.clock.now(),
+        source: "agent".to_owned(),
+        by: None,
+        change: None,
+    };
+    world.history().record(&Actor::System, ci, vec![file]).await.unwrap();
+}
+
 #[tokio::test]
 async fn a_file_is_put_back_by_an_alteration() {
     let world = World::new().await;
     let case = Case::usual(&world, "a").await;
+    let other = Case::new(&world, "b", crate::support::osv("X-2", "db", "2"), [4; 32]).await;
+    was(&world, case.ci, "Port 22\n").await;
     world.alter(case.ci, SSHD, "Port 2222\n", "anna").await;
     let admin = world.token_of(&world.admin, Access::Write).await;
+    let owner = world.token_of(&case.person, Access::Write).await;
     let id = first_drift(&world, &admin).await["id"].as_str().unwrap().to_owned();
     let path = format!("/api/v1/drifts/{id}/put-back");
 
+    let dry = format!("{path}?dry_run=true");
+    let rehearsed = world.ask(&admin, "POST", &dry, Some(json!({}))).await.json();
+    assert!(rehearsed["change"].is_string(), "{rehearsed}");
+    assert!(first_drift(&world, &admin).await["change"].is_null(), "nothing is left of it");
     let taken = world.ask(&admin, "POST", &path, Some(json!({}))).await.json();
 
     let change = taken["change"].as_str().unwrap();
     let found = world.ask(&admin, "GET", &format!("/api/v1/changes/{change}"), None).await.json();
     assert_eq!(found["kind"], "alteration", "{found}");
+    assert_eq!(found["stage"]["is"], "proven", "{found}");
     assert!(found["title"].as_str().unwrap().contains(&id), "{found}");
     assert!(!found.to_string().contains(SSHD), "what files are called is not for everybody");
     let again = world.ask(&admin, "POST", &path, Some(json!({}))).await;
     assert_eq!(again.status, 409, "{}", again.text);
     let page = world.ask(&admin, "GET", &format!("/drifts/{id}"), None).await.text;
-    assert!(page.contains(change), "{page}");
+    assert!(page.contains(change) && !page.contains("Put it back<"), "{page}");
+
+    // Its tenant sees what is to be, and nobody else's.
+    let files = format!("/api/v1/changes/{change}/files");
+    let listed = world.ask(&owner, "GET", &files, None).await.json();
+    assert_eq!((&listed[0]["path"], &listed[0]["bytes"]), (&json!(SSHD), &json!(8)), "{listed}");
+    let which = format!("{files}/diff?ci={}&path={SSHD}", case.ci);
+    let differs = world.ask(&owner, "GET", &which, None).await.json();
+    let diff = differs["diff"].as_str().unwrap();
+    assert!(diff.contains("-Port 2222\n+Port 22\n"), "{diff}");
+    for path in [&files, &which] {
+        assert_eq!(world.ask(&other.owner, "GET", path, None).await.status, 404, "{path}");
+    }
+    let page = world.ask(&owner, "GET", &format!("/changes/{change}"), None).await.text;
+    assert!(page.contains("What it makes of files") && page.contains(SSHD), "{page}");
+    let page = world.ask(&owner, "GET", &format!("/changes/{change}/files"), None).await.text;
+    assert!(page.contains("2222"), "{page}");
+
+    // It is planned as a release, and its tenant is asked.
+    let body = json!({ "change": change, "profile": "emergency" });
+    let made = world.ask(&admin, "POST", "/api/v1/releases", Some(body)).await;
+    assert_eq!(made.status, 201, "{}", made.text);
+    let action = &made.json()["turns"][0]["actions"][0];
+    assert_eq!((&action["do"], &action["path"]), (&json!("write_file"), &json!(SSHD)), "{action}");
+    assert_eq!(action["after"], listed[0]["after"]);
+    let clocks = world.ask(&owner, "GET", "/api/v1/clocks", None).await.json();
+    let of_change = clocks.as_array().unwrap().iter().find(|it| it["change"] == change).unwrap();
+    assert_eq!(of_change["phase"], "planned", "{of_change}");
+
+    // Altered once more: what would be agreed to is not so any more.
+    world.alter(case.ci, SSHD, "Port 2223\n", "anna").await;
+    let body = json!({ "change": change });
+    let refused = world.ask(&admin, "POST", "/api/v1/releases", Some(body)).await;
+    assert_eq!(refused.status, 422, "{}", refused.text);
+    assert!(
+        refused.text.contains("was altered since its content was proposed"),
+        "{}",
+        refused.text
+    );
+}
+
+#[tokio::test]
+async fn one_click_puts_a_file_back() {
+    let world = World::new().await;
+    let case = Case::usual(&world, "a").await;
+    was(&world, case.ci, "Port 22\n").await;
+    world.alter(case.ci, SSHD, "Port 2222\n", "anna").await;
+    let admin = world.token_of(&world.admin, Access::Write).await;
+    let owner = world.token_of(&case.person, Access::Write).await;
+    let id = first_drift(&world, &admin).await["id"].as_str().unwrap().to_owned();
+    let click = async |token: &str| {
+        let request = Request::builder()
+            .method("POST")
+            .uri(format!("/drifts/{id}/put-back"))
+            .header("authorization", format!("Bearer {token}"))
+            .header("sec-fetch-site", "same-origin")
+            .body(Body::empty());
+        world.send(request.unwrap()).await
+    };
+    let page = world.ask(&admin, "GET", &format!("/drifts/{id}"), None).await.text;
+    assert!(page.contains("Put it back"), "{page}");
+    assert_eq!(click(&owner).await.status, 403, "its tenant agrees, and does not plan");
+
+    let done = click(&admin).await;
+
+    assert_eq!(done.status, 303, "{}", done.text);
+    let releases = world.ask(&admin, "GET", "/api/v1/releases", None).await.json();
+    assert_eq!(releases["items"].as_array().unwrap().len(), 1, "{releases}");
+    let again = click(&admin).await;
+    assert!(again.status == 409 && again.text.contains("puts it back"), "{}", again.text);
+}
+
+#[tokio::test]
+async fn what_a_file_is_to_hold_is_proposed_without_telling_what_is_secret() {
+    let world = World::new().await;
+    let case = Case::usual(&world, "a").await;
+    was(&world, case.ci, "Port 22\n").await;
+    let admin = world.token_of(&world.admin, Access::Write).await;
+    let body = json!({ "kind": "alteration", "title": "ports", "tenants": [case.tenant] });
+    let made = world.ask(&admin, "POST", "/api/v1/changes", Some(body)).await.json();
+    let files = format!("/api/v1/changes/{}/files", made["id"].as_str().unwrap());
+    let put = async |path: &str, content: &str| {
+        let body = json!({ "ci": case.ci, "path": path, "content": content });
+        world.ask(&admin, "PUT", &files, Some(body)).await
+    };
+    // `Port 2022\n`, and `password = Tr0ub4dor-and-3\n`.
+    let (port, secret) = ("UG9ydCAyMDIyCg==", "cGFzc3dvcmQgPSBUcjB1YjRkb3ItYW5kLTMK");
+    assert_eq!(put(SSHD, "no base64").await.status, 400);
+    assert_eq!(put("etc/passwd", port).await.status, 422);
+    assert_eq!(put("/srv/x", port).await.status, 422, "nobody could see it");
+    let refused = put("/etc/ssh/app.ini", secret).await;
+    assert!(refused.status == 422 && !refused.text.contains("Tr0ub4dor"), "{}", refused.text);
+    let proposed = put(SSHD, port).await;
+    assert_eq!(proposed.status, 200, "{}", proposed.text);
+    assert_eq!(events(&world, EventKind::ChangeFileProposed).await, 1);
+    let of_nobody =
+        json!({ "ci": domain::cloud::CiId::of_content([9; 16]), "path": SSHD, "content": port });
+    assert_eq!(world.ask(&admin, "PUT", &files, Some(of_nobody)).await.status, 404);
 }
 
 #[tokio::test]

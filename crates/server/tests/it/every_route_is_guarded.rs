@@ -122,6 +122,9 @@ x--xx--- POST /api/v1/break-glass/{id}/close
 xxxxxxxx GET /api/v1/changes
 x--x---- POST /api/v1/changes
 xxxxxxxx GET /api/v1/changes/{id}
+xxxxxxxx GET /api/v1/changes/{id}/files
+x--x---- PUT /api/v1/changes/{id}/files
+xxxxxxxx GET /api/v1/changes/{id}/files/diff
 xxxxxxxx GET /api/v1/changes/{id}/obligations
 xxxxxxxx GET /api/v1/changes/{id}/sides
 x--x---- POST /api/v1/changes/{id}/steps
@@ -379,6 +382,9 @@ fn valid(path: &str, b: TenantId, other: CiId, sha256: &Value) -> Value {
         "/api/v1/cis/{id}/sources/{name}" => json!({
             "kind": "git", "url": "https://git.example.org/x.git",
         }),
+        "/api/v1/changes/{id}/files" => {
+            json!({ "ci": other, "path": "/etc/motd", "content": "aGVsbG8K" })
+        }
         "/api/v1/cis/{id}/files/original" => json!({ "path": "/etc/x", "reason": "x" }),
         "/api/v1/break-glass" => {
             json!({ "ci": other, "ticket": "x", "reason": "x", "files": ["/etc/**"] })

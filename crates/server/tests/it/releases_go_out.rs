@@ -74,7 +74,8 @@ impl Host {
     async fn go_on(&self, world: &World) {
         wake(world).await;
         // Each process drives them by its lease.
-        let releases = Releases::open(world.store.clone(), &world.master).await.unwrap();
+        let releases = Releases::open(world.store.clone(), world.history(), &world.master);
+        let releases = releases.await.unwrap();
         for _ in 0..4 {
             world.clock.pass(SignedDuration::from_secs(61));
             releases.step().await.unwrap();

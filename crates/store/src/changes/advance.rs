@@ -32,7 +32,7 @@ const RELOOK: SignedDuration = SignedDuration::from_mins(5);
 /// Stands between the reason of an acceptance that a tenant signed, and the key.
 pub(crate) const SIGNED_BY: &str = " (signed by ";
 
-pub(super) async fn step_change(
+pub(crate) async fn step_change(
     tx: &mut Tx<'_>,
     by: &Actor,
     id: ChangeId,
@@ -523,7 +523,7 @@ async fn event(
         Move::Interrupt(interruption) => Event::Interrupt { interruption },
         Move::Finish { plan, outcome } => Event::Finished { plan, outcome },
         Move::Scan => {
-            let sight = look::sight(tx, &loaded.obligation).await?;
+            let sight = look::sight(tx, loaded).await?;
             Event::Scanned { taken_at: tx.now, sight }
         }
         Move::Saw { sight, evidence: _ } => Event::Scanned { taken_at: tx.now, sight },

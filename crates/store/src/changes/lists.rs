@@ -27,7 +27,7 @@ macro_rules! changes {
 }
 
 /// One change: a tenant sees those that ask something of it.
-pub(super) async fn change(
+pub(crate) async fn change(
     connection: &mut AnyConnection,
     scope: Option<TenantId>,
     id: ChangeId,

@@ -4,17 +4,19 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use domain::agent::Facts;
-use domain::change::{Action, Sight};
+use domain::change::{Action, Kind, Sight};
 use domain::cloud::CiId;
 use domain::fleet::{FindingState, has_patch};
 use domain::obligation::{Event, Obligation};
 use domain::sla::Moment;
+use domain::verification::{Untold, Verdict};
 use jiff::Timestamp;
 use sqlx::any::AnyRow;
 
 use super::load::{self, Loaded};
 use crate::error::StoreError;
 use crate::fleet::{findings, systems};
+use crate::releases;
 use crate::value::{get, parsed, time_or_none};
 use crate::writer::Tx;
 
@@ -26,7 +28,10 @@ pub(super) async fn news(tx: &mut Tx<'_>, loaded: &Loaded) -> Result<Option<Even
         return Ok(None);
     }
     let is_done = matches!(phase, "verified" | "closed");
-    let seen = seen(tx, obligation, is_done).await?;
+    let seen = match loaded.change.kind {
+        Kind::Patch => seen(tx, obligation, is_done).await?,
+        Kind::Alteration => Seen::Told(altered(tx, obligation).await?),
+    };
     Ok(match seen {
         Seen::Told(Sight::Clean) if !is_done => Some(Sight::Clean),
         Seen::Told(Sight::Missing) if is_done || phase == "verifying" => Some(Sight::Missing),
@@ -42,11 +47,51 @@ pub(super) async fn news(tx: &mut Tx<'_>, loaded: &Loaded) -> Result<Option<Even
 }
 
 /// What was seen, as far as it can be told.
-pub(super) async fn sight(tx: &mut Tx<'_>, obligation: &Obligation) -> Result<Sight, StoreError> {
-    Ok(match seen(tx, obligation, false).await? {
+pub(super) async fn sight(tx: &mut Tx<'_>, loaded: &Loaded) -> Result<Sight, StoreError> {
+    if loaded.change.kind == Kind::Alteration {
+        return altered(tx, &loaded.obligation).await;
+    }
+    Ok(match seen(tx, &loaded.obligation, false).await? {
         Seen::Told(sight) => sight,
         Seen::Nobody => Sight::Unknown,
     })
+}
+
+/// What looks at the items of an alteration's plan came to, after each was ordered: whether the files are as they were
+/// to be. What was done by hand, nobody looked at.
+async fn altered(tx: &mut Tx<'_>, obligation: &Obligation) -> Result<Sight, StoreError> {
+    let Some(share) = obligation.share() else { return Ok(Sight::Unknown) };
+    let items: BTreeSet<CiId> = share.plan().items().map(|item| item.ci).collect();
+    let mut is_clean = true;
+    for ci in items {
+        let row = sqlx::query(
+            "SELECT nonce, is_back, outcome FROM orders WHERE plan_hash = $1 AND ci_id = $2
+             ORDER BY created_at DESC, attempt DESC LIMIT 1",
+        )
+        .bind(share.plan().hash().to_string())
+        .bind(ci.to_string())
+        .fetch_optional(&mut *tx.connection)
+        .await?;
+        let verdict = match row {
+            // It was taken back.
+            Some(row)
+                if get::<i64>(&row, "is_back")? != 0
+                    && get::<Option<String>>(&row, "outcome")?.as_deref() == Some("done") =>
+            {
+                return Ok(Sight::Missing);
+            }
+            Some(row) => releases::last_verdict(tx, &get::<String>(&row, "nonce")?).await?,
+            None => None,
+        };
+        match verdict {
+            Some(Verdict::Conflict { .. }) => return Ok(Sight::Missing),
+            Some(Verdict::Verified { .. }) => {}
+            // Not looked at again in time is no sign that it is another one.
+            Some(Verdict::Undecided { because: Untold::Silent }) => {}
+            Some(Verdict::Undecided { .. }) | None => is_clean = false,
+        }
+    }
+    Ok(if is_clean { Sight::Clean } else { Sight::Unknown })
 }
 
 /// When all items that the plan restarts had done so, each after what it has installed was altered, and
@@ -153,7 +198,7 @@ async fn seen(tx: &mut Tx<'_>, obligation: &Obligation, is_done: bool) -> Result
             installed.insert(*ci, true);
         }
     }
-    // An obligation without patches, as an alteration's, is about nothing that a scan can tell.
+    // An obligation without patches is about nothing that a scan can tell.
     if is_unknown || !stale.is_empty() || installed.is_empty() {
         return Ok(Seen::Told(Sight::Unknown));
     }

@@ -21,7 +21,7 @@ mod deliveries;
 mod errands;
 pub(crate) mod exclusions;
 pub(crate) mod gathering;
-mod lists;
+pub(crate) mod lists;
 pub(crate) mod load;
 mod look;
 mod notices;

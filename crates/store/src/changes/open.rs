@@ -42,7 +42,7 @@ macro_rules! for_everybody {
     };
 }
 
-pub(super) async fn create(
+pub(crate) async fn create(
     tx: &mut Tx<'_>,
     by: &Actor,
     new: &NewChange,

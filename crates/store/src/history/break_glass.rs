@@ -19,7 +19,7 @@ use super::History;
 use super::alarms::{self, Grade};
 use super::drifts::{Happening, Told, narrowed};
 use super::judge::{InForce, Judged, NewDrift, Open, keep_judged, open_drift, place};
-use super::keys::TenantKeys;
+use super::keys::{TenantKeys, held};
 use super::rows::bytes;
 use crate::actor::Actor;
 use crate::error::StoreError;
@@ -485,19 +485,6 @@ async fn open(
     alarms::raise_break_glass(tx, keys.id, id, Grade::Opened).await.map(|()| id)
 }
 
-/// Whoever judges holds it too; and what was opened under a key that is gone must not be sealed under it.
-async fn hold(tx: &mut Tx<'_>, keys: &TenantKeys) -> Result<(), StoreError> {
-    tx.hold("history_tenants", "tenant_id", &keys.id.to_string()).await?;
-    let row = sqlx::query("SELECT sealed_key FROM history_tenants WHERE tenant_id = $1")
-        .bind(keys.id.to_string())
-        .fetch_one(&mut *tx.connection)
-        .await?;
-    match get::<Option<Vec<u8>>>(&row, "sealed_key")? {
-        Some(sealed) if sealed == keys.sealed => Ok(()),
-        _ => Err(StoreError::Busy),
-    }
-}
-
 async fn close(tx: &mut Tx<'_>, by: &Actor, found: &BreakGlass) -> Result<(), StoreError> {
     let span = found.span.closed(tx.now);
     if found.stage != Stage::Open || span == found.span {
@@ -603,7 +590,7 @@ struct Review {
 /// Keeps what a review came to, with all that follows from it.
 async fn pass(tx: &mut Tx<'_>, review: &Review) -> Result<(), StoreError> {
     let Review { by, id, seen, outcome, reason, keys, .. } = review;
-    hold(tx, keys).await?;
+    held(tx, keys).await?;
     let row = sqlx::query(
         "SELECT opened_at, opened_by, until, review_by, outcome, version FROM break_glass
          WHERE id = $1 AND tenant_id = $2",

@@ -291,39 +291,6 @@ impl History {
         })
         .await
     }
-
-    /// Notes the alteration that is to put a file back.
-    pub async fn take_up_drift(
-        &self,
-        by: &Actor,
-        id: DriftId,
-        change: ChangeId,
-    ) -> Result<Drift, StoreError> {
-        self.drift(by, id).await?;
-        self.write((self.clone(), by.clone()), move |tx, (history, by)| {
-            Box::pin(async move {
-                let row = sqlx::query(
-                    "UPDATE drifts SET change_id = $1 WHERE id = $2 AND state = 'open'
-                     RETURNING tenant_id, alterations",
-                )
-                .bind(change.to_string())
-                .bind(id.to_string())
-                .fetch_optional(&mut *tx.connection)
-                .await?
-                .ok_or_else(not_open)?;
-                tx.record(NewEvent {
-                    tenant: parsed(&row, "tenant_id")?,
-                    kind: EventKind::DriftTakenUp,
-                    by: by.clone(),
-                    object: id.to_string(),
-                    version: get(&row, "alterations")?,
-                    payload: json!({ "change": change }),
-                });
-                history.find_drift(&mut *tx.connection, by, id).await
-            })
-        })
-        .await
-    }
 }
 
 impl Store {

@@ -15,15 +15,17 @@ use std::sync::Arc;
 
 use ::history::{FilePath, PathKey, State};
 use domain::agent::{Installed, Trace};
-use domain::change::{Action, FileHash, Permit};
+use domain::change::{Action, FileHash, Permit, PlanHash};
 use domain::cloud::{BreakGlassId, ChangeId, CiId, Class, DriftId, EventKind, TenantId};
 use domain::configuration::document::{Aspect, aspect, original_of};
 use domain::configuration::flapping::{Flapping, Signal};
 use domain::configuration::mask::{Masks, Subject};
+use domain::configuration::secret;
 use domain::configuration::verdict::{
     self, Actor as Hand, Alteration, Approval, Approved, Emergency, Evidence, Expectation, Extent,
     FileState, Happened, Judgement, Knowledge, Shipped, Standing, Verdict,
 };
+use domain::order::LONGEST_LIFE;
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -242,6 +244,33 @@ pub(crate) async fn expect(
     Ok(())
 }
 
+/// Notes that a plan's files are to be what they held before, from now on for as long as an order may live.
+pub(crate) async fn expect_back(
+    tx: &mut Tx<'_>,
+    ci: CiId,
+    change: ChangeId,
+    plan: PlanHash,
+    back: &[Action],
+) -> Result<(), StoreError> {
+    for action in back {
+        let Action::WriteFile { path, after, .. } = action else { continue };
+        sqlx::query(
+            "UPDATE expected_files SET after = $1, not_before = $2, not_after = $3
+             WHERE ci_id = $4 AND change_id = $5 AND plan_hash = $6 AND path = $7",
+        )
+        .bind(after.to_string())
+        .bind(tx.now.as_microsecond())
+        .bind((tx.now + LONGEST_LIFE).as_microsecond())
+        .bind(ci.to_string())
+        .bind(change.to_string())
+        .bind(plan.to_string())
+        .bind(path.as_str())
+        .execute(&mut *tx.connection)
+        .await?;
+    }
+    Ok(())
+}
+
 /// What is known of an item where its files are judged.
 struct Known {
     planned: Vec<Planned>,
@@ -386,6 +415,13 @@ impl History {
             }
             None => None,
         };
+        // Plans have the checksum of the whole file.
+        let whole = match &after.content {
+            Some(content) if str::from_utf8(content).is_ok_and(secret::is_partial) => {
+                self.original_hash(ci, &path, timestamp(at)).await?
+            }
+            _ => None,
+        };
         let who = trace.map_or(Hand::Unknown, |trace| trace.who.clone());
         let queued = &waiting.queued;
         let alteration = Alteration {
@@ -398,7 +434,7 @@ impl History {
             evidence: queued.evidence,
         };
         let knowledge = Knowledge {
-            expectations: expectations(&known.planned, &alteration),
+            expectations: expectations(&known.planned, &alteration, whole),
             shipped: shipped.into_iter().collect(),
             emergencies: known.emergencies.clone(),
             approved: approved(judged.as_ref(), &alteration.path),
@@ -543,15 +579,24 @@ fn shipped_as(
     Shipped { package, version, path: path.to_string(), after, from, until, change }
 }
 
-/// What plans say of a file. They say its content alone: whose it is stays as it was.
-fn expectations(planned: &[Planned], alteration: &Alteration) -> Vec<Expectation> {
+/// What plans say of a file. They say its content alone: whose it is stays as it was. `whole` is the checksum of its
+/// original, where what is recorded of it is not the whole.
+fn expectations(
+    planned: &[Planned],
+    alteration: &Alteration,
+    whole: Option<FileHash>,
+) -> Vec<Expectation> {
     let access = alteration.before.or(alteration.after).map(|state| state.access);
+    let recorded = |after: FileHash| {
+        let told = alteration.after.filter(|_| whole == Some(after));
+        told.map_or(after, |state| state.content)
+    };
     let of_file = planned.iter().filter(|it| it.path == alteration.path);
     of_file
         .map(|it| Expectation {
             change: it.change,
             path: it.path.clone(),
-            after: access.map(|access| FileState { content: it.after, access }),
+            after: access.map(|access| FileState { content: recorded(it.after), access }),
             not_before: it.window.0,
             not_after: it.window.1,
             executor: None,

@@ -10,6 +10,7 @@ use serde::de::DeserializeOwned;
 
 use crate::error::StoreError;
 use crate::keys::{Key, MasterKey, Vault, locked};
+use crate::value::get;
 use crate::writer::Tx;
 
 /// What a tenant's key is for.
@@ -70,6 +71,24 @@ impl TenantKeys {
         serde_json::from_slice(&text).map_err(|_| corrupt())
     }
 
+    /// Bytes of the tenant's, sealed for their row.
+    pub(super) fn seal_bytes(
+        &self,
+        place: &str,
+        bytes: &[u8],
+        nonce: [u8; 24],
+    ) -> Result<Vec<u8>, StoreError> {
+        let place = format!("{}/{place}", name(self.id));
+        self.vault.seal(&place, bytes, nonce).ok_or_else(|| locked(&place))
+    }
+
+    /// The same, opened again.
+    pub(super) fn open_bytes(&self, place: &str, sealed: &[u8]) -> Result<Vec<u8>, StoreError> {
+        let place = format!("{}/{place}", name(self.id));
+        let opened = self.vault.open(&place, sealed);
+        opened.map(|bytes| bytes.to_vec()).ok_or(StoreError::Corrupt { what: place })
+    }
+
     fn place(&self, number: i64) -> String {
         format!("{}/{number}", name(self.id))
     }
@@ -93,6 +112,21 @@ pub(super) fn new_tenant_key(
 ) -> Result<Vec<u8>, StoreError> {
     let key = Key::new(tx.random());
     master.seal(&name(tenant), &key, tx.random()).ok_or_else(|| locked(&name(tenant)))
+}
+
+/// Holds a tenant's keys: whoever judges holds them too, and what was made under a key that is gone must not be sealed
+/// under it.
+pub(super) async fn held(tx: &mut Tx<'_>, keys: &TenantKeys) -> Result<(), StoreError> {
+    tx.hold("history_tenants", "tenant_id", &keys.id.to_string()).await?;
+    let row = sqlx::query("SELECT sealed_key FROM history_tenants WHERE tenant_id = $1")
+        .bind(keys.id.to_string())
+        .fetch_optional(&mut *tx.connection)
+        .await?;
+    let sealed = row.map(|row| get::<Option<Vec<u8>>>(&row, "sealed_key")).transpose()?;
+    match sealed.flatten() {
+        Some(sealed) if sealed == keys.sealed => Ok(()),
+        _ => Err(StoreError::Busy),
+    }
 }
 
 /// Where the version of a file stands in the tail.

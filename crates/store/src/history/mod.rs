@@ -3,7 +3,7 @@
 //! ```text
 //! record ─► rows of the tail, sealed ─┬─ event with a commitment      (one commit)
 //!             │                       └─ answered once durable
-//!             │        judge ─► verdicts, drifts
+//!             │        judge ─► verdicts, drifts ─► alterations
 //!           seal: closed partition ─► object ─► verified ─► its rows go  (one commit)
 //!             │             ▲
 //!             │         backfill: what was recorded elsewhere before
@@ -19,6 +19,7 @@
 
 mod across;
 mod alarms;
+mod alterations;
 mod backfill;
 mod break_glass;
 mod drifts;
@@ -41,12 +42,14 @@ use sqlx::AnyPool;
 
 pub use across::{Across, Placed};
 pub use alarms::{BreakGlassAlarm, DRIFT, DriftAlarm, DriftAlarms, Grade as DriftGrade};
+pub(crate) use alterations::Sights;
+pub use alterations::{IntendedFile, NewIntendedFile};
 pub use backfill::NewBatch;
 pub use break_glass::{BreakGlass, BreakGlassFilter, BrokenFile, Cover, NewBreakGlass, Reviewed};
 pub use drifts::{Drift, DriftCounts, DriftFilter, DriftState, Happening, Settlement};
 pub use fsck::Fsck;
-pub(crate) use judge::expect;
 pub use judge::{FileVerdict, Telling};
+pub(crate) use judge::{expect, expect_back};
 pub(crate) use keys::tenant_key_name;
 pub use read::{Difference, FileVersion, Manifest, Past, Versions};
 pub use record::{NewFile, NewState, Recorded};

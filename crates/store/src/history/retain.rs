@@ -481,6 +481,8 @@ async fn destroy_tenant(tx: &mut Tx<'_>, keys: &TenantKeys) -> Result<(), StoreE
         "DELETE FROM history_unjudged WHERE tenant = $1",
         "DELETE FROM verdicts WHERE tenant = $1",
         "DELETE FROM judged_files WHERE tenant = $1",
+        "DELETE FROM alteration_contents WHERE tenant_id IN
+             (SELECT tenant_id FROM history_tenants WHERE tenant = $1)",
         "DELETE FROM drifts WHERE tenant_id IN
              (SELECT tenant_id FROM history_tenants WHERE tenant = $1)",
         "DELETE FROM break_glass_files WHERE break_glass_id IN

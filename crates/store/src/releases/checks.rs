@@ -1,19 +1,20 @@
 //! Looks at items after their agents said that something is done: by what is observed, not by what is
 //! claimed.
 
-use domain::change::Action;
+use domain::change::{Action, FileHash};
 use domain::cloud::{AgentId, CiId, EventKind, ReleaseId, TenantId, words};
 use domain::fleet::PackageSet;
-use domain::inventory::Runtime;
+use domain::inventory::{Inventory, Runtime};
 use domain::release::{Event, Report};
-use domain::verification::{self, Occasion, Sighting, Verdict};
+use domain::verification::{self, Files, Occasion, Sighting, Verdict};
 use jiff::Timestamp;
 use serde_json::json;
+use sha2::{Digest as _, Sha256};
 use sqlx::any::AnyRow;
 
 use super::followups;
 use super::orders::{self, small};
-use super::runs::{corrupt, signed};
+use super::runs::{corrupt, signed, text};
 use super::verifications::{self, Backdrop, Look};
 use super::{Release, Verifier, snapshots};
 use crate::actor::Actor;
@@ -21,6 +22,7 @@ use crate::changes::{self, Dispute};
 use crate::error::StoreError;
 use crate::event::NewEvent;
 use crate::fleet::systems;
+use crate::history::Sights;
 use crate::value::{get, parsed, parsed_or_none, time};
 use crate::writer::Tx;
 
@@ -116,6 +118,11 @@ pub(super) async fn complete(
     .bind(agent.to_string())
     .execute(&mut *tx.connection)
     .await?;
+    wake(tx, agent, at).await
+}
+
+/// Whoever waits to see something of an agent's host looks now.
+async fn wake(tx: &mut Tx<'_>, agent: AgentId, at: Timestamp) -> Result<(), StoreError> {
     sqlx::query(
         "UPDATE releases SET wakes_at = $1 WHERE ended IS NULL AND id IN (
              SELECT c.release_id FROM release_checks c JOIN agents a ON a.ci_id = c.ci_id
@@ -142,6 +149,7 @@ pub(super) async fn complete(
 pub(super) async fn news(
     tx: &mut Tx<'_>,
     verifier: &dyn Verifier,
+    sights: &Sights,
     release: &Release,
 ) -> Result<Vec<Event>, StoreError> {
     let rows = sqlx::query(
@@ -164,18 +172,26 @@ pub(super) async fn news(
         let Some((actions, restarts_later)) = planned(release, seen.tenant, item, stage) else {
             continue;
         };
+        // Files are told after packages; until all of them are, nothing is known of them.
+        let files = match sights.get(&(item, attempt)) {
+            Some(files) => files.clone(),
+            None if verification::writes_files(&actions) => continue,
+            None => Files::new(),
+        };
         let installed = seen.set.inventory();
         let what: What = parsed(row, "what")?;
         let (report, because, record) = match what {
-            What::Back if verification::is_back(&actions, installed) => {
+            What::Back if is_back(tx, release.id, item, (&actions, installed, &files)).await? => {
                 (Report::RolledBack, None, None)
             }
             What::Back => {
-                (Report::Failed, Some("packages of the plan are still there".to_owned()), None)
+                let because = "what the plan brought, or a part of it, is still there".to_owned();
+                (Report::Failed, Some(because), None)
             }
             What::Done => {
                 let runtime = seen.runtime.as_ref();
-                let verdict = verification::verify(&actions, restarts_later, installed, runtime);
+                let verdict =
+                    verification::verify(&actions, restarts_later, installed, runtime, &files);
                 let outcome = match &verdict {
                     Verdict::Verified { .. } => Some((Report::Verified, None)),
                     Verdict::Conflict { .. } => Some((Report::Conflict, Some(verdict.to_string()))),
@@ -189,7 +205,7 @@ pub(super) async fn news(
                     ci: item,
                     claim: verifications::claim(tx, release.id, item, attempt).await?,
                     occasion: Occasion::AfterOrder,
-                    seen: Some(seen.sighting.clone()),
+                    seen: Some(with_files(seen.sighting.clone(), &files)?),
                     verdict,
                 };
                 let record = verifications::keep(tx, verifier, &mut backdrop, look).await?;
@@ -236,6 +252,44 @@ pub(super) async fn news(
     Ok(events)
 }
 
+/// Whether an item is what it was: where an order was carried out and taken back, in all of it; where it was refused, or
+/// nobody fetched it, as far as it is the plan's.
+async fn is_back(
+    tx: &mut Tx<'_>,
+    release: ReleaseId,
+    ci: CiId,
+    (actions, installed, files): (&[Action], &Inventory, &Files),
+) -> Result<bool, StoreError> {
+    let outcome = orders::last_outcome(tx, release, ci).await?;
+    Ok(match outcome.as_deref() {
+        Some("refused" | "called_off") => verification::has_none(actions, installed, files),
+        _ => verification::is_back(actions, installed, files),
+    })
+}
+
+/// A sighting, with what files were seen to hold.
+pub(super) fn with_files(sighting: Sighting, files: &Files) -> Result<Sighting, StoreError> {
+    if files.is_empty() {
+        return Ok(sighting);
+    }
+    let digest = <[u8; 32]>::from(Sha256::digest(text(files)?));
+    Ok(Sighting { files: Some(FileHash::from(digest)), ..sighting })
+}
+
+/// The history has all files that an agent saw by then: whatever release waits for that looks at it.
+pub(super) async fn files_complete(
+    tx: &mut Tx<'_>,
+    agent: AgentId,
+    at: Timestamp,
+) -> Result<(), StoreError> {
+    sqlx::query("UPDATE agents SET files_at = $1 WHERE id = $2 AND files_at < $1")
+        .bind(at.as_microsecond())
+        .bind(agent.to_string())
+        .execute(&mut *tx.connection)
+        .await?;
+    wake(tx, agent, at).await
+}
+
 /// All that was seen of an item.
 pub(super) struct Seen {
     pub(super) tenant: TenantId,
@@ -260,6 +314,7 @@ pub(super) async fn sight(tx: &mut Tx<'_>, row: &AnyRow) -> Result<Option<Seen>,
         package_set,
         facts: parsed_or_none(row, "facts_digest")?,
         kernel: runtime.as_ref().map(|runtime| runtime.running_kernel.clone()),
+        files: None,
         seen_at: time(row, "complete_at")?,
     };
     Ok(Some(Seen { tenant, set, runtime, sighting }))

@@ -29,6 +29,8 @@ pub struct Ground {
     pub relations: Vec<Relation>,
     /// Who lacks a patch of the change.
     pub lacking: Vec<Lacking>,
+    /// The tenants of whose items that is, or of whose items the change alters files, and how urgent it is for them.
+    pub concerned: BTreeMap<TenantId, Priority>,
     /// The tenants' plans of the change in force.
     pub plans: BTreeMap<TenantId, Plan>,
     /// The items that do not do what their owners expect of them.
@@ -79,15 +81,33 @@ pub(super) async fn ground(
         page.after = found.next;
     }
     let lacking = lacking(store, change).await?;
+    let mut concerned = altered(store, change).await?;
+    concerned.extend(lacking.iter().map(|lacking| (lacking.tenant, lacking.priority)));
     let plans = plans(store, change).await?;
     let sick = items(store, "SELECT ci_id FROM ci_facts WHERE health = 'sick'").await?;
     let placed = items(store, "SELECT ci_id FROM ci_machines").await?;
-    Ok(Ground { change: tracked, cis, relations, lacking, plans, sick, placed })
+    Ok(Ground { change: tracked, cis, relations, lacking, concerned, plans, sick, placed })
 }
 
 async fn items(store: &Store, which: &'static str) -> Result<BTreeSet<CiId>, StoreError> {
     let rows = sqlx::query(which).fetch_all(&store.pool).await?;
     rows.iter().map(|row| parsed(row, "ci_id")).collect()
+}
+
+/// The tenants of whose items a change alters files.
+async fn altered(
+    store: &Store,
+    change: ChangeId,
+) -> Result<BTreeMap<TenantId, Priority>, StoreError> {
+    let rows = sqlx::query(
+        "SELECT o.tenant_id, o.priority FROM obligations o WHERE o.change_id = $1 AND EXISTS (
+             SELECT 1 FROM alteration_files f
+             WHERE f.change_id = o.change_id AND f.tenant_id = o.tenant_id)",
+    )
+    .bind(change.to_string())
+    .fetch_all(&store.pool)
+    .await?;
+    rows.iter().map(|row| Ok((parsed(row, "tenant_id")?, findings::priority(row)?))).collect()
 }
 
 async fn lacking(store: &Store, change: ChangeId) -> Result<Vec<Lacking>, StoreError> {

@@ -6,7 +6,7 @@
 use domain::change::{Action, Plan};
 use domain::cloud::{ChangeId, CiId, ReleaseId, TenantId, VerificationId};
 use domain::release::Report;
-use domain::verification::{self, Occasion, Record, Untold, Verdict};
+use domain::verification::{self, Files, Occasion, Record, Untold, Verdict};
 use jiff::{SignedDuration, Timestamp};
 use sqlx::AnyPool;
 
@@ -26,7 +26,7 @@ const AFTER: [(Occasion, SignedDuration); 2] = [
 ];
 
 /// How much older than the due instant a look may be that counts.
-const EARLY: SignedDuration = SignedDuration::from_hours(1);
+pub(super) const EARLY: SignedDuration = SignedDuration::from_hours(1);
 
 /// How long an item may say nothing before that is what is recorded.
 const PATIENCE: SignedDuration = SignedDuration::from_hours(24);
@@ -111,6 +111,7 @@ async fn wake_at(
 pub(super) async fn look(
     tx: &mut Tx<'_>,
     verifier: &dyn Verifier,
+    files: Option<&Files>,
     earlier: VerificationId,
     occasion: Occasion,
 ) -> Result<(), StoreError> {
@@ -140,13 +141,17 @@ pub(super) async fn look(
         Some(row) => checks::sight(tx, row).await?,
         None => None,
     };
-    let (seen, verdict) = match seen {
+    let actions = planned(tx, &before).await?;
+    // Of files that were not told since, nothing was seen.
+    let is_told = files.is_some() || !verification::writes_files(&actions);
+    let none = Files::new();
+    let (seen, verdict) = match seen.filter(|_| is_told) {
         Some(seen) => {
-            let actions = planned(tx, &before).await?;
+            let files = files.unwrap_or(&none);
             let then = before.seen.as_ref().and_then(|seen| seen.kernel.as_deref());
             let (installed, runtime) = (seen.set.inventory(), seen.runtime.as_ref());
-            let verdict = verification::verify_again(&actions, then, installed, runtime);
-            (Some(seen.sighting), verdict)
+            let verdict = verification::verify_again(&actions, then, installed, runtime, files);
+            (Some(checks::with_files(seen.sighting, files)?), verdict)
         }
         None if is_gone(tx, before.ci).await? => return forget(tx, earlier, occasion).await,
         None if tx.now < due_at + PATIENCE => {

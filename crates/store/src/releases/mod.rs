@@ -32,6 +32,7 @@ use crate::Store;
 use crate::actor::Actor;
 use crate::changes::Outcome;
 use crate::error::StoreError;
+use crate::history::History;
 use crate::keys::MasterKey;
 use crate::page::{Page, PageRequest};
 
@@ -41,6 +42,7 @@ pub(crate) use orders::keep_key_order;
 pub(crate) use runs::{asked, looked, permitted, settled};
 pub use snapshots::{Placement, Snapshot, SnapshotAct, SnapshotFilter, SnapshotState};
 pub use verifications::Verifier;
+pub(crate) use verifications::last_verdict;
 
 /// A release with all that is known of it.
 #[derive(Debug, Clone)]
@@ -144,6 +146,8 @@ pub struct Fetched {
     pub plan: Plan,
     /// The stage, from 0.
     pub stage: u32,
+    /// Whether it takes back what the stage made of files.
+    pub is_back: bool,
     /// How urgent the provider says it is.
     pub priority: domain::priority::Priority,
     /// The number that an order signed now has.
@@ -255,21 +259,28 @@ impl Store {
         .await
     }
 
-    /// Looks at the releases whose time has come, at most so many; each by itself. What looks at items
-    /// came to is signed by `verifier`. Says how many releases there were, and those that failed.
+    /// Looks at the releases whose time has come, at most so many; each by itself. What files hold, `history`
+    /// says; what looks at items came to is signed by `verifier`. Says how many releases there were, and those
+    /// that failed.
     pub async fn step_releases(
         &self,
         verifier: &Arc<dyn Verifier>,
+        history: &History,
         at_most: u16,
     ) -> Result<(usize, Vec<Unstepped>), StoreError> {
         let due = runs::due(&self.pool, self.environment.now(), at_most).await?;
         let mut failed = Vec::new();
         for &release in &due {
-            let stepped = self
-                .write(Arc::clone(verifier), move |tx, verifier| {
-                    Box::pin(runs::wake(tx, &**verifier, release))
-                })
-                .await;
+            let stepped = match history.sights(release).await {
+                Ok(sights) => {
+                    let with = (Arc::clone(verifier), sights);
+                    self.write(with, move |tx, (verifier, sights)| {
+                        Box::pin(runs::wake(tx, &**verifier, sights, release))
+                    })
+                    .await
+                }
+                Err(error) => Err(error),
+            };
             if let Err(error) = stepped {
                 self.write((), move |tx, ()| Box::pin(runs::postpone(tx, release))).await?;
                 failed.push(Unstepped { release, error });
@@ -286,16 +297,23 @@ impl Store {
     pub async fn verify_again(
         &self,
         verifier: &Arc<dyn Verifier>,
+        history: &History,
         at_most: u16,
     ) -> Result<(usize, Vec<(VerificationId, StoreError)>), StoreError> {
         let due = followups::due(&self.pool, self.environment.now(), at_most).await?;
         let mut failed = Vec::new();
         for &(verified, occasion) in &due {
-            let looked = self
-                .write(Arc::clone(verifier), move |tx, verifier| {
-                    Box::pin(followups::look(tx, &**verifier, verified, occasion))
-                })
-                .await;
+            let looked = match history.sights_again(verified, followups::EARLY).await {
+                Ok(files) => {
+                    let with = (Arc::clone(verifier), files);
+                    self.write(with, move |tx, (verifier, files)| {
+                        let files = files.as_ref();
+                        Box::pin(followups::look(tx, &**verifier, files, verified, occasion))
+                    })
+                    .await
+                }
+                Err(error) => Err(error),
+            };
             if let Err(error) = looked {
                 self.write((), move |tx, ()| Box::pin(followups::postpone(tx, verified, occasion)))
                     .await?;
@@ -401,6 +419,15 @@ impl Store {
             Box::pin(orders::answer(tx, by, answered))
         })
         .await
+    }
+
+    /// Notes that the history has all files that an agent saw by then.
+    pub async fn note_files_complete(
+        &self,
+        agent: AgentId,
+        at: Timestamp,
+    ) -> Result<(), StoreError> {
+        self.write((), move |tx, ()| Box::pin(checks::files_complete(tx, agent, at))).await
     }
 
     /// Notes that all that an agent saw of its host is known now.

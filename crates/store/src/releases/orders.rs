@@ -13,7 +13,7 @@ use sqlx::any::AnyRow;
 use sqlx::{AnyConnection, AnyPool};
 
 use super::runs::{self, corrupt, signed};
-use super::{Answered, Fetched, Issued, OrderFilter, OrderRow, Release, order_keys};
+use super::{Answered, Fetched, Issued, OrderFilter, OrderRow, Release, checks, order_keys};
 use crate::actor::Actor;
 use crate::changes::{self, Dispute, load, signers};
 use crate::error::StoreError;
@@ -27,13 +27,19 @@ use crate::{Store, agents};
 const LONGEST_REASON: usize = 2000;
 
 /// A step begins: an order waits for the item's agent. An earlier one that nobody answered is called off.
-pub(super) async fn make(tx: &mut Tx<'_>, release: &Release, job: &Job) -> Result<(), StoreError> {
+/// One of the way `back` takes back what the plan's stage made of files.
+pub(super) async fn make(
+    tx: &mut Tx<'_>,
+    release: &Release,
+    job: &Job,
+    back: bool,
+) -> Result<(), StoreError> {
     call_off(tx, release.id, job.item, "another order takes its place").await?;
     let nonce = Nonce::from(tx.random::<16>());
     sqlx::query(
         "INSERT INTO orders (nonce, release_id, change_id, tenant_id, ci_id, plan_hash, stage,
-                             attempt, created_at)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
+                             attempt, created_at, is_back)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
     )
     .bind(nonce.to_string())
     .bind(release.id.to_string())
@@ -44,6 +50,7 @@ pub(super) async fn make(tx: &mut Tx<'_>, release: &Release, job: &Job) -> Resul
     .bind(i64::from(job.stage))
     .bind(i64::from(job.attempt))
     .bind(tx.now.as_microsecond())
+    .bind(i64::from(back))
     .execute(&mut *tx.connection)
     .await?;
     Ok(())
@@ -242,7 +249,7 @@ pub(super) async fn waiting(store: &Store, by: &Actor) -> Result<Option<Fetched>
     let mut connection = store.pool.acquire().await?;
     let unseen = store.environment.now() - LOOKED_AT_FIRST;
     let row = sqlx::query(
-        "SELECT o.nonce, o.change_id, o.stage, o.agent_id, o.envelope, p.body, a.ordered
+        "SELECT o.nonce, o.change_id, o.stage, o.is_back, o.agent_id, o.envelope, p.body, a.ordered
          FROM orders o JOIN plans p ON p.hash = o.plan_hash JOIN agents a ON a.id = $1
          WHERE o.ci_id = $2 AND o.tenant_id = $3 AND o.outcome IS NULL
              -- One that was handed over may be asked for again.
@@ -299,6 +306,7 @@ pub(super) async fn waiting(store: &Store, by: &Actor) -> Result<Option<Fetched>
         nonce: parsed(&row, "nonce")?,
         plan,
         stage: small(&row, "stage")?,
+        is_back: get::<i64>(&row, "is_back")? != 0,
         priority: loaded.obligation.facts().priority,
         sequence: u64::try_from(ordered).unwrap_or(0) + 1,
         // Another agent of the item cannot do anything with it.
@@ -390,8 +398,8 @@ pub(super) async fn answer(
     let nonce = answered.answer.order();
     tx.hold("orders", "nonce", &nonce.to_string()).await?;
     let row = sqlx::query(
-        "SELECT release_id, change_id, plan_hash, attempt, outcome, answer, answered_at FROM orders
-         WHERE nonce = $1 AND ci_id = $2 AND tenant_id = $3 AND agent_id = $4",
+        "SELECT release_id, change_id, plan_hash, stage, is_back, attempt, outcome, answer, answered_at
+         FROM orders WHERE nonce = $1 AND ci_id = $2 AND tenant_id = $3 AND agent_id = $4",
     )
     .bind(nonce.to_string())
     .bind(ci.to_string())
@@ -445,6 +453,11 @@ pub(super) async fn answer(
     if was_called_off {
         // It is known and recorded; the release went on without it.
         return Ok(());
+    }
+    if get::<i64>(&row, "is_back")? != 0 && report == Report::Succeeded {
+        // Somebody looks whether it is what it was.
+        let stage = small(&row, "stage")?;
+        return checks::ask(tx, release, ci, attempt, checks::What::Back, stage).await;
     }
     runs::report(tx, release, ci, attempt, report).await
 }

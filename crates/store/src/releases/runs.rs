@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use domain::change::{Outcome as Rollout, Permit, Phase, PlanHash};
+use domain::change::alteration;
+use domain::change::{Outcome as Rollout, Permit, Phase, PlanHash, Rollback};
 use domain::cloud::{ChangeId, CiId, EventId, EventKind, ReleaseId, Side, TenantId};
 use domain::release::{
     Command, Effect, End, Event, Health, Job, Kept, Layout, Report, Run, Vacated,
@@ -17,6 +18,7 @@ use crate::actor::Actor;
 use crate::changes::{Move, Outcome, advance, load};
 use crate::error::StoreError;
 use crate::event::NewEvent;
+use crate::history::{self, Sights};
 use crate::page::{Cursor, Page, PageRequest};
 use crate::value::{get, parsed, parsed_or_none, time};
 use crate::writer::Tx;
@@ -262,6 +264,7 @@ async fn happen(
 pub(super) async fn wake(
     tx: &mut Tx<'_>,
     verifier: &dyn Verifier,
+    sights: &Sights,
     id: ReleaseId,
 ) -> Result<(), StoreError> {
     let mut release = held(tx, id).await?;
@@ -272,7 +275,7 @@ pub(super) async fn wake(
         }
         return save(tx, &release).await;
     }
-    let mut events = checks::news(tx, verifier, &release).await?;
+    let mut events = checks::news(tx, verifier, sights, &release).await?;
     events.push(Event::Tick);
     if let Err(refusal) = step(tx, &Actor::System, &mut release, events).await? {
         return Err(StoreError::Refused {
@@ -330,7 +333,7 @@ async fn follow(
     };
     match effect {
         Effect::Start(job) | Effect::Reboot(job) => {
-            orders::make(tx, release, &job).await?;
+            orders::make(tx, release, &job, false).await?;
             snapshots::want(tx, release, &job).await?;
             Ok(None)
         }
@@ -371,9 +374,10 @@ async fn follow(
     }
 }
 
-/// Where the agent says that the item is what it was, somebody looks whether it is. Otherwise its machine goes
-/// back to what was kept of it, unless its step is verified: since then people may have worked with it. No
-/// order makes a package older again: what was done stays until somebody repairs it.
+/// Where the agent says that the item is what it was, somebody looks whether it is. Files that were written get what
+/// they held before, by another order. Otherwise its machine goes back to what was kept of it, unless its step is
+/// verified: since then people may have worked with it. No order makes a package older again, or takes a file away:
+/// what was done stays until somebody repairs it.
 async fn send_back(
     tx: &mut Tx<'_>,
     release: &Release,
@@ -385,6 +389,9 @@ async fn send_back(
         checks::ask(tx, release.id, item, attempt, checks::What::Back, stage).await?;
         return Ok(None);
     }
+    if before.as_deref() == Some("done") && files_back(tx, release, job).await? {
+        return Ok(None);
+    }
     let is_verified = before.as_deref() == Some("done")
         && !checks::is_looked_at(tx, release.id, job.item).await?;
     if !is_verified && snapshots::go_back(tx, release.id, job).await? {
@@ -392,6 +399,28 @@ async fn send_back(
     }
     let Job { item, attempt, .. } = *job;
     Ok(Some(Event::Reported { item, attempt, report: Report::Failed }))
+}
+
+/// Orders that files get what they held before, where that is the way back of an item; says whether it is.
+async fn files_back(tx: &mut Tx<'_>, release: &Release, job: &Job) -> Result<bool, StoreError> {
+    let Job { item, stage, ref warrant, .. } = *job;
+    let plan = release.run.layout().plans().get(&warrant.tenant());
+    let place = usize::try_from(stage).ok();
+    let stage = plan.zip(place).and_then(|(plan, place)| plan.draft().stages.get(place));
+    let planned = stage.and_then(|stage| stage.items.iter().find(|it| it.ci == item));
+    let Some(planned) = planned.filter(|it| it.rollback == Rollback::Files) else {
+        return Ok(false);
+    };
+    let Some(actions) = alteration::back(&planned.actions) else { return Ok(false) };
+    orders::make(tx, release, job, true).await?;
+    history::expect_back(tx, item, release.change, warrant.plan(), &actions).await?;
+    // Nobody looks any more whether it is as it was planned.
+    sqlx::query("DELETE FROM verifications_due WHERE change_id = $1 AND ci_id = $2")
+        .bind(release.change.to_string())
+        .bind(item.to_string())
+        .execute(&mut *tx.connection)
+        .await?;
+    Ok(true)
 }
 
 /// A tenant's part of the change is at its end.
@@ -404,7 +433,19 @@ async fn finish(
 ) -> Result<(), StoreError> {
     let action = Move::Finish { plan, outcome };
     // What is refused there is recorded there: the tenant's part has another plan by now.
-    advance::advance(tx, &Actor::System, change, tenant, &action).await.map(drop)
+    advance::advance(tx, &Actor::System, change, tenant, &action).await?;
+    // Whether files are as they were to be, is known by now.
+    sqlx::query(
+        "UPDATE obligations SET wakes_at = $1
+         WHERE change_id = $2 AND tenant_id = $3 AND phase = 'verifying' AND EXISTS (
+             SELECT 1 FROM alteration_files f WHERE f.change_id = obligations.change_id)",
+    )
+    .bind(tx.now.as_microsecond())
+    .bind(change.to_string())
+    .bind(tenant.to_string())
+    .execute(&mut *tx.connection)
+    .await?;
+    Ok(())
 }
 
 /// A tenant's part began with a release that had ended: nothing of it is carried out.

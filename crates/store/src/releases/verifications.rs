@@ -189,6 +189,21 @@ pub(super) async fn claim(
     })
 }
 
+/// What the last look after an order came to, also of a later one; `None` where nobody looked.
+pub(crate) async fn last_verdict(
+    tx: &mut Tx<'_>,
+    order: &str,
+) -> Result<Option<Verdict>, StoreError> {
+    let row = sqlx::query(
+        "SELECT id, statement, envelope, key_id FROM verifications
+         WHERE order_nonce = $1 ORDER BY id DESC LIMIT 1",
+    )
+    .bind(order)
+    .fetch_optional(&mut *tx.connection)
+    .await?;
+    Ok(row.as_ref().map(read).transpose()?.map(|found| found.record.verdict))
+}
+
 macro_rules! select {
     ($where:literal) => {
         concat!(

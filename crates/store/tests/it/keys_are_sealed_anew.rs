@@ -101,6 +101,7 @@ async fn everything_sealed_is_known() {
         "devices.credential",
         "sources.credential",
         // Under the tenant's key, and the partition's.
+        "alteration_contents.sealed",
         "break_glass.sealed",
         "break_glass.sealed_review",
         "break_glass_files.sealed",

@@ -16,6 +16,7 @@ mod a_proven_patch_is_baked;
 mod agents_are_who_they_are;
 mod alarms_are_told_once;
 mod alterations_are_judged;
+mod alterations_go_out;
 mod audits_are_kept;
 mod baselines_are_kept;
 mod break_glass_is_reviewed;

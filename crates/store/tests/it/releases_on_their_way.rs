@@ -145,9 +145,11 @@ impl Host {
         wake(world).await;
         for _ in 0..3 {
             world.environment.pass(SignedDuration::from_secs(2));
-            let (_, failed) = world.store.step_releases(&world.verifier, 10).await.unwrap();
+            let (_, failed) =
+                world.store.step_releases(&world.verifier, &world.history(), 10).await.unwrap();
             assert!(failed.is_empty(), "{failed:?}");
-            let (_, failed) = world.store.verify_again(&world.verifier, 10).await.unwrap();
+            let (_, failed) =
+                world.store.verify_again(&world.verifier, &world.history(), 10).await.unwrap();
             assert!(failed.is_empty(), "{failed:?}");
         }
     }
@@ -341,11 +343,16 @@ async fn what_was_aborted_before_its_time_does_not_seem_to_go_on(world: World) {
     world.environment.pass(DAY * 10 + SignedDuration::from_mins(1));
     wake(world).await;
     assert_eq!(case.phase(world).await, "rolling_out");
-    let (_, failed) = world.store.step_releases(&world.verifier, 10).await.unwrap();
+    let (_, failed) =
+        world.store.step_releases(&world.verifier, &world.history(), 10).await.unwrap();
 
     assert!(failed.is_empty(), "{failed:?}");
     assert_eq!(case.phase(world).await, "non_compliant");
-    assert_eq!(world.store.step_releases(&world.verifier, 10).await.unwrap().0, 0, "it is over");
+    assert_eq!(
+        world.store.step_releases(&world.verifier, &world.history(), 10).await.unwrap().0,
+        0,
+        "it is over"
+    );
 }
 
 async fn an_order_is_signed_once_and_answered_once(world: World) {

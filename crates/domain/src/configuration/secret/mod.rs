@@ -158,6 +158,11 @@ pub(crate) struct Found {
     pub(crate) span: Range<usize>,
 }
 
+/// Whether a text is what is left of a file: nobody knows the whole of it by the text.
+pub fn is_partial(text: &str) -> bool {
+    text.contains(OPENING) || ["<withheld:", "<unseen:"].iter().any(|it| text.starts_with(it))
+}
+
 /// Takes the secrets out of a file. `path` is the file's, absolute, as the rules for known files name it.
 ///
 /// Doing it again to what came out alters nothing. What comes out has been looked through by the same rules

@@ -246,6 +246,50 @@ fn a_file_gets_the_content_that_the_plan_names_and_no_other() {
 }
 
 #[test]
+fn files_go_back_by_the_way_that_the_plan_names_and_by_no_other() {
+    let write = |before: Option<&[u8]>, after: &[u8]| Action::WriteFile {
+        path: "/etc/motd".to_owned(),
+        before: before.map(|it| sha256(it).into()),
+        after: sha256(after).into(),
+    };
+    let world = |before: Option<&[u8]>, rollback: Rollback| {
+        let mut world = World::with(vec![write(before, b"new")]);
+        let mut draft = world.plan.draft().clone();
+        for item in &mut draft.stages[0].items {
+            item.rollback = rollback.clone();
+        }
+        world.plan = Plan::new(draft).unwrap();
+        world.consents = vec![signed(TENANT, &statement(&world.plan, Decision::Approve))];
+        world.order.plan = world.plan.hash();
+        world.contents = vec![b"old".to_vec(), b"new".to_vec(), b"odd".to_vec()];
+        world
+    };
+    let mut back = world(Some(b"old"), Rollback::Files);
+    // What was done is not done again; that says nothing of the way back. Nor does the window bound it.
+    back.trusted = back.trusted.done(&back.order);
+    assert_eq!(back.refusal(), Refusal::Done { stage: 1 });
+    back.order.actions = vec![write(Some(b"new"), b"old")];
+    back.order.window = Window { from: at(70), until: at(80) };
+    (back.order.issued_at, back.order.expires, back.now) = (at(70), at(80), at(71));
+    assert_eq!(back.verify().unwrap().0.rollback(), &Rollback::Files);
+    // To nothing else than what was there, and from nothing else than what the plan made of it.
+    for other in [write(Some(b"new"), b"odd"), write(Some(b"odd"), b"old"), write(None, b"old")] {
+        back.order.actions = vec![other];
+        assert!(matches!(back.refusal(), Refusal::Actions { at: 1 }), "{}", back.refusal());
+    }
+    back.order.actions = vec![write(Some(b"new"), b"old")];
+    back.consents.clear();
+    assert!(matches!(back.refusal(), Refusal::Consent { .. }), "it is the way back of that plan");
+
+    let mut snapshot = world(Some(b"old"), Rollback::Snapshot);
+    snapshot.order.actions = vec![write(Some(b"new"), b"old")];
+    assert!(matches!(snapshot.refusal(), Refusal::Actions { .. }));
+    let mut new = world(None, Rollback::Files);
+    new.order.actions = vec![write(Some(b"new"), b"")];
+    assert!(matches!(new.refusal(), Refusal::Actions { .. }));
+}
+
+#[test]
 fn no_order_writes_what_the_agent_goes_by() {
     for path in [
         "/var/lib/agent",

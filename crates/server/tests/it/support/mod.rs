@@ -226,7 +226,8 @@ impl World {
         let notices = Notices::open(store.clone(), history.clone(), vault.clone(), &url, told);
         let notices = Arc::new(notices.unwrap());
         let telling = Arc::clone(&notices);
-        let verifier = Releases::open(store.clone(), &master).await.unwrap().key();
+        let releases = Releases::open(store.clone(), history.clone(), &master).await.unwrap();
+        let verifier = releases.key();
         let app = App::new(
             store.clone(),
             Arc::clone(&recorder),

@@ -83,6 +83,7 @@ pub(crate) struct World {
     pub(crate) verifier: Arc<dyn Verifier>,
     /// Where the database lies, if it is a file.
     pub(crate) file: Option<std::path::PathBuf>,
+    keys: tempfile::TempDir,
     _directory: Option<tempfile::TempDir>,
 }
 
@@ -119,6 +120,14 @@ impl World {
         Self::of(Database::file(file), sqlite_address(file), None).await
     }
 
+    /// The content history, where nothing else has one.
+    pub(crate) fn history(&self) -> store::History {
+        let place = self.keys.path();
+        let objects = store::ObjectDirectory::open(place).unwrap();
+        let master = store::MasterKey::open(&place.join("master.key"), &store::System).unwrap();
+        self.store.history(Arc::new(master), Arc::new(objects))
+    }
+
     /// The database, past the store.
     pub(crate) async fn raw(&self) -> sqlx::AnyPool {
         sqlx::AnyPool::connect(&self.address).await.unwrap()
@@ -133,7 +142,8 @@ impl World {
         let admin = actor(&root);
         let verifier = Arc::new(Pencil);
         let file = None;
-        Self { store, database, address, environment, admin, verifier, file, _directory: directory }
+        let (keys, _directory) = (tempfile::tempdir().unwrap(), directory);
+        Self { store, database, address, environment, admin, verifier, file, keys, _directory }
     }
 
     /// Tells that an item has a package set.

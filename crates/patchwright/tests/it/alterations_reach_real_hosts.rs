@@ -1,0 +1,171 @@
+//! An alteration of a file on a real Debian system: proposed, signed by its tenant, written by its agent, borne out by
+//! the history, and taken back; refused where somebody altered the file meanwhile, which is then put back.
+
+use std::fs;
+
+use serde_json::{Value, json};
+
+use crate::client::World;
+use crate::cloud::{Cloud, Host, WAVES, is_possible};
+
+const FILE: &str = "/etc/demo.conf";
+const WAS: &str = "greeting = welcome\n";
+const NEW: &str = "greeting = hello\n";
+
+/// A host of a tenant that signs, and what is done with a file of it.
+struct Altered {
+    cloud: Cloud,
+    host: Host,
+}
+
+impl Altered {
+    fn new() -> Self {
+        let cloud = Cloud::new();
+        cloud.olga(&["consent", "key", "new", "tenant.key"]);
+        cloud.olga(&["consent", "key", "register", "tenant.key"]);
+        let host = Host::new("altered-host");
+        let it = Self { cloud, host };
+        it.write(WAS);
+        let (token, agents) = (it.cloud.join_token(), it.cloud.world.up.agents.clone());
+        let join = ["join", &agents, "--token", &token, "--name", "web-1"];
+        it.host.does(&[&join[..], &["--consent", "signature"]].concat());
+        it.host.does(&["run", "--once"]);
+        it.host.does(&["run", "--once"]);
+        it
+    }
+
+    fn world(&self) -> &World {
+        &self.cloud.world
+    }
+
+    fn write(&self, content: &str) {
+        fs::write(self.host.root.join(&FILE[1..]), content).unwrap();
+    }
+
+    fn content(&self) -> String {
+        fs::read_to_string(self.host.root.join(&FILE[1..])).unwrap()
+    }
+
+    /// A change of the file, reviewed.
+    fn proposed(&self, content: &str) -> String {
+        let world = self.world();
+        let opened = world.ok(&["change", "open", "a greeting", "--tenant", "acme"]);
+        let change = opened.split_once(' ').unwrap().0.to_owned();
+        let file = format!("{FILE}={}", world.file("demo.conf", content));
+        world.ok(&["change", "propose", &change, "acme/web-1", "--file", &file]);
+        world.ok(&["change", "step", &change, "prove"]);
+        let evidence = "07".repeat(32);
+        world.ok(&["change", "step", &change, "pass", "--evidence", &evidence]);
+        change
+    }
+
+    /// A release of a change, as a file of waves has it.
+    fn planned(&self, change: &str, waves: &str) -> String {
+        let world = self.world();
+        let plan = world.home.path().join("plan.json").display().to_string();
+        world.ok(&["release", "plan", change, "--profile", waves, "--out", &plan]);
+        let release = world.json(&["release", "apply", &plan, "-o", "json"]);
+        release["id"].as_str().unwrap().to_owned()
+    }
+
+    /// The tenant signs, and the order waits for the agent.
+    fn ordered(&self, change: &str, release: &str) {
+        self.cloud.until("the notice", |world| {
+            let share = world.json(&["change", "show", change, "acme", "-o", "json"]);
+            (share["phase"] == "notified").then_some(())
+        });
+        self.cloud.olga(&["consent", "approve", change, "--key", "tenant.key"]);
+        self.cloud.until("the order", |world| {
+            (phase(&release_of(world, release)) == "ordered").then_some(())
+        });
+    }
+
+    /// Lets the agent go around until its item stands so.
+    fn until(&self, release: &str, wanted: &str) {
+        self.cloud.until(wanted, |world| {
+            self.host.does(&["run", "--once"]);
+            (phase(&release_of(world, release)) == wanted).then_some(())
+        });
+    }
+
+    /// What the newest version of the file is held to be.
+    fn verdict(&self) -> Value {
+        self.cloud.until("a verdict", |world| {
+            let log = world.json(&["config", "log", "acme/web-1", FILE, "-o", "json"]);
+            let newest = log["items"][0]["verdict"].clone();
+            (!newest.is_null()).then_some(newest)
+        })
+    }
+}
+
+fn release_of(world: &World, release: &str) -> Value {
+    world.json(&["release", "show", release, "-o", "json"])
+}
+
+fn phase(release: &Value) -> String {
+    release["turns"][0]["phase"]["is"].as_str().unwrap_or_default().to_owned()
+}
+
+#[test]
+fn a_file_is_written_as_agreed_taken_back_and_put_back() {
+    if !is_possible() {
+        eprintln!("warning: no namespaces here; alterations of a real host are not tested");
+        return;
+    }
+    let it = Altered::new();
+    let world = it.world();
+    let watched = world.file("watched.toml", &WAVES.replace("soak = \"0h\"", "soak = \"1h\""));
+    let at_once = world.file("waves.toml", WAVES);
+
+    // Written, and taken back while it is watched.
+    let change = it.proposed(NEW);
+    let shown = it.cloud.olga(&["change", "files", &change, "--diff"]);
+    assert!(
+        shown.contains("-greeting = welcome") && shown.contains("+greeting = hello"),
+        "{shown}"
+    );
+    let release = it.planned(&change, &watched);
+    it.host.does(&["run", "--once"]);
+    assert_eq!(it.content(), WAS, "nobody agreed yet");
+    it.ordered(&change, &release);
+    it.until(&release, "done");
+    assert_eq!(it.content(), NEW);
+    let verdict = it.verdict();
+    let authorised = json!({ "verdict": "authorised", "change": change });
+    assert_eq!(verdict["verdict"], authorised, "{verdict}");
+    let looks = world.ok(&["release", "verifications", "--change", &change]);
+    assert!(looks.contains("verified"), "{looks}");
+    world.ok(&["release", "roll-back", &release, "--reason", "nobody likes it"]);
+    it.until(&release, "rolled_back");
+    assert_eq!(it.content(), WAS);
+    assert_eq!(it.verdict()["verdict"], authorised);
+    assert_eq!(world.json(&["config", "drift", "-o", "json"])["items"], json!([]));
+
+    // Somebody is faster than the agent: it refuses, and says so.
+    let change = it.proposed(NEW);
+    let release = it.planned(&change, &at_once);
+    it.ordered(&change, &release);
+    it.write("greeting = none of yours\n");
+    it.until(&release, "rolled_back");
+    assert_eq!(it.content(), "greeting = none of yours\n");
+    let orders = it.cloud.olga(&["release", "orders", "--change", &change]);
+    assert!(orders.contains("refused") && orders.contains(FILE), "{orders}");
+
+    // What they did is nobody's agreement, and is put back by one command and a signature.
+    let drift = it.cloud.until("the drift", |world| {
+        let drifts = world.json(&["config", "drift", "-o", "json"]);
+        drifts["items"][0]["id"].as_str().map(str::to_owned)
+    });
+    let put = world.json(&["config", "put-back", &drift, "--profile", &at_once, "-o", "json"]);
+    let change = put["drift"]["change"].as_str().unwrap();
+    let release = put["release"]["id"].as_str().unwrap();
+    it.ordered(change, release);
+    it.until(release, "done");
+    assert_eq!(it.content(), WAS);
+    it.cloud.until("the end", |world| {
+        let share = world.json(&["change", "show", change, "acme", "-o", "json"]);
+        (share["phase"] == "verified").then_some(())
+    });
+    it.verdict();
+    assert_eq!(world.json(&["config", "drift", "-o", "json"])["items"], json!([]));
+}

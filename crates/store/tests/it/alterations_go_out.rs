@@ -1,0 +1,349 @@
+//! Alterations of files on both engines: proposed, planned, carried by orders, looked for in history, taken back.
+
+use std::sync::Arc;
+
+use crate::changes_and_their_clocks::{Case, DAY, done, lacking, now, wake};
+use crate::releases_on_their_way::{Host, layout_of, target};
+use crate::support::World;
+use crate::support::history::file;
+use domain::change::alteration::Unwritable;
+use domain::change::{Action, FileHash, Kind, Reason, Rollback};
+use domain::configuration::document::original;
+use domain::configuration::verdict::{Evidence, Verdict};
+use domain::order::Ended;
+use domain::priority::Priority;
+use domain::release::{Command, Content, Target, Work};
+use jiff::SignedDuration;
+use sha2::{Digest as _, Sha256};
+use store::{
+    Actor, ChangeStep, DriftFilter, DriftState, FilePath, History, IntendedFile, NewChange,
+    NewIntendedFile, OrderFilter, PageRequest, StoreError, Telling, rehearse,
+};
+
+on_both_engines! {
+    an_alteration_goes_out_and_history_bears_it_out
+    what_history_does_not_bear_out_is_a_conflict
+    what_was_written_goes_back_to_what_it_was
+    what_was_refused_is_back_whatever_else_the_file_has
+    a_drift_is_put_back_by_what_was_there_before_it
+    what_nobody_could_see_is_not_proposed
+}
+
+const MOTD: &str = "/etc/motd";
+const OLD: &str = "old\n";
+const NEW: &str = "new and better\n";
+
+/// A tenant's item with one file, and an alteration of it.
+struct Altered {
+    case: Case,
+    history: History,
+}
+
+fn path(name: &str) -> FilePath {
+    FilePath::new(name).unwrap()
+}
+
+fn hash(text: &str) -> FileHash {
+    <[u8; 32]>::from(Sha256::digest(text)).into()
+}
+
+impl Altered {
+    async fn new(world: &World) -> Self {
+        let mut case = lacking(world, "high").await;
+        let history = world.history();
+        let new = NewChange {
+            kind: Kind::Alteration,
+            title: "a banner".to_owned(),
+            patches: Vec::new(),
+            tenants: vec![case.tenant.id],
+            priority: Priority::High,
+        };
+        case.change = world.store.create_change(&world.admin, None, new).await.unwrap();
+        let first = file(path(MOTD), Some((OLD.as_bytes().to_vec(), 0o100_644)));
+        history.record(&case.owner, case.ci.id, vec![first]).await.unwrap();
+        Self { case, history }
+    }
+
+    async fn propose(
+        &self,
+        by: &Actor,
+        name: &str,
+        content: &str,
+    ) -> Result<IntendedFile, StoreError> {
+        let (ci, content) = (self.case.ci.id, content.as_bytes().to_vec());
+        let new = NewIntendedFile { ci, path: path(name), content };
+        self.history.propose_file(by, self.case.change.change.id, new).await
+    }
+
+    async fn proven(world: &World) -> Self {
+        let mut it = Self::new(world).await;
+        it.propose(&world.admin, MOTD, NEW).await.unwrap();
+        for step in [ChangeStep::Prove, ChangeStep::Pass(FileHash::from([3; 32]))] {
+            let change = it.case.change.change.id;
+            it.case.change =
+                done(world.store.step_change(&world.admin, change, step).await.unwrap());
+        }
+        wake(world).await;
+        it
+    }
+
+    async fn writes(&self, world: &World) -> Result<Vec<Action>, Unwritable> {
+        let change = self.case.change.change.id;
+        let mut all = self.history.writes(&world.admin, change).await.unwrap();
+        all.remove(&self.case.ci.id).unwrap()
+    }
+
+    /// A release of it that its tenant agreed to, and that has begun.
+    async fn begun(world: &World) -> (History, Host) {
+        let it = Self::proven(world).await;
+        let content =
+            Content { actions: it.writes(world).await.unwrap(), rollback: Rollback::Files };
+        let usual = target(&it.case);
+        let work = usual.work.clone().map(|work| Work { content: Arc::new(content), ..work });
+        let layout = layout_of(&it.case, vec![Target { work, ..usual }], now(world) + DAY * 10, 1);
+        let host = Host::carries_out(world, it.case, layout).await;
+        (it.history, host)
+    }
+}
+
+/// The agent tells that a file is another one, and that this is all.
+async fn tells(world: &World, history: &History, host: &Host, content: Option<&str>) {
+    if let Some(content) = content {
+        let mut told = file(path(MOTD), Some((content.as_bytes().to_vec(), 0o100_644)));
+        told.observed_at = now(world);
+        let traces = std::collections::BTreeMap::new();
+        let telling = Telling { looked_before: None, evidence: Evidence::Complete, traces };
+        let (by, ci) = (host.actor(), host.case.ci.id);
+        history.record_told(&by, ci, vec![told], telling).await.unwrap();
+        history.judge(10).await.unwrap();
+    }
+    world.environment.pass(SignedDuration::from_secs(1));
+    world.store.note_files_complete(host.agent.id, now(world)).await.unwrap();
+    host.go_on(world).await;
+}
+
+/// It reports all that it has installed.
+async fn reports(world: &World, host: &Host) {
+    world.environment.pass(SignedDuration::from_secs(1));
+    world.store.note_complete(host.agent.id, now(world)).await.unwrap();
+    host.go_on(world).await;
+}
+
+async fn last_verdict(history: &History, host: &Host) -> Verdict {
+    let verdicts = history.verdicts(&host.case.owner, host.case.ci.id, None).await.unwrap();
+    verdicts.into_iter().next_back().unwrap().1.judgement.verdict
+}
+
+async fn an_alteration_goes_out_and_history_bears_it_out(world: World) {
+    let world = &world;
+    let it = Altered::proven(world).await;
+    let change = it.case.change.change.id;
+    let proposed = it.history.intended_files(&it.case.owner, change).await.unwrap().remove(0);
+    assert_eq!((proposed.held, proposed.after), (Some(hash(OLD)), hash(NEW)));
+    let content = it.history.intended_content(&proposed).await.unwrap();
+    assert_eq!(content.as_deref(), Some(NEW.as_bytes()));
+    let sealed: Vec<(Vec<u8>,)> = sqlx::query_as("SELECT sealed FROM alteration_contents")
+        .fetch_all(&world.raw().await)
+        .await
+        .unwrap();
+    assert_eq!(sealed.len(), 2, "what it is to hold, and what it may have to go back to");
+    assert!(sealed.iter().all(|(it,)| !it.windows(6).any(|part| part == b"better")));
+    // What was proven is what is planned.
+    let late = it.propose(&world.admin, MOTD, "another\n").await.unwrap_err();
+    assert!(late.to_string().contains("is settled"), "{late}");
+
+    let content = Content { actions: it.writes(world).await.unwrap(), rollback: Rollback::Files };
+    let usual = target(&it.case);
+    let work = usual.work.clone().map(|work| Work { content: Arc::new(content), ..work });
+    let layout = layout_of(&it.case, vec![Target { work, ..usual }], now(world) + DAY * 10, 1);
+    let (history, host) = (it.history, Host::carries_out(world, it.case, layout).await);
+    assert_eq!(host.phase(world).await, "ordered");
+    let fetched = host.fetch(world).await;
+    let carried = history.order_contents(&host.actor(), &fetched).await.unwrap();
+    assert_eq!(carried, [NEW.as_bytes()]);
+    host.ends(world, &fetched, Ended::Done).await;
+    reports(world, &host).await;
+    assert_eq!(host.phase(world).await, "checking", "what files hold is not told yet");
+
+    tells(world, &history, &host, Some(NEW)).await;
+    assert_eq!(host.phase(world).await, "done");
+    assert_eq!(last_verdict(&history, &host).await, Verdict::Authorised { change });
+    world.environment.pass(DAY);
+    host.go_on(world).await;
+    wake(world).await;
+    assert_eq!(host.case.phase(world).await, "verified");
+
+    // A day later its agent confirms what it told.
+    tells(world, &history, &host, None).await;
+    reports(world, &host).await;
+    wake(world).await;
+    assert_eq!(host.case.phase(world).await, "verified");
+    // And then somebody puts back what was there before.
+    world.environment.pass(DAY * 6);
+    tells(world, &history, &host, Some(OLD)).await;
+    reports(world, &host).await;
+    wake(world).await;
+    assert_eq!(host.case.phase(world).await, "reopened");
+}
+
+async fn what_history_does_not_bear_out_is_a_conflict(world: World) {
+    let world = &world;
+    let (history, host) = Altered::begun(world).await;
+    let fetched = host.fetch(world).await;
+    host.ends(world, &fetched, Ended::Done).await;
+    reports(world, &host).await;
+
+    tells(world, &history, &host, None).await;
+
+    assert_eq!(host.phase(world).await, "failed");
+    let release = world.store.release(&world.admin, host.release).await.unwrap();
+    assert_eq!(release.run.mode().as_str(), "held");
+    let orders = world.store.orders(&host.case.owner, &OrderFilter::default(), 10).await.unwrap();
+    let reason = orders[0].reason.clone().unwrap();
+    assert_eq!(orders[0].outcome.as_deref(), Some("conflict"));
+    assert!(reason.contains(MOTD) && reason.contains(&hash(OLD).to_string()), "{reason}");
+}
+
+async fn what_was_written_goes_back_to_what_it_was(world: World) {
+    let world = &world;
+    let (history, host) = Altered::begun(world).await;
+    let fetched = host.fetch(world).await;
+    host.ends(world, &fetched, Ended::Done).await;
+    reports(world, &host).await;
+    tells(world, &history, &host, Some(NEW)).await;
+    assert_eq!(host.phase(world).await, "done");
+
+    let reason: Reason = "the shop is slow".parse().unwrap();
+    let command = Command::RollBack { reason };
+    done(world.store.command_release(&world.admin, host.release, command).await.unwrap());
+    host.go_on(world).await;
+    assert_eq!(host.phase(world).await, "rolling_back");
+    let fetched = host.fetch(world).await;
+    assert!(fetched.is_back);
+    let carried = history.order_contents(&host.actor(), &fetched).await.unwrap();
+    assert_eq!(carried, [OLD.as_bytes()]);
+    host.ends(world, &fetched, Ended::Done).await;
+    reports(world, &host).await;
+    assert_eq!(host.phase(world).await, "rolling_back", "nobody has looked");
+
+    tells(world, &history, &host, Some(OLD)).await;
+
+    assert_eq!(host.phase(world).await, "rolled_back");
+    let change = host.case.change.change.id;
+    assert_eq!(last_verdict(&history, &host).await, Verdict::Authorised { change });
+    let release = world.store.release(&world.admin, host.release).await.unwrap();
+    assert_eq!(release.run.ended(), Some(domain::release::End::RolledBack));
+    wake(world).await;
+    assert_eq!(host.case.phase(world).await, "non_compliant");
+    assert!(world.store.awaited_agents().await.unwrap().is_empty(), "nothing is looked at again");
+}
+
+async fn what_was_refused_is_back_whatever_else_the_file_has(world: World) {
+    let world = &world;
+    let (history, host) = Altered::begun(world).await;
+    let fetched = host.fetch(world).await;
+    let refusal = domain::order::Refusal::OtherFile {
+        path: MOTD.to_owned(),
+        expected: Some(hash(OLD)),
+        found: Some(hash("somebody was here\n")),
+    };
+    host.ends(world, &fetched, Ended::Refused { refusal }).await;
+    assert_eq!(host.phase(world).await, "rolling_back");
+    reports(world, &host).await;
+
+    tells(world, &history, &host, Some("somebody was here\n")).await;
+
+    assert_eq!(host.phase(world).await, "rolled_back");
+    let orders = world.store.orders(&host.case.owner, &OrderFilter::default(), 10).await.unwrap();
+    assert_eq!(orders[0].outcome.as_deref(), Some("refused"));
+    assert!(orders[0].reason.clone().unwrap().contains(MOTD), "{:?}", orders[0].reason);
+}
+
+async fn a_drift_is_put_back_by_what_was_there_before_it(world: World) {
+    let world = &world;
+    let it = Altered::new(world).await;
+    let (ci, owner, history) = (it.case.ci.id, &it.case.owner, &it.history);
+    let alters = async |content: &str| {
+        let mut told = file(path(MOTD), Some((content.as_bytes().to_vec(), 0o100_644)));
+        told.observed_at = now(world);
+        let traces = std::collections::BTreeMap::new();
+        let telling = Telling { looked_before: None, evidence: Evidence::Complete, traces };
+        history.record_told(owner, ci, vec![told], telling).await.unwrap();
+        history.judge(10).await.unwrap();
+    };
+    let page = PageRequest { after: None, limit: 10 };
+    let open = DriftFilter { state: Some(DriftState::Open), ..DriftFilter::default() };
+    alters("drifted\n").await;
+    let drift = history.drifts(owner, open, &page).await.unwrap().items.remove(0);
+
+    let rehearsed = rehearse(history.put_back(&world.admin, drift.id)).await.unwrap();
+    assert!(rehearsed.change.is_some());
+    assert_eq!(history.drift(owner, drift.id).await.unwrap().change, None);
+    let change = history.put_back(&world.admin, drift.id).await.unwrap().change.unwrap();
+
+    assert_eq!(history.drift(owner, drift.id).await.unwrap().change, Some(change));
+    let proposed = history.intended_files(owner, change).await.unwrap().remove(0);
+    assert_eq!((proposed.held, proposed.after), (Some(hash("drifted\n")), hash(OLD)));
+    let tracked = world.store.change(&world.admin, change).await.unwrap();
+    assert_eq!(tracked.change.stage().as_str(), "proven");
+    let writes = async || {
+        let mut all = history.writes(&world.admin, change).await.unwrap();
+        all.remove(&ci).unwrap()
+    };
+    let (before, after) = (Some(hash("drifted\n")), hash(OLD));
+    let write = Action::WriteFile { path: MOTD.to_owned(), before, after };
+    assert_eq!(writes().await.unwrap(), [write]);
+    let again = history.put_back(&world.admin, drift.id).await.unwrap_err();
+    assert!(matches!(again, StoreError::Exists { .. }), "{again}");
+
+    // Altered once more: what people would agree to is not so any more.
+    alters("drifted further\n").await;
+    assert!(matches!(writes().await, Err(Unwritable::Altered { .. })));
+    let withdraw = ChangeStep::Withdraw("it is another file by now".parse().unwrap());
+    done(world.store.step_change(&world.admin, change, withdraw).await.unwrap());
+    let next = history.put_back(&world.admin, drift.id).await.unwrap().change.unwrap();
+    let proposed = history.intended_files(owner, next).await.unwrap().remove(0);
+    assert_eq!((proposed.held, proposed.after), (Some(hash("drifted further\n")), hash(OLD)));
+
+    // Who sees another tenant's drifts is nobody.
+    let other = world.tenant("b").await;
+    let other = world.owner(&other).await;
+    assert!(history.put_back(&other, drift.id).await.is_err());
+    assert!(history.intended_files(&other, next).await.unwrap().is_empty());
+}
+
+async fn what_nobody_could_see_is_not_proposed(world: World) {
+    let world = &world;
+    let it = Altered::new(world).await;
+    let (ci, owner) = (it.case.ci.id, &it.case.owner);
+    let refused = async |name: &str, content: &str| {
+        it.propose(&world.admin, name, content).await.unwrap_err().to_string()
+    };
+    assert!(refused("/srv/x", "x\n").await.contains("nothing is told of where"));
+    assert!(refused("/etc/app.ini", "password = Tr0ub4dor-and-3\n").await.contains("is secret"));
+    assert!(refused(MOTD, "a <redacted:password:0123456789abcdef>\n").await.contains("marker"));
+    it.propose(&world.admin, "/etc/issue", "beside it\n").await.unwrap();
+
+    // A file with a secret, of which its owner lets the original be kept.
+    let whole = "user = app\npassword = Tr0ub4dor-and-3\n";
+    let told = "user = app\npassword = <redacted:password:0123456789abcdef>\n";
+    let ini = file(path("/etc/app.ini"), Some((told.as_bytes().to_vec(), 0o100_600)));
+    it.history.record(owner, ci, vec![ini]).await.unwrap();
+    assert!(refused("/etc/app.ini", "user = web\n").await.contains("is secret"));
+    let name = path(&original("/etc/app.ini"));
+    let ini = file(name, Some((whole.as_bytes().to_vec(), 0o100_600)));
+    it.history.record(owner, ci, vec![ini]).await.unwrap();
+    let proposed = it.propose(&world.admin, "/etc/app.ini", "password = another-1\n").await;
+    assert_eq!(proposed.unwrap().held, Some(hash(whole)));
+
+    // Neither is what is another tenant's, or a patch.
+    let other = world.tenant("b").await;
+    let other = world.owner(&other).await;
+    let hidden = it.propose(&other, MOTD, NEW).await.unwrap_err();
+    assert!(matches!(hidden, StoreError::NotFound { .. }), "{hidden}");
+    let patch = world.store.changes(&world.admin, &crate::changes_and_their_clocks::ALL).await;
+    let patch = patch.unwrap().items.into_iter().find(|it| it.change.kind == Kind::Patch).unwrap();
+    let new = NewIntendedFile { ci, path: path(MOTD), content: NEW.as_bytes().to_vec() };
+    let refused = it.history.propose_file(&world.admin, patch.change.id, new).await.unwrap_err();
+    assert!(refused.to_string().contains("is a patch"), "{refused}");
+}
