@@ -20,6 +20,11 @@ impl Turn {
         Self { store: store.clone(), work, holder, lifetime }
     }
 
+    /// What this process is called, also in other work.
+    pub(crate) fn holder(&self) -> &str {
+        &self.holder
+    }
+
     /// Takes it, or keeps it; whether it is this process's turn.
     pub(crate) async fn is_ours(&self) -> Result<bool, StoreError> {
         Ok(self.store.take_lease(self.work, &self.holder, self.lifetime).await?.is_some())

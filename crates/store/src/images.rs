@@ -246,7 +246,8 @@ async fn take_up(tx: &mut Tx<'_>, by: &Actor, new: &NewVersion) -> Result<Image,
     tenants::must_exist(tx, by, new.tenant).await?;
     let (content, packages) = contents::find(&mut *tx.connection, new.tenant, &new.sha256).await?;
     let NewVersion { tenant, name, parent, .. } = new.clone();
-    let image = create(tx, by, &NewImage { tenant, name, parent, content }).await?;
+    let new = NewImage { tenant, name, parent, content };
+    let image = Box::pin(create(tx, by, &new)).await?;
     observe(tx, by, &image, packages).await?;
     Ok(image)
 }
@@ -266,7 +267,7 @@ pub(crate) async fn succeed(
         parent: Some(parent.id),
         content: content.clone(),
     };
-    let image = create(tx, by, &new).await?;
+    let image = Box::pin(create(tx, by, &new)).await?;
     observe(tx, by, &image, digest).await?;
     Ok(image)
 }

@@ -29,7 +29,7 @@ pub enum Known {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Unwritable {
     /// It is another one than when its new content was proposed.
-    #[error("`{path}` was altered since its content was proposed: it has {}, and not {}", said(.found), said(.seen))]
+    #[error("`{path}` was altered since its content was proposed: it has {}, and not {}", said(.found.as_ref()), said(.seen.as_ref()))]
     Altered {
         /// Which file.
         path: String,
@@ -115,7 +115,7 @@ impl Unwritable {
     }
 }
 
-fn said(hash: &Option<FileHash>) -> String {
+fn said(hash: Option<&FileHash>) -> String {
     hash.map_or_else(|| "no content".to_owned(), |hash| format!("the SHA-256 {hash}"))
 }
 

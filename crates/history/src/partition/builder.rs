@@ -282,16 +282,15 @@ impl Sealing {
             let (chain, is_own) = self.frames[frame_index(other)];
             chain.is_within(made.chain) && (is_own || !made.is_own)
         });
-        let number = match other {
-            Some(other) => other,
-            None => {
-                let number = self.frames.len() as u64;
-                let stored = std::mem::take(&mut made.stored);
-                self.writer.frame(number, kind, made.length, &stored)?;
-                self.frames.push((made.chain, made.is_own));
-                self.known.insert(made.id, number);
-                number
-            }
+        let number = if let Some(other) = other {
+            other
+        } else {
+            let number = self.frames.len() as u64;
+            let stored = std::mem::take(&mut made.stored);
+            self.writer.frame(number, kind, made.length, &stored)?;
+            self.frames.push((made.chain, made.is_own));
+            self.known.insert(made.id, number);
+            number
         };
         self.numbers[by][frame] = Some(number);
         Ok(number)

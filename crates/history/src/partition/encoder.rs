@@ -108,14 +108,13 @@ impl Encoder {
 
     /// The frame of the file's next content, made where it is not there yet.
     pub(super) fn content(&mut self, id: ContentId, content: Arc<[u8]>) -> Result<usize> {
-        let frame = match self.known.get(&id) {
-            Some(&frame) => frame,
-            None => {
-                let made = self.encoded(id, &content)?;
-                self.frames.push(made);
-                self.known.insert(id, self.frames.len() - 1);
-                self.frames.len() - 1
-            }
+        let frame = if let Some(&frame) = self.known.get(&id) {
+            frame
+        } else {
+            let made = self.encoded(id, &content)?;
+            self.frames.push(made);
+            self.known.insert(id, self.frames.len() - 1);
+            self.frames.len() - 1
         };
         let before = Before { frame, content };
         if self.root.is_none() {

@@ -75,7 +75,7 @@ pub(super) async fn list(
     let own = app.store.baselines(&by, wanted.all, &ALL).await?;
     let bound = app.store.baseline_bindings(&by, &BindingFilter::default(), &ALL).await?;
     let meant = bound.items.iter().map(|it| (it.target, it.tenant));
-    let called = Called::of(&app, &by, meant).await?;
+    let targets = Called::of(&app, &by, meant).await?;
     let of_all = by.scope().is_none();
     let tenants = own.items.iter().map(|it| it.tenant).filter(|_| of_all);
     let tenants = names::tenants(&app, &by, tenants).await?;
@@ -100,7 +100,7 @@ pub(super) async fn list(
             @if own.items.is_empty() {
                 p.empty { "None yet: write rules, or take files of an item that is as all of its kind should be." }
             } @else {
-                (table_of_own(&own.items, &tenants, &place, |which| called.in_a_line(said_of(which))))
+                (table_of_own(&own.items, &tenants, &place, |which| targets.in_a_line(said_of(which))))
             }
             p {
                 @if keeps {
@@ -121,7 +121,7 @@ pub(super) async fn list(
                         td data-label="For" { (classes(it)) }
                         td data-label="Said otherwise" {
                             @if said_of(&which).is_empty() { span.quiet { "–" } }
-                            @else { (called.in_a_line(said_of(&which))) }
+                            @else { (targets.in_a_line(said_of(&which))) }
                         }
                     }
                 } }
@@ -254,7 +254,7 @@ async fn shown(
     let waives = !subject.is_withdrawn() && pass(app, caller, Action::RuleWaive).is_ok();
     let filter = BindingFilter { baseline: Some(which.clone()), all: false };
     let bound = app.store.baseline_bindings(by, &filter, &ALL).await?;
-    let called = Called::of(app, by, bound.items.iter().map(|it| (it.target, it.tenant))).await?;
+    let targets = Called::of(app, by, bound.items.iter().map(|it| (it.target, it.tenant))).await?;
     let people = bound.items.iter().map(|it| it.bound_by.as_str());
     let people = people.chain(subject.versions().iter().map(|it| it.put_by.as_str()));
     let people = names::people(app, by, people).await?;
@@ -290,7 +290,7 @@ async fn shown(
                 _ => {}
             }
             @if !bound.items.is_empty() {
-                (bindings::table(&bound.items, &called, &people, (by, keeps), now))
+                (bindings::table(&bound.items, &targets, &people, (by, keeps), now))
             }
             @if bound.next.is_some() { p.quiet { "The first " (store::LONGEST_PAGE) " are shown." } }
             @if keeps {

@@ -89,14 +89,14 @@ async fn listed(
 ) -> Result<Markup, Refusal> {
     let waives = pass(app, caller, Action::RuleWaive).is_ok();
     let found = app.store.rule_waivers(by, wanted.all, &part(&wanted.after, ROWS)?).await?;
-    let called = Called::of(app, by, found.items.iter().map(|it| (it.target, it.tenant))).await?;
+    let targets = Called::of(app, by, found.items.iter().map(|it| (it.target, it.tenant))).await?;
     let people = found.items.iter().map(|it| it.given_by.as_str());
     let people = names::people(app, by, people).await?;
     let baselines = app.store.baselines(by, true, &ALL).await?.items;
     let baselines: Names<BaselineRef> =
         baselines.into_iter().map(|it| (BaselineRef::Own(it.id), it.name)).collect();
     let now = app.store.environment().now();
-    let row = Row { by, waives, called: &called, people: &people, baselines: &baselines, now };
+    let row = Row { by, waives, targets: &targets, people: &people, baselines: &baselines, now };
     Ok(page(
         "/audits",
         "Waivers",
@@ -131,7 +131,7 @@ async fn listed(
 struct Row<'a> {
     by: &'a Actor,
     waives: bool,
-    called: &'a Called,
+    targets: &'a Called,
     people: &'a Names<String>,
     baselines: &'a Names<BaselineRef>,
     now: Timestamp,
@@ -142,7 +142,7 @@ impl Row<'_> {
         let is_over = it.ended_at.is_some() || it.until <= self.now;
         html! { tr {
             td { span.mono { (it.rule) } br; (self.baseline(&it.baseline)) }
-            td data-label="For" { (self.called.told(it.target, it.tenant)) }
+            td data-label="For" { (self.targets.told(it.target, it.tenant)) }
             td data-label="Until" { (self.end(it)) }
             td data-label="Because" { (it.owner) ": " (it.reason)
                 div.quiet { "given by " (names::of(self.people, &it.given_by)) " of the " (it.side) ", "

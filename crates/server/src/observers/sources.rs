@@ -278,7 +278,7 @@ impl Parts {
                 self.record(ci, files, None).await?;
             }
         } else {
-            self.history.backfill(&Actor::System, batches, &self.holder).await?;
+            self.history.backfill(&Actor::System, batches, self.turn.holder()).await?;
         }
         Ok(self.store.source_advanced(source, commit.to_owned()).await?)
     }
@@ -321,7 +321,8 @@ impl Parts {
             files.extend(gone.map(|path| told.file(path, NewState::Gone)).collect::<Vec<_>>());
         }
         let is_judged = !is_past && (!step.is_whole || !known.is_empty());
-        Ok((files, is_judged.then(|| telling(source, step, movement, &files))))
+        let telling = is_judged.then(|| telling(source, step, movement, &files));
+        Ok((files, telling))
     }
 
     /// What is recorded below a place, and there now.

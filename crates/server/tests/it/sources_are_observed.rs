@@ -200,7 +200,9 @@ async fn a_branch_is_taken_in_with_its_past() {
     let old = case.versions("git:app/conf/old.ini").await;
     assert_eq!(old.iter().map(FileVersion::is_present).collect::<Vec<_>>(), [true, false]);
     assert!(!case.world.history().has_unjudged().await.unwrap());
-    let fsck = case.world.history().fsck(&case.world.admin, case.tenant).await.unwrap();
+    let by = case.world.admin.clone();
+    let tenant = case.world.store.ci(&by, case.ci).await.unwrap().tenant;
+    let fsck = case.world.history().fsck(&by, tenant).await.unwrap();
     assert!(fsck.damages.is_empty(), "{:?}", fsck.damages);
 
     // From then on each commit is judged; and what is known is not taken in once more.

@@ -85,9 +85,8 @@ async fn altered(tx: &mut Tx<'_>, obligation: &Obligation) -> Result<Sight, Stor
         };
         match verdict {
             Some(Verdict::Conflict { .. }) => return Ok(Sight::Missing),
-            Some(Verdict::Verified { .. }) => {}
             // Not looked at again in time is no sign that it is another one.
-            Some(Verdict::Undecided { because: Untold::Silent }) => {}
+            Some(Verdict::Verified { .. } | Verdict::Undecided { because: Untold::Silent }) => {}
             Some(Verdict::Undecided { .. }) | None => is_clean = false,
         }
     }

@@ -153,8 +153,11 @@ pub(super) struct Cache {
     items: Mutex<HashMap<CiId, Arc<TenantKeys>>>,
     partitions: Mutex<VecDeque<(String, Arc<Partition>)>>,
     /// The same by tenant and number, as they were in an epoch.
-    in_epochs: Mutex<HashMap<(TenantId, i64), (i64, Arc<Partition>)>>,
+    in_epochs: Mutex<HashMap<(TenantId, i64), InEpoch>>,
 }
+
+/// A partition, and the epoch in which it was so.
+type InEpoch = (i64, Arc<Partition>);
 
 impl Cache {
     pub(super) fn tenant(

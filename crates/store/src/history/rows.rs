@@ -24,7 +24,9 @@ pub(super) fn add_rows<T>(
     while let Some(most) = ROWS.into_iter().find(|&most| most <= left.len()) {
         let (now, later) = left.split_at(most);
         several.add(text(&values(most, columns)));
-        now.iter().for_each(|row| bind(several, row));
+        for row in now {
+            bind(several, row);
+        }
         left = later;
     }
 }

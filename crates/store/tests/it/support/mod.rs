@@ -142,8 +142,18 @@ impl World {
         let admin = actor(&root);
         let verifier = Arc::new(Pencil);
         let file = None;
-        let (keys, _directory) = (tempfile::tempdir().unwrap(), directory);
-        Self { store, database, address, environment, admin, verifier, file, keys, _directory }
+        let keys = tempfile::tempdir().unwrap();
+        Self {
+            store,
+            database,
+            address,
+            environment,
+            admin,
+            verifier,
+            file,
+            keys,
+            _directory: directory,
+        }
     }
 
     /// Tells that an item has a package set.
