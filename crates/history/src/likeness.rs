@@ -77,8 +77,8 @@ mod tests {
     use super::*;
 
     fn lines(from: u32, to: u32) -> Arc<[u8]> {
-        let text: String = (from..to).map(|line| format!("option_{line} = {line}\n")).collect();
-        text.into_bytes().into()
+        let lines: Vec<_> = (from..to).map(|line| format!("option_{line} = {line}\n")).collect();
+        lines.concat().into_bytes().into()
     }
 
     #[test]

@@ -349,13 +349,13 @@ mod tests {
         let contents = Texts(pool.clone(), all);
         let files = || {
             let files = contents.1.iter().enumerate().map(|(at, texts)| {
-                let version = |(recorded, text): (usize, &String)| {
+                let version = |(recorded, text): (i64, &String)| {
                     let content = pool.digest(text.as_bytes()).into();
                     let (length, metadata) = (text.len() as u64, Metadata::default());
                     let state = State::Present { content, length, metadata };
-                    Version { recorded: recorded as i64, state, origin: Origin::default() }
+                    Version { recorded, state, origin: Origin::default() }
                 };
-                let versions = texts.iter().enumerate().map(version).collect();
+                let versions = (0..).zip(texts).map(version).collect();
                 let path = FilePath::new(format!("/{at}/{at}.conf")).unwrap();
                 Unsealed { item: Item([1; 16]), path, versions, anchor: None }
             });
@@ -379,7 +379,7 @@ mod tests {
             for (file, texts) in files().into_iter().zip(&contents.1) {
                 let found = partition.versions(file.item, &file.path).unwrap();
                 let read = |found: &Found| partition.content(found.frame.unwrap(), None).unwrap();
-                assert!(found.iter().map(read).eq(texts.iter().map(|it| it.as_bytes())));
+                assert!(found.iter().map(read).eq(texts.iter().map(String::as_bytes)));
             }
             let whole: usize = texts(0)[0].len() * count;
             assert!(sealed.object.bytes.len() * 8 < whole, "{}", sealed.object.bytes.len());

@@ -173,7 +173,7 @@ async fn a_branch_is_taken_in_with_its_past() {
     let repository = Repository::new();
     let mut commits = Vec::new();
     for number in 0..6 {
-        repository.write("conf/app.ini", &format!("listen = {number}\n"));
+        repository.write("conf/app.ini", format!("listen = {number}\n"));
         if number == 2 {
             repository.write("conf/old.ini", "a = 1\n");
         } else if number == 4 {
