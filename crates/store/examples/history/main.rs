@@ -48,6 +48,9 @@ const SEAL_AT: u32 = 20_000;
 /// About how many versions are taken in at once.
 const AT_ONCE: usize = 50_000;
 
+/// And of how many bytes.
+const BYTES_AT_ONCE: usize = 400 << 20;
+
 #[tokio::main]
 async fn main() -> Result<()> {
     let mut arguments = std::env::args().skip(1);
@@ -365,10 +368,11 @@ impl Cloud {
         let begin = Instant::now();
         let (mut recorded, mut left) = (Vec::with_capacity(batches.len()), batches);
         while !left.is_empty() {
-            let mut versions = 0;
+            let (mut versions, mut bytes) = (0, 0);
             let within = |batch: &&Batch| {
                 versions += batch.files.len();
-                versions <= AT_ONCE
+                bytes += batch.files.values().flatten().map(|it| it.len()).sum::<usize>();
+                versions <= AT_ONCE && bytes <= BYTES_AT_ONCE
             };
             let count = left.iter().take_while(within).count().max(1);
             let (now, later) = left.split_at(count);
