@@ -17,7 +17,7 @@ use super::layout::{FOOTER, Footer, HEADER, LARGEST_BLOCK, Lean, TRAILER, Traile
 const END: u64 = 32 << 10;
 
 /// Opened blocks that are kept at hand: neighbouring questions touch the same ones.
-const AT_HAND: usize = 16;
+const AT_HAND: usize = 4;
 
 /// A sealed partition, opened.
 pub struct Partition {
