@@ -192,7 +192,8 @@ impl Parts {
         if let SourceSettings::Git { past, .. } = &mut settings {
             // What is recorded already is not told once more from its beginning.
             let place = SourceKind::Git.place(source.name.as_str());
-            if *past > 0 && !self.known(source, &place).await?.is_empty() {
+            let is_first = known.is_none() && *past > 0;
+            if is_first && !self.known(source, &place).await?.is_empty() {
                 *past = 0;
             }
         }

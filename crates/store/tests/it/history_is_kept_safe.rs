@@ -1,6 +1,7 @@
 //! Content history is neither lost nor doubled, read by nobody else, plain nowhere, and gone when it is erased.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use domain::cloud::AgentId;
 use futures_util::future::join3;
@@ -16,6 +17,7 @@ on_both_engines! {
     a_backfill_and_what_is_recorded_beside_it_are_both_there
     another_tenants_history_is_not_there
     what_is_erased_is_gone_and_the_record_still_agrees
+    what_another_process_erased_is_gone_here_too
     everything_of_a_tenant_can_be_erased
     what_is_forgotten_leaves_the_object_store
     damage_is_found_wherever_it_is
@@ -192,6 +194,24 @@ async fn what_is_erased_is_gone_and_the_record_still_agrees(world: World) {
     }
     it.seal().await;
     it.check().await;
+}
+
+async fn what_another_process_erased_is_gone_here_too(world: World) {
+    let mut it = Remembering::new(world, 8).await;
+    let (path, text) = (it_path(1), Some((b"secret = 1\n".to_vec(), 0o600)));
+    it.tell(0, [(path.clone(), text)].into()).await;
+    it.seal().await;
+    let here = it.world.store.history(Arc::clone(&it.master), it.objects.clone());
+    let ask = async || here.file_at(&it.owner, it.cis[0], &path, Timestamp::MAX).await.unwrap();
+    // What is open here stays open as long as nothing comes or goes.
+    for _ in 0..2 {
+        assert!(matches!(ask().await, Past::Kept(Some(_))));
+    }
+
+    let what = Erasure::Partition(1);
+    it.history.erase(&it.owner, it.tenant, what, "asked for", HOLDER).await.unwrap();
+
+    assert_eq!(ask().await, Past::Erased);
 }
 
 async fn everything_of_a_tenant_can_be_erased(world: World) {
