@@ -25,6 +25,13 @@ pub struct Commitment {
     pub hash: [u8; 32],
 }
 
+impl Commitment {
+    /// One hash that stands for many commitments: BLAKE3 of the roll that these alone make, by item and time.
+    pub fn digest_of(commitments: &[Self]) -> [u8; 32] {
+        blake3::hash(&write_roll(commitments)).into()
+    }
+}
+
 /// Makes commitments with a partition's key.
 #[derive(Clone)]
 pub struct Committer(Zeroizing<[u8; 32]>);

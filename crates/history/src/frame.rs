@@ -55,6 +55,14 @@ impl Chain {
         self.depth <= other.depth && self.bytes <= other.bytes
     }
 
+    /// How many deltas of such a length may follow one on the other.
+    pub(crate) fn left(self, length: usize) -> u32 {
+        let left = |deepest: u32| deepest.saturating_sub(self.depth + 1);
+        let bytes = CHAIN_BYTES.saturating_sub(self.bytes) / (length.max(1) as u64);
+        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+        bytes.max(left(DEEPEST_OF_LARGE)).min(left(DEEPEST))
+    }
+
     /// The chain of a delta against this one; `None` where it would be too long.
     pub(crate) const fn grown(self, length: usize) -> Option<Self> {
         let grown = Self { depth: self.depth + 1, bytes: self.bytes + length as u64 };

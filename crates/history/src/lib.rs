@@ -64,6 +64,7 @@
 //! # }
 //! ```
 
+mod bases;
 mod bytes;
 mod commitment;
 mod error;
@@ -72,6 +73,7 @@ mod frame;
 pub mod fuzzing;
 mod keys;
 mod likeness;
+mod lines;
 mod objects;
 mod partition;
 mod version;

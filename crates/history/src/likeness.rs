@@ -4,14 +4,15 @@
 //! containment of documents", 1997): two contents share about as large a part of these as of their lines.
 
 use std::collections::HashMap;
-use std::hash::{DefaultHasher, Hasher as _};
 use std::sync::Arc;
+
+use crate::lines::lines;
 
 /// How many lines stand for a content.
 const LINES: usize = 12;
 
 /// Lines that are shorter say nothing.
-const SHORTEST_LINE: usize = 4;
+const SHORTEST_LINE: usize = 5;
 
 /// Most bytes of contents that are kept to be leaned on.
 const MOST_BYTES: usize = 128 << 20;
@@ -57,10 +58,7 @@ impl Likeness {
 /// The smallest hashes of a content's lines, each once.
 fn sketch(content: &[u8]) -> Vec<u64> {
     let mut smallest: Vec<u64> = Vec::with_capacity(LINES + 1);
-    for line in content.split(|&byte| byte == b'\n').filter(|line| line.len() >= SHORTEST_LINE) {
-        let mut hasher = DefaultHasher::new();
-        hasher.write(line);
-        let hash = hasher.finish();
+    for (hash, _) in lines(content).filter(|&(_, length)| length >= SHORTEST_LINE) {
         if smallest.len() == LINES && smallest.last().is_some_and(|&last| hash > last) {
             continue;
         }

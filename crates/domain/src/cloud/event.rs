@@ -97,6 +97,8 @@ words! {
         SourceRewritten = "source.rewritten",
         /// Files of a configuration item are others than before.
         HistoryRecorded = "history.recorded",
+        /// What files of a configuration item were, recorded elsewhere before, was taken in.
+        HistoryBackfilled = "history.backfilled",
         /// It was judged whether alterations of files are what somebody agreed to.
         FilesJudged = "files.judged",
         /// A file was altered, and nobody agreed to it, or nobody can explain it.

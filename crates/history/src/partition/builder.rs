@@ -74,7 +74,7 @@ pub(super) fn threads(bytes: u64) -> usize {
 }
 
 /// Seals files, which come by item and path. `number` names the partition among the tenant's, `salt` is 32 random bytes
-/// of this object alone, `level` is zstd's.
+/// of this object alone, `level` is zstd's for deltas.
 ///
 /// # Errors
 /// [`HistoryError::Unordered`] for files or versions that are not in order, [`HistoryError::Unlike`] for a content that

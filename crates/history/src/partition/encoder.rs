@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use crate::bases::Bases;
 use crate::error::Result;
 use crate::frame::{Chain, encode};
 use crate::likeness::Likeness;
@@ -48,23 +49,18 @@ pub(super) struct Encoder {
     level: i32,
     pub(super) frames: Vec<Made>,
     known: HashMap<ContentId, usize>,
-    before: Option<Before>,
-    /// The file's first frame here: where the chain from it is too long, a new one begins at it.
-    root: Option<Before>,
+    /// What there is of the file already.
+    bases: Bases,
     anchor: Option<Anchor>,
     /// What a file's first frame may be a delta against: the same file of other items, files that were moved.
     likeness: Likeness,
 }
 
+/// How much more effort a key frame is worth than a delta: there are few of them, and they are large.
+const KEY_FRAMES: i32 = 3;
+
 /// A file that has drifted away from what it leans on shall have a frame of its own.
 const FAR: usize = 50;
-
-/// A content of the file, and its frame.
-#[derive(Clone)]
-struct Before {
-    frame: usize,
-    content: Arc<[u8]>,
-}
 
 /// What a content may be a delta against, and its chain then.
 struct Against {
@@ -82,8 +78,7 @@ impl Encoder {
             level,
             frames: Vec::new(),
             known: HashMap::new(),
-            before: None,
-            root: None,
+            bases: Bases::default(),
             anchor: None,
             likeness: Likeness::default(),
         }
@@ -97,12 +92,11 @@ impl Encoder {
     /// Goes on with another file, which may lean on an earlier content of it.
     pub(super) fn file(&mut self, anchor: Option<Anchor>) {
         // What comes after it may be a copy of what it was last.
-        if let Some(last) = self.before.take()
-            && self.root.as_ref().is_some_and(|root| root.frame != last.frame)
-        {
-            self.offer(&last);
+        if let Some(last) = self.bases.last().filter(|last| !self.bases.is_first(last)) {
+            let (frame, content) = (last.frame, Arc::clone(&last.content));
+            self.offer(frame, &content);
         }
-        self.root = None;
+        self.bases.clear();
         self.anchor = anchor;
     }
 
@@ -116,19 +110,17 @@ impl Encoder {
             self.known.insert(id, self.frames.len() - 1);
             self.frames.len() - 1
         };
-        let before = Before { frame, content };
-        if self.root.is_none() {
-            self.offer(&before);
-            self.root = Some(before.clone());
+        if self.bases.last().is_none() {
+            self.offer(frame, &content);
         }
-        self.before = Some(before);
+        self.bases.add(frame, content, self.frames[frame].chain);
         Ok(frame)
     }
 
-    fn offer(&mut self, before: &Before) {
+    fn offer(&mut self, frame: usize, content: &Arc<[u8]>) {
         // One partition alone is read for it.
-        if self.frames[before.frame].is_own {
-            self.likeness.offer(before.frame, &before.content);
+        if self.frames[frame].is_own {
+            self.likeness.offer(frame, content);
         }
     }
 
@@ -140,12 +132,12 @@ impl Encoder {
             Made { id, base, chain, is_own: true, length, stored }
         };
         let Some(against) = self.against(content) else {
-            return Ok(key(encode(content, None, self.level)?));
+            return Ok(key(encode(content, None, self.level + KEY_FRAMES)?));
         };
         let delta = encode(content, Some(&against.content), self.level)?;
         // What is an eighth of the content or less is a good delta, whatever a key frame were.
         if delta.len() > length / 8 {
-            let alone = encode(content, None, self.level)?;
+            let alone = encode(content, None, self.level + KEY_FRAMES)?;
             if delta.len() * 100 >= alone.len() * against.worth {
                 return Ok(key(alone));
             }
@@ -155,20 +147,16 @@ impl Encoder {
     }
 
     fn against(&self, content: &[u8]) -> Option<Against> {
-        let here = |frame: usize, before: &Arc<[u8]>, worth| {
-            let Made { chain, is_own, .. } = &self.frames[frame];
-            Some(Against {
-                base: Base::Frame(frame),
-                content: Arc::clone(before),
-                chain: chain.grown(content.len())?,
-                is_own: *is_own,
-                worth,
-            })
+        let here = |frame: usize, content: &Arc<[u8]>, chain, worth| Against {
+            base: Base::Frame(frame),
+            content: Arc::clone(content),
+            chain,
+            is_own: self.frames[frame].is_own,
+            worth,
         };
-        if let Some(before) = &self.before {
-            let root = self.root.as_ref();
-            return here(before.frame, &before.content, 75)
-                .or_else(|| root.and_then(|root| here(root.frame, &root.content, FAR)));
+        if self.bases.last().is_some() {
+            let (base, chain) = self.bases.of(content)?;
+            return Some(here(base.frame, &base.content, chain, 75));
         }
         if let Some(Anchor { lean, content: before, chain }) = &self.anchor {
             return Some(Against {
@@ -180,6 +168,7 @@ impl Encoder {
             });
         }
         let (frame, like) = self.likeness.of(content)?;
-        here(frame, like, FAR)
+        let chain = self.frames[frame].chain.grown(content.len())?;
+        Some(here(frame, like, chain, FAR))
     }
 }

@@ -153,6 +153,9 @@ fn words(moment: &Moment) -> Markup {
         EventKind::CiHealth => { "Its health: " (text("health")) },
         EventKind::CiPlaced => "It was said where its machine lives",
         EventKind::HistoryRecorded => { (payload["versions"]) " files were recorded" },
+        EventKind::HistoryBackfilled => {
+            "Its past was taken in: " (payload["versions"]) " versions of files, in " (payload["batches"]) " alterations"
+        },
         EventKind::FilesJudged => "Files were altered:",
         EventKind::FilesRead => "Somebody of the provider reads what it is configured by",
         EventKind::OriginalRead => {

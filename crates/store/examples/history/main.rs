@@ -6,7 +6,8 @@
 //! git with commit-graph and changed paths. The same recorded batch by batch, each durable before its caller goes on.
 //! Then single durable changes, beside `git add` with `git commit`, and etckeeper where it is installed.
 //!
-//! `history FOLDER git REPOSITORY [VERSIONS]`: the same of what a git repository holds, commit for commit.
+//! `history FOLDER git REPOSITORY [VERSIONS] [text]`: the same of what a git repository holds, commit for commit; with
+//! `text` without what git takes for binary.
 //!
 //! `history FOLDER single`: single durable changes alone.
 //!
@@ -63,7 +64,11 @@ async fn main() -> Result<()> {
     match arguments.first().map(String::as_str) {
         Some("git") => {
             let repository = Path::new(arguments.get(1).ok_or("name a repository")?);
-            let recorded = repository::read(repository, number(2, usize::MAX)?)?;
+            let recorded = repository::read(
+                repository,
+                number(2, usize::MAX)?,
+                arguments.get(3).is_some_and(|it| it == "text"),
+            )?;
             beside_git(&folder, &recorded.names, Arc::new(recorded.batches)).await
         }
         Some("single") => singles(&folder).await,

@@ -21,8 +21,8 @@ pub(crate) struct Recorded {
     pub(crate) batches: Vec<Batch>,
 }
 
-/// Reads commits but for merges, the oldest first, until there are so many versions.
-pub(crate) fn read(repository: &Path, versions: usize) -> Result<Recorded> {
+/// Reads commits but for merges, the oldest first, until there are so many versions; of text alone where that is wanted.
+pub(crate) fn read(repository: &Path, versions: usize, is_text: bool) -> Result<Recorded> {
     let git = |arguments: &[&str]| {
         let mut command = Command::new("git");
         command.arg("--git-dir").arg(repository).args(arguments);
@@ -43,8 +43,8 @@ pub(crate) fn read(repository: &Path, versions: usize) -> Result<Recorded> {
         let content = match blob {
             None => None,
             Some(blob) => match contents.get(&blob) {
-                Some(content) => Some(Arc::clone(content)),
-                None => continue,
+                Some(content) if !is_text || !is_binary(content) => Some(Arc::clone(content)),
+                _ => continue,
             },
         };
         let (name, path) = of_item(&path);
@@ -57,6 +57,11 @@ pub(crate) fn read(repository: &Path, versions: usize) -> Result<Recorded> {
         batch.files.insert(path.to_owned(), content);
     }
     Ok(Recorded { names, batches: batches.into_values().collect() })
+}
+
+/// Whether git takes it for binary.
+fn is_binary(content: &[u8]) -> bool {
+    content.iter().take(8000).any(|&byte| byte == 0)
 }
 
 struct Alteration {

@@ -2,9 +2,9 @@
 //!
 //! ```text
 //! seal what is in rows ─► reserve a number, instants, a name ─► build the object, put it, read it again, whole
-//!                                                               ─► one commit: partition, files, an event for each batch
+//!                                                               ─► one commit: partition, files, an event for each item
 //! ```
-//! Each batch becomes what [`History::record`] would have made of it. Whatever is broken off leaves at most an object
+//! Each batch becomes what [`History::record`] would have made of it, but that one event stands for all of an item. Whatever is broken off leaves at most an object
 //! that nobody names as a partition's, and instants at which nothing was recorded.
 
 use std::collections::{HashMap, HashSet};
@@ -14,20 +14,20 @@ use ::history::{
     Anchor, Commitment, ContentDigest, Contents, DataKey, FilePath, HistoryError, Item, Lean,
     Object, Partition, PathKey, Sealed, State, Unsealed, Version,
 };
-use domain::cloud::CiId;
+use domain::cloud::{CiId, EventKind, TenantId};
+use serde_json::json;
 
 use crate::actor::Actor;
 use crate::environment::random;
 use crate::error::StoreError;
+use crate::event::NewEvent;
 use crate::keys::Key;
 use crate::several::Several;
-use crate::value::get;
+use crate::value::{get, hex};
 use crate::writer::Tx;
 
 use super::keys::TenantKeys;
-use super::record::{
-    NewFile, NewState, Recorded, admitted, in_order, items, length, print, recorded_event, seen,
-};
+use super::record::{NewFile, NewState, Recorded, admitted, in_order, items, length, print, seen};
 use super::rows::{File, Span, add_rows, partitions};
 use super::seal::{Leaning, keep_leans, make_live, name_object, next_epoch, put, sealed_event};
 use super::{History, LEVEL, blocking};
@@ -92,8 +92,8 @@ struct Commit {
     sealed: Sealed,
     /// As `sealed` has them.
     files: Vec<KnownAs>,
-    /// How many files are gone, by batch.
-    gone: HashMap<i64, u64>,
+    /// How often a file went, by item.
+    gone: HashMap<Item, u64>,
 }
 
 impl History {
@@ -267,16 +267,16 @@ async fn reserve(
     Ok(Reserved { number, name, key: keys.open_data_key(number, &sealed_key)?, sealed_key, begin })
 }
 
-/// The versions of each file that are others than before, and how many files are gone by batch.
+/// The versions of each file that are others than before, and how often one went by item.
 fn fill(
     keys: &TenantKeys,
     batches: &[NewBatch],
     known: &Known,
     begin: i64,
-) -> Result<(Vec<Filling>, HashMap<i64, u64>), HistoryError> {
+) -> Result<(Vec<Filling>, HashMap<Item, u64>), HistoryError> {
     let mut places: HashMap<(Item, PathKey), usize> = HashMap::new();
     let mut files: Vec<Filling> = Vec::new();
-    let mut gone: HashMap<i64, u64> = HashMap::new();
+    let mut gone: HashMap<Item, u64> = HashMap::new();
     for (number, batch) in batches.iter().enumerate() {
         let item = Item(batch.ci.as_bytes());
         let recorded = begin + i64::try_from(number).unwrap_or(i64::MAX);
@@ -300,7 +300,7 @@ fn fill(
             let version = Version { recorded, ..version };
             version.check()?;
             if version.state == State::Gone {
-                *gone.entry(recorded).or_default() += 1;
+                *gone.entry(item).or_default() += 1;
             }
             let place = place.unwrap_or_else(|| {
                 let (path, versions) = (file.path.clone(), Vec::new());
@@ -377,19 +377,45 @@ async fn keep(tx: &mut Tx<'_>, commit: &Commit) -> Result<Vec<(usize, Recorded)>
     }
     keep_partition(tx, keys, reserved, &sealed.object).await?;
     keep_files(tx, commit).await?;
-    let mut commitments: Vec<&Commitment> = sealed.commitments.iter().collect();
-    commitments.sort_unstable_by_key(|it| it.recorded);
-    let mut outcomes = Vec::with_capacity(commitments.len());
-    for commitment in commitments {
-        let ci = CiId::from_bytes(commitment.item.0);
-        let gone = gone.get(&commitment.recorded).copied().unwrap_or(0);
+    // By item and time.
+    for commitments in sealed.commitments.chunk_by(|a, b| a.item == b.item) {
+        let ci = CiId::from_bytes(commitments[0].item.0);
         let version = items.get(&(ci, keys.id)).map_or(0, |item| item.version);
-        tx.record(recorded_event(keys.id, by, version, reserved.number, commitment, gone));
-        let at = usize::try_from(commitment.recorded - reserved.begin).unwrap_or(usize::MAX);
-        outcomes.push((at, Recorded::of(commitment)));
+        let gone = gone.get(&commitments[0].item).copied().unwrap_or(0);
+        tx.record(backfilled_event(keys.id, by, version, reserved.number, commitments, gone));
     }
     tx.record(sealed_event(keys.id, reserved.number, sealed));
-    Ok(outcomes)
+    let outcome = |it: &Commitment| {
+        let at = usize::try_from(it.recorded - reserved.begin).unwrap_or(usize::MAX);
+        (at, Recorded::of(it))
+    };
+    Ok(sealed.commitments.iter().map(outcome).collect())
+}
+
+/// Says that batches of an item's files were taken in with a partition: one event stands for all of them, as the
+/// object has the commitment of each in clear.
+fn backfilled_event(
+    tenant: TenantId,
+    by: &Actor,
+    version: i64,
+    number: i64,
+    commitments: &[Commitment],
+    gone: u64,
+) -> NewEvent {
+    let versions: u64 = commitments.iter().map(|it| u64::from(it.versions)).sum();
+    NewEvent {
+        tenant,
+        kind: EventKind::HistoryBackfilled,
+        by: by.clone(),
+        object: CiId::from_bytes(commitments[0].item.0).to_string(),
+        version,
+        payload: json!({
+            "partition": number, "batches": commitments.len(), "versions": versions, "gone": gone,
+            "first": commitments.first().map(|it| it.recorded),
+            "last": commitments.last().map(|it| it.recorded),
+            "commitment": hex(&Commitment::digest_of(commitments)),
+        }),
+    }
 }
 
 /// Whoever recorded of an item meanwhile recorded what came after all that is told here.

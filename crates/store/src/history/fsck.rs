@@ -37,16 +37,22 @@ pub struct Fsck {
     pub damages: Vec<String>,
 }
 
-/// What an event says of a batch.
+/// What an event says of a batch, or of all that was taken in of an item at once.
 #[derive(Deserialize)]
 struct Told {
-    recorded: i64,
+    recorded: Option<i64>,
     partition: i64,
     commitment: String,
 }
 
-/// Commitments of events, with their partitions, by item and time.
-type Recorded = BTreeMap<(Item, i64), (i64, String)>;
+/// What events say was recorded.
+#[derive(Default)]
+struct Recorded {
+    /// Commitments with their partitions, by item and time.
+    batches: BTreeMap<(Item, i64), (i64, String)>,
+    /// What stands for all commitments of an item, by partition.
+    backfills: BTreeMap<(i64, Item), String>,
+}
 
 /// In which partitions each file was found, with its first version there.
 type Seen = HashMap<(Item, PathKey), Vec<(i64, i64)>>;
@@ -84,11 +90,16 @@ impl History {
                 row.number == number && row.state != PartitionState::Dropped && !is_gone
             })
         };
-        for ((item, at), (number, _)) in recorded {
+        for ((item, at), (number, _)) in recorded.batches {
             if has_commitments(number) {
-                let ci = CiId::from_bytes(item.0);
-                fsck.damages
-                    .push(format!("partition {number}: what was recorded of {ci} at {at} is gone"));
+                let what = format!("what was recorded of {} at {at}", CiId::from_bytes(item.0));
+                fsck.damages.push(format!("partition {number}: {what} is gone"));
+            }
+        }
+        for ((number, item), _) in recorded.backfills {
+            if has_commitments(number) {
+                let what = format!("what was taken in of {}", CiId::from_bytes(item.0));
+                fsck.damages.push(format!("partition {number}: {what} is gone"));
             }
         }
         if let Some(keys) = &keys {
@@ -100,16 +111,17 @@ impl History {
     /// What events say was recorded.
     async fn recorded(&self, tenant: TenantId) -> Result<Recorded, StoreError> {
         const PAGE: i64 = 1000;
-        let mut recorded = Recorded::new();
+        let mut recorded = Recorded::default();
         let mut after = String::new();
         loop {
             let rows = sqlx::query(
                 "SELECT id, object, payload FROM events
-                 WHERE id > $1 AND tenant_id = $2 AND kind = $3 ORDER BY id LIMIT $4",
+                 WHERE id > $1 AND tenant_id = $2 AND kind IN ($3, $4) ORDER BY id LIMIT $5",
             )
             .bind(after.as_str())
             .bind(tenant.to_string())
             .bind(EventKind::HistoryRecorded.as_str())
+            .bind(EventKind::HistoryBackfilled.as_str())
             .bind(PAGE)
             .fetch_all(self.pool())
             .await?;
@@ -121,10 +133,16 @@ impl History {
                 let told: Told = serde_json::from_slice(&payload).map_err(|error| {
                     StoreError::Corrupt { what: format!("payload of an event of {ci}: {error}") }
                 })?;
-                recorded.insert(
-                    (Item(ci.as_bytes()), told.recorded),
-                    (told.partition, told.commitment),
-                );
+                let Told { recorded: at, partition, commitment } = told;
+                let item = Item(ci.as_bytes());
+                match at {
+                    Some(at) => {
+                        recorded.batches.insert((item, at), (partition, commitment));
+                    }
+                    None => {
+                        recorded.backfills.insert((partition, item), commitment);
+                    }
+                }
             }
         }
     }
@@ -332,15 +350,24 @@ fn is_found(
     leads && is_ordered && is_led_to
 }
 
-/// Holds commitments against events.
+/// Holds commitments, by item and time, against events.
 fn compare(row: &Row, commitments: &[Commitment], recorded: &mut Recorded, fsck: &mut Fsck) {
-    for commitment in commitments {
-        let told = recorded.remove(&(commitment.item, commitment.recorded));
-        if told != Some((row.number, hex(&commitment.hash))) {
-            let ci = CiId::from_bytes(commitment.item.0);
-            let what = format!("what was recorded of {ci} at {}", commitment.recorded);
-            fsck.damages
-                .push(format!("partition {}: {what} is not what its event says", row.number));
+    for of_item in commitments.chunk_by(|a, b| a.item == b.item) {
+        let (item, ci) = (of_item[0].item, CiId::from_bytes(of_item[0].item.0));
+        if let Some(told) = recorded.backfills.remove(&(row.number, item)) {
+            if told != hex(&Commitment::digest_of(of_item)) {
+                let what = format!("what was taken in of {ci} is not what its event says");
+                fsck.damages.push(format!("partition {}: {what}", row.number));
+            }
+            continue;
+        }
+        for commitment in of_item {
+            let told = recorded.batches.remove(&(item, commitment.recorded));
+            if told != Some((row.number, hex(&commitment.hash))) {
+                let what = format!("what was recorded of {ci} at {}", commitment.recorded);
+                fsck.damages
+                    .push(format!("partition {}: {what} is not what its event says", row.number));
+            }
         }
     }
 }

@@ -606,7 +606,7 @@ async fn record_one(
 }
 
 /// Says that a batch of an item's files was recorded in a partition.
-pub(super) fn recorded_event(
+fn recorded_event(
     tenant: TenantId,
     by: &Actor,
     version: i64,
