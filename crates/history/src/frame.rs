@@ -1,8 +1,8 @@
 //! Frames: one content, compressed alone (a key frame) or against an earlier one (a delta).
 //!
-//! A delta is zstd with the earlier content as its prefix: everything both have in common is a match. On
-//! histories of real configuration that needs a fifth of what compressing each version alone needs, as much as
-//! a fully repacked git pack, without a repack (`docs/decisions/0025-content-history.md`).
+//! A delta is an edit script, or where that says more, zstd with the earlier content as its prefix: everything both have in
+//! common is a match. On histories of real configuration that needs less than a fully repacked git pack, without a
+//! repack (`docs/decisions/0025-content-history.md`).
 
 use std::cell::RefCell;
 
@@ -14,7 +14,7 @@ use crate::error::{HistoryError, Result};
 pub const LARGEST_CONTENT: usize = 16 << 20;
 
 /// Most frames that are decoded for one content.
-pub(crate) const DEEPEST: u32 = 32;
+pub(crate) const DEEPEST: u32 = 16;
 
 /// Most bytes that are decoded for one content, unless it is large itself: bounds the slowest read.
 const CHAIN_BYTES: u64 = 384 << 10;
@@ -30,10 +30,33 @@ const OWN_WINDOW: u32 = 20;
 pub(crate) enum Kind {
     /// By itself.
     Key,
-    /// Against that frame of the same partition.
-    Delta(u64),
-    /// Against that one of the other frames, of other partitions, that this one leans on.
+    /// From another one.
+    Delta(Base, By),
+}
+
+impl Kind {
+    /// Whether what is stored is an edit script.
+    pub(crate) const fn is_edits(self) -> bool {
+        matches!(self, Self::Delta(_, By::Edits))
+    }
+}
+
+/// Which content a delta is against.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Base {
+    /// That frame of the same partition.
+    Frame(u64),
+    /// That one of the other frames, of other partitions, that this one leans on.
     Lean(u64),
+}
+
+/// How a delta says what differs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum By {
+    /// As zstd with the base for its prefix.
+    Prefix,
+    /// By an edit script.
+    Edits,
 }
 
 /// How far a content is from a key frame.
@@ -55,17 +78,18 @@ impl Chain {
         self.depth <= other.depth && self.bytes <= other.bytes
     }
 
-    /// How many deltas of such a length may follow one on the other.
-    pub(crate) fn left(self, length: usize) -> u32 {
+    /// How many deltas that each decode so many bytes may follow one on the other.
+    pub(crate) fn left(self, decoded: usize) -> u32 {
         let left = |deepest: u32| deepest.saturating_sub(self.depth + 1);
-        let bytes = CHAIN_BYTES.saturating_sub(self.bytes) / (length.max(1) as u64);
+        let bytes = CHAIN_BYTES.saturating_sub(self.bytes) / (decoded.max(1) as u64);
         let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
         bytes.max(left(DEEPEST_OF_LARGE)).min(left(DEEPEST))
     }
 
-    /// The chain of a delta against this one; `None` where it would be too long.
-    pub(crate) const fn grown(self, length: usize) -> Option<Self> {
-        let grown = Self { depth: self.depth + 1, bytes: self.bytes + length as u64 };
+    /// The chain of a delta against this one, for which so many bytes are decoded: the content's, or the script's. `None` where
+    /// it would be too long.
+    pub(crate) const fn grown(self, decoded: usize) -> Option<Self> {
+        let grown = Self { depth: self.depth + 1, bytes: self.bytes + decoded as u64 };
         let is_short = grown.bytes <= CHAIN_BYTES || grown.depth < DEEPEST_OF_LARGE;
         if grown.depth < DEEPEST && is_short { Some(grown) } else { None }
     }
@@ -228,7 +252,7 @@ mod tests {
             chain = chain.grown(1000)?;
             Some(())
         });
-        assert_eq!(small.count(), 31);
+        assert_eq!(small.count() as u32, DEEPEST - 1);
         let mut chain = Chain::key(300_000);
         let large = std::iter::from_fn(|| {
             chain = chain.grown(300_000)?;

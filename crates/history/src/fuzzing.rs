@@ -1,6 +1,7 @@
 //! Ways in for fuzzers: what is behind the seals, fed with bytes. No part of the public face.
 
-use crate::partition::block::{frames, groups};
+use crate::edits::Edited;
+use crate::partition::block::{frames, groups, open_pack};
 use crate::partition::layout::{Footer, Trailer, read_header};
 use crate::version::Version;
 
@@ -15,13 +16,15 @@ pub fn object(bytes: &[u8]) {
     let _ = Footer::read(bytes);
     let _ = groups(bytes, &mut |_, _| true);
     let _ = crate::commitment::read_roll(bytes);
-    for frame in frames(bytes, 7).map_while(Result::ok) {
-        let _ = crate::frame::decode(&bytes[frame.stored], None, frame.length);
+    let _ = open_pack(bytes);
+    for (frame, stored) in frames(bytes, 7).map_while(Result::ok) {
+        let _ = crate::frame::decode(&bytes[stored], None, frame.length);
     }
     if let Ok((path, version)) = Version::from_bytes(bytes) {
         assert_eq!(version.to_bytes(&path), bytes);
     }
     let (base, frame) = bytes.split_at(bytes.len() / 2);
     let _ = crate::frame::decode(frame, Some(base), 1 << 16);
+    let _ = Edited::of(base).apply(frame, 1 << 16);
     let _ = crate::frame::unpack(bytes);
 }

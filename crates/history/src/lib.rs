@@ -1,7 +1,7 @@
 //! What files held at any time, in few bytes, sealed: the content history of a cloud's configuration items.
 //!
 //! What is recorded of a tenant's items in a span of time becomes one immutable object, a *partition*: its
-//! contents as chains of zstd deltas, an index by item, path and time, and commitments of what was recorded.
+//! contents as chains of deltas, an index by item, path and time, and commitments of what was recorded.
 //!
 //! ```text
 //!   versions, contents ─► seal ─► Object ─► Objects::put
@@ -67,6 +67,7 @@
 mod bases;
 mod bytes;
 mod commitment;
+mod edits;
 mod error;
 mod frame;
 #[doc(hidden)]

@@ -5,75 +5,147 @@ use std::ops::Range;
 
 use crate::bytes::{Put as _, Reader};
 use crate::error::{HistoryError, Result};
-use crate::frame::Kind;
+use crate::frame::{Base, By, Kind, decompress, encode};
 use crate::version::{FilePath, Item, Micros, Version};
 
-/// A frame where it stands in its pack.
+use super::layout::LARGEST_BLOCK;
+
+/// A pack in the making: heads and edit scripts, which are compressed together, and what is compressed already.
+#[derive(Debug, Default)]
+pub(crate) struct PackBuilder {
+    heads: Vec<u8>,
+    frames: Vec<u8>,
+}
+
+impl PackBuilder {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.heads.is_empty()
+    }
+
+    pub(crate) fn length(&self) -> usize {
+        self.heads.len() + self.frames.len()
+    }
+
+    /// Adds a frame, where the one numbered `next` would follow without a gap.
+    pub(crate) fn add(&mut self, next: u64, frame: &Frame, stored: &[u8]) {
+        let Self { heads, frames } = self;
+        heads.put_number(frame.number - next);
+        heads.push(match frame.kind {
+            Kind::Key => KEY,
+            Kind::Delta(Base::Frame(_), By::Prefix) => DELTA,
+            Kind::Delta(Base::Lean(_), By::Prefix) => LEAN,
+            Kind::Delta(Base::Frame(_), By::Edits) => DELTA_EDITS,
+            Kind::Delta(Base::Lean(_), By::Edits) => LEAN_EDITS,
+        });
+        match frame.kind {
+            Kind::Key => {}
+            Kind::Delta(Base::Frame(base), _) => heads.put_number(frame.number - base),
+            Kind::Delta(Base::Lean(which), _) => heads.put_number(which),
+        }
+        heads.put_length(frame.length);
+        heads.put_length(stored.len());
+        if frame.kind.is_edits() {
+            heads.extend_from_slice(stored);
+        } else {
+            frames.extend_from_slice(stored);
+        }
+    }
+
+    /// The pack as it is sealed: length of the heads, and of them compressed; these; the frames.
+    pub(crate) fn finish(self, level: i32) -> Result<Vec<u8>> {
+        let Self { heads, frames } = self;
+        let compressed = encode(&heads, None, level)?;
+        let mut pack = Vec::with_capacity(compressed.len() + frames.len() + 8);
+        pack.put_length(heads.len());
+        pack.put_bytes(&compressed);
+        pack.extend_from_slice(&frames);
+        Ok(pack)
+    }
+}
+
+const KEY: u8 = 0;
+const DELTA: u8 = 1;
+const LEAN: u8 = 2;
+const DELTA_EDITS: u8 = 3;
+const LEAN_EDITS: u8 = 4;
+
+/// A pack, opened: the length of its heads, these, and the frames.
+pub(crate) fn open_pack(pack: &[u8]) -> Result<Vec<u8>> {
+    let read = || {
+        let mut reader = Reader::new(pack);
+        let length = usize::try_from(reader.number()?).ok().filter(|&it| it <= LARGEST_BLOCK)?;
+        let heads = decompress(reader.bytes()?, length)?;
+        let mut opened = Vec::with_capacity(heads.len() + reader.left() + 8);
+        opened.put_bytes(&heads);
+        opened.extend_from_slice(reader.take(reader.left())?);
+        Some(opened)
+    };
+    read().ok_or(HistoryError::damaged("a pack"))
+}
+
+/// A frame of a pack.
 #[derive(Debug, Clone)]
 pub(crate) struct Frame {
     pub(crate) number: u64,
     pub(crate) kind: Kind,
     /// How long its content is.
     pub(crate) length: usize,
-    /// Where in the pack.
-    pub(crate) stored: Range<usize>,
 }
 
-/// Adds a frame to a pack, in which the one numbered `next` would follow without a gap.
-pub(crate) fn put_frame(
-    pack: &mut Vec<u8>,
-    next: u64,
-    number: u64,
-    kind: Kind,
-    length: usize,
-    stored: &[u8],
-) {
-    pack.put_number(number - next);
-    match kind {
-        Kind::Key => pack.push(0),
-        Kind::Delta(base) => {
-            pack.push(1);
-            pack.put_number(number - base);
-        }
-        Kind::Lean(which) => {
-            pack.push(2);
-            pack.put_number(which);
-        }
-    }
-    pack.put_length(length);
-    pack.put_bytes(stored);
-}
+/// A frame, and where it stands in its opened pack.
+pub(crate) type Placed = (Frame, Range<usize>);
 
-/// The frames of a pack whose first is numbered `first`.
-pub(crate) fn frames(pack: &[u8], first: u64) -> impl Iterator<Item = Result<Frame>> + '_ {
+/// The frames of an opened pack whose first is numbered `first`.
+pub(crate) fn frames(pack: &[u8], first: u64) -> impl Iterator<Item = Result<Placed>> + '_ {
     let mut reader = Reader::new(pack);
-    let mut next = first;
+    let heads = reader.bytes();
+    let mut is_damaged = heads.is_none();
+    let mut heads = Reader::new(heads.unwrap_or_default());
+    let ends = pack.len() - reader.left();
+    let (mut at, mut next) = (ends, first);
     std::iter::from_fn(move || {
-        if reader.is_empty() {
+        if std::mem::take(&mut is_damaged) {
+            return Some(Err(HistoryError::damaged("a pack")));
+        }
+        if heads.is_empty() {
             return None;
         }
-        let frame = read_frame(&mut reader, next, pack.len());
-        match &frame {
-            Some(frame) => next = frame.number + 1,
+        let read = read_frame(&mut heads, next).and_then(|(frame, length)| {
+            let start = if frame.kind.is_edits() {
+                let start = ends - heads.left();
+                heads.take(length)?;
+                start
+            } else {
+                let start = at;
+                at = at.checked_add(length).filter(|&end| end <= pack.len())?;
+                start
+            };
+            Some((frame, start..start + length))
+        });
+        match &read {
+            Some((frame, _)) => next = frame.number + 1,
             // The rest cannot be found.
-            None => reader = Reader::new(&[]),
+            None => heads = Reader::new(&[]),
         }
-        Some(frame.ok_or(HistoryError::damaged("a pack")))
+        Some(read.ok_or(HistoryError::damaged("a pack")))
     })
 }
 
-fn read_frame(reader: &mut Reader<'_>, next: u64, length_of_pack: usize) -> Option<Frame> {
+/// A frame's head, with how many bytes are stored of it.
+fn read_frame(reader: &mut Reader<'_>, next: u64) -> Option<(Frame, usize)> {
     let number = next.checked_add(reader.number()?).filter(|&it| it < u64::MAX)?;
+    let base = |reader: &mut Reader<'_>| number.checked_sub(reader.number()?.max(1));
     let kind = match reader.byte()? {
-        0 => Kind::Key,
-        1 => Kind::Delta(number.checked_sub(reader.number()?.max(1))?),
-        2 => Kind::Lean(reader.number()?),
+        KEY => Kind::Key,
+        DELTA => Kind::Delta(Base::Frame(base(reader)?), By::Prefix),
+        LEAN => Kind::Delta(Base::Lean(reader.number()?), By::Prefix),
+        DELTA_EDITS => Kind::Delta(Base::Frame(base(reader)?), By::Edits),
+        LEAN_EDITS => Kind::Delta(Base::Lean(reader.number()?), By::Edits),
         _ => return None,
     };
     let length = usize::try_from(reader.number()?).ok()?;
-    let stored = reader.bytes()?;
-    let end = length_of_pack - reader.left();
-    Some(Frame { number, kind, length, stored: end - stored.len()..end })
+    let stored = usize::try_from(reader.number()?).ok()?;
+    Some((Frame { number, kind, length }, stored))
 }
 
 /// A version as an index knows it.
@@ -281,8 +353,9 @@ mod tests {
         #[test]
         fn no_bytes_make_it_panic(block: Vec<u8>) {
             let _ = groups(&block, &mut |_, _| true);
-            for frame in frames(&block, 5).flatten() {
-                prop_assert!(frame.stored.end <= block.len());
+            let _ = open_pack(&block);
+            for (_, stored) in frames(&block, 5).flatten() {
+                prop_assert!(stored.end <= block.len());
             }
         }
     }

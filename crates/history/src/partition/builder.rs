@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use crate::commitment::{Commitment, Committer, Leaf};
 use crate::error::{HistoryError, Result};
-use crate::frame::{Chain, Kind};
+use crate::frame::{self, Chain, Kind};
 use crate::keys::DataKey;
 use crate::version::{ContentDigest, ContentId, FilePath, Item, Micros, State, Version};
 
-use super::block::Found;
+use super::block::{Found, Frame};
 use super::encoder::{Anchor, Base, Encoder};
 use super::layout::Lean;
 use super::writer::{Object, Writer};
@@ -273,8 +273,8 @@ impl Sealing {
         let base = self.encoders[by].frames[frame].base;
         let kind = match base {
             Base::Key => Kind::Key,
-            Base::Frame(base) => Kind::Delta(self.number(by, base)?),
-            Base::There(lean) => Kind::Lean(self.writer.lean(lean)),
+            Base::Frame(base, how) => Kind::Delta(frame::Base::Frame(self.number(by, base)?), how),
+            Base::There(lean, how) => Kind::Delta(frame::Base::Lean(self.writer.lean(lean)), how),
         };
         let made = &mut self.encoders[by].frames[frame];
         // Another encoder may have the content, too. What leans on this one must not get a longer way by it.
@@ -287,7 +287,7 @@ impl Sealing {
         } else {
             let number = self.frames.len() as u64;
             let stored = std::mem::take(&mut made.stored);
-            self.writer.frame(number, kind, made.length, &stored)?;
+            self.writer.frame(&Frame { number, kind, length: made.length }, &stored)?;
             self.frames.push((made.chain, made.is_own));
             self.known.insert(made.id, number);
             number

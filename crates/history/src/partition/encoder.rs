@@ -4,8 +4,9 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::bases::Bases;
+use crate::edits::script;
 use crate::error::Result;
-use crate::frame::{Chain, encode};
+use crate::frame::{By, Chain, encode};
 use crate::likeness::Likeness;
 use crate::version::ContentId;
 
@@ -28,9 +29,9 @@ pub(super) enum Base {
     /// By itself.
     Key,
     /// Against that frame.
-    Frame(usize),
+    Frame(usize, By),
     /// Against one of an earlier partition.
-    There(Lean),
+    There(Lean, By),
 }
 
 /// A frame that has no number in the partition yet.
@@ -59,17 +60,36 @@ pub(super) struct Encoder {
 /// How much more effort a key frame is worth than a delta: there are few of them, and they are large.
 const KEY_FRAMES: i32 = 3;
 
+/// A script that is so short is taken without a look at what zstd makes of it.
+const SHORT: usize = 96;
+
+/// Hundredths that are left of a script where several are compressed together.
+const SCRIPT: usize = 50;
+
+/// Of a script that is so long it is asked.
+const LONG: usize = 512;
+
+/// How a delta says what differs, its chain, and what is stored of it.
+type Delta = (By, Chain, Vec<u8>);
+
 /// A file that has drifted away from what it leans on shall have a frame of its own.
 const FAR: usize = 50;
 
-/// What a content may be a delta against, and its chain then.
+/// What a content may be a delta against.
 struct Against {
-    base: Base,
+    base: Place,
     content: Arc<[u8]>,
+    /// The chain of that content.
     chain: Chain,
     is_own: bool,
     /// A delta of so many hundredths of a key frame is not worth it.
     worth: usize,
+}
+
+/// Where a content is that others may be deltas against.
+enum Place {
+    Here(usize),
+    There(Lean),
 }
 
 impl Encoder {
@@ -127,48 +147,74 @@ impl Encoder {
     /// A delta where its chain may grow and it is worth it; otherwise a key frame.
     fn encoded(&self, id: ContentId, content: &[u8]) -> Result<Made> {
         let length = content.len();
-        let key = |stored| {
-            let (base, chain) = (Base::Key, Chain::key(length));
-            Made { id, base, chain, is_own: true, length, stored }
-        };
-        let Some(against) = self.against(content) else {
-            return Ok(key(encode(content, None, self.level + KEY_FRAMES)?));
-        };
-        let delta = encode(content, Some(&against.content), self.level)?;
-        // What is an eighth of the content or less is a good delta, whatever a key frame were.
-        if delta.len() > length / 8 {
-            let alone = encode(content, None, self.level + KEY_FRAMES)?;
-            if delta.len() * 100 >= alone.len() * against.worth {
-                return Ok(key(alone));
-            }
+        if let Some(against) = self.against(content)
+            && let Some((by, chain, stored)) = self.delta(&against, content)?
+        {
+            let Against { base, is_own, .. } = against;
+            let base = match base {
+                Place::Here(frame) => Base::Frame(frame, by),
+                Place::There(lean) => Base::There(lean, by),
+            };
+            return Ok(Made { id, base, chain, is_own, length, stored });
         }
-        let Against { base, chain, is_own, .. } = against;
-        Ok(Made { id, base, chain, is_own, length, stored: delta })
+        let stored = encode(content, None, self.level + KEY_FRAMES)?;
+        Ok(Made { id, base: Base::Key, chain: Chain::key(length), is_own: true, length, stored })
+    }
+
+    /// The smaller one of both ways to say what differs, if its chain may grow and it is worth it.
+    fn delta(&self, against: &Against, content: &[u8]) -> Result<Option<Delta>> {
+        let Against { content: base, chain, worth, .. } = against;
+        let mut ways: Vec<(usize, Delta)> = Vec::with_capacity(2);
+        let script = script(base, content);
+        if let Some(chain) = chain.grown(script.len()) {
+            if script.len() <= SHORT {
+                return Ok(Some((By::Edits, chain, script)));
+            }
+            ways.push((self.compressed(&script)?, (By::Edits, chain, script)));
+        }
+        if let Some(chain) = chain.grown(content.len()) {
+            let delta = encode(content, Some(base), self.level)?;
+            ways.push((delta.len(), (By::Prefix, chain, delta)));
+        }
+        let Some((size, delta)) = ways.into_iter().min_by_key(|(size, _)| *size) else {
+            return Ok(None);
+        };
+        // What is an eighth of the content or less is a good delta, whatever a key frame were.
+        let is_worth_it = size <= content.len() / 8
+            || size * 100 < encode(content, None, self.level)?.len() * worth;
+        Ok(is_worth_it.then_some(delta))
+    }
+
+    /// About how many bytes are left of a script that is compressed together with others.
+    fn compressed(&self, script: &[u8]) -> Result<usize> {
+        if script.len() < LONG {
+            return Ok(script.len() * SCRIPT / 100);
+        }
+        Ok(encode(script, None, self.level)?.len() * 75 / 100)
     }
 
     fn against(&self, content: &[u8]) -> Option<Against> {
-        let here = |frame: usize, content: &Arc<[u8]>, chain, worth| Against {
-            base: Base::Frame(frame),
+        let here = |frame: usize, content: &Arc<[u8]>, worth| Against {
+            base: Place::Here(frame),
             content: Arc::clone(content),
-            chain,
+            chain: self.frames[frame].chain,
             is_own: self.frames[frame].is_own,
             worth,
         };
         if self.bases.last().is_some() {
-            let (base, chain) = self.bases.of(content)?;
-            return Some(here(base.frame, &base.content, chain, 75));
+            let base = self.bases.of(content)?;
+            return Some(here(base.frame, &base.content, 75));
         }
         if let Some(Anchor { lean, content: before, chain }) = &self.anchor {
             return Some(Against {
-                base: Base::There(*lean),
+                base: Place::There(*lean),
                 content: Arc::clone(before),
-                chain: chain.grown(content.len())?,
+                chain: *chain,
                 is_own: false,
                 worth: FAR,
             });
         }
         let (frame, like) = self.likeness.of(content)?;
-        let chain = self.frames[frame].chain.grown(content.len())?;
-        Some(here(frame, like, chain, FAR))
+        Some(here(frame, like, FAR))
     }
 }

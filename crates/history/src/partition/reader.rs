@@ -1,22 +1,24 @@
 //! Reads one object, in a few ranges for each question.
 
+use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::commitment::{Commitment, read_roll};
+use crate::edits::Edited;
 use crate::error::{HistoryError, Result};
-use crate::frame::{Chain, DEEPEST, Kind, decode, decompress};
+use crate::frame::{Base, Chain, DEEPEST, Kind, decode, decompress};
 use crate::keys::{BlockSeal, DataKey};
 use crate::objects::Objects;
 use crate::version::{FilePath, Item, Micros};
 
-use super::block::{Found, Frame, Group, frames, groups};
+use super::block::{Found, Frame, Group, Placed, frames, groups, open_pack};
 use super::layout::{FOOTER, Footer, HEADER, LARGEST_BLOCK, Lean, TRAILER, Trailer, read_header};
 
 /// Read at once from the end of an object: most footers are shorter.
 const END: u64 = 32 << 10;
 
-/// Opened blocks that are kept at hand: neighbouring questions touch the same ones.
+/// Opened blocks of a kind that are kept at hand: neighbouring questions touch the same ones.
 const AT_HAND: usize = 4;
 
 /// A sealed partition, opened.
@@ -28,7 +30,8 @@ pub struct Partition {
     seal: BlockSeal,
     pub(super) footer: Footer,
     roll: (u64, usize),
-    at_hand: Mutex<VecDeque<(u64, Arc<Vec<u8>>)>>,
+    packs: AtHand<Pack>,
+    indexes: AtHand<Vec<u8>>,
 }
 
 impl std::fmt::Debug for Partition {
@@ -81,8 +84,58 @@ pub fn roll(objects: &dyn Objects, name: &str) -> Result<(Vec<Commitment>, [u8; 
     Ok((commitments, hasher.finalize().into()))
 }
 
-/// A frame of a chain, and the pack that it stands in.
-type Link = (Frame, Arc<Vec<u8>>);
+/// An opened pack.
+pub(super) struct Pack {
+    bytes: Vec<u8>,
+    /// In the order of their numbers.
+    pub(super) frames: Vec<Placed>,
+}
+
+impl Pack {
+    /// What is stored of a frame.
+    pub(super) fn stored(&self, (_, at): &Placed) -> &[u8] {
+        &self.bytes[at.clone()]
+    }
+}
+
+/// A frame of a chain: its pack, and its place there.
+struct Link {
+    pack: Arc<Pack>,
+    place: usize,
+}
+
+impl Link {
+    fn frame(&self) -> &Frame {
+        &self.pack.frames[self.place].0
+    }
+
+    fn stored(&self) -> &[u8] {
+        self.pack.stored(&self.pack.frames[self.place])
+    }
+
+    fn is_edits(&self) -> bool {
+        self.frame().kind.is_edits()
+    }
+}
+
+/// The blocks that were opened last, by their numbers.
+struct AtHand<T>(Mutex<VecDeque<(usize, Arc<T>)>>);
+
+impl<T> AtHand<T> {
+    fn get(&self, number: usize, open: impl FnOnce() -> Result<T>) -> Result<Arc<T>> {
+        let blocks = || self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, block)) = blocks().iter().find(|(it, _)| *it == number) {
+            return Ok(Arc::clone(block));
+        }
+        let block = Arc::new(open()?);
+        let mut blocks = blocks();
+        if blocks.len() == AT_HAND {
+            blocks.pop_front();
+        }
+        blocks.push_back((number, Arc::clone(&block)));
+        Ok(block)
+    }
+}
 
 impl Partition {
     /// Opens an object with its partition's key; two or three reads.
@@ -125,7 +178,8 @@ impl Partition {
             seal,
             footer,
             roll,
-            at_hand: Mutex::default(),
+            packs: AtHand(Mutex::default()),
+            indexes: AtHand(Mutex::default()),
         })
     }
 
@@ -218,7 +272,11 @@ impl Partition {
     pub fn chain(&self, frame: u64) -> Result<Option<Chain>> {
         let (frames, lean) = self.chain_of(frame)?;
         let depth = u32::try_from(frames.len() - 1).unwrap_or(u32::MAX);
-        let bytes = frames.iter().map(|(frame, _)| frame.length as u64).sum();
+        let decoded = |link: &Link| match link.is_edits() {
+            true => link.stored().len() as u64,
+            false => link.frame().length as u64,
+        };
+        let bytes = frames.iter().map(decoded).sum();
         Ok(lean.is_none().then_some(Chain { depth, bytes }))
     }
 
@@ -240,12 +298,20 @@ impl Partition {
     }
 
     fn decoded(chain: &[Link], leaned: Option<&[u8]>) -> Result<Vec<u8>> {
-        let mut content: Option<Vec<u8>> = None;
-        for (frame, pack) in chain.iter().rev() {
-            let base = content.as_deref().or(leaned);
-            content = Some(decode(&pack[frame.stored.clone()], base, frame.length)?);
+        let mut content = leaned.map(Cow::Borrowed);
+        // The last link is the first to be decoded; edits that follow one on the other are applied at once.
+        for links in chain.chunk_by(|a, b| a.is_edits() && b.is_edits()).rev() {
+            let link = &links[0];
+            let made = if link.is_edits() {
+                let base = content.as_deref().ok_or(HistoryError::damaged("a chain"))?;
+                edited(base, links.iter().rev().map(|it| (it.stored(), it.frame().length)))
+                    .ok_or(HistoryError::damaged("a frame"))?
+            } else {
+                decode(link.stored(), content.as_deref(), link.frame().length)?
+            };
+            content = Some(Cow::Owned(made));
         }
-        content.ok_or(HistoryError::damaged("a chain"))
+        content.map(Cow::into_owned).ok_or(HistoryError::damaged("a chain"))
     }
 
     /// The frame, that which it is a delta against, and so on.
@@ -253,13 +319,15 @@ impl Partition {
         let mut chain: Vec<Link> = Vec::new();
         let mut next = number;
         while chain.len() < DEEPEST as usize {
-            let (frame, pack) = self.frame(next)?;
-            let kind = frame.kind;
-            chain.push((frame, pack));
+            let link = self.frame(next)?;
+            let kind = link.frame().kind;
+            chain.push(link);
             match kind {
                 Kind::Key => return Ok((chain, None)),
-                Kind::Delta(base) => next = base,
-                Kind::Lean(which) => return Ok((chain, Some(self.leaned(which)?))),
+                Kind::Delta(Base::Frame(base), _) => next = base,
+                Kind::Delta(Base::Lean(which), _) => {
+                    return Ok((chain, Some(self.leaned(which)?)));
+                }
             }
         }
         Err(HistoryError::damaged("a chain"))
@@ -274,45 +342,40 @@ impl Partition {
         let none = || HistoryError::NoFrame { number };
         let pack = self.footer.packs.partition_point(|pack| pack.first <= number);
         let pack = pack.checked_sub(1).ok_or_else(none)?;
-        let bytes = self.pack(pack)?;
-        let frame = frames(&bytes, self.footer.packs[pack].first)
-            .find(|frame| frame.as_ref().map_or(true, |frame| frame.number == number))
-            .ok_or_else(none)??;
-        Ok((frame, bytes))
+        let pack = self.pack(pack)?;
+        let place = pack.frames.binary_search_by_key(&number, |(frame, _)| frame.number);
+        Ok(Link { place: place.map_err(|_| none())?, pack })
     }
 
     /// A pack, opened.
-    pub(super) fn pack(&self, pack: usize) -> Result<Arc<Vec<u8>>> {
+    pub(super) fn pack(&self, pack: usize) -> Result<Arc<Pack>> {
         let place = self.footer.packs[pack];
-        self.block(pack as u64, || {
+        self.packs.get(pack, || {
             let sealed = read(&*self.objects, &self.name, place.offset, place.length)?;
-            self.seal.open(pack as u64, &self.header, sealed, "a pack")
+            let bytes = open_pack(&self.seal.open(pack as u64, &self.header, sealed, "a pack")?)?;
+            let frames = frames(&bytes, place.first).collect::<Result<_>>()?;
+            Ok(Pack { bytes, frames })
         })
     }
 
     fn index(&self, index: usize) -> Result<Arc<Vec<u8>>> {
         let place = &self.footer.indexes[index];
-        let number = (self.footer.packs.len() + index) as u64;
-        self.block(number, || {
+        self.indexes.get(index, || {
+            let number = (self.footer.packs.len() + index) as u64;
             let sealed = read(&*self.objects, &self.name, place.offset, place.length)?;
             let compressed = self.seal.open(number, &self.header, sealed, "an index block")?;
             decode_block(&compressed, place.raw)
         })
     }
+}
 
-    fn block(&self, number: u64, open: impl FnOnce() -> Result<Vec<u8>>) -> Result<Arc<Vec<u8>>> {
-        let at_hand = || self.at_hand.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, block)) = at_hand().iter().find(|(it, _)| *it == number) {
-            return Ok(Arc::clone(block));
-        }
-        let block = Arc::new(open()?);
-        let mut at_hand = at_hand();
-        if at_hand.len() == AT_HAND {
-            at_hand.pop_front();
-        }
-        at_hand.push_back((number, Arc::clone(&block)));
-        Ok(block)
+/// What becomes of a content by scripts, each with the length of what it makes.
+fn edited<'a>(base: &'a [u8], scripts: impl Iterator<Item = (&'a [u8], usize)>) -> Option<Vec<u8>> {
+    let (mut edited, mut made) = (Edited::of(base), base.len());
+    for (script, length) in scripts {
+        (edited, made) = (edited.apply(script, length)?, length);
     }
+    edited.bytes(made)
 }
 
 /// A compressed block; beyond the length of contents, footers may be large.

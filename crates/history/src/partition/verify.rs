@@ -5,12 +5,13 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use crate::commitment::{Committer, Leaf};
+use crate::edits::Edited;
 use crate::error::{HistoryError, Result};
-use crate::frame::{Kind, decode, encode};
+use crate::frame::{Base, By, Kind, decode, encode};
 use crate::keys::{DataKey, Pool};
 use crate::version::{ContentDigest, ContentId, FilePath, Item, Micros, State};
 
-use super::block::{Found, frames};
+use super::block::{Found, Frame};
 use super::builder::threads;
 use super::layout::Lean;
 use super::reader::Partition;
@@ -160,19 +161,18 @@ impl Partition {
         let mut recent: BTreeMap<u64, Vec<u8>> = BTreeMap::new();
         let mut recent_bytes = 0;
         for pack in packs {
-            let bytes = self.pack(pack)?;
-            for frame in frames(&bytes, self.footer.packs[pack].first) {
-                let frame = frame?;
-                let stored = &bytes[frame.stored.clone()];
+            let pack = self.pack(pack)?;
+            for placed in &pack.frames {
+                let (frame, stored) = (&placed.0, pack.stored(placed));
                 let content = match frame.kind {
                     Kind::Key => decode(stored, None, frame.length)?,
-                    Kind::Delta(base) => match recent.get(&base) {
-                        Some(base) => decode(stored, Some(base), frame.length)?,
+                    Kind::Delta(Base::Frame(base), by) => match recent.get(&base) {
+                        Some(base) => delta(stored, base, by, frame.length)?,
                         None => self.whole_content(frame.number, leaned)?,
                     },
-                    Kind::Lean(which) => {
+                    Kind::Delta(Base::Lean(which), by) => {
                         let base = leaned(self.leaned(which)?)?;
-                        decode(stored, Some(&base), frame.length)?
+                        delta(stored, &base, by, frame.length)?
                     }
                 };
                 call(frame.number, &content);
@@ -213,28 +213,27 @@ impl Partition {
         let mut missing = staying.clone();
         let mut writer = Writer::new(self.number(), key, salt);
         for pack in 0..self.footer.packs.len() {
-            let bytes = self.pack(pack)?;
-            for frame in frames(&bytes, self.footer.packs[pack].first) {
-                let frame = frame?;
-                if !missing.remove(&frame.number) {
+            let pack = self.pack(pack)?;
+            for placed in &pack.frames {
+                let Frame { number, kind, length } = placed.0;
+                if !missing.remove(&number) {
                     continue;
                 }
-                let (kind, stored) = (frame.kind, &bytes[frame.stored.clone()]);
                 let kind = match kind {
                     Kind::Key => Some(Kind::Key),
-                    Kind::Delta(base) => staying.contains(&base).then_some(kind),
-                    Kind::Lean(which) => {
+                    Kind::Delta(Base::Frame(base), _) => staying.contains(&base).then_some(kind),
+                    Kind::Delta(Base::Lean(which), by) => {
                         let lean = self.leaned(which)?;
                         let may_stay = !keep.without.contains(&lean.partition);
-                        may_stay.then(|| Kind::Lean(writer.lean(lean)))
+                        may_stay.then(|| Kind::Delta(Base::Lean(writer.lean(lean)), by))
                     }
                 };
                 if let Some(kind) = kind {
-                    writer.frame(frame.number, kind, frame.length, stored)?;
+                    writer.frame(&Frame { number, kind, length }, pack.stored(placed))?;
                 } else {
-                    let content = self.whole_content(frame.number, leaned)?;
+                    let content = self.whole_content(number, leaned)?;
                     let stored = encode(&content, None, level)?;
-                    writer.frame(frame.number, Kind::Key, frame.length, &stored)?;
+                    writer.frame(&Frame { number, kind: Kind::Key, length }, &stored)?;
                 }
             }
         }
@@ -276,6 +275,17 @@ impl Partition {
 }
 
 type Digests = HashMap<u64, (ContentDigest, u64)>;
+
+/// The content of a delta, by its base.
+fn delta(stored: &[u8], base: &[u8], by: By, length: usize) -> Result<Vec<u8>> {
+    match by {
+        By::Prefix => decode(stored, Some(base), length),
+        By::Edits => Edited::of(base)
+            .apply(stored, length)
+            .and_then(|edited| edited.bytes(length))
+            .ok_or(HistoryError::damaged("a frame")),
+    }
+}
 
 fn unlike(what: &str) -> HistoryError {
     HistoryError::Unlike { what: what.to_owned() }

@@ -4,14 +4,14 @@ use std::collections::HashMap;
 
 use crate::commitment::{Commitment, write_roll};
 use crate::error::{HistoryError, Result};
-use crate::frame::{Kind, encode};
+use crate::frame::encode;
 use crate::keys::{BlockSeal, DataKey};
 use crate::version::{FilePath, Item};
 
-use super::block::{Builder, Found, put_frame};
+use super::block::{Builder, Found, Frame, PackBuilder};
 use super::layout::{FOOTER, Footer, HEADER, INDEX, Index, Lean, PACK, Pack, Trailer, header};
 
-/// Effort at which index blocks and footers are compressed.
+/// Effort at which heads of packs, index blocks and footers are compressed.
 const LEVEL: i32 = 6;
 
 /// An object in the making.
@@ -19,7 +19,7 @@ pub(super) struct Writer {
     header: [u8; HEADER],
     seal: BlockSeal,
     object: Vec<u8>,
-    pack: Vec<u8>,
+    pack: PackBuilder,
     /// First frame of the pack, and the one that would follow.
     numbers: (u64, u64),
     leans: HashMap<Lean, u64>,
@@ -54,7 +54,7 @@ impl Writer {
             header,
             seal: key.object(salt),
             object: header.to_vec(),
-            pack: Vec::with_capacity(PACK * 2),
+            pack: PackBuilder::default(),
             numbers: (0, 0),
             leans: HashMap::new(),
             builder: Builder::default(),
@@ -76,25 +76,19 @@ impl Writer {
     }
 
     /// Adds a frame; numbers rise.
-    pub(super) fn frame(
-        &mut self,
-        number: u64,
-        kind: Kind,
-        length: usize,
-        stored: &[u8],
-    ) -> Result<()> {
+    pub(super) fn frame(&mut self, frame: &Frame, stored: &[u8]) -> Result<()> {
         if self.pack.is_empty() {
-            self.numbers = (number, number);
+            self.numbers = (frame.number, frame.number);
         }
-        put_frame(&mut self.pack, self.numbers.1, number, kind, length, stored);
-        self.numbers.1 = number + 1;
+        self.pack.add(self.numbers.1, frame, stored);
+        self.numbers.1 = frame.number + 1;
         self.footer.frames += 1;
-        if self.pack.len() >= PACK { self.seal_pack() } else { Ok(()) }
+        if self.pack.length() >= PACK { self.seal_pack() } else { Ok(()) }
     }
 
     fn seal_pack(&mut self) -> Result<()> {
         let start = self.object.len();
-        let pack = std::mem::take(&mut self.pack);
+        let pack = std::mem::take(&mut self.pack).finish(LEVEL)?;
         self.seal.seal_onto(&mut self.object, self.blocks_sealed, &self.header, &pack)?;
         self.blocks_sealed += 1;
         let length = self.object.len() - start;
