@@ -276,8 +276,10 @@ async fn damage_is_found_wherever_it_is(world: World) {
     let mut it = Remembering::new(world, 9).await;
     for step in 0..24 {
         it.record().await;
-        if step == 11 || step == 17 {
-            it.seal().await;
+        match step {
+            11 => it.backfill().await,
+            17 => it.seal().await,
+            _ => {}
         }
     }
     it.check().await;
@@ -318,15 +320,39 @@ async fn damage_is_found_wherever_it_is(world: World) {
             "UPDATE history_partitions SET size = size, number = number + 100",
             "UPDATE history_partitions SET number = number - 100",
         ),
-        ("UPDATE history_files SET spans = path", ""),
+        (
+            "UPDATE events SET kind = 'lost' WHERE kind = 'history.backfilled'",
+            "UPDATE events SET kind = 'history.backfilled' WHERE kind = 'lost'",
+        ),
     ] {
         sqlx::query(alter).execute(&pool).await.unwrap();
         assert!(!it.fsck().await.damages.is_empty(), "{alter}");
-        if !repair.is_empty() {
-            sqlx::query(repair).execute(&pool).await.unwrap();
-            assert!(it.fsck().await.damages.is_empty(), "{repair}");
-        }
+        sqlx::query(repair).execute(&pool).await.unwrap();
+        assert!(it.fsck().await.damages.is_empty(), "{repair}");
     }
+    another_is_told_of_a_backfill(&it, &pool).await;
+    sqlx::query("UPDATE history_files SET spans = path").execute(&pool).await.unwrap();
+    assert!(!it.fsck().await.damages.is_empty());
+}
+
+/// The event of a backfill says of all its batches at once what was recorded.
+async fn another_is_told_of_a_backfill(it: &Remembering, pool: &sqlx::AnyPool) {
+    let all = "SELECT id, payload FROM events WHERE kind = 'history.backfilled'";
+    let events: Vec<(String, Vec<u8>)> = sqlx::query_as(all).fetch_all(pool).await.unwrap();
+    assert!(!events.is_empty());
+    let store = async |id: &str, payload: &[u8]| {
+        let update = sqlx::query("UPDATE events SET payload = $1 WHERE id = $2");
+        update.bind(payload.to_vec()).bind(id.to_owned()).execute(pool).await.unwrap();
+    };
+    for (id, payload) in &events {
+        let mut told: serde_json::Value = serde_json::from_slice(payload).unwrap();
+        told["commitment"] = "00".repeat(32).into();
+        store(id, &serde_json::to_vec(&told).unwrap()).await;
+        let damages = it.fsck().await.damages;
+        assert!(damages.len() == 1 && damages[0].contains("taken in"), "{damages:?}");
+        store(id, payload).await;
+    }
+    assert!(it.fsck().await.damages.is_empty());
 }
 
 /// Wherever bytes lie, neither contents nor names of files can be read there.
