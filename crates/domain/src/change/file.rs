@@ -186,6 +186,7 @@ impl FileChange {
     }
 
     /// The same, the other way round.
+    #[must_use]
     pub fn back(&self) -> Self {
         match self.clone() {
             Self::Rewrite { before, after } => Self::Rewrite { before: after, after: before },
@@ -228,11 +229,12 @@ impl FileChange {
         match self {
             Self::Create { .. } => *found == Intended::Absent,
             Self::Rewrite { before, after } => before != after && found.sha256() == Some(*before),
-            Self::Remove { before } => found.sha256() == Some(before.sha256),
             Self::Replace { before, after } if before.sha256 == after.sha256 => {
                 Intended::from(before.clone()).is(found)
             }
-            Self::Replace { before, .. } => found.sha256() == Some(before.sha256),
+            Self::Remove { before } | Self::Replace { before, .. } => {
+                found.sha256() == Some(before.sha256)
+            }
         }
     }
 }
@@ -406,7 +408,7 @@ mod tests {
             .prop_map(|(byte, access)| FileState { sha256: [byte; 32].into(), access })
     }
 
-    pub(crate) fn change() -> impl Strategy<Value = FileChange> {
+    fn change() -> impl Strategy<Value = FileChange> {
         let hash = || (0_u8..3).prop_map(|byte| FileHash::from([byte; 32]));
         prop_oneof![
             (hash(), hash()).prop_map(|(before, after)| FileChange::Rewrite { before, after }),

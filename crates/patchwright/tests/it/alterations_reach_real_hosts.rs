@@ -20,11 +20,12 @@ struct Altered {
 }
 
 impl Altered {
-    fn new() -> Self {
+    /// One of a name of its own: tests run beside each other.
+    fn new(name: &str) -> Self {
         let cloud = Cloud::new();
         cloud.olga(&["consent", "key", "new", "tenant.key"]);
         cloud.olga(&["consent", "key", "register", "tenant.key"]);
-        let host = Host::new("altered-host");
+        let host = Host::new(name);
         let it = Self { cloud, host };
         it.write(WAS);
         let (token, agents) = (it.cloud.join_token(), it.cloud.world.up.agents.clone());
@@ -146,7 +147,7 @@ fn a_file_is_written_as_agreed_taken_back_and_put_back() {
         eprintln!("warning: no namespaces here; alterations of a real host are not tested");
         return;
     }
-    let it = Altered::new();
+    let it = Altered::new("altered-host");
     let world = it.world();
     let watched = world.file("watched.toml", &WAVES.replace("soak = \"0h\"", "soak = \"1h\""));
     let at_once = world.file("waves.toml", WAVES);
@@ -210,7 +211,7 @@ fn a_file_is_taken_away_given_to_others_and_what_came_goes_again() {
         eprintln!("warning: no namespaces here; alterations of a real host are not tested");
         return;
     }
-    let it = Altered::new();
+    let it = Altered::new("given-host");
     let world = it.world();
     let watched = world.file("watched.toml", &WAVES.replace("soak = \"0h\"", "soak = \"1h\""));
     let at_once = world.file("waves.toml", WAVES);
