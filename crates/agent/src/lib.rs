@@ -15,6 +15,7 @@ mod command;
 pub mod configuration;
 pub mod execute;
 mod look;
+mod names;
 pub mod orders;
 mod pin;
 mod plane;

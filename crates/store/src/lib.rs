@@ -70,8 +70,8 @@ pub use crate::history::{
     Across, BreakGlass, BreakGlassAlarm, BreakGlassFilter, BrokenFile, Cover, DRIFT, Difference,
     Drift, DriftAlarm, DriftAlarms, DriftCounts, DriftFilter, DriftGrade, DriftState, Erasure,
     FileVerdict, FileVersion, Fsck, Garbage, Happening, History, IntendedFile, Manifest, NewBatch,
-    NewBreakGlass, NewFile, NewIntendedFile, NewState, Past, Placed, Recorded, Reviewed, SealRule,
-    SealedPartition, Settlement, Telling, Versions,
+    NewBreakGlass, NewFile, NewIntended, NewIntendedFile, NewState, Past, Placed, Recorded,
+    Reviewed, SealRule, SealedPartition, Settlement, Telling, Versions,
 };
 pub use ::history::{
     Attribution, Directory as ObjectDirectory, FilePath, Metadata, Objects, State,

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs;
-use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
@@ -21,6 +20,7 @@ use super::installs::{Installs, Now};
 use super::{Depth, Documents, Kind, Observer, Seen, Toucher, Watch};
 use crate::client::AgentError;
 use crate::execute::Access;
+use crate::names::Names;
 use crate::orders::read_policy;
 use crate::plane::ControlPlane;
 use crate::state::State;
@@ -364,43 +364,6 @@ fn label<K: AsRef<[u8]>, V: AsRef<[u8]>>(attributes: &BTreeMap<K, V>) -> String 
         let _ = write!(text, "{byte:02x}");
         text
     })
-}
-
-/// Names of users and groups, as the system's own files have them (passwd(5), group(5)).
-#[derive(Default)]
-struct Names {
-    users: BTreeMap<u32, String>,
-    groups: BTreeMap<u32, String>,
-}
-
-impl Names {
-    fn read(root: &Path) -> Self {
-        let read = |path: &str| -> BTreeMap<u32, String> {
-            let bytes = fs::read(root.join(path.trim_start_matches('/'))).unwrap_or_default();
-            let lines = bytes.split(|byte| *byte == b'\n').take(100_000);
-            let entry = |line: &[u8]| {
-                let line = std::ffi::OsStr::from_bytes(line).to_str()?;
-                let mut fields = line.split(':');
-                let (name, id) = (fields.next()?, fields.nth(1)?);
-                Some((id.parse().ok()?, name.chars().take(64).collect()))
-            };
-            // The first one counts, as it does for the system.
-            let mut names = BTreeMap::new();
-            for (id, name) in lines.filter_map(entry) {
-                names.entry(id).or_insert(name);
-            }
-            names
-        };
-        Self { users: read("/etc/passwd"), groups: read("/etc/group") }
-    }
-
-    fn user(&self, id: u32) -> String {
-        self.users.get(&id).cloned().unwrap_or_else(|| id.to_string())
-    }
-
-    fn group(&self, id: u32) -> String {
-        self.groups.get(&id).cloned().unwrap_or_else(|| id.to_string())
-    }
 }
 
 #[cfg(test)]

@@ -188,10 +188,10 @@ impl Executor<'_> {
     }
 }
 
-/// The file that an action writes.
+/// The file that an action alters.
 pub(super) fn written(action: &Action) -> Option<&str> {
     match action {
-        Action::WriteFile { path, .. } => Some(path),
+        Action::AlterFile { path, .. } => Some(path),
         _ => None,
     }
 }

@@ -9,7 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use domain::agent::AtWork;
-use domain::change::{Action, ExactPackage, FileHash};
+use domain::change::{Action, ExactPackage, FileChange, FileHash};
 use domain::order::{
     Accepted, Ended, ExecutionId, Forbidden, Order, OrderResult, Permission, Policy, ProbeOutcome,
     Refusal,
@@ -20,7 +20,7 @@ use rustix::fs::{FlockOperation, flock};
 use sha2::{Digest as _, Sha256};
 
 use super::back::{is_as_before, told, written};
-use super::files::{FileFault, HostFiles, put_apart, sha256};
+use super::files::{FileFault, HostFiles, expect, put_apart, sha256};
 use super::journal::{Journal, Step, sync_up};
 use super::packages::{
     Alteration, Completeness, Direction, Found, Hold, Newer, PackageFault, PackageSystem,
@@ -47,7 +47,7 @@ pub struct Executor<'a> {
     pub archives: &'a dyn TrustedPackages,
     /// What runs.
     pub system: &'a dyn System,
-    /// Files that orders write.
+    /// Files that orders alter.
     pub files: &'a HostFiles,
     /// What the owner declares that must work, as their file says it when it is asked.
     pub probes: &'a dyn Fn() -> Result<Profile, Refusal>,
@@ -294,8 +294,8 @@ impl Executor<'_> {
                         .map_err(|because| Halt::Failed { action: place, because })?;
                 }
                 Action::Reboot => self.reboot(run, order, place)?,
-                Action::WriteFile { path, before, after } => {
-                    self.write_file(run, order, place, (path, *before, *after))?;
+                Action::AlterFile { path, change } => {
+                    self.alter_file(run, order, place, (path, change))?;
                 }
                 Action::Probe { probe } => self.probe(run, place, probe)?,
             }
@@ -402,16 +402,16 @@ impl Executor<'_> {
         for action in actions {
             match action {
                 Action::Upgrade { .. } => is_upgraded = true,
-                Action::WriteFile { path, before, after } => {
-                    let found = match known.insert(path, *after) {
-                        Some(written) => Some(written),
+                Action::AlterFile { path, change } => {
+                    let found = match known.remove(path) {
+                        Some(altered) => altered,
                         None if is_upgraded => continue,
-                        None => self.look(path).map_err(FileFault::into_refusal)?,
+                        None => self.files.look(path).map_err(FileFault::into_refusal)?.0,
                     };
-                    if found != *before {
-                        let (path, expected) = (path.clone(), *before);
-                        return Err(Refusal::OtherFile { path, expected, found });
-                    }
+                    expect(path, &change.before(), &found).map_err(FileFault::into_refusal)?;
+                    let accounts = self.files.check_accounts(path, change);
+                    accounts.map_err(FileFault::into_refusal)?;
+                    known.insert(path, change.of(&found));
                 }
                 Action::RestartUnit { .. } | Action::Reboot | Action::Probe { .. } => {}
             }
@@ -434,10 +434,6 @@ impl Executor<'_> {
         probe.cloned().ok_or_else(|| Refusal::NoProbe { probe: name.to_owned() })
     }
 
-    fn look(&self, path: &str) -> Result<Option<FileHash>, FileFault> {
-        Ok(self.files.look(path)?.map(|(hash, _)| hash))
-    }
-
     /// Keeps the contents that came with the order, once there is room for them, for what is replaced, and
     /// for both beside each other.
     fn keep_contents(
@@ -449,7 +445,7 @@ impl Executor<'_> {
         let size = |bytes: &Vec<u8>| bytes.len() as u64;
         let mut wants = vec![(new.clone(), contents.values().map(size).sum())];
         for path in actions.iter().filter_map(written) {
-            let old = self.files.look(path).ok().flatten().map_or(0, |(_, size)| size);
+            let old = self.files.look(path).map_or(0, |(_, size)| size);
             wants.extend([(back.clone(), old), (self.files.outside(path), old)]);
         }
         let largest = contents.values().map(size).max().unwrap_or_default();
@@ -469,8 +465,9 @@ impl Executor<'_> {
             sync_up(&new).map_err(kept)?;
         }
         for action in actions {
-            let Action::WriteFile { path, after, .. } = action else { continue };
-            self.new_content(*after)
+            let Action::AlterFile { path, change } = action else { continue };
+            let Some(after) = change.after().sha256() else { continue };
+            self.new_content(after)
                 .map_err(|because| Refusal::NotKept { path: path.clone(), because })?;
         }
         Ok(())
@@ -490,31 +487,31 @@ impl Executor<'_> {
         self.new_packages().join(format!("{hash}.content"))
     }
 
-    fn write_file(
+    fn alter_file(
         &self,
         run: &Run<'_>,
         order: &Order,
         place: usize,
-        (path, before, after): (&str, Option<FileHash>, FileHash),
+        (path, change): (&str, &FileChange),
     ) -> Result<(), Halt> {
         let failed = |because: String| Halt::Failed { action: place, because };
         let fault = |fault: FileFault| failed(told(&fault));
         let is_begun = run.progress().started.is_some_and(|(action, _)| action == place);
-        let found = self.look(path).map_err(fault)?;
-        if is_begun && found == Some(after) {
+        let found = self.files.look(path).map_err(fault)?.0;
+        if is_begun && change.after().is(&found) {
             return self.files.settle(path).map_err(fault);
         }
         if order.window.until <= (self.clock)() {
             return Err(failed(format!("the window was over at {}", order.window.until)));
         }
-        if found != before {
-            // Before it is begun: what somebody else made of it stays.
-            let (path, expected) = (path.to_owned(), before);
-            return Err(fault(FileFault::Other { path, expected, found }));
-        }
-        let bytes = self.new_content(after).map_err(failed)?;
+        // Before it is begun: what somebody else made of it stays.
+        expect(path, &change.before(), &found).map_err(fault)?;
+        let bytes = match change.after().sha256() {
+            Some(after) => self.new_content(after).map_err(failed)?,
+            None => Vec::new(),
+        };
         run.add(Step::Started { action: place })?;
-        self.files.write(path, before, &bytes).map_err(fault)
+        self.files.alter(path, change, &bytes).map_err(fault)
     }
 
     fn probe(&self, run: &Run<'_>, place: usize, name: &str) -> Result<(), Halt> {

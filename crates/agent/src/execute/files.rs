@@ -1,4 +1,4 @@
-//! Files that an order writes: each from exactly one content to exactly another.
+//! Files that an order alters: each from exactly what it is to exactly what it is to be.
 //!
 //! A file is reached from the root name by name, and none of the names may be a link: what the plan names
 //! is what is written. The new content is whole beside the old one before it takes its place, so that a
@@ -13,24 +13,22 @@ use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
-use domain::change::FileHash;
+use domain::change::{self, FileChange, FileHash, Intended, Mode};
 use domain::order::{LARGEST_CONTENT, Refusal};
 use rustix::fs::{
-    AtFlags, CWD, FileType, Gid, Mode, OFlags, RenameFlags, Stat, Timespec, Timestamps, Uid,
-    XattrFlags, fchmod, fchown, fgetxattr, flistxattr, fremovexattr, fsetxattr, fstat, futimens,
-    openat, renameat, renameat_with, statat, unlinkat,
+    AtFlags, CWD, FileType, Gid, Mode as Bits, OFlags, RenameFlags, Stat, Timespec, Timestamps,
+    Uid, XattrFlags, fchmod, fchown, fgetxattr, flistxattr, fremovexattr, fsetxattr, fstat,
+    futimens, openat, renameat, renameat_with, statat, unlinkat,
 };
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use super::interruption::may_end_here;
+use crate::names::Names;
 
 /// How the new file is called until it takes its place. One file is written at a time.
 const BESIDE: &str = ".patchwright-new";
-
-/// Mode of a file that was not there: as that of most of what lies below `/etc`.
-const USUAL_MODE: u32 = 0o644;
 
 /// Largest value of an extended attribute, and largest list of their names, in bytes (`xattr(7)`).
 const LARGEST_ATTRIBUTE: usize = 64 * 1024;
@@ -48,7 +46,7 @@ pub struct HostFiles {
     own: Vec<PathBuf>,
 }
 
-/// A file as it was before an order wrote it.
+/// A file as it was before an order altered it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KeptFile {
     /// Absolute, inside of the root.
@@ -96,8 +94,11 @@ pub(super) enum FileFault {
     #[error("`{path}` is this agent's own, or its owner's word to it")]
     Own { path: String },
     /// It is not what it was to be.
-    #[error("`{path}` has {}, and not {}", hash(.found.as_ref()), hash(.expected.as_ref()))]
-    Other { path: String, expected: Option<FileHash>, found: Option<FileHash> },
+    #[error("`{path}` {}, and not {}", is(.found), is(.expected))]
+    Other { path: String, expected: Box<Intended>, found: Box<Intended> },
+    /// It is to be somebody's whom the host does not have.
+    #[error("`{path}` is to belong to `{account}`: {because}")]
+    Account { path: String, account: change::Account, because: String },
     /// The disk failed.
     #[error("cannot use `{path}`")]
     Disk { path: String, source: io::Error },
@@ -112,14 +113,34 @@ impl FileFault {
                 Refusal::NotPlain { path, at, is: "is not there".to_owned() }
             }
             Self::Own { path } => Refusal::OwnFile { path },
-            Self::Other { path, expected, found } => Refusal::OtherFile { path, expected, found },
+            Self::Other { path, expected, found } => other(path, &expected, &found),
+            Self::Account { path, account, because } => Refusal::Account { path, account, because },
             Self::Disk { path, source } => Refusal::NotKept { path, because: source.to_string() },
         }
     }
 }
 
-fn hash(hash: Option<&FileHash>) -> String {
-    hash.map_or_else(|| "no content".to_owned(), |hash| format!("the SHA-256 {hash}"))
+fn is(what: &Intended) -> String {
+    match what {
+        Intended::Absent => "is not there".to_owned(),
+        Intended::Content { .. } => format!("is {what}"),
+    }
+}
+
+fn other(path: String, expected: &Intended, found: &Intended) -> Refusal {
+    if expected.sha256() != found.sha256() {
+        return Refusal::OtherFile { path, expected: expected.sha256(), found: found.sha256() };
+    }
+    match expected.access().zip(found.access()) {
+        Some((expected, found)) => {
+            let (expected, found) = (Box::new(expected.clone()), Box::new(found.clone()));
+            Refusal::OtherAccess { path, expected, found }
+        }
+        None => {
+            let is = "belongs to an account whose name no plan can say".to_owned();
+            Refusal::NotPlain { at: path.clone(), path, is }
+        }
+    }
 }
 
 /// A file as it is.
@@ -133,8 +154,7 @@ struct Seen {
 /// What is about to be a file.
 struct New<'a> {
     bytes: &'a [u8],
-    /// Of the file that it takes the place of; as usual where there is none.
-    access: Option<&'a Access>,
+    access: &'a Access,
     /// Now, where nothing is said.
     modified: Option<(i64, i64)>,
 }
@@ -164,11 +184,24 @@ impl HostFiles {
         self.root.join(path.trim_start_matches('/'))
     }
 
-    /// What a file has, and its size; `None` where it is not there.
-    pub(super) fn look(&self, path: &str) -> Result<Option<(FileHash, u64)>, FileFault> {
+    /// What a file is, as the history records it, and its size.
+    pub(super) fn look(&self, path: &str) -> Result<(Intended, u64), FileFault> {
         let (directory, name) = self.directory(path)?;
         let seen = self.see(&directory, path, name)?;
-        Ok(seen.map(|seen| (seen.sha256, seen.bytes.len() as u64)))
+        let size = seen.as_ref().map_or(0, |seen| seen.bytes.len() as u64);
+        Ok((as_told(seen.as_ref(), &self.names()), size))
+    }
+
+    fn names(&self) -> Names {
+        Names::read(&self.root)
+    }
+
+    /// Whether the host has whom a file is to belong to.
+    pub(super) fn check_accounts(&self, path: &str, change: &FileChange) -> Result<(), FileFault> {
+        match change.after().access() {
+            Some(access) => numbers(path, access, &self.names()).map(drop),
+            None => Ok(()),
+        }
     }
 
     /// Copies a file as it is, for the way back.
@@ -192,19 +225,36 @@ impl HostFiles {
         Ok(KeptFile { path: path.to_owned(), was })
     }
 
-    /// Gives a file another content, from exactly the one that it has before. Owner, permissions and
-    /// attributes stay.
-    pub(super) fn write(
+    /// Makes of a file what an order says, from exactly what it is to be before. What is not said of whose it is stays,
+    /// and so do its attributes. `bytes` is the content that it is to have, where it is to have one.
+    pub(super) fn alter(
         &self,
         path: &str,
-        before: Option<FileHash>,
+        change: &FileChange,
         bytes: &[u8],
     ) -> Result<(), FileFault> {
         let (directory, name) = self.directory(path)?;
-        let seen = self.see(&directory, path, name)?;
-        expect(path, before, seen.as_ref())?;
-        let access = seen.as_ref().map(|seen| &seen.access);
-        self.put(&directory, path, name, before, &New { bytes, access, modified: None })
+        let (seen, names) = (self.see(&directory, path, name)?, self.names());
+        let (before, after) = (change.before(), change.after());
+        expect(path, &before, &as_told(seen.as_ref(), &names))?;
+        if after == Intended::Absent {
+            remove(&directory, name).map_err(disk(path))?;
+            may_end_here();
+            return sync(&directory).map_err(disk(path));
+        }
+        let was = seen.map(|seen| seen.access);
+        let access = match (after.access(), was) {
+            (None, Some(was)) => was,
+            (named, was) => {
+                let usual = change::Access::usual();
+                let (uid, gid) = numbers(path, named.unwrap_or(&usual), &names)?;
+                let mode = named.map_or(Mode::USUAL, |it| it.mode).bits();
+                let attributes = was.map(|was| was.attributes).unwrap_or_default();
+                Access { mode, uid, gid, attributes }
+            }
+        };
+        let new = New { bytes, access: &access, modified: None };
+        self.put(&directory, path, name, (&before, &after), &new)
     }
 
     /// Makes durable what a file has, where an interruption may have come right before that, and takes away
@@ -212,11 +262,13 @@ impl HostFiles {
     pub(super) fn settle(&self, path: &str) -> Result<(), FileFault> {
         let (directory, name) = self.directory(path)?;
         remove(&directory, BESIDE).map_err(disk(path))?;
-        let file = openat(&directory, name, OFlags::RDONLY | SAFELY, Mode::empty());
-        file.map_err(io::Error::from)
-            .and_then(|file| File::from(file).sync_all())
-            .and_then(|()| sync(&directory))
-            .map_err(disk(path))
+        let synced = match openat(&directory, name, OFlags::RDONLY | SAFELY, Bits::empty()) {
+            Ok(file) => File::from(file).sync_all(),
+            // It was taken away.
+            Err(Errno::NOENT) => Ok(()),
+            Err(error) => Err(error.into()),
+        };
+        synced.and_then(|()| sync(&directory)).map_err(disk(path))
     }
 
     /// Makes a file what it was. `ours` is what the order made of it: anything else is somebody else's, and
@@ -245,7 +297,8 @@ impl HostFiles {
                 return sync(&directory).map_err(disk(path));
             }
         } else if !ours.contains(&found) {
-            return Err(FileFault::Other { path: path.to_owned(), expected: was, found });
+            let (expected, found) = (Box::new(content(was)), Box::new(content(found)));
+            return Err(FileFault::Other { path: path.to_owned(), expected, found });
         }
         let Some(was) = &kept.was else {
             remove(&directory, name).map_err(disk(path))?;
@@ -256,15 +309,16 @@ impl HostFiles {
         if sha256(&bytes) != was.sha256 {
             return Err(disk(path)(io::Error::other("the copy that was kept of it is damaged")));
         }
-        let (access, modified) = (Some(&was.access), Some(was.modified));
-        self.put(&directory, path, name, found, &New { bytes: &bytes, access, modified })
+        let (access, modified) = (&was.access, Some(was.modified));
+        let (from, to) = (content(found), content(Some(was.sha256)));
+        self.put(&directory, path, name, (&from, &to), &New { bytes: &bytes, access, modified })
     }
 
     /// The directory that a file lies in, and its name there.
     fn directory<'p>(&self, path: &'p str) -> Result<(OwnedFd, &'p str), FileFault> {
         let own: Vec<_> = self.own.iter().filter_map(|it| fs::metadata(it).ok()).collect();
         let flags = OFlags::PATH | OFlags::CLOEXEC;
-        let root = openat(CWD, &self.root, flags | OFlags::DIRECTORY, Mode::empty());
+        let root = openat(CWD, &self.root, flags | OFlags::DIRECTORY, Bits::empty());
         let mut here = root.map_err(io::Error::from).map_err(disk(path))?;
         let below = path.trim_start_matches('/');
         let (directories, name) = below.rsplit_once('/').unwrap_or(("", below));
@@ -272,7 +326,7 @@ impl HostFiles {
         for step in directories.split('/').filter(|step| !step.is_empty()) {
             at = format!("{at}/{step}");
             let (path, at) = (path.to_owned(), at.clone());
-            let next = match openat(&here, step, flags | OFlags::NOFOLLOW, Mode::empty()) {
+            let next = match openat(&here, step, flags | OFlags::NOFOLLOW, Bits::empty()) {
                 Ok(next) => next,
                 Err(Errno::NOENT) => return Err(FileFault::NoDirectory { path, at }),
                 Err(error) => return Err(disk(&path)(error.into())),
@@ -319,7 +373,7 @@ impl HostFiles {
             return not_plain("has another name as well, which would keep the old content");
         }
         let read = || -> io::Result<(Stat, Vec<u8>, BTreeMap<String, String>)> {
-            let file = openat(directory, name, OFlags::RDONLY | SAFELY, Mode::empty())?;
+            let file = openat(directory, name, OFlags::RDONLY | SAFELY, Bits::empty())?;
             let stat = fstat(&file)?;
             let attributes = attributes(&file)?;
             let mut bytes = Vec::new();
@@ -342,19 +396,25 @@ impl HostFiles {
         directory: &OwnedFd,
         path: &str,
         name: &str,
-        expected: Option<FileHash>,
+        (before, after): (&Intended, &Intended),
         new: &New<'_>,
     ) -> Result<(), FileFault> {
+        let names = self.names();
+        let expect = |expected: &Intended| {
+            expect(path, expected, &as_told(self.see(directory, path, name)?.as_ref(), &names))
+        };
         // Of an earlier try. What is put there in between, as a link, is not opened.
         remove(directory, BESIDE).map_err(disk(path))?;
         let placed = || -> Result<(), FileFault> {
             make(directory, new).map_err(disk(path))?;
             may_end_here();
             // Once more, right before it is gone.
-            expect(path, expected, self.see(directory, path, name)?.as_ref())?;
-            let place = match expected {
-                Some(_) => renameat(directory, BESIDE, directory, name),
-                None => renameat_with(directory, BESIDE, directory, name, RenameFlags::NOREPLACE),
+            expect(before)?;
+            let place = match before {
+                Intended::Content { .. } => renameat(directory, BESIDE, directory, name),
+                Intended::Absent => {
+                    renameat_with(directory, BESIDE, directory, name, RenameFlags::NOREPLACE)
+                }
             };
             place.map_err(io::Error::from).map_err(disk(path))
         };
@@ -367,7 +427,7 @@ impl HostFiles {
         may_end_here();
         sync(directory).map_err(disk(path))?;
         // Where others may write into the directory, another file may have been given the name.
-        expect(path, Some(sha256(new.bytes)), self.see(directory, path, name)?.as_ref())
+        expect(after)
     }
 }
 
@@ -378,30 +438,27 @@ const SAFELY: OFlags =
 /// Makes the new file beside the old one, whole and durable.
 fn make(directory: &OwnedFd, new: &New<'_>) -> io::Result<()> {
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | SAFELY;
-    let mut file = File::from(openat(directory, BESIDE, flags, Mode::RUSR | Mode::WUSR)?);
+    let mut file = File::from(openat(directory, BESIDE, flags, Bits::RUSR | Bits::WUSR)?);
     may_end_here();
     let (first, rest) = new.bytes.split_at(new.bytes.len() / 2);
     file.write_all(first)?;
     may_end_here();
     file.write_all(rest)?;
-    match new.access {
-        Some(Access { mode, uid, gid, attributes }) => {
-            fchown(&file, Some(Uid::from_raw(*uid)), Some(Gid::from_raw(*gid)))?;
-            // A list that the directory gives to whatever is new in it.
-            if !attributes.contains_key(ACCESS_LIST) {
-                match fremovexattr(&file, ACCESS_LIST) {
-                    Ok(()) | Err(Errno::NODATA | Errno::NOTSUP) => {}
-                    Err(error) => return Err(error.into()),
-                }
-            }
-            fchmod(&file, Mode::from_raw_mode(*mode))?;
-            for (name, value) in attributes {
-                let value = BASE64_STANDARD.decode(value).map_err(io::Error::other)?;
-                fsetxattr(&file, name.as_str(), &value, XattrFlags::empty())?;
-            }
+    let Access { mode, uid, gid, attributes } = new.access;
+    fchown(&file, Some(Uid::from_raw(*uid)), Some(Gid::from_raw(*gid)))?;
+    // A list that the directory gives to whatever is new in it.
+    if !attributes.contains_key(ACCESS_LIST) {
+        match fremovexattr(&file, ACCESS_LIST) {
+            Ok(()) | Err(Errno::NODATA | Errno::NOTSUP) => {}
+            Err(error) => return Err(error.into()),
         }
-        None => fchmod(&file, Mode::from_raw_mode(USUAL_MODE))?,
     }
+    for (name, value) in attributes {
+        let value = BASE64_STANDARD.decode(value).map_err(io::Error::other)?;
+        fsetxattr(&file, name.as_str(), &value, XattrFlags::empty())?;
+    }
+    // At last: a list says what the group may, too.
+    fchmod(&file, Bits::from_raw_mode(*mode))?;
     if let Some((tv_sec, tv_nsec)) = new.modified {
         let last_modification = Timespec { tv_sec, tv_nsec: tv_nsec as _ };
         let last_access = last_modification;
@@ -444,12 +501,35 @@ pub(super) fn sha256(bytes: &[u8]) -> FileHash {
     <[u8; 32]>::from(Sha256::digest(bytes)).into()
 }
 
-fn expect(path: &str, expected: Option<FileHash>, seen: Option<&Seen>) -> Result<(), FileFault> {
-    let found = seen.map(|seen| seen.sha256);
-    if found == expected {
+pub(super) fn expect(path: &str, expected: &Intended, found: &Intended) -> Result<(), FileFault> {
+    if expected.is(found) {
         return Ok(());
     }
+    let (expected, found) = (Box::new(expected.clone()), Box::new(found.clone()));
     Err(FileFault::Other { path: path.to_owned(), expected, found })
+}
+
+/// A file as the history records it.
+fn as_told(seen: Option<&Seen>, names: &Names) -> Intended {
+    let Some(Seen { sha256, access, .. }) = seen else { return Intended::Absent };
+    let owner = format!("{}:{}", names.user(access.uid), names.group(access.gid));
+    let access = change::Access::recorded(access.mode, &owner);
+    Intended::Content { sha256: *sha256, access }
+}
+
+fn content(sha256: Option<FileHash>) -> Intended {
+    sha256.map_or(Intended::Absent, |sha256| Intended::Content { sha256, access: None })
+}
+
+/// Account and group by their numbers.
+fn numbers(path: &str, access: &change::Access, names: &Names) -> Result<(u32, u32), FileFault> {
+    let none = |account: &change::Account| {
+        let (path, account) = (path.to_owned(), account.clone());
+        move |because| FileFault::Account { path, account, because }
+    };
+    let uid = names.uid(&access.owner).map_err(none(&access.owner))?;
+    let gid = names.gid(&access.group).map_err(none(&access.group))?;
+    Ok((uid, gid))
 }
 
 fn is_of(stat: &Stat, own: &fs::Metadata) -> bool {
@@ -458,7 +538,7 @@ fn is_of(stat: &Stat, own: &fs::Metadata) -> bool {
 
 fn sync(directory: &OwnedFd) -> io::Result<()> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    File::from(openat(directory, ".", flags, Mode::empty())?).sync_all()
+    File::from(openat(directory, ".", flags, Bits::empty())?).sync_all()
 }
 
 fn remove(directory: &OwnedFd, name: &str) -> io::Result<()> {

@@ -95,14 +95,15 @@ impl Progress {
         }
     }
 
-    /// Files that were begun to be written, each with all that it may have by that.
+    /// Files that were begun to be altered, each with all that it may have by that.
     pub(super) fn written(&self) -> BTreeMap<&str, BTreeSet<Option<FileHash>>> {
         let begun = self.started.map_or(0, |(place, _)| place + 1).max(self.done);
         let actions = self.accepted.iter().flat_map(|(_, order, _)| &order.actions);
         let mut written = BTreeMap::<_, BTreeSet<_>>::new();
         for action in actions.take(begun) {
-            let Action::WriteFile { path, before, after } = action else { continue };
-            written.entry(path.as_str()).or_default().extend([*before, Some(*after)]);
+            let Action::AlterFile { path, change } = action else { continue };
+            let both = [change.before().sha256(), change.after().sha256()];
+            written.entry(path.as_str()).or_default().extend(both);
         }
         written
     }
@@ -135,8 +136,11 @@ impl Progress {
         let mut files = BTreeMap::new();
         for action in order.actions.iter().filter(|_| is_done) {
             // The last one of a path says what it has.
-            let Action::WriteFile { path, after, .. } = action else { continue };
-            files.insert(path.clone(), *after);
+            let Action::AlterFile { path, change } = action else { continue };
+            match change.after().sha256() {
+                Some(sha256) => drop(files.insert(path.clone(), sha256)),
+                None => drop(files.remove(path)),
+            }
         }
         Some(OrderResult {
             execution,

@@ -18,8 +18,8 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use domain::agent::HandedOrder;
 use domain::change::{
-    Action, Decision, Draft, ExactPackage, FileHash, Item, KeyEvent, KeyId, KeyKind, KeyRing,
-    NewKey, Nonce, Payload, Plan, Rollback, Stage, Statement, Window,
+    Action, Decision, Draft, ExactPackage, FileChange, FileHash, Item, KeyEvent, KeyId, KeyKind,
+    KeyRing, NewKey, Nonce, Payload, Plan, Rollback, Stage, Statement, Window,
 };
 use domain::cloud::{Duty, Id, IdKind};
 use domain::order::{Bundle, Demand, Order, Pins, Ranking, Refusal, Terms, Trusted};
@@ -515,7 +515,8 @@ pub(crate) fn upgrade(packages: &[ExactPackage]) -> Action {
 /// Writes a file, from one content to another.
 pub(crate) fn write(path: &str, before: Option<&str>, after: &str) -> Action {
     let hash = |text: &str| FileHash::from(<[u8; 32]>::from(Sha256::digest(text)));
-    Action::WriteFile { path: path.to_owned(), before: before.map(hash), after: hash(after) }
+    let change = FileChange::content(before.map(hash), hash(after));
+    Action::AlterFile { path: path.to_owned(), change }
 }
 
 /// xorshift64*: the same draws from the same seed.

@@ -21,6 +21,7 @@ pub mod alteration;
 mod canonical;
 mod consent;
 mod digest;
+mod file;
 mod keyring;
 mod lifecycle;
 mod permit;
@@ -40,6 +41,7 @@ pub use consent::{
 };
 pub(crate) use digest::hex;
 pub use digest::{FileHash, InvalidDigest, KeyId, LayoutHash, Nonce, PlanHash};
+pub use file::{Access, Account, FileChange, FileState, Intended, InvalidFile, Mode};
 pub use keyring::{
     Ended, Key, KeyEffect, KeyEvent, KeyKind, KeyOrder, KeyRefusal, KeyRing, MOST_KEYS, NewKey,
     NotInForce, Order, RECOVERY_WAIT, Recovery,

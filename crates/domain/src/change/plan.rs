@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::canonical::{NotCanonical, from_canonical, to_canonical};
 use super::digest::{FileHash, PlanHash, sha256};
+use super::file::{Access, FileChange, FileState};
 use super::text::Reason;
 use crate::cloud::{ChangeId, CiId, Duty, TenantId, words};
 
@@ -80,21 +81,19 @@ pub struct Item {
 
 /// One thing that an agent can be told to do. There is no "run this command".
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "do", rename_all = "snake_case", deny_unknown_fields)]
+#[serde(try_from = "Spelt", into = "Spelt")]
 pub enum Action {
     /// Install exactly these, and nothing beside them.
     Upgrade {
         /// Sorted by name and architecture.
         packages: Vec<ExactPackage>,
     },
-    /// Give a file this content.
-    WriteFile {
+    /// Make something else of a file, or take it away.
+    AlterFile {
         /// Absolute path.
         path: String,
-        /// The content that it is to have before, or not to be there.
-        before: Option<FileHash>,
-        /// The content that it is to have.
-        after: FileHash,
+        /// From what to what.
+        change: FileChange,
     },
     /// Restart a unit.
     RestartUnit {
@@ -108,6 +107,72 @@ pub enum Action {
         /// The probe's name.
         probe: String,
     },
+}
+
+/// An action as it is written. What could be said of files from the beginning on is said as it was then: plans that
+/// were agreed to keep their hashes, and an agent that knows no other form refuses the other.
+#[derive(Serialize, Deserialize)]
+#[serde(tag = "do", rename_all = "snake_case", deny_unknown_fields)]
+enum Spelt {
+    Upgrade { packages: Vec<ExactPackage> },
+    WriteFile { path: String, before: Option<FileHash>, after: FileHash },
+    AlterFile { path: String, before: Option<FileState>, after: Option<FileState> },
+    RestartUnit { unit: String },
+    Reboot,
+    Probe { probe: String },
+}
+
+impl From<Action> for Spelt {
+    fn from(action: Action) -> Self {
+        match action {
+            Action::Upgrade { packages } => Self::Upgrade { packages },
+            Action::AlterFile { path, change } => match change {
+                FileChange::Rewrite { before, after } => {
+                    Self::WriteFile { path, before: Some(before), after }
+                }
+                FileChange::Create { after } if after.access == Access::usual() => {
+                    Self::WriteFile { path, before: None, after: after.sha256 }
+                }
+                FileChange::Create { after } => {
+                    Self::AlterFile { path, before: None, after: Some(after) }
+                }
+                FileChange::Remove { before } => {
+                    Self::AlterFile { path, before: Some(before), after: None }
+                }
+                FileChange::Replace { before, after } => {
+                    Self::AlterFile { path, before: Some(before), after: Some(after) }
+                }
+            },
+            Action::RestartUnit { unit } => Self::RestartUnit { unit },
+            Action::Reboot => Self::Reboot,
+            Action::Probe { probe } => Self::Probe { probe },
+        }
+    }
+}
+
+impl TryFrom<Spelt> for Action {
+    type Error = &'static str;
+
+    fn try_from(spelt: Spelt) -> Result<Self, Self::Error> {
+        Ok(match spelt {
+            Spelt::Upgrade { packages } => Self::Upgrade { packages },
+            Spelt::WriteFile { path, before, after } => {
+                Self::AlterFile { path, change: FileChange::content(before, after) }
+            }
+            Spelt::AlterFile { path, before, after } => {
+                let change = match (before, after) {
+                    (None, None) => return Err("nothing is made of a file"),
+                    (None, Some(after)) => FileChange::Create { after },
+                    (Some(before), None) => FileChange::Remove { before },
+                    (Some(before), Some(after)) => FileChange::Replace { before, after },
+                };
+                Self::AlterFile { path, change }
+            }
+            Spelt::RestartUnit { unit } => Self::RestartUnit { unit },
+            Spelt::Reboot => Self::Reboot,
+            Spelt::Probe { probe } => Self::Probe { probe },
+        })
+    }
 }
 
 /// A package as exactly as it can be named.
@@ -149,7 +214,7 @@ pub enum Rollback {
         /// Sorted by name and architecture.
         packages: Vec<ExactPackage>,
     },
-    /// The files get their content from before.
+    /// The files become what they were.
     Files,
     /// The machine goes back to a snapshot.
     Snapshot,
@@ -237,6 +302,12 @@ pub enum InvalidPlan {
         /// The name.
         given: String,
     },
+    /// Whoever runs the file would have rights that its owner or group has.
+    #[error("{path:?} would let whoever runs it have rights of its owner or group")]
+    Rights {
+        /// Which file.
+        path: String,
+    },
     /// Its bytes are not canonical.
     #[error(transparent)]
     Spelling(#[from] NotCanonical),
@@ -268,6 +339,7 @@ impl InvalidPlan {
             Self::Unit { .. } => {
                 "name one service, as `nginx.service`; a restart of the system is `reboot`"
             }
+            Self::Rights { .. } => "have it brought by a package, or leave setuid and setgid out",
             Self::Spelling(error) => error.help(),
             Self::Schema { .. } => "give a plan of this version of Patchwright",
             Self::TooLong { .. } => "split it: a plan for each window",
@@ -354,7 +426,7 @@ impl Plan {
         self.items()
             .flat_map(|item| &item.actions)
             .map(|action| match action {
-                Action::Probe { .. } | Action::WriteFile { .. } => Disruption::Harmless,
+                Action::Probe { .. } | Action::AlterFile { .. } => Disruption::Harmless,
                 // Package scripts restart what they think they must.
                 Action::Upgrade { .. } | Action::RestartUnit { .. } => Disruption::Restarts,
                 Action::Reboot => Disruption::Reboots,
@@ -504,7 +576,12 @@ fn check_item(item: &mut Item, stage: usize) -> Result<(), InvalidPlan> {
     for action in &mut item.actions {
         match action {
             Action::Upgrade { packages } => check_packages(packages, stage)?,
-            Action::WriteFile { path, .. } => check_path(path)?,
+            Action::AlterFile { path, change } => {
+                check_path(path)?;
+                if change.gives_rights() {
+                    return Err(InvalidPlan::Rights { path: path.clone() });
+                }
+            }
             Action::RestartUnit { unit } => check_unit(unit)?,
             Action::Probe { probe } => check_word("probe", probe)?,
             Action::Reboot => {}

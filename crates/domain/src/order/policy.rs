@@ -31,7 +31,7 @@ use serde::{Deserialize, Serialize};
 
 use super::refusal::Forbidden;
 use super::versions::Versions;
-use crate::change::{Action, ExactPackage};
+use crate::change::{Action, ExactPackage, FileChange};
 use crate::cloud::words;
 use crate::configuration::document::DocumentRules;
 
@@ -59,8 +59,12 @@ pub struct Policy {
     pub reboot: Permission,
     /// Restarts of units that an order names.
     pub restart: Permission,
-    /// Writing files.
+    /// Altering files, in whatever way.
     pub write_files: Permission,
+    /// Taking files away.
+    pub remove_files: Permission,
+    /// Giving files another owner or other permissions.
+    pub file_access: Permission,
     /// Packages that are not installed yet, as a new kernel is.
     pub additions: Permission,
     /// Which packages.
@@ -211,6 +215,8 @@ impl Default for Policy {
             reboot: Permission::Allow,
             restart: Permission::Allow,
             write_files: Permission::Allow,
+            remove_files: Permission::Allow,
+            file_access: Permission::Allow,
             additions: Permission::Allow,
             packages: PackageRules::default(),
             files: FileRules::default(),
@@ -260,14 +266,24 @@ impl Policy {
             Action::Upgrade { packages } => {
                 packages.iter().try_for_each(|package| self.allows_package(package, installed))
             }
-            Action::WriteFile { path, .. } if !self.allows_file(path) => {
+            Action::AlterFile { path, .. } if !self.allows_file(path) => {
                 Err(Forbidden::File { path: path.clone() })
+            }
+            Action::AlterFile { path, change: FileChange::Remove { .. } }
+                if self.remove_files == Permission::Forbid =>
+            {
+                Err(Forbidden::Removal { path: path.clone() })
+            }
+            Action::AlterFile { path, change }
+                if self.file_access == Permission::Forbid && change.is_of_access() =>
+            {
+                Err(Forbidden::Access { path: path.clone() })
             }
             Action::RestartUnit { unit } if self.restart == Permission::Forbid => {
                 Err(Forbidden::Restart { unit: unit.clone() })
             }
             Action::Reboot if self.reboot == Permission::Forbid => Err(Forbidden::Reboot),
-            Action::WriteFile { .. }
+            Action::AlterFile { .. }
             | Action::RestartUnit { .. }
             | Action::Reboot
             | Action::Probe { .. } => Ok(()),
@@ -450,6 +466,7 @@ pub(crate) fn matches(pattern: &str, name: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::change::{Access, FileState};
 
     #[test]
     fn a_star_stands_for_any_letters() {
@@ -553,10 +570,9 @@ mod tests {
 
     #[test]
     fn files_are_written_where_the_owner_lets_them_be() {
-        let write = |path: &str| Action::WriteFile {
+        let write = |path: &str| Action::AlterFile {
             path: path.to_owned(),
-            before: None,
-            after: [0; 32].into(),
+            change: FileChange::content(None, [0; 32].into()),
         };
         let installed = Versions::none(crate::version::VersionKind::Dpkg);
         let allows = |text: &str, path: &str| {
@@ -572,6 +588,35 @@ mod tests {
         assert!(!allows(both, "/etc/ssh/sshd_config"));
         let off = format!("write_files = \"forbid\"\n{both}");
         assert!(!allows(&off, "/etc/motd"), "no pattern allows what is forbidden altogether");
+    }
+
+    #[test]
+    fn what_is_taken_away_and_whose_files_are_is_the_owners_to_forbid() {
+        let state = |mode: &str| FileState {
+            sha256: [0; 32].into(),
+            access: Access { mode: mode.parse().unwrap(), ..Access::usual() },
+        };
+        let changes = [
+            FileChange::content(Some([0; 32].into()), [1; 32].into()),
+            FileChange::Create { after: state("0644") },
+            FileChange::Create { after: state("0600") },
+            FileChange::Remove { before: state("0644") },
+            FileChange::Replace { before: state("0644"), after: state("0600") },
+        ];
+        let installed = Versions::none(crate::version::VersionKind::Dpkg);
+        let allowed = |text: &str| {
+            let policy = Policy::parse(text).unwrap();
+            let allows = |change: &FileChange| {
+                let write =
+                    Action::AlterFile { path: "/etc/motd".to_owned(), change: change.clone() };
+                policy.allows(&[write], &installed, Timestamp::UNIX_EPOCH).is_ok()
+            };
+            changes.each_ref().map(allows)
+        };
+        assert_eq!(allowed(""), [true; 5]);
+        assert_eq!(allowed("remove_files = \"forbid\""), [true, true, true, false, true]);
+        assert_eq!(allowed("file_access = \"forbid\""), [true, true, false, true, false]);
+        assert_eq!(allowed("write_files = \"forbid\""), [false; 5], "whatever else it says");
     }
 
     #[test]

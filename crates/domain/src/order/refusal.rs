@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::change::{ExactPackage, FileHash, KeyId, Nonce, PlanHash, Window};
+use crate::change::{Access, Account, ExactPackage, FileHash, KeyId, Nonce, PlanHash, Window};
 use crate::cloud::{AgentId, CiId, TenantId};
 
 /// Why an order is refused, as it is shown on the host and told to the control plane. Nothing of the
@@ -219,6 +219,26 @@ pub enum Refusal {
         /// What it has; `None` where it is not there.
         found: Option<FileHash>,
     },
+    /// A file is not whose it is to be before, or others may do something with it.
+    #[error("`{path}` is {found}, and the plan expects {expected}")]
+    OtherAccess {
+        /// The file.
+        path: String,
+        /// What the plan expects.
+        expected: Box<Access>,
+        /// What it is.
+        found: Box<Access>,
+    },
+    /// The host has no such account or group, or calls it otherwise.
+    #[error("`{path}` is to belong to `{account}`: {because}")]
+    Account {
+        /// The file.
+        path: String,
+        /// The account or group, as the plan calls it.
+        account: Account,
+        /// What is wrong with it.
+        because: String,
+    },
     /// A file's name leads elsewhere, or to what is no plain file.
     #[error("`{path}` is not written: `{at}` {is}")]
     NotPlain {
@@ -313,6 +333,18 @@ pub enum Forbidden {
         /// The file.
         path: String,
     },
+    /// A file is to be taken away.
+    #[error("`{path}` is not to be taken away")]
+    Removal {
+        /// The file.
+        path: String,
+    },
+    /// A file is to get another owner or other permissions.
+    #[error("the owner and permissions of `{path}` are not to be altered")]
+    Access {
+        /// The file.
+        path: String,
+    },
     /// A package is to be altered.
     #[error("the package `{package}` is not to be altered")]
     Package {
@@ -391,6 +423,8 @@ impl Refusal {
             | Self::Forbidden(_)
             | Self::Policy { .. }
             | Self::OtherFile { .. }
+            | Self::OtherAccess { .. }
+            | Self::Account { .. }
             | Self::NotPlain { .. }
             | Self::NotKept { .. }
             | Self::NoProbe { .. }
@@ -434,8 +468,11 @@ impl Refusal {
             Self::Policy { .. } => "correct the file on this host, or take it away",
             Self::OwnFile { .. } => "the owner writes it on the host, where it is meant",
             Self::NoContent { .. } => "send the bytes whose SHA-256 the plan names",
-            Self::OtherFile { .. } => {
+            Self::OtherFile { .. } | Self::OtherAccess { .. } => {
                 "see who altered it, and make a new plan from what is there now"
+            }
+            Self::Account { .. } => {
+                "plan it by the name that `getent` has for it on this host, or make the account first"
             }
             Self::NotPlain { .. } => "plan the file by the name under which it really lies",
             Self::NotKept { .. } => "check space and permissions there, and order it again",

@@ -11,8 +11,9 @@ use super::trusted::{Demand, Ranking, Trusted};
 use super::versions::Versions;
 use crate::change::alteration::back;
 use crate::change::{
-    Action, Basis, CLOCK_TOLERANCE, Case, ExactPackage, FileHash, Heard, KeyId, Kind, Lacks, Plan,
-    Rollback, Standing, StandingRule, Statement, Terms as PlanTerms, Verified, consented,
+    Action, Basis, CLOCK_TOLERANCE, Case, ExactPackage, FileChange, FileHash, Heard, KeyId, Kind,
+    Lacks, Plan, Rollback, Standing, StandingRule, Statement, Terms as PlanTerms, Verified,
+    consented,
 };
 use crate::cloud::{ChangeId, UserId};
 use crate::priority::Priority;
@@ -150,15 +151,15 @@ fn contents_of(
 ) -> Result<BTreeMap<FileHash, Vec<u8>>, Refusal> {
     let mut contents = BTreeMap::new();
     for action in &order.actions {
-        let Action::WriteFile { path, after, .. } = action else { continue };
+        let Action::AlterFile { path, change } = action else { continue };
         if local.own.iter().any(|own| is_at(path, own)) || is_of_the_agents_unit(path) {
             return Err(Refusal::OwnFile { path: path.clone() });
         }
-        if contents.contains_key(after) {
+        let Some(after) = change.after().sha256().filter(|it| !contents.contains_key(it)) else {
             continue;
-        }
-        let none = || Refusal::NoContent { path: path.clone(), expected: *after };
-        contents.insert(*after, carried.remove(after).ok_or_else(none)?);
+        };
+        let none = || Refusal::NoContent { path: path.clone(), expected: after };
+        contents.insert(after, carried.remove(&after).ok_or_else(none)?);
     }
     Ok(contents)
 }
@@ -238,7 +239,7 @@ fn the_plan(order: &Order, bytes: &[u8], trusted: &Trusted) -> Result<Plan, Refu
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Direction {
     Forth,
-    /// The way back that the plan names: files get from exactly what it made of them to exactly what they held before.
+    /// The way back that the plan names: files get from exactly what it made of them to exactly what they were before.
     /// Windows do not bound it.
     Back,
 }
@@ -331,7 +332,9 @@ fn tenants_side(
 /// nothing has to be signed, that holds for the files that the host's owner names, and for no others.
 fn demand(kind: Kind, actions: &[Action], trusted: &Trusted, local: &Local<'_>) -> Demand {
     let is_unnamed = |action: &Action| match action {
-        Action::WriteFile { path, .. } => !local.policy.names_file(path),
+        // Who may read a file is more than what it holds: with the latter nothing becomes known.
+        Action::AlterFile { change: FileChange::Replace { .. }, .. } => true,
+        Action::AlterFile { path, .. } => !local.policy.names_file(path),
         _ => false,
     };
     if actions.iter().any(is_unnamed) {
@@ -342,8 +345,8 @@ fn demand(kind: Kind, actions: &[Action], trusted: &Trusted, local: &Local<'_>) 
 
 /// What a plan is, by what it does: nobody's word is needed for that.
 fn kind_of(plan: &Plan) -> Kind {
-    let writes = |action: &Action| matches!(action, Action::WriteFile { .. });
-    let alters = plan.items().flat_map(|item| &item.actions).any(writes);
+    let is_of_file = |action: &Action| matches!(action, Action::AlterFile { .. });
+    let alters = plan.items().flat_map(|item| &item.actions).any(is_of_file);
     if alters { Kind::Alteration } else { Kind::Patch }
 }
 

@@ -11,7 +11,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::change::{Action, ExactPackage, FileHash};
+use crate::change::{Access, Action, ExactPackage, FileChange, FileHash, Intended};
 use crate::inventory::{InstalledPackage, Inventory, PackageFamily, Runtime, StaleProcess};
 
 pub use record::{Claim, Knowledge, Occasion, Record, Sighting, SourceUsed};
@@ -178,6 +178,22 @@ pub enum Contradiction {
         /// What it has; none where it is not there.
         found: Option<FileHash>,
     },
+    /// A file is there that was to be taken away.
+    FileThere {
+        /// Which.
+        path: String,
+        /// What it has.
+        found: FileHash,
+    },
+    /// A file is another's, or others may do something with it.
+    OtherAccess {
+        /// Which.
+        path: String,
+        /// What was planned.
+        planned: Box<Access>,
+        /// What is so.
+        found: Box<Access>,
+    },
 }
 
 /// What a look cannot tell.
@@ -230,13 +246,18 @@ impl fmt::Display for Contradiction {
                 write!(f, "{path} has the SHA-256 {found}, and {planned} was planned")
             }
             Self::OtherFile { path, found: None, .. } => write!(f, "{path} is not there"),
+            Self::FileThere { path, found } => {
+                write!(f, "{path} is there with the SHA-256 {found}, and was to be taken away")
+            }
+            Self::OtherAccess { path, planned, found } => {
+                write!(f, "{path} is {found}, and {planned} was planned")
+            }
         }
     }
 }
 
-/// What files hold by the history of an item, by their paths: none where a file is not there. What is not in it, nobody
-/// can tell.
-pub type Files = BTreeMap<String, Option<FileHash>>;
+/// What files are by the history of an item, by their paths. What is not in it, nobody can tell.
+pub type Files = BTreeMap<String, Intended>;
 
 /// Holds a look at an item against what was planned for it. `restarts_later` says that the plan has a
 /// restart of the system still ahead: until then old files and an old kernel may run.
@@ -248,10 +269,9 @@ pub fn verify(
     files: &Files,
 ) -> Verdict {
     let (mut contradictions, newer) = hold(actions, installed);
-    contradictions.extend(written(actions).filter_map(|(path, _, planned)| {
-        let found = files.get(path).copied().filter(|found| *found != Some(planned))?;
-        Some(Contradiction::OtherFile { path: path.to_owned(), planned, found })
-    }));
+    contradictions.extend(
+        altered(actions).filter_map(|(path, it)| otherwise(path, &it.after(), files.get(path)?)),
+    );
     if let Some(runtime) = runtime.filter(|_| !restarts_later) {
         if actions.contains(&Action::Reboot) {
             contradictions.extend(not_restarted(runtime));
@@ -271,7 +291,8 @@ pub fn verify(
     if let Some(conflict) = Verdict::conflict(contradictions) {
         return conflict;
     }
-    if written(actions).any(|(path, ..)| !files.contains_key(path)) {
+    if altered(actions).any(|(path, it)| !files.get(path).is_some_and(|found| it.after().is(found)))
+    {
         return Verdict::Undecided { because: Untold::Files };
     }
     match runtime {
@@ -296,9 +317,9 @@ pub fn verify_again(
     files: &Files,
 ) -> Verdict {
     let (mut contradictions, newer) = hold(actions, installed);
-    contradictions.extend(written(actions).filter_map(|(path, before, planned)| {
-        let found = files.get(path).copied().filter(|found| *found == before)?;
-        Some(Contradiction::OtherFile { path: path.to_owned(), planned, found })
+    contradictions.extend(altered(actions).filter_map(|(path, it)| {
+        let found = files.get(path).filter(|found| it.is_undone(found))?;
+        otherwise(path, &it.after(), found)
     }));
     let restarted = actions.contains(&Action::Reboot);
     if let Some(runtime) = runtime.filter(|_| restarted) {
@@ -336,38 +357,61 @@ fn upgraded(actions: &[Action]) -> impl Iterator<Item = &ExactPackage> {
     packages.flatten()
 }
 
-/// The files that are planned: what they held, and what they are to hold.
-fn written(actions: &[Action]) -> impl Iterator<Item = (&str, Option<FileHash>, FileHash)> {
+/// The files that are planned, and what is made of them.
+fn altered(actions: &[Action]) -> impl Iterator<Item = (&str, &FileChange)> {
     actions.iter().filter_map(|action| match action {
-        Action::WriteFile { path, before, after } => Some((path.as_str(), *before, *after)),
+        Action::AlterFile { path, change } => Some((path.as_str(), change)),
         _ => None,
     })
 }
 
+/// What of a file is not as planned.
+fn otherwise(path: &str, planned: &Intended, found: &Intended) -> Option<Contradiction> {
+    let path = path.to_owned();
+    match (planned, found) {
+        (Intended::Absent, Intended::Absent) => None,
+        (Intended::Absent, Intended::Content { sha256, .. }) => {
+            Some(Contradiction::FileThere { path, found: *sha256 })
+        }
+        (Intended::Content { sha256: planned, .. }, _) if found.sha256() != Some(*planned) => {
+            Some(Contradiction::OtherFile { path, planned: *planned, found: found.sha256() })
+        }
+        (Intended::Content { .. }, _) => {
+            let (planned, found) = planned.access().zip(found.access())?;
+            (planned != found).then(|| Contradiction::OtherAccess {
+                path,
+                planned: Box::new(planned.clone()),
+                found: Box::new(found.clone()),
+            })
+        }
+    }
+}
+
 /// Whether an item is what it was, as far as packages and files tell.
 pub fn is_back(actions: &[Action], installed: &Inventory, files: &Files) -> bool {
-    has_none(actions, installed, files)
-        && written(actions).all(|(path, before, _)| files.get(path) == Some(&before))
+    let is_before = |(path, it): (&str, &FileChange)| {
+        files.get(path).is_some_and(|found| it.before().is(found))
+    };
+    has_none(actions, installed, files) && altered(actions).all(is_before)
 }
 
 /// Whether an item has nothing of what was planned. What somebody else made of a file meanwhile, for which the order
 /// was refused, is not the plan's.
 pub fn has_none(actions: &[Action], installed: &Inventory, files: &Files) -> bool {
-    let is_none = |found: Option<&Option<FileHash>>, planned| {
-        found.is_some_and(|found| *found != Some(planned))
+    let is_none = |(path, it): (&str, &FileChange)| {
+        files.get(path).is_some_and(|found| !it.after().is(found))
     };
-    upgraded(actions).all(|it| unlike(it, installed).is_some())
-        && written(actions).all(|(path, _, planned)| is_none(files.get(path), planned))
+    upgraded(actions).all(|it| unlike(it, installed).is_some()) && altered(actions).all(is_none)
 }
 
-/// Whether a plan writes files.
-pub fn writes_files(actions: &[Action]) -> bool {
-    written(actions).next().is_some()
+/// Whether a plan alters files.
+pub fn alters_files(actions: &[Action]) -> bool {
+    altered(actions).next().is_some()
 }
 
-/// Whether it matters what runs: files that are written alone leave all of that as it is.
+/// Whether it matters what runs: files that are altered alone leave all of that as it is.
 fn runs(actions: &[Action]) -> bool {
-    !actions.iter().all(|action| matches!(action, Action::WriteFile { .. } | Action::Probe { .. }))
+    !actions.iter().all(|action| matches!(action, Action::AlterFile { .. } | Action::Probe { .. }))
 }
 
 /// Whether processes have something to do with it.
@@ -433,6 +477,7 @@ mod tests {
 
     use super::*;
     use crate::change::FileHash;
+    use crate::change::FileState;
     use crate::inventory::{OsRelease, PackageState, SourcePackage, StaleProcess};
 
     fn exact(version: &str) -> ExactPackage {
@@ -639,9 +684,14 @@ mod tests {
     #[test]
     fn a_file_is_what_history_has_of_it() {
         let (motd, hash) = ("/etc/motd".to_owned(), |byte: u8| FileHash::from([byte; 32]));
-        let write = Action::WriteFile { path: motd.clone(), before: Some(hash(1)), after: hash(2) };
+        let change = FileChange::Rewrite { before: hash(1), after: hash(2) };
+        let write = Action::AlterFile { path: motd.clone(), change };
         let installed = with("3.0.15-1", PackageState::Installed);
-        let told_as = |found: Option<FileHash>| Files::from([(motd.clone(), found)]);
+        let told_as = |found: Option<FileHash>| {
+            let access = Some(Access::usual());
+            let is = found.map_or(Intended::Absent, |sha256| Intended::Content { sha256, access });
+            Files::from([(motd.clone(), is)])
+        };
         let now = |files: &Files| {
             told(&verify(std::slice::from_ref(&write), false, &installed, None, files))
         };
@@ -665,5 +715,52 @@ mod tests {
         let none = |files: &Files| has_none(std::slice::from_ref(&write), &installed, files);
         assert!(none(&told_as(Some(hash(3)))), "it was refused for that");
         assert!(!none(&told_as(Some(hash(2)))) && !none(&Files::new()));
+    }
+
+    #[test]
+    fn a_file_that_is_taken_away_is_not_there_and_whose_it_is_counts() {
+        let (motd, sha256) = ("/etc/motd".to_owned(), FileHash::from([1; 32]));
+        let state = |mode: &str| FileState {
+            sha256,
+            access: Access { mode: mode.parse().unwrap(), ..Access::usual() },
+        };
+        let installed = with("3.0.15-1", PackageState::Installed);
+        let told_as = |found: &Intended| Files::from([(motd.clone(), found.clone())]);
+        let look = |change: &FileChange, found: &Intended| {
+            let actions = [Action::AlterFile { path: motd.clone(), change: change.clone() }];
+            let files = told_as(found);
+            let now = told(&verify(&actions, false, &installed, None, &files));
+            let later = told(&verify_again(&actions, None, &installed, None, &files));
+            (
+                now,
+                later,
+                is_back(&actions, &installed, &files),
+                has_none(&actions, &installed, &files),
+            )
+        };
+        let verified = || ("verified".to_owned(), "verified".to_owned(), false, false);
+        let undone = |because: String| (because.clone(), because, true, true);
+        let (absent, private, open) = (Intended::Absent, state("0600"), state("0644"));
+        let silent = Intended::Content { sha256, access: None };
+
+        let removed = FileChange::Remove { before: open.clone() };
+        assert_eq!(look(&removed, &absent), verified());
+        let there = "conflict /etc/motd is there with the SHA-256 ".to_owned()
+            + &format!("{sha256}, and was to be taken away");
+        assert_eq!(look(&removed, &open.clone().into()), undone(there.clone()));
+        // Another one's is what went back all the same, but the item is not what it was.
+        let not_whole = (there.clone(), there, false, true);
+        assert_eq!(look(&removed, &private.clone().into()), not_whole);
+
+        let created = FileChange::Create { after: private.clone() };
+        assert_eq!(look(&created, &private.clone().into()), verified());
+        assert_eq!(look(&created, &absent), undone("conflict /etc/motd is not there".to_owned()));
+
+        let replaced = FileChange::Replace { before: open.clone(), after: private.clone() };
+        assert_eq!(look(&replaced, &private.into()), verified());
+        let other = "conflict /etc/motd is 0644 root:root, and 0600 root:root was planned";
+        assert_eq!(look(&replaced, &open.into()), undone(other.to_owned()));
+        let untold = look(&replaced, &silent).0;
+        assert_eq!(untold, "undecided what files hold is not known", "nobody says whose it is");
     }
 }

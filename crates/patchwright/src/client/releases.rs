@@ -667,6 +667,20 @@ fn actions(actions: &Value) -> String {
         Some("reboot") => "restart of the system".to_owned(),
         Some("restart_unit") => format!("restart of {}", text(&action["unit"])),
         Some("write_file") => text(&action["path"]),
+        Some("alter_file") => {
+            let path = text(&action["path"]);
+            let access =
+                |it: &Value| ["mode", "owner", "group"].map(|name| text(&it["access"][name]));
+            let (was, is) = (&action["before"], &action["after"]);
+            match (was.is_null(), is.is_null()) {
+                (_, true) => format!("{path} is taken away"),
+                (false, false) if access(was) != access(is) => {
+                    let [mode, owner, group] = access(is);
+                    format!("{path} becomes {mode} {owner}:{group}")
+                }
+                _ => path,
+            }
+        }
         other => other.unwrap_or_default().to_owned(),
     };
     let words: Vec<String> = actions.as_array().into_iter().flatten().map(word).collect();

@@ -4,7 +4,9 @@ use std::collections::BTreeSet;
 use std::io::Write;
 
 use anyhow::Result;
-use domain::change::{Action, Decision, Item, Plan, Rollback, Statement};
+use domain::change::{
+    Access, Action, Decision, FileChange, FileState, Item, Plan, Rollback, Statement,
+};
 
 use super::{BOLD, DIM, GOOD, WARN};
 use crate::text::{count, plain};
@@ -58,10 +60,7 @@ fn show_item(item: &Item, out: &mut impl Write) -> Result<()> {
                     )?;
                 }
             }
-            Action::WriteFile { path, before, after } => {
-                let verb = if before.is_none() { "create" } else { "write" };
-                writeln!(out, "    {verb:<8} {}  SHA-256 {after}", plain(path))?;
-            }
+            Action::AlterFile { path, change } => show_file(path, change, out)?,
             Action::RestartUnit { unit } => writeln!(out, "    restart  {}", plain(unit))?,
             Action::Reboot => writeln!(out, "    {WARN}reboot{WARN:#}")?,
             Action::Probe { probe } => writeln!(out, "    probe    {}", plain(probe))?,
@@ -71,7 +70,7 @@ fn show_item(item: &Item, out: &mut impl Write) -> Result<()> {
         Rollback::Packages { .. } => {
             writeln!(out, "    {DIM}way back: the packages before{DIM:#}")?;
         }
-        Rollback::Files => writeln!(out, "    {DIM}way back: the files' content before{DIM:#}")?,
+        Rollback::Files => writeln!(out, "    {DIM}way back: the files as they were{DIM:#}")?,
         Rollback::Snapshot => {
             let lost = "what is written after it is lost then";
             writeln!(out, "    {DIM}way back: a snapshot of the machine's disks; {lost}{DIM:#}")?;
@@ -81,6 +80,35 @@ fn show_item(item: &Item, out: &mut impl Write) -> Result<()> {
         }
     }
     Ok(())
+}
+
+fn show_file(path: &str, change: &FileChange, out: &mut impl Write) -> Result<()> {
+    let path = plain(path);
+    match change {
+        FileChange::Rewrite { after, .. } => {
+            writeln!(out, "    write    {path}  SHA-256 {after}")?;
+        }
+        FileChange::Create { after: FileState { sha256, access } } => {
+            writeln!(out, "    create   {path}  SHA-256 {sha256}, {}", whose(access))?;
+        }
+        FileChange::Remove { before: FileState { sha256, access } } => {
+            let access = whose(access);
+            writeln!(out, "    {WARN}remove{WARN:#}   {path}  SHA-256 {sha256}, {access}")?;
+        }
+        FileChange::Replace { before, after } => {
+            let (was, is) = (whose(&before.access), whose(&after.access));
+            if before.sha256 != after.sha256 {
+                writeln!(out, "    write    {path}  SHA-256 {}", after.sha256)?;
+            }
+            writeln!(out, "    {WARN}access{WARN:#}   {path}  {was} → {is}")?;
+        }
+    }
+    Ok(())
+}
+
+/// Names come from the plan: none of them writes over the screen.
+fn whose(access: &Access) -> String {
+    plain(&access.to_string())
 }
 
 pub(super) fn statement(statement: &Statement, out: &mut impl Write) -> Result<()> {
@@ -117,17 +145,32 @@ mod tests {
     #[test]
     fn a_file_is_agreed_to_by_its_hash() {
         let after = FileHash::from([7; 32]);
-        let write = |before| Action::WriteFile { path: "/etc/motd".to_owned(), before, after };
+        let alter = |change| Action::AlterFile { path: "/etc/motd".to_owned(), change };
+        let write = |before| alter(FileChange::content(before, after));
+        let state = |mode: &str| FileState {
+            sha256: after,
+            access: Access { mode: mode.parse().unwrap(), ..Access::usual() },
+        };
+        let removed = alter(FileChange::Remove { before: state("0600") });
+        let given = alter(FileChange::Replace { before: state("0600"), after: state("0640") });
         let item = Item {
             ci: CiId::of_content([1; 16]),
             duty: Duty::Provider,
-            actions: vec![write(None), write(Some(FileHash::from([6; 32])))],
+            actions: vec![write(None), write(Some(FileHash::from([6; 32]))), removed, given],
             rollback: Rollback::Files,
         };
         let mut shown = Vec::new();
         show_item(&item, &mut shown).unwrap();
         let shown = String::from_utf8(shown).unwrap();
-        assert!(shown.contains(&format!("    create   /etc/motd  SHA-256 {after}\n")), "{shown}");
-        assert!(shown.contains(&format!("    write    /etc/motd  SHA-256 {after}\n")), "{shown}");
+        let shown = anstream::adapter::strip_str(&shown).to_string();
+        let lines: Vec<&str> = shown.lines().skip(1).collect();
+        let expected = [
+            format!("    create   /etc/motd  SHA-256 {after}, 0644 root:root"),
+            format!("    write    /etc/motd  SHA-256 {after}"),
+            format!("    remove   /etc/motd  SHA-256 {after}, 0600 root:root"),
+            "    access   /etc/motd  0600 root:root → 0640 root:root".to_owned(),
+            "    way back: the files as they were".to_owned(),
+        ];
+        assert_eq!(lines, expected);
     }
 }

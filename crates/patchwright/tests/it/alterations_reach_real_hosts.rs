@@ -2,6 +2,7 @@
 //! the history, and taken back; refused where somebody altered the file meanwhile, which is then put back.
 
 use std::fs;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 
 use serde_json::{Value, json};
 
@@ -19,11 +20,12 @@ struct Altered {
 }
 
 impl Altered {
-    fn new() -> Self {
+    /// One of a name of its own: tests run beside each other.
+    fn new(name: &str) -> Self {
         let cloud = Cloud::new();
         cloud.olga(&["consent", "key", "new", "tenant.key"]);
         cloud.olga(&["consent", "key", "register", "tenant.key"]);
-        let host = Host::new("altered-host");
+        let host = Host::new(name);
         let it = Self { cloud, host };
         it.write(WAS);
         let (token, agents) = (it.cloud.join_token(), it.cloud.world.up.agents.clone());
@@ -42,17 +44,31 @@ impl Altered {
         fs::write(self.host.root.join(&FILE[1..]), content).unwrap();
     }
 
+    fn place(&self) -> std::path::PathBuf {
+        self.host.root.join(&FILE[1..])
+    }
+
+    /// Permissions of the file, and whose it is.
+    fn access(&self) -> (u32, u32, u32) {
+        let found = fs::symlink_metadata(self.place()).unwrap();
+        (found.mode() & 0o7777, found.uid(), found.gid())
+    }
+
     fn content(&self) -> String {
         fs::read_to_string(self.host.root.join(&FILE[1..])).unwrap()
     }
 
     /// A change of the file, reviewed.
     fn proposed(&self, content: &str) -> String {
+        let file = format!("{FILE}={}", self.world().file("demo.conf", content));
+        self.proposed_to_be(&["--file", &file])
+    }
+
+    fn proposed_to_be(&self, said: &[&str]) -> String {
         let world = self.world();
         let opened = world.ok(&["change", "open", "a greeting", "--tenant", "acme"]);
         let change = opened.split_once(' ').unwrap().0.to_owned();
-        let file = format!("{FILE}={}", world.file("demo.conf", content));
-        world.ok(&["change", "propose", &change, "acme/web-1", "--file", &file]);
+        world.ok(&[&["change", "propose", &change, "acme/web-1"], said].concat());
         world.ok(&["change", "step", &change, "prove"]);
         let evidence = "07".repeat(32);
         world.ok(&["change", "step", &change, "pass", "--evidence", &evidence]);
@@ -88,6 +104,25 @@ impl Altered {
         });
     }
 
+    /// Puts the open drift back, which its tenant signs, until nothing of it is left.
+    fn put_back(&self, waves: &str) {
+        let world = self.world();
+        let drift = self.cloud.until("the drift", |world| {
+            self.host.does(&["run", "--once"]);
+            let drifts = world.json(&["config", "drift", "-o", "json"]);
+            drifts["items"][0]["id"].as_str().map(str::to_owned)
+        });
+        let put = world.json(&["config", "put-back", &drift, "--profile", waves, "-o", "json"]);
+        let change = put["drift"]["change"].as_str().unwrap();
+        let release = put["release"]["id"].as_str().unwrap();
+        self.ordered(change, release);
+        self.until(release, "done");
+        self.cloud.until("nothing that drifted", |world| {
+            let drifts = world.json(&["config", "drift", "-o", "json"]);
+            (drifts["items"] == json!([])).then_some(())
+        });
+    }
+
     /// What the newest version of the file is held to be.
     fn verdict(&self) -> Value {
         self.cloud.until("a verdict", |world| {
@@ -112,7 +147,7 @@ fn a_file_is_written_as_agreed_taken_back_and_put_back() {
         eprintln!("warning: no namespaces here; alterations of a real host are not tested");
         return;
     }
-    let it = Altered::new();
+    let it = Altered::new("altered-host");
     let world = it.world();
     let watched = world.file("watched.toml", &WAVES.replace("soak = \"0h\"", "soak = \"1h\""));
     let at_once = world.file("waves.toml", WAVES);
@@ -168,4 +203,61 @@ fn a_file_is_written_as_agreed_taken_back_and_put_back() {
     });
     it.verdict();
     assert_eq!(world.json(&["config", "drift", "-o", "json"])["items"], json!([]));
+}
+
+#[test]
+fn a_file_is_taken_away_given_to_others_and_what_came_goes_again() {
+    if !is_possible() {
+        eprintln!("warning: no namespaces here; alterations of a real host are not tested");
+        return;
+    }
+    let it = Altered::new("given-host");
+    let world = it.world();
+    let watched = world.file("watched.toml", &WAVES.replace("soak = \"0h\"", "soak = \"1h\""));
+    let at_once = world.file("waves.toml", WAVES);
+    let before = it.access();
+
+    // Given to others, which is all that is altered.
+    let change = it.proposed_to_be(&["--file", FILE, "--mode", "0640", "--group", "adm"]);
+    let shown = it.cloud.olga(&["change", "files", &change, "--diff"]);
+    assert!(shown.contains("0644 root:root → 0640 root:adm"), "{shown}");
+    let release = it.planned(&change, &at_once);
+    it.ordered(&change, &release);
+    it.until(&release, "done");
+    assert_eq!((it.access().0, it.content().as_str()), (0o640, WAS));
+    assert_ne!(it.access().2, before.2, "it is another group's");
+    let authorised = |change: &str| json!({ "verdict": "authorised", "change": change });
+    assert_eq!(it.verdict()["verdict"], authorised(&change));
+    let given = it.access();
+
+    // Taken away, and brought back whole.
+    let change = it.proposed_to_be(&["--remove", FILE]);
+    let shown = it.cloud.olga(&["change", "files", &change, "--diff"]);
+    assert!(shown.contains("is taken away") && shown.contains("-greeting = welcome"), "{shown}");
+    let release = it.planned(&change, &watched);
+    it.ordered(&change, &release);
+    it.until(&release, "done");
+    assert!(!it.place().exists());
+    assert_eq!(it.verdict()["verdict"], authorised(&change));
+    world.ok(&["release", "roll-back", &release, "--reason", "it was missed"]);
+    it.until(&release, "rolled_back");
+    assert_eq!((it.access(), it.content().as_str()), (given, WAS));
+    assert_eq!(it.verdict()["verdict"], authorised(&change));
+    assert_eq!(world.json(&["config", "drift", "-o", "json"])["items"], json!([]));
+
+    // Somebody opens it to everybody; it is put back, content and all.
+    fs::set_permissions(it.place(), fs::Permissions::from_mode(0o666)).unwrap();
+    it.put_back(&at_once);
+    assert_eq!((it.access(), it.content().as_str()), (given, WAS));
+
+    // Somebody takes it away; it comes back as it was.
+    fs::remove_file(it.place()).unwrap();
+    it.put_back(&at_once);
+    assert_eq!((it.access(), it.content().as_str()), (given, WAS));
+
+    // Somebody brings another; it goes.
+    let came = it.place().with_file_name("came.conf");
+    fs::write(&came, "theirs\n").unwrap();
+    it.put_back(&at_once);
+    assert!(!came.exists());
 }

@@ -185,8 +185,8 @@ pub(crate) async fn may_adopt(app: &App, by: &Actor, id: DriftId) -> Result<(), 
         .help("tell the tenant; its owners and approvers adopt it"))
 }
 
-/// Take up an alteration that puts the file back: with the content that was there before, and proven by that. It is
-/// planned as a release, agreed to and recorded as any other.
+/// Take up an alteration that puts the file back: to the content, owner and permissions that it had before, or to not
+/// being there, and proven by that. It is planned as a release, agreed to and recorded as any other.
 #[utoipa::path(post, path = "/drifts/{id}/put-back", tag = "configuration",
     params(("id" = String, Path)), responses((status = 200, body = DriftView), Problems))]
 async fn put_back(

@@ -1,6 +1,7 @@
 //! What an alteration makes of files, as people look it over before they agree.
 
 use axum::extract::State;
+use domain::change::Intended;
 use domain::cloud::ChangeId;
 use domain::configuration::diff::diff;
 use maud::{Markup, html};
@@ -15,6 +16,9 @@ use crate::caller::Caller;
 use crate::gate::Action;
 use crate::problem::Problem;
 
+/// Digits of a SHA-256 that tell it from others.
+const SHOWN: usize = 12;
+
 /// Files whose differences are shown on one page; the API tells those of each.
 const FILES: usize = 50;
 
@@ -24,18 +28,45 @@ pub(super) async fn section(app: &App, by: &Actor, change: ChangeId) -> Result<M
     Ok(html! { @if !files.is_empty() {
         h2 { "What it makes of files" }
         div.wide { table.stack {
-            thead { tr { th { "File" } th { "On" } th { "SHA-256 now" } th { "SHA-256 then" } } }
+            thead { tr { th { "File" } th { "On" } th { "Now" } th { "Then" } } }
             tbody { @for file in files.iter().take(FILES) { tr {
                 td.mono { (file.path) }
-                td data-label="On" { a href={ "/cis/" (file.ci) } { (file.ci_name) } }
-                td data-label="SHA-256 now" { @match file.held {
-                    Some(held) => code { (held) }, None => span.quiet { "it is not there" } } }
-                td data-label="SHA-256 then" { code { (file.after) } }
+                td.whole data-label="On" { a href={ "/cis/" (file.ci) } { (file.ci_name) } }
+                td data-label="Now" { (state(&file.held, "it is not there")) }
+                td data-label="Then" { (state(&file.after, "it is taken away")) }
             } } }
         } }
         @if files.len() > FILES { p.quiet { "and " (files.len() - FILES) " more" } }
         p { a href={ "/changes/" (change) "/files" } { "What differs" } }
     } })
+}
+
+/// What a file is: its content by its SHA-256, of which the plan has all, and whose it is where that is said.
+fn state(what: &Intended, absent: &str) -> Markup {
+    html! { @match what {
+        Intended::Absent => span.quiet { (absent) },
+        Intended::Content { sha256, access } => {
+            code title={ "SHA-256 " (sha256) } {
+                (sha256.to_string().chars().take(SHOWN).collect::<String>())
+            }
+            @if let Some(access) = access { " · " span.quiet.whole { (access) } }
+        },
+    } }
+}
+
+/// What a change makes of a file beside its content.
+fn made(file: &IntendedFile) -> Markup {
+    html! { @match (&file.held, &file.after) {
+        (_, Intended::Absent) => { "It is " strong { "taken away" } ". " },
+        (Intended::Absent, Intended::Content { access: Some(access), .. }) => {
+            "It is new: " span.mono.whole { (access) } ". "
+        },
+        (Intended::Content { access: Some(was), .. }, Intended::Content { access: Some(access), .. })
+            if was != access => {
+            "Owner and permissions: " span.mono.whole { (was) } " → " strong.mono.whole { (access) } ". "
+        },
+        _ => "",
+    } }
 }
 
 /// What differs between what files are now and what a change makes of them.
@@ -60,8 +91,11 @@ pub(super) async fn files(
             @if shown.is_empty() { p.empty { "It makes nothing of any file that you may see." } }
             @for (file, differs) in &shown {
                 h2.mono { (file.path) }
-                p.quiet { "on " a href={ "/cis/" (file.ci) } { (file.ci_name) } " · " (file.bytes)
-                    @if file.bytes == 1 { " byte" } @else { " bytes" } }
+                p.quiet { "on " a href={ "/cis/" (file.ci) } { (file.ci_name) }
+                    @if file.after != Intended::Absent {
+                        " · " (file.bytes) @if file.bytes == 1 { " byte" } @else { " bytes" }
+                    } }
+                p { (made(file)) }
                 (differs)
             }
             @if files.len() > FILES { p.quiet { "and " (files.len() - FILES) " more: see the request below." } }
@@ -76,7 +110,7 @@ async fn differs(app: &App, by: &Actor, file: &IntendedFile) -> Result<Markup, P
     let found = both.and_then(|(now, then)| diff(&now, &then).ok());
     Ok(match found {
         Some(found) if found.is_empty() => {
-            html! { p.quiet { "Nothing differs but what is secret, if anything." } }
+            html! { p.quiet { "Nothing of its content differs but what is secret, if anything." } }
         }
         Some(found) => hunks(&found),
         None => html! { p.quiet { "It cannot be told any more." } },

@@ -11,7 +11,9 @@ use domain::configuration::verdict::{
 use jiff::Timestamp;
 use maud::{Markup, html};
 use serde::Deserialize;
-use store::{Actor, Drift, DriftFilter, DriftState, FileVersion, Happening, Past};
+use store::{
+    Actor, Drift, DriftFilter, DriftState, FileVersion, Happening, Past, State as FileState,
+};
 
 use super::break_glass::on_the_board;
 use super::configuration::{encoded, hunks};
@@ -133,7 +135,11 @@ async fn shown(
     let now = app.store.environment().now();
     let at = |time: Timestamp| app.history.file_at(by, drift.ci, &drift.path, time);
     let earlier = drift.since - jiff::SignedDuration::from_micros(1);
-    let (before, after) = (text(at(earlier).await?), text(at(drift.recorded_at).await?));
+    let (before, after) = (at(earlier).await?, at(drift.recorded_at).await?);
+    let given = access(&before).zip(access(&after)).filter(|(before, after)| before != after);
+    let came =
+        matches!(&before, Past::Kept(it) if !it.as_ref().is_some_and(FileVersion::is_present));
+    let (before, after) = (text(before), text(after));
     let differs = before.zip(after).and_then(|(before, after)| diff(&before, &after).ok());
     let is_open = drift.state == DriftState::Open;
     let adopts = is_open
@@ -141,7 +147,6 @@ async fn shown(
         && pass(app, caller.clone(), Action::DriftAdopt).is_ok();
     let puts_back = is_open
         && drift.change.is_none()
-        && drift.what != Happening::Came
         && pass(app, caller.clone(), Action::ChangeDecide).is_ok()
         && pass(app, caller, Action::ChangePlan).is_ok();
     let file = format!("/cis/{}/file?path={}", drift.ci, encoded(drift.path.as_str()));
@@ -165,7 +170,10 @@ async fn shown(
                 @if drift.count > 1 { dt { "Altered" } dd { (drift.count) " times since, the last "
                     (moment_away(drift.recorded_at, now)) } }
             }
-            @if let Some(differs) = &differs {
+            @if let Some((before, after)) = &given {
+                p { "Owner and permissions: " span.mono.whole { (before) } " → " strong.mono.whole { (after) } }
+            }
+            @if let Some(differs) = differs.as_ref().filter(|it| given.is_none() || !it.is_empty()) {
                 h2 { "What differs from before" }
                 (hunks(differs))
             }
@@ -184,8 +192,10 @@ async fn shown(
             @if puts_back {
                 form.card method="post" action={ "/drifts/" (id) "/put-back" } {
                     button { "Put it back" }
-                    p.quiet { "The file gets what it held before by an alteration, which is planned at once. It goes \
-                        out when its tenant has agreed." }
+                    p.quiet {
+                        @if came { "The file is taken away again" } @else { "The file becomes what it was before" }
+                        " by an alteration, which is planned at once. It goes out when its tenant has agreed."
+                    }
                 }
             }
             @if adopts {
@@ -259,6 +269,13 @@ fn text(found: Past<Option<FileVersion>>) -> Option<String> {
     let Past::Kept(version) = found else { return None };
     let content = version.and_then(|version| version.content).unwrap_or_default();
     Some(String::from_utf8_lossy(&content).into_owned())
+}
+
+/// Whose a file was, where it was there.
+fn access(found: &Past<Option<FileVersion>>) -> Option<String> {
+    let Past::Kept(Some(version)) = found else { return None };
+    let FileState::Present { metadata, .. } = &version.state else { return None };
+    Some(format!("{:04o} {}", metadata.mode & 0o7777, metadata.owner))
 }
 
 fn happened(drift: &Drift) -> &'static str {

@@ -1,6 +1,6 @@
 //! A plan as people read it: what is done to which items, when, and the way back.
 
-use domain::change::{Action, Item, Plan, Rollback, Share, Stage};
+use domain::change::{Action, FileChange, Item, Plan, Rollback, Share, Stage};
 use domain::cloud::{CiId, UserId};
 use jiff::Timestamp;
 use maud::{Markup, html};
@@ -107,9 +107,19 @@ fn row(item: &Item, names: &Names<CiId>) -> Markup {
 fn done(action: &Action) -> Markup {
     html! { @match action {
         Action::Upgrade { packages } => { "installs " (named(packages)) }
-        Action::WriteFile { path, before, after } => {
-            @if before.is_some() { "alters " } @else { "writes " } code { (path) }
-            ", SHA-256 " code { (after) }
+        Action::AlterFile { path, change } => @match change {
+            FileChange::Rewrite { after, .. } => { "alters " code { (path) } ", SHA-256 " code { (after) } },
+            FileChange::Create { after } => {
+                "writes " code { (path) } ", SHA-256 " code { (after.sha256) } ", " (after.access)
+            },
+            FileChange::Remove { before } => {
+                strong { "takes away " } code { (path) } ", SHA-256 " code { (before.sha256) }
+            },
+            FileChange::Replace { before, after } => {
+                "alters " code { (path) }
+                @if before.sha256 != after.sha256 { ", SHA-256 " code { (after.sha256) } }
+                ", from " (before.access) " to " strong { (after.access) }
+            },
         }
         Action::RestartUnit { unit } => { "restarts " code { (unit) } }
         Action::Reboot => "restarts the system",
@@ -130,7 +140,7 @@ fn named(packages: &[domain::change::ExactPackage]) -> Markup {
 fn back(rollback: &Rollback) -> Markup {
     html! { @match rollback {
         Rollback::Packages { packages } => { "installs " (named(packages)) " again" }
-        Rollback::Files => "files get their content from before",
+        Rollback::Files => "files become what they were",
         Rollback::Snapshot => {
             "back to a snapshot of its disks; what was written after that is lost"
         }
@@ -142,15 +152,32 @@ fn back(rollback: &Rollback) -> Markup {
 
 #[cfg(test)]
 mod tests {
-    use domain::change::FileHash;
+    use domain::change::{Access, FileHash, FileState};
 
     use super::*;
 
     #[test]
     fn a_file_is_agreed_to_by_its_hash() {
         let (path, after) = ("/etc/<b>".to_owned(), FileHash::from([7; 32]));
-        let shown = done(&Action::WriteFile { path, before: None, after }).into_string();
-        assert!(shown.contains(&format!("SHA-256 <code>{after}</code>")), "{shown}");
-        assert!(shown.starts_with("writes <code>/etc/&lt;b&gt;</code>"), "{shown}");
+        let shown = |change| done(&Action::AlterFile { path: path.clone(), change }).into_string();
+        let written = shown(FileChange::content(None, after));
+        assert!(
+            written.contains(&format!("SHA-256 <code>{after}</code>, 0644 root:root")),
+            "{written}"
+        );
+        assert!(written.starts_with("writes <code>/etc/&lt;b&gt;</code>"), "{written}");
+
+        let state = |mode: &str| FileState {
+            sha256: after,
+            access: Access { mode: mode.parse().unwrap(), ..Access::usual() },
+        };
+        let removed = shown(FileChange::Remove { before: state("0600") });
+        assert!(
+            removed.contains("takes away") && removed.contains(&after.to_string()),
+            "{removed}"
+        );
+        let given = shown(FileChange::Replace { before: state("0600"), after: state("0640") });
+        let said = ", from 0600 root:root to <strong>0640 root:root</strong>";
+        assert!(given.ends_with(said) && !given.contains("SHA-256"), "{given}");
     }
 }

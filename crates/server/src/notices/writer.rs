@@ -3,7 +3,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use domain::change::{self, Action, ChangeStage, Phase, Plan, Reason, Shortfall, Window};
+use domain::change::{
+    self, Action, ChangeStage, FileChange, Phase, Plan, Reason, Shortfall, Window,
+};
 use domain::cloud::{CiId, NoticeId};
 use domain::fleet::FindingState;
 use domain::sla::{Approval, Moment, Path, Silence, Terms, Zone};
@@ -388,7 +390,8 @@ enum Need {
 
 /// What a plan does, a line for each kind of action.
 fn described(plan: &Plan) -> Vec<String> {
-    let (mut packages, mut files) = (BTreeSet::new(), BTreeSet::new());
+    let mut packages = BTreeSet::new();
+    let (mut files, mut gone, mut given) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
     let (mut units, mut probes) = (BTreeSet::new(), BTreeSet::new());
     let mut reboots = 0_usize;
     for action in plan.items().flat_map(|item| &item.actions) {
@@ -396,7 +399,17 @@ fn described(plan: &Plan) -> Vec<String> {
             Action::Upgrade { packages: exact } => packages.extend(
                 exact.iter().map(|package| format!("{} {}", package.name, package.version)),
             ),
-            Action::WriteFile { path, .. } => drop(files.insert(path.clone())),
+            Action::AlterFile { path, change } => {
+                let (is, was) = (change.after().sha256(), change.before().sha256());
+                if is.is_none() {
+                    gone.insert(path.clone());
+                } else if is != was {
+                    files.insert(path.clone());
+                }
+                if matches!(change, FileChange::Replace { .. }) {
+                    given.insert(path.clone());
+                }
+            }
             Action::RestartUnit { unit } => drop(units.insert(unit.clone())),
             Action::Reboot => reboots += 1,
             Action::Probe { probe } => drop(probes.insert(probe.clone())),
@@ -406,6 +419,8 @@ fn described(plan: &Plan) -> Vec<String> {
     for (verb, names) in [
         ("Installs", &packages),
         ("Writes", &files),
+        ("Takes away", &gone),
+        ("Sets owner and permissions of", &given),
         ("Restarts", &units),
         ("Looks whether they work:", &probes),
     ] {

@@ -306,7 +306,7 @@ async fn files(
     asked: &Asked,
 ) -> Result<(BTreeMap<CiId, Arc<Content>>, BTreeMap<CiId, NoContent>), Problem> {
     let (mut contents, mut without) = (BTreeMap::new(), BTreeMap::new());
-    for (ci, found) in app.history.writes(by, ground.change.change.id).await? {
+    for (ci, found) in app.history.alters(by, ground.change.change.id).await? {
         if !asked.only.is_empty() && !asked.only.contains(&ci) {
             continue;
         }

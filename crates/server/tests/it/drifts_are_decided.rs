@@ -159,11 +159,7 @@ async fn a_file_is_put_back_by_an_alteration() {
     let body = json!({ "change": change });
     let refused = world.ask(&admin, "POST", "/api/v1/releases", Some(body)).await;
     assert_eq!(refused.status, 422, "{}", refused.text);
-    assert!(
-        refused.text.contains("was altered since its content was proposed"),
-        "{}",
-        refused.text
-    );
+    assert!(refused.text.contains("was altered since that was proposed"), "{}", refused.text);
 }
 
 #[tokio::test]
@@ -223,6 +219,93 @@ async fn what_a_file_is_to_hold_is_proposed_without_telling_what_is_secret() {
     let of_nobody =
         json!({ "ci": domain::cloud::CiId::of_content([9; 16]), "path": SSHD, "content": port });
     assert_eq!(world.ask(&admin, "PUT", &files, Some(of_nobody)).await.status, 404);
+}
+
+#[tokio::test]
+async fn a_file_is_proposed_to_be_gone_or_somebody_elses() {
+    let world = World::new().await;
+    let case = Case::usual(&world, "a").await;
+    was(&world, case.ci, "Port 22\n").await;
+    let admin = world.token_of(&world.admin, Access::Write).await;
+    let owner = world.token_of(&case.person, Access::Write).await;
+    let body = json!({ "kind": "alteration", "title": "ports", "tenants": [case.tenant] });
+    let made = world.ask(&admin, "POST", "/api/v1/changes", Some(body)).await.json();
+    let change = made["id"].as_str().unwrap();
+    let files = format!("/api/v1/changes/{change}/files");
+    let put = async |token: &str, query: &str, more: serde_json::Value| {
+        let mut body = json!({ "ci": case.ci, "path": SSHD });
+        body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        world.ask(token, "PUT", &format!("{files}{query}"), Some(body)).await
+    };
+    for wrong in [
+        json!({}),
+        json!({ "absent": true, "mode": "0600" }),
+        json!({ "absent": true, "content": "" }),
+        json!({ "mode": "rw-r--r--" }),
+        json!({ "mode": 384 }),
+        json!({ "owner": "a:b" }),
+    ] {
+        let refused = put(&admin, "", wrong.clone()).await;
+        assert_eq!(refused.status, 400, "{wrong}: {}", refused.text);
+    }
+    let rights = put(&admin, "", json!({ "mode": "4755" })).await;
+    assert!(rights.status == 422 && rights.text.contains("have rights"), "{}", rights.text);
+    assert_eq!(put(&owner, "", json!({ "absent": true })).await.status, 403);
+
+    let dry = put(&admin, "?dry_run=true", json!({ "absent": true })).await;
+    assert_eq!(dry.status, 200, "{}", dry.text);
+    assert!(dry.json()["after"].is_null(), "{}", dry.text);
+    assert_eq!(world.ask(&admin, "GET", &files, None).await.json(), json!([]));
+
+    let access = |mode: &str, group: &str| json!({ "mode": mode, "owner": "root", "group": group });
+    let given = put(&admin, "", json!({ "mode": "0600", "group": "adm" })).await.json();
+    assert_eq!(given["held_access"], access("0644", "root"), "{given}");
+    assert_eq!(given["access"], access("0600", "adm"), "{given}");
+    assert_eq!(given["held"], given["after"], "what it holds stays");
+    let page = world.ask(&owner, "GET", &format!("/changes/{change}/files"), None).await.text;
+    assert!(page.contains("0644 root:root") && page.contains("0600 root:adm"), "{page}");
+
+    let gone = put(&admin, "", json!({ "absent": true })).await.json();
+    assert_eq!((&gone["after"], &gone["access"]), (&json!(null), &json!(null)), "{gone}");
+    let which = format!("{files}/diff?ci={}&path={SSHD}", case.ci);
+    let differs = world.ask(&owner, "GET", &which, None).await.json();
+    let gone = format!("--- {SSHD}\n+++ /dev/null\n@@ -1 +0,0 @@\n-Port 22\n");
+    assert_eq!(differs["diff"], gone, "{differs}");
+    let page = world.ask(&owner, "GET", &format!("/changes/{change}/files"), None).await.text;
+    assert!(page.contains("taken away") && page.contains("Port 22"), "{page}");
+    let page = world.ask(&owner, "GET", &format!("/changes/{change}"), None).await.text;
+    assert!(page.contains("it is taken away"), "{page}");
+}
+
+#[tokio::test]
+async fn a_file_that_came_by_a_drift_is_taken_away_by_one_click() {
+    let world = World::new().await;
+    let case = Case::usual(&world, "a").await;
+    world.alter(case.ci, SSHD, "Port 2222\n", "anna").await;
+    let admin = world.token_of(&world.admin, Access::Write).await;
+    let id = first_drift(&world, &admin).await["id"].as_str().unwrap().to_owned();
+    let page = world.ask(&admin, "GET", &format!("/drifts/{id}"), None).await.text;
+    assert!(page.contains("Put it back") && page.contains("is taken away again"), "{page}");
+    let request = Request::builder()
+        .method("POST")
+        .uri(format!("/drifts/{id}/put-back"))
+        .header("authorization", format!("Bearer {admin}"))
+        .header("sec-fetch-site", "same-origin")
+        .body(Body::empty());
+
+    let done = world.send(request.unwrap()).await;
+
+    assert_eq!(done.status, 303, "{}", done.text);
+    let releases = world.ask(&admin, "GET", "/api/v1/releases", None).await.json();
+    let release = releases["items"][0]["id"].as_str().unwrap();
+    let release =
+        world.ask(&admin, "GET", &format!("/api/v1/releases/{release}"), None).await.json();
+    let action = &release["turns"][0]["actions"][0];
+    assert_eq!((&action["do"], &action["path"]), (&json!("alter_file"), &json!(SSHD)), "{action}");
+    assert!(action["after"].is_null() && action["before"]["access"]["mode"] == "0644", "{action}");
+    let clocks = world.ask(&admin, "GET", "/api/v1/clocks", None).await.json();
+    let change = release["change"].as_str().unwrap();
+    assert!(clocks.to_string().contains(change), "{clocks}");
 }
 
 #[tokio::test]

@@ -2,9 +2,9 @@
 //! and looked for in history afterwards.
 //!
 //! ```text
-//! propose ─► (proof) ─► writes: held, after ─► plan ─► order, with contents ─► told, recorded ─► sights ─► verified
+//! propose ─► (proof) ─► alters: held, after ─► plan ─► order, with contents ─► told, recorded ─► sights ─► verified
 //!    ▲
-//! put back: a drift, with the content that was there before it, proven by that
+//! put back: a drift, with what was there before it, proven by that
 //! ```
 //!
 //! Contents are sealed under the tenant's key. Plans and events have their SHA-256 alone.
@@ -13,8 +13,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use ::history::{FilePath, State};
-use domain::change::alteration::{self, Known, MOST_FILES, Unwritable};
-use domain::change::{Action, ChangeStage, FileHash, Kind, Plan};
+use domain::change::alteration::{self, Known, MOST_FILES, Named, Unwritable, Wanted};
+use domain::change::{Access, Action, ChangeStage, FileHash, Intended, Kind, Plan};
 use domain::cloud::{ChangeId, CiId, DriftId, EventKind, ReleaseId, TenantId, VerificationId};
 use domain::configuration::document::{aspect, original};
 use domain::configuration::secret;
@@ -36,21 +36,43 @@ use crate::releases::Fetched;
 use crate::value::{get, parsed, parsed_or_none, time};
 use crate::writer::Tx;
 
-/// What a file is to hold.
-#[derive(Clone)]
+/// What is to be made of a file.
+#[derive(Debug, Clone)]
 pub struct NewIntendedFile {
     /// On which item.
     pub ci: CiId,
     /// Which file.
     pub path: FilePath,
-    /// All of it.
-    pub content: Vec<u8>,
+    /// What.
+    pub intended: NewIntended,
+}
+
+/// What a file is to be.
+#[derive(Clone)]
+pub enum NewIntended {
+    /// Not there.
+    Absent,
+    /// There, with this content.
+    Content {
+        /// All of it.
+        content: Vec<u8>,
+        /// Whose it is to be.
+        access: Named,
+    },
+    /// There, with the content that it has.
+    Access(Named),
 }
 
 /// Without the content.
-impl std::fmt::Debug for NewIntendedFile {
+impl std::fmt::Debug for NewIntended {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "NewIntendedFile({}, {}, {} bytes)", self.ci, self.path, self.content.len())
+        match self {
+            Self::Absent => f.write_str("Absent"),
+            Self::Content { content, access } => {
+                write!(f, "Content({} bytes, {access:?})", content.len())
+            }
+            Self::Access(access) => write!(f, "Access({access:?})"),
+        }
     }
 }
 
@@ -67,11 +89,11 @@ pub struct IntendedFile {
     pub ci_name: String,
     /// Which file.
     pub path: FilePath,
-    /// What it held when that was proposed; none where it was not there.
-    pub held: Option<FileHash>,
-    /// What it is to hold.
-    pub after: FileHash,
-    /// Size of that in bytes.
+    /// What it was when that was proposed.
+    pub held: Intended,
+    /// What it is to be.
+    pub after: Intended,
+    /// Size of its content in bytes; none where it is not to be there.
     pub bytes: u64,
     /// Who proposed it.
     pub proposed_by: String,
@@ -79,15 +101,14 @@ pub struct IntendedFile {
     pub proposed_at: Timestamp,
 }
 
-/// What history has of files that agents are said to have written, by item and attempt.
+/// What history has of files that agents are said to have altered, by item and attempt.
 pub(crate) type Sights = BTreeMap<(CiId, u32), Files>;
 
 /// What is to be kept of a proposal.
 struct Proposal {
     by: Actor,
     change: ChangeId,
-    new: NewIntendedFile,
-    held: Option<Vec<u8>>,
+    fitting: Fitting,
     keys: Arc<TenantKeys>,
 }
 
@@ -95,9 +116,16 @@ struct Proposal {
 struct PutBack {
     by: Actor,
     drift: Drift,
-    content: Vec<u8>,
-    held: Option<Vec<u8>>,
+    fitting: Fitting,
     keys: Arc<TenantKeys>,
+}
+
+/// What a file is and is to be, each with its content, where an order could make the one of the other.
+struct Fitting {
+    ci: CiId,
+    path: FilePath,
+    held: (Intended, Option<Vec<u8>>),
+    after: (Intended, Option<Vec<u8>>),
 }
 
 macro_rules! select {
@@ -117,7 +145,7 @@ impl History {
     /// # Errors
     /// [`StoreError::NotFound`] where the change or the item is not the actor's to see; [`StoreError::Refused`] where
     /// the change is no alteration, is proven or over, or does not concern the item's tenant, and where nobody could
-    /// see whether the file was written.
+    /// see whether that was done.
     pub async fn propose_file(
         &self,
         by: &Actor,
@@ -126,11 +154,10 @@ impl History {
     ) -> Result<IntendedFile, StoreError> {
         let asked = self.asked(by, new.ci).await?;
         self.store.change(by, change).await?;
-        let path = new.path.as_str();
-        let held = self.fit(new.ci, &new.path, &new.content).await?;
-        let nothing = || refused(&Unwritable::Unobserved { path: path.to_owned() });
-        let keys = asked.keys.ok_or_else(nothing)?;
-        let proposal = Proposal { by: by.clone(), change, new, held, keys };
+        let path = new.path.to_string();
+        let fitting = self.fit(new).await?;
+        let keys = asked.keys.ok_or_else(|| refused(&Unwritable::Unobserved { path }))?;
+        let proposal = Proposal { by: by.clone(), change, fitting, keys };
         self.write(proposal, |tx, proposal| Box::pin(propose(tx, proposal))).await
     }
 
@@ -152,16 +179,20 @@ impl History {
         rows.iter().map(read).collect()
     }
 
-    /// The content that an alteration gives a file; `None` where the tenant's key was destroyed since.
+    /// The content that an alteration gives a file, nothing where it takes it away; `None` where the tenant's key was
+    /// destroyed since.
     pub async fn intended_content(
         &self,
         file: &IntendedFile,
     ) -> Result<Option<Vec<u8>>, StoreError> {
-        self.content_of(file.tenant, file.change, file.after).await
+        match file.after.sha256() {
+            Some(hash) => self.content_of(file.tenant, file.change, hash).await,
+            None => Ok(Some(Vec::new())),
+        }
     }
 
     /// What a plan of an alteration says of each item now, or why it says nothing.
-    pub async fn writes(
+    pub async fn alters(
         &self,
         by: &Actor,
         change: ChangeId,
@@ -170,7 +201,7 @@ impl History {
         for file in self.intended_files(by, change).await? {
             let known = self.known(file.ci, &file.path).await?.0;
             let of_item = found.entry(file.ci).or_default();
-            match alteration::write_file(file.path.as_str(), file.held, file.after, known) {
+            match alteration::alter_file(file.path.as_str(), &file.held, &file.after, &known) {
                 Ok(action) => of_item.0.push(action),
                 Err(because) => of_item.1.push(because),
             }
@@ -193,9 +224,10 @@ impl History {
         let Actor::Agent { tenant, ci, .. } = *by else { return Ok(Vec::new()) };
         let mut contents = BTreeMap::new();
         for action in planned(&fetched.plan, ci, Some(fetched.stage)) {
-            let Action::WriteFile { before, after, .. } = action else { continue };
+            let Action::AlterFile { change: of_file, .. } = action else { continue };
+            let wanted = if fetched.is_back { of_file.before() } else { of_file.after() };
+            let Some(hash) = wanted.sha256() else { continue };
             let change = fetched.plan.draft().change;
-            let Some(hash) = (if fetched.is_back { before } else { Some(after) }) else { continue };
             if let Some(content) = self.content_of(tenant, change, hash).await? {
                 contents.insert(hash, content);
             }
@@ -203,8 +235,8 @@ impl History {
         Ok(contents.into_values().collect())
     }
 
-    /// Takes up an alteration that puts back what a drift altered: with the content that was there before, and proven
-    /// by that, for it was in force. Everything of it in one commit.
+    /// Takes up an alteration that puts back what a drift altered: to what was there before, or to nothing where nothing
+    /// was, and proven by that, for it was in force. Everything of it in one commit.
     ///
     /// # Errors
     /// [`StoreError::Refused`] where the drift is not open or is taken up already, and where no order could put it back.
@@ -220,17 +252,12 @@ impl History {
             });
         }
         let earlier = drift.since - SignedDuration::from_micros(1);
-        let content = self.whole_content(drift.ci, &drift.path, earlier).await?;
-        let content = match content {
-            Whole::Content(content) => content,
-            Whole::Absent => {
-                return Err(StoreError::Refused {
-                    reason: format!(
-                        "`{path}` was not there before, and no order takes a file away"
-                    ),
-                    help: "have it taken away on the host, or adopt it",
-                });
+        let intended = match self.whole_content(drift.ci, &drift.path, earlier).await? {
+            Whole::Content { content, access } => {
+                let access = access.map(Named::all).unwrap_or_default();
+                NewIntended::Content { content, access }
             }
+            Whole::Absent => NewIntended::Absent,
             Whole::Withheld => {
                 return Err(refused(&Unwritable::Withheld { path: path.to_owned() }));
             }
@@ -239,12 +266,13 @@ impl History {
             }
             Whole::Erased => return Err(refused(&Unwritable::Erased { path: path.to_owned() })),
         };
-        let held = self.fit(drift.ci, &drift.path, &content).await?;
-        let back = PutBack { by: by.clone(), drift, content, held, keys };
+        let new = NewIntendedFile { ci: drift.ci, path: drift.path.clone(), intended };
+        let fitting = self.fit(new).await?;
+        let back = PutBack { by: by.clone(), drift, fitting, keys };
         self.write(back, |tx, back| Box::pin(put_back(tx, back))).await
     }
 
-    /// What history has of the files that agents are said to have written for a release, or to have put back: of items
+    /// What history has of the files that agents are said to have altered for a release, or to have put back: of items
     /// of which all files were told since.
     pub(crate) async fn sights(&self, release: ReleaseId) -> Result<Sights, StoreError> {
         let rows = sqlx::query(
@@ -271,7 +299,7 @@ impl History {
         Ok(sights)
     }
 
-    /// The same for a later look at an item that was verified; `None` where its plan writes no files, or where they
+    /// The same for a later look at an item that was verified; `None` where its plan alters no files, or where they
     /// were not all told since `from`.
     pub(crate) async fn sights_again(
         &self,
@@ -299,33 +327,46 @@ impl History {
     /// What the files of a plan hold now, as far as history can tell.
     async fn hold(&self, ci: CiId, actions: &[Action]) -> Result<Files, StoreError> {
         let mut files = Files::new();
-        if !verification::writes_files(actions) {
+        if !verification::alters_files(actions) {
             return Ok(files);
         }
         for action in actions {
-            let Action::WriteFile { path, .. } = action else { continue };
+            let Action::AlterFile { path, .. } = action else { continue };
             let known = self.known(ci, &FilePath::new(path.as_str())?).await?.0;
-            if let Ok(found) = alteration::holds(path, known) {
+            if let Ok(found) = alteration::holds(path, &known) {
                 files.insert(path.clone(), found);
             }
         }
         Ok(files)
     }
 
-    /// What a file holds now, where an order could give it another content and somebody could see that.
-    async fn fit(
-        &self,
-        ci: CiId,
-        path: &FilePath,
-        content: &[u8],
-    ) -> Result<Option<Vec<u8>>, StoreError> {
-        let now = self.store.environment().now();
-        let keeps_original = self.has_original(&Actor::System, ci, path, now).await?;
-        alteration::check_content(path.as_str(), content, keeps_original)
-            .map_err(|error| refused(&error))?;
-        let (known, held) = self.known(ci, path).await?;
-        alteration::holds(path.as_str(), known).map_err(|error| refused(&error))?;
-        Ok(held)
+    /// What a file is now and is to be, where an order could make the one of the other and somebody could see that.
+    async fn fit(&self, new: NewIntendedFile) -> Result<Fitting, StoreError> {
+        let NewIntendedFile { ci, path, intended } = new;
+        let name = path.as_str();
+        let no = |because: Unwritable| refused(&because);
+        alteration::check_name(name).map_err(no)?;
+        let (known, held) = self.known(ci, &path).await?;
+        let (content, access) = match intended {
+            NewIntended::Absent => (None, Named::default()),
+            NewIntended::Content { content, access } => (Some(content), access),
+            NewIntended::Access(access) => {
+                alteration::holds(name, &known).map_err(no)?;
+                let none = || no(Unwritable::NotThere { path: name.to_owned() });
+                (Some(held.clone().ok_or_else(none)?), access)
+            }
+        };
+        let wanted = match &content {
+            None => Wanted::Absent,
+            Some(content) => {
+                let now = self.store.environment().now();
+                let keeps_original = self.has_original(&Actor::System, ci, &path, now).await?;
+                alteration::check_content(name, content, keeps_original).map_err(no)?;
+                Wanted::Content { sha256: sha256(content), access }
+            }
+        };
+        let (is, after) = alteration::propose(name, wanted, &known).map_err(no)?;
+        Ok(Fitting { ci, path, held: (is, held), after: (after, content) })
     }
 
     /// What history knows of a file now, with its content.
@@ -336,8 +377,12 @@ impl History {
     ) -> Result<(Known, Option<Vec<u8>>), StoreError> {
         let now = self.store.environment().now();
         Ok(match self.whole_content(ci, path, now).await? {
-            Whole::Content(content) => (Known::Holds(sha256(&content)), Some(content)),
-            Whole::Absent if self.is_observed(ci, path, now).await? => (Known::Absent, None),
+            Whole::Content { content, access } => {
+                (Known::Is(Intended::Content { sha256: sha256(&content), access }), Some(content))
+            }
+            Whole::Absent if self.is_observed(ci, path, now).await? => {
+                (Known::Is(Intended::Absent), None)
+            }
             Whole::Absent => (Known::Unobserved, None),
             Whole::Withheld => (Known::Withheld, None),
             Whole::NotPlain => (Known::NotPlain, None),
@@ -365,8 +410,9 @@ impl History {
             return Ok(Whole::NotPlain);
         }
         let Some(content) = content else { return Ok(Whole::Erased) };
+        let access = Access::recorded(metadata.mode, &metadata.owner);
         if !str::from_utf8(&content).is_ok_and(secret::is_partial) {
-            return Ok(Whole::Content(content));
+            return Ok(Whole::Content { content, access });
         }
         let name = FilePath::new(original(path.as_str()))?;
         let original = match self.whole_file_at(by, ci, &name, at).await? {
@@ -374,7 +420,7 @@ impl History {
             Past::Erased | Past::Forgotten { .. } => None,
         };
         let content = original.and_then(|version| version.content);
-        Ok(content.map_or(Whole::Withheld, Whole::Content))
+        Ok(content.map_or(Whole::Withheld, |content| Whole::Content { content, access }))
     }
 
     /// SHA-256 of the original of a file, where it is kept.
@@ -436,9 +482,9 @@ impl History {
     }
 }
 
-/// All that a file held.
+/// All that a file held, and whose it was, where that was told.
 enum Whole {
-    Content(Vec<u8>),
+    Content { content: Vec<u8>, access: Option<Access> },
     Absent,
     Withheld,
     NotPlain,
@@ -466,7 +512,7 @@ fn planned(plan: &Plan, ci: CiId, stage: Option<u32>) -> Vec<Action> {
 }
 
 async fn propose(tx: &mut Tx<'_>, proposal: &Proposal) -> Result<IntendedFile, StoreError> {
-    let Proposal { by, change, new, held: before, keys } = proposal;
+    let Proposal { by, change, fitting, keys } = proposal;
     advance::person(by)?;
     tx.hold("changes", "id", &change.to_string()).await?;
     held(tx, keys).await?;
@@ -495,7 +541,7 @@ async fn propose(tx: &mut Tx<'_>, proposal: &Proposal) -> Result<IntendedFile, S
     .await?;
     if get::<i64>(&row, "concerned")? == 0 {
         return Err(StoreError::Refused {
-            reason: format!("{change} does not concern the tenant of {}", new.ci),
+            reason: format!("{change} does not concern the tenant of {}", fitting.ci),
             help: "name the tenant where the change is taken up: `change open --tenant`",
         });
     }
@@ -505,7 +551,7 @@ async fn propose(tx: &mut Tx<'_>, proposal: &Proposal) -> Result<IntendedFile, S
             help: "split it: a change for each group of items",
         });
     }
-    keep(tx, by, *change, keys, new, before.as_deref()).await
+    keep(tx, by, *change, keys, fitting).await
 }
 
 /// Keeps what an alteration makes of a file, with the content that it is to hold and the one that it may have to go back
@@ -515,14 +561,14 @@ async fn keep(
     by: &Actor,
     change: ChangeId,
     keys: &TenantKeys,
-    new: &NewIntendedFile,
-    before: Option<&[u8]>,
+    fitting: &Fitting,
 ) -> Result<IntendedFile, StoreError> {
-    let NewIntendedFile { ci, path, content } = new;
-    let (before, after) = (before.map(|it| (sha256(it), it)), (sha256(content), &content[..]));
-    let bytes = i64::try_from(content.len()).unwrap_or(i64::MAX);
-    for (hash, content) in before.iter().chain([&after]) {
-        let sealed = keys.seal_bytes(&place(change, *hash), content, tx.random())?;
+    let Fitting { ci, path, held, after } = fitting;
+    let bytes = after.1.as_ref().map_or(0, Vec::len);
+    let bytes = i64::try_from(bytes).unwrap_or(i64::MAX);
+    for (what, content) in [held, after] {
+        let Some((hash, content)) = what.sha256().zip(content.as_ref()) else { continue };
+        let sealed = keys.seal_bytes(&place(change, hash), content, tx.random())?;
         sqlx::query(
             "INSERT INTO alteration_contents (change_id, tenant_id, sha256, sealed)
              VALUES ($1, $2, $3, $4)
@@ -535,7 +581,7 @@ async fn keep(
         .execute(&mut *tx.connection)
         .await?;
     }
-    let (before, after) = (before.map(|it| it.0), after.0);
+    let (held, after) = (&held.0, &after.0);
     sqlx::query(
         "INSERT INTO alteration_files (change_id, ci_id, tenant_id, path, held, after, bytes,
                                        proposed_by, proposed_at)
@@ -548,7 +594,7 @@ async fn keep(
     .bind(ci.to_string())
     .bind(keys.id.to_string())
     .bind(path.as_str())
-    .bind(before.map(|hash| hash.to_string()))
+    .bind(held.to_string())
     .bind(after.to_string())
     .bind(bytes)
     .bind(by.id())
@@ -562,7 +608,10 @@ async fn keep(
         object: change.to_string(),
         version: 1,
         // Which file it is, its plan says.
-        payload: json!({ "ci": ci, "held": before, "after": after, "bytes": bytes }),
+        payload: json!({
+            "ci": ci, "held": held.sha256(), "held_access": held.access(), "after": after.sha256(),
+            "access": after.access(), "bytes": bytes,
+        }),
     });
     let row = sqlx::query(select!("WHERE f.change_id = $1 AND f.ci_id = $2 AND f.path = $3"))
         .bind(change.to_string())
@@ -574,7 +623,7 @@ async fn keep(
 }
 
 async fn put_back(tx: &mut Tx<'_>, back: &PutBack) -> Result<Drift, StoreError> {
-    let PutBack { by, drift, content, held: now, keys } = back;
+    let PutBack { by, drift, fitting, keys } = back;
     held(tx, keys).await?;
     // What was taken back, or is not fit, puts nothing back.
     let row = sqlx::query(
@@ -604,8 +653,8 @@ async fn put_back(tx: &mut Tx<'_>, back: &PutBack) -> Result<Drift, StoreError> 
         priority: Priority::High,
     };
     let change = open::create(tx, by, &new).await?.change.id;
-    let file = NewIntendedFile { ci: drift.ci, path: drift.path.clone(), content: content.clone() };
-    let evidence = keep(tx, by, change, keys, &file, now.as_deref()).await?.after;
+    let after = keep(tx, by, change, keys, fitting).await?.after;
+    let evidence = after.sha256().unwrap_or_else(|| sha256(after.to_string().as_bytes()));
     for step in [ChangeStep::Prove, ChangeStep::Pass(evidence)] {
         if let Outcome::Refused { reason, .. } = advance::step_change(tx, by, change, &step).await?
         {
@@ -636,7 +685,8 @@ fn read(row: &AnyRow) -> Result<IntendedFile, StoreError> {
         ci: parsed(row, "ci_id")?,
         ci_name: get(row, "ci_name")?,
         path: FilePath::new(get::<String>(row, "path")?)?,
-        held: parsed_or_none(row, "held")?,
+        // Nothing was kept once of what was not there.
+        held: parsed_or_none(row, "held")?.unwrap_or(Intended::Absent),
         after: parsed(row, "after")?,
         bytes: get::<i64>(row, "bytes")?.unsigned_abs(),
         proposed_by: get(row, "proposed_by")?,

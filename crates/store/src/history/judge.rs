@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use ::history::{FilePath, PathKey, State};
 use domain::agent::{Installed, Trace};
-use domain::change::{Action, FileHash, Permit, PlanHash};
+use domain::change::{Access, Action, FileHash, Intended, Permit, PlanHash};
 use domain::cloud::{BreakGlassId, ChangeId, CiId, Class, DriftId, EventKind, TenantId};
 use domain::configuration::document::{Aspect, aspect, original_of};
 use domain::configuration::flapping::{Flapping, Signal};
@@ -221,7 +221,7 @@ pub(crate) async fn expect(
     for stage in &plan.draft().stages {
         for item in &stage.items {
             for action in &item.actions {
-                let Action::WriteFile { path, after, .. } = action else { continue };
+                let Action::AlterFile { path, change: of_file } = action else { continue };
                 sqlx::query(
                     "INSERT INTO expected_files
                      (ci_id, change_id, plan_hash, path, after, not_before, not_after)
@@ -233,7 +233,7 @@ pub(crate) async fn expect(
                 .bind(change.to_string())
                 .bind(permit.plan().to_string())
                 .bind(path.as_str())
-                .bind(after.to_string())
+                .bind(of_file.after().to_string())
                 .bind(stage.window.from.as_microsecond())
                 .bind(stage.window.until.as_microsecond())
                 .execute(&mut *tx.connection)
@@ -244,7 +244,7 @@ pub(crate) async fn expect(
     Ok(())
 }
 
-/// Notes that a plan's files are to be what they held before, from now on for as long as an order may live.
+/// Notes that a plan's files are to be what they were before, from now on for as long as an order may live.
 pub(crate) async fn expect_back(
     tx: &mut Tx<'_>,
     ci: CiId,
@@ -253,12 +253,12 @@ pub(crate) async fn expect_back(
     back: &[Action],
 ) -> Result<(), StoreError> {
     for action in back {
-        let Action::WriteFile { path, after, .. } = action else { continue };
+        let Action::AlterFile { path, change: of_file } = action else { continue };
         sqlx::query(
             "UPDATE expected_files SET after = $1, not_before = $2, not_after = $3
              WHERE ci_id = $4 AND change_id = $5 AND plan_hash = $6 AND path = $7",
         )
-        .bind(after.to_string())
+        .bind(of_file.after().to_string())
         .bind(tx.now.as_microsecond())
         .bind((tx.now + LONGEST_LIFE).as_microsecond())
         .bind(ci.to_string())
@@ -281,7 +281,7 @@ struct Known {
 struct Planned {
     change: ChangeId,
     path: String,
-    after: FileHash,
+    after: Intended,
     window: (Timestamp, Timestamp),
 }
 
@@ -434,7 +434,12 @@ impl History {
             evidence: queued.evidence,
         };
         let knowledge = Knowledge {
-            expectations: expectations(&known.planned, &alteration, whole),
+            expectations: expectations(
+                &known.planned,
+                &alteration,
+                (before.as_ref(), &after),
+                whole,
+            ),
             shipped: shipped.into_iter().collect(),
             emergencies: known.emergencies.clone(),
             approved: approved(judged.as_ref(), &alteration.path),
@@ -528,14 +533,22 @@ impl History {
 fn state(version: &FileVersion) -> Option<FileState> {
     let State::Present { metadata, .. } = &version.state else { return None };
     let content = version.content.as_deref().unwrap_or_default();
+    let access = access_hash(metadata.mode, &metadata.owner, &metadata.label);
+    Some(FileState { content: hash_of(Sha256::new_with_prefix(content)), access })
+}
+
+fn access_hash(mode: u32, owner: &str, label: &[u8]) -> FileHash {
     let mut access = Sha256::new();
-    access.update(metadata.mode.to_be_bytes());
-    for part in [metadata.owner.as_bytes(), &metadata.label] {
+    access.update(mode.to_be_bytes());
+    for part in [owner.as_bytes(), label] {
         access.update((part.len() as u64).to_be_bytes());
         access.update(part);
     }
-    let hash = |hash: Sha256| FileHash::from(<[u8; 32]>::from(hash.finalize()));
-    Some(FileState { content: hash(Sha256::new_with_prefix(content)), access: hash(access) })
+    hash_of(access)
+}
+
+fn hash_of(hash: Sha256) -> FileHash {
+    FileHash::from(<[u8; 32]>::from(hash.finalize()))
 }
 
 /// When it was, as closely as is known: a time that the file system gives counts where it lies between two looks.
@@ -579,29 +592,55 @@ fn shipped_as(
     Shipped { package, version, path: path.to_string(), after, from, until, change }
 }
 
-/// What plans say of a file. They say its content alone: whose it is stays as it was. `whole` is the checksum of its
+/// What plans say of a file. Where they say its content alone, whose it is stays as it was. `whole` is the checksum of its
 /// original, where what is recorded of it is not the whole.
 fn expectations(
     planned: &[Planned],
     alteration: &Alteration,
+    (before, after): (Option<&FileVersion>, &FileVersion),
     whole: Option<FileHash>,
 ) -> Vec<Expectation> {
-    let access = alteration.before.or(alteration.after).map(|state| state.access);
-    let recorded = |after: FileHash| {
-        let told = alteration.after.filter(|_| whole == Some(after));
-        told.map_or(after, |state| state.content)
+    let recorded = |planned: FileHash| {
+        let told = alteration.after.filter(|_| whole == Some(planned));
+        told.map_or(planned, |state| state.content)
+    };
+    let state = |sha256: FileHash, named: Option<&Access>| {
+        let access = match named {
+            None => alteration.before.or(alteration.after)?.access,
+            Some(named) => access_as_told(named, before, after),
+        };
+        Some(FileState { content: recorded(sha256), access })
     };
     let of_file = planned.iter().filter(|it| it.path == alteration.path);
-    of_file
-        .map(|it| Expectation {
+    let expected = |it: &Planned| {
+        let after = match &it.after {
+            Intended::Absent => None,
+            Intended::Content { sha256, access } => Some(state(*sha256, access.as_ref())?),
+        };
+        Some(Expectation {
             change: it.change,
             path: it.path.clone(),
-            after: access.map(|access| FileState { content: recorded(it.after), access }),
+            after,
             not_before: it.window.0,
             not_after: it.window.1,
             executor: None,
         })
-        .collect()
+    };
+    of_file.filter_map(expected).collect()
+}
+
+/// What is told of a file that is as a plan says. Its labels stay; a new one has those that its host gives it.
+fn access_as_told(named: &Access, before: Option<&FileVersion>, after: &FileVersion) -> FileHash {
+    let metadata = |version: &FileVersion| match &version.state {
+        State::Present { metadata, .. } => Some(metadata.clone()),
+        State::Gone => None,
+    };
+    let told = metadata(after);
+    let label = before.and_then(metadata).or_else(|| told.clone()).map(|it| it.label);
+    // Number 0 is root, whichever of both is told.
+    let is_theirs = told.filter(|it| Access::recorded(it.mode, &it.owner).as_ref() == Some(named));
+    let owner = is_theirs.map_or_else(|| format!("{}:{}", named.owner, named.group), |it| it.owner);
+    access_hash(0o100_000 | named.mode.bits(), &owner, &label.unwrap_or_default())
 }
 
 fn approved(judged: Option<&Judged>, path: &str) -> Vec<Approved> {

@@ -43,7 +43,7 @@ use sqlx::AnyPool;
 pub use across::{Across, Placed};
 pub use alarms::{BreakGlassAlarm, DRIFT, DriftAlarm, DriftAlarms, Grade as DriftGrade};
 pub(crate) use alterations::Sights;
-pub use alterations::{IntendedFile, NewIntendedFile};
+pub use alterations::{IntendedFile, NewIntended, NewIntendedFile};
 pub use backfill::NewBatch;
 pub use break_glass::{BreakGlass, BreakGlassFilter, BrokenFile, Cover, NewBreakGlass, Reviewed};
 pub use drifts::{Drift, DriftCounts, DriftFilter, DriftState, Happening, Settlement};

@@ -175,7 +175,7 @@ pub(super) async fn news(
         // Files are told after packages; until all of them are, nothing is known of them.
         let files = match sights.get(&(item, attempt)) {
             Some(files) => files.clone(),
-            None if verification::writes_files(&actions) => continue,
+            None if verification::alters_files(&actions) => continue,
             None => Files::new(),
         };
         let installed = seen.set.inventory();

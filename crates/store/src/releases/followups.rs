@@ -143,7 +143,7 @@ pub(super) async fn look(
     };
     let actions = planned(tx, &before).await?;
     // Of files that were not told since, nothing was seen.
-    let is_told = files.is_some() || !verification::writes_files(&actions);
+    let is_told = files.is_some() || !verification::alters_files(&actions);
     let none = Files::new();
     let (seen, verdict) = match seen.filter(|_| is_told) {
         Some(seen) => {

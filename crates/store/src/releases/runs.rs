@@ -374,10 +374,10 @@ async fn follow(
     }
 }
 
-/// Where the agent says that the item is what it was, somebody looks whether it is. Files that were written get what
-/// they held before, by another order. Otherwise its machine goes back to what was kept of it, unless its step is
-/// verified: since then people may have worked with it. No order makes a package older again, or takes a file away:
-/// what was done stays until somebody repairs it.
+/// Where the agent says that the item is what it was, somebody looks whether it is. Files that were altered become what
+/// they were before, by another order. Otherwise its machine goes back to what was kept of it, unless its step is
+/// verified: since then people may have worked with it. No order makes a package older again: what was done stays until
+/// somebody repairs it.
 async fn send_back(
     tx: &mut Tx<'_>,
     release: &Release,

@@ -21,7 +21,7 @@ fn upgrade(packages: &[ExactPackage]) -> Action {
 
 fn write(path: &str) -> Action {
     let after = FileHash::from([7; 32]);
-    Action::WriteFile { path: path.to_owned(), before: None, after }
+    Action::AlterFile { path: path.to_owned(), change: FileChange::content(None, after) }
 }
 
 #[test]
@@ -199,4 +199,72 @@ fn a_restart_is_of_one_service() {
         draft.stages[0].items[0].actions = vec![Action::RestartUnit { unit: unit.to_owned() }];
         assert!(matches!(Plan::new(draft), Err(InvalidPlan::Unit { .. })), "{unit:?}");
     }
+}
+
+#[test]
+fn what_was_said_of_files_from_the_beginning_on_is_said_as_it_was_then() {
+    let (one, two) = (FileHash::from([1; 32]), FileHash::from([2; 32]));
+    let private = Access { mode: "0600".parse().unwrap(), ..Access::usual() };
+    let state = |access: &Access| FileState { sha256: one, access: access.clone() };
+    let alter = |change| Action::AlterFile { path: "/etc/motd".to_owned(), change };
+    let spelt = [
+        (
+            FileChange::content(Some(one), two),
+            format!(r#""after":"{two}","before":"{one}","do":"write_file""#),
+        ),
+        (
+            FileChange::content(None, two),
+            format!(r#""after":"{two}","before":null,"do":"write_file""#),
+        ),
+        (
+            FileChange::Create { after: state(&private) },
+            format!(
+                r#""after":{{"access":{{"group":"root","mode":"0600","owner":"root"}},"sha256":"{one}"}},"before":null,"do":"alter_file""#
+            ),
+        ),
+        (
+            FileChange::Remove { before: state(&private) },
+            format!(
+                r#""after":null,"before":{{"access":{{"group":"root","mode":"0600","owner":"root"}},"sha256":"{one}"}},"do":"alter_file""#
+            ),
+        ),
+    ];
+    for (change, text) in spelt {
+        let plan = acting(alter(change)).unwrap();
+        let bytes = String::from_utf8(plan.to_bytes()).unwrap();
+        assert!(bytes.contains(&format!(r#"{{{text},"path":"/etc/motd"}}"#)), "{bytes}");
+        assert_eq!(Plan::parse(bytes.as_bytes()).unwrap(), plan);
+    }
+
+    // One file has one spelling, and nothing becomes nothing.
+    let usual = acting(alter(FileChange::content(None, one))).unwrap();
+    let text = String::from_utf8(usual.to_bytes()).unwrap();
+    let long = format!(
+        r#"{{"after":{{"access":{{"group":"root","mode":"0644","owner":"root"}},"sha256":"{one}"}},"before":null,"do":"alter_file","path":"/etc/motd"}}"#
+    );
+    let short =
+        format!(r#"{{"after":"{one}","before":null,"do":"write_file","path":"/etc/motd"}}"#);
+    let other = text.replace(&short, &long);
+    assert_ne!(other, text);
+    assert!(matches!(Plan::parse(other.as_bytes()), Err(InvalidPlan::Spelling(_))));
+    for nothing in [
+        r#"{"after":null,"before":null,"do":"alter_file","path":"/etc/motd"}"#,
+        r#"{"after":null,"before":null,"do":"write_file","path":"/etc/motd"}"#,
+    ] {
+        assert!(Plan::parse(text.replace(&short, nothing).as_bytes()).is_err());
+    }
+}
+
+#[test]
+fn no_plan_gives_a_file_the_rights_of_its_owner() {
+    let with = |mode: &str| FileState {
+        sha256: [1; 32].into(),
+        access: Access { mode: mode.parse().unwrap(), ..Access::usual() },
+    };
+    let planned = |change| acting(Action::AlterFile { path: "/usr/bin/x".to_owned(), change });
+    let refused = planned(FileChange::Create { after: with("4755") }).unwrap_err();
+    assert!(matches!(refused, InvalidPlan::Rights { .. }), "{refused}");
+    assert!(planned(FileChange::Remove { before: with("4755") }).is_ok());
+    let taken = FileChange::Replace { before: with("4755"), after: with("0755") };
+    assert!(planned(taken).is_ok());
 }

@@ -1,7 +1,9 @@
 //! Somebody holds the order key and the whole control plane. What they try is refused, each by name.
 
 use super::*;
-use crate::change::{Acceptance, Disruption, Kind, Scope, WeeklyWindow};
+use crate::change::{
+    Acceptance, Access, Disruption, FileChange, FileState, InvalidPlan, Kind, Scope, WeeklyWindow,
+};
 
 #[test]
 fn an_order_of_the_plan_that_the_tenant_agreed_to_is_accepted() {
@@ -214,17 +216,15 @@ fn what_the_server_says_is_needed_is_not_asked() {
     world.trusted.terms.patches = Demand::Nothing;
     world.accepted();
     // A plan that writes a file is an alteration, whatever the server calls it.
-    let write = Action::WriteFile {
-        path: "/etc/motd".to_owned(),
-        before: None,
-        after: FileHash::from([1; 32]),
-    };
+    let change = FileChange::content(None, FileHash::from([1; 32]));
+    let write = Action::AlterFile { path: "/etc/motd".to_owned(), change };
     world.replan(vec![write]);
     assert!(matches!(world.refusal(), Refusal::Consent { .. }));
 }
 
 fn write(path: &str, content: &[u8]) -> Action {
-    Action::WriteFile { path: path.to_owned(), before: None, after: sha256(content).into() }
+    let change = FileChange::content(None, sha256(content).into());
+    Action::AlterFile { path: path.to_owned(), change }
 }
 
 #[test]
@@ -247,10 +247,9 @@ fn a_file_gets_the_content_that_the_plan_names_and_no_other() {
 
 #[test]
 fn files_go_back_by_the_way_that_the_plan_names_and_by_no_other() {
-    let write = |before: Option<&[u8]>, after: &[u8]| Action::WriteFile {
-        path: "/etc/motd".to_owned(),
-        before: before.map(|it| sha256(it).into()),
-        after: sha256(after).into(),
+    let alter = |change| Action::AlterFile { path: "/etc/motd".to_owned(), change };
+    let write = |before: Option<&[u8]>, after: &[u8]| {
+        alter(FileChange::content(before.map(|it| sha256(it).into()), sha256(after).into()))
     };
     let world = |before: Option<&[u8]>, rollback: Rollback| {
         let mut world = World::with(vec![write(before, b"new")]);
@@ -287,6 +286,65 @@ fn files_go_back_by_the_way_that_the_plan_names_and_by_no_other() {
     let mut new = world(None, Rollback::Files);
     new.order.actions = vec![write(Some(b"new"), b"")];
     assert!(matches!(new.refusal(), Refusal::Actions { .. }));
+    // What is new is taken away again, where it is just what the plan made.
+    let state = |content: &[u8], access| FileState { sha256: sha256(content).into(), access };
+    let remove =
+        |content: &[u8], access| alter(FileChange::Remove { before: state(content, access) });
+    let private = Access { mode: "0600".parse().unwrap(), ..Access::usual() };
+    for other in [remove(b"old", Access::usual()), remove(b"new", private)] {
+        new.order.actions = vec![other];
+        assert!(matches!(new.refusal(), Refusal::Actions { at: 1 }), "{}", new.refusal());
+    }
+    new.order.actions = vec![remove(b"new", Access::usual())];
+    assert!(new.verify().unwrap().0.contents().is_empty());
+    new.policy = Policy::parse("remove_files = \"forbid\"").unwrap();
+    let path = "/etc/motd".to_owned();
+    assert_eq!(new.refusal(), Refusal::Forbidden(Forbidden::Removal { path }));
+}
+
+#[test]
+fn nobody_becomes_somebody_else_by_a_file() {
+    let hash = FileHash::from(sha256(b"x"));
+    let state = |mode: &str| {
+        format!(
+            r#"{{"access":{{"group":"root","mode":"{mode}","owner":"root"}},"sha256":"{hash}"}}"#
+        )
+    };
+    let action = |after: String, before: String, verb: &str| {
+        format!(r#"{{"after":{after},"before":{before},"do":"{verb}","path":"/usr/local/bin/x"}}"#)
+    };
+    let honest = World::with(vec![write("/usr/local/bin/x", b"x")]);
+    let bytes = String::from_utf8(honest.plan.to_bytes()).unwrap();
+    let usual = action(format!("\"{hash}\""), "null".to_owned(), "write_file");
+    // Whoever signs it: such bytes are no plan.
+    for before in ["null".to_owned(), state("0755")] {
+        let forged = bytes.replace(&usual, &action(state("4755"), before, "alter_file"));
+        assert_ne!(forged, bytes);
+        let error = Plan::parse(forged.as_bytes()).unwrap_err();
+        assert!(matches!(error, InvalidPlan::Rights { .. }), "{error}");
+    }
+}
+
+#[test]
+fn whose_a_file_is_is_not_altered_unsigned() {
+    let state = |mode: &str| FileState {
+        sha256: sha256(b"x").into(),
+        access: Access { mode: mode.parse().unwrap(), ..Access::usual() },
+    };
+    let replace = FileChange::Replace { before: state("0600"), after: state("0644") };
+    let remove = FileChange::Remove { before: state("0600") };
+    for (change, is_signed) in [(replace, true), (remove, false)] {
+        let mut world =
+            World::with(vec![Action::AlterFile { path: "/etc/app.key".to_owned(), change }]);
+        world.contents = vec![b"x".to_vec()];
+        world.trusted.terms.alterations = Demand::Nothing;
+        world.trusted.terms.patches = Demand::Nothing;
+        world.policy = Policy::parse("[files]\nallow = [\"/etc/app.key\"]").unwrap();
+        world.accepted();
+        world.consents.clear();
+        let refused = world.verify().err();
+        assert_eq!(matches!(refused, Some(Refusal::Consent { .. })), is_signed, "{refused:?}");
+    }
 }
 
 #[test]

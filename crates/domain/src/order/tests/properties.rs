@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::change::{Access, FileChange, FileState};
 
 /// What somebody who holds the order key can alter.
 #[derive(Debug, Clone)]
@@ -30,10 +31,17 @@ fn action() -> impl Strategy<Value = Action> {
         "[a-z]{1,4}\\.service".prop_map(|unit| Action::RestartUnit { unit }),
         Just(Action::Reboot),
         "[a-z]{1,4}".prop_map(|probe| Action::Probe { probe }),
-        any::<[u8; 32]>().prop_map(|after| Action::WriteFile {
-            path: "/etc/passwd".to_owned(),
-            before: None,
-            after: FileHash::from(after),
+        (any::<[u8; 32]>(), 0_u8..4).prop_map(|(sha256, kind)| {
+            let state = |access| FileState { sha256: FileHash::from(sha256), access };
+            let (before, private) = (state(Access::usual()), "0600".parse().unwrap());
+            let after = state(Access { mode: private, ..Access::usual() });
+            let change = match kind {
+                0 => FileChange::content(None, FileHash::from(sha256)),
+                1 => FileChange::Create { after },
+                2 => FileChange::Remove { before },
+                _ => FileChange::Replace { before, after },
+            };
+            Action::AlterFile { path: "/etc/passwd".to_owned(), change }
         }),
     ]
 }
