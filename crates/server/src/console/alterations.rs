@@ -1,6 +1,7 @@
 //! What an alteration makes of files, as people look it over before they agree.
 
 use axum::extract::State;
+use domain::change::FileHash;
 use domain::cloud::ChangeId;
 use domain::configuration::diff::diff;
 use maud::{Markup, html};
@@ -27,15 +28,21 @@ pub(super) async fn section(app: &App, by: &Actor, change: ChangeId) -> Result<M
             thead { tr { th { "File" } th { "On" } th { "SHA-256 now" } th { "SHA-256 then" } } }
             tbody { @for file in files.iter().take(FILES) { tr {
                 td.mono { (file.path) }
-                td data-label="On" { a href={ "/cis/" (file.ci) } { (file.ci_name) } }
+                td.whole data-label="On" { a href={ "/cis/" (file.ci) } { (file.ci_name) } }
                 td data-label="SHA-256 now" { @match file.held {
-                    Some(held) => code { (held) }, None => span.quiet { "it is not there" } } }
-                td data-label="SHA-256 then" { code { (file.after) } }
+                    Some(held) => (in_short(&held)), None => span.quiet { "it is not there" } } }
+                td data-label="SHA-256 then" { (in_short(&file.after)) }
             } } }
         } }
         @if files.len() > FILES { p.quiet { "and " (files.len() - FILES) " more" } }
         p { a href={ "/changes/" (change) "/files" } { "What differs" } }
     } })
+}
+
+/// The beginning of a hash, which tells two apart; the API, and whoever points at it, has all of it.
+pub(super) fn in_short(hash: &FileHash) -> Markup {
+    let all = hash.to_string();
+    html! { code title=(all) { (all.get(..12).unwrap_or_default()) "…" } }
 }
 
 /// What differs between what files are now and what a change makes of them.

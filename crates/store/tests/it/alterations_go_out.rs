@@ -29,21 +29,21 @@ on_both_engines! {
     what_nobody_could_see_is_not_proposed
 }
 
-const MOTD: &str = "/etc/motd";
-const OLD: &str = "old\n";
-const NEW: &str = "new and better\n";
+pub(crate) const MOTD: &str = "/etc/motd";
+pub(crate) const OLD: &str = "old\n";
+pub(crate) const NEW: &str = "new and better\n";
 
 /// A tenant's item with one file, and an alteration of it.
-struct Altered {
-    case: Case,
-    history: History,
+pub(crate) struct Altered {
+    pub(crate) case: Case,
+    pub(crate) history: History,
 }
 
 fn path(name: &str) -> FilePath {
     FilePath::new(name).unwrap()
 }
 
-fn hash(text: &str) -> FileHash {
+pub(crate) fn hash(text: &str) -> FileHash {
     <[u8; 32]>::from(Sha256::digest(text)).into()
 }
 
@@ -94,7 +94,7 @@ impl Altered {
     }
 
     /// A release of it that its tenant agreed to, and that has begun.
-    async fn begun(world: &World) -> (History, Host) {
+    pub(crate) async fn begun(world: &World) -> (History, Host) {
         let it = Self::proven(world).await;
         let content =
             Content { actions: it.writes(world).await.unwrap(), rollback: Rollback::Files };
@@ -107,7 +107,7 @@ impl Altered {
 }
 
 /// The agent tells that a file is another one, and that this is all.
-async fn tells(world: &World, history: &History, host: &Host, content: Option<&str>) {
+pub(crate) async fn tells(world: &World, history: &History, host: &Host, content: Option<&str>) {
     if let Some(content) = content {
         let mut told = file(path(MOTD), Some((content.as_bytes().to_vec(), 0o100_644)));
         told.observed_at = now(world);
@@ -123,7 +123,7 @@ async fn tells(world: &World, history: &History, host: &Host, content: Option<&s
 }
 
 /// It reports all that it has installed.
-async fn reports(world: &World, host: &Host) {
+pub(crate) async fn reports(world: &World, host: &Host) {
     world.environment.pass(SignedDuration::from_secs(1));
     world.store.note_complete(host.agent.id, now(world)).await.unwrap();
     host.go_on(world).await;
