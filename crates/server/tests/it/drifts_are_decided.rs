@@ -139,7 +139,7 @@ async fn a_file_is_put_back_by_an_alteration() {
     let page = world.ask(&owner, "GET", &format!("/changes/{change}"), None).await.text;
     assert!(page.contains("What it makes of files") && page.contains(SSHD), "{page}");
     let page = world.ask(&owner, "GET", &format!("/changes/{change}/files"), None).await.text;
-    assert!(page.contains("2222"), "{page}");
+    assert!(page.contains("Port <b>2222</b>"), "{page}");
 
     // It is planned as a release, and its tenant is asked.
     let body = json!({ "change": change, "profile": "emergency" });
