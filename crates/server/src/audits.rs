@@ -10,8 +10,8 @@ use std::time::Duration;
 use domain::cloud::{CiId, Duty, PROVIDER, TenantId};
 use domain::configuration::audit::{Altered, AuditReport, Audited};
 use domain::configuration::baseline::{
-    Baseline, BaselineRef, Golden, GoldenItem, JudgedBy, Measure, Observed, ObservedFile, Standard,
-    Standards, Subject, hold,
+    Baseline, BaselineRef, Content, FilesSource, Golden, GoldenFile, GoldenSource, HeldFiles,
+    JudgedBy, Measure, Observed, ObservedFile, ReleasedSource, Standard, Standards, Subject, hold,
 };
 use jiff::{SignedDuration, Timestamp};
 use store::{
@@ -100,7 +100,7 @@ impl Auditor<'_> {
                     let measure = self.measure(version.content).await?;
                     let is_for = match &measure {
                         Measure::Rules(baseline) => baseline.is_for(ci.class),
-                        Measure::Golden(_) | Measure::Unusable(_) => true,
+                        Measure::Files(_) | Measure::Unusable(_) => true,
                     };
                     if is_for {
                         standards.held.push(Standard { judged_by, measure });
@@ -138,9 +138,9 @@ impl Auditor<'_> {
         Ok(standards)
     }
 
-    /// What a version of a baseline says, with the files of a golden item as the history has them now.
+    /// What a version of a baseline says, with its files as the history has them now.
     async fn measure(&self, content: BaselineContent) -> Result<Measure, StoreError> {
-        let source = match content {
+        let held = match content {
             BaselineContent::Rules(text) => {
                 // A version that this program does not understand any more passes nothing.
                 let read = in_the_background(move || Baseline::parse(&text)).await?;
@@ -149,17 +149,51 @@ impl Auditor<'_> {
                     Err(because) => Measure::Unusable(because.to_string()),
                 });
             }
-            BaselineContent::Golden(source) => source,
+            BaselineContent::Golden(source) => {
+                let files = self.files_of(&source).await?;
+                HeldFiles { source: FilesSource::Item(source), files }
+            }
+            BaselineContent::Release(source) => {
+                let files = Ok(self.released(&source).await?);
+                HeldFiles { source: FilesSource::Release(source), files }
+            }
         };
+        Ok(Measure::Files(Box::new(held)))
+    }
+
+    async fn files_of(&self, source: &GoldenSource) -> Result<Result<Golden, String>, StoreError> {
         let found = observed(self.store, self.history, self.by, source.ci, source.at).await?;
-        let files = match found {
+        Ok(match found {
             Past::Kept((item, _)) => Ok(Golden::of(&item, source.paths.clone())),
             Past::Erased => Err("what the golden item held was erased".to_owned()),
             Past::Forgotten { kept_from } => {
                 Err(format!("what the golden item held is kept from {kept_from} on"))
             }
-        };
-        Ok(Measure::Golden(Box::new(GoldenItem { source, files })))
+        })
+    }
+
+    /// What a release wrote. Of owners and permissions its plan said nothing.
+    async fn released(&self, source: &ReleasedSource) -> Result<Golden, StoreError> {
+        let mut files = BTreeMap::new();
+        for (path, file) in &source.files {
+            let name = FilePath::new(path.as_str())?;
+            let found = self.history.file_at(self.by, file.ci, &name, file.at).await?;
+            let lost = |because: String| Content::Kept { because };
+            let content = match found {
+                Past::Kept(version) => match version.map(|it| (it.state, it.content)) {
+                    Some((State::Present { metadata, .. }, Some(content))) => {
+                        ObservedFile::new(metadata.mode, metadata.owner.as_str(), &content).content
+                    }
+                    _ => lost("what the release wrote is lost".to_owned()),
+                },
+                Past::Erased => lost("it was erased what the release wrote".to_owned()),
+                Past::Forgotten { kept_from } => {
+                    lost(format!("what the release wrote is kept from {kept_from} on"))
+                }
+            };
+            files.insert(path.clone(), GoldenFile { mode: None, owner: None, content });
+        }
+        Ok(Golden { patterns: Vec::new(), files })
     }
 
     /// Audits an item as it was recorded at a time.
@@ -215,18 +249,16 @@ impl Auditor<'_> {
         }
     }
 
-    /// Tells a tenant that somebody of the provider reads what an item is configured by, and the golden items that it
-    /// is held against.
+    /// Tells a tenant that somebody of the provider reads what an item is configured by, and the items whose files it is
+    /// held against.
     pub(crate) async fn tell_read(
         &self,
         id: CiId,
         standards: &Standards,
     ) -> Result<(), StoreError> {
         self.store.tell_files_read(self.by, id).await?;
-        for standard in &standards.held {
-            if let Measure::Golden(golden) = &standard.measure {
-                self.store.tell_files_read(self.by, golden.source.ci).await?;
-            }
+        for ci in standards.items() {
+            self.store.tell_files_read(self.by, ci).await?;
         }
         Ok(())
     }

@@ -211,7 +211,7 @@ fn alone(survey: &Survey) -> Markup {
                 h2 { "Baselines, the worst first" }
                 (scores(&survey.baselines))
                 h2 { "Items, the worst first" }
-                table {
+                table.stack {
                     thead { tr {
                         th { "Item" }
                         @for attribute in Attribute::ALL { th { (attribute) } }
@@ -220,9 +220,9 @@ fn alone(survey: &Survey) -> Markup {
                     @for row in &survey.items { tbody {
                         tr {
                             td { strong { (row.name) } br; span.quiet { (row.class) } }
-                            @for attribute in Attribute::ALL { td { (outcome(of(row, *attribute))) } }
-                            td.number { (drift(row.drift)) }
-                            td { @match row.audited_at {
+                            @for attribute in Attribute::ALL { td data-label=(attribute) { (outcome(of(row, *attribute))) } }
+                            td.number data-label="Drift" { (drift(row.drift)) }
+                            td data-label="Audited" { @match row.audited_at {
                                 Some(at) => (at.strftime("%F %R UTC")),
                                 None => span.unknown { "never" },
                             } }

@@ -71,7 +71,7 @@ pub use crate::history::{
     Drift, DriftAlarm, DriftAlarms, DriftCounts, DriftFilter, DriftGrade, DriftState, Erasure,
     FileVerdict, FileVersion, Fsck, Garbage, Happening, History, IntendedFile, Manifest, NewBatch,
     NewBreakGlass, NewFile, NewIntended, NewIntendedFile, NewState, Past, Placed, Recorded,
-    Reviewed, SealRule, SealedPartition, Settlement, Telling, Versions,
+    ReleasedAlteration, Reviewed, SealRule, SealedPartition, Settlement, Telling, Versions,
 };
 pub use ::history::{
     Attribution, Directory as ObjectDirectory, FilePath, Metadata, Objects, State,
@@ -86,7 +86,7 @@ pub use audits::{Audit, AuditFacts, NewAudit};
 pub use bakes::{Baking, Machines};
 pub use baselines::{
     BaselineContent, BaselineKind, BaselineVersion, Binding, BindingFilter, HeldTo, KeptBaseline,
-    KeptTo, LONGEST_WAIVER, NewBaseline, NewBinding, NewWaiver, RuleWaiver, Target,
+    KeptTo, LONGEST_WAIVER, ListedVersion, NewBaseline, NewBinding, NewWaiver, RuleWaiver, Target,
 };
 pub use changes::{
     Alarm, Alarms, Attempt, CLOCKS, ChangeCounts, ChangeStep, Channel, ChannelKind, ChannelRecord,

@@ -131,16 +131,12 @@ fn other(path: String, expected: &Intended, found: &Intended) -> Refusal {
     if expected.sha256() != found.sha256() {
         return Refusal::OtherFile { path, expected: expected.sha256(), found: found.sha256() };
     }
-    match expected.access().zip(found.access()) {
-        Some((expected, found)) => {
-            let (expected, found) = (Box::new(expected.clone()), Box::new(found.clone()));
-            Refusal::OtherAccess { path, expected, found }
-        }
-        None => {
-            let is = "belongs to an account whose name no plan can say".to_owned();
-            Refusal::NotPlain { at: path.clone(), path, is }
-        }
+    if let Some((expected, found)) = expected.access().zip(found.access()) {
+        let (expected, found) = (Box::new(expected.clone()), Box::new(found.clone()));
+        return Refusal::OtherAccess { path, expected, found };
     }
+    let is = "belongs to an account whose name no plan can say".to_owned();
+    Refusal::NotPlain { at: path.clone(), path, is }
 }
 
 /// A file as it is.
@@ -242,14 +238,14 @@ impl HostFiles {
             may_end_here();
             return sync(&directory).map_err(disk(path));
         }
-        let was = seen.map(|seen| seen.access);
-        let access = match (after.access(), was) {
-            (None, Some(was)) => was,
-            (named, was) => {
+        let held = seen.map(|seen| seen.access);
+        let access = match (after.access(), held) {
+            (None, Some(held)) => held,
+            (named, held) => {
                 let usual = change::Access::usual();
                 let (uid, gid) = numbers(path, named.unwrap_or(&usual), &names)?;
                 let mode = named.map_or(Mode::USUAL, |it| it.mode).bits();
-                let attributes = was.map(|was| was.attributes).unwrap_or_default();
+                let attributes = held.map(|held| held.attributes).unwrap_or_default();
                 Access { mode, uid, gid, attributes }
             }
         };

@@ -3,8 +3,9 @@
 use std::io::{self, Write as _};
 use std::process::ExitCode;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Result, bail};
 use clap::{Args, Subcommand};
+use domain::cloud::PROVIDER;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
@@ -41,7 +42,7 @@ enum Command {
         #[arg(long)]
         all: bool,
     },
-    /// Print a baseline: its rules, or of which files of which item it is made.
+    /// Print a baseline: its rules, or of which files it is made and where these come from.
     Show {
         /// The baseline, by id or name.
         baseline: String,
@@ -70,6 +71,29 @@ enum Command {
         /// As they were recorded until then; now where it is left out.
         #[arg(long, value_name = "TIME")]
         at: Option<Timestamp>,
+        /// In words.
+        #[arg(long, value_name = "WORDS")]
+        title: Option<String>,
+        /// How bad it is where one differs: `critical`, `high`, `medium` or `low`.
+        #[arg(long, value_name = "SEVERITY", default_value = "medium")]
+        severity: String,
+    },
+    /// Make a baseline of the files that a release of an alteration wrote, as looks bore them out.
+    Released {
+        /// What it is called.
+        name: String,
+        /// The release. It went through.
+        #[arg(long, value_name = "RELEASE")]
+        from: String,
+        /// What it wrote on this item alone, by id or name: where it wrote a file otherwise on others.
+        #[arg(long, value_name = "ITEM")]
+        ci: Option<String>,
+        /// Which of its files: `/etc/nginx/**`. May be given several times; all of them where it is left out.
+        #[arg(long = "path", value_name = "PATTERN")]
+        paths: Vec<String>,
+        /// Whose items, by id or short name, where the release has several tenants'.
+        #[arg(long, value_name = "TENANT")]
+        tenant: Option<String>,
         /// In words.
         #[arg(long, value_name = "WORDS")]
         title: Option<String>,
@@ -153,7 +177,7 @@ struct WaiveTarget {
 struct WaiveArgs {
     /// The baseline, by id or name; those that come with the program too.
     baseline: String,
-    /// The rule, as the audit tells it; of a golden item, the path of a file.
+    /// The rule, as the audit tells it; of a baseline of files, the path of one.
     rule: String,
     #[command(flatten)]
     target: WaiveTarget,
@@ -177,8 +201,13 @@ pub(crate) fn run(arguments: &BaselineArgs) -> Result<ExitCode> {
             lists(&arguments.command, &connection)?
         }
         Command::Show { baseline, which } => {
-            let found = connection.get(&path_of(&connection, baseline)?)?;
-            let words = shown(&found, which.as_deref())?;
+            let path = path_of(&connection, baseline)?;
+            let version = match which {
+                Some(word) => word.clone(),
+                None => text(&connection.get(&path)?["version"]),
+            };
+            let found = connection.get(&format!("{path}/versions/{}", encoded(&version)))?;
+            let words = shown(&found, &Names::new(&connection));
             (found, words)
         }
         other => done(other, &connection)?,
@@ -240,6 +269,21 @@ fn done(command: &Command, connection: &Connection) -> Result<(Value, String)> {
             let words = put(&done);
             (done, words)
         }
+        Command::Released { name, from: release, ci, paths, tenant, title, severity } => {
+            let tenant = match tenant {
+                Some(tenant) => names.tenant_id(tenant)?,
+                None => tenant_of(connection, &names, release)?,
+            };
+            let title = title.clone().unwrap_or_else(|| format!("As {release} wrote it"));
+            let ci = ci.as_ref().map(|it| names.ci_id(it)).transpose()?;
+            let release = json!({
+                "name": name, "title": title, "release": release, "ci": ci, "paths": paths,
+                "severity": severity,
+            });
+            let done = post("/baselines", &json!({ "tenant": tenant, "release": release }))?;
+            let words = put(&done);
+            (done, words)
+        }
         Command::Withdraw { baseline } => {
             let done = end(&path_of(connection, baseline)?)?;
             let words =
@@ -286,6 +330,21 @@ fn done(command: &Command, connection: &Connection) -> Result<(Value, String)> {
         | Command::Bindings { .. }
         | Command::Waivers { .. } => (Value::Null, String::new()),
     })
+}
+
+/// Whose items of a release are meant: the reader's own; for the provider's people those of the one tenant that it is
+/// about.
+fn tenant_of(connection: &Connection, names: &Names<'_>, release: &str) -> Result<String> {
+    let own = names.own_tenant()?;
+    if own != PROVIDER.to_string() {
+        return Ok(own);
+    }
+    let found = connection.get(&format!("/releases/{}", encoded(release)))?;
+    let plans = found["plans"].as_object();
+    match plans.into_iter().flatten().collect::<Vec<_>>()[..] {
+        [(tenant, _)] => Ok(tenant.clone()),
+        _ => bail!("the release is about several tenants' items: add --tenant"),
+    }
 }
 
 fn group_id(names: &Names<'_>, group: Option<&str>) -> Result<Option<Value>> {
@@ -381,22 +440,30 @@ fn waivers(found: &[Value], names: &Names<'_>) -> String {
     table.take()
 }
 
-/// A version of a baseline: the file as it was put in, or of what a golden item is made.
-fn shown(found: &Value, version: Option<&str>) -> Result<String> {
-    let all = found["versions"].as_array().map(Vec::as_slice).unwrap_or_default();
-    let is_it = |it: &&Value| version.is_none_or(|version| it["version"] == version);
-    let missing = || format!("there is no version `{}`", plain(version.unwrap_or_default()));
-    let it = all.iter().find(is_it).with_context(missing)?;
+/// A version of a baseline: the file as it was put in, or of what files it is made.
+fn shown(it: &Value, names: &Names<'_>) -> String {
     if let Some(rules) = it["rules"].as_str() {
-        return Ok(rules.lines().map(|line| plain(line) + "\n").collect());
+        return rules.lines().map(|line| plain(line) + "\n").collect();
+    }
+    if let Some(files) = it["release"]["files"].as_object() {
+        let from = &it["release"];
+        let lines = files.iter().map(|(path, file)| {
+            let item = plain(&names.ci(&text(&file["ci"])));
+            let (sha256, at) = (text(&file["sha256"]), text(&file["at"]));
+            format!("  {}\n    SHA-256 {sha256}, as on {item} at {at}\n", plain(path))
+        });
+        return format!(
+            "{} files as {} wrote them\nfor the change {}\nby the plan {}:\n{}",
+            files.len(),
+            text(&from["release"]),
+            text(&from["change"]),
+            text(&from["plan"]),
+            lines.collect::<String>()
+        );
     }
     let golden = &it["golden"];
     let paths = golden["paths"].as_array().into_iter().flatten().map(text);
     let paths: Vec<_> = paths.map(|path| format!("  {}\n", plain(&path))).collect();
     let (files, ci) = (text(&golden["files"]), text(&golden["ci"]));
-    Ok(format!(
-        "{files} files of {ci} as recorded until {}:\n{}",
-        text(&golden["at"]),
-        paths.concat()
-    ))
+    format!("{files} files of {ci} as recorded until {}:\n{}", text(&golden["at"]), paths.concat())
 }

@@ -203,6 +203,41 @@ fn a_file_is_written_as_agreed_taken_back_and_put_back() {
     });
     it.verdict();
     assert_eq!(world.json(&["config", "drift", "-o", "json"])["items"], json!([]));
+
+    it.holds_others_to(change, release);
+}
+
+impl Altered {
+    /// What a release wrote, borne out, is what items are held to from then on; by whom it is for.
+    fn holds_others_to(&self, change: &str, release: &str) {
+        let world = self.world();
+        self.cloud.until("the end of the release", |world| {
+            (release_of(world, release)["ended"] == "released").then_some(())
+        });
+        let put = self.cloud.olga(&["baseline", "released", "greeting", "--from", release]);
+        assert!(put.starts_with("greeting 1 is kept as bsl_"), "{put}");
+        let again = world.ok(&["baseline", "released", "greeting", "--from", release]);
+        assert!(again.starts_with("greeting 2 is kept as bsl_"), "{again}");
+        let shown = self.cloud.olga(&["baseline", "show", "greeting", "1"]);
+        let plan = release_of(world, release)["plans"].as_object().unwrap().clone();
+        let plan = plan.values().next().unwrap().as_str().unwrap().to_owned();
+        for told in [release, change, plan.as_str(), FILE, "as on ", "web-1"] {
+            assert!(shown.contains(told), "{told}: {shown}");
+        }
+        self.cloud.olga(&["baseline", "bind", "greeting", "--ci", "acme/web-1"]);
+        let came = |world: &World| {
+            let audit = world.json(&["config", "audit", "acme/web-1", "-o", "json"]);
+            let rules = audit["rules"].as_array().unwrap().clone();
+            let of = rules.into_iter().find(|it| it["baseline"] == "greeting").unwrap();
+            format!("{} {}", of["rule"].as_str().unwrap(), of["outcome"].as_str().unwrap())
+        };
+        assert_eq!(came(world), format!("{FILE} pass"));
+        self.write("greeting = go away\n");
+        self.cloud.until("what differs", |world| {
+            self.host.does(&["run", "--once"]);
+            (came(world) == format!("{FILE} fail")).then_some(())
+        });
+    }
 }
 
 #[test]

@@ -16,6 +16,7 @@ use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use super::configuration::FileOfItem;
 use super::{Body, Path, Problems, Query, given};
 use crate::App;
 use crate::gate::{Action, By};
@@ -30,12 +31,8 @@ pub(super) fn routes() -> OpenApiRouter<App> {
 pub(crate) struct IntendedFileView {
     #[schema(value_type = String)]
     tenant: TenantId,
-    #[schema(value_type = String)]
-    ci: CiId,
-    /// What people call the item.
-    ci_name: String,
-    /// Absolute path.
-    path: String,
+    #[serde(flatten)]
+    of: FileOfItem,
     /// SHA-256 of what it held when that was proposed; null where it was not there.
     #[schema(value_type = Option<String>)]
     held: Option<FileHash>,
@@ -79,9 +76,7 @@ impl From<IntendedFile> for IntendedFileView {
         let IntendedFile { change: _, tenant, ci, ci_name, path, held, after, bytes, .. } = file;
         Self {
             tenant,
-            ci,
-            ci_name,
-            path: path.to_string(),
+            of: FileOfItem::new(ci, ci_name, &path),
             held: held.sha256(),
             held_access: AccessView::of(&held),
             after: after.sha256(),

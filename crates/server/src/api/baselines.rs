@@ -5,10 +5,11 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use domain::change::Reason;
 use domain::cloud::{
-    BaselineId, BindingId, CiId, Class, GroupId, PROVIDER, Side, TenantId, WaiverId,
+    BaselineId, BindingId, CiId, Class, GroupId, PROVIDER, ReleaseId, Side, TenantId, WaiverId,
 };
 use domain::configuration::baseline::{
-    Baseline, BaselineRef, Golden, GoldenSource, Hold, InvalidBaseline, Measure, is_name,
+    self, Baseline, BaselineRef, Golden, GoldenSource, Hold, InvalidBaseline, Measure,
+    ReleasedSource, is_name,
 };
 use domain::order::PathPattern;
 use domain::priority::Priority;
@@ -16,7 +17,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use store::{
     Actor, BaselineContent, BaselineKind, BaselineVersion, Binding, BindingFilter, Ci,
-    KeptBaseline, NewBaseline, NewBinding, NewWaiver, Once, RuleWaiver, Target,
+    KeptBaseline, ListedVersion, NewBaseline, NewBinding, NewWaiver, Once, RuleWaiver, Target,
 };
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
@@ -29,7 +30,7 @@ use crate::audits::observed;
 use crate::gate::{Action, By};
 use crate::problem::{Kind, Problem};
 
-/// Patterns that one golden item has, at most.
+/// Patterns that files are named by, at most.
 const MOST_PATHS: usize = 50;
 
 /// Files that one golden item has, at most.
@@ -39,6 +40,7 @@ pub(super) fn routes() -> OpenApiRouter<App> {
     OpenApiRouter::new()
         .routes(routes!(list, put))
         .routes(routes!(read, withdraw))
+        .routes(routes!(version))
         .routes(routes!(bindings, bind))
         .routes(routes!(unbind))
         .routes(routes!(waivers, waive))
@@ -54,7 +56,7 @@ pub(crate) struct BaselineView {
     tenant: TenantId,
     /// Unique within its tenant, of those in use.
     name: String,
-    /// `rules` or `golden`.
+    /// `rules`, `golden` or `release`.
     #[schema(value_type = String)]
     kind: BaselineKind,
     title: String,
@@ -72,27 +74,38 @@ pub(crate) struct BaselineView {
 pub(crate) struct BaselineHistory {
     #[serde(flatten)]
     baseline: BaselineView,
-    /// The newest first; none is ever altered.
-    versions: Vec<VersionView>,
+    /// The newest first; none is ever altered. What one says is read by itself.
+    versions: Vec<ListedVersionView>,
 }
 
-/// A version of a baseline.
+/// A version of a baseline, as lists show it.
 #[derive(Debug, Serialize, ToSchema)]
-pub(crate) struct VersionView {
+pub(crate) struct ListedVersionView {
     /// As its author calls it.
     version: String,
     #[schema(value_type = String, format = DateTime)]
     put_at: Timestamp,
     /// By whom.
     put_by: String,
-    /// The file of rules (TOML); null for golden items.
+}
+
+/// A version of a baseline: one of `rules`, `golden` and `release`, and the others null.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct VersionView {
+    #[serde(flatten)]
+    listed: ListedVersionView,
+    /// The file of rules (TOML).
     rules: Option<String>,
     /// Of which item, when, and which files: what they held is in its history.
     #[schema(value_type = Option<Object>)]
     golden: Option<GoldenSource>,
+    /// Which release wrote them, by which plan, for which change; and of each file its SHA-256, and the item and the
+    /// time at which its history has it.
+    #[schema(value_type = Option<Object>)]
+    release: Option<ReleasedSource>,
 }
 
-/// A baseline that is to be: either rules or a golden item.
+/// A baseline that is to be: rules, a golden item, or what a release wrote.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct BaselineRequest {
@@ -102,6 +115,7 @@ pub(crate) struct BaselineRequest {
     /// A file of rules (TOML), as docs/baselines.md describes it. Its `id` is the baseline's name.
     rules: Option<String>,
     golden: Option<GoldenRequest>,
+    release: Option<ReleaseRequest>,
 }
 
 /// Files of an item that are as all of its kind should be.
@@ -122,6 +136,32 @@ pub(crate) struct GoldenRequest {
     pub(crate) at: Option<Timestamp>,
     /// Which files: `*` stands for any letters of one name, `**` for any directories.
     #[schema(value_type = Vec<String>, min_items = 1, max_items = 50, example = json!(["/etc/nginx/**"]))]
+    pub(crate) paths: Vec<PathPattern>,
+    /// How bad it is where one differs: `critical`, `high`, `medium` or `low`.
+    #[serde(default = "usual")]
+    #[schema(value_type = String, default = "medium")]
+    pub(crate) severity: Priority,
+}
+
+/// Files that a release of an alteration wrote, as looks bore them out.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ReleaseRequest {
+    /// What the baseline is called: lower-case letters, digits and `-`.
+    #[schema(min_length = 1, max_length = 64, pattern = "^[a-z0-9-]+$")]
+    pub(crate) name: String,
+    /// In words.
+    #[schema(min_length = 1, max_length = 200)]
+    pub(crate) title: String,
+    /// The release. It went through.
+    #[schema(value_type = String)]
+    pub(crate) release: ReleaseId,
+    /// What it wrote on this item alone: where it wrote a file otherwise on others.
+    #[schema(value_type = Option<String>)]
+    pub(crate) ci: Option<CiId>,
+    /// Which of its files, as patterns; all of them where none is named.
+    #[serde(default)]
+    #[schema(value_type = Vec<String>, max_items = 50, example = json!(["/etc/nginx/**"]))]
     pub(crate) paths: Vec<PathPattern>,
     /// How bad it is where one differs: `critical`, `high`, `medium` or `low`.
     #[serde(default = "usual")]
@@ -274,13 +314,23 @@ impl From<KeptBaseline> for BaselineView {
     }
 }
 
+impl From<ListedVersion> for ListedVersionView {
+    fn from(it: ListedVersion) -> Self {
+        let ListedVersion { number: _, version, put_at, put_by } = it;
+        Self { version, put_at, put_by }
+    }
+}
+
 impl From<BaselineVersion> for VersionView {
     fn from(it: BaselineVersion) -> Self {
-        let (rules, golden) = match it.content {
-            BaselineContent::Rules(text) => (Some(text), None),
-            BaselineContent::Golden(source) => (None, Some(source)),
+        let BaselineVersion { number: _, version, put_at, put_by, content } = it;
+        let listed = ListedVersionView { version, put_at, put_by };
+        let (rules, golden, release) = match content {
+            BaselineContent::Rules(text) => (Some(text), None, None),
+            BaselineContent::Golden(source) => (None, Some(source), None),
+            BaselineContent::Release(source) => (None, None, Some(source)),
         };
-        Self { version: it.version, put_at: it.put_at, put_by: it.put_by, rules, golden }
+        Self { listed, rules, golden, release }
     }
 }
 
@@ -337,14 +387,15 @@ async fn put(
     By(by): By<{ Action::BaselineKeep as usize }>,
     sent: Sent<BaselineRequest>,
 ) -> Result<(StatusCode, Json<BaselineView>), Problem> {
-    let new = match sent.body {
-        BaselineRequest { tenant, rules: Some(text), golden: None } => rules(tenant, text).await?,
-        BaselineRequest { tenant, rules: None, golden: Some(golden) } => {
-            golden_of(&app, &by, tenant, golden).await?
-        }
-        BaselineRequest { .. } => {
-            return Err(Problem::new(Kind::Invalid, "it is neither rules nor a golden item")
-                .help("send one of `rules` and `golden`"));
+    let BaselineRequest { tenant, rules: text, golden, release } = sent.body;
+    let new = match (text, golden, release) {
+        (Some(text), None, None) => rules(tenant, text).await?,
+        (None, Some(golden), None) => golden_of(&app, &by, tenant, golden).await?,
+        (None, None, Some(release)) => released_of(&app, &by, tenant, release).await?,
+        _ => {
+            let detail = "it is not one of rules, a golden item and what a release wrote";
+            return Err(Problem::new(Kind::Invalid, detail)
+                .help("send one of `rules`, `golden` and `release`"));
         }
     };
     let baseline = app.store.put_baseline(&by, sent.once, new).await?;
@@ -376,15 +427,8 @@ pub(crate) async fn golden_of(
     golden: GoldenRequest,
 ) -> Result<NewBaseline, Problem> {
     let GoldenRequest { name, title, ci, at, paths, severity } = golden;
-    let title = checked_text("title", title, 1..=200)?;
-    if !is_name(&name) {
-        return Err(Problem::new(Kind::Invalid, format!("`{name}` is no name of a baseline"))
-            .help("use lower-case letters, digits and `-`, at most 64 of them"));
-    }
-    if paths.is_empty() || paths.len() > MOST_PATHS {
-        let detail = format!("{} paths are named; it may be 1 to {MOST_PATHS}", paths.len());
-        return Err(Problem::new(Kind::Invalid, detail).help("`**` stands for any directories"));
-    }
+    let title = called(&name, title)?;
+    counted(&paths, 1)?;
     let now = app.store.environment().now();
     let at = at.unwrap_or(now);
     if at > now {
@@ -403,7 +447,40 @@ pub(crate) async fn golden_of(
     Ok(NewBaseline { tenant, name, title, version: None, content })
 }
 
-/// Read a baseline with all of its versions.
+/// The baseline that the files make that a release wrote.
+pub(crate) async fn released_of(
+    app: &App,
+    by: &Actor,
+    tenant: TenantId,
+    asked: ReleaseRequest,
+) -> Result<NewBaseline, Problem> {
+    let ReleaseRequest { name, title, release, ci, paths, severity } = asked;
+    let title = called(&name, title)?;
+    counted(&paths, 0)?;
+    let wanted = baseline::Wanted { ci, paths };
+    let source = app.history.released_files(by, (release, tenant), &wanted, severity).await?;
+    let content = BaselineContent::Release(source);
+    Ok(NewBaseline { tenant, name, title, version: None, content })
+}
+
+/// The title, where both it and the name can be used.
+fn called(name: &str, title: String) -> Result<String, Problem> {
+    if !is_name(name) {
+        return Err(Problem::new(Kind::Invalid, format!("`{name}` is no name of a baseline"))
+            .help("use lower-case letters, digits and `-`, at most 64 of them"));
+    }
+    checked_text("title", title, 1..=200)
+}
+
+fn counted(paths: &[PathPattern], least: usize) -> Result<(), Problem> {
+    if (least..=MOST_PATHS).contains(&paths.len()) {
+        return Ok(());
+    }
+    let detail = format!("{} paths are named; it may be {least} to {MOST_PATHS}", paths.len());
+    Err(Problem::new(Kind::Invalid, detail).help("`**` stands for any directories"))
+}
+
+/// Read a baseline, and which versions it has.
 #[utoipa::path(get, path = "/baselines/{id}", tag = "configuration", params(("id" = String, Path)),
     responses((status = 200, body = BaselineHistory), Problems))]
 async fn read(
@@ -413,8 +490,21 @@ async fn read(
 ) -> Result<Json<BaselineHistory>, Problem> {
     let baseline = app.store.baseline(&by, id).await?.into();
     let versions = app.store.baseline_versions(&by, id).await?;
-    let versions = versions.into_iter().map(VersionView::from).collect();
+    let versions = versions.into_iter().map(ListedVersionView::from).collect();
     Ok(Json(BaselineHistory { baseline, versions }))
+}
+
+/// Read what a version of a baseline says.
+#[utoipa::path(get, path = "/baselines/{id}/versions/{version}", tag = "configuration",
+    params(("id" = String, Path), ("version" = String, Path)),
+    responses((status = 200, body = VersionView), Problems))]
+async fn version(
+    State(app): State<App>,
+    By(by): By<{ Action::ConfigurationRead as usize }>,
+    axum::extract::Path((id, version)): axum::extract::Path<(String, String)>,
+) -> Result<Json<VersionView>, Problem> {
+    let id: BaselineId = id.parse().map_err(|_| Problem::not_found("such baseline"))?;
+    Ok(Json(app.store.baseline_version(&by, id, Some(&version)).await?.into()))
 }
 
 /// Withdraw a baseline: it is held against nothing any more, and what bound it ends. Its versions stay.
@@ -557,7 +647,7 @@ async fn must_count(
     match &held.measure {
         Measure::Unusable(because) => Err(Problem::new(Kind::Refused, because.clone())
             .help("put in another version of the baseline")),
-        Measure::Rules(_) | Measure::Golden(_) => Ok(()),
+        Measure::Rules(_) | Measure::Files(_) => Ok(()),
     }
 }
 

@@ -17,6 +17,7 @@ use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use super::configuration::FileOfItem;
 use super::{Body, Listed, Paging, Path, Problems, Query, given};
 use crate::App;
 use crate::gate::{Action, By};
@@ -133,11 +134,8 @@ pub(crate) struct WholeBreakGlass {
 /// A file that was altered under break-glass.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct AlteredFile {
-    #[schema(value_type = String)]
-    ci: CiId,
-    /// What people call the item.
-    ci_name: String,
-    path: String,
+    #[serde(flatten)]
+    of: FileOfItem,
     /// What the last alteration did: the file `came`, was `altered`, or is `gone`.
     #[schema(value_type = String)]
     what: Happening,
@@ -156,9 +154,7 @@ pub(crate) struct AlteredFile {
 impl From<BrokenFile> for AlteredFile {
     fn from(it: BrokenFile) -> Self {
         Self {
-            ci: it.ci,
-            ci_name: it.ci_name,
-            path: it.path.to_string(),
+            of: FileOfItem::new(it.ci, it.ci_name, &it.path),
             what: it.what,
             by: it.by,
             since: it.since,

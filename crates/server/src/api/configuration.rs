@@ -499,14 +499,28 @@ pub(crate) struct Since {
     from: Option<String>,
 }
 
-/// A file of one of several items.
+/// Which file of which item.
 #[derive(Debug, Serialize, ToSchema)]
-pub(crate) struct FileSomewhere {
+pub(crate) struct FileOfItem {
     #[schema(value_type = String)]
     ci: CiId,
     /// What people call the item.
     ci_name: String,
+    /// Absolute path; or what a document is called.
     path: String,
+}
+
+impl FileOfItem {
+    pub(super) fn new(ci: CiId, ci_name: String, path: &FilePath) -> Self {
+        Self { ci, ci_name, path: path.to_string() }
+    }
+}
+
+/// A file of one of several items.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct FileSomewhere {
+    #[serde(flatten)]
+    of: FileOfItem,
     /// What it was then; null where that was erased.
     file: Option<FileView>,
 }
@@ -525,11 +539,8 @@ pub(crate) struct FilesEverywhere {
 /// A file of one of several items that was another at two times.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct ChangeSomewhere {
-    #[schema(value_type = String)]
-    ci: CiId,
-    /// What people call the item.
-    ci_name: String,
-    path: String,
+    #[serde(flatten)]
+    of: FileOfItem,
     /// Whether it was erased what it was at one of both: nobody can say whether it is another one.
     is_erased: bool,
     /// What it was at the first; null where it was not there.
@@ -590,9 +601,7 @@ async fn files_across(
     let found = kept(app.history.files_across(&by, &which, at, &page).await?)?;
     told_of(&app, &by, &found).await?;
     let items = found.items.into_iter().map(|it| FileSomewhere {
-        ci: it.ci,
-        ci_name: it.ci_name,
-        path: it.path.to_string(),
+        of: FileOfItem::new(it.ci, it.ci_name, &it.path),
         file: it.told.map(|version| FileView::new(&it.path, version)),
     });
     let next = found.next.map(|cursor| cursor.to_string());
@@ -620,8 +629,8 @@ async fn changes_across(
             Some(told) => (view(told.before), view(told.after)),
             None => (None, None),
         };
-        let path = it.path.to_string();
-        ChangeSomewhere { ci: it.ci, ci_name: it.ci_name, path, is_erased, before, after }
+        let of = FileOfItem::new(it.ci, it.ci_name, &it.path);
+        ChangeSomewhere { of, is_erased, before, after }
     });
     let next = found.next.map(|cursor| cursor.to_string());
     Ok(Json(ChangesEverywhere { items: items.collect(), next, from, at }))

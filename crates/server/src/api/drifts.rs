@@ -3,7 +3,7 @@
 use axum::Json;
 use axum::extract::State;
 use domain::change::Reason;
-use domain::cloud::{ChangeId, CiId, DriftId, Duty, PROVIDER, TenantId};
+use domain::cloud::{ChangeId, DriftId, Duty, PROVIDER, TenantId};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use store::{Actor, Drift, DriftFilter, DriftState, Happening, Settlement};
@@ -11,7 +11,7 @@ use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::configuration::VerdictView;
+use super::configuration::{FileOfItem, VerdictView};
 use super::{Body, Listed, Paging, Path, Problems, Query, given};
 use crate::App;
 use crate::gate::{Action, By};
@@ -32,12 +32,8 @@ pub(crate) struct DriftView {
     id: DriftId,
     #[schema(value_type = String)]
     tenant: TenantId,
-    #[schema(value_type = String)]
-    ci: CiId,
-    /// What people call the item.
-    ci_name: String,
-    /// Which file.
-    path: String,
+    #[serde(flatten)]
+    of: FileOfItem,
     /// What the last alteration did: the file `came`, was `altered`, or is `gone`.
     #[schema(value_type = String)]
     what: Happening,
@@ -81,9 +77,7 @@ impl From<Drift> for DriftView {
         Self {
             id: it.id,
             tenant: it.tenant,
-            ci: it.ci,
-            ci_name: it.ci_name,
-            path: it.path.to_string(),
+            of: FileOfItem::new(it.ci, it.ci_name, &it.path),
             what: it.what,
             by: it.by,
             verdict: it.judgement.into(),

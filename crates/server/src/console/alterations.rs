@@ -1,7 +1,7 @@
 //! What an alteration makes of files, as people look it over before they agree.
 
 use axum::extract::State;
-use domain::change::Intended;
+use domain::change::{FileHash, Intended};
 use domain::cloud::ChangeId;
 use domain::configuration::diff::diff;
 use maud::{Markup, html};
@@ -15,9 +15,6 @@ use crate::api::alterations::both;
 use crate::caller::Caller;
 use crate::gate::Action;
 use crate::problem::Problem;
-
-/// Digits of a SHA-256 that tell it from others.
-const SHOWN: usize = 12;
 
 /// Files whose differences are shown on one page; the API tells those of each.
 const FILES: usize = 50;
@@ -46,9 +43,7 @@ fn state(what: &Intended, absent: &str) -> Markup {
     html! { @match what {
         Intended::Absent => span.quiet { (absent) },
         Intended::Content { sha256, access } => {
-            code title={ "SHA-256 " (sha256) } {
-                (sha256.to_string().chars().take(SHOWN).collect::<String>())
-            }
+            (in_short(sha256))
             @if let Some(access) = access { " · " span.quiet.whole { (access) } }
         },
     } }
@@ -67,6 +62,12 @@ fn made(file: &IntendedFile) -> Markup {
         },
         _ => "",
     } }
+}
+
+/// The beginning of a hash, which tells two apart; the API, and whoever points at it, has all of it.
+pub(super) fn in_short(hash: &FileHash) -> Markup {
+    let all = hash.to_string();
+    html! { code title={ "SHA-256 " (all) } { (all.get(..12).unwrap_or_default()) "…" } }
 }
 
 /// What differs between what files are now and what a change makes of them.

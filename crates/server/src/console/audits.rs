@@ -11,6 +11,7 @@ use serde::Deserialize;
 use store::{Actor, Ci, PageRequest};
 
 use super::configuration::encoded;
+use super::names::{self, Names};
 use super::times::{away, moment_away};
 use super::{Refusal, elsewhere, page, pass, waivers};
 use crate::App;
@@ -196,10 +197,11 @@ pub(super) async fn of_item(
     let auditor = app.auditor(&by);
     let standards = auditor.standards(id, now).await?;
     auditor.tell_read(id, &standards).await?;
+    let items = names::items(&app, &by, standards.items().into_iter()).await?;
     let report = auditor.audit(id, (now - EVERY, now), facts, standards).await?;
     let report = kept(report)?;
     let waives = pass(&app, caller, Action::RuleWaive).is_ok();
-    let reader = Reader { by: &by, ci: &ci, waives };
+    let reader = Reader { by: &by, ci: &ci, waives, items };
     let before = app.store.audits(&by, Some(id), ROWS).await?;
     Ok(page(
         "/cis",
@@ -243,6 +245,8 @@ struct Reader<'a> {
     ci: &'a Ci,
     /// Whether they may answer for rules at all.
     waives: bool,
+    /// Those whose files it is held against.
+    items: Names<CiId>,
 }
 
 impl Reader<'_> {
@@ -298,8 +302,8 @@ fn of_report(report: &AuditReport, reader: &Reader<'_>) -> Markup {
                         } }
                     td data-label="Severity" { (rule.severity) }
                     td.whole data-label="Comes to" { (outcome(rule.outcome)) }
-                    td data-label="Found" { (places(&rule.evidence)) }
-                    td data-label="Expected" { (rule.expected) }
+                    td data-label="Found" { @if rule.evidence.is_empty() { span.quiet { "–" } } (places(&rule.evidence)) }
+                    td data-label="Expected" { (names::in_words(&rule.expected, &Names::new(), &reader.items)) }
                 } } }
             } }
         }

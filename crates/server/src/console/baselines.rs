@@ -4,16 +4,17 @@ use std::collections::BTreeMap;
 
 use axum::extract::State;
 use axum::response::{IntoResponse, Redirect, Response};
-use domain::cloud::{BaselineId, Side};
-use domain::configuration::baseline::{Baseline, BaselineRef, GoldenSource, Rule};
+use domain::cloud::{BaselineId, CiId, Side};
+use domain::configuration::baseline::{Baseline, BaselineRef, GoldenSource, ReleasedSource, Rule};
 use jiff::Timestamp;
 use maud::{Markup, html};
 use serde::Deserialize;
 use store::{
     Actor, BaselineContent, BaselineKind, BaselineVersion, Binding, BindingFilter, KeptBaseline,
-    NewBinding, PageRequest,
+    ListedVersion, NewBinding, PageRequest,
 };
 
+use super::alterations::in_short;
 use super::audits::tabs;
 use super::bindings::{self, Called, Said};
 use super::names::{self, Names};
@@ -53,7 +54,7 @@ enum Subject {
     /// One that comes with the program.
     BuiltIn(&'static Baseline),
     /// One that somebody put in, with its versions, the newest first.
-    Own(KeptBaseline, Vec<BaselineVersion>),
+    Own(KeptBaseline, Vec<ListedVersion>),
 }
 
 /// Whose people somebody belongs to.
@@ -98,7 +99,8 @@ pub(super) async fn list(
                 what you put in applies where you bind it." }
             h2 { "Put in by people" }
             @if own.items.is_empty() {
-                p.empty { "None yet: write rules, or take files of an item that is as all of its kind should be." }
+                p.empty { "None yet: write rules, or take files of an item that is as all of its kind should be, or that a \
+                    release wrote." }
             } @else {
                 (table_of_own(&own.items, &tenants, &place, |which| targets.in_a_line(said_of(which))))
             }
@@ -106,6 +108,7 @@ pub(super) async fn list(
                 @if keeps {
                     a href="/baselines/new" { "Write rules" } " · "
                     a href="/baselines/golden" { "Take a golden item" } " · "
+                    a href="/baselines/released" { "Take what a release wrote" } " · "
                 }
                 @if wanted.all { a href="/baselines" { "Only those in use" } }
                 @else { a href="/baselines?all=true" { "With those that were withdrawn" } }
@@ -166,6 +169,7 @@ const fn made_of(kind: BaselineKind) -> &'static str {
     match kind {
         BaselineKind::Rules => "rules",
         BaselineKind::Golden => "a golden item",
+        BaselineKind::Release => "what a release wrote",
     }
 }
 
@@ -222,7 +226,7 @@ impl Subject {
         }
     }
 
-    fn versions(&self) -> &[BaselineVersion] {
+    fn versions(&self) -> &[ListedVersion] {
         match self {
             Self::BuiltIn(_) => &[],
             Self::Own(_, versions) => versions,
@@ -243,11 +247,11 @@ async fn shown(
     problem: Option<&Problem>,
 ) -> Result<Markup, Refusal> {
     let subject = Subject::of(app, by, which).await?;
-    let shown = match version {
-        "" => subject.versions().first(),
-        word => {
-            let found = subject.versions().iter().find(|it| it.version == word);
-            Some(found.ok_or_else(|| Problem::not_found("such version"))?)
+    let shown = match &subject {
+        Subject::BuiltIn(_) => None,
+        Subject::Own(kept, _) => {
+            let word = Some(version).filter(|word| !word.is_empty());
+            Some(app.store.baseline_version(by, kept.id, word).await?)
         }
     };
     let keeps = !subject.is_withdrawn() && pass(app, caller.clone(), Action::BaselineKeep).is_ok();
@@ -266,7 +270,7 @@ async fn shown(
     };
     let is_new = subject.kept().is_some() && bound.items.is_empty();
     let is_asked = is_new || problem.is_some() || !said.item.is_empty();
-    let content = match (&subject, shown) {
+    let content = match (&subject, &shown) {
         (Subject::BuiltIn(it), _) => rules(which, it, waives),
         (_, Some(version)) => content(app, by, which, version, waives).await?,
         _ => html! {},
@@ -300,7 +304,7 @@ async fn shown(
                 }
             }
             (content)
-            (versions(&subject, which, shown, &people, now))
+            (versions(&subject, which, shown.as_ref(), &people, now))
             @if keeps && subject.kept().is_some() { (withdrawal(which)) }
             (elsewhere(&request(which)))
         },
@@ -331,7 +335,12 @@ fn lead(subject: &Subject, which: &BaselineRef, keeps: bool) -> Markup {
             Subject::Own(kept, _) if keeps && kept.kind == BaselineKind::Rules => {
                 " · " a href={ "/baselines/new?of=" (which) } { "write another version" }
             },
-            Subject::Own(..) if keeps => { " · " a href={ "/baselines/golden?of=" (which) } { "take another version" } },
+            Subject::Own(kept, _) if keeps && kept.kind == BaselineKind::Golden => {
+                " · " a href={ "/baselines/golden?of=" (which) } { "take another version" }
+            },
+            Subject::Own(..) if keeps => {
+                " · " a href={ "/baselines/released?of=" (which) } { "take another release" }
+            },
             _ => {}
         }
     } }
@@ -360,6 +369,10 @@ async fn content(
         BaselineContent::Golden(source) => {
             let item = names::items(app, by, std::iter::once(source.ci)).await?;
             Ok(golden(source, &names::of(&item, &source.ci)))
+        }
+        BaselineContent::Release(source) => {
+            let items = source.files.values().map(|file| file.ci);
+            Ok(released(source, by, &names::items(app, by, items).await?))
         }
     }
 }
@@ -406,6 +419,32 @@ fn golden(source: &GoldenSource, item: &str) -> Markup {
             dt { "Where one differs" } dd { span class=(source.severity) { (source.severity) } }
         }
         p.quiet { "What they held stays in the item's history: where it was erased, or is kept no longer, nobody can tell." }
+    }
+}
+
+fn released(source: &ReleasedSource, by: &Actor, items: &Names<CiId>) -> Markup {
+    html! {
+        h2 { "Files as they were written" }
+        dl.facts {
+            dt { "By the release" }
+            // Whole releases are the provider's to see.
+            dd.mono { @if by.scope().is_none() { a href={ "/releases/" (source.release) } { (source.release) } }
+                @else { (source.release) } }
+            dt { "Of the change" } dd.mono { a href={ "/changes/" (source.change) } { (source.change) } }
+            dt { "By the plan" } dd.mono { (source.plan) }
+            dt { "Where one differs" } dd { span class=(source.severity) { (source.severity) } }
+        }
+        div.wide { table.stack {
+            thead { tr { th { "File" } th { "SHA-256" } th { "As on" } th { "Verified" } } }
+            tbody { @for (path, file) in &source.files { tr {
+                td.mono { (path) }
+                td data-label="SHA-256" { (in_short(&file.sha256)) }
+                td.whole data-label="As on" { a href={ "/cis/" (file.ci) "/files" } { (names::of(items, &file.ci)) } }
+                td.when data-label="Verified" { (moment(file.at)) }
+            } } }
+        } }
+        p.quiet { "Their contents count, and neither owners nor permissions: of these the plan said nothing. What they held \
+            stays in the items' history: where it was erased, or is kept no longer, nobody can tell." }
     }
 }
 

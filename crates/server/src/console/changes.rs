@@ -19,7 +19,7 @@ use super::fleet::Part;
 use super::names::{self, Names};
 use super::pages::ROWS;
 use super::times::{away, moment, moment_away};
-use super::{Refusal, alterations, elsewhere, page, pass, releases};
+use super::{Refusal, alterations, elsewhere, page, pass, released, releases};
 use crate::App;
 use crate::api::{Path, Query};
 use crate::caller::Caller;
@@ -154,7 +154,7 @@ pub(super) async fn change(
     caller: Option<Caller>,
     Path(id): Path<ChangeId>,
 ) -> Result<Markup, Refusal> {
-    let by = pass(&app, caller, Action::ChangeRead)?;
+    let by = pass(&app, caller.clone(), Action::ChangeRead)?;
     let tracked = app.store.change(&by, id).await?;
     let filter = ClockFilter { change: Some(id), settled: true, ..ClockFilter::default() };
     let rows = app.store.clocks(&by, &filter, OBLIGATIONS).await?;
@@ -169,6 +169,7 @@ pub(super) async fn change(
     let now = app.store.environment().now();
     let releases = releases::of_change(&app, &by, id, now).await?;
     let files = alterations::section(&app, &by, id).await?;
+    let written = released::offer(&app, &by, caller, id).await?;
     let machines = app.store.machines_of(&by, id).await?;
     let bakes = app.store.bakes_of(&by, id).await?;
     let owners = names::tenants(&app, &by, bakes.iter().map(|it| it.image.tenant)).await?;
@@ -184,6 +185,7 @@ pub(super) async fn change(
             (installs(&tracked.patches, &patches))
             @if let Some(advisory) = &advisory { (source(advisory)) }
             (files)
+            (written)
             h2 { "What it asks" }
             @if rows.is_empty() {
                 p.empty { "Nothing of anybody whom you may see: nobody's items are known to lack it." }

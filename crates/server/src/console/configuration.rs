@@ -237,9 +237,11 @@ async fn held(
 
 pub(super) fn hunks(differs: &Diff) -> Markup {
     let parts = |parts: &[Part], sign: &str| {
+        // Where all of a line is other, there is nothing within it to point at.
+        let points = parts.iter().any(|part| matches!(part, Part::Same(_)));
         html! { (sign) @for part in parts { @match part {
-            Part::Same(text) => (text.trim_end_matches('\n')),
-            Part::Changed(text) => b { (text.trim_end_matches('\n')) },
+            Part::Changed(text) if points => b { (text.trim_end_matches('\n')) },
+            Part::Same(text) | Part::Changed(text) => (text.trim_end_matches('\n')),
         } } "\n" }
     };
     html! {

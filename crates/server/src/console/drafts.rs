@@ -86,7 +86,7 @@ pub(super) async fn rules(
             BaselineRef::Own(id) => {
                 let (kept, content) = newest(&app, &by, id).await?;
                 let BaselineContent::Rules(rules) = content else {
-                    return Err(Problem::new(Kind::Refused, "it is made of a golden item").into());
+                    return Err(Problem::new(Kind::Refused, "it is made of files").into());
                 };
                 RulesDraft { tenant: kept.tenant.to_string(), rules }
             }
@@ -96,17 +96,14 @@ pub(super) async fn rules(
 }
 
 /// One that somebody put in, with what it says now.
-async fn newest(
+pub(super) async fn newest(
     app: &App,
     by: &Actor,
     id: domain::cloud::BaselineId,
 ) -> Result<(KeptBaseline, BaselineContent), Problem> {
     let kept = app.store.baseline(by, id).await?;
-    let mut versions = app.store.baseline_versions(by, id).await?;
-    if versions.is_empty() {
-        return Err(Problem::not_found("version of it"));
-    }
-    Ok((kept, versions.swap_remove(0).content))
+    let newest = app.store.baseline_version(by, id, Some(&kept.version)).await?;
+    Ok((kept, newest.content))
 }
 
 async fn editor(
@@ -226,7 +223,7 @@ pub(super) async fn golden(
         text => {
             let id = given("of", text)?;
             let (kept, BaselineContent::Golden(source)) = newest(&app, &by, id).await? else {
-                return Err(Problem::new(Kind::Refused, "it is made of rules").into());
+                return Err(Problem::new(Kind::Refused, "it is not made of a golden item").into());
             };
             let item = names::items(&app, &by, std::iter::once(source.ci)).await?;
             again(kept, names::of(&item, &source.ci), source)
@@ -262,13 +259,7 @@ async fn chooser(
                 (names::item_list(app, by, None, "items").await?)
                 label { "Which files, as patterns, one on a line"
                     textarea.mono name="paths" rows="3" placeholder="/etc/nginx/**" required { "\n" (draft.paths) } }
-                label { "What the baseline is called: lower-case letters, digits and -"
-                    input name="name" value=(draft.name) maxlength="64" placeholder="as-web" required; }
-                label { "In words" input name="title" value=(draft.title) maxlength="200"
-                    placeholder="As the first web server" required; }
-                label { "How bad it is where a file differs" select name="severity" {
-                    @for it in PRIORITIES { option value=(it) selected[it.to_string() == draft.severity] { (it) } }
-                } }
+                (called(&draft.name, &draft.title, &draft.severity, ("as-web", "As the first web server")))
                 label { "As recorded until (UTC); now where it is left out"
                     input type="datetime-local" name="at" value=(draft.at); }
                 p { button { "Keep it" } }
@@ -277,6 +268,23 @@ async fn chooser(
             (elsewhere("/baselines"))
         },
     ))
+}
+
+/// What a baseline of files is called, and how bad it is where one differs; with a name and words for example.
+pub(super) fn called(
+    name: &str,
+    title: &str,
+    severity: &str,
+    (a_name, words): (&str, &str),
+) -> Markup {
+    html! {
+        label { "What the baseline is called: lower-case letters, digits and -"
+            input name="name" value=(name) maxlength="64" placeholder=(a_name) required; }
+        label { "In words" input name="title" value=(title) maxlength="200" placeholder=(words) required; }
+        label { "How bad it is where a file differs" select name="severity" {
+            @for it in PRIORITIES { option value=(it) selected[it.to_string() == severity] { (it) } }
+        } }
+    }
 }
 
 /// Keeps what was chosen.
@@ -302,28 +310,36 @@ pub(super) async fn put_golden(
 }
 
 fn asked(draft: &GoldenDraft, ci: domain::cloud::CiId) -> Result<GoldenRequest, Problem> {
-    let wrong = |what: &str, error: String| Problem::new(Kind::Invalid, format!("{what}: {error}"));
     let at = match draft.at.as_str() {
         "" => None,
         text => {
             let at = TimeZone::UTC.to_timestamp(given::<DateTime>("the time", text)?);
-            Some(at.map_err(|error| wrong("the time", error.to_string()))?)
+            Some(at.map_err(|error| wrong("the time", &error.to_string()))?)
         }
     };
-    let paths = draft.paths.lines().map(str::trim).filter(|line| !line.is_empty());
-    let paths = paths
-        .map(|line| PathPattern::try_from(line.to_owned()).map_err(|error| wrong("files", error)))
-        .collect::<Result<_, _>>()?;
-    let severity = PRIORITIES.into_iter().find(|it| it.to_string() == draft.severity);
-    let severity = severity.ok_or_else(|| {
-        wrong("severity", "it is none".to_owned()).help("use critical, high, medium or low")
-    })?;
     Ok(GoldenRequest {
         name: draft.name.trim().to_owned(),
         title: draft.title.trim().to_owned(),
         ci,
         at,
-        paths,
-        severity,
+        paths: patterns(&draft.paths)?,
+        severity: severity(&draft.severity)?,
     })
+}
+
+fn wrong(what: &str, error: &str) -> Problem {
+    Problem::new(Kind::Invalid, format!("{what}: {error}"))
+}
+
+/// Patterns of files, one on a line.
+pub(super) fn patterns(text: &str) -> Result<Vec<PathPattern>, Problem> {
+    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+    let pattern = |line: &str| PathPattern::try_from(line.to_owned());
+    lines.map(|line| pattern(line).map_err(|error| wrong("files", &error))).collect()
+}
+
+/// How bad it is.
+pub(super) fn severity(word: &str) -> Result<Priority, Problem> {
+    let found = PRIORITIES.into_iter().find(|it| it.to_string() == word);
+    found.ok_or_else(|| wrong("severity", "it is none").help("use critical, high, medium or low"))
 }

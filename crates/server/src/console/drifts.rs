@@ -18,6 +18,7 @@ use store::{
 use super::break_glass::on_the_board;
 use super::configuration::{encoded, hunks};
 use super::fleet::part;
+use super::names::{self, Names};
 use super::pages::ROWS;
 use super::times::moment_away;
 use super::{Refusal, elsewhere, page, pass};
@@ -97,7 +98,7 @@ pub(super) async fn board(
                     tbody { @for drift in &list.items { tr {
                         td.mono { a href={ "/drifts/" (drift.id) } { (drift.path) }
                             @if drift.count > 1 { span.quiet { " · " (drift.count) " times" } } }
-                        td data-label="On" { a href={ "/cis/" (drift.ci) } { (drift.ci_name) } }
+                        td.whole data-label="On" { a href={ "/cis/" (drift.ci) } { (drift.ci_name) } }
                         td data-label="Is held to be" { (standing(&drift.judgement)) " " span.quiet { (drift.what) }
                             @if drift.escalated_at.is_some() { " " span.outdated { "escalated" } } }
                         td data-label="By" { (drift.by.as_deref().unwrap_or("nobody knows")) }
@@ -150,6 +151,8 @@ async fn shown(
         && pass(app, caller.clone(), Action::ChangeDecide).is_ok()
         && pass(app, caller, Action::ChangePlan).is_ok();
     let file = format!("/cis/{}/file?path={}", drift.ci, encoded(drift.path.as_str()));
+    let settled_by = drift.settlement.iter().map(|it| it.by.as_str());
+    let people = names::people(app, by, settled_by).await?;
     Ok(page(
         "/drifts",
         drift.path.as_str(),
@@ -163,7 +166,7 @@ async fn shown(
                 p.problem role="alert" { (problem.detail()) @if let Some(help) = problem.way_out() { " — " (help) } }
             }
             dl.facts {
-                dt { "Stands" } dd { (state(&drift, now)) }
+                dt { "Stands" } dd { (state(&drift, &people, now)) }
                 dt { "By" } dd { (drift.by.as_deref().unwrap_or("nobody knows: nothing on the host saw it")) }
                 dt { "Held to be" } dd { (reading(&drift.judgement.verdict)) ", "
                     (sureness(drift.judgement.confidence)) }
@@ -175,7 +178,13 @@ async fn shown(
             }
             @if let Some(differs) = differs.as_ref().filter(|it| given.is_none() || !it.is_empty()) {
                 h2 { "What differs from before" }
-                (hunks(differs))
+                @match drift.what {
+                    Happening::Came if differs.is_empty() =>
+                        p.quiet { "It is new, and holds nothing that could be shown." },
+                    Happening::Gone if differs.is_empty() =>
+                        p.quiet { "It is gone, and held nothing that could be shown." },
+                    _ => (hunks(differs)),
+                }
             }
             p { a href=(file) { "The file, with all of its versions" } }
             h2 { "Why" }
@@ -187,7 +196,7 @@ async fn shown(
             }
             @if is_open {
                 h2 { "What to do" }
-                p { "Put the file back, and it is seen to be as it was. Or let it stay, if it is right." }
+                p { "Have it as it was before, and that is seen. Or let it stay, if it is right." }
             }
             @if puts_back {
                 form.card method="post" action={ "/drifts/" (id) "/put-back" } {
@@ -286,11 +295,11 @@ fn happened(drift: &Drift) -> &'static str {
     }
 }
 
-fn state(drift: &Drift, now: Timestamp) -> Markup {
+fn state(drift: &Drift, people: &Names<String>, now: Timestamp) -> Markup {
     html! {
         (drift.state)
         @if let Some(settled) = &drift.settlement {
-            " by " (settled.by) ", " (moment_away(settled.at, now))
+            " by " (names::of(people, &settled.by)) ", " (moment_away(settled.at, now))
             @if let Some(reason) = &settled.reason { ": " (reason) }
         }
         @if let Some(at) = drift.escalated_at { ", " span.outdated { "escalated" } " " (moment_away(at, now)) }

@@ -25,6 +25,7 @@ mod obligation;
 mod pages;
 mod plan;
 mod recovery;
+mod released;
 mod releases;
 mod sla;
 mod timeline;
@@ -62,6 +63,7 @@ pub(crate) fn routes() -> Router<App> {
         .route("/baselines", get(baselines::list).post(drafts::put))
         .route("/baselines/new", get(drafts::rules))
         .route("/baselines/golden", get(drafts::golden).post(drafts::put_golden))
+        .route("/baselines/released", get(released::form).post(released::put))
         .route("/baselines/{which}", get(baselines::show))
         .route("/baselines/{which}/bind", post(baselines::bind))
         .route("/baselines/{which}/unbind", post(baselines::unbind))

@@ -21,12 +21,7 @@ pub(super) async fn tenants(
     by: &Actor,
     ids: impl Iterator<Item = TenantId>,
 ) -> Result<Names<TenantId>, StoreError> {
-    let mut names = Names::new();
-    for id in ids.collect::<BTreeSet<_>>() {
-        let found = app.store.tenant(by, id).await.map(|it| it.name.to_string());
-        seen(&mut names, id, found)?;
-    }
-    Ok(names)
+    named(ids, |id| async move { Ok(app.store.tenant(by, id).await?.name.to_string()) }).await
 }
 
 /// The items' among these.
@@ -35,12 +30,7 @@ pub(super) async fn items(
     by: &Actor,
     ids: impl Iterator<Item = CiId>,
 ) -> Result<Names<CiId>, StoreError> {
-    let mut names = Names::new();
-    for id in ids.collect::<BTreeSet<_>>() {
-        let found = app.store.ci(by, id).await.map(|it| it.name.to_string());
-        seen(&mut names, id, found)?;
-    }
-    Ok(names)
+    named(ids, |id| async move { Ok(app.store.ci(by, id).await?.name.to_string()) }).await
 }
 
 /// The groups' among these.
@@ -49,10 +39,33 @@ pub(super) async fn groups(
     by: &Actor,
     ids: impl Iterator<Item = GroupId>,
 ) -> Result<Names<GroupId>, StoreError> {
+    named(ids, |id| async move { Ok(app.store.group(by, id).await?.name.to_string()) }).await
+}
+
+/// The people's among these, as they stand in records.
+pub(super) async fn people<'a>(
+    app: &App,
+    by: &Actor,
+    ids: impl Iterator<Item = &'a str>,
+) -> Result<Names<String>, StoreError> {
+    let ids = ids.filter_map(|id| id.parse::<UserId>().ok());
+    let name = |id| async move { Ok(app.store.user(by, id).await?.name.to_string()) };
+    let names = named(ids, name).await?;
+    Ok(names.into_iter().map(|(id, name)| (id.to_string(), name)).collect())
+}
+
+/// What each of these is called that the reader may see, asked once.
+async fn named<I: Ord + Copy, F: Future<Output = Result<String, StoreError>>>(
+    ids: impl Iterator<Item = I>,
+    name: impl Fn(I) -> F,
+) -> Result<Names<I>, StoreError> {
     let mut names = Names::new();
     for id in ids.collect::<BTreeSet<_>>() {
-        let found = app.store.group(by, id).await.map(|it| it.name.to_string());
-        seen(&mut names, id, found)?;
+        match name(id).await {
+            Ok(name) => drop(names.insert(id, name)),
+            Err(StoreError::NotFound { .. }) => {}
+            Err(error) => return Err(error),
+        }
     }
     Ok(names)
 }
@@ -96,22 +109,6 @@ pub(super) async fn item_list(
     Ok(html! { datalist id=(name) { @for it in &items { option value=(it.name) {} } } })
 }
 
-/// The people's among these, as they stand in records.
-pub(super) async fn people<'a>(
-    app: &App,
-    by: &Actor,
-    ids: impl Iterator<Item = &'a str>,
-) -> Result<Names<String>, StoreError> {
-    let mut names = Names::new();
-    for id in ids.collect::<BTreeSet<_>>() {
-        if let Ok(user) = id.parse::<UserId>() {
-            let found = app.store.user(by, user).await.map(|it| it.name.to_string());
-            seen(&mut names, id.to_owned(), found)?;
-        }
-    }
-    Ok(names)
-}
-
 /// What a thing is called; by its id where nobody told.
 pub(super) fn of<I: Ord + ToString>(names: &Names<I>, id: &I) -> String {
     names.get(id).cloned().unwrap_or_else(|| id.to_string())
@@ -126,18 +123,4 @@ pub(super) fn in_words(sentence: &str, tenants: &Names<TenantId>, items: &Names<
         name.map_or_else(|| word.to_owned(), |name| format!("{name}{}", &word[id.len()..]))
     };
     sentence.split(' ').map(word).collect::<Vec<_>>().join(" ")
-}
-
-/// Takes a name up that the reader may see.
-fn seen<I: Ord>(
-    names: &mut Names<I>,
-    id: I,
-    found: Result<String, StoreError>,
-) -> Result<(), StoreError> {
-    match found {
-        Ok(name) => drop(names.insert(id, name)),
-        Err(StoreError::NotFound { .. }) => {}
-        Err(error) => return Err(error),
-    }
-    Ok(())
 }

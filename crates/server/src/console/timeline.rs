@@ -8,6 +8,7 @@ use maud::{Markup, html};
 use serde_json::Value;
 
 use super::configuration::encoded;
+use super::names::{self, Names};
 use super::times::moment_away;
 use super::{Refusal, elsewhere, page, pass};
 use crate::App;
@@ -40,6 +41,7 @@ pub(super) async fn show(
     // That a batch was recorded is said where it is judged.
     let told = |it: &&Moment| it.what != Some(EventKind::HistoryRecorded) || is_first(&it.payload);
     let told: Vec<&Moment> = moments.iter().filter(told).collect();
+    let people = names::people(&app, &by, told.iter().map(|it| it.by.as_str())).await?;
     Ok(page(
         "/cis",
         "Timeline",
@@ -56,7 +58,7 @@ pub(super) async fn show(
                     tbody { @for moment in &told { tr {
                         td.when { (moment_away(moment.at, now)) }
                         td data-label="What" { (words(moment)) (files(id, &moment.files, moment.at)) }
-                        td data-label="By" { (who(moment)) }
+                        td data-label="By" { (who(moment, &people)) }
                     } } }
                 } }
                 @if moments.len() == usize::from(MOST) { p.quiet { "Older ones are in the ledger." } }
@@ -86,12 +88,12 @@ fn is_first(payload: &Value) -> bool {
     payload["versions"].as_u64().is_some_and(|count| count > 50)
 }
 
-fn who(moment: &Moment) -> Markup {
+fn who(moment: &Moment, people: &Names<String>) -> Markup {
     html! { @match moment.by.as_str() {
         by if moment.what.is_none() => { "the account " span.mono { (by) } },
         "system" => span.quiet { "Patchwright" },
         by if by.starts_with("agt_") => span.quiet { "the item's agent" },
-        by => span.mono { (by) },
+        by => @match people.get(by) { Some(name) => (name), None => span.mono { (by) } },
     } }
 }
 
@@ -99,10 +101,10 @@ fn files(id: CiId, files: &[FileThen], at: Timestamp) -> Markup {
     let at = encoded(&at.to_string());
     html! {
         @for file in files.iter().take(NAMED) {
-            " " span class=(class(file.standing)) { (sign(file.standing)) } " "
-            a.mono href={ "/cis/" (id) "/file?path=" (encoded(&file.path)) "&at=" (at) } { (file.path) }
+            div { span class=(class(file.standing)) { (sign(file.standing)) } " "
+                a.mono href={ "/cis/" (id) "/file?path=" (encoded(&file.path)) "&at=" (at) } { (file.path) } }
         }
-        @if files.len() > NAMED { span.quiet { " and " (files.len() - NAMED) " more" } }
+        @if files.len() > NAMED { div.quiet { "and " (files.len() - NAMED) " more" } }
     }
 }
 
@@ -158,6 +160,7 @@ fn words(moment: &Moment) -> Markup {
         },
         EventKind::FilesJudged => "Files were altered:",
         EventKind::FilesRead => "Somebody of the provider reads what it is configured by",
+        EventKind::ConfigurationAudited => { a href={ "/cis/" (moment.object) "/audit" } { "An audit" } " was made" },
         EventKind::OriginalRead => {
             "A file was read with its secrets: " span.mono { (text("path")) } span.quiet { " · " (text("reason")) }
         },

@@ -141,8 +141,8 @@ impl Row<'_> {
     fn of(&self, it: &RuleWaiver) -> Markup {
         let is_over = it.ended_at.is_some() || it.until <= self.now;
         html! { tr {
-            td { span.mono { (it.rule) } br; (self.baseline(&it.baseline)) }
-            td data-label="For" { (self.targets.told(it.target, it.tenant)) }
+            td.roomy { span.mono { (it.rule) } br; (self.baseline(&it.baseline)) }
+            td.whole data-label="For" { (self.targets.told(it.target, it.tenant)) }
             td data-label="Until" { (self.end(it)) }
             td data-label="Because" { (it.owner) ": " (it.reason)
                 div.quiet { "given by " (names::of(self.people, &it.given_by)) " of the " (it.side) ", "
@@ -272,12 +272,9 @@ async fn told(
         }
         BaselineRef::Own(id) => {
             let name = app.store.baseline(by, *id).await?.name;
-            let newest = app.store.baseline_versions(by, *id).await?.into_iter().next();
-            let found = match newest.map(|it| it.content) {
-                Some(BaselineContent::Rules(text)) => {
-                    parsed(text).await?.ok().as_ref().and_then(of)
-                }
-                _ => None,
+            let found = match app.store.baseline_version(by, *id, None).await?.content {
+                BaselineContent::Rules(text) => parsed(text).await?.ok().as_ref().and_then(of),
+                BaselineContent::Golden(_) | BaselineContent::Release(_) => None,
             };
             Ok((name, found))
         }

@@ -10,7 +10,7 @@ use store::Environment as _;
 
 use crate::configuration_is_audited::record_of;
 use crate::support::case::Case;
-use crate::support::{Answer, World};
+use crate::support::{Answer, World, form};
 
 const BASE: &[(&str, &str)] =
     &[("/etc/passwd", "root:x:0:0::/root:/bin/sh\n"), ("/etc/motd", "welcome\n")];
@@ -22,29 +22,6 @@ fn rules(version: &str, word: &str) -> String {
          title = \"It <i>greets\"\nseverity = \"high\"\nwhy = \"w\"\nsource = \"s\"\nexpected = \"a <u>greeting\"\n\
          check = 'lines(\"/etc/motd\", \"^{word}\").size() > 0'\n"
     )
-}
-
-/// As a browser sends a field.
-fn field(text: &str) -> String {
-    text.bytes().fold(String::new(), |sent, byte| match byte {
-        b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' => sent + &char::from(byte).to_string(),
-        byte => sent + &format!("%{byte:02X}"),
-    })
-}
-
-fn form(fields: &[(&str, &str)]) -> String {
-    let sent: Vec<_> = fields.iter().map(|(name, it)| format!("{name}={}", field(it))).collect();
-    sent.join("&")
-}
-
-async fn post(world: &World, token: &str, path: &str, form: &str) -> Answer {
-    let request = Request::builder()
-        .method("POST")
-        .uri(path)
-        .header("authorization", format!("Bearer {token}"))
-        .header("content-type", "application/x-www-form-urlencoded")
-        .body(Body::from(form.to_owned()));
-    world.send(request.unwrap()).await
 }
 
 fn place(answer: &Answer) -> String {
@@ -74,7 +51,7 @@ impl Side {
     }
 
     async fn post(&self, path: &str, fields: &[(&str, &str)]) -> Answer {
-        post(&self.world, &self.owner, path, &form(fields)).await
+        self.world.submit(&self.owner, path, &form(fields)).await
     }
 
     async fn audit(&self) -> Value {
@@ -287,12 +264,12 @@ async fn somebody_answers_for_a_rule_from_the_audit_that_tells_it() {
         ("never", "the <move>", 400, "until: "),
         ("", "  ", 400, "reason: "),
     ] {
-        let refused = post(&side.world, &side.owner, "/waivers", &fields(until)(reason)).await;
+        let refused = side.world.submit(&side.owner, "/waivers", &fields(until)(reason)).await;
         assert_eq!(refused.status, status, "{until}: {}", refused.text);
         all(&refused.text, &[why, "value=\"Anna &lt;b&gt;\""]);
     }
 
-    let given = post(&side.world, &side.owner, "/waivers", &fields("")("the <move>")).await;
+    let given = side.world.submit(&side.owner, "/waivers", &fields("")("the <move>")).await;
 
     assert_eq!(place(&given), format!("/cis/{ci}/audit"));
     assert_eq!(came_to(&side.audit().await, "greeting"), ["waived"]);
@@ -369,11 +346,11 @@ async fn forms_are_shown_to_whom_they_are_for_and_refused_to_others() {
         assert_eq!(form, if waives { 200 } else { 403 });
     }
     for action in ["bind", "unbind", "withdraw"] {
-        let refused = post(&side.world, &viewer, &format!("{path}/{action}"), "binding=x").await;
+        let refused = side.world.submit(&viewer, &format!("{path}/{action}"), "binding=x").await;
         assert_eq!(refused.status, 403, "{action}: {}", refused.text);
     }
     for place in ["/baselines", "/baselines/golden", "/waivers"] {
-        assert_eq!(post(&side.world, &viewer, place, "").await.status, 403, "{place}");
+        assert_eq!(side.world.submit(&viewer, place, "").await.status, 403, "{place}");
     }
     // The tenant keeps its item: nobody of the provider answers for it, nor takes back what it said.
     assert!(!ask(&admin, &audit).await.text.contains("answer for it"));
@@ -410,14 +387,14 @@ async fn forms_are_shown_to_whom_they_are_for_and_refused_to_others() {
     }
     for action in ["bind", "withdraw"] {
         let fields = form(&[("class", "vm"), ("holds", "true")]);
-        let refused = post(&side.world, &stranger, &format!("{path}/{action}"), &fields).await;
+        let refused = side.world.submit(&stranger, &format!("{path}/{action}"), &fields).await;
         assert_eq!(refused.status, 404, "{action}: {}", refused.text);
     }
     let theirs = form(&[("tenant", &tenant.to_string()), ("rules", &rules("9", "x"))]);
-    let refused = post(&side.world, &stranger, "/baselines", &theirs).await;
+    let refused = side.world.submit(&stranger, "/baselines", &theirs).await;
     assert!(refused.status == 404 && refused.text.contains("^x"), "{}", refused.text);
     let item = form(&[("item", "web-of-a"), ("holds", "true")]);
-    assert_eq!(post(&side.world, &stranger, "/baselines/sshd/bind", &item).await.status, 404);
+    assert_eq!(side.world.submit(&stranger, "/baselines/sshd/bind", &item).await.status, 404);
     for place in ["/baselines?all=true", "/baselines/sshd", "/waivers?all=true", "/baselines/new"] {
         let page = ask(&stranger, place).await.text;
         assert!(!page.contains("web-of-a") && !page.contains("reeting"), "{place}: {page}");
@@ -429,10 +406,10 @@ async fn what_the_provider_holds_items_to_is_the_providers_to_alter() {
     let side = Side::new().await;
     let admin = side.world.token(PROVIDER, Role::Admin, Access::Write).await;
     let ours = rules("1", "hello").replace("greeting\"", "house\"");
-    let kept = post(&side.world, &admin, "/baselines", &form(&[("rules", &ours)])).await;
+    let kept = side.world.submit(&admin, "/baselines", &form(&[("rules", &ours)])).await;
     let path = place(&kept);
     let fields = form(&[("class", "vm"), ("tenant", &PROVIDER.to_string()), ("holds", "true")]);
-    place(&post(&side.world, &admin, &format!("{path}/bind"), &fields).await);
+    place(&side.world.submit(&admin, &format!("{path}/bind"), &fields).await);
     let shown = side.world.ask(&admin, "GET", &path, None).await.text;
     all(&shown, &["every VM of every tenant"]);
 
@@ -449,9 +426,9 @@ async fn what_the_provider_holds_items_to_is_the_providers_to_alter() {
     // A tenant's own rules, kept by the provider for it, are for that tenant's items.
     let tenant = side.case.tenant.to_string();
     let theirs = form(&[("tenant", &tenant), ("rules", &rules("1", "welcome"))]);
-    let theirs = place(&post(&side.world, &admin, "/baselines", &theirs).await);
+    let theirs = place(&side.world.submit(&admin, "/baselines", &theirs).await);
     let fields = form(&[("class", "vm"), ("holds", "true")]);
-    place(&post(&side.world, &admin, &format!("{theirs}/bind"), &fields).await);
+    place(&side.world.submit(&admin, &format!("{theirs}/bind"), &fields).await);
     assert_eq!(came_to(&side.audit().await, "greeting"), ["pass"]);
     let bound = side.page(&theirs).await;
     all(&bound, &["every VM", "only the provider takes it back"]);

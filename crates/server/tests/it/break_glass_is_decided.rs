@@ -1,7 +1,5 @@
 //! Break-glass: who opens it, who is told, who reviews it, and where all of that is seen.
 
-use axum::body::Body;
-use axum::http::Request;
 use domain::cloud::{Access, CiId, PROVIDER, Role};
 use jiff::SignedDuration;
 use notices::content::DriftNotice;
@@ -20,17 +18,6 @@ fn terms(ci: CiId) -> Value {
         "ci": ci.to_string(), "ticket": "INC-<i>1", "reason": "nobody <b>gets in", "files": ["/etc/ssh/**"],
         "logins": ["anna"], "minutes": 30,
     })
-}
-
-async fn post(world: &World, token: &str, path: &str, form: &str) -> crate::support::Answer {
-    let request = Request::builder()
-        .method("POST")
-        .uri(path)
-        .header("authorization", format!("Bearer {token}"))
-        .header("content-type", "application/x-www-form-urlencoded")
-        .header("sec-fetch-site", "same-origin")
-        .body(Body::from(form.to_owned()));
-    world.send(request.unwrap()).await
 }
 
 #[tokio::test]
@@ -169,9 +156,9 @@ async fn it_is_opened_closed_and_reviewed_on_pages_too() {
     let open = |files: &str| {
         format!("ci={ci}&ticket=INC-%3Ci%3E1&reason=x&logins=&files={files}&minutes=30")
     };
-    let refused = post(&world, &owner, "/break-glass", &open("etc")).await;
+    let refused = world.submit(&owner, "/break-glass", &open("etc")).await;
     assert!(refused.status == 400 && refused.text.contains("Open one"), "{}", refused.text);
-    let opened = post(&world, &owner, "/break-glass", &open("/etc/ssh/**%0A/etc/motd")).await;
+    let opened = world.submit(&owner, "/break-glass", &open("/etc/ssh/**%0A/etc/motd")).await;
     assert_eq!(opened.status, 303, "{}", opened.text);
     let place = opened.headers["location"].to_str().unwrap().to_owned();
     world.alter(case.ci, SSHD, "PermitRootLogin yes\n", "anna").await;
@@ -185,7 +172,7 @@ async fn it_is_opened_closed_and_reviewed_on_pages_too() {
         board.contains(&format!("href=\"{place}\"")) && board.contains("INC-&lt;i&gt;1"),
         "{board}"
     );
-    assert_eq!(post(&world, &owner, &format!("{place}/close"), "").await.status, 303);
+    assert_eq!(world.submit(&owner, &format!("{place}/close"), "").await.status, 303);
     let shown = page(&owner, &place).await;
     assert!(shown.contains("Somebody else than who opened it") && !shown.contains("It may stay"));
     let shown = page(&approver, &place).await;
@@ -193,9 +180,9 @@ async fn it_is_opened_closed_and_reviewed_on_pages_too() {
     let version = shown.split("name=\"version\" value=\"").nth(1).unwrap();
     let version = version.split('"').next().unwrap();
     let review = format!("outcome=accepted&reason=fine&version={version}");
-    let own = post(&world, &owner, &format!("{place}/review"), &review).await;
+    let own = world.submit(&owner, &format!("{place}/review"), &review).await;
     assert!(own.status == 422 && own.text.contains("whoever opened it"), "{}", own.text);
-    assert_eq!(post(&world, &approver, &format!("{place}/review"), &review).await.status, 303);
+    assert_eq!(world.submit(&approver, &format!("{place}/review"), &review).await.status, 303);
 
     assert!(page(&owner, &place).await.contains("accepted by"));
     assert!(page(&owner, "/break-glass?state=accepted").await.contains(&place));

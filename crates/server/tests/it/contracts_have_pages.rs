@@ -3,8 +3,6 @@
 
 use std::collections::BTreeSet;
 
-use axum::body::Body;
-use axum::http::Request;
 use domain::change::{
     Disruption, KeyId, Kind, Nonce, Payload as _, Scope, StandingRule, Verified, WeeklyWindow,
 };
@@ -13,24 +11,13 @@ use domain::priority::Priority;
 use serde_json::json;
 use store::{Actor, Environment as _, PolicyState};
 
+use crate::support::World;
 use crate::support::case::{Case, DAY, KEY, done};
-use crate::support::{Answer, World};
 
 async fn look(world: &World, token: &str, path: &str) -> String {
     let page = world.ask(token, "GET", path, None).await;
     assert_eq!(page.status, 200, "{path}: {}", page.text);
     page.text
-}
-
-/// A form, as a program sends it with a token: no browser of another site could.
-async fn send(world: &World, token: &str, path: &str, form: &str) -> Answer {
-    let request = Request::builder()
-        .method("POST")
-        .uri(path)
-        .header("authorization", format!("Bearer {token}"))
-        .header("content-type", "application/x-www-form-urlencoded")
-        .body(Body::from(form.to_owned()));
-    world.send(request.unwrap()).await
 }
 
 #[tokio::test]
@@ -68,10 +55,10 @@ async fn an_sla_is_read_in_words_and_agreed_to_by_the_other_side() {
     assert!(!own.contains("Agree for the") && !own.contains("<b>1"), "{} {own}", hostile.text);
     assert!(own.contains("<code>medium.deferrals.count</code> changes from 1 to 0"), "{own}");
     let agree = format!("/sla/{a}/agree");
-    assert_eq!(send(&world, &owner, &agree, "version=a-1").await.status, 422, "not one's own");
-    assert_eq!(send(&world, &viewer, &agree, "version=a-1").await.status, 403);
+    assert_eq!(world.submit(&owner, &agree, "version=a-1").await.status, 422, "not one's own");
+    assert_eq!(world.submit(&viewer, &agree, "version=a-1").await.status, 403);
     let stranger = world.token(b, Role::TenantOwner, Access::Write).await;
-    assert_eq!(send(&world, &stranger, &agree, "version=a-1").await.status, 404);
+    assert_eq!(world.submit(&stranger, &agree, "version=a-1").await.status, 404);
     assert_eq!(world.ask(&stranger, "GET", &format!("/sla?tenant={a}"), None).await.status, 404);
     assert_eq!(world.ask(&stranger, "GET", "/sla?tenant=a", None).await.status, 404);
 
@@ -79,7 +66,7 @@ async fn an_sla_is_read_in_words_and_agreed_to_by_the_other_side() {
     assert!(theirs.contains("2 proposals wait for your side"), "{theirs}");
     assert!(theirs.contains("Agree for the provider") && theirs.contains(&agree), "{theirs}");
     assert!(theirs.contains(&format!("agree a-1 --tenant {a}")), "{theirs}");
-    let agreed = send(&world, &root, &agree, "version=a-1").await;
+    let agreed = world.submit(&root, &agree, "version=a-1").await;
     assert_eq!(agreed.status, 303, "{}", agreed.text);
     let versions = world.store.policy_versions(&world.admin, a).await.unwrap();
     let agreed = versions.iter().find(|it| it.policy.version == "a-1").unwrap();
@@ -150,16 +137,16 @@ async fn what_is_agreed_ahead_is_read_in_words_and_taken_back() {
     }
     let (taken, lost) = (format!("nonce={}", rule.nonce), format!("key={}", KeyId::from(KEY)));
     for (token, rules, keys) in [(&viewer, 403, 403), (&root, 403, 403), (&stranger, 404, 422)] {
-        assert_eq!(send(&world, token, "/consent/withdraw", &taken).await.status, rules);
-        assert_eq!(send(&world, token, "/consent/revoke", &lost).await.status, keys);
+        assert_eq!(world.submit(token, "/consent/withdraw", &taken).await.status, rules);
+        assert_eq!(world.submit(token, "/consent/revoke", &lost).await.status, keys);
     }
 
     let own = look(&world, &case.owner, "/consent").await;
     assert!(own.contains("Take the rule back") && own.contains("Revoke it"), "{own}");
-    assert_eq!(send(&world, &case.owner, "/consent/withdraw", &taken).await.status, 303);
+    assert_eq!(world.submit(&case.owner, "/consent/withdraw", &taken).await.status, 303);
     let page = look(&world, &case.owner, "/consent").await;
     assert!(page.contains("– withdrawn") && !page.contains("Take the rule back"), "{page}");
-    assert_eq!(send(&world, &case.owner, "/consent/revoke", &lost).await.status, 303);
+    assert_eq!(world.submit(&case.owner, "/consent/revoke", &lost).await.status, 303);
     let page = look(&world, &case.owner, "/consent").await;
     assert!(page.contains("✗ revoked") && page.contains("a has no key to sign with."), "{page}");
     assert!(matches!(case.person, Actor::Person { .. }));

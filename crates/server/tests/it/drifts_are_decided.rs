@@ -1,7 +1,5 @@
 //! The drift board: what nobody agreed to is shown to those whom it concerns, who adopt it or have it put back.
 
-use axum::body::Body;
-use axum::http::Request;
 use domain::cloud::{Access, EventKind};
 use serde_json::{Value, json};
 use store::{Actor, Environment as _};
@@ -141,7 +139,7 @@ async fn a_file_is_put_back_by_an_alteration() {
     let page = world.ask(&owner, "GET", &format!("/changes/{change}"), None).await.text;
     assert!(page.contains("What it makes of files") && page.contains(SSHD), "{page}");
     let page = world.ask(&owner, "GET", &format!("/changes/{change}/files"), None).await.text;
-    assert!(page.contains("2222"), "{page}");
+    assert!(page.contains("Port <b>2222</b>"), "{page}");
 
     // It is planned as a release, and its tenant is asked.
     let body = json!({ "change": change, "profile": "emergency" });
@@ -171,15 +169,8 @@ async fn one_click_puts_a_file_back() {
     let admin = world.token_of(&world.admin, Access::Write).await;
     let owner = world.token_of(&case.person, Access::Write).await;
     let id = first_drift(&world, &admin).await["id"].as_str().unwrap().to_owned();
-    let click = async |token: &str| {
-        let request = Request::builder()
-            .method("POST")
-            .uri(format!("/drifts/{id}/put-back"))
-            .header("authorization", format!("Bearer {token}"))
-            .header("sec-fetch-site", "same-origin")
-            .body(Body::empty());
-        world.send(request.unwrap()).await
-    };
+    let path = format!("/drifts/{id}/put-back");
+    let click = async |token: &str| world.submit(token, &path, "").await;
     let page = world.ask(&admin, "GET", &format!("/drifts/{id}"), None).await.text;
     assert!(page.contains("Put it back"), "{page}");
     assert_eq!(click(&owner).await.status, 403, "its tenant agrees, and does not plan");
@@ -286,14 +277,8 @@ async fn a_file_that_came_by_a_drift_is_taken_away_by_one_click() {
     let id = first_drift(&world, &admin).await["id"].as_str().unwrap().to_owned();
     let page = world.ask(&admin, "GET", &format!("/drifts/{id}"), None).await.text;
     assert!(page.contains("Put it back") && page.contains("is taken away again"), "{page}");
-    let request = Request::builder()
-        .method("POST")
-        .uri(format!("/drifts/{id}/put-back"))
-        .header("authorization", format!("Bearer {admin}"))
-        .header("sec-fetch-site", "same-origin")
-        .body(Body::empty());
 
-    let done = world.send(request.unwrap()).await;
+    let done = world.submit(&admin, &format!("/drifts/{id}/put-back"), "").await;
 
     assert_eq!(done.status, 303, "{}", done.text);
     let releases = world.ask(&admin, "GET", "/api/v1/releases", None).await.json();
@@ -315,21 +300,13 @@ async fn a_form_adopts_it_too() {
     world.alter(case.ci, SSHD, "Port 2222\n", "anna").await;
     let owner = world.token_of(&case.person, Access::Write).await;
     let drift = first_drift(&world, &owner).await;
-    let post = async |form: String| {
-        let request = Request::builder()
-            .method("POST")
-            .uri(format!("/drifts/{}/adopt", drift["id"].as_str().unwrap()))
-            .header("authorization", format!("Bearer {owner}"))
-            .header("content-type", "application/x-www-form-urlencoded")
-            .header("sec-fetch-site", "same-origin")
-            .body(Body::from(form));
-        world.send(request.unwrap()).await
-    };
-    let stale = post("reason=ours&recorded_at=2020-01-01T00:00:00Z".to_owned()).await;
+    let path = format!("/drifts/{}/adopt", drift["id"].as_str().unwrap());
+    let post = async |form: &str| world.submit(&owner, &path, form).await;
+    let stale = post("reason=ours&recorded_at=2020-01-01T00:00:00Z").await;
     assert!(stale.text.contains("altered again since") && stale.text.contains("Adopt it"));
 
     let recorded_at = drift["recorded_at"].as_str().unwrap();
-    let adopted = post(format!("reason=ours&recorded_at={recorded_at}")).await;
+    let adopted = post(&format!("reason=ours&recorded_at={recorded_at}")).await;
 
     assert_eq!(adopted.status, 303, "{}", adopted.text);
     assert!(first_drift(&world, &owner).await.is_null());

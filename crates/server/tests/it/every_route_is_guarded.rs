@@ -37,6 +37,7 @@ fn of(path: &str, ids: &[(&str, String)]) -> String {
         .replace("{nonce}", &"07".repeat(16))
         .replace("{kind}", "depends_on")
         .replace("{name}", "app")
+        .replace("{version}", "1")
         .replace("{to}", other)
         .replace("{sequence}", "0")
 }
@@ -114,6 +115,7 @@ xxxxxxxx GET /api/v1/baselines
 x--xx--- POST /api/v1/baselines
 xxxxxxxx GET /api/v1/baselines/{id}
 x--xx--- DELETE /api/v1/baselines/{id}
+xxxxxxxx GET /api/v1/baselines/{id}/versions/{version}
 xxxxxxxx GET /api/v1/break-glass
 x--xx--- POST /api/v1/break-glass
 xxxxxxxx GET /api/v1/break-glass/{id}

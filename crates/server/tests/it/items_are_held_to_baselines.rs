@@ -155,7 +155,11 @@ async fn an_item_is_held_to_rules_of_its_owners_until_they_are_unbound() {
     assert!(gone["withdrawn_at"].is_string());
     assert!(came_to(&owned.audit().await, "greeting").is_empty());
     let read = owned.ask("GET", &format!("baselines/{id}"), None).await.json();
-    assert_eq!(read["versions"][1]["rules"], rules("1", "welcome"));
+    assert_eq!(read["versions"][1]["version"], "1", "{read}");
+    assert!(!read.to_string().contains("welcome"), "a list has no texts: {read}");
+    let first = owned.ask("GET", &format!("baselines/{id}/versions/1"), None).await.json();
+    assert_eq!(first["rules"], rules("1", "welcome"));
+    assert_eq!(owned.ask("GET", &format!("baselines/{id}/versions/3"), None).await.status, 404);
 }
 
 #[tokio::test]

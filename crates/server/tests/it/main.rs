@@ -27,6 +27,7 @@ mod people_sign_in_at_a_certified_provider;
 mod people_sign_in_elsewhere;
 #[path = "support/provider.rs"]
 mod provider;
+mod releases_become_baselines;
 mod releases_go_out;
 mod sources_are_observed;
 #[path = "../../../sources/tests/it/support.rs"]

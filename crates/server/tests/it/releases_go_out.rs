@@ -19,15 +19,15 @@ use crate::support::case::{Case, proof, tell, wake};
 use crate::support::{self, World};
 
 /// One of one tenant's items, and its agent.
-struct Host {
-    case: Case,
-    agent: Agent,
+pub(crate) struct Host {
+    pub(crate) case: Case,
+    pub(crate) agent: Agent,
     provider: String,
-    release: Value,
+    pub(crate) release: Value,
 }
 
 impl Host {
-    fn actor(&self) -> Actor {
+    pub(crate) fn actor(&self) -> Actor {
         let Agent { id, tenant, ci, .. } = self.agent;
         Actor::Agent { agent: id, tenant, ci }
     }
@@ -53,7 +53,7 @@ impl Host {
         Self::of(world, Case::usual(world, "a").await, more).await
     }
 
-    async fn of(world: &World, case: Case, more: Value) -> Self {
+    pub(crate) async fn of(world: &World, case: Case, more: Value) -> Self {
         let agent = world.agent(case.ci, case.tenant).await;
         let operator = world.token(domain::cloud::PROVIDER, Role::Operator, Access::Write).await;
         let mut request = request(world, &case);
@@ -71,7 +71,7 @@ impl Host {
     }
 
     /// Lets time bring about what it does.
-    async fn go_on(&self, world: &World) {
+    pub(crate) async fn go_on(&self, world: &World) {
         wake(world).await;
         // Each process drives them by its lease.
         let releases = Releases::open(world.store.clone(), world.history(), &world.master);
@@ -82,7 +82,7 @@ impl Host {
         }
     }
 
-    async fn fetch(&self, world: &World) -> Option<Fetched> {
+    pub(crate) async fn fetch(&self, world: &World) -> Option<Fetched> {
         let actor = self.actor();
         let fetched = world.store.order_for(&actor).await.unwrap()?;
         let (nonce, number) = (fetched.nonce, fetched.sequence);
@@ -92,7 +92,7 @@ impl Host {
         Some(fetched)
     }
 
-    async fn ends(&self, world: &World, fetched: &Fetched, ended: Ended) {
+    pub(crate) async fn ends(&self, world: &World, fetched: &Fetched, ended: Ended) {
         let now = world.clock.now();
         let result = OrderResult {
             execution: Id::new(now, [1; 10]),
@@ -120,7 +120,7 @@ impl Host {
     }
 
     /// The agent looks, and all of it is known.
-    async fn looks(&self, world: &World, packages: &[(&str, &str)], runtime: Runtime) {
+    pub(crate) async fn looks(&self, world: &World, packages: &[(&str, &str)], runtime: Runtime) {
         world.observe(self.agent.ci, self.agent.tenant, packages).await;
         let facts = Facts { runtime: Some(runtime), ..Facts::default() };
         world.store.record_facts(&self.actor(), self.agent.ci, facts).await.unwrap();
@@ -145,7 +145,7 @@ fn request(world: &World, case: &Case) -> Value {
     json!({ "change": case.change.change.id, "profile": "emergency", "from": from, "until": until })
 }
 
-fn running() -> Runtime {
+pub(crate) fn running() -> Runtime {
     let kernel = || "6.1.0-1".to_owned();
     let (running_kernel, newest) = (kernel(), Some(kernel()));
     Runtime { running_kernel, newest_installed_kernel: newest, ..Runtime::default() }

@@ -1,14 +1,17 @@
 //! What items are held against beside what comes with the program: baselines that people put in, to which items they
 //! apply, and for which rules somebody answers.
 //!
-//! A version of a baseline is never altered. What a golden item held is in the history; here is where.
+//! A version of a baseline is never altered. What a golden item held, or a release wrote, is in the history; here is
+//! where.
 
 mod bindings;
 mod standards;
 mod waivers;
 
-use domain::cloud::{BaselineId, EventKind, PROVIDER, Side, TenantId, words};
-use domain::configuration::baseline::{Baseline, GoldenSource, is_name};
+use std::collections::BTreeSet;
+
+use domain::cloud::{BaselineId, CiId, EventKind, PROVIDER, Side, TenantId, words};
+use domain::configuration::baseline::{Baseline, GoldenSource, ReleasedSource, is_name};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -45,6 +48,8 @@ words! {
         Rules = "rules",
         /// Files of an item that is as it should be.
         Golden = "golden",
+        /// Files that a release wrote.
+        Release = "release",
     }
 }
 
@@ -86,6 +91,19 @@ pub struct BaselineVersion {
     pub content: BaselineContent,
 }
 
+/// A version of a baseline, as lists show it: without what it says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ListedVersion {
+    /// From 1.
+    pub number: i64,
+    /// What its author calls it.
+    pub version: String,
+    /// When it was put in.
+    pub put_at: Timestamp,
+    /// By whom.
+    pub put_by: String,
+}
+
 /// What a baseline says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum BaselineContent {
@@ -93,6 +111,8 @@ pub enum BaselineContent {
     Rules(String),
     /// Where in the history the files of the golden item are.
     Golden(GoldenSource),
+    /// Where in the history the files are that a release wrote.
+    Release(ReleasedSource),
 }
 
 /// A baseline that is to be, or another version of one.
@@ -104,23 +124,37 @@ pub struct NewBaseline {
     pub name: String,
     /// In words.
     pub title: String,
-    /// What its author calls this version; golden items are counted.
+    /// What its author calls this version; those of files are counted.
     pub version: Option<String>,
     /// What it says.
     pub content: BaselineContent,
 }
 
-macro_rules! select {
-    ($rest:literal) => {
+macro_rules! columns {
+    ($more:literal, $rest:literal) => {
         concat!(
             "SELECT b.id, b.tenant_id, b.name, b.kind, b.title, b.created_at, b.withdrawn_at,
-                 v.number, v.word, v.content, v.put_at, v.put_by
-             FROM baselines b JOIN baseline_versions v ON v.baseline_id = b.id ",
+                 v.number, v.word, v.put_at, v.put_by",
+            $more,
+            " FROM baselines b JOIN baseline_versions v ON v.baseline_id = b.id ",
             $rest
         )
     };
 }
-use select;
+
+macro_rules! select {
+    ($rest:literal) => {
+        $crate::baselines::columns!("", $rest)
+    };
+}
+
+// What a version says is up to 1 MiB, and is read where it is asked for alone.
+macro_rules! select_with_content {
+    ($rest:literal) => {
+        $crate::baselines::columns!(", v.content", $rest)
+    };
+}
+use {columns, select_with_content};
 
 /// Baselines that people put in.
 impl Store {
@@ -166,18 +200,35 @@ impl Store {
         find(&mut *self.pool.acquire().await?, by.scope(), id).await
     }
 
-    /// Its versions, the newest first.
+    /// Its versions, the newest first, without what they say.
     pub async fn baseline_versions(
         &self,
         by: &Actor,
         id: BaselineId,
-    ) -> Result<Vec<BaselineVersion>, StoreError> {
+    ) -> Result<Vec<ListedVersion>, StoreError> {
         self.baseline(by, id).await?;
         let rows = sqlx::query(select!("WHERE b.id = $1 ORDER BY v.number DESC"))
             .bind(id.to_string())
             .fetch_all(&self.pool)
             .await?;
-        rows.iter().map(read_version).collect()
+        rows.iter().map(read_listed).collect()
+    }
+
+    /// One version of it, as its author calls it; the newest where none is named.
+    pub async fn baseline_version(
+        &self,
+        by: &Actor,
+        id: BaselineId,
+        version: Option<&str>,
+    ) -> Result<BaselineVersion, StoreError> {
+        let kept = self.baseline(by, id).await?;
+        let word = version.unwrap_or(&kept.version);
+        let row = sqlx::query(select_with_content!("WHERE b.id = $1 AND v.word = $2"))
+            .bind(id.to_string())
+            .bind(word)
+            .fetch_optional(&self.pool)
+            .await?;
+        read_version(&row.ok_or_else(|| StoreError::not_found("version of the baseline", &word))?)
     }
 
     /// Withdraws one: it is held against nothing any more, and all that bound it ends. What it said stays.
@@ -193,12 +244,12 @@ impl Store {
 async fn put(tx: &mut Tx<'_>, by: &Actor, new: &NewBaseline) -> Result<KeptBaseline, StoreError> {
     tenants::must_exist(tx, by, new.tenant).await?;
     must_be_a_name(&new.name)?;
-    if let BaselineContent::Golden(source) = &new.content {
-        let ci = cis::find(&mut *tx.connection, by.scope(), source.ci).await?;
+    for id in new.content.items() {
+        let ci = cis::find(&mut *tx.connection, by.scope(), id).await?;
         if ci.tenant != new.tenant {
             return Err(StoreError::Refused {
-                reason: format!("{} is not an item of {}", source.ci, new.tenant),
-                help: "a golden item and its baseline are one tenant's",
+                reason: format!("{id} is not an item of {}", new.tenant),
+                help: "files and the baseline that is made of them are one tenant's",
             });
         }
     }
@@ -235,8 +286,11 @@ async fn put(tx: &mut Tx<'_>, by: &Actor, new: &NewBaseline) -> Result<KeptBasel
     .execute(&mut *tx.connection)
     .await
     .map_err(StoreError::exists("version of the baseline", &kept.version))?;
-    let hash = hex(&Sha256::digest(content.as_bytes()));
-    record(tx, by, EventKind::BaselinePut, &kept, &json!({ "sha256": hash }));
+    let mut more = json!({ "sha256": hex(&Sha256::digest(content.as_bytes())) });
+    if let BaselineContent::Release(ReleasedSource { release, change, plan, .. }) = &new.content {
+        more["from"] = json!({ "release": release, "change": change, "plan": plan });
+    }
+    record(tx, by, EventKind::BaselinePut, &kept, &more);
     Ok(kept)
 }
 
@@ -428,6 +482,7 @@ impl BaselineContent {
         match self {
             Self::Rules(_) => BaselineKind::Rules,
             Self::Golden(_) => BaselineKind::Golden,
+            Self::Release(_) => BaselineKind::Release,
         }
     }
 
@@ -435,6 +490,16 @@ impl BaselineContent {
         match self {
             Self::Rules(text) => text.clone(),
             Self::Golden(source) => json!(source).to_string(),
+            Self::Release(source) => json!(source).to_string(),
+        }
+    }
+
+    /// The items in whose history it is what is said.
+    fn items(&self) -> BTreeSet<CiId> {
+        match self {
+            Self::Rules(_) => BTreeSet::new(),
+            Self::Golden(source) => [source.ci].into(),
+            Self::Release(source) => source.files.values().map(|file| file.ci).collect(),
         }
     }
 }
@@ -475,7 +540,7 @@ async fn meant_for(
     }
     let is_own = kept.tenant == tenant;
     match kept.kind {
-        BaselineKind::Golden if !is_own => Err(StoreError::Refused {
+        BaselineKind::Golden | BaselineKind::Release if !is_own => Err(StoreError::Refused {
             reason: format!("`{}` is made of another tenant's files", kept.name),
             help: "files of one tenant's item are held against that tenant's items alone",
         }),
@@ -483,7 +548,7 @@ async fn meant_for(
             reason: format!("`{}` is another tenant's", kept.name),
             help: "put it in for the tenant whose items are meant",
         }),
-        BaselineKind::Golden | BaselineKind::Rules => Ok(kept),
+        BaselineKind::Golden | BaselineKind::Release | BaselineKind::Rules => Ok(kept),
     }
 }
 
@@ -501,20 +566,27 @@ fn read(row: &AnyRow) -> Result<KeptBaseline, StoreError> {
     })
 }
 
+fn read_listed(row: &AnyRow) -> Result<ListedVersion, StoreError> {
+    Ok(ListedVersion {
+        number: get(row, "number")?,
+        version: get(row, "word")?,
+        put_at: time(row, "put_at")?,
+        put_by: get(row, "put_by")?,
+    })
+}
+
 fn read_version(row: &AnyRow) -> Result<BaselineVersion, StoreError> {
+    let ListedVersion { number, version, put_at, put_by } = read_listed(row)?;
     let text: String = get(row, "content")?;
-    let corrupt = |error| StoreError::Corrupt { what: format!("a golden item: {error}") };
+    let corrupt = |error| StoreError::Corrupt { what: format!("files of a baseline: {error}") };
     let content = match parsed(row, "kind")? {
         BaselineKind::Rules => BaselineContent::Rules(text),
         BaselineKind::Golden => {
             BaselineContent::Golden(serde_json::from_str(&text).map_err(corrupt)?)
         }
+        BaselineKind::Release => {
+            BaselineContent::Release(serde_json::from_str(&text).map_err(corrupt)?)
+        }
     };
-    Ok(BaselineVersion {
-        number: get(row, "number")?,
-        version: get(row, "word")?,
-        put_at: time(row, "put_at")?,
-        put_by: get(row, "put_by")?,
-        content,
-    })
+    Ok(BaselineVersion { number, version, put_at, put_by, content })
 }

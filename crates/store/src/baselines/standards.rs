@@ -8,7 +8,7 @@ use domain::configuration::baseline::{BaselineRef, Said, Waiver};
 use jiff::Timestamp;
 
 use super::waivers::{self, select_waivers};
-use super::{BaselineVersion, KeptBaseline, read, read_version, select};
+use super::{BaselineKind, BaselineVersion, KeptBaseline, read, read_version, select_with_content};
 use crate::Store;
 use crate::actor::Actor;
 use crate::cis::Ci;
@@ -70,8 +70,10 @@ impl Store {
         }
         let mut own = BTreeMap::new();
         for baseline in said.keys() {
+            // What the provider binds to a class is everybody's, but for files: a report shows what differs.
             if let BaselineRef::Own(id) = baseline
                 && let Some(found) = self.version_at(*id, at).await?
+                && (found.0.kind == BaselineKind::Rules || found.0.tenant == ci.tenant)
             {
                 own.insert(*id, found);
             }
@@ -91,7 +93,7 @@ impl Store {
         let mut kept = KeptTo::default();
         for judged_by in &outcomes.baselines {
             let Some(id) = judged_by.own else { continue };
-            let row = sqlx::query(select!("WHERE b.id = $1 AND v.word = $2"))
+            let row = sqlx::query(select_with_content!("WHERE b.id = $1 AND v.word = $2"))
                 .bind(id.to_string())
                 .bind(judged_by.version.as_str())
                 .fetch_optional(&self.pool)
@@ -118,7 +120,7 @@ impl Store {
         id: BaselineId,
         at: Timestamp,
     ) -> Result<Option<(KeptBaseline, BaselineVersion)>, StoreError> {
-        let row = sqlx::query(select!(
+        let row = sqlx::query(select_with_content!(
             "WHERE b.id = $1 AND (b.withdrawn_at IS NULL OR b.withdrawn_at > $2) AND v.put_at <= $2
              ORDER BY v.number DESC LIMIT 1"
         ))

@@ -198,7 +198,7 @@ async fn must_have_the_rule(
         }
         BaselineRef::Own(id) => {
             let kept = super::meant_for(tx, by, *id, tenant).await?;
-            let row = sqlx::query(super::select!("WHERE b.id = $1 AND v.number = $2"))
+            let row = sqlx::query(super::select_with_content!("WHERE b.id = $1 AND v.number = $2"))
                 .bind(id.to_string())
                 .bind(kept.number)
                 .fetch_one(&mut *tx.connection)
@@ -208,6 +208,7 @@ async fn must_have_the_rule(
                 BaselineContent::Golden(source) => {
                     source.paths.iter().any(|pattern| pattern.has(&new.rule))
                 }
+                BaselineContent::Release(source) => source.files.contains_key(&new.rule),
             }
         }
     };
@@ -216,7 +217,7 @@ async fn must_have_the_rule(
     }
     Err(StoreError::Refused {
         reason: format!("the baseline {} has no rule `{}`", new.baseline, new.rule),
-        help: "name a rule as the audit tells it; of a golden item, the path of a file",
+        help: "name a rule as the audit tells it; of a baseline of files, the path of one",
     })
 }
 

@@ -29,6 +29,7 @@ mod keys;
 mod originals;
 mod read;
 mod record;
+mod released;
 mod retain;
 mod rows;
 mod seal;
@@ -53,6 +54,7 @@ pub(crate) use judge::{expect, expect_back};
 pub(crate) use keys::tenant_key_name;
 pub use read::{Difference, FileVersion, Manifest, Past, Versions};
 pub use record::{NewFile, NewState, Recorded};
+pub use released::ReleasedAlteration;
 pub use retain::{Erasure, Garbage};
 pub use seal::{SealRule, SealedPartition};
 

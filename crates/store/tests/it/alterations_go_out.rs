@@ -37,21 +37,21 @@ on_both_engines! {
     what_nobody_could_see_is_not_proposed
 }
 
-const MOTD: &str = "/etc/motd";
-const OLD: &str = "old\n";
-const NEW: &str = "new and better\n";
+pub(crate) const MOTD: &str = "/etc/motd";
+pub(crate) const OLD: &str = "old\n";
+pub(crate) const NEW: &str = "new and better\n";
 
 /// A tenant's item with one file, and an alteration of it.
-struct Altered {
-    case: Case,
-    history: History,
+pub(crate) struct Altered {
+    pub(crate) case: Case,
+    pub(crate) history: History,
 }
 
 fn path(name: &str) -> FilePath {
     FilePath::new(name).unwrap()
 }
 
-fn hash(text: &str) -> FileHash {
+pub(crate) fn hash(text: &str) -> FileHash {
     <[u8; 32]>::from(Sha256::digest(text)).into()
 }
 
@@ -134,7 +134,7 @@ impl Altered {
     }
 
     /// A release of it that its tenant agreed to, and that has begun.
-    async fn begun(world: &World) -> (History, Host) {
+    pub(crate) async fn begun(world: &World) -> (History, Host) {
         Self::proven(world).await.carried_out(world).await
     }
 
@@ -151,7 +151,7 @@ impl Altered {
 }
 
 /// The agent tells that a file is another one, and that this is all.
-async fn tells(world: &World, history: &History, host: &Host, content: Option<&str>) {
+pub(crate) async fn tells(world: &World, history: &History, host: &Host, content: Option<&str>) {
     let told = content.map(|content| (MOTD, Some((content, 0o100_644))));
     tells_of(world, history, host, told).await;
 }
@@ -179,7 +179,7 @@ async fn tells_of(
 }
 
 /// It reports all that it has installed.
-async fn reports(world: &World, host: &Host) {
+pub(crate) async fn reports(world: &World, host: &Host) {
     world.environment.pass(SignedDuration::from_secs(1));
     world.store.note_complete(host.agent.id, now(world)).await.unwrap();
     host.go_on(world).await;

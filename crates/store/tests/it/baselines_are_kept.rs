@@ -74,7 +74,12 @@ async fn versions_are_never_altered(world: World) {
     let versions = world.store.baseline_versions(&by, first.id).await.unwrap();
     let words: Vec<_> = versions.iter().map(|it| it.version.as_str()).collect();
     assert_eq!(words, ["2", "1"]);
-    assert_eq!(versions[1].content, BaselineContent::Rules(rules("1")));
+    let says = async |version| {
+        world.store.baseline_version(&by, first.id, version).await.map(|it| it.content)
+    };
+    assert_eq!(says(Some("1")).await.unwrap(), BaselineContent::Rules(rules("1")));
+    assert_eq!(says(None).await.unwrap(), BaselineContent::Rules(rules("2")), "the newest");
+    assert!(matches!(says(Some("3")).await, Err(StoreError::NotFound { .. })));
 
     let mut taken = ours(tenant.id, "1");
     "sshd".clone_into(&mut taken.name);
@@ -111,6 +116,8 @@ async fn a_baseline_is_its_tenants_alone(world: World) {
     let not_found = |error: &StoreError| matches!(error, StoreError::NotFound { .. });
     missing(not_found(&world.store.baseline(&stranger, kept.id).await.unwrap_err()));
     missing(not_found(&world.store.baseline_versions(&stranger, kept.id).await.unwrap_err()));
+    let version = world.store.baseline_version(&stranger, kept.id, Some("1")).await;
+    missing(not_found(&version.unwrap_err()));
     missing(not_found(&world.store.withdraw_baseline(&stranger, kept.id).await.unwrap_err()));
     missing(not_found(
         &world.store.put_baseline(&stranger, None, ours(one.id, "9")).await.unwrap_err(),
@@ -285,8 +292,8 @@ async fn a_golden_item_is_one_tenants(world: World) {
     assert_eq!(kept.version, "1");
     world.environment.pass(SignedDuration::from_mins(1));
     assert_eq!(put(&world, &by, golden(one.id, ci)).await.version, "2");
-    let versions = world.store.baseline_versions(&by, kept.id).await.unwrap();
-    assert!(matches!(&versions[0].content, BaselineContent::Golden(it) if it.files == 3));
+    let version = world.store.baseline_version(&by, kept.id, None).await.unwrap();
+    assert!(matches!(&version.content, BaselineContent::Golden(it) if it.files == 3));
     let why = refused(
         world
             .store
@@ -303,6 +310,20 @@ async fn a_golden_item_is_one_tenants(world: World) {
     };
     let why = refused(world.store.bind_baseline(&world.admin, None, new).await);
     assert_eq!(why, "`as-web` is made of another tenant's files");
+    // Nor others' items against files of its own, by whatever class it binds.
+    let own = world.store.create_ci(&world.admin, None, vm(PROVIDER, "web-0")).await.unwrap().id;
+    let house = put(&world, &world.admin, golden(PROVIDER, own)).await;
+    let new = NewBinding {
+        tenant: PROVIDER,
+        baseline: BaselineRef::Own(house.id),
+        target: Target::Class(Class::Vm),
+        holds: true,
+    };
+    world.store.bind_baseline(&world.admin, None, new).await.unwrap();
+    for (item, is_held) in [(own, true), (ci, false)] {
+        let held = world.store.held_to(&Actor::System, item, world.environment_now()).await;
+        assert_eq!(held.unwrap().own.contains_key(&house.id), is_held);
+    }
 }
 
 async fn what_an_audit_was_made_by_can_be_read_later(world: World) {

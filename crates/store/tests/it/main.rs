@@ -35,6 +35,7 @@ mod machines_go_back_to_snapshots;
 mod notices_on_their_way;
 mod old_checks_prove_nothing;
 mod people_are_known_elsewhere;
+mod releases_become_baselines;
 mod releases_on_their_way;
 mod sources_are_looked_at;
 mod transactions_that_wait_for_each_other;

@@ -3,8 +3,8 @@ use std::collections::BTreeMap;
 use super::*;
 use crate::cloud::{BaselineId, CiId, Side, WaiverId};
 use crate::configuration::baseline::{
-    Baseline, BaselineRef, Golden, GoldenItem, GoldenSource, Hold, Measure, ObservedFile, Standard,
-    Subject, Waiver,
+    Baseline, BaselineRef, FilesSource, Golden, GoldenSource, HeldFiles, Hold, Measure,
+    ObservedFile, Standard, Subject, Waiver,
 };
 use crate::priority::Priority;
 
@@ -248,7 +248,8 @@ fn held_to_files(files: Result<Golden, String>, count: usize) -> Standards {
         files: count,
     };
     let mut standards = held_to(Baseline::parse(KPTR).unwrap());
-    standards.held[0].measure = Measure::Golden(Box::new(GoldenItem { source, files }));
+    let source = FilesSource::Item(source);
+    standards.held[0].measure = Measure::Files(Box::new(HeldFiles { source, files }));
     standards
 }
 
@@ -275,7 +276,7 @@ fn a_golden_item_is_held_against_others_and_what_was_lost_of_it_is_unknown() {
     assert_eq!((came, said.as_str()), (Outcome::Unknown, "what the golden item held is lost"));
     let path = "/etc/sysctl.d/a.conf".to_owned();
     let mut erased = of(&good);
-    erased.files.insert(path.clone(), ObservedFile::erased());
+    erased.files.insert(path.clone(), ObservedFile::erased().into());
     assert_eq!(outcome(&good, Ok(erased.clone()), 1).0, Outcome::Unknown);
     // Nor does it say that a file should be there, or should not.
     let none: Vec<_> = GOOD.iter().copied().filter(|it| it.0 != path).collect();

@@ -1,4 +1,5 @@
-//! An item that is as all of its kind should be: its files at a time, held against others'.
+//! Files as they should be, held against an item's: those of an item that is as all of its kind should be, or those
+//! that a release wrote.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -6,11 +7,9 @@ use std::sync::LazyLock;
 
 use regex::Regex;
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 
 use super::observed::{Content, Observed, ObservedFile};
 use super::{Evidence, Outcome};
-use crate::change::FileHash;
 use crate::configuration::diff::{Line, Part, diff};
 use crate::configuration::mask::{Masks, Subject as Masked};
 use crate::order::PathPattern;
@@ -18,17 +17,31 @@ use crate::order::PathPattern;
 /// Lines of a difference that are told.
 const MOST_LINES: usize = 10;
 
-/// Some files of an item at a time.
+/// Some files as they should be.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Golden {
-    /// Which files.
+    /// Where nothing else should be.
     pub patterns: Vec<PathPattern>,
-    /// Those there were, by their paths.
+    /// Those that should be there, by their paths.
     pub files: BTreeMap<String, GoldenFile>,
 }
 
 /// A file as it should be.
-pub type GoldenFile = ObservedFile;
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GoldenFile {
+    /// Kind and permissions, as `st_mode` has them; none where nothing is said of them.
+    pub mode: Option<u32>,
+    /// User and group; none where nothing is said of them.
+    pub owner: Option<String>,
+    /// What is kept of it.
+    pub content: Content,
+}
+
+impl From<ObservedFile> for GoldenFile {
+    fn from(ObservedFile { mode, owner, content }: ObservedFile) -> Self {
+        Self { mode: Some(mode), owner: Some(owner), content }
+    }
+}
 
 /// What a file came to.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -47,29 +60,8 @@ impl Golden {
     pub fn of(item: &Observed, patterns: Vec<PathPattern>) -> Self {
         let is_meant = |path: &str| patterns.iter().any(|pattern| pattern.has(path));
         let files = item.files().iter().filter(|(path, _)| is_meant(path));
-        let files = files.map(|(path, file)| (path.clone(), file.clone())).collect();
+        let files = files.map(|(path, file)| (path.clone(), file.clone().into())).collect();
         Self { patterns, files }
-    }
-
-    /// What all of it is, in one word: another file, another word.
-    pub fn digest(&self) -> String {
-        let mut hash = Sha256::new();
-        let mut add = |part: &[u8]| {
-            hash.update((part.len() as u64).to_be_bytes());
-            hash.update(part);
-        };
-        for (path, file) in &self.files {
-            add(path.as_bytes());
-            add(&file.mode.to_be_bytes());
-            add(file.owner.as_bytes());
-            match &file.content {
-                Content::Text(text) => add(text.as_bytes()),
-                Content::Link(target) => add(target.as_bytes()),
-                Content::Kept { because } => add(because.as_bytes()),
-                Content::Directory | Content::Other => add(b""),
-            }
-        }
-        FileHash::from(<[u8; 32]>::from(hash.finalize())).to_string()
     }
 
     /// What each of the files comes to for another item, and each that only the other has.
@@ -93,28 +85,23 @@ impl Golden {
         }
         // Of what was erased it is not even known whether it was there.
         let erased = ObservedFile::erased();
-        let of_both = [self.files.get(path), item.files().get(path)];
-        if of_both.contains(&Some(&erased)) {
+        let (wanted, found) = (self.files.get(path), item.files().get(path));
+        if wanted.is_some_and(|it| it.content == erased.content) || found == Some(&erased) {
             return (Outcome::Unknown, say("it was erased what it was".to_owned()));
         }
-        let (wanted, found) = match (of_both[0], of_both[1]) {
+        let (wanted, found) = match (wanted, found) {
             (Some(wanted), Some(found)) => (wanted, found),
             (Some(_), None) => return (Outcome::Fail, say("it is not there".to_owned())),
             (None, _) => return (Outcome::Fail, say("it should not be there".to_owned())),
         };
         let mut evidence = Vec::new();
-        if wanted.mode != found.mode {
-            evidence.push(Evidence::file(
-                path,
-                format!(
-                    "mode {:04o}, and should be {:04o}",
-                    found.mode & 0o7777,
-                    wanted.mode & 0o7777
-                ),
-            ));
+        if let Some(mode) = wanted.mode.filter(|mode| *mode != found.mode) {
+            let (found, mode) = (found.mode & 0o7777, mode & 0o7777);
+            let text = format!("mode {found:04o}, and should be {mode:04o}");
+            evidence.push(Evidence::file(path, text));
         }
-        if wanted.owner != found.owner {
-            let text = format!("owner {}, and should be {}", found.owner, wanted.owner);
+        if let Some(owner) = wanted.owner.as_ref().filter(|owner| **owner != found.owner) {
+            let text = format!("owner {}, and should be {owner}", found.owner);
             evidence.push(Evidence::file(path, text));
         }
         match (&wanted.content, &found.content) {

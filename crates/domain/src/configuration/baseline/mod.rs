@@ -1,9 +1,10 @@
-//! What configuration is held against: rules over what files set, and the files of an item that is as all of its
-//! kind should be.
+//! What configuration is held against: rules over what files set, the files of an item that is as all of its kind
+//! should be, and the files that a release wrote.
 //!
 //! ```text
 //! files of an item at a time ─► Observed ─┬─► Baseline::judge  rules in CEL      ─► RuleResult, one each
-//!                                         └─► Golden::judge    files of another  ─► FileResult, one each
+//!                                         └─► Golden::judge    files of another, ─► FileResult, one each
+//!                                                              or of a release
 //! ```
 //!
 //! What cannot be told is *unknown*, with the reason, and never counts as kept.
@@ -27,6 +28,7 @@
 mod expression;
 mod golden;
 mod observed;
+mod released;
 mod standard;
 
 use std::collections::BTreeSet;
@@ -43,9 +45,10 @@ pub(super) use expression::is_like;
 pub use expression::{Expression, InvalidExpression};
 pub use golden::{FileResult, Golden, GoldenFile};
 pub use observed::{Content, Observed, ObservedFile, Subject};
+pub use released::{Fate, Look, ReleasedFile, ReleasedSource, Unfit, Wanted, take};
 pub use standard::{
-    BaselineRef, GoldenItem, GoldenSource, Hold, JudgedBy, Measure, Reach, Said, Standard,
-    Standards, UnknownBaseline, Waiver, hold,
+    BaselineRef, FilesSource, GoldenSource, HeldFiles, Hold, JudgedBy, Measure, Reach, Said,
+    Standard, Standards, UnknownBaseline, Waiver, hold,
 };
 
 /// Largest file of rules, in bytes.

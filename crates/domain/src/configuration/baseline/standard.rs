@@ -8,6 +8,7 @@
 //!
 //! What the provider holds an item to, its tenant neither unbinds nor waives.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -15,8 +16,8 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{Baseline, Evidence, Golden, Observed, Outcome, RuleResult};
-use crate::cloud::{BaselineId, Side, WaiverId, words};
+use super::{Baseline, Evidence, Golden, Observed, Outcome, ReleasedSource, RuleResult};
+use crate::cloud::{BaselineId, CiId, Side, WaiverId, words};
 use crate::configuration::mask::Masks;
 use crate::order::PathPattern;
 use crate::priority::Priority;
@@ -96,7 +97,7 @@ pub struct JudgedBy {
 #[serde(deny_unknown_fields)]
 pub struct GoldenSource {
     /// Of which item.
-    pub ci: crate::cloud::CiId,
+    pub ci: CiId,
     /// As it was recorded at this time.
     pub at: Timestamp,
     /// Which files.
@@ -107,12 +108,21 @@ pub struct GoldenSource {
     pub files: usize,
 }
 
-/// A golden item with its files as the history has them now.
+/// Where files come from that others are held against.
 #[derive(Debug, Clone)]
-pub struct GoldenItem {
+pub enum FilesSource {
+    /// They are those of a golden item.
+    Item(GoldenSource),
+    /// A release wrote them.
+    Release(ReleasedSource),
+}
+
+/// Files that others are held against, as the history has them now.
+#[derive(Debug, Clone)]
+pub struct HeldFiles {
     /// Where they come from.
-    pub source: GoldenSource,
-    /// Its files; or why nobody can tell any more.
+    pub source: FilesSource,
+    /// What they are; or why nobody can tell any more.
     pub files: Result<Golden, String>,
 }
 
@@ -121,8 +131,8 @@ pub struct GoldenItem {
 pub enum Measure {
     /// Rules.
     Rules(Arc<Baseline>),
-    /// Files of another item.
-    Golden(Box<GoldenItem>),
+    /// Files.
+    Files(Box<HeldFiles>),
     /// Something of which nobody can tell what it says: why.
     Unusable(String),
 }
@@ -264,6 +274,15 @@ impl Standards {
         Self { held, ..Self::default() }
     }
 
+    /// The items against whose files it is held.
+    pub fn items(&self) -> BTreeSet<CiId> {
+        let sources = self.held.iter().filter_map(|standard| match &standard.measure {
+            Measure::Files(held) => Some(held.source.items()),
+            Measure::Rules(_) | Measure::Unusable(_) => None,
+        });
+        sources.flatten().collect()
+    }
+
     /// With those waivers that count: whoever holds an item to a rule waives it. `is_providers` says whether the
     /// item is the provider's to keep.
     #[must_use]
@@ -337,7 +356,7 @@ impl Standard {
     fn judge(&self, item: &Arc<Observed>, masks: &Masks) -> Vec<RuleResult> {
         let mut results = match &self.measure {
             Measure::Rules(baseline) => baseline.judge(item),
-            Measure::Golden(golden) => golden.judge(&self.judged_by.id, item, masks),
+            Measure::Files(files) => files.judge(&self.judged_by.id, item, masks),
             Measure::Unusable(because) => vec![nobody_can_tell(Priority::Medium, because)],
         };
         for result in &mut results {
@@ -347,24 +366,60 @@ impl Standard {
     }
 }
 
-impl GoldenItem {
+impl FilesSource {
+    /// The items in whose history they are.
+    fn items(&self) -> BTreeSet<CiId> {
+        match self {
+            Self::Item(source) => [source.ci].into(),
+            Self::Release(source) => source.files.values().map(|file| file.ci).collect(),
+        }
+    }
+
+    const fn severity(&self) -> Priority {
+        match self {
+            Self::Item(source) => source.severity,
+            Self::Release(source) => source.severity,
+        }
+    }
+
+    /// How many there were: fewer were lost since.
+    fn count(&self) -> usize {
+        match self {
+            Self::Item(source) => source.files,
+            Self::Release(source) => source.files.len(),
+        }
+    }
+
+    fn expected(&self) -> String {
+        match self {
+            Self::Item(source) => {
+                format!("as it was recorded of {} until {}", source.ci, source.at)
+            }
+            Self::Release(source) => {
+                format!("as {} wrote it by the plan {}", source.release, source.plan)
+            }
+        }
+    }
+}
+
+impl HeldFiles {
     fn judge(&self, name: &str, item: &Observed, masks: &Masks) -> Vec<RuleResult> {
-        let GoldenSource { severity, at, files: count, .. } = &self.source;
-        let golden = match &self.files {
-            Ok(golden) if golden.files.len() >= *count => golden,
-            Ok(_) => return vec![nobody_can_tell(*severity, "what the golden item held is lost")],
-            Err(because) => return vec![nobody_can_tell(*severity, because)],
+        let severity = self.source.severity();
+        let files = match &self.files {
+            Ok(files) if files.files.len() >= self.source.count() => files,
+            Ok(_) => return vec![nobody_can_tell(severity, "what the golden item held is lost")],
+            Err(because) => return vec![nobody_can_tell(severity, because)],
         };
         let result = |it: super::FileResult| RuleResult {
             baseline: String::new(),
             rule: it.path,
             title: format!("The file is as in {name}"),
-            severity: *severity,
+            severity,
             outcome: it.outcome,
             evidence: it.evidence,
-            expected: format!("as it was recorded of {} until {at}", self.source.ci),
+            expected: self.source.expected(),
         };
-        golden.judge(item, masks).into_iter().map(result).collect()
+        files.judge(item, masks).into_iter().map(result).collect()
     }
 }
 

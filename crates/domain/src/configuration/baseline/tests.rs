@@ -258,14 +258,14 @@ fn a_baseline_is_read_whole_or_not_at_all() {
 #[test]
 fn golden_files_are_held_against_an_items_own() {
     let pattern = |text: &str| PathPattern::try_from(text.to_owned()).unwrap();
-    let golden = item(&[
+    let good = item(&[
         ("/etc/a", "one\ntwo\nthree\n"),
         ("/etc/b", "password = <redacted:password:0000000000000000>\n"),
         ("/etc/c", "c\n"),
         ("/etc/d", "<withheld:binary:3:0123456789abcdef>\n"),
         ("/srv/other", "x\n"),
     ]);
-    let golden = Golden::of(&golden, vec![pattern("/etc/*")]);
+    let golden = Golden::of(&good, vec![pattern("/etc/*")]);
     let mut files = item(&[
         ("/etc/a", "one\n2\nthree\n"),
         ("/etc/b", "password = <redacted:password:1111111111111111>\n"),
@@ -297,10 +297,36 @@ fn golden_files_are_held_against_an_items_own() {
             "fail /etc/e: it should not be there",
         ]
     );
-    let same = golden.judge(&Observed::new(subject(), golden.files.clone()), Masks::built_in());
+    let same = golden.judge(&good, Masks::built_in());
     let outcomes: Vec<_> = same.iter().map(|it| it.outcome).collect();
     assert_eq!(outcomes, [Outcome::Pass, Outcome::Pass, Outcome::Pass, Outcome::Unknown]);
-    assert_ne!(golden.digest(), Golden::of(&other, vec![pattern("/etc/*")]).digest());
+}
+
+#[test]
+fn of_a_file_that_was_written_its_content_alone_counts() {
+    let written = item(&[("/etc/motd", "hello\n")]);
+    let file = |content| GoldenFile { mode: None, owner: None, content };
+    let content = written.files()["/etc/motd"].content.clone();
+    let lost = Content::Kept { because: "it is kept no longer".to_owned() };
+    let files = [("/etc/gone".to_owned(), file(lost)), ("/etc/motd".to_owned(), file(content))];
+    let golden = Golden { patterns: Vec::new(), files: files.into() };
+    let came = |files: BTreeMap<String, ObservedFile>| {
+        let results = golden.judge(&Observed::new(subject(), files), Masks::built_in());
+        results.into_iter().map(|it| (it.path, it.outcome)).collect::<Vec<_>>()
+    };
+    let of = |gone, motd| vec![("/etc/gone".to_owned(), gone), ("/etc/motd".to_owned(), motd)];
+
+    let mut files = item(&[("/etc/gone", "x\n"), ("/etc/motd", "hello\n"), ("/etc/more", "x\n")])
+        .files()
+        .clone();
+    files.get_mut("/etc/motd").unwrap().mode = 0o100_600;
+    files.get_mut("/etc/motd").unwrap().owner = "nobody:nobody".to_owned();
+    assert_eq!(came(files.clone()), of(Outcome::Unknown, Outcome::Pass));
+    files.remove("/etc/gone");
+    files.get_mut("/etc/motd").unwrap().content = Content::Text("go away\n".to_owned());
+    assert_eq!(came(files.clone()), of(Outcome::Fail, Outcome::Fail));
+    files.insert("/etc/motd".to_owned(), ObservedFile::erased());
+    assert_eq!(came(files), of(Outcome::Fail, Outcome::Unknown));
 }
 
 proptest! {

@@ -84,6 +84,18 @@ impl Environment for Clock {
     }
 }
 
+/// A form's fields, as a browser sends them.
+pub(crate) fn form(fields: &[(&str, &str)]) -> String {
+    let field = |text: &str| {
+        text.bytes().fold(String::new(), |sent, byte| match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' => sent + &char::from(byte).to_string(),
+            byte => sent + &format!("%{byte:02X}"),
+        })
+    };
+    let sent: Vec<_> = fields.iter().map(|(name, it)| format!("{name}={}", field(it))).collect();
+    sent.join("&")
+}
+
 /// What is exploited, for judges.
 pub(crate) const EXPLOITED: &str = "CVE-2026-6666";
 
@@ -393,6 +405,15 @@ impl World {
         let (name, lifetime) = ("now".parse().unwrap(), jiff::SignedDuration::from_hours(1));
         let new = NewToken { name, access, lifetime, is_strong: false };
         self.store.create_token(by, new).await.unwrap().1.reveal().to_owned()
+    }
+
+    /// A form, as a program sends it with a token: no browser of another site could.
+    pub(crate) async fn submit(&self, token: &str, path: &str, form: &str) -> Answer {
+        let request = Request::post(path)
+            .header("authorization", format!("Bearer {token}"))
+            .header("content-type", "application/x-www-form-urlencoded")
+            .body(Body::from(form.to_owned()));
+        self.send(request.unwrap()).await
     }
 
     pub(crate) async fn send(&self, request: Request<Body>) -> Answer {
