@@ -323,6 +323,21 @@ mod tests {
         }
     }
 
+    impl Texts {
+        /// One of the files, with all its versions.
+        fn file(&self, at: usize, path: &str) -> Unsealed {
+            let version = |(recorded, text): (i64, &String)| {
+                let content = self.0.digest(text.as_bytes()).into();
+                let (length, metadata) = (text.len() as u64, Metadata::default());
+                let state = State::Present { content, length, metadata };
+                Version { recorded, state, origin: Origin::default() }
+            };
+            let versions = (0..).zip(&self.1[at]).map(version).collect();
+            let path = FilePath::new(path).unwrap();
+            Unsealed { item: Item([1; 16]), path, versions, anchor: None }
+        }
+    }
+
     fn texts(name: usize) -> Vec<String> {
         let line = |number: usize| format!("option {} of {name} = {}\n", number, number * 7919);
         let mut lines: Vec<String> = (0..40).map(line).collect();
@@ -347,19 +362,8 @@ mod tests {
             all[file].splice(0..0, copies);
         }
         let contents = Texts(pool.clone(), all);
-        let files = || {
-            let files = contents.1.iter().enumerate().map(|(at, texts)| {
-                let version = |(recorded, text): (i64, &String)| {
-                    let content = pool.digest(text.as_bytes()).into();
-                    let (length, metadata) = (text.len() as u64, Metadata::default());
-                    let state = State::Present { content, length, metadata };
-                    Version { recorded, state, origin: Origin::default() }
-                };
-                let versions = (0..).zip(texts).map(version).collect();
-                let path = FilePath::new(format!("/{at}/{at}.conf")).unwrap();
-                Unsealed { item: Item([1; 16]), path, versions, anchor: None }
-            });
-            files.collect::<Vec<_>>()
+        let files = || -> Vec<_> {
+            (0..6).map(|at| contents.file(at, &format!("/{at}/{at}.conf"))).collect()
         };
         let folder = tempfile::tempdir().unwrap();
         let objects: Arc<dyn Objects> = Arc::new(Directory::open(folder.path()).unwrap());
@@ -384,5 +388,30 @@ mod tests {
             let whole: usize = texts(0)[0].len() * count;
             assert!(sealed.object.bytes.len() * 8 < whole, "{}", sealed.object.bytes.len());
         }
+    }
+
+    #[test]
+    fn a_large_file_that_alters_often_has_one_key_frame() {
+        let pool = Pool::new(&[1; 32]);
+        let key = DataKey::new([2; 32].into());
+        // Longer than a chain of whole contents may be.
+        let line = |number: usize| blake3::hash(&number.to_le_bytes()).to_hex().to_string() + "\n";
+        let mut lines: Vec<String> = (0..8000).map(line).collect();
+        let alter = |version: usize| {
+            lines[version * 31 % 8000] = line(version + 10_000);
+            lines.concat()
+        };
+        let contents = Texts(pool, vec![(0..60).map(alter).collect()]);
+        let file = contents.file(0, "/large");
+
+        let sealed = seal(1, &key, &[3; 32], 3, vec![file], &contents).unwrap();
+
+        // Of each digit half a byte is left.
+        let whole = contents.1[0][0].len() / 2;
+        assert!(
+            sealed.object.bytes.len() < whole * 11 / 10,
+            "{} of {whole}",
+            sealed.object.bytes.len()
+        );
     }
 }
