@@ -16,6 +16,9 @@ use crate::lines::lines;
 /// Copying fewer bytes costs as much as inserting them.
 const WORTH_COPYING: usize = 8;
 
+/// A line's hash, and where it is.
+type Place = (u64, Range<usize>);
+
 /// A piece of a content in the making.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Piece {
@@ -63,7 +66,7 @@ fn common_end(a: &[u8], b: &[u8]) -> usize {
 }
 
 /// Where the lines of a part are, with their hashes.
-fn places(of: &[u8], part: Range<usize>) -> Vec<(u64, Range<usize>)> {
+fn places(of: &[u8], part: Range<usize>) -> Vec<Place> {
     let mut at = part.start;
     let place = |(hash, length): (u64, usize)| {
         at += length;
@@ -93,7 +96,7 @@ fn middle(base: &[u8], old: Range<usize>, content: &[u8], new: Range<usize>) -> 
         });
         let same = at.map_or(0, |&at| {
             let pairs = old[at..].iter().zip(&new[line..]);
-            let is_same = |(old, new): &(&(u64, Range<usize>), &(u64, Range<usize>))| {
+            let is_same = |(old, new): &(&Place, &Place)| {
                 old.0 == new.0 && base[old.1.clone()] == content[new.1.clone()]
             };
             pairs.take_while(is_same).count()
@@ -135,20 +138,20 @@ fn trim(base: &[u8], content: &[u8], pieces: &mut [Piece]) {
 
 fn write(content: &[u8], pieces: &[Piece]) -> Vec<u8> {
     let mut script = Vec::new();
-    let mut last = 0;
+    let mut last = 0_u64;
     let mut insert = 0..0;
-    let mut pieces = pieces.iter().filter(|piece| match piece {
+    let is_some = |piece: &&Piece| match piece {
         Piece::Copy(range) | Piece::Insert(range) => !range.is_empty(),
-    });
-    while let Some(piece) = pieces.next() {
+    };
+    for piece in pieces.iter().filter(is_some) {
         match piece {
             Piece::Insert(range) if insert.is_empty() => insert = range.clone(),
             Piece::Insert(range) => insert.end = range.end,
             Piece::Copy(range) => {
                 script.put_bytes(&content[std::mem::take(&mut insert)]);
-                script.put_signed((range.start as i64).wrapping_sub(last));
+                script.put_signed((range.start as u64).wrapping_sub(last).cast_signed());
                 script.put_length(range.len());
-                last = range.end as i64;
+                last = range.end as u64;
             }
         }
     }

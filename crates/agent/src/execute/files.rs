@@ -241,10 +241,10 @@ impl HostFiles {
         let held = seen.map(|seen| seen.access);
         let access = match (after.access(), held) {
             (None, Some(held)) => held,
-            (named, held) => {
+            (said, held) => {
                 let usual = change::Access::usual();
-                let (uid, gid) = numbers(path, named.unwrap_or(&usual), &names)?;
-                let mode = named.map_or(Mode::USUAL, |it| it.mode).bits();
+                let (uid, gid) = numbers(path, said.unwrap_or(&usual), &names)?;
+                let mode = said.map_or(Mode::USUAL, |it| it.mode).bits();
                 let attributes = held.map(|held| held.attributes).unwrap_or_default();
                 Access { mode, uid, gid, attributes }
             }

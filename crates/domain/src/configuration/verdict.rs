@@ -542,9 +542,10 @@ fn expected(alteration: &Alteration, knowledge: &Knowledge) -> Asked {
             (Fit::Within, Hand::NotTold) | (Fit::Perhaps, Hand::Same) => Confidence::Medium,
             (Fit::Perhaps, Hand::NotTold) => Confidence::Low,
         };
-        Some((it.change, confidence))
+        Some((confidence, it.not_before, it.change))
     });
-    let Some((change, confidence)) = fitting.max_by_key(|(_, confidence)| *confidence) else {
+    // Of several that fit as well it is the one whose turn came last: what it went back to, another one made before.
+    let Some((confidence, _, change)) = fitting.max() else {
         return Err(if fulfilled(alteration, knowledge).next().is_some() {
             "an approved change has this content, at another time or by another hand".to_owned()
         } else {

@@ -272,9 +272,8 @@ impl Partition {
     pub fn chain(&self, frame: u64) -> Result<Option<Chain>> {
         let (frames, lean) = self.chain_of(frame)?;
         let depth = u32::try_from(frames.len() - 1).unwrap_or(u32::MAX);
-        let decoded = |link: &Link| match link.is_edits() {
-            true => link.stored().len() as u64,
-            false => link.frame().length as u64,
+        let decoded = |link: &Link| {
+            if link.is_edits() { link.stored().len() as u64 } else { link.frame().length as u64 }
         };
         let bytes = frames.iter().map(decoded).sum();
         Ok(lean.is_none().then_some(Chain { depth, bytes }))

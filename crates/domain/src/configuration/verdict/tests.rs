@@ -150,6 +150,23 @@ fn another_content_path_or_owner_is_not_what_was_approved() {
 }
 
 #[test]
+fn of_changes_that_have_the_same_it_is_the_one_whose_turn_came_last() {
+    // As where one is rolled back to what another one made.
+    let mut known = knowledge();
+    let later = Expectation {
+        change: change(0),
+        not_before: instant("11:30:00"),
+        ..known.expectations[0].clone()
+    };
+    known.expectations.push(later);
+    for _ in 0..2 {
+        let (verdict, _) = judged(&alteration(), &known);
+        assert_eq!(verdict, Verdict::Authorised { change: change(0) });
+        known.expectations.reverse();
+    }
+}
+
+#[test]
 fn a_hand_that_was_named_is_the_only_one() {
     let mut knowledge = knowledge();
     knowledge.expectations[0].executor = None;
