@@ -145,14 +145,14 @@ mod tests {
     #[test]
     fn a_file_is_agreed_to_by_its_hash() {
         let after = FileHash::from([7; 32]);
-        let alter = |change| Action::AlterFile { path: "/etc/motd".to_owned(), change };
-        let write = |before| alter(FileChange::content(before, after));
+        let motd = |change| Action::AlterFile { path: "/etc/motd".to_owned(), change };
+        let write = |before| motd(FileChange::content(before, after));
         let state = |mode: &str| FileState {
             sha256: after,
             access: Access { mode: mode.parse().unwrap(), ..Access::usual() },
         };
-        let removed = alter(FileChange::Remove { before: state("0600") });
-        let given = alter(FileChange::Replace { before: state("0600"), after: state("0640") });
+        let removed = motd(FileChange::Remove { before: state("0600") });
+        let given = motd(FileChange::Replace { before: state("0600"), after: state("0640") });
         let item = Item {
             ci: CiId::of_content([1; 16]),
             duty: Duty::Provider,

@@ -419,12 +419,12 @@ async fn what_nobody_could_see_is_not_proposed(world: World) {
 async fn carries_out(
     world: &World,
     (history, host): (&History, &Host),
-    carries: &[&str],
+    expected: &[&str],
     told: (&str, Option<(&str, u32)>),
 ) {
     let fetched = host.fetch(world).await;
-    let carried = history.order_contents(&host.actor(), &fetched).await.unwrap();
-    assert_eq!(carried, carries.iter().map(|it| it.as_bytes()).collect::<Vec<_>>());
+    let contents = history.order_contents(&host.actor(), &fetched).await.unwrap();
+    assert_eq!(contents, expected.iter().map(|it| it.as_bytes()).collect::<Vec<_>>());
     host.ends(world, &fetched, Ended::Done).await;
     reports(world, host).await;
     tells_of(world, history, host, Some(told)).await;
