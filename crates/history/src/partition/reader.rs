@@ -21,6 +21,9 @@ const END: u64 = 32 << 10;
 /// Opened blocks of a kind that are kept at hand: neighbouring questions touch the same ones.
 const AT_HAND: usize = 4;
 
+/// As many packs for who reads many files: some ten megabytes.
+const AT_HAND_OF_MANY: usize = 256;
+
 /// A sealed partition, opened.
 pub struct Partition {
     objects: Arc<dyn Objects>,
@@ -119,17 +122,24 @@ impl Link {
 }
 
 /// The blocks that were opened last, by their numbers.
-struct AtHand<T>(Mutex<VecDeque<(usize, Arc<T>)>>);
+struct AtHand<T> {
+    most: usize,
+    blocks: Mutex<VecDeque<(usize, Arc<T>)>>,
+}
 
 impl<T> AtHand<T> {
+    const fn new(most: usize) -> Self {
+        Self { most, blocks: Mutex::new(VecDeque::new()) }
+    }
+
     fn get(&self, number: usize, open: impl FnOnce() -> Result<T>) -> Result<Arc<T>> {
-        let blocks = || self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let blocks = || self.blocks.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((_, block)) = blocks().iter().find(|(it, _)| *it == number) {
             return Ok(Arc::clone(block));
         }
         let block = Arc::new(open()?);
         let mut blocks = blocks();
-        if blocks.len() == AT_HAND {
+        while blocks.len() >= self.most {
             blocks.pop_front();
         }
         blocks.push_back((number, Arc::clone(&block)));
@@ -178,9 +188,15 @@ impl Partition {
             seal,
             footer,
             roll,
-            packs: AtHand(Mutex::default()),
-            indexes: AtHand(Mutex::default()),
+            packs: AtHand::new(AT_HAND),
+            indexes: AtHand::new(AT_HAND),
         })
+    }
+
+    /// The same with more opened packs at hand, for whoever reads contents of many files, which lean on each other.
+    #[must_use]
+    pub fn for_many(self) -> Self {
+        Self { packs: AtHand::new(AT_HAND_OF_MANY), ..self }
     }
 
     /// Its number among the tenant's partitions.

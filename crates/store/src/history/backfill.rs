@@ -165,7 +165,7 @@ impl History {
             }
             let sealed = build(&files, &batches, &known, &reserved, &salt, &leaning)?;
             put(&objects, &reserved.name, &sealed.object.bytes)?;
-            let partition = Partition::open(objects, &reserved.name, &reserved.key)?;
+            let partition = Partition::open(objects, &reserved.name, &reserved.key)?.for_many();
             partition.verify(&reserved.key, &keys.pool, &|lean| leaning.content(lean))?;
             let known_as = |file: Filling| KnownAs {
                 key: file.key,

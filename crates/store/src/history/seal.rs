@@ -75,7 +75,8 @@ impl Leaning {
             return Ok(Arc::clone(partition));
         }
         let (name, key) = self.readable.get(&number).ok_or(HistoryError::NoFrame { number })?;
-        let partition = Arc::new(Partition::open(Arc::clone(&self.objects), name, key)?);
+        let partition = Partition::open(Arc::clone(&self.objects), name, key)?;
+        let partition = Arc::new(partition.for_many());
         opened().insert(number, Arc::clone(&partition));
         Ok(partition)
     }
@@ -320,7 +321,7 @@ impl History {
             let sealed = build(&building, &closed, &salt, &leaning)?;
             put(&objects, &named, &sealed.object.bytes)?;
             // What follows takes the rows away: the object is read whole before.
-            let partition = Partition::open(objects, &named, &closed.key)?;
+            let partition = Partition::open(objects, &named, &closed.key)?.for_many();
             partition.verify(&closed.key, &building.pool, &|lean| leaning.content(lean))?;
             if sealed.commitments != closed.commitments {
                 let what = format!("what was recorded in partition {number}");
