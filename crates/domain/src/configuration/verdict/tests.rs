@@ -159,8 +159,9 @@ fn of_changes_that_have_the_same_it_is_the_one_whose_turn_came_last() {
         ..known.expectations[0].clone()
     };
     known.expectations.push(later);
+    let unseen = Alteration { actor: Actor::Unknown, ..alteration() };
     for _ in 0..2 {
-        let (verdict, _) = judged(&alteration(), &known);
+        let (verdict, _) = judged(&unseen, &known);
         assert_eq!(verdict, Verdict::Authorised { change: change(0) });
         known.expectations.reverse();
     }
