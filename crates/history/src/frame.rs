@@ -14,7 +14,7 @@ use crate::error::{HistoryError, Result};
 pub const LARGEST_CONTENT: usize = 16 << 20;
 
 /// Most frames that are decoded for one content.
-pub(crate) const DEEPEST: u32 = 16;
+pub(crate) const DEEPEST: u32 = 10;
 
 /// Most bytes that are decoded for one content, unless it is large itself: bounds the slowest read.
 const CHAIN_BYTES: u64 = 384 << 10;

@@ -1,7 +1,7 @@
 //! Ways in for fuzzers: what is behind the seals, fed with bytes. No part of the public face.
 
 use crate::edits::Edited;
-use crate::partition::block::{frames, groups, open_pack};
+use crate::partition::block::{Pack, groups};
 use crate::partition::layout::{Footer, Trailer, read_header};
 use crate::version::Version;
 
@@ -16,9 +16,10 @@ pub fn object(bytes: &[u8]) {
     let _ = Footer::read(bytes);
     let _ = groups(bytes, &mut |_, _| true);
     let _ = crate::commitment::read_roll(bytes);
-    let _ = open_pack(bytes);
-    for (frame, stored) in frames(bytes, 7).map_while(Result::ok) {
-        let _ = crate::frame::decode(&bytes[stored], None, frame.length);
+    if let Ok(pack) = Pack::open(bytes.to_vec(), 7) {
+        for (frame, stored) in pack.frames() {
+            let _ = crate::frame::decode(stored, None, frame.length);
+        }
     }
     if let Ok((path, version)) = Version::from_bytes(bytes) {
         assert_eq!(version.to_bytes(&path), bytes);

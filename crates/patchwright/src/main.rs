@@ -29,6 +29,10 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory as _, Parser, Subcommand};
 
+/// glibc's heap scatters under what a control plane asks of it (`docs/decisions/0007-libraries.md`).
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Tells which patches a cloud is missing, and proves it.
 #[derive(Parser)]
 #[command(name = "patchwright", version, propagate_version = true, max_term_width = 100)]

@@ -13,13 +13,14 @@ use super::layout::LARGEST_BLOCK;
 /// A pack in the making: heads and edit scripts, which are compressed together, and what is compressed already.
 #[derive(Debug, Default)]
 pub(crate) struct PackBuilder {
+    count: usize,
     heads: Vec<u8>,
     frames: Vec<u8>,
 }
 
 impl PackBuilder {
     pub(crate) fn is_empty(&self) -> bool {
-        self.heads.is_empty()
+        self.count == 0
     }
 
     pub(crate) fn length(&self) -> usize {
@@ -28,7 +29,8 @@ impl PackBuilder {
 
     /// Adds a frame, where the one numbered `next` would follow without a gap.
     pub(crate) fn add(&mut self, next: u64, frame: &Frame, stored: &[u8]) {
-        let Self { heads, frames } = self;
+        let Self { count, heads, frames } = self;
+        *count += 1;
         heads.put_number(frame.number - next);
         heads.push(match frame.kind {
             Kind::Key => KEY,
@@ -51,11 +53,12 @@ impl PackBuilder {
         }
     }
 
-    /// The pack as it is sealed: length of the heads, and of them compressed; these; the frames.
+    /// The pack as it is sealed: how many frames there are, the length of the heads, these compressed, the frames.
     pub(crate) fn finish(self, level: i32) -> Result<Vec<u8>> {
-        let Self { heads, frames } = self;
+        let Self { count, heads, frames } = self;
         let compressed = encode(&heads, None, level)?;
-        let mut pack = Vec::with_capacity(compressed.len() + frames.len() + 8);
+        let mut pack = Vec::with_capacity(compressed.len() + frames.len() + 12);
+        pack.put_length(count);
         pack.put_length(heads.len());
         pack.put_bytes(&compressed);
         pack.extend_from_slice(&frames);
@@ -69,20 +72,6 @@ const LEAN: u8 = 2;
 const DELTA_EDITS: u8 = 3;
 const LEAN_EDITS: u8 = 4;
 
-/// A pack, opened: the length of its heads, these, and the frames.
-pub(crate) fn open_pack(pack: &[u8]) -> Result<Vec<u8>> {
-    let read = || {
-        let mut reader = Reader::new(pack);
-        let length = usize::try_from(reader.number()?).ok().filter(|&it| it <= LARGEST_BLOCK)?;
-        let heads = decompress(reader.bytes()?, length)?;
-        let mut opened = Vec::with_capacity(heads.len() + reader.left() + 8);
-        opened.put_bytes(&heads);
-        opened.extend_from_slice(reader.take(reader.left())?);
-        Some(opened)
-    };
-    read().ok_or(HistoryError::damaged("a pack"))
-}
-
 /// A frame of a pack.
 #[derive(Debug, Clone)]
 pub(crate) struct Frame {
@@ -92,43 +81,68 @@ pub(crate) struct Frame {
     pub(crate) length: usize,
 }
 
-/// A frame, and where it stands in its opened pack.
-pub(crate) type Placed = (Frame, Range<usize>);
+/// A pack, opened.
+pub(crate) struct Pack {
+    /// Heads, with the edit scripts between them.
+    heads: Vec<u8>,
+    /// The pack as it was sealed, which ends with all other frames.
+    pack: Vec<u8>,
+    /// In the order of their numbers, with the place of what is stored of each: among the heads where that is a script.
+    frames: Vec<(Frame, Range<usize>)>,
+}
 
-/// The frames of an opened pack whose first is numbered `first`.
-pub(crate) fn frames(pack: &[u8], first: u64) -> impl Iterator<Item = Result<Placed>> + '_ {
-    let mut reader = Reader::new(pack);
-    let heads = reader.bytes();
-    let mut is_damaged = heads.is_none();
-    let mut heads = Reader::new(heads.unwrap_or_default());
-    let ends = pack.len() - reader.left();
-    let (mut at, mut next) = (ends, first);
-    std::iter::from_fn(move || {
-        if std::mem::take(&mut is_damaged) {
-            return Some(Err(HistoryError::damaged("a pack")));
-        }
-        if heads.is_empty() {
-            return None;
-        }
-        let read = read_frame(&mut heads, next).and_then(|(frame, length)| {
-            let start = if frame.kind.is_edits() {
-                let start = ends - heads.left();
-                heads.take(length)?;
-                start
-            } else {
-                let start = at;
-                at = at.checked_add(length).filter(|&end| end <= pack.len())?;
-                start
-            };
-            Some((frame, start..start + length))
-        });
-        match &read {
-            Some((frame, _)) => next = frame.number + 1,
-            // The rest cannot be found.
-            None => heads = Reader::new(&[]),
-        }
-        Some(read.ok_or(HistoryError::damaged("a pack")))
-    })
+impl Pack {
+    /// Opens a pack whose first frame is numbered `first`.
+    pub(crate) fn open(pack: Vec<u8>, first: u64) -> Result<Self> {
+        let opened = |pack: &[u8]| {
+            let mut reader = Reader::new(pack);
+            let count = usize::try_from(reader.number()?).ok()?;
+            let length =
+                usize::try_from(reader.number()?).ok().filter(|&it| it <= LARGEST_BLOCK)?;
+            let heads = decompress(reader.bytes()?, length)?;
+            let mut at = pack.len() - reader.left();
+            let mut frames = Vec::with_capacity(count.min(length));
+            let (mut reader, mut next) = (Reader::new(&heads), first);
+            while !reader.is_empty() {
+                let (frame, stored) = read_frame(&mut reader, next)?;
+                next = frame.number + 1;
+                let start = if frame.kind.is_edits() {
+                    reader.take(stored)?;
+                    length - reader.left() - stored
+                } else {
+                    at = at.checked_add(stored).filter(|&end| end <= pack.len())?;
+                    at - stored
+                };
+                frames.push((frame, start..start + stored));
+            }
+            // Nothing lies in a pack that nobody looks at.
+            (frames.len() == count && at == pack.len()).then_some((heads, frames))
+        };
+        let (heads, frames) = opened(&pack).ok_or(HistoryError::damaged("a pack"))?;
+        Ok(Self { heads, pack, frames })
+    }
+
+    /// Where a frame is among those of the pack.
+    pub(crate) fn place(&self, number: u64) -> Option<usize> {
+        self.frames.binary_search_by_key(&number, |(frame, _)| frame.number).ok()
+    }
+
+    /// The frame at a place.
+    pub(crate) fn frame(&self, place: usize) -> &Frame {
+        &self.frames[place].0
+    }
+
+    /// What is stored of the frame at a place.
+    pub(crate) fn stored(&self, place: usize) -> &[u8] {
+        let (frame, at) = &self.frames[place];
+        let within = if frame.kind.is_edits() { &self.heads } else { &self.pack };
+        &within[at.clone()]
+    }
+
+    /// All frames, in the order of their numbers, with what is stored of each.
+    pub(crate) fn frames(&self) -> impl Iterator<Item = (&Frame, &[u8])> {
+        (0..self.frames.len()).map(|place| (self.frame(place), self.stored(place)))
+    }
 }
 
 /// A frame's head, with how many bytes are stored of it.
@@ -182,6 +196,8 @@ struct Open {
     count: u64,
     versions: Vec<u8>,
     recorded: Micros,
+    /// Its first frame and its last one.
+    frames: Option<(u64, u64)>,
 }
 
 impl Builder {
@@ -211,7 +227,7 @@ impl Builder {
             self.groups.put_bytes(&path.as_str().as_bytes()[shared..]);
             self.item = Some(item);
             path.as_str().clone_into(&mut self.path);
-            self.open = Some(Open { count: 0, versions: Vec::new(), recorded: 0 });
+            self.open = Some(Open { count: 0, versions: Vec::new(), recorded: 0, frames: None });
         }
         let Some(open) = &mut self.open else { return };
         let version = moved(found.version.clone(), open.recorded.wrapping_neg());
@@ -225,18 +241,21 @@ impl Builder {
             bytes.put_number(number);
         });
         if let Some(frame) = found.frame {
-            open.versions.put_signed(frame.cast_signed().wrapping_sub(self.frame.cast_signed()));
-            self.frame = frame;
+            let (first, last) = open.frames.unwrap_or((frame, frame));
+            open.versions.put_signed(frame.cast_signed().wrapping_sub(last.cast_signed()));
+            open.frames = Some((first, frame));
         }
         open.recorded = found.version.recorded;
         open.count += 1;
     }
 
     fn close(&mut self) {
-        if let Some(open) = self.open.take() {
-            self.groups.put_number(open.count);
-            self.groups.extend_from_slice(&open.versions);
-        }
+        let Some(open) = self.open.take() else { return };
+        let first = open.frames.map_or(self.frame, |(first, _)| first);
+        self.groups.put_signed(first.cast_signed().wrapping_sub(self.frame.cast_signed()));
+        self.frame = first;
+        self.groups.put_number(open.count);
+        self.groups.put_bytes(&open.versions);
     }
 
     /// The block, as it is before compression.
@@ -278,7 +297,7 @@ fn read_groups(block: &[u8], wants: &mut dyn FnMut(Item, &str) -> bool) -> Optio
     let mut reader = Reader::new(block);
     let words = (0..reader.count()?).map(|_| reader.bytes()).collect::<Option<Vec<&[u8]>>>()?;
     let mut groups: Vec<Group> = Vec::new();
-    let (mut item, mut path, mut frame) = (None, String::new(), 0_u64);
+    let (mut item, mut path, mut first) = (None, String::new(), 0_u64);
     while !reader.is_empty() {
         match reader.byte()? {
             0 => {}
@@ -292,30 +311,37 @@ fn read_groups(block: &[u8], wants: &mut dyn FnMut(Item, &str) -> bool) -> Optio
         }
         path.truncate(shared);
         path.push_str(reader.text()?);
-        let wanted = wants(item, &path);
-        let mut versions = Vec::new();
-        let mut recorded = 0;
-        for _ in 0..reader.count()? {
-            let version = Version::read(&mut reader, &mut |reader| {
-                let word = *words.get(usize::try_from(reader.number()?).ok()?)?;
-                // What is passed over needs no words, but for what may be a change's id.
-                Some(if wanted || word.len() == 16 { word.to_vec() } else { Vec::new() })
-            })?;
-            let version = moved(version, recorded);
-            recorded = version.recorded;
-            let has_frame = version.state.content().is_some();
-            if has_frame {
-                frame = frame.cast_signed().wrapping_add(reader.signed()?).cast_unsigned();
-            }
-            if wanted {
-                versions.push(Found { version, frame: has_frame.then_some(frame) });
-            }
-        }
-        if wanted {
+        first = first.cast_signed().wrapping_add(reader.signed()?).cast_unsigned();
+        let count = reader.number()?;
+        let versions = reader.bytes()?;
+        if wants(item, &path) {
+            let versions = read_versions(versions, count, first, &words)?;
             groups.push(Group { item, path: FilePath::new(path.clone()).ok()?, versions });
         }
     }
     Some(groups)
+}
+
+/// The versions of a file, whose frames are counted from `first` on.
+fn read_versions(versions: &[u8], count: u64, first: u64, words: &[&[u8]]) -> Option<Vec<Found>> {
+    let mut reader = Reader::new(versions);
+    // None is shorter than this.
+    let count = usize::try_from(count).ok().filter(|&count| count <= versions.len())?;
+    let mut found = Vec::with_capacity(count);
+    let (mut recorded, mut frame) = (0, first);
+    for _ in 0..count {
+        let version = Version::read(&mut reader, &mut |reader| {
+            Some(words.get(usize::try_from(reader.number()?).ok()?)?.to_vec())
+        })?;
+        let version = moved(version, recorded);
+        recorded = version.recorded;
+        let has_frame = version.state.content().is_some();
+        if has_frame {
+            frame = frame.cast_signed().wrapping_add(reader.signed()?).cast_unsigned();
+        }
+        found.push(Found { version, frame: has_frame.then_some(frame) });
+    }
+    reader.is_empty().then_some(found)
 }
 
 #[cfg(test)]
@@ -347,15 +373,20 @@ mod tests {
                 }
                 expected.push(Group { item, path, versions });
             }
-            prop_assert_eq!(groups(&builder.finish(), &mut |_, _| true).unwrap(), expected);
+            let block = builder.finish();
+            prop_assert_eq!(&groups(&block, &mut |_, _| true).unwrap(), &expected);
+            // What is passed over does not matter to what is read.
+            for group in expected {
+                let wants = &mut |item, path: &str| item == group.item && path == group.path.as_str();
+                prop_assert_eq!(groups(&block, wants).unwrap(), [group]);
+            }
         }
 
         #[test]
         fn no_bytes_make_it_panic(block: Vec<u8>) {
             let _ = groups(&block, &mut |_, _| true);
-            let _ = open_pack(&block);
-            for (_, stored) in frames(&block, 5).flatten() {
-                prop_assert!(stored.end <= block.len());
+            if let Ok(pack) = Pack::open(block, 5) {
+                prop_assert!(pack.frames().map(|(_, stored)| stored.len()).sum::<usize>() < 1 << 20);
             }
         }
     }

@@ -391,6 +391,27 @@ mod tests {
     }
 
     #[test]
+    fn files_of_a_fleet_lean_on_one_key_frame() {
+        let pool = Pool::new(&[1; 32]);
+        let key = DataKey::new([2; 32].into());
+        let common = texts(0).remove(0);
+        let host = |number: usize| format!("{common}this is host {number}\n");
+        // As each is like the one before, too, they could be one long chain.
+        let contents = Texts(pool, (0..30).map(|number| vec![host(number)]).collect());
+        let files = (0..30).map(|at| contents.file(at, &format!("/{at:02}/conf"))).collect();
+
+        let sealed = seal(1, &key, &[3; 32], 3, files, &contents).unwrap();
+
+        let folder = tempfile::tempdir().unwrap();
+        let objects: Arc<dyn Objects> = Arc::new(Directory::open(folder.path()).unwrap());
+        objects.put("fleet", &sealed.object.bytes).unwrap();
+        let partition = Partition::open(objects, "fleet", &key).unwrap();
+        let depths = (0..30).map(|frame| partition.chain(frame).unwrap().unwrap().depth);
+        assert_eq!(depths.map(|depth| depth.min(1)).sum::<u32>(), 29);
+        assert!((0..30).all(|frame| partition.chain(frame).unwrap().unwrap().depth <= 1));
+    }
+
+    #[test]
     fn a_large_file_that_alters_often_has_one_key_frame() {
         let pool = Pool::new(&[1; 32]);
         let key = DataKey::new([2; 32].into());

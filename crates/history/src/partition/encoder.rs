@@ -138,8 +138,8 @@ impl Encoder {
     }
 
     fn offer(&mut self, frame: usize, content: &Arc<[u8]>) {
-        // One partition alone is read for it.
-        if self.frames[frame].is_own {
+        // What many files lean on is near to all of them: files are far apart, and each link between two is a read.
+        if matches!(self.frames[frame].base, Base::Key) {
             self.likeness.offer(frame, content);
         }
     }

@@ -1,8 +1,8 @@
-//! The format of an object, version 2. Numbers are little-endian, or LEB128 inside of sealed blocks.
+//! The format of an object, version 3. Numbers are little-endian, or LEB128 inside of sealed blocks.
 //!
 //! ```text
 //! header   56 B  clear    magic, format, number of the partition, salt
-//! packs          sealed   heads and edit scripts (zstd), frames one after another, about 24 KiB each
+//! packs          sealed   heads and edit scripts (zstd), frames one after another, about 16 KiB each
 //! indexes        sealed   versions by item, path and time; zstd, about 16 KiB each before it
 //! roll           clear    commitments of all batches; its hash is in the footer
 //! footer         sealed   zstd: lengths and first keys of all blocks, what the partition leans on, totals
@@ -17,7 +17,7 @@ use crate::error::{HistoryError, Result};
 use crate::version::{Item, LONGEST_PATH, Micros};
 
 /// The format that is written.
-pub(crate) const FORMAT: u16 = 2;
+pub(crate) const FORMAT: u16 = 3;
 
 const MAGIC: &[u8; 8] = b"PWHISTRY";
 const END: &[u8; 8] = b"PWHISEND";
@@ -26,7 +26,7 @@ pub(crate) const HEADER: usize = 56;
 pub(crate) const TRAILER: usize = 24;
 
 /// About so many bytes of frames are sealed together: a whole chain is mostly in one read.
-pub(crate) const PACK: usize = 24 << 10;
+pub(crate) const PACK: usize = 16 << 10;
 
 /// About so many bytes of index, before compression.
 pub(crate) const INDEX: usize = 16 << 10;

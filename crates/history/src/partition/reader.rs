@@ -12,7 +12,7 @@ use crate::keys::{BlockSeal, DataKey};
 use crate::objects::Objects;
 use crate::version::{FilePath, Item, Micros};
 
-use super::block::{Found, Frame, Group, Placed, frames, groups, open_pack};
+use super::block::{Found, Frame, Group, Pack, groups};
 use super::layout::{FOOTER, Footer, HEADER, LARGEST_BLOCK, Lean, TRAILER, Trailer, read_header};
 
 /// Read at once from the end of an object: most footers are shorter.
@@ -87,20 +87,6 @@ pub fn roll(objects: &dyn Objects, name: &str) -> Result<(Vec<Commitment>, [u8; 
     Ok((commitments, hasher.finalize().into()))
 }
 
-/// An opened pack.
-pub(super) struct Pack {
-    bytes: Vec<u8>,
-    /// In the order of their numbers.
-    pub(super) frames: Vec<Placed>,
-}
-
-impl Pack {
-    /// What is stored of a frame.
-    pub(super) fn stored(&self, (_, at): &Placed) -> &[u8] {
-        &self.bytes[at.clone()]
-    }
-}
-
 /// A frame of a chain: its pack, and its place there.
 struct Link {
     pack: Arc<Pack>,
@@ -109,11 +95,11 @@ struct Link {
 
 impl Link {
     fn frame(&self) -> &Frame {
-        &self.pack.frames[self.place].0
+        self.pack.frame(self.place)
     }
 
     fn stored(&self) -> &[u8] {
-        self.pack.stored(&self.pack.frames[self.place])
+        self.pack.stored(self.place)
     }
 
     fn is_edits(&self) -> bool {
@@ -358,8 +344,7 @@ impl Partition {
         let pack = self.footer.packs.partition_point(|pack| pack.first <= number);
         let pack = pack.checked_sub(1).ok_or_else(none)?;
         let pack = self.pack(pack)?;
-        let place = pack.frames.binary_search_by_key(&number, |(frame, _)| frame.number);
-        Ok(Link { place: place.map_err(|_| none())?, pack })
+        Ok(Link { place: pack.place(number).ok_or_else(none)?, pack })
     }
 
     /// A pack, opened.
@@ -367,9 +352,8 @@ impl Partition {
         let place = self.footer.packs[pack];
         self.packs.get(pack, || {
             let sealed = read(&*self.objects, &self.name, place.offset, place.length)?;
-            let bytes = open_pack(&self.seal.open(pack as u64, &self.header, sealed, "a pack")?)?;
-            let frames = frames(&bytes, place.first).collect::<Result<_>>()?;
-            Ok(Pack { bytes, frames })
+            let opened = self.seal.open(pack as u64, &self.header, sealed, "a pack")?;
+            Pack::open(opened, place.first)
         })
     }
 

@@ -162,8 +162,7 @@ impl Partition {
         let mut recent_bytes = 0;
         for pack in packs {
             let pack = self.pack(pack)?;
-            for placed in &pack.frames {
-                let (frame, stored) = (&placed.0, pack.stored(placed));
+            for (frame, stored) in pack.frames() {
                 let content = match frame.kind {
                     Kind::Key => decode(stored, None, frame.length)?,
                     Kind::Delta(Base::Frame(base), by) => match recent.get(&base) {
@@ -214,8 +213,8 @@ impl Partition {
         let mut writer = Writer::new(self.number(), key, salt);
         for pack in 0..self.footer.packs.len() {
             let pack = self.pack(pack)?;
-            for placed in &pack.frames {
-                let Frame { number, kind, length } = placed.0;
+            for (frame, stored) in pack.frames() {
+                let Frame { number, kind, length } = *frame;
                 if !missing.remove(&number) {
                     continue;
                 }
@@ -229,11 +228,11 @@ impl Partition {
                     }
                 };
                 if let Some(kind) = kind {
-                    writer.frame(&Frame { number, kind, length }, pack.stored(placed))?;
+                    writer.frame(&Frame { number, kind, length }, stored)?;
                 } else {
                     let content = self.whole_content(number, leaned)?;
-                    let stored = encode(&content, None, level)?;
-                    writer.frame(&Frame { number, kind: Kind::Key, length }, &stored)?;
+                    let alone = encode(&content, None, level)?;
+                    writer.frame(&Frame { number, kind: Kind::Key, length }, &alone)?;
                 }
             }
         }

@@ -41,6 +41,10 @@ use store::{
     NewState, NewTenant, NewUser, ObjectDirectory, Past, SealRule, Store, System,
 };
 
+/// As the control plane has it.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 type Result<T, E = Box<dyn Error + Send + Sync>> = std::result::Result<T, E>;
 
 /// How many versions wait in rows before they are sealed.
