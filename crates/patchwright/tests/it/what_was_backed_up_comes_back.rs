@@ -2,15 +2,16 @@
 //! the backup is killed.
 
 use std::fs;
+use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use crate::postgres::{Postgres, binaries};
+use crate::postgres::{Postgres, binaries, server};
 use crate::up::{Up, verify};
 use serde_json::{Value, json};
 
@@ -335,6 +336,95 @@ async fn what_lies_in_postgresql_comes_back_with_its_objects() {
     let names = up.all_names(&token);
     assert!(names.contains(&"before".to_owned()) && !names.contains(&"after".to_owned()));
     assert!(up.end("-TERM"));
+}
+
+/// A program of PostgreSQL's that connects to a server.
+fn client(program: &str, to: &Postgres) -> Command {
+    let mut command = server(program);
+    command.args(["-U", "patchwright", "-h"]).arg(to.place());
+    command
+}
+
+/// Until all that was committed so far is on the disk of who receives the log.
+fn received(from: &Postgres) {
+    let now = from.sql("SELECT pg_current_wal_flush_lsn()");
+    let is_there =
+        format!("SELECT count(*) FROM pg_stat_replication WHERE flush_lsn >= '{now}'::pg_lsn");
+    until(|| from.sql(&is_there) != "0");
+}
+
+/// Waits, for as long as it takes on a busy machine.
+fn until(is_so: impl Fn() -> bool) {
+    let begin = Instant::now();
+    while !is_so() {
+        assert!(begin.elapsed() < Duration::from_secs(120), "it does not come about");
+        thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// As docs/backup.md has it: a base backup, the log as it is written, files beside; back to a moment between two backups.
+#[test]
+fn a_postgresql_whose_disk_is_lost_comes_back_as_it_was_at_a_time() {
+    let directory = tempfile::tempdir().unwrap();
+    let (data, to) = (directory.path().join("data"), directory.path().join("repository"));
+    let postgres = Postgres::start();
+    let kept = Postgres::directory();
+    let log = kept.join("wal");
+    fs::create_dir(&log).unwrap();
+    assert!(
+        Command::new("chown").arg("--reference").arg(&kept).arg(&log).status().unwrap().success()
+    );
+    let slot = ["-S", "patchwright"];
+    done(client("pg_receivewal", &postgres).args(slot).arg("--create-slot"));
+    let mut receiving = client("pg_receivewal", &postgres)
+        .args(slot)
+        .args(["--synchronous", "-n", "-D"])
+        .arg(&log)
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let database = postgres.database();
+    let up = Up::start_with(&data, &["--database", &database], &[]).unwrap();
+    let token = up.sign_in();
+    let made = |name: &str| assert_eq!(create(&up, &token, name).unwrap().0, 201, "{name}");
+    made("in-the-base-backup");
+    let base = kept.join("data");
+    done(client("pg_basebackup", &postgres).args(["-X", "stream", "-c", "fast", "-D"]).arg(&base));
+
+    made("in-the-log");
+    let time = postgres.sql("SELECT clock_timestamp()");
+    made("after-the-time");
+    done(&mut back_up(&data, &to, &["--database", &database]));
+    received(&postgres);
+    drop(up);
+    postgres.lose();
+    // It has no server any more to receive from.
+    assert!(!receiving.wait().unwrap().success());
+
+    let settings = format!(
+        "restore_command = 'cp {0}/%f %p || cp {0}/%f.partial %p'\n\
+         recovery_target_time = '{time}'\nrecovery_target_action = promote\n",
+        log.display()
+    );
+    let mut file = fs::File::options().append(true).open(base.join("postgresql.conf")).unwrap();
+    file.write_all(settings.as_bytes()).unwrap();
+    fs::write(base.join("recovery.signal"), "").unwrap();
+    let postgres = Postgres::serve(kept);
+    until(|| postgres.sql("SELECT pg_is_in_recovery()") == "f");
+    let address = postgres.address(database.rsplit('/').next().unwrap());
+    let back = directory.path().join("back");
+    let told = done(restore(&to, &data.join("master.key"), &back).args(["--database", &address]));
+    let told = String::from_utf8_lossy(&told.stdout).into_owned();
+    assert!(told.contains(" NEW: "), "{told}");
+    let up = Up::start_with(&back, &["--database", &address], &[]).unwrap();
+    let names = up.all_names(&up.sign_in());
+    assert!(names.contains(&"in-the-base-backup".to_owned()), "{names:?}");
+    assert!(names.contains(&"in-the-log".to_owned()), "{names:?}");
+    assert!(!names.contains(&"after-the-time".to_owned()), "{names:?}");
+    let key = up.key.clone();
+    assert!(up.end("-TERM"));
+    verify(&back, &key, &directory.path().join("verified"), false);
+    postgres.lose();
 }
 
 fn in_store(address: &str) -> Arc<dyn store::Objects> {

@@ -10,13 +10,14 @@ use std::time::Duration;
 /// How the directories of temporary servers are called, before the number of their process.
 const PREFIX: &str = "patchwright-pg-";
 
-/// A temporary PostgreSQL on a Unix socket, for the life of the test process.
+/// A temporary PostgreSQL on a Unix socket.
 pub(crate) struct Postgres {
     directory: PathBuf,
     databases: AtomicU64,
 }
 
 impl Postgres {
+    /// For the life of the test process.
     pub(crate) fn shared() -> &'static Self {
         static SHARED: OnceLock<Postgres> = OnceLock::new();
         SHARED.get_or_init(Self::start)
@@ -26,30 +27,26 @@ impl Postgres {
     pub(crate) fn database(&self) -> String {
         let name = format!("test_{}", self.databases.fetch_add(1, Ordering::SeqCst));
         self.sql(&format!("CREATE DATABASE {name}"));
-        let host = self.directory.to_string_lossy().replace('/', "%2F");
-        format!("postgres://patchwright@{host}/{name}")
+        self.address(&name)
     }
 
-    fn sql(&self, statement: &str) {
-        let status = Command::new(binaries().join("psql"))
-            .args(["-q", "-U", "patchwright", "-d", "postgres", "-h"])
+    /// What a statement answers.
+    pub(crate) fn sql(&self, statement: &str) -> String {
+        let output = Command::new(binaries().join("psql"))
+            .args(["-qtA", "-U", "patchwright", "-d", "postgres", "-h"])
             .arg(&self.directory)
             .args(["-c", statement])
-            .status()
+            .stderr(Stdio::inherit())
+            .output()
             .unwrap();
-        assert!(status.success(), "{statement}");
+        assert!(output.status.success(), "{statement}");
+        String::from_utf8(output.stdout).unwrap().trim().to_owned()
     }
 
-    fn start() -> Self {
-        remove_leftovers();
-        let prefix = format!("{PREFIX}{}-", std::process::id());
-        let directory = tempfile::Builder::new().prefix(&prefix).tempdir().unwrap().keep();
+    /// One of its own, for who does to it what others would notice.
+    pub(crate) fn start() -> Self {
+        let directory = Self::directory();
         let data = directory.join("data");
-        if is_root() {
-            assert!(
-                Command::new("chown").arg("postgres:").arg(&directory).status().unwrap().success()
-            );
-        }
         let made = server("initdb")
             .args(["--no-sync", "-A", "trust", "-E", "UTF8", "--locale=C.UTF-8"])
             .args(["-U", "patchwright", "-D"])
@@ -58,8 +55,27 @@ impl Postgres {
             .status()
             .unwrap();
         assert!(made.success(), "initdb failed");
+        Self::serve(directory)
+    }
+
+    /// An empty directory that belongs to the server's user.
+    pub(crate) fn directory() -> PathBuf {
+        remove_leftovers();
+        let prefix = format!("{PREFIX}{}-", std::process::id());
+        let directory = tempfile::Builder::new().prefix(&prefix).tempdir().unwrap().keep();
+        if is_root() {
+            assert!(
+                Command::new("chown").arg("postgres:").arg(&directory).status().unwrap().success()
+            );
+        }
+        directory
+    }
+
+    /// Serves what is in `data` of a directory.
+    pub(crate) fn serve(directory: PathBuf) -> Self {
+        let data = directory.join("data");
         let (started, starting) = mpsc::channel();
-        let (socket, data) = (directory.clone(), data.clone());
+        let socket = directory.clone();
         // The server ends with the thread that started it: this one stays for good.
         thread::spawn(move || {
             let mut server = server("postgres")
@@ -86,6 +102,25 @@ impl Postgres {
         assert!(ready, "PostgreSQL did not start in 30 s");
         Self { directory, databases: AtomicU64::new(0) }
     }
+
+    /// Where its socket is, and below it its data.
+    pub(crate) fn place(&self) -> &Path {
+        &self.directory
+    }
+
+    /// The address of a database that it has.
+    pub(crate) fn address(&self, name: &str) -> String {
+        let host = self.directory.to_string_lossy().replace('/', "%2F");
+        format!("postgres://patchwright@{host}/{name}")
+    }
+
+    /// Ends without a last word to its disk, and the disk with it.
+    pub(crate) fn lose(self) {
+        let mut stop = server("pg_ctl");
+        stop.arg("-D").arg(self.directory.join("data")).args(["stop", "-s", "-m", "immediate"]);
+        assert!(stop.status().unwrap().success());
+        std::fs::remove_dir_all(&self.directory).unwrap();
+    }
 }
 
 /// A test process ends without a last word, so the next one clears up after it.
@@ -101,7 +136,7 @@ fn remove_leftovers() {
 }
 
 /// A program of the server, which refuses to be run by root and ends with us.
-fn server(program: &str) -> Command {
+pub(crate) fn server(program: &str) -> Command {
     let mut command = Command::new("setpriv");
     if is_root() {
         command.args(["--reuid=postgres", "--regid=postgres", "--init-groups"]);
