@@ -59,7 +59,7 @@
 //! let partition = Partition::open(objects, "one", &key)?;
 //! let found = partition.at(item, &path, 0)?.ok_or("it was there")?;
 //! let frame = found.frame.ok_or("with a content")?;
-//! assert_eq!(partition.content(frame, None)?, b"hello");
+//! assert_eq!(partition.content(frame)?, b"hello");
 //! # Ok(())
 //! # }
 //! ```
@@ -85,8 +85,8 @@ pub use frame::{Chain, LARGEST_CONTENT, pack, unpack};
 pub use keys::{DataKey, Pool, RowSeal, SEAL};
 pub use objects::{Directory, Objects};
 pub use partition::{
-    Anchor, Contents, Found, Keep, Lean, Leaned, Object, Partition, Sealed, SealedFile, Unsealed,
-    Verified, roll, seal,
+    Anchor, Contents, Found, Keep, Lean, Leaned, Leaning, Object, Partition, Sealed, SealedFile,
+    Unsealed, Verified, roll, seal,
 };
 pub use version::{
     Attribution, ContentDigest, ContentId, FilePath, Item, LONGEST_PATH, Metadata, Micros, Origin,

@@ -382,7 +382,7 @@ mod tests {
             assert_eq!(verified.versions, count as u64);
             for (file, texts) in files().into_iter().zip(&contents.1) {
                 let found = partition.versions(file.item, &file.path).unwrap();
-                let read = |found: &Found| partition.content(found.frame.unwrap(), None).unwrap();
+                let read = |found: &Found| partition.content(found.frame.unwrap()).unwrap();
                 assert!(found.iter().map(read).eq(texts.iter().map(String::as_bytes)));
             }
             let whole: usize = texts(0)[0].len() * count;

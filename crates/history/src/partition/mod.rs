@@ -12,6 +12,6 @@ pub use block::Found;
 pub use builder::{Contents, Sealed, SealedFile, Unsealed, seal};
 pub use encoder::Anchor;
 pub use layout::Lean;
-pub use reader::{Partition, roll};
+pub use reader::{Leaning, Partition, roll};
 pub use verify::{Keep, Leaned, Verified};
 pub use writer::Object;

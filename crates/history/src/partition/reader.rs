@@ -107,6 +107,24 @@ impl Link {
     }
 }
 
+/// What is there of a content that leans on a frame of another partition.
+pub struct Leaning {
+    on: Lean,
+    chain: Vec<Link>,
+}
+
+impl Leaning {
+    /// On which frame.
+    pub const fn on(&self) -> Lean {
+        self.on
+    }
+
+    /// The content, by that of the frame that it leans on.
+    pub fn content(&self, leaned: &[u8]) -> Result<Vec<u8>> {
+        decoded(&self.chain, Some(leaned))
+    }
+}
+
 /// The blocks that were opened last, by their numbers.
 struct AtHand<T> {
     most: usize,
@@ -265,11 +283,6 @@ impl Partition {
         groups(&self.index(block)?, &mut |_, _| true)
     }
 
-    /// The frame of another partition without which this one has no content, if it needs one.
-    pub fn lean(&self, frame: u64) -> Result<Option<Lean>> {
-        self.chain_of(frame).map(|(_, lean)| lean)
-    }
-
     /// How far a frame is from its key frame; `None` where that is in another partition.
     pub fn chain(&self, frame: u64) -> Result<Option<Chain>> {
         let (frames, lean) = self.chain_of(frame)?;
@@ -281,38 +294,17 @@ impl Partition {
         Ok(lean.is_none().then_some(Chain { depth, bytes }))
     }
 
-    /// The content of a frame; `leaned` is the content of the frame that it leans on, where it does.
-    pub fn content(&self, frame: u64, leaned: Option<&[u8]>) -> Result<Vec<u8>> {
-        let (chain, lean) = self.chain_of(frame)?;
-        if lean.is_some() != leaned.is_some() {
-            return Err(HistoryError::damaged("a chain"));
-        }
-        Self::decoded(&chain, leaned)
+    /// The content of a frame that needs no other partition.
+    pub fn content(&self, frame: u64) -> Result<Vec<u8>> {
+        self.content_or_leaning(frame)?.map_err(|_| HistoryError::damaged("a chain"))
     }
 
-    /// The content of a frame, or the frame that it leans on.
-    pub fn content_or_lean(&self, frame: u64) -> Result<std::result::Result<Vec<u8>, Lean>> {
+    /// The content of a frame, or what is there of one that leans on another partition's.
+    pub fn content_or_leaning(&self, frame: u64) -> Result<std::result::Result<Vec<u8>, Leaning>> {
         match self.chain_of(frame)? {
-            (chain, None) => Self::decoded(&chain, None).map(Ok),
-            (_, Some(lean)) => Ok(Err(lean)),
+            (chain, None) => decoded(&chain, None).map(Ok),
+            (chain, Some(on)) => Ok(Err(Leaning { on, chain })),
         }
-    }
-
-    fn decoded(chain: &[Link], leaned: Option<&[u8]>) -> Result<Vec<u8>> {
-        let mut content = leaned.map(Cow::Borrowed);
-        // The last link is the first to be decoded; edits that follow one on the other are applied at once.
-        for links in chain.chunk_by(|a, b| a.is_edits() && b.is_edits()).rev() {
-            let link = &links[0];
-            let made = if link.is_edits() {
-                let base = content.as_deref().ok_or(HistoryError::damaged("a chain"))?;
-                edited(base, links.iter().rev().map(|it| (it.stored(), it.frame().length)))
-                    .ok_or(HistoryError::damaged("a frame"))?
-            } else {
-                decode(link.stored(), content.as_deref(), link.frame().length)?
-            };
-            content = Some(Cow::Owned(made));
-        }
-        content.map(Cow::into_owned).ok_or(HistoryError::damaged("a chain"))
     }
 
     /// The frame, that which it is a delta against, and so on.
@@ -366,6 +358,24 @@ impl Partition {
             decode_block(&compressed, place.raw)
         })
     }
+}
+
+/// The content at the end of a chain, whose last frame is found by itself, or by what it leans on.
+fn decoded(chain: &[Link], leaned: Option<&[u8]>) -> Result<Vec<u8>> {
+    let mut content = leaned.map(Cow::Borrowed);
+    // The last link is the first to be decoded; edits that follow one on the other are applied at once.
+    for links in chain.chunk_by(|a, b| a.is_edits() && b.is_edits()).rev() {
+        let link = &links[0];
+        let made = if link.is_edits() {
+            let base = content.as_deref().ok_or(HistoryError::damaged("a chain"))?;
+            edited(base, links.iter().rev().map(|it| (it.stored(), it.frame().length)))
+                .ok_or(HistoryError::damaged("a frame"))?
+        } else {
+            decode(link.stored(), content.as_deref(), link.frame().length)?
+        };
+        content = Some(Cow::Owned(made));
+    }
+    content.map(Cow::into_owned).ok_or(HistoryError::damaged("a chain"))
 }
 
 /// What becomes of a content by scripts, each with the length of what it makes.

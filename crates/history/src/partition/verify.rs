@@ -188,8 +188,10 @@ impl Partition {
 
     /// The content of a frame, with what it leans on.
     pub fn whole_content(&self, frame: u64, leaned: &Leaned<'_>) -> Result<Vec<u8>> {
-        let base = self.lean(frame)?.map(leaned).transpose()?;
-        self.content(frame, base.as_deref())
+        match self.content_or_leaning(frame)? {
+            Ok(content) => Ok(content),
+            Err(leaning) => leaning.content(&leaned(leaning.on())?),
+        }
     }
 
     /// The same partition with less in it, under another salt or another key. Frames keep their numbers, so that what leans

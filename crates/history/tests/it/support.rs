@@ -257,7 +257,7 @@ impl World {
     fn anchor(&self, lean: Lean) -> Option<Anchor> {
         let partition = self.open(lean.partition)?;
         let chain = partition.chain(lean.frame).ok()??;
-        let content = partition.content(lean.frame, None).unwrap().into();
+        let content = partition.content(lean.frame).unwrap().into();
         Some(Anchor { lean, content, chain })
     }
 
@@ -270,7 +270,7 @@ impl World {
         let partition =
             self.open(lean.partition).ok_or(HistoryError::NoFrame { number: lean.frame })?;
         // Never a third object.
-        partition.content(lean.frame, None).map(Into::into)
+        partition.content(lean.frame).map(Into::into)
     }
 
     fn content(&self, partition: &Partition, found: &Found) -> Answer {

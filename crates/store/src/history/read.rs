@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use ::history::{FilePath, Found, Item, Lean, Partition, State, Version, unpack};
+use ::history::{FilePath, Found, Item, Leaning, State, Version, unpack};
 use domain::cloud::{ChangeId, CiId, TenantId};
 use domain::configuration::document::original_of;
 use jiff::Timestamp;
@@ -160,20 +160,19 @@ impl History {
                 _ => Past::Erased,
             });
         };
-        let (asking, path) = (Arc::clone(&partition), path.clone());
+        let path = path.clone();
         let found = reading(move || {
-            let Some(found) = asking.at(item, &path, time)? else { return Ok(None) };
-            let content = found.frame.map(|frame| asking.content_or_lean(frame)).transpose()?;
+            let Some(found) = partition.at(item, &path, time)? else { return Ok(None) };
+            let content =
+                found.frame.map(|frame| partition.content_or_leaning(frame)).transpose()?;
             Ok(Some((found, content)))
         })
         .await?;
         let Some((found, content)) = found else { return Ok(Past::Kept(None)) };
-        let content = match (content, found.frame) {
-            (Some(Err(lean)), Some(frame)) => {
-                Some(self.leaning(&keys, &partition, frame, (lean, epoch)).await?)
-            }
-            (Some(Ok(content)), _) => Some(content),
-            _ => None,
+        let content = match content {
+            Some(Err(leaning)) => Some(self.leaning(&keys, leaning, epoch).await?),
+            Some(Ok(content)) => Some(content),
+            None => None,
         };
         Ok(Past::Kept(Some(FileVersion::new(found.version, content))))
     }
@@ -239,22 +238,17 @@ impl History {
     async fn leaning(
         &self,
         keys: &Arc<TenantKeys>,
-        partition: &Arc<Partition>,
-        frame: u64,
-        (lean, epoch): (Lean, i64),
+        leaning: Leaning,
+        epoch: i64,
     ) -> Result<Vec<u8>, StoreError> {
+        let lean = leaning.on();
         let number = lean.partition.cast_signed();
         let Some(base) = self.partition_of(keys, number, epoch).await? else {
             return Err(StoreError::Corrupt {
                 what: format!("partition {number} of a history, on which another leans"),
             });
         };
-        let partition = Arc::clone(partition);
-        reading(move || {
-            let base = base.content(lean.frame, None)?;
-            partition.content(frame, Some(&base))
-        })
-        .await
+        reading(move || leaning.content(&base.content(lean.frame)?)).await
     }
 
     /// Why a partition cannot be read.

@@ -82,7 +82,7 @@ impl Leaning {
     }
 
     pub(super) fn content(&self, lean: Lean) -> Result<Arc<[u8]>, HistoryError> {
-        Ok(self.partition(lean.partition)?.content(lean.frame, None)?.into())
+        Ok(self.partition(lean.partition)?.content(lean.frame)?.into())
     }
 
     /// What a new frame may lean on, unless it was taken or erased since.
@@ -96,7 +96,7 @@ impl Leaning {
             Ok(None) | Err(HistoryError::NoFrame { .. }) => return Ok(None),
             Err(error) => return Err(error),
         };
-        let content = partition.content(lean.frame, None)?.into();
+        let content = partition.content(lean.frame)?.into();
         Ok(Some(Anchor { lean, content, chain }))
     }
 }
