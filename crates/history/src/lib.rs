@@ -85,8 +85,8 @@ pub use frame::{Chain, LARGEST_CONTENT, pack, unpack};
 pub use keys::{DataKey, Pool, RowSeal, SEAL};
 pub use objects::{Directory, Objects};
 pub use partition::{
-    Anchor, Contents, Found, Keep, Lean, Leaned, Leaning, Object, Partition, Sealed, SealedFile,
-    Unsealed, Verified, roll, seal,
+    Anchor, Contents, Found, Keep, Lean, Leaned, Leaning, Object, Opened, Partition, Sealed,
+    SealedFile, Unsealed, Verified, roll, seal,
 };
 pub use version::{
     Attribution, ContentDigest, ContentId, FilePath, Item, LONGEST_PATH, Metadata, Micros, Origin,

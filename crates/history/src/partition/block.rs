@@ -122,6 +122,12 @@ impl Pack {
         Ok(Self { heads, pack, frames })
     }
 
+    /// How many bytes of memory it takes.
+    pub(crate) fn bytes(&self) -> usize {
+        let Self { heads, pack, frames } = self;
+        heads.capacity() + pack.capacity() + frames.capacity() * size_of::<(Frame, Range<usize>)>()
+    }
+
     /// Where a frame is among those of the pack.
     pub(crate) fn place(&self, number: u64) -> Option<usize> {
         self.frames.binary_search_by_key(&number, |(frame, _)| frame.number).ok()

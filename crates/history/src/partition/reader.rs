@@ -1,8 +1,7 @@
 //! Reads one object, in a few ranges for each question.
 
 use std::borrow::Cow;
-use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use crate::commitment::{Commitment, read_roll};
 use crate::edits::Edited;
@@ -14,15 +13,13 @@ use crate::version::{FilePath, Item, Micros};
 
 use super::block::{Found, Frame, Group, Pack, groups};
 use super::layout::{FOOTER, Footer, HEADER, LARGEST_BLOCK, Lean, TRAILER, Trailer, read_header};
+use super::opened::Opened;
 
 /// Read at once from the end of an object: most footers are shorter.
 const END: u64 = 32 << 10;
 
-/// Opened blocks of a kind that are kept at hand: neighbouring questions touch the same ones.
-const AT_HAND: usize = 4;
-
-/// As many packs for who reads many files: some ten megabytes.
-const AT_HAND_OF_MANY: usize = 256;
+/// Bytes of opened blocks of a partition that shares them with no other.
+const OWN: u64 = 512 << 10;
 
 /// A sealed partition, opened.
 pub struct Partition {
@@ -33,8 +30,15 @@ pub struct Partition {
     seal: BlockSeal,
     pub(super) footer: Footer,
     roll: (u64, usize),
-    packs: AtHand<Pack>,
-    indexes: AtHand<Vec<u8>>,
+    opened: Arc<Opened>,
+    /// Its number there.
+    id: u64,
+}
+
+impl Drop for Partition {
+    fn drop(&mut self) {
+        self.opened.forget(self.id);
+    }
 }
 
 impl std::fmt::Debug for Partition {
@@ -125,35 +129,19 @@ impl Leaning {
     }
 }
 
-/// The blocks that were opened last, by their numbers.
-struct AtHand<T> {
-    most: usize,
-    blocks: Mutex<VecDeque<(usize, Arc<T>)>>,
-}
-
-impl<T> AtHand<T> {
-    const fn new(most: usize) -> Self {
-        Self { most, blocks: Mutex::new(VecDeque::new()) }
-    }
-
-    fn get(&self, number: usize, open: impl FnOnce() -> Result<T>) -> Result<Arc<T>> {
-        let blocks = || self.blocks.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, block)) = blocks().iter().find(|(it, _)| *it == number) {
-            return Ok(Arc::clone(block));
-        }
-        let block = Arc::new(open()?);
-        let mut blocks = blocks();
-        while blocks.len() >= self.most {
-            blocks.pop_front();
-        }
-        blocks.push_back((number, Arc::clone(&block)));
-        Ok(block)
-    }
-}
-
 impl Partition {
     /// Opens an object with its partition's key; two or three reads.
     pub fn open(objects: Arc<dyn Objects>, name: &str, key: &DataKey) -> Result<Self> {
+        Self::open_among(objects, name, key, &Arc::new(Opened::of(OWN)))
+    }
+
+    /// The same; its opened blocks are kept among those of others.
+    pub fn open_among(
+        objects: Arc<dyn Objects>,
+        name: &str,
+        key: &DataKey,
+        opened: &Arc<Opened>,
+    ) -> Result<Self> {
         let size = size(&*objects, name)?;
         let header: [u8; HEADER] = read(&*objects, name, 0, HEADER)?
             .try_into()
@@ -192,15 +180,9 @@ impl Partition {
             seal,
             footer,
             roll,
-            packs: AtHand::new(AT_HAND),
-            indexes: AtHand::new(AT_HAND),
+            id: opened.partition(),
+            opened: Arc::clone(opened),
         })
-    }
-
-    /// The same with more opened packs at hand, for whoever reads contents of many files, which lean on each other.
-    #[must_use]
-    pub fn for_many(self) -> Self {
-        Self { packs: AtHand::new(AT_HAND_OF_MANY), ..self }
     }
 
     /// Its number among the tenant's partitions.
@@ -342,7 +324,7 @@ impl Partition {
     /// A pack, opened.
     pub(super) fn pack(&self, pack: usize) -> Result<Arc<Pack>> {
         let place = self.footer.packs[pack];
-        self.packs.get(pack, || {
+        self.opened.packs.get((self.id, pack), || {
             let sealed = read(&*self.objects, &self.name, place.offset, place.length)?;
             let opened = self.seal.open(pack as u64, &self.header, sealed, "a pack")?;
             Pack::open(opened, place.first)
@@ -351,7 +333,7 @@ impl Partition {
 
     fn index(&self, index: usize) -> Result<Arc<Vec<u8>>> {
         let place = &self.footer.indexes[index];
-        self.indexes.get(index, || {
+        self.opened.indexes.get((self.id, index), || {
             let number = (self.footer.packs.len() + index) as u64;
             let sealed = read(&*self.objects, &self.name, place.offset, place.length)?;
             let compressed = self.seal.open(number, &self.header, sealed, "an index block")?;

@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use ::history::{
     Anchor, Commitment, ContentDigest, Contents, DataKey, FilePath, HistoryError, Item, Lean,
-    Object, Partition, PathKey, Sealed, State, Unsealed, Version,
+    Object, PathKey, Sealed, State, Unsealed, Version,
 };
 use domain::cloud::{CiId, EventKind, TenantId};
 use serde_json::json;
@@ -165,7 +165,7 @@ impl History {
             }
             let sealed = build(&files, &batches, &known, &reserved, &salt, &leaning)?;
             put(&objects, &reserved.name, &sealed.object.bytes)?;
-            let partition = Partition::open(objects, &reserved.name, &reserved.key)?.for_many();
+            let partition = leaning.open(&reserved.name, &reserved.key)?;
             partition.verify(&reserved.key, &keys.pool, &|lean| leaning.content(lean))?;
             let known_as = |file: Filling| KnownAs {
                 key: file.key,

@@ -166,7 +166,7 @@ impl History {
                 return Err(HistoryError::Unlike { what: format!("the object `{name}`") });
             }
             let leaning = Leaning::new(Arc::clone(&objects), readable);
-            let partition = ::history::Partition::open(objects, &name, &key)?.for_many();
+            let partition = leaning.open(&name, &key)?;
             let verified = partition.verify(&key, &pool, &|lean| leaning.content(lean))?;
             let mut files: HashMap<(Item, PathKey), i64> = HashMap::new();
             partition.each_version(&mut |item, path, found| {

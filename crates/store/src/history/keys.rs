@@ -3,7 +3,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use ::history::{DataKey, Item, Partition, PathKey, Pool};
+use ::history::{DataKey, Item, Opened, Partition, PathKey, Pool};
 use domain::cloud::{CiId, TenantId};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -153,6 +153,8 @@ pub(super) struct Cache {
     /// Whose an item is, with the keys that were its tenant's.
     items: Mutex<HashMap<CiId, Arc<TenantKeys>>>,
     partitions: Mutex<VecDeque<(String, Arc<Partition>)>>,
+    /// Blocks of these; they go with them.
+    pub(super) opened: Arc<Opened>,
     /// The same by tenant and number, as they were in an epoch.
     in_epochs: Mutex<HashMap<(TenantId, i64), InEpoch>>,
 }

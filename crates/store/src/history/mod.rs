@@ -190,8 +190,10 @@ impl History {
             return Ok(Some(partition));
         }
         let (objects, opening) = (Arc::clone(&self.objects), name.to_owned());
+        let opened = Arc::clone(&self.cache.opened);
         let partition =
-            blocking(move || Partition::open(objects, &opening, &key).map(Arc::new)).await?;
+            blocking(move || Partition::open_among(objects, &opening, &key, &opened).map(Arc::new));
+        let partition = partition.await?;
         self.cache.keep_partition(name.to_owned(), &partition);
         Ok(Some(partition))
     }

@@ -8,7 +8,7 @@
 use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 
-use ::history::{Item, Keep, Object, Partition, PathKey};
+use ::history::{Item, Keep, Object, PathKey};
 use domain::cloud::{EventKind, TenantId};
 use jiff::Timestamp;
 use serde_json::json;
@@ -166,11 +166,11 @@ impl History {
                 let frames = other.leans().iter().filter(|lean| lean.partition == number);
                 keep.frames.extend(frames.map(|lean| lean.frame));
             }
-            let old = Partition::open(Arc::clone(&objects), &old, &key)?;
+            let old = others.open(&old, &key)?;
             let object = old.rewrite(&keep, &key, &salt, LEVEL, &|lean| others.content(lean))?;
             if let Some(object) = &object {
                 put(&objects, &named, &object.bytes)?;
-                let new = Partition::open(objects, &named, &key)?;
+                let new = others.open(&named, &key)?;
                 new.verify(&key, &pool, &|lean| others.content(lean))?;
             }
             Ok(object)

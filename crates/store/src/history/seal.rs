@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use ::history::{
     Anchor, Commitment, ContentDigest, Contents, DataKey, FilePath, HistoryError, Item, Lean,
-    Objects, Partition, PathKey, RowSeal, Sealed, Unsealed, Version, unpack,
+    Objects, Opened, Partition, PathKey, RowSeal, Sealed, Unsealed, Version, unpack,
 };
 use domain::cloud::{EventKind, TenantId};
 use jiff::SignedDuration;
@@ -61,23 +61,36 @@ pub(super) type Readable = HashMap<u64, (String, DataKey)>;
 pub(super) struct Leaning {
     objects: Arc<dyn Objects>,
     readable: Readable,
-    opened: Mutex<HashMap<u64, Arc<Partition>>>,
+    partitions: Mutex<HashMap<u64, Arc<Partition>>>,
+    opened: Arc<Opened>,
 }
+
+/// Files lean on each other across whole partitions: whoever reads all of them has so many bytes of them at hand.
+const AT_HAND: u64 = 32 << 20;
 
 impl Leaning {
     pub(super) fn new(objects: Arc<dyn Objects>, readable: Readable) -> Self {
-        Self { objects, readable, opened: Mutex::default() }
+        Self {
+            objects,
+            readable,
+            partitions: Mutex::default(),
+            opened: Arc::new(Opened::of(AT_HAND)),
+        }
+    }
+
+    /// Opens one to read all of it.
+    pub(super) fn open(&self, name: &str, key: &DataKey) -> Result<Partition, HistoryError> {
+        Partition::open_among(Arc::clone(&self.objects), name, key, &self.opened)
     }
 
     pub(super) fn partition(&self, number: u64) -> Result<Arc<Partition>, HistoryError> {
-        let opened = || self.opened.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(partition) = opened().get(&number) {
+        let partitions = || self.partitions.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(partition) = partitions().get(&number) {
             return Ok(Arc::clone(partition));
         }
         let (name, key) = self.readable.get(&number).ok_or(HistoryError::NoFrame { number })?;
-        let partition = Partition::open(Arc::clone(&self.objects), name, key)?;
-        let partition = Arc::new(partition.for_many());
-        opened().insert(number, Arc::clone(&partition));
+        let partition = Arc::new(self.open(name, key)?);
+        partitions().insert(number, Arc::clone(&partition));
         Ok(partition)
     }
 
@@ -321,7 +334,7 @@ impl History {
             let sealed = build(&building, &closed, &salt, &leaning)?;
             put(&objects, &named, &sealed.object.bytes)?;
             // What follows takes the rows away: the object is read whole before.
-            let partition = Partition::open(objects, &named, &closed.key)?.for_many();
+            let partition = leaning.open(&named, &closed.key)?;
             partition.verify(&closed.key, &building.pool, &|lean| leaning.content(lean))?;
             if sealed.commitments != closed.commitments {
                 let what = format!("what was recorded in partition {number}");
