@@ -8,6 +8,7 @@
 
 pub(crate) mod drift;
 pub(crate) mod history;
+mod memory;
 mod postgres;
 
 use std::collections::BTreeSet;
@@ -90,7 +91,7 @@ pub(crate) struct World {
 
 impl World {
     pub(crate) async fn sqlite() -> Self {
-        let directory = tempfile::tempdir().unwrap();
+        let directory = memory::directory();
         let file = directory.path().join("odd name? 100%.db");
         std::fs::write(&file, migrated_file().await).unwrap();
         let mut world =
@@ -144,7 +145,7 @@ impl World {
         let admin = actor(&root);
         let verifier = Arc::new(Pencil);
         let file = None;
-        let keys = tempfile::tempdir().unwrap();
+        let keys = memory::directory();
         Self {
             store,
             database,
@@ -203,7 +204,7 @@ impl World {
 async fn migrated_file() -> &'static [u8] {
     static FILE: OnceCell<Vec<u8>> = OnceCell::const_new();
     FILE.get_or_init(async || {
-        let place = tempfile::tempdir().unwrap();
+        let place = memory::directory();
         let file = place.path().join("migrated.db");
         migrated(&Database::file(&file)).await;
         std::fs::read(&file).unwrap()
