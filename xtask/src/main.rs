@@ -3,6 +3,7 @@
 mod bench;
 mod fuzz;
 mod image;
+mod programs;
 mod system;
 mod test;
 

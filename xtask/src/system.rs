@@ -80,6 +80,21 @@ pub(crate) fn run_with(
     Ok(())
 }
 
+/// Runs a program in the workspace's root, with its errors shown; what it wrote.
+pub(crate) fn output(program: &str, arguments: &[&str]) -> Result<String> {
+    eprintln!("  + {program} {}", arguments.join(" "));
+    let output = Command::new(program)
+        .args(arguments)
+        .current_dir(root())
+        .stderr(Stdio::inherit())
+        .output()
+        .with_context(|| format!("cannot start `{program}`"))?;
+    if !output.status.success() {
+        bail!("`{program} {}` ended with {}", arguments.join(" "), output.status);
+    }
+    String::from_utf8(output.stdout).with_context(|| format!("`{program}` wrote no text"))
+}
+
 /// Whether a program can be started.
 pub(crate) fn has(program: &str, probe: &[&str]) -> bool {
     Command::new(program)

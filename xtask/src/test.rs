@@ -4,6 +4,7 @@ use std::fs;
 
 use anyhow::{Context as _, Result, ensure};
 
+use crate::programs;
 use crate::system::{ensure_packages, ensure_python, has, install_python, root, run};
 
 /// The provider that a test signs in at, with the library that it locks.
@@ -28,19 +29,16 @@ pub(crate) fn run_tests(given: &Arguments) -> Result<()> {
     ensure_packages()?;
     ensure_python();
     ensure_provider()?;
-    // One that fails hides no other.
-    let mut arguments = vec!["test", "--locked", "--no-fail-fast"];
     if !given.cargo.is_empty() {
+        // One that fails hides no other.
+        let mut arguments = vec!["test", "--locked", "--no-fail-fast"];
         arguments.extend(given.cargo.iter().map(String::as_str));
         return run("cargo", &arguments);
     }
     run("cargo", &["build", "--locked", "--workspace", "--example", STARTED])?;
-    arguments.push("--workspace");
-    let (mut programs, mut documents) = (arguments.clone(), arguments);
-    programs.extend(["--lib", "--bins", "--tests"]);
-    documents.push("--doc");
-    let outcome = run("cargo", &programs);
-    run("cargo", &documents).and(outcome)
+    let every = ["test", "--locked", "--workspace"];
+    let outcome = programs::build_and_run(&[&every[..], &["--lib", "--bins", "--tests"]].concat());
+    run("cargo", &[&every[..], &["--no-fail-fast", "--doc"]].concat()).and(outcome)
 }
 
 /// Installs a certified OpenID Connect provider by its lock file, where npm is there; the test that signs in

@@ -14,6 +14,8 @@ const ITEMS: usize = 8;
 /// A disk that fails, and a data directory from which each try begins.
 struct Bench {
     directory: tempfile::TempDir,
+    /// Where programs may lie: memory may be mounted so that none do.
+    _built: tempfile::TempDir,
     library: PathBuf,
 }
 
@@ -25,8 +27,8 @@ struct Outcome {
 
 impl Bench {
     fn new() -> Self {
-        let directory = tempfile::tempdir().unwrap();
-        let library = directory.path().join("faulty_disk.so");
+        let (directory, built) = (crate::memory::directory(), tempfile::tempdir().unwrap());
+        let library = built.path().join("faulty_disk.so");
         let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/support/faulty_disk.c");
         let compiled = Command::new("cc")
             .args(["-shared", "-fPIC", "-O1", "-o"])
@@ -36,7 +38,7 @@ impl Bench {
             .unwrap();
         assert!(compiled.success());
         assert!(Up::start(&directory.path().join("fresh")).end("-TERM"));
-        Self { directory, library }
+        Self { directory, _built: built, library }
     }
 
     fn path(&self, name: &str) -> PathBuf {

@@ -27,6 +27,8 @@ mod images_are_brought_to_the_latest;
 mod images_from_a_command_line;
 mod items_are_held_to_baselines;
 mod json_is_stable;
+#[path = "../../../store/tests/it/support/memory.rs"]
+mod memory;
 mod osv_agrees_with_a_plain_check;
 #[path = "../../../s3/tests/it/peer.rs"]
 mod peer;

@@ -47,7 +47,7 @@ fn no_request_brings_an_answer_that_the_document_does_not_know() {
         );
         return;
     }
-    let data = tempfile::tempdir().unwrap();
+    let data = crate::memory::directory();
     let up = Up::start(data.path());
     let (token, ids) = admin_with_a_cloud(&up);
     let examples = env::var("PATCHWRIGHT_SCHEMATHESIS_EXAMPLES").unwrap_or(EXAMPLES.to_owned());

@@ -333,7 +333,7 @@ async fn only_so_many_jobs_are_done_at_once_and_only_so_many_wait() {
     let bench = Bench::new().await;
     let mut jobs = Vec::new();
     for _ in 0..50 {
-        jobs.push(bench.queue("prove", json!({ "takes_ms": 20 })).await);
+        jobs.push(bench.queue("prove", json!({ "takes_ms": 20, "others": 2 })).await);
     }
     let path = format!("/api/v1/images/{}/jobs", id(&bench.image));
     let body = Some(json!({ "kind": "prove" }));

@@ -30,7 +30,7 @@ pub(crate) struct Said {
 
 impl World {
     pub(crate) fn new() -> Self {
-        let data = tempfile::tempdir().unwrap();
+        let data = crate::memory::directory();
         let up = Up::start(data.path());
         let world = Self { up, home: tempfile::tempdir().unwrap(), data };
         let url = world.up.console.clone();

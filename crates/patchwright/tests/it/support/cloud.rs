@@ -139,7 +139,7 @@ impl Cloud {
 
     /// With further arguments for the control plane.
     pub(crate) fn with(arguments: &[&str]) -> Self {
-        let data = tempfile::tempdir().unwrap();
+        let data = crate::memory::directory();
         fs::create_dir_all(data.path().join("sources")).unwrap();
         let sources = Mirror::of_this_machine().sources("bookworm", false);
         fs::write(data.path().join("sources/debian-bookworm.sources"), sources).unwrap();

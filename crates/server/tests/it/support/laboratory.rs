@@ -11,6 +11,9 @@ use server::{ImageFacts, JobWatch, LabFailure, LabOutcome, LabRefusal, Laborator
 /// What an image of ours begins with; lines `NAME VERSION` follow, one for each package.
 pub(crate) const MAGIC: &str = "an image\n";
 
+/// How long a job waits for others.
+const PATIENCE: Duration = Duration::from_secs(20);
+
 pub(crate) struct Fake {
     /// Where it makes images.
     directory: PathBuf,
@@ -46,7 +49,13 @@ impl Fake {
         let word = |name: &str| order.request[name].as_str();
         let number = |name: &str| order.request[name].as_u64().unwrap_or(0);
         let begun = Instant::now();
-        while begun.elapsed() < Duration::from_millis(number("takes_ms")) {
+        let takes = Duration::from_millis(number("takes_ms"));
+        // Until so many were under way at once, however long it takes to begin them.
+        let lacks_others = || {
+            self.most.load(Ordering::SeqCst) as u64 <= number("others")
+                && begun.elapsed() < PATIENCE
+        };
+        while begun.elapsed() < takes || lacks_others() {
             // One that hangs does not listen either.
             if watch.cancelled() && word("do") != Some("hang") {
                 self.called_off.fetch_add(1, Ordering::SeqCst);

@@ -10,6 +10,8 @@ pub(crate) mod authenticator;
 pub(crate) mod case;
 pub(crate) mod laboratory;
 pub(crate) mod mailbox;
+#[path = "../../../../store/tests/it/support/memory.rs"]
+mod memory;
 pub(crate) mod receiver;
 
 use std::collections::BTreeSet;
@@ -207,7 +209,7 @@ impl World {
         has_lab: bool,
         told: NoticeSettings,
     ) -> Self {
-        let directory = tempfile::tempdir().unwrap();
+        let directory = memory::directory();
         let database = Database::file(&directory.path().join("patchwright.db"));
         let clock = Arc::new(Clock::default());
         let store = Store::open(&database, clock.clone()).await.unwrap();

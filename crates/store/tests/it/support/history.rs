@@ -149,14 +149,14 @@ pub(crate) const HOLDER: &str = "the test";
 
 impl Remembering {
     pub(crate) async fn new(world: World, seed: u64) -> Self {
-        let folder = tempfile::tempdir().unwrap();
+        let folder = super::memory::directory();
         let objects = Faulty::at(&folder.path().join("objects/history"));
         Self::over(world, seed, folder, objects).await
     }
 
     /// The same with objects elsewhere.
     pub(crate) async fn elsewhere(world: World, seed: u64, objects: Arc<dyn Objects>) -> Self {
-        Self::over(world, seed, tempfile::tempdir().unwrap(), Faulty::over(objects)).await
+        Self::over(world, seed, super::memory::directory(), Faulty::over(objects)).await
     }
 
     async fn over(world: World, seed: u64, folder: TempDir, objects: Arc<Faulty>) -> Self {

@@ -8,6 +8,7 @@
 
 pub(crate) mod drift;
 pub(crate) mod history;
+mod memory;
 mod postgres;
 
 use std::collections::BTreeSet;
@@ -26,6 +27,7 @@ use store::{
     Actor, Ci, Database, Environment, Labels, NewCi, NewTenant, NewUser, Store, Tenant, User,
     Verifier,
 };
+use tokio::sync::OnceCell;
 
 /// A clock that moves a millisecond each time somebody looks, and numbers that only look random.
 pub(crate) struct Simulated {
@@ -89,8 +91,9 @@ pub(crate) struct World {
 
 impl World {
     pub(crate) async fn sqlite() -> Self {
-        let directory = tempfile::tempdir().unwrap();
+        let directory = memory::directory();
         let file = directory.path().join("odd name? 100%.db");
+        std::fs::write(&file, migrated_file().await).unwrap();
         let mut world =
             Self::of(Database::file(&file), sqlite_address(&file), Some(directory)).await;
         world.file = Some(file);
@@ -111,7 +114,7 @@ impl World {
 
     /// With its address, for whoever wants to stand in the way.
     pub(crate) async fn postgres_at() -> (Self, String) {
-        let address = Postgres::shared().database();
+        let address = Postgres::shared().database_like(migrated_database().await);
         (Self::of(address.parse().unwrap(), address.clone(), None).await, address)
     }
 
@@ -142,7 +145,7 @@ impl World {
         let admin = actor(&root);
         let verifier = Arc::new(Pencil);
         let file = None;
-        let keys = tempfile::tempdir().unwrap();
+        let keys = memory::directory();
         Self {
             store,
             database,
@@ -194,6 +197,35 @@ impl World {
         let new = person(tenant.id, &login, domain::cloud::Role::TenantOwner);
         actor(&self.store.create_user(&self.admin, None, new).await.unwrap())
     }
+}
+
+/// An SQLite file with the schema and nothing else. Worlds begin with a copy of it: to migrate each anew takes longer
+/// than most tests.
+async fn migrated_file() -> &'static [u8] {
+    static FILE: OnceCell<Vec<u8>> = OnceCell::const_new();
+    FILE.get_or_init(async || {
+        let place = memory::directory();
+        let file = place.path().join("migrated.db");
+        migrated(&Database::file(&file)).await;
+        std::fs::read(&file).unwrap()
+    })
+    .await
+}
+
+/// The same in PostgreSQL: the database's name.
+async fn migrated_database() -> &'static str {
+    static NAME: OnceCell<String> = OnceCell::const_new();
+    NAME.get_or_init(async || {
+        let address = Postgres::shared().database();
+        migrated(&address.parse().unwrap()).await;
+        address.rsplit_once('/').unwrap().1.to_owned()
+    })
+    .await
+}
+
+/// Brings an empty database to the schema.
+async fn migrated(database: &Database) {
+    Store::open(database, Simulated::new()).await.unwrap().close().await;
 }
 
 fn sqlite_address(file: &std::path::Path) -> String {

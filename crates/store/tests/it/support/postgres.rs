@@ -25,8 +25,13 @@ impl Postgres {
 
     /// The address of an empty database of its own.
     pub(crate) fn database(&self) -> String {
+        self.database_like("template1")
+    }
+
+    /// The address of a database of its own, with what is in one to which nobody is connected.
+    pub(crate) fn database_like(&self, template: &str) -> String {
         let name = format!("test_{}", self.databases.fetch_add(1, Ordering::SeqCst));
-        self.sql(&format!("CREATE DATABASE {name}"));
+        self.sql(&format!("CREATE DATABASE {name} TEMPLATE {template}"));
         self.address(&name)
     }
 
@@ -82,6 +87,8 @@ impl Postgres {
                 .arg("-D")
                 .arg(&data)
                 .args(["-c", "listen_addresses=", "-c", "max_connections=200"])
+                // No test takes the power away, and what is written is gone with the process.
+                .args(["-c", "fsync=off", "-c", "full_page_writes=off"])
                 .arg("-k")
                 .arg(&socket)
                 .stderr(Stdio::null())
