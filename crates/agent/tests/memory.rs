@@ -91,7 +91,8 @@ fn system(lines: usize) -> tempfile::TempDir {
     let secrets = "password = Tr0ub4dor&3\ntoken: 7c9f2e81d0a64b35\nsecret_key=\"q8Zt0pLw5vRx2nKd\"\n\
          url = postgres://app:h7Gk2Lq9@db/app\npre-shared-key = a1b2c3d4e5f6a7b8\ncommunity = n0tpubl1c\n";
     for number in 0..FILES {
-        let text = format!("{secrets}{}", "a line as files have them by the thousand\n".repeat(lines));
+        let text =
+            format!("{secrets}{}", "a line as files have them by the thousand\n".repeat(lines));
         write(&format!("etc/app/configuration-{number:04}"), &text);
     }
     root
