@@ -232,7 +232,7 @@ fn a_quick_look_reads_only_what_is_new() {
     let mut host = Host::new("");
     let later = Timestamp::now().checked_add(jiff::SignedDuration::from_hours(1)).unwrap();
     let before = host.observer.observe(later);
-    let mut quick = |host: &mut Host| {
+    let quick = |host: &mut Host| {
         let mut read = Vec::new();
         host.observer.look(Depth::Quick, later, |path, found| {
             // Directories and links are seen again each time.
