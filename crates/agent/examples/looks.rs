@@ -17,9 +17,11 @@ fn main() -> Result<(), Box<dyn Error>> {
     let rounds: u32 = std::env::args().nth(1).map_or(Ok(20), |it| it.parse())?;
     let key = FingerprintKey::from([7; 32]);
     let mut observer = Observer::new("/", ConfigurationRules::default(), key.clone());
-    measured("files, first look", 1, || drop(observer.look(Depth::Full, Timestamp::now())))?;
+    measured("files, first look", 1, || {
+        drop(observer.look(Depth::Full, Timestamp::now(), |_, _| {}))
+    })?;
     measured("files, quick looks", rounds, || {
-        drop(observer.look(Depth::Quick, Timestamp::now()));
+        drop(observer.look(Depth::Quick, Timestamp::now(), |_, _| {}));
     })?;
 
     let mut documents = Documents::of_this_host(DocumentRules::default(), key.clone(), []);

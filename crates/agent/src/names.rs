@@ -10,7 +10,7 @@ use std::path::Path;
 use domain::change::Account;
 
 /// Names of users and groups.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Names {
     users: BTreeMap<u32, String>,
     groups: BTreeMap<u32, String>,

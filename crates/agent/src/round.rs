@@ -134,9 +134,10 @@ impl Round<'_> {
             observed_at: (self.desk.clock)(),
         };
         let answer = plane.report(&report, &set, &facts)?;
-        let is_told = match &seen {
-            Some(seen) if answer.need.contains(&Need::Files) => {
-                seen.tell(state, plane, report.observed_at).unwrap_or_else(|error| {
+        let is_told = match (self.eyes, &seen) {
+            (Some(eyes), Some(seen)) if answer.need.contains(&Need::Files) => {
+                let told = seen.tell(&mut eyes.borrow_mut(), state, plane, report.observed_at);
+                told.unwrap_or_else(|error| {
                     // The next report asks again.
                     eprintln!("warning: files are not told: {error}\nhelp: {}", error.help());
                     false

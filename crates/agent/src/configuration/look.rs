@@ -25,7 +25,7 @@ use crate::execute::{Access, attributes};
 /// Most names of a look. `/etc` of a server has some 1,500.
 const MOST_FILES: usize = 50_000;
 
-/// Most bytes of contents that a look holds.
+/// Most bytes of contents that a look reads.
 const MOST_BYTES: u64 = 256 << 20;
 
 /// Largest file of which even a fingerprint is made, in bytes.
@@ -57,13 +57,14 @@ words! {
     }
 }
 
-/// Looks at the configuration files of a system again and again.
+/// Looks at the configuration files of a system again and again. It keeps nothing of what files hold: only what tells
+/// that they are the same.
 #[derive(Debug)]
 pub struct Observer {
     root: PathBuf,
     rules: ConfigurationRules,
     key: FingerprintKey,
-    known: BTreeMap<String, (Mark, Seen)>,
+    known: BTreeMap<String, Mark>,
 }
 
 /// What tells that a file is still the same.
@@ -86,6 +87,15 @@ impl Mark {
     }
 }
 
+/// What a look finds under a path.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Found {
+    /// This.
+    Seen(Seen),
+    /// A file that is as the look before saw it, by what a quick look goes by.
+    Same,
+}
+
 /// One look.
 struct Look<'a> {
     observer: &'a Observer,
@@ -93,11 +103,14 @@ struct Look<'a> {
     /// Files whose last change is older than this are settled.
     settled_before: i64,
     bytes: u64,
-    files: BTreeMap<String, Seen>,
-    known: BTreeMap<String, (Mark, Seen)>,
+    paths: usize,
+    known: BTreeMap<String, Mark>,
     unseen: Vec<Unseen>,
     is_full: bool,
 }
+
+/// Who is told what a look finds.
+type Tell<'a> = dyn FnMut(&str, Found) + 'a;
 
 impl Observer {
     /// Of the system below a root. `key` is the item's.
@@ -105,18 +118,15 @@ impl Observer {
         Self { root: root.into(), rules, key, known: BTreeMap::new() }
     }
 
-    /// Looks once. `now` is the host's own clock.
-    pub fn look(&mut self, depth: Depth, now: Timestamp) -> Observation {
-        let mut look = Look {
-            observer: self,
-            depth,
-            settled_before: now.as_second() - SETTLED_SECONDS,
-            bytes: 0,
-            files: BTreeMap::new(),
-            known: BTreeMap::new(),
-            unseen: Vec::new(),
-            is_full: false,
-        };
+    /// Looks once, and tells path by path what it finds. `now` is the host's own clock. Gives what could not be seen.
+    pub fn look(
+        &mut self,
+        depth: Depth,
+        now: Timestamp,
+        mut tell: impl FnMut(&str, Found),
+    ) -> Vec<Unseen> {
+        let settled_before = now.as_second() - SETTLED_SECONDS;
+        let mut look = Look::new(self, depth, settled_before);
         let mut bases: Vec<_> = self.rules.watch.iter().map(PathPattern::base).collect();
         bases.sort_unstable();
         // What lies below another one is walked with it.
@@ -125,19 +135,50 @@ impl Observer {
         });
         for base in bases {
             match look.open(base) {
-                Ok(Some(directory)) => look.directory(&directory, base, 0),
+                Ok(Some(directory)) => look.directory(&directory, base, 0, &mut tell),
                 Ok(None) => {}
                 Err(error) => look.cannot(base, error.to_string()),
             }
         }
-        let Look { files, known, mut unseen, .. } = look;
+        let Look { known, mut unseen, .. } = look;
         unseen.sort();
         self.known = known;
+        unseen
+    }
+
+    /// All that there is, held at once: every file is read.
+    pub fn observe(&mut self, now: Timestamp) -> Observation {
+        let mut files = BTreeMap::new();
+        let unseen = self.look(Depth::Full, now, |path, found| {
+            // A full look reads everything.
+            if let Found::Seen(seen) = found {
+                files.insert(path.to_owned(), seen);
+            }
+        });
         Observation { files, unseen }
+    }
+
+    /// What a path has by now, which a look found before.
+    pub(super) fn again(&self, path: &str) -> io::Result<Seen> {
+        let gone = || io::Error::from(io::ErrorKind::NotFound);
+        let (directory, name) = path.rsplit_once('/').ok_or_else(gone)?;
+        let mut look = Look::new(self, Depth::Full, i64::MIN);
+        let directory = look.open(directory)?.ok_or_else(gone)?;
+        let stat = statat(&directory, name, AtFlags::SYMLINK_NOFOLLOW)?;
+        match look.seen(&directory, name, path, &stat)? {
+            Found::Seen(seen) => Ok(seen),
+            Found::Same => Err(gone()),
+        }
     }
 }
 
-impl Look<'_> {
+impl<'a> Look<'a> {
+    fn new(observer: &'a Observer, depth: Depth, settled_before: i64) -> Self {
+        let (known, unseen) = (BTreeMap::new(), Vec::new());
+        let (bytes, paths, is_full) = (0, 0, false);
+        Self { observer, depth, settled_before, bytes, paths, known, unseen, is_full }
+    }
+
     fn cannot(&mut self, path: &str, because: impl Into<String>) {
         self.unseen.push(Unseen { path: path.to_owned(), because: because.into() });
     }
@@ -159,7 +200,7 @@ impl Look<'_> {
         Ok(Some(here))
     }
 
-    fn directory(&mut self, directory: &OwnedFd, path: &str, depth: usize) {
+    fn directory(&mut self, directory: &OwnedFd, path: &str, depth: usize, tell: &mut Tell<'_>) {
         let entries = Dir::read_from(directory).and_then(|entries| {
             entries
                 .map(|entry| entry.map(|entry| entry.file_name().to_owned()))
@@ -186,11 +227,18 @@ impl Look<'_> {
             if self.is_full {
                 return;
             }
-            self.entry(directory, name, &format!("{path}/{name}"), depth);
+            self.entry(directory, name, &format!("{path}/{name}"), depth, tell);
         }
     }
 
-    fn entry(&mut self, directory: &OwnedFd, name: &str, path: &str, depth: usize) {
+    fn entry(
+        &mut self,
+        directory: &OwnedFd,
+        name: &str,
+        path: &str,
+        depth: usize,
+        tell: &mut Tell<'_>,
+    ) {
         let is_watched = self.observer.rules.watches(path);
         let is_way = self.observer.rules.reaches(path);
         if !is_watched && !is_way {
@@ -207,21 +255,15 @@ impl Look<'_> {
             return;
         }
         if is_watched {
-            if self.files.len() == MOST_FILES {
+            if self.paths == MOST_FILES {
                 self.is_full = true;
                 return self
                     .cannot(path, format!("it and what follows are more than {MOST_FILES} names"));
             }
-            let seen = match kind {
-                FileType::RegularFile => self.file(directory, name, path, &stat),
-                FileType::Symlink => link(directory, name, &stat),
-                FileType::Directory => opened(directory, name, &stat)
-                    .map(|(_, access)| Seen::new(Kind::Directory, access)),
-                _ => Ok(Seen::new(Kind::Other, access(&stat, BTreeMap::new()))),
-            };
-            match seen {
-                Ok(seen) => {
-                    self.files.insert(path.to_owned(), seen);
+            match self.seen(directory, name, path, &stat) {
+                Ok(found) => {
+                    self.paths += 1;
+                    tell(path, found);
                 }
                 Err(error) if error.kind() == io::ErrorKind::NotFound => return,
                 Err(error) => self.cannot(path, error.to_string()),
@@ -233,11 +275,27 @@ impl Look<'_> {
             }
             let flags = OFlags::RDONLY | OFlags::DIRECTORY | SAFELY;
             match openat(directory, name, flags, Mode::empty()) {
-                Ok(inner) => self.directory(&inner, path, depth + 1),
+                Ok(inner) => self.directory(&inner, path, depth + 1, tell),
                 Err(Errno::NOENT) => {}
                 Err(error) => self.cannot(path, error.to_string()),
             }
         }
+    }
+
+    fn seen(
+        &mut self,
+        directory: &OwnedFd,
+        name: &str,
+        path: &str,
+        stat: &Stat,
+    ) -> io::Result<Found> {
+        let seen = match FileType::from_raw_mode(stat.st_mode) {
+            FileType::RegularFile => return self.file(directory, name, path, stat),
+            FileType::Symlink => link(directory, name, stat)?,
+            FileType::Directory => Seen::new(Kind::Directory, opened(directory, name, stat)?.1),
+            _ => Seen::new(Kind::Other, access(stat, BTreeMap::new())),
+        };
+        Ok(Found::Seen(seen))
     }
 
     fn file(
@@ -246,15 +304,11 @@ impl Look<'_> {
         name: &str,
         path: &str,
         stat: &Stat,
-    ) -> io::Result<Seen> {
+    ) -> io::Result<Found> {
         let mark = Mark::of(stat);
-        if self.depth == Depth::Quick
-            && let Some((known, seen)) = self.observer.known.get(path)
-            && *known == mark
-        {
-            let seen = seen.clone();
-            self.known.insert(path.to_owned(), (mark, seen.clone()));
-            return Ok(seen);
+        if self.depth == Depth::Quick && self.observer.known.get(path) == Some(&mark) {
+            self.known.insert(path.to_owned(), mark);
+            return Ok(Found::Same);
         }
         let (file, access) = opened(directory, name, stat)?;
         let mut file = File::from(file);
@@ -265,9 +319,9 @@ impl Look<'_> {
         }
         let seen = Seen { kind: Kind::File { content }, access, original };
         if mark.changed.0 < self.settled_before {
-            self.known.insert(path.to_owned(), (mark, seen.clone()));
+            self.known.insert(path.to_owned(), mark);
         }
-        Ok(seen)
+        Ok(Found::Seen(seen))
     }
 
     /// What of a content may leave the host, and all of it where its owner lets it be kept.

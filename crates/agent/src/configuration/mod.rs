@@ -13,16 +13,16 @@
 //! ([`Observation::digest`]), so that one comparison tells so.
 //!
 //! ```no_run
-//! use agent::configuration::{Depth, Observer, Watch};
+//! use agent::configuration::{Observer, Watch};
 //! use domain::configuration::secret::FingerprintKey;
 //! use domain::order::ConfigurationRules;
 //!
 //! let rules = ConfigurationRules::default();
 //! let mut watch = Watch::begin("/".as_ref(), &rules);
 //! let mut observer = Observer::new("/", rules, FingerprintKey::from([0; 32]));
-//! let before = observer.look(Depth::Full, jiff::Timestamp::now());
+//! let before = observer.observe(jiff::Timestamp::now());
 //! let touched = watch.take();
-//! let after = observer.look(Depth::Quick, jiff::Timestamp::now());
+//! let after = observer.observe(jiff::Timestamp::now());
 //! for difference in after.since(&before) {
 //!     println!("{} {:?}", difference.path, touched.iter().find(|it| it.path == difference.path));
 //! }
@@ -36,7 +36,7 @@ mod tell;
 mod watch;
 
 pub use documents::Documents;
-pub use look::{Depth, Observer};
+pub use look::{Depth, Found, Observer};
 pub use observation::{Difference, Kind, Observation, ObservationDigest, Original, Seen, Unseen};
 pub use tell::Eyes;
 pub(crate) use tell::Look;

@@ -1,23 +1,25 @@
 //! Tells the control plane what the host is configured by: what differs from what it knows.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use domain::agent::{FileManifest, FilesSent, HostActor, HostFile, Since, Trace};
 use domain::configuration::document;
-use domain::configuration::secret::{FingerprintKey, Redaction};
+use domain::configuration::secret::{FingerprintKey, Redaction, put_away};
 use domain::configuration::verdict::Actor;
+use domain::fleet::SetDigest;
 use domain::order::ConfigurationRules;
 use jiff::{SignedDuration, Timestamp};
 use sha2::{Digest as _, Sha256};
 
 use super::installs::{Installs, Now};
-use super::{Depth, Documents, Kind, Observer, Seen, Toucher, Watch};
+use super::{Depth, Documents, Found, Kind, Observer, Seen, Toucher, Watch};
 use crate::client::AgentError;
 use crate::execute::Access;
 use crate::names::Names;
@@ -27,6 +29,9 @@ use crate::state::State;
 
 /// Contents of one message, in bytes, as far as one file does not have more.
 const TOGETHER: usize = 2 << 20;
+
+/// Contents that a look keeps until they are told, in bytes. What else there is to be told is read again.
+const KEPT: usize = 2 * TOGETHER;
 
 /// Messages of one round. What is left follows with the next one.
 const MOST_MESSAGES: usize = 64;
@@ -40,7 +45,8 @@ const FULL: SignedDuration = SignedDuration::from_hours(6);
 /// How sure it is who wrote, in per cent: what a process is was asked after it had written.
 const AFTERWARDS: u8 = 80;
 
-/// The agent's eyes on what the host is configured by. They remember what they saw.
+/// The agent's eyes on what the host is configured by. They remember what they saw by its digests: what files hold is
+/// kept until it is told, and no longer.
 pub struct Eyes {
     root: PathBuf,
     rules: ConfigurationRules,
@@ -53,6 +59,10 @@ pub struct Eyes {
     /// When was looked last, of what was told.
     looked_at: Option<Timestamp>,
     written: Written,
+    /// By which names owners were told.
+    names: Names,
+    /// What was seen last; before the first look, what the control plane has.
+    manifest: Rc<FileManifest>,
 }
 
 /// Who wrote a file last, of what was not told yet.
@@ -72,8 +82,9 @@ struct Writer {
 /// One look, as it is told.
 pub(crate) struct Look {
     root: PathBuf,
+    /// What is another than it was, as far as it is kept.
     files: BTreeMap<String, HostFile>,
-    manifest: FileManifest,
+    manifest: Rc<FileManifest>,
     written: Written,
     /// When was looked before.
     before: Option<Timestamp>,
@@ -93,12 +104,14 @@ impl Eyes {
     ) -> Result<Self, AgentError> {
         let key = state.fingerprint_key().map_err(|source| AgentError::state(state, source))?;
         let rules = rules(policy)?;
+        let told = state.told_files().unwrap_or_default();
         // A system that does not run has files alone.
         let documents = (root == Path::new("/")).then(|| {
-            let known = state.told_files().unwrap_or_default().0.into_keys();
+            let known = told.0.keys().cloned();
             Documents::of_this_host(rules.documents.clone(), key.clone(), known)
         });
-        Ok(Self { documents, ..Self::with(root, rules, key, watches) })
+        let manifest = Rc::new(told);
+        Ok(Self { documents, manifest, ..Self::with(root, rules, key, watches) })
     }
 
     fn with(root: &Path, rules: ConfigurationRules, key: FingerprintKey, watches: bool) -> Self {
@@ -106,8 +119,18 @@ impl Eyes {
         let observer = Observer::new(root, rules.clone(), key);
         let root = root.to_owned();
         let written = Written::default();
-        let (documents, read_whole_at, looked_at) = (None, None, None);
-        Self { root, rules, observer, documents, watch, read_whole_at, looked_at, written }
+        Self {
+            root,
+            rules,
+            observer,
+            documents: None,
+            watch,
+            read_whole_at: None,
+            looked_at: None,
+            written,
+            names: Names::default(),
+            manifest: Rc::default(),
+        }
     }
 
     /// Whether they still look by the owner's policy.
@@ -140,40 +163,48 @@ impl Eyes {
     /// Looks once.
     pub(crate) fn look(&mut self, now: Timestamp) -> Look {
         self.are_drawn();
-        let is_due = self.read_whole_at.is_none_or(|at| now.duration_since(at) >= FULL);
+        let names = Names::read(&self.root);
+        // How its owner is called is part of what is told of a file.
+        let is_due = names != self.names
+            || self.read_whole_at.is_none_or(|at| now.duration_since(at) >= FULL);
         let depth = if is_due { Depth::Full } else { Depth::Quick };
         if is_due {
             self.read_whole_at = Some(now);
         }
-        let seen = self.observer.look(depth, now);
-        // Who wrote while it was looked is seen already.
-        self.are_drawn();
-        let names = Names::read(&self.root);
-        let mut files = BTreeMap::new();
-        for (path, it) in seen.files {
-            let path = plain(&path);
-            let file = told(path.clone(), &it, &names);
-            if let Some(original) = &it.original {
-                let (path, content) =
-                    (document::original(&path), BASE64_STANDARD.encode(&*original.0));
-                files.insert(path.clone(), HostFile { path, content, ..file.clone() });
+        let mut seen = Sight::beside(&self.manifest);
+        let unseen = self.observer.look(depth, now, |path, found| match found {
+            Found::Same => seen.same(path),
+            Found::Seen(it) => {
+                let is_odd = plain(path) != path;
+                told(path, &it, &names).into_iter().for_each(|file| seen.add(file, is_odd));
             }
-            files.insert(path, file);
-        }
-        for unseen in seen.unseen {
-            let path = plain(&unseen.path);
+        });
+        for unseen in unseen {
             let content = format!("<unseen:{}>\n", unseen.because);
-            let (owner, label) = (String::new(), String::new());
-            let file = HostFile { path: path.clone(), mode: 0, owner, label, content, by: None };
-            files.insert(path, file);
+            seen.add(of_document(plain(&unseen.path), content), true);
         }
         for (name, content) in self.documents.iter_mut().flat_map(|it| it.look(depth)) {
-            files.insert(name.clone(), of_document(name, content));
+            seen.add(of_document(name, content), false);
         }
-        let digests = files.iter().map(|(path, file)| (path.clone(), file.digest()));
-        let manifest = FileManifest(digests.collect());
+        put_away();
+        let Sight { files, manifest, .. } = seen;
+        (self.names, self.manifest) = (names, Rc::new(FileManifest(manifest)));
+        // Who wrote while it was looked is seen already.
+        self.are_drawn();
         let (root, written) = (self.root.clone(), self.written.clone());
+        let manifest = Rc::clone(&self.manifest);
         Look { root, manifest, files, written, before: self.looked_at, at: now }
+    }
+
+    /// What has a name by now: for what was seen, and is not kept.
+    fn again(&self, name: &str) -> Option<HostFile> {
+        let path = document::original_of(name).unwrap_or(name);
+        if !path.starts_with('/') {
+            let content = self.documents.as_ref()?.content(name)?;
+            return Some(of_document(name.to_owned(), content.to_owned()));
+        }
+        let seen = self.observer.again(path).ok()?;
+        told(path, &seen, &self.names).into_iter().find(|file| file.path == name)
     }
 
     /// All of a look was told: who wrote what is known there.
@@ -209,7 +240,54 @@ fn plain(text: &str) -> String {
     text.chars().map(|it| if it.is_control() { char::REPLACEMENT_CHARACTER } else { it }).collect()
 }
 
-fn told(path: String, seen: &Seen, names: &Names) -> HostFile {
+/// What a look sees, beside what was seen before.
+struct Sight<'a> {
+    before: &'a FileManifest,
+    manifest: BTreeMap<String, SetDigest>,
+    files: BTreeMap<String, HostFile>,
+    bytes: usize,
+}
+
+impl<'a> Sight<'a> {
+    const fn beside(before: &'a FileManifest) -> Self {
+        Self { before, manifest: BTreeMap::new(), files: BTreeMap::new(), bytes: 0 }
+    }
+
+    /// A file is as it was, and so is its original, where that was told.
+    fn same(&mut self, path: &str) {
+        let path = plain(path);
+        for name in [document::original(&path), path] {
+            if let Some(digest) = self.before.0.get(&name) {
+                self.manifest.insert(name, *digest);
+            }
+        }
+    }
+
+    /// Something. It is kept where it is another than it was; in any case where it cannot be read again by its name.
+    fn add(&mut self, file: HostFile, in_any_case: bool) {
+        let digest = file.digest();
+        let size = file.content.len();
+        let is_other = self.before.0.get(&file.path) != Some(&digest);
+        self.manifest.insert(file.path.clone(), digest);
+        if in_any_case || (is_other && self.bytes + size <= KEPT) {
+            self.bytes += size;
+            self.files.insert(file.path.clone(), file);
+        }
+    }
+}
+
+/// A file as it is told, and its original where its owner lets that be kept.
+fn told(path: &str, seen: &Seen, names: &Names) -> Vec<HostFile> {
+    let path = plain(path);
+    let file = told_without(path.clone(), seen, names);
+    let original = seen.original.as_ref().map(|original| {
+        let (path, content) = (document::original(&path), BASE64_STANDARD.encode(&*original.0));
+        HostFile { path, content, ..file.clone() }
+    });
+    std::iter::once(file).chain(original).collect()
+}
+
+fn told_without(path: String, seen: &Seen, names: &Names) -> HostFile {
     let content = match &seen.kind {
         Kind::File { content: Redaction::Text(redacted) } => redacted.text.clone(),
         Kind::File { content: Redaction::Withheld { because, size, fingerprint } } => {
@@ -243,20 +321,40 @@ fn of_document(name: String, content: String) -> HostFile {
 }
 
 impl Look {
-    pub(crate) fn digest(&self) -> domain::fleet::SetDigest {
+    pub(crate) fn digest(&self) -> SetDigest {
         self.manifest.digest()
     }
 
-    /// Tells the control plane what it does not know of it. Says whether all of it is told.
+    /// Tells the control plane what it does not know of it. Says whether all of it is told. What altered meanwhile is
+    /// left to the next look.
     pub(crate) fn tell(
         &self,
+        eyes: &mut Eyes,
+        state: &State,
+        plane: &impl ControlPlane,
+        observed_at: Timestamp,
+    ) -> Result<bool, AgentError> {
+        let outcome = self.tell_all(eyes, state, plane, observed_at);
+        put_away();
+        if matches!(outcome, Ok(false)) {
+            // What cannot be read again by its name is kept by a look that reads everything.
+            eyes.read_whole_at = None;
+        }
+        outcome
+    }
+
+    fn tell_all(
+        &self,
+        eyes: &Eyes,
         state: &State,
         plane: &impl ControlPlane,
         observed_at: Timestamp,
     ) -> Result<bool, AgentError> {
         let mut known = state.told_files();
+        let mut left = BTreeSet::new();
         for _ in 0..MOST_MESSAGES {
-            let (message, after) = self.message(known.as_ref(), observed_at);
+            let (message, after) = self.message(eyes, known.as_ref(), &mut left, observed_at);
+            let is_last = known.as_ref() == Some(&after);
             match plane.files(&message) {
                 // It knows something else than we think.
                 Err(AgentError::Refused { status: 409, .. }) if known.is_some() => known = None,
@@ -264,8 +362,9 @@ impl Look {
                 Ok(()) => {
                     let kept = |source| AgentError::state(state, source);
                     state.keep_told_files(&after).map_err(kept)?;
-                    if after == self.manifest {
-                        return Ok(true);
+                    let is_whole = after == *self.manifest;
+                    if is_whole || is_last {
+                        return Ok(is_whole);
                     }
                     known = Some(after);
                 }
@@ -274,10 +373,18 @@ impl Look {
         Ok(false)
     }
 
-    /// The next message, and what the control plane knows after it.
+    /// What a path had when it was looked; `None` where it is not kept, and has something else by now.
+    fn file(&self, eyes: &Eyes, path: &str, digest: &SetDigest) -> Option<HostFile> {
+        let kept = self.files.get(path).cloned();
+        kept.or_else(|| eyes.again(path)).filter(|file| file.digest() == *digest)
+    }
+
+    /// The next message, and what the control plane knows after it. Paths that have something else by now are `left`.
     fn message(
         &self,
+        eyes: &Eyes,
         known: Option<&FileManifest>,
+        left: &mut BTreeSet<String>,
         observed_at: Timestamp,
     ) -> (FilesSent, FileManifest) {
         let mut after = known.cloned().unwrap_or_default();
@@ -291,12 +398,15 @@ impl Look {
             if bytes >= TOGETHER {
                 break;
             }
-            if after.0.get(path) != Some(digest)
-                && let Some(file) = self.files.get(path)
-            {
+            if after.0.get(path) == Some(digest) || left.contains(path) {
+                continue;
+            }
+            if let Some(file) = self.file(eyes, path, digest) {
                 after.0.insert(path.clone(), *digest);
                 bytes += file.content.len() + path.len();
-                files.push(file.clone());
+                files.push(file);
+            } else {
+                left.insert(path.clone());
             }
         }
         let traces = match known {
@@ -476,14 +586,24 @@ mod tests {
             fs::write(self.place(path), text).unwrap();
         }
 
-        fn tell(&mut self, plane: &Plane) -> domain::fleet::SetDigest {
-            let look = self.eyes.look(Timestamp::now());
+        fn tell(&mut self, plane: &Plane) -> SetDigest {
+            self.tell_at(plane, Timestamp::now())
+        }
+
+        fn tell_at(&mut self, plane: &Plane, now: Timestamp) -> SetDigest {
+            let look = self.eyes.look(now);
             let digest = look.digest();
             if plane.known.borrow().digest() != digest {
-                assert!(look.tell(&self.state, &plane, Timestamp::UNIX_EPOCH).unwrap());
+                let told = look.tell(&mut self.eyes, &self.state, &plane, Timestamp::UNIX_EPOCH);
+                assert!(told.unwrap());
             }
             digest
         }
+    }
+
+    /// When all was written long ago, so that quick looks believe times.
+    fn later() -> Timestamp {
+        Timestamp::now() + SignedDuration::from_mins(1)
     }
 
     #[test]
@@ -548,6 +668,70 @@ mod tests {
 
         assert!(plane.told.borrow().len() > 1);
         assert_eq!(plane.known.borrow().digest(), digest);
+    }
+
+    #[test]
+    fn contents_are_kept_until_they_are_told_and_no_longer() {
+        let (mut host, plane) = (Host::new(), Plane::default());
+        let kept = |host: &mut Host| {
+            let look = host.eyes.look(later());
+            look.files.into_keys().filter(|it| !it.ends_with("passwd")).collect::<Vec<_>>()
+        };
+        assert_eq!(kept(&mut host), ["/etc/app", "/etc/app/app.ini"]);
+        assert!(kept(&mut host).is_empty(), "it is read again where it is told later");
+        host.tell(&plane);
+        assert_eq!(plane.contents("/etc/app/app.ini").len(), 1);
+
+        host.write("/etc/app/app.ini", "user = app\n");
+        assert_eq!(kept(&mut host), ["/etc/app/app.ini"]);
+    }
+
+    #[test]
+    fn what_alters_between_a_look_and_its_telling_is_left_to_the_next_look() {
+        let (mut host, plane) = (Host::new(), Plane::default());
+        host.tell(&plane);
+        plane.lose();
+        let look = host.eyes.look(later());
+        host.write("/etc/app/app.ini", "user = another\n");
+
+        let told = look.tell(&mut host.eyes, &host.state, &&plane, Timestamp::UNIX_EPOCH);
+
+        assert!(!told.unwrap());
+        assert_eq!(plane.contents("/etc/app/app.ini").len(), 1, "not what nobody looked at");
+        assert_eq!(plane.contents("/etc/passwd").len(), 2, "the rest is told");
+        let digest = host.tell(&plane);
+        assert_eq!(plane.known.borrow().digest(), digest);
+        assert_eq!(plane.contents("/etc/app/app.ini")[1], "user = another\n");
+    }
+
+    #[test]
+    fn a_name_that_cannot_be_told_as_it_is_is_told_again_after_all_was_lost() {
+        let (mut host, plane) = (Host::new(), Plane::default());
+        host.write("/etc/odd\nname", "x = 1\n");
+        host.tell_at(&plane, later());
+        plane.lose();
+
+        // Nothing can be read by that name: a look that reads everything has it.
+        let look = host.eyes.look(later());
+        assert!(!look.tell(&mut host.eyes, &host.state, &&plane, Timestamp::UNIX_EPOCH).unwrap());
+        let digest = host.tell_at(&plane, later());
+
+        assert_eq!(plane.known.borrow().digest(), digest);
+        assert!(plane.known.borrow().0.contains_key("/etc/odd\u{fffd}name"));
+    }
+
+    #[test]
+    fn an_owner_who_is_called_otherwise_is_told_of_files_that_are_the_same() {
+        let (mut host, plane) = (Host::new(), Plane::default());
+        let uid = fs::metadata(host.place("/etc/passwd")).unwrap().uid();
+        host.write("/etc/passwd", &format!("anna:x:{uid}:0::/:/bin/sh\n"));
+        host.tell(&plane);
+        host.eyes.look(later());
+
+        host.write("/etc/passwd", &format!("berta:x:{uid}:0::/:/bin/sh\n"));
+        let look = host.eyes.look(later());
+
+        assert!(look.files["/etc/app/app.ini"].owner.starts_with("berta:"));
     }
 
     #[test]

@@ -31,7 +31,7 @@ use std::time::Duration;
 
 use domain::configuration::document::DocumentRules;
 use domain::configuration::login::LOGINS;
-use domain::configuration::secret::{FingerprintKey, Redaction, redact};
+use domain::configuration::secret::{Fingerprint, FingerprintKey, Redaction, redact};
 
 use self::host::{Host, Live};
 use self::page::{Unseen, line};
@@ -146,6 +146,8 @@ pub struct Documents {
 #[derive(Default)]
 struct Seen {
     contents: BTreeMap<String, String>,
+    /// Fingerprints of the texts that they were made of: what is the same is not looked through again.
+    made_of: BTreeMap<String, Fingerprint>,
     /// When it is looked at again.
     due: Duration,
 }
@@ -186,23 +188,30 @@ impl Documents {
                 continue;
             }
             let pages = collector.look(&**host, rules);
-            seen.contents = told(collector, pages, &seen.contents, rules, key);
+            told(collector, pages, seen, rules, key);
             let ended = host.clock();
             seen.due = ended + ended.saturating_sub(begun) * REST;
         }
         let all = seen.iter().flat_map(|it| it.contents.clone());
         all.filter(|(name, _)| rules.wants(name)).collect()
     }
+
+    /// What the last look saw of one.
+    pub(super) fn content(&self, name: &str) -> Option<&str> {
+        self.seen.iter().find_map(|it| it.contents.get(name)).map(String::as_str)
+    }
 }
 
-/// What may leave the host of what a collector saw.
+/// Puts what may leave the host of what a collector saw in the place of what it saw before.
 fn told(
     collector: &Collector,
     pages: Pages,
-    before: &BTreeMap<String, String>,
+    seen: &mut Seen,
     rules: &DocumentRules,
     key: &FingerprintKey,
-) -> BTreeMap<String, String> {
+) {
+    let before = std::mem::take(&mut seen.contents);
+    let made_of = std::mem::take(&mut seen.made_of);
     let pages = pages.unwrap_or_else(|because| {
         let mut names: BTreeSet<&str> = before.keys().map(String::as_str).collect();
         if names.is_empty() {
@@ -210,29 +219,33 @@ fn told(
         }
         names.into_iter().map(|name| (name.to_owned(), Err(because.clone()))).collect()
     });
-    let mut contents = BTreeMap::new();
     for (name, page) in pages {
         // Names of guests and of clusters are anybody's.
         let name: String = line(&name).chars().take(250).collect();
         if !rules.wants(&name) {
             continue;
         }
-        if contents.len() == MOST {
+        if seen.contents.len() == MOST {
             let because = Unseen::new(format!("there are more than {MOST} of them"));
-            contents.insert(
-                collector.kind().to_owned(),
-                told_page(collector.kind(), Err(because), key),
-            );
+            let name = collector.kind().to_owned();
+            let content = redacted(&name, &text_of(Err(because)), key);
+            seen.contents.insert(name, content);
             break;
         }
-        let content = told_page(&name, page, key);
-        contents.insert(name, content);
+        let text = text_of(page);
+        let fingerprint = key.of(&name, text.as_bytes());
+        let same = before.get(&name).filter(|_| made_of.get(&name) == Some(&fingerprint));
+        let content = same.cloned().unwrap_or_else(|| redacted(&name, &text, key));
+        seen.made_of.insert(name.clone(), fingerprint);
+        seen.contents.insert(name, content);
     }
-    contents
 }
 
-fn told_page(name: &str, page: Page, key: &FingerprintKey) -> String {
-    let text = page.unwrap_or_else(|because| format!("<unseen:{because}>\n"));
+fn text_of(page: Page) -> String {
+    page.unwrap_or_else(|because| format!("<unseen:{because}>\n"))
+}
+
+fn redacted(name: &str, text: &str, key: &FingerprintKey) -> String {
     match redact(name, text.as_bytes(), key) {
         Redaction::Text(redacted) => redacted.text,
         Redaction::Withheld { because, size, fingerprint } => {

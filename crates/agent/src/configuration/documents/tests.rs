@@ -233,7 +233,9 @@ fn too_many_are_said_to_be() {
     let collector = several("policy:libvirt/", libvirt::guests);
     let pages = (0..MOST + 5).map(|it| (format!("policy:libvirt/{it:05}"), Ok(String::new())));
     let (rules, key) = (DocumentRules::default(), FingerprintKey::from([7; 32]));
-    let told = told(&collector, Ok(pages.collect()), &BTreeMap::new(), &rules, &key);
+    let mut seen = Seen::default();
+    told(&collector, Ok(pages.collect()), &mut seen, &rules, &key);
+    let told = seen.contents;
     assert_eq!(told.len(), MOST + 1);
     assert_eq!(told["policy:libvirt"], "<unseen:there are more than 1000 of them>\n");
 }
@@ -296,4 +298,24 @@ fn a_complaint_is_told_by_its_first_line() {
     let (_directory, host) = program("nft", "echo >&2; echo 'Operation not permitted' >&2; exit 3");
     let unseen = nftables::nftables(&host).unwrap_err();
     assert_eq!(unseen.to_string(), "`nft` ended with 3: Operation not permitted");
+}
+
+#[test]
+fn a_text_that_is_the_same_is_not_looked_through_again() {
+    let collector = one("profile:time", |_| Ok(String::new()));
+    let (rules, key) = (DocumentRules::default(), FingerprintKey::from([7; 32]));
+    let name = "profile:time";
+    let page = |text: &str| Ok([(name.to_owned(), Ok(text.to_owned()))].into());
+    let mut seen = Seen::default();
+    told(&collector, page("password = Tr0ub4dor&3\n"), &mut seen, &rules, &key);
+    assert!(seen.contents[name].starts_with("password = <redacted:password:"));
+
+    // What is kept is believed: looked through again, the text would not give this.
+    seen.contents.insert(name.to_owned(), "kept\n".to_owned());
+    told(&collector, page("password = Tr0ub4dor&3\n"), &mut seen, &rules, &key);
+    assert_eq!(seen.contents[name], "kept\n");
+    told(&collector, page("password = Tr0ub4dor&4\n"), &mut seen, &rules, &key);
+    assert!(seen.contents[name].starts_with("password = <redacted:password:"));
+    told(&collector, Err(Unseen::new("nobody answers")), &mut seen, &rules, &key);
+    assert_eq!(seen.contents[name], "<unseen:nobody answers>\n");
 }

@@ -34,7 +34,7 @@ impl Host {
     }
 
     fn look(&mut self) -> Observation {
-        self.observer.look(Depth::Full, Timestamp::UNIX_EPOCH)
+        self.observer.observe(Timestamp::UNIX_EPOCH)
     }
 }
 
@@ -231,25 +231,47 @@ fn pipes_and_names_that_are_none_hold_nobody_up() {
 fn a_quick_look_reads_only_what_is_new() {
     let mut host = Host::new("");
     let later = Timestamp::now().checked_add(jiff::SignedDuration::from_hours(1)).unwrap();
-    let before = host.observer.look(Depth::Full, later);
-    assert_eq!(host.observer.known.len(), 2);
+    let before = host.observer.observe(later);
+    let quick = |host: &mut Host| {
+        let mut read = Vec::new();
+        host.observer.look(Depth::Quick, later, |path, found| {
+            // Directories and links are seen again each time.
+            if matches!(found, Found::Seen(Seen { kind: Kind::File { .. }, .. })) {
+                read.push(path.to_owned());
+            }
+        });
+        read
+    };
 
-    // What is kept is believed: a look that read the file would not see this.
-    let (_, kept) = host.observer.known.get_mut("/etc/motd").unwrap();
-    kept.access.uid = 4711;
-    let quick = host.observer.look(Depth::Quick, later);
-    assert_eq!(quick.files["/etc/motd"].access.uid, 4711);
+    assert!(quick(&mut host).is_empty());
     host.write("etc/app/app.ini", "user = b\n");
-    let quick = host.observer.look(Depth::Quick, later);
-    assert_eq!(paths(&quick.since(&before)), ["/etc/app/app.ini", "/etc/motd"]);
-    assert_ne!(host.observer.look(Depth::Full, later).files["/etc/motd"].access.uid, 4711);
+    assert_eq!(quick(&mut host), ["/etc/app/app.ini"]);
+    assert!(quick(&mut host).is_empty());
+    let after = host.observer.observe(later);
+    assert_eq!(paths(&after.since(&before)), ["/etc/app/app.ini"]);
+}
+
+#[test]
+fn what_a_look_found_can_be_read_again() {
+    let mut host = Host::new("");
+    symlink("motd", host.path("etc/link")).unwrap();
+    let seen = host.look();
+
+    for (path, before) in &seen.files {
+        assert_eq!(host.observer.again(path).unwrap(), *before, "{path}");
+    }
+    std::fs::remove_file(host.path("etc/motd")).unwrap();
+    assert!(host.observer.again("/etc/motd").is_err());
+    std::fs::rename(host.path("etc/app"), host.path("etc/other")).unwrap();
+    symlink("other", host.path("etc/app")).unwrap();
+    assert!(host.observer.again("/etc/app/app.ini").is_err(), "no link is followed");
 }
 
 #[test]
 fn what_altered_just_now_is_read_again() {
     let mut host = Host::new("");
 
-    host.observer.look(Depth::Full, Timestamp::UNIX_EPOCH);
+    host.look();
 
     assert!(host.observer.known.is_empty(), "a second write within one tick would not show");
 }
@@ -262,7 +284,7 @@ fn the_machines_own_configuration_can_be_looked_at() {
     let rules = ConfigurationRules::default();
     let mut observer = Observer::new("/", rules, FingerprintKey::from([1; 32]));
 
-    let seen = observer.look(Depth::Full, Timestamp::now());
+    let seen = observer.observe(Timestamp::now());
 
     assert!(seen.files.len() > 10);
     let shadow = seen.files.get("/etc/shadow").map(content);

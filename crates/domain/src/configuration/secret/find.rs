@@ -98,8 +98,9 @@ fn by_rule(rules: &Rules, rule: &Rule, text: &[u8], is_script: bool, found: &mut
         }
         0
     };
+    let pattern = rule.pattern.ready();
     if rule.value == Value::Match {
-        for captures in rule.pattern.captures_iter(text) {
+        for captures in pattern.captures_iter(text) {
             let at = captures.get(0).map_or(0, |it| it.start());
             if rule.entropy.is_some() && value::names_something_public(text, at) {
                 continue;
@@ -110,7 +111,7 @@ fn by_rule(rules: &Rules, rule: &Rule, text: &[u8], is_script: bool, found: &mut
         }
         return;
     }
-    for at in rule.pattern.find_iter(text) {
+    for at in pattern.find_iter(text) {
         if at.start() < taken {
             continue;
         }

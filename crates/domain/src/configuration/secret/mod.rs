@@ -200,6 +200,12 @@ pub fn redact(path: &str, bytes: &[u8], key: &FingerprintKey) -> Redaction {
     withheld(Withheld::TooManySecrets)
 }
 
+/// Lets go of what was made ready to look through texts, which takes far more memory than most texts. It is made ready
+/// again when one may concern it: for whoever looks rarely.
+pub fn put_away() {
+    rules::built_in().put_away();
+}
+
 /// The text with a marker for each secret.
 fn render(path: &str, text: &str, found: &[Found], key: &FingerprintKey) -> (String, Vec<Secret>) {
     let mut redacted = String::with_capacity(text.len() + 16 * found.len());

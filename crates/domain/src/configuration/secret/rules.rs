@@ -1,6 +1,6 @@
 //! The rules, as they are written in `data/secret/rules.toml`, made ready.
 
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock, PoisonError, RwLock};
 
 use aho_corasick::{AhoCorasick, MatchKind};
 use regex::bytes::{Regex, RegexBuilder};
@@ -26,7 +26,7 @@ pub(super) struct Rules {
 pub(super) struct Rule {
     pub(super) id: &'static str,
     pub(super) kind: SecretKind,
-    pub(super) pattern: Regex,
+    pub(super) pattern: Pattern,
     pub(super) value: Value,
     /// Whether what refers to a secret, or shows a syntax, is none. Values of assignments always ask.
     pub(super) except: bool,
@@ -69,10 +69,53 @@ pub(super) struct Fields {
 pub(super) struct Placeholders {
     pub(super) words: Vec<String>,
     pub(super) comment_words: Vec<String>,
-    pub(super) patterns: Vec<Regex>,
+    pub(super) patterns: Vec<Pattern>,
+}
+
+/// A pattern that is made ready once a text may concern it. Repetitions that are bounded make large automata: all of
+/// them with what they remember of texts take some 20 MiB, as written they take 10 KiB.
+pub(super) struct Pattern {
+    written: String,
+    ready: RwLock<Option<Arc<Regex>>>,
+}
+
+impl Pattern {
+    const fn new(written: String) -> Self {
+        Self { written, ready: RwLock::new(None) }
+    }
+
+    /// Made ready where it is not.
+    pub(super) fn ready(&self) -> Arc<Regex> {
+        if let Some(regex) = &*self.ready.read().unwrap_or_else(PoisonError::into_inner) {
+            return Arc::clone(regex);
+        }
+        let mut ready = self.ready.write().unwrap_or_else(PoisonError::into_inner);
+        let make = || compiled(&self.written).map(Arc::new);
+        let regex = ready.get_or_insert_with(|| make().expect("a test makes every pattern ready"));
+        Arc::clone(regex)
+    }
+
+    fn put_away(&self) {
+        *self.ready.write().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    #[cfg(test)]
+    fn is_ready(&self) -> bool {
+        self.ready.read().unwrap().is_some()
+    }
 }
 
 impl Rules {
+    /// Every pattern, of rules and of placeholders.
+    fn every(&self) -> impl Iterator<Item = &Pattern> {
+        self.patterns.iter().map(|rule| &rule.pattern).chain(&self.placeholders.patterns)
+    }
+
+    /// Lets go of what was made ready.
+    pub(super) fn put_away(&self) {
+        self.every().for_each(Pattern::put_away);
+    }
+
     /// Whether a file is a secret as a whole.
     pub(super) fn is_whole(&self, path: &str) -> bool {
         self.whole.iter().any(|it| it.has(path))
@@ -202,7 +245,7 @@ fn ready(text: &str) -> Result<Rules, String> {
             owners.push(rules.len());
         }
         rules.push(Rule {
-            pattern: compiled(&rule.pattern).map_err(|error| format!("{}: {error}", rule.id))?,
+            pattern: Pattern::new(rule.pattern),
             id: kept(rule.id),
             kind: rule.kind,
             value: rule.value,
@@ -228,7 +271,7 @@ fn ready(text: &str) -> Result<Rules, String> {
         .build(keywords)
         .map_err(|error| error.to_string())?;
     let WrittenPlaceholders { words, comment_words, patterns } = written.placeholders;
-    let patterns = patterns.iter().map(|it| compiled(it)).collect::<Result<_, _>>()?;
+    let patterns = patterns.into_iter().map(Pattern::new).collect();
     Ok(Rules {
         patterns: rules,
         fields: fields.collect(),
@@ -243,6 +286,7 @@ fn ready(text: &str) -> Result<Rules, String> {
 mod tests {
     use std::collections::BTreeSet;
 
+    use super::super::find;
     use super::*;
 
     #[test]
@@ -254,10 +298,31 @@ mod tests {
         for name in rules.patterns.iter().map(|it| it.id).chain(fields) {
             assert!(names.insert(name), "two rules are called {name}");
         }
+        for pattern in rules.every() {
+            assert!(compiled(&pattern.written).is_ok(), "{}", pattern.written);
+        }
         assert!(rules.patterns.iter().all(|rule| {
-            let groups: Vec<_> = rule.pattern.capture_names().flatten().collect();
+            let pattern = rule.pattern.ready();
+            let groups: Vec<_> = pattern.capture_names().flatten().collect();
             groups.contains(&"secret") == (rule.value == Value::Match)
         }));
+    }
+
+    #[test]
+    fn only_patterns_that_a_text_may_concern_are_made_ready_and_all_can_be_put_away() {
+        let rules = ready(BUILT_IN).unwrap();
+        let count = || rules.every().filter(|it| it.is_ready()).count();
+        let look = |text: &str| find::all(&rules, "/etc/app.ini", text).len();
+
+        assert_eq!(look("nothing of interest\n"), 0);
+        assert_eq!(count(), 0);
+        assert_eq!(look("password = Tr0ub4dor&3\n"), 1);
+        let some = count();
+        assert!(some > 0 && some < rules.every().count() / 2, "{some}");
+        rules.put_away();
+        assert_eq!(count(), 0);
+        assert_eq!(look("password = Tr0ub4dor&3\n"), 1, "it is made ready again");
+        assert_eq!(count(), some);
     }
 
     #[test]

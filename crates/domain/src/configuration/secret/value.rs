@@ -220,7 +220,7 @@ pub(super) fn stands_in(known: &Placeholders, value: &[u8], context: Context) ->
         .and_then(|it| it.strip_suffix(b"\""))
         .or_else(|| value.strip_prefix(b"'").and_then(|it| it.strip_suffix(b"'")))
         .unwrap_or(value);
-    if bare.is_empty() || known.patterns.iter().any(|it| it.is_match(bare)) {
+    if bare.is_empty() || known.patterns.iter().any(|it| it.ready().is_match(bare)) {
         return true;
     }
     if context.is_script && bare.first() == Some(&b'$') && !is_hash(bare) {
