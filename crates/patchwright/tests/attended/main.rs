@@ -11,6 +11,8 @@ mod client;
 #[path = "../it/support/cloud.rs"]
 mod cloud;
 mod machine;
+#[path = "../../../store/tests/it/support/memory.rs"]
+mod memory;
 #[path = "../it/support/mod.rs"]
 mod support;
 mod terminal;
