@@ -85,23 +85,24 @@ pub(crate) struct Frame {
 pub(crate) struct Pack {
     /// Heads, with the edit scripts between them.
     heads: Vec<u8>,
-    /// The pack as it was sealed, which ends with all other frames.
-    pack: Vec<u8>,
+    /// The whole as it was sealed, which ends with all other frames.
+    whole: Vec<u8>,
     /// In the order of their numbers, with the place of what is stored of each: among the heads where that is a script.
     frames: Vec<(Frame, Range<usize>)>,
 }
 
 impl Pack {
     /// Opens a pack whose first frame is numbered `first`.
-    pub(crate) fn open(pack: Vec<u8>, first: u64) -> Result<Self> {
-        let opened = |pack: &[u8]| {
-            let mut reader = Reader::new(pack);
+    pub(crate) fn open(whole: Vec<u8>, first: u64) -> Result<Self> {
+        let opened = |whole: &[u8]| {
+            let mut reader = Reader::new(whole);
             let count = usize::try_from(reader.number()?).ok()?;
             let length =
                 usize::try_from(reader.number()?).ok().filter(|&it| it <= LARGEST_BLOCK)?;
             let heads = decompress(reader.bytes()?, length)?;
-            let mut at = pack.len() - reader.left();
-            let mut frames = Vec::with_capacity(count.min(length));
+            let mut at = whole.len() - reader.left();
+            // What is said of their number is believed no further.
+            let mut frames = Vec::with_capacity(count.min(1 << 16));
             let (mut reader, mut next) = (Reader::new(&heads), first);
             while !reader.is_empty() {
                 let (frame, stored) = read_frame(&mut reader, next)?;
@@ -110,22 +111,22 @@ impl Pack {
                     reader.take(stored)?;
                     length - reader.left() - stored
                 } else {
-                    at = at.checked_add(stored).filter(|&end| end <= pack.len())?;
+                    at = at.checked_add(stored).filter(|&end| end <= whole.len())?;
                     at - stored
                 };
                 frames.push((frame, start..start + stored));
             }
             // Nothing lies in a pack that nobody looks at.
-            (frames.len() == count && at == pack.len()).then_some((heads, frames))
+            (frames.len() == count && at == whole.len()).then_some((heads, frames))
         };
-        let (heads, frames) = opened(&pack).ok_or(HistoryError::damaged("a pack"))?;
-        Ok(Self { heads, pack, frames })
+        let (heads, frames) = opened(&whole).ok_or(HistoryError::damaged("a pack"))?;
+        Ok(Self { heads, whole, frames })
     }
 
     /// How many bytes of memory it takes.
     pub(crate) fn bytes(&self) -> usize {
-        let Self { heads, pack, frames } = self;
-        heads.capacity() + pack.capacity() + frames.capacity() * size_of::<(Frame, Range<usize>)>()
+        let Self { heads, whole, frames } = self;
+        heads.capacity() + whole.capacity() + frames.capacity() * size_of::<(Frame, Range<usize>)>()
     }
 
     /// Where a frame is among those of the pack.
@@ -141,7 +142,7 @@ impl Pack {
     /// What is stored of the frame at a place.
     pub(crate) fn stored(&self, place: usize) -> &[u8] {
         let (frame, at) = &self.frames[place];
-        let within = if frame.kind.is_edits() { &self.heads } else { &self.pack };
+        let within = if frame.kind.is_edits() { &self.heads } else { &self.whole };
         &within[at.clone()]
     }
 
