@@ -2,6 +2,7 @@
 //! findings.
 
 use std::fs;
+use std::io::Write as _;
 use std::net::SocketAddr;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
@@ -604,20 +605,29 @@ fn welcome(
     key: &ledger::VerifierKey,
     data: &Path,
 ) {
-    println!("Patchwright is up\n");
-    println!("  console  {console}");
-    println!("  agents   https://{}", doors.address);
-    if let Some(address) = doors.behind_proxy {
-        println!("  proxy    http://{address}");
-    }
-    match password {
+    let mut lines = vec![
+        "Patchwright is up\n".to_owned(),
+        format!("  console  {console}"),
+        format!("  agents   https://{}", doors.address),
+    ];
+    lines.extend(doors.behind_proxy.map(|address| format!("  proxy    http://{address}")));
+    lines.push(match password {
         Some(password) => {
-            println!("  sign in  {FIRST_LOGIN}  {password}  (shown this once: keep it)");
+            format!("  sign in  {FIRST_LOGIN}  {password}  (shown this once: keep it)")
         }
-        None => println!("  sign in  with the password that you have"),
+        None => "  sign in  with the password that you have".to_owned(),
+    });
+    lines.push(format!("  ledger   {key}"));
+    lines.push(format!("  data     {}\n\n", plain(&data.display().to_string())));
+    say(&lines.join("\n"));
+}
+
+/// Says something to whoever started it. Where nobody listens any more, it goes on all the same.
+fn say(text: &str) {
+    let mut out = anstream::stdout();
+    if let Err(error) = out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        tracing::warn!(%error, "nobody reads what is said here");
     }
-    println!("  ledger   {key}");
-    println!("  data     {}\n", plain(&data.display().to_string()));
 }
 
 /// Forgets what has expired.
@@ -636,7 +646,7 @@ async fn look_after(store: Store, fleet: Arc<Fleet>) {
     loop {
         match look(&store, &fleet, is_first).await {
             Ok(Some(found)) => {
-                anstream::print!("{}\n(Ctrl-C ends it)\n", check::screen(&found));
+                say(&format!("{}\n(Ctrl-C ends it)\n", check::screen(&found)));
             }
             Ok(None) => {}
             Err(error) => {

@@ -176,7 +176,9 @@ impl Eyes {
             Found::Same => seen.same(path),
             Found::Seen(it) => {
                 let is_odd = plain(path) != path;
-                told(path, &it, &names).into_iter().for_each(|file| seen.add(file, is_odd));
+                for file in told(path, &it, &names) {
+                    seen.add(file, is_odd);
+                }
             }
         });
         for unseen in unseen {

@@ -5,6 +5,7 @@ use std::fs::{self, File};
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
+use domain::change::ExactPackage;
 use domain::version::VersionKind;
 use tar::Archive;
 
@@ -64,8 +65,10 @@ impl Apt {
 
     /// Configuration files of a package that are not as it brought them.
     fn altered_settings(&self, package: &Found) -> Result<BTreeSet<String>, PackageFault> {
-        let (_, text) =
-            self.tools.ask_long(&["dpkg", "--verify", &known_as(package)], "verified")?;
+        let (_, text) = self.tools.ask_long(
+            &["dpkg", "--verify", &known_as(&package.name, &package.architecture)],
+            "verified",
+        )?;
         // `??5?????? c /etc/tool.conf`, `missing   c /etc/tool.conf` (dpkg(1), --verify-format).
         let settings = text.lines().filter_map(|line| line.split_once(" c "));
         Ok(settings.map(|(_, path)| path.trim().to_owned()).collect())
@@ -148,11 +151,22 @@ impl Apt {
         let files = self.files(alteration)?;
         let mut named =
             files.iter().map(|file| self.called(file)).collect::<Result<Vec<_>, _>>()?;
-        named.extend(alteration.remove.iter().map(|found| format!("{}-", known_as(found))));
+        named.extend(
+            alteration.remove.iter().map(|it| format!("{}-", known_as(&it.name, &it.architecture))),
+        );
         argv.push("install");
         argv.extend(files.iter().map(String::as_str));
         argv.extend(named.iter().map(String::as_str));
         self.tools.act(&argv)
+    }
+
+    /// A line for each package that dpkg knows.
+    fn listed(&self) -> Result<String, PackageFault> {
+        let format =
+            "--showformat=${Package}\\t${Architecture}\\t${Version}\\t${db:Status-Abbrev}\\n";
+        let argv = ["dpkg-query", "--show", format];
+        let (output, text) = self.tools.ask_long(&argv, "installed")?;
+        if output.exit == Some(0) { Ok(text) } else { Err(ended("dpkg-query", &output)) }
     }
 
     /// What a package file holds.
@@ -186,7 +200,8 @@ impl Apt {
         if !alteration.remove.is_empty() {
             // Also what could not be mended: it was not there before.
             let mut argv = vec!["dpkg", "--force-remove-reinstreq", "--purge", "--"];
-            let names: Vec<_> = alteration.remove.iter().map(known_as).collect();
+            let names = alteration.remove.iter().map(|it| known_as(&it.name, &it.architecture));
+            let names: Vec<_> = names.collect();
             argv.extend(names.iter().map(String::as_str));
             let removed = self.tools.act(&argv)?;
             if removed.exit != Some(0) || files.is_empty() {
@@ -220,13 +235,7 @@ impl PackageSystem for Apt {
     }
 
     fn installed(&self) -> Result<Vec<Found>, PackageFault> {
-        let format =
-            "--showformat=${Package}\\t${Architecture}\\t${Version}\\t${db:Status-Abbrev}\\n";
-        let argv = ["dpkg-query", "--show", format];
-        let (output, text) = self.tools.ask_long(&argv, "installed")?;
-        if output.exit != Some(0) {
-            return Err(ended("dpkg-query", &output));
-        }
+        let text = self.listed()?;
         text.lines().filter_map(|line| found(line).transpose()).collect()
     }
 
@@ -273,6 +282,27 @@ impl PackageSystem for Apt {
         argv.extend(KEEP_SETTINGS);
         argv.extend(["--install", "--"]);
         argv.extend(misnoted);
+        let output = self.tools.act(&argv)?;
+        if output.exit == Some(0) { Ok(()) } else { Err(ended("dpkg", &output)) }
+    }
+
+    fn clear(&self, packages: &[ExactPackage]) -> Result<(), PackageFault> {
+        let listed = self.listed()?;
+        let is_left = |package: &&ExactPackage| {
+            let ExactPackage { name, architecture, version, .. } = package;
+            let line = format!("{name}\t{architecture}\t{version}\t");
+            let states = listed.lines().filter_map(|it| it.strip_prefix(&line));
+            // Removed but for its configuration files (dpkg-query(1), db:Status-Abbrev).
+            states.into_iter().any(|state| state.chars().nth(1) == Some('c'))
+        };
+        let left = packages.iter().filter(is_left);
+        let names: Vec<_> = left.map(|it| known_as(&it.name, &it.architecture)).collect();
+        if names.is_empty() {
+            return Ok(());
+        }
+        self.wait_for_others()?;
+        let mut argv = vec!["dpkg", "--purge", "--"];
+        argv.extend(names.iter().map(String::as_str));
         let output = self.tools.act(&argv)?;
         if output.exit == Some(0) { Ok(()) } else { Err(ended("dpkg", &output)) }
     }
@@ -331,10 +361,10 @@ impl PackageSystem for Apt {
 }
 
 /// As apt and dpkg call it.
-fn known_as(package: &Found) -> String {
-    match package.architecture.as_str() {
-        "all" => package.name.clone(),
-        architecture => format!("{}:{architecture}", package.name),
+fn known_as(name: &str, architecture: &str) -> String {
+    match architecture {
+        "all" => name.to_owned(),
+        architecture => format!("{name}:{architecture}"),
     }
 }
 

@@ -150,6 +150,9 @@ impl Executor<'_> {
         } else if repaired.is_err() {
             repaired?;
         }
+        if progress.interruptions > 0 && !way_back.added.is_empty() {
+            self.packages.clear(&way_back.added)?;
+        }
         self.packages.restore_settings(&back)?;
         if progress.interruptions > 0 {
             self.packages.settle(&files)?;

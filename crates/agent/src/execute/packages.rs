@@ -51,6 +51,13 @@ pub trait PackageSystem {
     /// If its notes cannot be read, or one of the packages is not whole afterwards.
     fn settle(&self, files: &[PathBuf]) -> Result<(), PackageFault>;
 
+    /// Takes away what is left of packages that are gone: their settings, where an interruption came between their removal and
+    /// that of these.
+    ///
+    /// # Errors
+    /// If something of one stays.
+    fn clear(&self, packages: &[ExactPackage]) -> Result<(), PackageFault>;
+
     /// Bytes that a package takes once it is installed.
     ///
     /// # Errors

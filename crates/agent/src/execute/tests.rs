@@ -51,6 +51,10 @@ impl PackageSystem for NoPackages {
         unreachable!("no package is installed")
     }
 
+    fn clear(&self, _: &[ExactPackage]) -> Result<(), PackageFault> {
+        unreachable!("no package is new")
+    }
+
     fn unpacked_size(&self, _: &Path) -> Result<u64, PackageFault> {
         unreachable!("no package is ordered")
     }

@@ -47,6 +47,10 @@ impl PackageSystem for Unattended {
         self.no()
     }
 
+    fn clear(&self, _: &[ExactPackage]) -> Result<(), PackageFault> {
+        self.no()
+    }
+
     fn unpacked_size(&self, _: &Path) -> Result<u64, PackageFault> {
         self.no()
     }

@@ -9,6 +9,7 @@ use agent::execute::{
     Alteration, Apt, AtRest, Completeness, Direction, Found, PackageFault, PackageSystem,
 };
 use agent::orders::{Answer, Desk};
+use domain::change::ExactPackage;
 use domain::order::Ended;
 use domain::version::VersionKind;
 use jiff::Timestamp;
@@ -288,11 +289,13 @@ fn what_dpkg_did_not_write_down_of_configuration_files_is_put_right() {
     }
 }
 
-/// dpkg, which loses power right after it did what it was told: its last notes are gone.
+/// dpkg, which loses power right after it did what it was told: its last notes are gone. Or before it did all of it.
 struct Forgetful<'a> {
     host: &'a Host,
     apt: Apt,
     before: Cell<Option<&'static str>>,
+    /// As far as it gets with what is to go.
+    half_gone: Cell<Option<&'static str>>,
 }
 
 impl Forgetful<'_> {
@@ -330,6 +333,10 @@ impl PackageSystem for Forgetful<'_> {
         self.apt.settle(files)
     }
 
+    fn clear(&self, packages: &[ExactPackage]) -> Result<(), PackageFault> {
+        self.apt.clear(packages)
+    }
+
     fn unpacked_size(&self, file: &Path) -> Result<u64, PackageFault> {
         self.apt.unpacked_size(file)
     }
@@ -351,6 +358,12 @@ impl PackageSystem for Forgetful<'_> {
     }
 
     fn alter(&self, alteration: &Alteration<'_>) -> Result<(), PackageFault> {
+        if !alteration.remove.is_empty()
+            && let Some(name) = self.half_gone.take()
+        {
+            self.host.in_root(&["dpkg", "--remove", name]);
+            panic!("the power is gone");
+        }
         self.apt.alter(alteration)?;
         if let Some(before) = self.before.take() {
             forget(self.host, before);
@@ -369,7 +382,12 @@ fn an_order_that_lost_power_there_leaves_the_notes_right() {
         let new = host.offer(&settings("1.0-2"));
         let told = Told::to(vec![upgrade(&[new])], 1);
         let apt = Apt::new(&host.root, host.state().directory().join("work"));
-        let packages = Forgetful { host: &host, apt, before: Cell::new(Some("1.0-1")) };
+        let packages = Forgetful {
+            host: &host,
+            apt,
+            before: Cell::new(Some("1.0-1")),
+            half_gone: Cell::default(),
+        };
         assert!(
             catch_unwind(AssertUnwindSafe(|| packages.desk(|it| it.take(&told.handed())))).is_err()
         );
@@ -398,7 +416,12 @@ fn a_way_back_that_lost_power_there_leaves_the_notes_right_as_well() {
         let told = Told::to(vec![upgrade(&[new])], 1);
         let apt = Apt::new(&host.root, host.state().directory().join("work"));
         // What fails loses nothing; the way back does.
-        let packages = Forgetful { host: &host, apt, before: Cell::new(Some("1.0-2")) };
+        let packages = Forgetful {
+            host: &host,
+            apt,
+            before: Cell::new(Some("1.0-2")),
+            half_gone: Cell::default(),
+        };
         assert!(
             catch_unwind(AssertUnwindSafe(|| packages.desk(|it| it.take(&told.handed())))).is_err()
         );
@@ -411,5 +434,40 @@ fn a_way_back_that_lost_power_there_leaves_the_notes_right_as_well() {
         assert_eq!(host.version("noted"), "1.0-1");
         assert_eq!(altered(&host), ["altered.conf"]);
         next_version(&host);
+    }
+}
+
+/// What was new is removed, and its settings are there still.
+#[test]
+fn a_way_back_that_lost_power_between_a_removal_and_its_settings_leaves_none() {
+    if runs_as_root(
+        "half_way_is_no_dead_end::a_way_back_that_lost_power_between_a_removal_and_its_settings_leaves_none",
+    ) {
+        let host = Host::new("noted-gone");
+        let other = Deb::new("other", "1.0-1");
+        host.install(&[host.offer(&other)]);
+        let added = host.offer(&settings("1.0-2"));
+        let mut bad = Deb::new("other", "1.0-2");
+        bad.postinst = "exit 1".to_owned();
+        let told = Told::to(vec![upgrade(&[added, host.offer(&bad)])], 1);
+        let apt = Apt::new(&host.root, host.state().directory().join("work"));
+        let half_gone = Cell::new(Some("noted"));
+        let packages = Forgetful { host: &host, apt, before: Cell::default(), half_gone };
+        assert!(
+            catch_unwind(AssertUnwindSafe(|| packages.desk(|it| it.take(&told.handed())))).is_err()
+        );
+        assert!(host.read("/var/lib/dpkg/status").contains("deinstall ok config-files"));
+        host.write("/etc/noted-plain.conf.dpkg-new", "half of it");
+
+        let answer = packages.desk(|it| it.resume().unwrap());
+
+        let Some(Answer::Ended(result)) = answer else { panic!("{answer:?}") };
+        assert!(matches!(result.ended, Ended::RolledBack { .. }), "{:?}", result.ended);
+        assert!(!host.read("/var/lib/dpkg/status").contains("config-files"));
+        let left = std::fs::read_dir(host.root.join("etc")).unwrap();
+        let left = left
+            .filter(|it| it.as_ref().unwrap().file_name().to_string_lossy().starts_with("noted"));
+        assert_eq!(left.count(), 0);
+        assert_eq!(host.version("other"), "1.0-1");
     }
 }

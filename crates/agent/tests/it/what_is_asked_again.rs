@@ -152,6 +152,10 @@ impl PackageSystem for Deadly {
         Ok(())
     }
 
+    fn clear(&self, _: &[ExactPackage]) -> Result<(), PackageFault> {
+        Ok(())
+    }
+
     fn unpacked_size(&self, _: &Path) -> Result<u64, PackageFault> {
         Ok(0)
     }

@@ -24,7 +24,7 @@ fn certificate(directory: &Path, name: &str) -> (PathBuf, PathBuf) {
 fn up(data: &Path, certificate: &Path, key: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_patchwright"));
     command
-        .args(["up", "--no-check", "--listen", "0.0.0.0:0", "--agents", "127.0.0.1:0", "--data"])
+        .args(["up", "--no-check", "--agents", "127.0.0.1:0", "--data"])
         .arg(data)
         .arg("--tls-cert")
         .arg(certificate)
@@ -47,7 +47,9 @@ impl Drop for Running {
 
 /// Starts it, and gives the port that it listens on.
 fn start(data: &Path, certificate: &Path, key: &Path) -> (Running, u16) {
-    let mut process = up(data, certificate, key).stdout(Stdio::piped()).spawn().unwrap();
+    let mut command = up(data, certificate, key);
+    command.args(["--listen", "0.0.0.0:0"]).stdout(Stdio::piped());
+    let mut process = command.spawn().unwrap();
     let lines = BufReader::new(process.stdout.take().unwrap()).lines();
     let running = Running(process);
     let console =
@@ -119,7 +121,7 @@ fn a_certificate_that_is_no_good_is_told_before_anything_is_made() {
         (&own, &own, "no private key"),
         (&key, &key, "no certificate"),
     ] {
-        let output = up(&data, certificate, key).output().unwrap();
+        let output = up(&data, certificate, key).args(["--listen", "0.0.0.0:0"]).output().unwrap();
         let told = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(1), "{told}");
         assert!(told.contains(word) && told.contains("help:"), "{told}");
@@ -131,4 +133,27 @@ fn a_certificate_that_is_no_good_is_told_before_anything_is_made() {
         .output()
         .unwrap();
     assert_eq!(output.status.code(), Some(2));
+}
+
+#[test]
+fn it_goes_on_where_nobody_reads_what_it_says() {
+    let directory = tempfile::tempdir().unwrap();
+    let (own, key) = certificate(directory.path(), "own");
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    // It cannot say where it listens.
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let mut command = up(&directory.path().join("data"), &own, &key);
+    command.args(["--listen", &format!("127.0.0.1:{free}")]).stdout(writer);
+    let mut running = Running(command.spawn().unwrap());
+
+    let client = client(vec![Certificate::from_pem(&fs::read(&own).unwrap()).unwrap()]);
+    let address = format!("https://localhost:{free}/healthz");
+    let begin = std::time::Instant::now();
+    while client.get(&address).call().is_err() {
+        assert!(running.0.try_wait().unwrap().is_none(), "it ended");
+        assert!(begin.elapsed().as_secs() < 60, "it does not answer");
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
+    assert!(running.0.try_wait().unwrap().is_none(), "it ended");
 }

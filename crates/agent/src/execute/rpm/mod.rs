@@ -19,6 +19,7 @@ use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
+use domain::change::ExactPackage;
 use domain::version::VersionKind;
 use serde::{Deserialize, Serialize};
 
@@ -482,6 +483,11 @@ impl PackageSystem for Dnf {
 
     fn settle(&self, _: &[PathBuf]) -> Result<(), PackageFault> {
         // rpm holds a configuration file against its header each time, and keeps no note of it.
+        Ok(())
+    }
+
+    fn clear(&self, _: &[ExactPackage]) -> Result<(), PackageFault> {
+        // rpm keeps no note of a package that is gone, and beside it nothing but what its owner altered.
         Ok(())
     }
 
