@@ -18,7 +18,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let key = FingerprintKey::from([7; 32]);
     let mut observer = Observer::new("/", ConfigurationRules::default(), key.clone());
     measured("files, first look", 1, || {
-        drop(observer.look(Depth::Full, Timestamp::now(), |_, _| {}))
+        drop(observer.look(Depth::Full, Timestamp::now(), |_, _| {}));
     })?;
     measured("files, quick looks", rounds, || {
         drop(observer.look(Depth::Quick, Timestamp::now(), |_, _| {}));
