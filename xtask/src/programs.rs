@@ -8,7 +8,7 @@ use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::{Mutex, PoisonError, mpsc};
+use std::sync::{Condvar, Mutex, PoisonError, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -23,6 +23,10 @@ const LANES: usize = 2;
 /// What takes longest begins first, so that no lane works on alone in the end. The others follow in cargo's order.
 const LONGEST: &[&str] = &["patchwright/it", "agent/it"];
 
+/// Packages whose tests start machines, several at a time and within limits of time: one program of them at a time, early, so
+/// that others have the second lane meanwhile.
+const MACHINES: &[&str] = &["lab", "drivers"];
+
 /// Where each writes what it says.
 const SAID: &str = "target/tests";
 
@@ -35,6 +39,50 @@ struct Program {
     /// Its package's folder, where cargo would run it.
     folder: PathBuf,
     executable: PathBuf,
+}
+
+/// Those that nobody runs yet.
+struct Waiting {
+    programs: VecDeque<Program>,
+    /// Whether one that starts machines is running.
+    has_machines: bool,
+}
+
+/// The same for several lanes.
+struct Queue {
+    waiting: Mutex<Waiting>,
+    changed: Condvar,
+}
+
+impl Queue {
+    fn new(programs: Vec<Program>) -> Self {
+        let waiting = Waiting { programs: programs.into(), has_machines: false };
+        Self { waiting: Mutex::new(waiting), changed: Condvar::new() }
+    }
+
+    /// The first that may run, once one may.
+    fn next(&self) -> Option<Program> {
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        while !waiting.programs.is_empty() {
+            let has_machines = waiting.has_machines;
+            let may = |it: &Program| !(has_machines && it.starts_machines());
+            if let Some(at) = waiting.programs.iter().position(may) {
+                let program = waiting.programs.remove(at)?;
+                waiting.has_machines |= program.starts_machines();
+                return Some(program);
+            }
+            waiting = self.changed.wait(waiting).unwrap_or_else(PoisonError::into_inner);
+        }
+        None
+    }
+
+    fn ended(&self, starts_machines: bool) {
+        if starts_machines {
+            let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+            waiting.has_machines = false;
+            self.changed.notify_all();
+        }
+    }
 }
 
 /// What came of one.
@@ -95,23 +143,24 @@ fn longest_first(mut programs: Vec<Program>) -> Result<Vec<Program>> {
         );
     }
     let place = |it: &Program| LONGEST.iter().position(|name| it.name == *name);
-    programs.sort_by_key(|it| place(it).unwrap_or(LONGEST.len()));
+    programs.sort_by_key(|it| (place(it).unwrap_or(LONGEST.len()), !it.starts_machines()));
     Ok(programs)
 }
 
 /// Runs each to its end, whatever comes of others. What one says is shown whole when it has ended.
 fn run(programs: Vec<Program>, said: &Path, shown: &mut impl Write) -> Result<()> {
     let begun = Instant::now();
-    let waiting = Mutex::new(VecDeque::from(programs));
+    let queue = Queue::new(programs);
     let (tell, told) = mpsc::channel();
     let mut all = thread::scope(|scope| -> Result<Vec<Ended>> {
         for _ in 0..LANES {
-            let (tell, waiting) = (tell.clone(), &waiting);
+            let (tell, queue) = (tell.clone(), &queue);
             scope.spawn(move || {
-                let next = || waiting.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
-                while let Some(program) = next() {
+                while let Some(program) = queue.next() {
+                    let ended = program.run(said);
+                    queue.ended(program.starts_machines());
                     // Nobody listens any more where it could not be shown.
-                    let _ = tell.send(program.run(said));
+                    let _ = tell.send(ended);
                 }
             });
         }
@@ -139,6 +188,10 @@ fn run(programs: Vec<Program>, said: &Path, shown: &mut impl Write) -> Result<()
 }
 
 impl Program {
+    fn starts_machines(&self) -> bool {
+        MACHINES.contains(&self.package.as_str())
+    }
+
     fn run(&self, said: &Path) -> Ended {
         eprintln!("  + {}", self.executable.display());
         let begun = Instant::now();
@@ -237,12 +290,12 @@ mod tests {
         let mut names = LONGEST.to_vec();
         names.reverse();
         names.insert(0, "domain");
-        names.push("zones");
+        names.push("lab");
 
         let sorted = longest_first(of(&names)).unwrap();
 
         let sorted: Vec<&str> = sorted.iter().map(|it| it.name.as_str()).collect();
-        assert_eq!(sorted, [LONGEST, &["domain", "zones"]].concat());
+        assert_eq!(sorted, [LONGEST, &["lab", "domain"]].concat());
         let error = longest_first(of(&LONGEST[1..])).unwrap_err();
         assert!(error.to_string().contains(LONGEST[0]), "{error}");
     }
@@ -315,5 +368,19 @@ mod tests {
 
         assert_eq!(error, None, "{shown}");
         assert_eq!(shown.matches("begins\nends\n").count(), 2, "{shown}");
+    }
+
+    #[test]
+    fn none_that_starts_machines_runs_beside_another_one() {
+        let (shown, error) = ran(&[
+            ("lab", "mkfifo go; mkdir machines && timeout 60 cat go && rmdir machines"),
+            ("drivers", "touch began; mkdir machines && rmdir machines"),
+            (
+                "domain",
+                "until test -p go; do :; done; test ! -e began; ended=$?; echo > go; exit $ended",
+            ),
+        ]);
+
+        assert_eq!(error, None, "{shown}");
     }
 }
