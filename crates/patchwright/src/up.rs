@@ -619,15 +619,22 @@ fn welcome(
     });
     lines.push(format!("  ledger   {key}"));
     lines.push(format!("  data     {}\n\n", plain(&data.display().to_string())));
-    say(&lines.join("\n"));
+    if !say(&lines.join("\n")) && password.is_some() {
+        tracing::warn!(
+            "nobody saw the first password; `patchwright user reset {FIRST_LOGIN}` gives another one"
+        );
+    }
 }
 
-/// Says something to whoever started it. Where nobody listens any more, it goes on all the same.
-fn say(text: &str) {
+/// Says something to whoever started it, and whether that could be said. Where nobody listens any more, it goes on all the
+/// same.
+fn say(text: &str) -> bool {
     let mut out = anstream::stdout();
-    if let Err(error) = out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+    let said = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+    if let Err(error) = &said {
         tracing::warn!(%error, "nobody reads what is said here");
     }
+    said.is_ok()
 }
 
 /// Forgets what has expired.
@@ -646,7 +653,8 @@ async fn look_after(store: Store, fleet: Arc<Fleet>) {
     loop {
         match look(&store, &fleet, is_first).await {
             Ok(Some(found)) => {
-                say(&format!("{}\n(Ctrl-C ends it)\n", check::screen(&found)));
+                // That nobody listens is noted.
+                let _ = say(&format!("{}\n(Ctrl-C ends it)\n", check::screen(&found)));
             }
             Ok(None) => {}
             Err(error) => {

@@ -291,9 +291,9 @@ impl PackageSystem for Apt {
         let is_left = |package: &&ExactPackage| {
             let ExactPackage { name, architecture, version, .. } = package;
             let line = format!("{name}\t{architecture}\t{version}\t");
-            let states = listed.lines().filter_map(|it| it.strip_prefix(&line));
+            let mut states = listed.lines().filter_map(|it| it.strip_prefix(&line));
             // Removed but for its configuration files (dpkg-query(1), db:Status-Abbrev).
-            states.into_iter().any(|state| state.chars().nth(1) == Some('c'))
+            states.any(|state| state.chars().nth(1) == Some('c'))
         };
         let left = packages.iter().filter(is_left);
         let names: Vec<_> = left.map(|it| known_as(&it.name, &it.architecture)).collect();
