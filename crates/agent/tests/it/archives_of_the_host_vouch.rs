@@ -123,7 +123,7 @@ fn only_what_a_signed_list_of_the_hosts_names_is_installed() {
 
     // Another archive's key.
     let stranger = Archive::in_root_of(&Host {
-        root: host.root.clone(),
+        root: host.root.to_owned(),
         pool: Pool::default(),
         debs: host.debs.clone(),
     });

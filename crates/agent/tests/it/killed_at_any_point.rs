@@ -160,7 +160,7 @@ fn a_host_ends_patched_or_as_it_was() {
         let file = write(WRITTEN, Some(&content(&version)), &after);
         let told = Told::to(vec![upgrade(&packages), file], kill + 1);
         let bundle = Some(told.bundle_with(&[after.as_bytes()]));
-        let mut todo = Work { root: host.root.clone(), packages, bundle, hours: 0 };
+        let mut todo = Work { root: host.root.to_owned(), packages, bundle, hours: 0 };
         // The first one runs to its end, and says how long that is.
         let how = if random.below(4) == 0 { Kill::Agent } else { Kill::All };
         let began = Instant::now();

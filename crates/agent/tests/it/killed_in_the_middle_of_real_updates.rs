@@ -146,7 +146,6 @@ impl World {
         plane.join(&state);
         let key = state.attestor().unwrap().key();
         let image = Image::of(&base);
-        run(Command::new("rm").args(["-rf", "--one-file-system"]).arg(&base));
         (Self { plane, image, key }, cases)
     }
 

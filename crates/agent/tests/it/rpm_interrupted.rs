@@ -155,11 +155,11 @@ fn a_host_ends_patched_or_as_it_was() {
             sequence += 1;
             let told = Told::to(vec![upgrade(&new)], sequence);
             let bundle = Some(told.bundle());
-            let child = agent(&Work { root: host.root.clone(), bundle, hours: 0 });
+            let child = agent(&Work { root: host.root.to_owned(), bundle, hours: 0 });
             wait_until(&when, || reached.exists());
             kill(child, &host);
 
-            let mut again = agent(&Work { root: host.root.clone(), bundle: None, hours });
+            let mut again = agent(&Work { root: host.root.to_owned(), bundle: None, hours });
             assert!(again.wait().unwrap().success(), "{when}");
 
             let ended = ended(&host);
@@ -192,14 +192,14 @@ fn at_each_step_a_host_ends_patched_or_as_it_was() {
         let new: Vec<_> = tool(&version).iter().map(|rpm| host.offer(rpm)).collect();
         let told = Told::to(vec![upgrade(&new)], number + 1);
         let bundle = Some(told.bundle());
-        let mut child = agent(&Work { root: host.root.clone(), bundle, hours: 0 });
+        let mut child = agent(&Work { root: host.root.to_owned(), bundle, hours: 0 });
         let has_ended = || !host.state().results().unwrap().is_empty();
         wait_until(&when, || steps(&journal) > step || has_ended());
         let _ = child.try_wait();
         kill(child, &host);
         // In the window or after it.
         let hours = if step % 2 == 0 { 0 } else { 2 };
-        let mut again = agent(&Work { root: host.root.clone(), bundle: None, hours });
+        let mut again = agent(&Work { root: host.root.to_owned(), bundle: None, hours });
         assert!(again.wait().unwrap().success(), "{when}");
 
         let ended = ended(&host);

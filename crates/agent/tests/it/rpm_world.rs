@@ -17,12 +17,13 @@ use domain::inventory::PackageFamily;
 use domain::order::{Ended, OrderResult, Refusal};
 use domain::version::VersionKind;
 use jiff::Timestamp;
+use scratch::Scratch;
 use sha2::{Digest as _, Sha256};
 
 use crate::support::{BUILDING, Told, mirror, run, trusted_of};
 
 /// A copy of a root that has nothing installed by rpm. Its programs are Debian's.
-fn root(name: &str) -> PathBuf {
+fn root(name: &str) -> Scratch {
     let roots = Path::new(env!("CARGO_TARGET_TMPDIR")).join("roots");
     let base = roots.join("rpm-orders");
     {
@@ -46,8 +47,7 @@ fn root(name: &str) -> PathBuf {
             fs::rename(&making, &base).unwrap();
         }
     }
-    let copy = roots.join(format!("rpm-orders-{name}"));
-    run(Command::new("rm").args(["-rf", "--one-file-system"]).arg(&copy));
+    let copy = Scratch::absent(roots.join(format!("rpm-orders-{name}")));
     run(Command::new("cp").args(["-a", "--reflink=auto"]).arg(&base).arg(&copy));
     copy
 }
@@ -115,7 +115,7 @@ impl Rpm {
 
 /// A host: a root with an agent's state and a signed repository in it.
 pub(crate) struct RpmHost {
-    pub(crate) root: PathBuf,
+    pub(crate) root: Scratch,
     /// The vendor's keys; they lie outside of the root.
     keys: PathBuf,
 }
@@ -159,7 +159,7 @@ impl RpmHost {
 
     /// One that was made before, by another process.
     pub(crate) fn again(root: PathBuf) -> Self {
-        Self { keys: root.with_extension("keys"), root }
+        Self { keys: root.with_extension("keys"), root: Scratch::of_another(root) }
     }
 
     pub(crate) fn state(&self) -> State {

@@ -28,6 +28,7 @@ use domain::version::VersionKind;
 use jiff::{SignedDuration, Timestamp};
 use ledger::attestation::Attestor;
 use probes::{Probe, ProbeResult};
+use scratch::Scratch;
 use sha2::{Digest as _, Sha256};
 
 pub(crate) fn run(command: &mut Command) -> String {
@@ -60,7 +61,7 @@ pub(crate) fn runs_as_root(test: &str) -> bool {
 pub(crate) static BUILDING: Mutex<()> = Mutex::new(());
 
 /// A copy of a minimal Debian root, in which packages can be altered.
-pub(crate) fn root(name: &str) -> PathBuf {
+pub(crate) fn root(name: &str) -> Scratch {
     let roots = Path::new(env!("CARGO_TARGET_TMPDIR")).join("roots");
     let base = roots.join("orders");
     {
@@ -75,8 +76,7 @@ pub(crate) fn root(name: &str) -> PathBuf {
             fs::rename(&making, &base).unwrap();
         }
     }
-    let copy = roots.join(format!("orders-{name}"));
-    run(Command::new("rm").args(["-rf", "--one-file-system"]).arg(&copy));
+    let copy = Scratch::absent(roots.join(format!("orders-{name}")));
     run(Command::new("cp").args(["-a", "--reflink=auto"]).arg(&base).arg(&copy));
     copy
 }
@@ -345,7 +345,7 @@ impl Told {
 
 /// A host: a root with an agent's state in it.
 pub(crate) struct Host {
-    pub(crate) root: PathBuf,
+    pub(crate) root: Scratch,
     pub(crate) pool: Pool,
     pub(crate) debs: PathBuf,
 }

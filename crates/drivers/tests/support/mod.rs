@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use drivers::{Conditions, Driver, Limits, Observer, Outcome, Step, SystemClock, TrialError};
 use lab::BaseImage;
+use scratch::Scratch;
 
 /// Where the root begins on the disks of `make-image`.
 const ROOT_OFFSET: u64 = 33 << 20;
@@ -66,13 +67,8 @@ pub fn entry(command_line: &str, initrd: bool) -> String {
 }
 
 /// A fresh, empty directory of this test run.
-pub fn empty(name: &str) -> PathBuf {
-    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
-    if path.exists() {
-        fs::remove_dir_all(&path).unwrap();
-    }
-    fs::create_dir_all(&path).unwrap();
-    path
+pub fn empty(name: &str) -> Scratch {
+    Scratch::empty(Path::new(env!("CARGO_TARGET_TMPDIR")).join(name))
 }
 
 /// Small machines, and time for those without KVM.

@@ -14,6 +14,7 @@ use lab::{
     BaseImage, Job, Limits, Observer, PackageFile, Profile, Proof, ProveError, Stage, Thoroughness,
     WorkArea,
 };
+use scratch::Scratch;
 
 /// Runs a program to its end and returns its output; a failure fails the test with everything.
 pub fn run(command: &mut Command) -> String {
@@ -40,13 +41,8 @@ pub fn image(release: &str, profile: &str) -> BaseImage {
 }
 
 /// A fresh, empty directory of this test run.
-pub fn empty(name: &str) -> PathBuf {
-    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
-    if path.exists() {
-        fs::remove_dir_all(&path).unwrap();
-    }
-    fs::create_dir_all(&path).unwrap();
-    path
+pub fn empty(name: &str) -> Scratch {
+    Scratch::empty(Path::new(env!("CARGO_TARGET_TMPDIR")).join(name))
 }
 
 /// Prints where a job is.
@@ -61,12 +57,13 @@ impl Observer for Printed {
 
 /// Everything that a proof needs but the patch.
 pub struct World {
-    pub place: PathBuf,
     pub area: WorkArea,
     pub image: BaseImage,
     pub limits: Limits,
     pub profile: Profile,
     pub thoroughness: Thoroughness,
+    /// Gone when nothing works in it any more.
+    pub place: Scratch,
 }
 
 impl World {

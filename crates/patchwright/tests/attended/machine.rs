@@ -11,6 +11,7 @@ use bootstrap::{Purpose, Recipe, Release};
 use lab::{
     Appliance, BaseImage, Door, Limits, Network, Power, Restart, Setting, Unobserved, WorkArea,
 };
+use scratch::Scratch;
 
 use crate::archive;
 use crate::cloud::Cloud;
@@ -56,6 +57,8 @@ pub(crate) struct Machine {
     key: PathBuf,
     /// Outlives the machine's own place in it.
     _area: WorkArea,
+    /// Gone when all of that has ended.
+    _place: Scratch,
 }
 
 impl Machine {
@@ -76,7 +79,7 @@ impl Machine {
         let setting = Setting { network, restart: Restart::GoesOn, seed: Some(seed) };
         let image = BaseImage::open(&image).unwrap();
         let appliance = Appliance::start(&area, &image, &limits, setting, Arc::new(Unobserved));
-        Self { appliance: appliance.unwrap(), door, key, _area: area }
+        Self { appliance: appliance.unwrap(), door, key, _area: area, _place: place }
     }
 
     fn ssh(&self) -> Command {

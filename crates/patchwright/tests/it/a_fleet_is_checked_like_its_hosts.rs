@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use crate::support::{AptInChroot, Mirror, Profile, check, copy_of, empty, report, run};
 use crate::up::Up;
+use scratch::Scratch;
 use serde_json::{Value, json};
 
 const BOOKWORM_MINIMAL: Profile = Profile {
@@ -32,7 +33,7 @@ fn agent(arguments: &[&str], state: &Path) {
 struct Host<'a> {
     up: &'a Up,
     token: &'a str,
-    state: std::path::PathBuf,
+    state: Scratch,
     ci: String,
 }
 
@@ -95,7 +96,8 @@ fn essence(report: &Value) -> Vec<(String, String, String, String, Value)> {
 
 #[test]
 fn the_fleet_check_says_what_a_check_of_each_host_says() {
-    let data = empty("fleet-data").join("data");
+    let place = empty("fleet-data");
+    let data = place.join("data");
     fs::create_dir_all(data.join("sources")).unwrap();
     let sources = Mirror::of_this_machine().sources("bookworm", false);
     let file = data.join("sources/debian-bookworm.sources");

@@ -48,7 +48,8 @@ fn sources_file(release: &str, backports: bool, directory: &Path) -> (String, st
 
 fn assert_equals_apt(profile: &Profile) {
     let root = profile.root();
-    let (text, path) = sources_file(profile.release, false, &empty(&format!("{}-s", profile.name)));
+    let place = empty(&format!("{}-s", profile.name));
+    let (text, path) = sources_file(profile.release, false, &place);
 
     let ours = report(check(&root).args(["--max-age", "36500", "--sources"]).arg(&path));
     let apt = AptInChroot::new(&root, &text).upgradable();
@@ -81,7 +82,8 @@ fn bullseye_server() {
 #[test]
 fn pins_holds_backports_and_foreign_architectures() {
     let root = copy_of(&BOOKWORM_MULTIARCH.root(), "pinned");
-    let (text, path) = sources_file("bookworm", true, &empty("pinned-s"));
+    let place = empty("pinned-s");
+    let (text, path) = sources_file("bookworm", true, &place);
     let pins = "Package: libsystemd0:i386\nPin: release a=*-backports\nPin-Priority: 700\n\n\
                 Package: openssl\nPin: release l=Debian-Security\nPin-Priority: -1\n\n\
                 Package: src:systemd\nPin: release n=bookworm-backports\nPin-Priority: 600\n\n\
@@ -110,7 +112,8 @@ fn an_updated_root_is_latest() {
     for profile in [&BOOKWORM_MINIMAL, &BULLSEYE_MINIMAL] {
         let name = format!("{}-updated", profile.name);
         let root = copy_of(&profile.root(), &name);
-        let (text, path) = sources_file(profile.release, false, &empty(&format!("{name}-s")));
+        let place = empty(&format!("{name}-s"));
+        let (text, path) = sources_file(profile.release, false, &place);
         let apt = AptInChroot::new(&root, &text);
         apt.dist_upgrade();
         drop(apt);
@@ -127,8 +130,9 @@ fn an_updated_root_is_latest() {
 #[test]
 fn an_image_of_the_root_gives_the_same_report() {
     let root = BOOKWORM_SERVER.root();
-    let (_, path) = sources_file("bookworm", false, &empty("image-s"));
-    let image = qcow2_of(&root, "image");
+    let place = empty("image");
+    let (_, path) = sources_file("bookworm", false, &place);
+    let image = qcow2_of(&root, &place);
     let at = run(std::process::Command::new("date").args(["-u", "+%Y-%m-%dT%H:%M:%SZ"]));
 
     let text_of = |target: &Path| {
@@ -138,5 +142,4 @@ fn an_image_of_the_root_gives_the_same_report() {
     };
 
     assert_eq!(text_of(&image), text_of(&root));
-    run(as_root("rm").arg(&image));
 }

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use crate::support::{Mirror, attempt, empty, run};
+use scratch::Scratch;
 use serde_json::Value;
 
 /// The image that `cargo xtask make-image` makes, or made before.
@@ -19,7 +20,7 @@ fn image() -> PathBuf {
 }
 
 struct Bench {
-    place: PathBuf,
+    place: Scratch,
     sources: PathBuf,
 }
 

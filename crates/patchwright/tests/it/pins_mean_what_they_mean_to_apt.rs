@@ -9,6 +9,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use scratch::Scratch;
+
 use crate::support::{Offer, check_keeping, empty, offers, report, run};
 
 const SEEDS: std::ops::Range<u64> = 1..41;
@@ -84,7 +86,7 @@ const SUITES: &[Suite] = &[
 ];
 
 struct World {
-    directory: PathBuf,
+    directory: Scratch,
 }
 
 impl World {

@@ -1,13 +1,13 @@
 //! A provider's cloud with one tenant, and real hosts of it.
 
 use std::fs;
-use std::path::PathBuf;
 use std::process::Output;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use domain::change::FileHash;
 use jiff::{SignedDuration, Timestamp};
+use scratch::Scratch;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
@@ -84,7 +84,7 @@ max_silent = 0
 
 /// A system with its agent, in a namespace where nothing else runs.
 pub(crate) struct Host {
-    pub(crate) root: PathBuf,
+    pub(crate) root: Scratch,
 }
 
 impl Host {

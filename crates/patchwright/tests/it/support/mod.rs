@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::{Mutex, PoisonError};
 
+use scratch::Scratch;
 use serde_json::Value;
 
 /// The program under test.
@@ -46,13 +47,8 @@ pub fn scratch(name: &str) -> PathBuf {
 }
 
 /// A fresh, empty directory below [`scratch`].
-pub fn empty(name: &str) -> PathBuf {
-    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
-    if path.exists() {
-        run(as_root("rm").args(["-rf", "--one-file-system"]).arg(&path));
-    }
-    fs::create_dir_all(&path).expect("the target directory is writable");
-    path
+pub fn empty(name: &str) -> Scratch {
+    Scratch::empty(Path::new(env!("CARGO_TARGET_TMPDIR")).join(name))
 }
 
 /// A command that sees root's view of files which mmdebstrap made.
@@ -164,7 +160,7 @@ impl Profile {
 }
 
 /// A copy of a root that a test may change.
-pub fn copy_of(root: &Path, name: &str) -> PathBuf {
+pub fn copy_of(root: &Path, name: &str) -> Scratch {
     let copy = empty(name);
     run(as_root("cp").args(["-a", "--reflink=auto"]).arg(root.join(".")).arg(&copy));
     copy
@@ -267,8 +263,7 @@ pub fn offers(report: &Value) -> BTreeSet<Offer> {
 }
 
 /// A qcow2 image with one ext4 file system that holds the root.
-pub fn qcow2_of(root: &Path, name: &str) -> PathBuf {
-    let directory = empty(name);
+pub fn qcow2_of(root: &Path, directory: &Path) -> PathBuf {
     let (raw, image) = (directory.join("disk.raw"), directory.join("disk.qcow2"));
     let kilobytes = run(as_root("du").args(["-sk"]).arg(root));
     let kilobytes: u64 =
