@@ -21,6 +21,9 @@
 //! kept before it and brought back after it, by [`Hypervisor`] in a libvirt and by
 //! [`KnownMachines`] of QEMU alone.
 //!
+//! Images that a cloud keeps itself are read and never altered: an [`ImageStore`] lists them and
+//! fetches one whole, [`VolumePools`] from a libvirt, [`Glance`] from an OpenStack cloud.
+//!
 //! ```no_run
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! use std::path::Path;
@@ -64,6 +67,7 @@ mod console;
 mod driver;
 #[doc(hidden)]
 pub mod fuzzing;
+mod images;
 mod known;
 mod libvirt;
 mod limits;
@@ -78,12 +82,13 @@ mod trial;
 pub use clock::{Clock, SystemClock};
 pub use console::Halt;
 pub use driver::{Cause, Driver, DriverError, Machine, PREFIX, State, Swept};
+pub use images::{Fitness, ImageStore, ImageStoreError, StoredImage};
 pub use known::{KnownMachine, KnownMachineError, KnownMachines};
-pub use libvirt::{Hypervisor, HypervisorError, Libvirt, LibvirtError, Refusal};
+pub use libvirt::{Hypervisor, HypervisorError, Libvirt, LibvirtError, Refusal, VolumePools};
 pub use limits::Limits;
 pub use local::{Local, LocalError};
 pub use observer::{Observer, Step, Unobserved};
-pub use openstack::{Cloud, Login, OpenStack, OpenStackError, Secret};
+pub use openstack::{Cloud, Glance, Login, OpenStack, OpenStackError, Secret};
 pub use snapshots::{SNAPSHOT_PREFIX, SnapshotName, SnapshotNameError, Snapshots};
 pub use trial::{
     Conditions, Evidence, Fault, Kernel, KernelSource, Outcome, Reason, Seen, TrialError, trial,

@@ -2,13 +2,16 @@
 
 use std::fs::File;
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
 /// As much as is read of what a program says; the rest is cut off.
 const MAX_ANSWER: u64 = 1 << 20;
 const MAX_COMPLAINT: u64 = 4 << 10;
+
+/// What is handed on at a time, at most.
+const PIECE: usize = 1 << 17;
 
 /// How often is looked whether it has ended.
 const LOOK: Duration = Duration::from_millis(5);
@@ -52,10 +55,69 @@ pub(crate) fn run(
         .stderr(copy(&complaint)?)
         .spawn()
         .map_err(failed)?;
+    if ended(&mut child, patience)? {
+        return text(&mut output, MAX_ANSWER).map_err(failed);
+    }
+    let said = text(&mut complaint, MAX_COMPLAINT).map_err(failed)?;
+    Err(ProgramError::Failed(said.trim().to_owned()))
+}
+
+/// Runs a program to its end and hands on what it writes, in pieces. Where one is not taken, the program ends too.
+pub(crate) fn stream<E: Send>(
+    command: &mut Command,
+    patience: Duration,
+    told: impl Fn(ProgramError) -> E,
+    mut take: impl FnMut(&[u8]) -> Result<(), E> + Send,
+) -> Result<(), E> {
+    let failed = |error| told(ProgramError::Start(error));
+    let mut complaint = tempfile::tempfile().map_err(failed)?;
+    let mut child = command
+        .env("LC_ALL", "C")
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(complaint.try_clone().map(Stdio::from).map_err(failed)?)
+        .spawn()
+        .map_err(failed)?;
+    let output = child.stdout.take();
+    let (taken, status) = thread::scope(|scope| {
+        let taking = scope.spawn(move || {
+            let Some(mut output) = output else { return Ok(Ok(())) };
+            let mut piece = vec![0; PIECE];
+            // What is not taken closes the pipe, and so ends the program.
+            loop {
+                match output.read(&mut piece) {
+                    Ok(0) => return Ok(Ok(())),
+                    Ok(read) => {
+                        if let Err(refused) = take(&piece[..read]) {
+                            return Ok(Err(refused));
+                        }
+                    }
+                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                    Err(error) => return Err(error),
+                }
+            }
+        });
+        let status = ended(&mut child, patience);
+        (taking.join(), status)
+    });
+    match taken {
+        Ok(Ok(taken)) => taken?,
+        Ok(Err(error)) => return Err(failed(error)),
+        Err(_) => return Err(failed(io::Error::other("a thread ended early"))),
+    }
+    if status.map_err(&told)? {
+        return Ok(());
+    }
+    let said = text(&mut complaint, MAX_COMPLAINT).map_err(failed)?;
+    Err(told(ProgramError::Failed(said.trim().to_owned())))
+}
+
+/// Whether it ended well; it is killed where it does not end in time.
+fn ended(child: &mut Child, patience: Duration) -> Result<bool, ProgramError> {
     let deadline = Instant::now() + patience;
-    let status = loop {
-        if let Some(status) = child.try_wait().map_err(failed)? {
-            break status;
+    loop {
+        if let Some(status) = child.try_wait().map_err(ProgramError::Start)? {
+            return Ok(status.success());
         }
         if Instant::now() > deadline {
             let _ = child.kill();
@@ -63,12 +125,7 @@ pub(crate) fn run(
             return Err(ProgramError::Hangs);
         }
         thread::sleep(LOOK);
-    };
-    if status.success() {
-        return text(&mut output, MAX_ANSWER).map_err(failed);
     }
-    let said = text(&mut complaint, MAX_COMPLAINT).map_err(failed)?;
-    Err(ProgramError::Failed(said.trim().to_owned()))
 }
 
 fn text(file: &mut File, most: u64) -> io::Result<String> {
@@ -99,5 +156,25 @@ mod tests {
         assert!(matches!(hangs, ProgramError::Hangs));
         let missing = run(&mut Command::new("no-such-program"), None, minute).unwrap_err();
         assert!(matches!(missing, ProgramError::Start(_)));
+    }
+    #[test]
+    fn what_a_program_writes_is_handed_on_as_long_as_it_is_taken() {
+        let minute = Duration::from_secs(60);
+        let told = |error| format!("{error:?}");
+        let mut got = 0;
+        let mut zeros = Command::new("head");
+        zeros.args(["-c", "300000", "/dev/zero"]);
+        stream(&mut zeros, minute, told, |piece| Ok(got += piece.len())).unwrap();
+        assert_eq!(got, 300_000);
+
+        let mut endless = Command::new("cat");
+        let refused = stream(endless.arg("/dev/zero"), minute, told, |_| Err("enough".to_owned()))
+            .unwrap_err();
+        assert_eq!(refused, "enough");
+
+        let hangs = stream(Command::new("sleep").arg("60"), Duration::ZERO, told, |_| Ok(()));
+        assert_eq!(hangs.unwrap_err(), "Hangs");
+        let failed = stream(Command::new("ls").arg("/nowhere"), minute, told, |_| Ok(()));
+        assert!(failed.unwrap_err().contains("/nowhere"));
     }
 }

@@ -10,13 +10,15 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use cloud::{FLAVOR, FakeCloud, Fault};
+use cloud::{FLAVOR, FakeCloud, Fault, Image};
 use drivers::{
-    Clock, Cloud, Conditions, Driver as _, DriverError, Evidence, Limits, Login, OpenStack,
-    OpenStackError, Outcome, Reason, Secret, Step, Swept, TrialError, Unobserved,
+    Clock, Cloud, Conditions, Driver as _, DriverError, Evidence, Fitness, Glance, ImageStore as _,
+    ImageStoreError, Limits, Login, OpenStack, OpenStackError, Outcome, Reason, Secret, Step,
+    Swept, TrialError, Unobserved,
 };
-use lab::BaseImage;
+use lab::{BaseImage, Format};
 use serde_json::{Value, json};
+use sha2::{Digest as _, Sha512};
 
 const NOW: u64 = 1_764_100_000;
 
@@ -501,4 +503,154 @@ fn an_identity_service_in_the_clear_is_not_asked() {
     let place = tempfile::tempdir().unwrap();
     let refused = OpenStack::open(cloud, place.path(), Arc::<Stepped>::default()).unwrap_err();
     assert!(matches!(refused, OpenStackError::InTheClear { .. }), "{refused:?}");
+}
+
+/// Images that others brought, read as a store.
+struct Shelf {
+    cloud: FakeCloud,
+    glance: Glance,
+    place: tempfile::TempDir,
+}
+
+impl Shelf {
+    fn new() -> Self {
+        let login = Login::ApplicationCredential {
+            id: "one".to_owned(),
+            secret: Secret::new("s3cret".to_owned()),
+        };
+        let cloud = FakeCloud::start(json!({ "auth": { "identity": {
+            "methods": ["application_credential"],
+            "application_credential": { "id": "one", "secret": "s3cret" },
+        }}}));
+        cloud.world().is_store = true;
+        let access = Cloud {
+            identity: format!("{}/identity/v3", cloud.base),
+            login,
+            region: Some("one".to_owned()),
+            flavor: FLAVOR.to_owned(),
+        };
+        let glance = Glance::open(access, Arc::new(Stepped::default())).unwrap();
+        Self { cloud, glance, place: tempfile::tempdir().unwrap() }
+    }
+
+    /// Puts an image there whose digest is told by SHA-512, unless something else is.
+    fn put(&self, id: &str, content: &[u8], more: &Value) {
+        let mut described = json!({
+            "disk_format": "raw", "container_format": "bare", "os_hash_algo": "sha512",
+            "os_hash_value": digest(content), "checksum": "0".repeat(32),
+            "updated_at": "2026-12-01T00:00:00Z",
+        });
+        for (name, value) in more.as_object().unwrap() {
+            described[name] = value.clone();
+        }
+        let (name, content) = (format!("image {id}"), content.to_vec());
+        let image = Image { name, described, content, statuses: vec!["active"] };
+        self.cloud.world().images.insert(id.to_owned(), image);
+    }
+
+    fn fetch(&self, id: &str, largest: u64) -> Result<Vec<u8>, ImageStoreError> {
+        let image = self.glance.look(id)?;
+        let file = self.place.path().join(id);
+        self.glance.fetch(&image, &file, largest)?;
+        let content = std::fs::read(&file).unwrap();
+        std::fs::remove_file(&file).unwrap();
+        Ok(content)
+    }
+}
+
+fn digest(content: &[u8]) -> String {
+    Sha512::digest(content).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+const MIB: u64 = 1 << 20;
+
+#[test]
+fn images_of_a_cloud_are_listed_in_pages_and_fetched_as_they_were_told() {
+    let shelf = Shelf::new();
+    let content: Vec<u8> = (0..300_000_u32).map(|at| at.to_le_bytes()[at as usize % 4]).collect();
+    for number in 0..203 {
+        shelf.put(&format!("image-id-{number:03}"), &content, &json!({}));
+    }
+
+    let listed = shelf.glance.list().unwrap();
+
+    assert_eq!(listed.len(), 203);
+    assert_eq!(
+        (listed[7].id.as_str(), listed[7].name.as_str()),
+        ("image-id-007", "image image-id-007")
+    );
+    let version = format!("sha512:{}", digest(&content));
+    assert_eq!(listed[7].fitness, Fitness::Fit { format: Format::Raw, version: version.clone() });
+    assert_eq!(shelf.glance.look("image-id-007").unwrap(), listed[7]);
+    assert_eq!(shelf.fetch("image-id-007", MIB).unwrap(), content);
+    // A description that alters is no other image.
+    shelf.put("image-id-007", &content, &json!({ "updated_at": "2026-12-02T00:00:00Z" }));
+    assert_eq!(shelf.glance.look("image-id-007").unwrap().version().unwrap(), version);
+    let md5 = json!({ "os_hash_algo": null, "os_hash_value": null, "checksum": "5d41402abc4b2a76b9719d911017c592" });
+    shelf.put("image-id-old", b"hello", &md5);
+    assert_eq!(shelf.fetch("image-id-old", MIB).unwrap(), b"hello");
+    let world = shelf.cloud.world();
+    assert_eq!(world.violations, Vec::<String>::new());
+    assert!(
+        world
+            .asked
+            .iter()
+            .all(|asked| asked.method == "GET" || asked.path.ends_with("/auth/tokens"))
+    );
+}
+
+#[test]
+fn images_of_a_cloud_that_are_not_what_they_are_told_to_be_are_refused() {
+    let shelf = Shelf::new();
+    for (id, more, because) in [
+        ("a-id-1", json!({ "disk_format": "vmdk" }), "has the disk format `vmdk`"),
+        ("a-id-2", json!({ "container_format": "ovf" }), "has the container format `ovf`"),
+        ("a-id-3", json!({ "os_hash_algo": "blake2b" }), "has a digest by `blake2b`"),
+        ("a-id-4", json!({ "os_hash_value": "../x" }), "has a digest that is none"),
+        ("a-id-5", json!({ "os_hash_value": null, "checksum": null }), "has no digest"),
+    ] {
+        shelf.put(id, b"x", &more);
+        let refused = shelf.fetch(id, MIB).unwrap_err();
+        assert!(refused.to_string().contains(because), "{id}: {refused}");
+    }
+    shelf.put("a-id-6", b"x", &json!({}));
+    shelf.cloud.world().images.get_mut("a-id-6").unwrap().statuses = vec!["deactivated"];
+    let refused = shelf.fetch("a-id-6", MIB).unwrap_err();
+    assert!(refused.to_string().contains("has the status `deactivated`"), "{refused}");
+    assert_eq!(shelf.glance.list().unwrap().len(), 6, "they are told nevertheless");
+    assert_eq!(
+        shelf.cloud.count("GET /image/v2/images/{id}/file"),
+        0,
+        "nothing is fetched of them"
+    );
+
+    shelf.put("b-id-1", b"another", &json!({ "os_hash_value": digest(b"one thing") }));
+    let other = shelf.fetch("b-id-1", MIB).unwrap_err();
+    assert!(matches!(other, ImageStoreError::Digest { .. }), "{other}");
+    shelf.put("b-id-2", &[7; 4096], &json!({ "size": 4095 }));
+    let long = shelf.fetch("b-id-2", MIB).unwrap_err();
+    assert!(matches!(long, ImageStoreError::Length { wanted: 4095, got: 4096, .. }), "{long}");
+    let kept = std::fs::metadata(shelf.place.path().join("b-id-2")).unwrap().len();
+    assert!(kept <= 4095, "no more is kept than was told: {kept}");
+    shelf.put("b-id-3", &[7; 4096], &json!({ "size": 4097 }));
+    let short = shelf.fetch("b-id-3", MIB).unwrap_err();
+    assert!(matches!(short, ImageStoreError::Length { .. }), "{short}");
+    shelf.put("b-id-4", &[7; 4096], &json!({}));
+    let large = shelf.fetch("b-id-4", 4095).unwrap_err();
+    assert!(matches!(large, ImageStoreError::Size { size: 4096, largest: 4095, .. }), "{large}");
+    let mut overlay = vec![0; 4096];
+    overlay[..8].copy_from_slice(b"QFI\xFB\0\0\0\x03");
+    shelf.put("b-id-5", &overlay, &json!({}));
+    let hidden = shelf.fetch("b-id-5", MIB).unwrap_err();
+    assert!(hidden.to_string().contains("is qcow2, though its store calls it raw"), "{hidden}");
+    overlay[15] = 0x70;
+    shelf.put("b-id-6", &overlay, &json!({ "disk_format": "qcow2" }));
+    let leads_away = shelf.fetch("b-id-6", MIB).unwrap_err();
+    assert!(leads_away.to_string().contains("is an overlay over another image"), "{leads_away}");
+    for id in ["", "../servers", "a?b", "a-id-9"] {
+        let none = shelf.glance.look(id).unwrap_err();
+        assert!(matches!(none, ImageStoreError::NoImage { .. }), "{id}: {none}");
+    }
+    let told = format!("{:?} {hidden:?}", shelf.glance);
+    assert!(!told.contains("s3cret") && !told.contains("token-"), "{told}");
 }

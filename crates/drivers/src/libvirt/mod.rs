@@ -8,6 +8,7 @@
 mod domain;
 mod snapshots;
 mod virsh;
+mod volumes;
 mod xml;
 
 use std::fmt::Write as _;
@@ -23,6 +24,7 @@ use lab::{
 use sha2::{Digest as _, Sha256};
 
 pub use self::snapshots::{Hypervisor, HypervisorError, Refusal};
+pub use self::volumes::VolumePools;
 
 use self::domain::Domain;
 use self::virsh::{argument, virsh};

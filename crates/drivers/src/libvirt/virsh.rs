@@ -28,13 +28,34 @@ pub(super) fn ask(
     input: Option<&str>,
     patience: Duration,
 ) -> Result<String, LibvirtError> {
+    let mut virsh = program(connection, command, arguments);
+    program::run(&mut virsh, input, patience).map_err(|error| failed(error, command, patience))
+}
+
+/// Has virsh write to `/dev/stdout`, and hands that on in pieces, as long as they are taken.
+pub(super) fn stream<E: From<LibvirtError> + Send>(
+    connection: &str,
+    command: &'static str,
+    arguments: &[&str],
+    patience: Duration,
+    take: impl FnMut(&[u8]) -> Result<(), E> + Send,
+) -> Result<(), E> {
+    let mut virsh = program(connection, command, arguments);
+    program::stream(&mut virsh, patience, |error| failed(error, command, patience).into(), take)
+}
+
+fn program(connection: &str, command: &str, arguments: &[&str]) -> Command {
     let mut virsh = Command::new(VIRSH);
     virsh.args(["--quiet", "--connect", connection, command]).args(arguments);
-    program::run(&mut virsh, input, patience).map_err(|error| match error {
+    virsh
+}
+
+fn failed(error: ProgramError, command: &'static str, patience: Duration) -> LibvirtError {
+    match error {
         ProgramError::Start(error) => LibvirtError::Start { error },
         ProgramError::Hangs => LibvirtError::Hangs { command, seconds: patience.as_secs() },
         ProgramError::Failed(message) => LibvirtError::Refused { command, message },
-    })
+    }
 }
 
 /// A path that virsh takes as an argument; it splits none.

@@ -9,6 +9,7 @@
 //! have told its id never came, and a sweep needs to know nothing but the time.
 
 mod error;
+mod images;
 mod secret;
 mod session;
 
@@ -22,6 +23,7 @@ use lab::{BaseImage, JobDirectory, WorkArea};
 use serde_json::{Value, json};
 
 pub use self::error::OpenStackError;
+pub use self::images::Glance;
 pub use self::secret::Secret;
 use self::session::{Body, PATIENCE, Repeat, Request, Service, Session};
 pub use self::session::{Cloud, Login};
@@ -341,12 +343,13 @@ impl Session {
 
 /// Ids become parts of addresses: they may be nothing else than ids.
 fn id(object: &Value, path: &str) -> Result<String, OpenStackError> {
-    let is_id = |id: &&str| {
-        (1..=64).contains(&id.len()) && id.chars().all(|c| c.is_ascii_alphanumeric() || c == '-')
-    };
-    object["id"].as_str().filter(is_id).map(str::to_owned).ok_or_else(|| {
+    object["id"].as_str().filter(|id| is_id(id)).map(str::to_owned).ok_or_else(|| {
         OpenStackError::NotUnderstood { method: "POST", url: path.to_owned(), what: "an id" }
     })
+}
+
+fn is_id(id: &str) -> bool {
+    (1..=64).contains(&id.len()) && id.chars().all(|c| c.is_ascii_alphanumeric() || c == '-')
 }
 
 /// A server of a project.

@@ -211,12 +211,26 @@ impl Session {
         to: &Path,
         wanted: u64,
     ) -> Result<u64, OpenStackError> {
-        let (url, response) = self.send(request)?;
         let failed = |error| OpenStackError::Io { path: to.to_owned(), error };
         let mut file = File::create_new(to).map_err(failed)?;
+        let mut got = 0;
+        self.stream(request, wanted, |piece| {
+            got += piece.len() as u64;
+            std::io::Write::write_all(&mut file, piece).map_err(failed)
+        })?;
+        Ok(got)
+    }
+
+    /// Sends a request and hands its answer on in pieces, one byte more than `wanted` at most.
+    pub(super) fn stream<E: From<OpenStackError>>(
+        &self,
+        request: Request<'_>,
+        wanted: u64,
+        mut take: impl FnMut(&[u8]) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let (url, response) = self.send(request)?;
         let mut from = response.into_body().into_reader().take(wanted.saturating_add(1));
         let mut piece = vec![0; 1 << 17];
-        let mut got = 0;
         loop {
             let read = from.read(&mut piece).map_err(|error| OpenStackError::Unreachable {
                 method: request.method,
@@ -224,10 +238,9 @@ impl Session {
                 reason: error.to_string(),
             })?;
             if read == 0 {
-                return Ok(got);
+                return Ok(());
             }
-            got += read as u64;
-            std::io::Write::write_all(&mut file, &piece[..read]).map_err(failed)?;
+            take(&piece[..read])?;
         }
     }
 

@@ -90,6 +90,8 @@ pub struct World {
     /// What the console says, from its first look on; the last lasts.
     pub console: Vec<String>,
     pub snapshot: Vec<u8>,
+    /// Whether images are read that others brought.
+    pub is_store: bool,
     tokens: usize,
     is_expired: bool,
     made: usize,
@@ -122,6 +124,7 @@ impl FakeCloud {
                 "[    0.000000] Linux version 6.1.0-32-amd64 (x)\nweb-1 login: ".to_owned(),
             ],
             snapshot: b"the disk at rest".to_vec(),
+            is_store: false,
             tokens: 0,
             is_expired: false,
             made: 0,
@@ -330,9 +333,46 @@ fn page(all: &[(String, String)], member: &str, path: &str) -> Answer {
     with(200, &json!({ member: entries }))
 }
 
+/// An image as "Show image" has it.
+fn told(id: &str, image: &Image) -> Value {
+    let mut told = image.described.clone();
+    told["id"] = json!(id);
+    told["name"] = json!(image.name);
+    told["status"] = json!(image.statuses[0]);
+    if told["size"].is_null() {
+        told["size"] = json!(image.content.len());
+    }
+    told
+}
+
+/// A page of images in the order of their ids.
+fn page_of_images(world: &World, path: &str) -> Answer {
+    let limit = query(path, "limit").and_then(|limit| limit.parse().ok()).unwrap_or(25);
+    let after = query(path, "marker").unwrap_or_default();
+    let all = world.images.iter().filter(|(id, _)| id.as_str() > after);
+    let page: Vec<_> = all.take(limit).map(|(id, image)| told(id, image)).collect();
+    with(200, &json!({ "images": page }))
+}
+
 fn glance(world: &mut World, asked: &Asked, path: &str) -> Answer {
     let (route, _) = path.split_once('?').unwrap_or((path, ""));
     let parts: Vec<&str> = route.trim_start_matches('/').split('/').collect();
+    if world.is_store {
+        return match (asked.method.as_str(), &parts[..]) {
+            ("GET", ["images"]) => page_of_images(world, path),
+            ("GET", ["images", id]) => match world.images.get(*id) {
+                Some(image) => with(200, &told(id, image)),
+                None => plain(404),
+            },
+            ("GET", ["images", id, "file"]) => match world.images.get(*id) {
+                Some(image) => {
+                    Answer { status: 200, headers: Vec::new(), body: image.content.clone() }
+                }
+                None => plain(404),
+            },
+            _ => violation(world, asked, "something other than reading"),
+        };
+    }
     match (asked.method.as_str(), &parts[..]) {
         ("GET", ["images"]) => {
             let name = query(path, "name");

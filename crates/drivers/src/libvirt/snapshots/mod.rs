@@ -67,7 +67,12 @@ impl Hypervisor {
         Ok(Self { uri: address(uri).map_err(refused)?, clock })
     }
 
-    fn ask(
+    /// Where it is, as virsh gets it.
+    pub(in crate::libvirt) fn uri(&self) -> &str {
+        &self.uri
+    }
+
+    pub(in crate::libvirt) fn ask(
         &self,
         command: &'static str,
         arguments: &[&str],
@@ -76,7 +81,7 @@ impl Hypervisor {
         self.ask_within(command, arguments, input, MINUTE)
     }
 
-    fn ask_within(
+    pub(in crate::libvirt) fn ask_within(
         &self,
         command: &'static str,
         arguments: &[&str],
