@@ -1,5 +1,5 @@
 //! Sources of what items are configured by, beside agents and devices: git repositories, documents behind an
-//! address, and files in images.
+//! address, and files in images, of our own and of the cloud's stores.
 //!
 //! ```
 //! use domain::source::{Pointer, canonical};
@@ -22,6 +22,9 @@ use crate::order::PathPattern;
 
 /// Longest address, reference, account or pointer, in bytes.
 const LONGEST: usize = 1000;
+
+/// Longest name by which a store knows an image, in bytes.
+const LONGEST_IMAGE: usize = 600;
 
 /// Most commits that are taken in before the first one that is seen.
 const MOST_PAST: u16 = 10_000;
@@ -47,6 +50,8 @@ words! {
         Http = "http",
         /// What lies below `/etc` in an image that does not run. Such a source comes and goes with its image.
         Image = "image",
+        /// The same of an image that lies in a store of the cloud's, where it may alter.
+        ImageStore = "image_store",
     }
 }
 
@@ -57,7 +62,7 @@ impl SourceKind {
         match self {
             Self::Git => format!("git:{name}/"),
             Self::Http => format!("http:{name}"),
-            Self::Image => "/".to_owned(),
+            Self::Image | Self::ImageStore => "/".to_owned(),
         }
     }
 }
@@ -113,6 +118,13 @@ pub enum SourceSettings {
     },
     /// What lies below `/etc` in an image.
     Image,
+    /// The same of an image that lies in a store of the cloud's.
+    ImageStore {
+        /// What the operator calls the store.
+        store: String,
+        /// By what the image is known there.
+        image: String,
+    },
 }
 
 /// An authority of somebody's own, whose certificates count for a source in place of those of the public ones.
@@ -151,6 +163,7 @@ impl SourceSettings {
             Self::Git { .. } => SourceKind::Git,
             Self::Http { .. } => SourceKind::Http,
             Self::Image => SourceKind::Image,
+            Self::ImageStore { .. } => SourceKind::ImageStore,
         }
     }
 
@@ -158,7 +171,7 @@ impl SourceSettings {
     pub fn url(&self) -> Option<&str> {
         match self {
             Self::Git { url, .. } | Self::Http { url, .. } => Some(url),
-            Self::Image => None,
+            Self::Image | Self::ImageStore { .. } => None,
         }
     }
 
@@ -166,7 +179,7 @@ impl SourceSettings {
     pub fn authorities(&self) -> &[Authority] {
         match self {
             Self::Git { authorities, .. } | Self::Http { authorities, .. } => authorities,
-            Self::Image => &[],
+            Self::Image | Self::ImageStore { .. } => &[],
         }
     }
 
@@ -207,6 +220,10 @@ impl SourceSettings {
                 headers.iter().try_for_each(|name| check_header(name))?;
                 (vec![volatile.len(), headers.len()], vec![("url", url.as_str())])
             }
+            Self::ImageStore { store, image } => {
+                check_image(image)?;
+                (Vec::new(), vec![("store", store.as_str())])
+            }
             Self::Image => (Vec::new(), Vec::new()),
         };
         for (field, word) in words {
@@ -239,7 +256,7 @@ impl SourceSettings {
     pub fn wants(&self, path: &str) -> bool {
         match self {
             Self::Git { files, .. } => files.is_empty() || files.iter().any(|it| it.has(path)),
-            Self::Http { .. } | Self::Image => true,
+            Self::Http { .. } | Self::Image | Self::ImageStore { .. } => true,
         }
     }
 
@@ -249,9 +266,18 @@ impl SourceSettings {
             Self::Git { files, .. } => {
                 files.is_empty() || files.iter().any(|it| it.reaches(directory))
             }
-            Self::Http { .. } | Self::Image => true,
+            Self::Http { .. } | Self::Image | Self::ImageStore { .. } => true,
         }
     }
+}
+
+/// What may be known of an image in a store: in libvirt, names of files, which may have spaces.
+fn check_image(image: &str) -> Result<(), InvalidSource> {
+    if (1..=LONGEST_IMAGE).contains(&image.len()) && !image.chars().any(char::is_control) {
+        return Ok(());
+    }
+    let reason = format!("use 1 to {LONGEST_IMAGE} bytes without control characters");
+    Err(InvalidSource { field: "image", reason })
 }
 
 /// Names that git itself would take (`git check-ref-format`), whole, or `HEAD`.
@@ -452,6 +478,20 @@ mod tests {
         assert!(settings.wants("/conf/a.ini") && settings.wants("/conf/d/a.ini"));
         assert!(!settings.wants("/README") && !settings.wants("/src/conf/a.ini"));
         assert!(settings.reaches("/conf") && !settings.reaches("/src"));
+    }
+
+    #[test]
+    fn an_image_of_a_store_is_named_in_one_line() {
+        let of = |store: &str, image: &str| {
+            let (store, image) = (store.to_owned(), image.to_owned());
+            SourceSettings::ImageStore { store, image }.check()
+        };
+        assert_eq!(of("rack-1", "images/web 1.qcow2"), Ok(()));
+        for (store, image) in
+            [("", "a"), ("a b", "a"), ("a", ""), ("a", "a\nb"), ("a", &"a".repeat(601))]
+        {
+            assert!(of(store, image).is_err(), "{store} {image}");
+        }
     }
 
     #[test]

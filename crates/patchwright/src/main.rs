@@ -10,6 +10,7 @@ mod failure;
 mod fleet_sim;
 mod fsck;
 mod image;
+mod image_stores;
 mod ledger;
 mod master_key;
 mod objects;

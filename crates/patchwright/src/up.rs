@@ -33,6 +33,7 @@ use crate::check::{self, OfficialSources};
 use crate::data::{data_directory, master_key, together};
 use crate::failure::{helped, report, usage};
 use crate::image::HostLab;
+use crate::image_stores::ImageStores;
 use crate::objects::ObjectsArgs;
 use crate::places::Places;
 use crate::text::plain;
@@ -154,6 +155,10 @@ pub(crate) struct UpArgs {
     #[arg(long, value_name = "FILE")]
     places: Option<PathBuf>,
 
+    /// Where the cloud keeps images of its own that are looked into: docs/drivers.md.
+    #[arg(long, value_name = "FILE")]
+    image_stores: Option<PathBuf>,
+
     /// A network in which git repositories and addresses may be that the provider's people name as sources, also
     /// over http; may be given several times. What tenants name is on the public Internet: docs/sources.md.
     #[arg(long, value_name = "NETWORK")]
@@ -217,7 +222,7 @@ async fn up(arguments: &UpArgs) -> Result<()> {
     let history = store.history(Arc::clone(&master), objects);
     let releases = Releases::open(store.clone(), history.clone(), &master);
     let releases = releases.await.map_err(store_failed)?;
-    let own = (releases.key(), history);
+    let own = (releases.key(), history, open_image_stores(arguments, &data)?);
     let settings =
         settings(arguments, &store, &master, providers, witnesses.clone(), told, own).await?;
     let (history, notices) = (settings.history.clone(), Arc::clone(&settings.notices));
@@ -346,7 +351,7 @@ async fn open_agents(
     Ok(Arc::new(agents.reporting_every(arguments.report_every)))
 }
 
-/// What looks at devices, repositories, documents behind addresses, and images.
+/// What looks at devices, repositories, documents behind addresses, and images, ours and the cloud's.
 async fn open_observers(
     store: &Store,
     master: &Arc<MasterKey>,
@@ -354,7 +359,9 @@ async fn open_observers(
     lab: &Arc<Lab>,
 ) -> Result<Observers> {
     let (vault, history) = (settings.vault.clone(), settings.history.clone());
-    let (eyes, places) = (Arc::new(Ssh::default()), (settings.reach.clone(), Arc::clone(lab)));
+    let stores = Arc::clone(&settings.image_stores);
+    let places = (settings.reach.clone(), Arc::clone(lab), stores);
+    let eyes = Arc::new(Ssh::default());
     let opening = Observers::open(store.clone(), master, vault, history, eyes, places);
     opening.await.map_err(store_failed)
 }
@@ -365,6 +372,12 @@ fn open_snapshots(arguments: &UpArgs, store: &Store) -> Result<Snapshots> {
     Ok(Snapshots::new(store.clone(), Arc::new(places)))
 }
 
+/// Where the cloud keeps images of its own.
+fn open_image_stores(arguments: &UpArgs, data: &Path) -> Result<Arc<ImageStores>> {
+    let largest = arguments.largest_image << 30;
+    Ok(Arc::new(ImageStores::read(arguments.image_stores.as_deref(), data, largest)?))
+}
+
 /// How people sign in.
 async fn settings(
     arguments: &UpArgs,
@@ -373,7 +386,7 @@ async fn settings(
     providers: Providers,
     witnesses: Option<Arc<Witnesses>>,
     told: NoticeSettings,
-    (verifier, history): (AttestorKey, History),
+    (verifier, history, image_stores): (AttestorKey, History, Arc<ImageStores>),
 ) -> Result<Settings> {
     let key = store.key(master, "factors").await.map_err(store_failed)?;
     let url = match (&arguments.url, arguments.listen.port()) {
@@ -399,6 +412,7 @@ async fn settings(
         verifier,
         history,
         reach: Reach::also(arguments.sources_network.clone()),
+        image_stores,
     })
 }
 

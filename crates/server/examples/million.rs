@@ -153,6 +153,7 @@ async fn open(store: &Store, directory: &Path, fleet: &Arc<Fleet>) -> Result<App
             verifier,
             history,
             reach: reach::Reach::public(),
+            image_stores: Arc::new(server::NoImageStores),
         },
     )?)
 }

@@ -22,6 +22,7 @@ mod expectations;
 mod fleet;
 mod gate;
 mod histories;
+mod image_stores;
 mod images;
 mod listen;
 mod notices;
@@ -68,6 +69,7 @@ pub use expectations::{
 pub use fleet::{Case, Fleet, Judge, Want};
 pub use gate::{Action, Gate, PolicyError, Ruling};
 pub use histories::Histories;
+pub use image_stores::{FetchedImage, ImageStores, NoImageStores, StoredImage};
 pub use images::{
     ImageFacts, JobWatch, Lab, LabError, LabFailure, LabRefusal, LabSettings, Laboratory, Made,
     Order, Outcome as LabOutcome,
@@ -119,6 +121,7 @@ pub struct Parts {
     history: History,
     /// Where sources of the provider may be.
     reach: Reach,
+    image_stores: Arc<dyn ImageStores>,
     /// Changes whenever events were published in the ledger.
     news: watch::Sender<u64>,
 }
@@ -146,6 +149,8 @@ pub struct Settings {
     pub history: History,
     /// Where sources of the provider may be; those of tenants are on the public Internet.
     pub reach: Reach,
+    /// Where the cloud keeps images of its own.
+    pub image_stores: Arc<dyn ImageStores>,
 }
 
 impl std::ops::Deref for App {
@@ -182,6 +187,7 @@ impl App {
             verifier,
             history,
             reach,
+            image_stores,
         } = settings;
         let gate = Gate::shipped(requires_mfa)?;
         let relying_party = RelyingParty::of(&url)
@@ -208,6 +214,7 @@ impl App {
             verifier,
             history,
             reach,
+            image_stores,
             news,
         })))
     }

@@ -61,6 +61,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../migrations/0032_sources.sql"),
     include_str!("../migrations/0033_emergencies.sql"),
     include_str!("../migrations/0034_alterations.sql"),
+    include_str!("../migrations/0035_stored_images.sql"),
 ];
 
 impl Database {

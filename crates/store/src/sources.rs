@@ -8,8 +8,9 @@
 //! Looks are made outside, as those at [devices](crate::Device) are, and count only if the source is still set as it
 //! was then. How far a source was recorded goes on with each commit that was, so that a look that is cut off is
 //! taken up where it was. The source of an image comes with it, and is done once it was seen: files do not change.
+//! An image of the cloud's own stores is named by the provider's people, and looked at again and again.
 
-use domain::cloud::{CiId, EventKind, Slug, TenantId};
+use domain::cloud::{CiId, Class, EventKind, Slug, TenantId};
 use domain::device::{
     DeviceState, HostKeyFingerprint, LONGEST_INTERVAL, SHORTEST_INTERVAL, until_next,
 };
@@ -198,18 +199,47 @@ impl Store {
     }
 
     /// Sources whose time has come, each with what opens it, sealed: the longest due first.
+    /// Images of the cloud's stores, which take long, are told apart ([`Store::due_stored_images`]).
     pub async fn due_sources(
         &self,
         at_most: u16,
     ) -> Result<Vec<(Source, Option<Vec<u8>>)>, StoreError> {
         let rows = sqlx::query(select!(
-            "WHERE s.due_at <= $1 ORDER BY s.due_at, s.ci_id, s.name LIMIT $2"
+            "WHERE s.due_at <= $1 AND s.kind <> 'image_store'
+             ORDER BY s.due_at, s.ci_id, s.name LIMIT $2"
         ))
         .bind(self.environment.now().as_microsecond())
         .bind(i64::from(at_most))
         .fetch_all(&self.pool)
         .await?;
         rows.iter().map(|row| Ok((read(row)?, get(row, "credential")?))).collect()
+    }
+
+    /// Images of the cloud's stores whose time has come: the longest due first.
+    pub async fn due_stored_images(&self, at_most: u16) -> Result<Vec<Source>, StoreError> {
+        let rows = sqlx::query(select!(
+            "WHERE s.due_at <= $1 AND s.kind = 'image_store'
+             ORDER BY s.due_at, s.ci_id, s.name LIMIT $2"
+        ))
+        .bind(self.environment.now().as_microsecond())
+        .bind(i64::from(at_most))
+        .fetch_all(&self.pool)
+        .await?;
+        rows.iter().map(read).collect()
+    }
+
+    /// All images of the cloud's stores that the actor may see, as sources of their items.
+    pub async fn stored_images(&self, by: &Actor) -> Result<Vec<Source>, StoreError> {
+        let (low, high) = range(by.scope());
+        let rows = sqlx::query(select!(
+            "WHERE s.kind = 'image_store' AND s.tenant_id BETWEEN $1 AND $2
+             ORDER BY s.ci_id, s.name"
+        ))
+        .bind(low)
+        .bind(high)
+        .fetch_all(&self.pool)
+        .await?;
+        rows.iter().map(read).collect()
     }
 
     /// Notes up to where a source was recorded. Nothing happens where it was set otherwise meanwhile.
@@ -344,6 +374,9 @@ async fn set(
             help: "use another name, or remove it first",
         });
     }
+    if new.settings.kind() == SourceKind::ImageStore {
+        check_stored(tx, by, &item, name, new, &known).await?;
+    }
     let host_key = host_key(before, new)?;
     if new.credential.is_none() {
         may_keep_credential(before, &new.settings, host_key.as_ref())?;
@@ -368,7 +401,12 @@ async fn store(
     new: &NewSource,
     (before, host_key): (Option<&Source>, Option<HostKeyFingerprint>),
 ) -> Result<(), StoreError> {
-    let is_same = before.is_some_and(|before| new.settings.go_on(&before.settings));
+    // An image that could not be read is read again where somebody says so.
+    let is_to_be_read = |before: &Source| {
+        before.settings.kind() == SourceKind::ImageStore && before.state != DeviceState::Seen
+    };
+    let is_same =
+        before.is_some_and(|before| new.settings.go_on(&before.settings) && !is_to_be_read(before));
     sqlx::query(
         "INSERT INTO sources (ci_id, name, tenant_id, kind, settings, is_providers, credential, host_key,
                               every_seconds, state, failures, due_at, version)
@@ -429,7 +467,9 @@ fn may_keep_credential(
     let opens = |it: &SourceSettings| match it {
         SourceSettings::Git { url, user, .. } => (url.clone(), user.clone(), Vec::new()),
         SourceSettings::Http { url, headers, .. } => (url.clone(), None, headers.clone()),
-        SourceSettings::Image => (String::new(), None, Vec::new()),
+        SourceSettings::Image | SourceSettings::ImageStore { .. } => {
+            (String::new(), None, Vec::new())
+        }
     };
     match before.filter(|before| before.has_credential) {
         None if settings.is_ssh() || !opens(settings).2.is_empty() => refused(
@@ -469,6 +509,50 @@ fn check(new: &NewSource) -> Result<(), StoreError> {
         });
     }
     Ok(())
+}
+
+/// An image of a store is one item, and an item of the class `image` is one image. Whose it is, the provider's people
+/// say: whoever names an image reads it.
+async fn check_stored(
+    tx: &mut Tx<'_>,
+    by: &Actor,
+    item: &cis::Ci,
+    name: &Slug,
+    new: &NewSource,
+    known: &[Source],
+) -> Result<(), StoreError> {
+    let refused = |reason: String, help: &'static str| Err(StoreError::Refused { reason, help });
+    if by.scope().is_some() {
+        let reason = "images of the cloud's stores are named by the provider's people".to_owned();
+        return refused(reason, "ask them to");
+    }
+    if item.class != Class::Image {
+        let reason = format!("the item is no image, but of the class `{}`", item.class);
+        return refused(reason, "take up an item of the class `image` for it");
+    }
+    let is_image = |it: &&Source| {
+        it.name != *name && matches!(it.settings.kind(), SourceKind::Image | SourceKind::ImageStore)
+    };
+    if let Some(other) = known.iter().find(is_image) {
+        let reason = format!("the item is told by an image already: `{}`", other.name);
+        return refused(reason, "take up another item for it");
+    }
+    let taken = sqlx::query(
+        "SELECT ci_id FROM sources
+         WHERE kind = 'image_store' AND settings = $1 AND (ci_id <> $2 OR name <> $3)",
+    )
+    .bind(json!(new.settings).to_string())
+    .bind(item.id.to_string())
+    .bind(name.as_str())
+    .fetch_optional(&mut *tx.connection)
+    .await?;
+    match taken {
+        Some(row) => {
+            let ci: String = get(&row, "ci_id")?;
+            refused(format!("the image is the item {ci} already"), "name another one")
+        }
+        None => Ok(()),
+    }
 }
 
 /// The source that a new image is.

@@ -1,4 +1,5 @@
-//! `patchwright source`: git repositories, documents behind addresses and images as what items are configured by.
+//! `patchwright source`: git repositories, documents behind addresses and images, ours and those of the cloud's stores,
+//! as what items are configured by.
 
 use std::io::{self, Write as _};
 use std::process::ExitCode;
@@ -51,6 +52,13 @@ enum Command {
     Look(Which),
     /// Look at a source no more. What was recorded stays.
     Remove(Which),
+    /// List the stores of images that the control plane reads.
+    Stores,
+    /// Ask a store what images it holds, and which of them are items. May take minutes.
+    Images {
+        /// What the operator calls the store.
+        store: String,
+    },
 }
 
 #[derive(Debug, Args)]
@@ -67,6 +75,8 @@ enum SetCommand {
     Git(Box<GitArgs>),
     /// One JSON document, or text, behind an address.
     Http(Box<HttpArgs>),
+    /// An image that lies in a store of the cloud's: the files below its `/etc`, again whenever it alters.
+    Store(Box<StoreArgs>),
 }
 
 #[derive(Debug, Args)]
@@ -142,6 +152,21 @@ struct HttpArgs {
     every: SignedDuration,
 }
 
+#[derive(Debug, Args)]
+struct StoreArgs {
+    #[command(flatten)]
+    which: Which,
+    /// What the operator calls the store.
+    #[arg(long, value_name = "NAME")]
+    store: String,
+    /// By what the image is known there: `POOL/VOLUME` in libvirt, its id in OpenStack.
+    #[arg(long, value_name = "IMAGE")]
+    image: String,
+    /// How often the store is asked whether it altered: `15m`, `1h`.
+    #[arg(long, value_name = "TIME", default_value = "1h")]
+    every: SignedDuration,
+}
+
 /// Runs the command.
 pub(crate) fn run(arguments: &SourceArgs) -> Result<ExitCode> {
     let connection = connect(&arguments.access)?;
@@ -157,16 +182,24 @@ pub(crate) fn run(arguments: &SourceArgs) -> Result<ExitCode> {
             let (which, body) = match wanted {
                 SetCommand::Git(wanted) => (&wanted.which, git(wanted)?),
                 SetCommand::Http(wanted) => (&wanted.which, http(wanted)?),
+                SetCommand::Store(wanted) => (&wanted.which, stored(wanted)),
             };
             let path = path(which)?;
             connection.change(&Change { body: Some(&body), ..Change::of("PUT", &path) })?.body
         }
-        Command::List { ci } => {
-            let found = connection.get(&all(ci)?)?;
+        Command::List { .. } | Command::Stores | Command::Images { .. } => {
+            let (path, shown): (_, fn(&Value) -> String) = match &arguments.command {
+                Command::List { ci } => (all(ci)?, list),
+                Command::Images { store } => {
+                    (format!("/image-stores/{}/images", encoded(store)), images)
+                }
+                _ => ("/image-stores".to_owned(), stores),
+            };
+            let found = connection.get(&path)?;
             if is_json {
                 writeln!(out, "{}", to_json(&found, true))?;
             } else {
-                styled(out, &list(&found))?;
+                styled(out, &shown(&found))?;
             }
             return Ok(ExitCode::SUCCESS);
         }
@@ -243,6 +276,46 @@ fn http(wanted: &HttpArgs) -> Result<Value> {
     Ok(body)
 }
 
+fn stored(wanted: &StoreArgs) -> Value {
+    json!({
+        "kind": "image_store", "store": wanted.store, "image": wanted.image,
+        "every_seconds": wanted.every.as_secs(),
+    })
+}
+
+fn stores(found: &Value) -> String {
+    let mut table = Table::new(&["STORE", "KIND"]);
+    for store in found["items"].as_array().into_iter().flatten() {
+        let of = |name: &str| plain(&text(&store[name]));
+        table.row(vec![of("name").into(), of("kind").into()]);
+    }
+    table.take()
+}
+
+/// What a store holds. What is no item, nobody knows what it is configured by.
+fn images(found: &Value) -> String {
+    let mut table = Table::new(&["IMAGE", "NAME", "FORMAT", "BYTES", "ITEM", ""]);
+    for image in found["items"].as_array().into_iter().flatten() {
+        let of = |name: &str| plain(&text(&image[name]));
+        let (item, unfit) = (of("ci"), of("unfit"));
+        let item = match (item.is_empty(), unfit.is_empty()) {
+            (false, _) => Cell::from(item).styled(GOOD),
+            (true, true) => Cell::from("unknown").styled(WARN),
+            (true, false) => Cell::from("left out").styled(BAD),
+        };
+        let unfit = if unfit.is_empty() { unfit } else { format!("it {unfit}") };
+        table.row(vec![
+            of("image").into(),
+            of("name").into(),
+            of("format").into(),
+            of("size").into(),
+            item,
+            unfit.into(),
+        ]);
+    }
+    table.take()
+}
+
 fn list(found: &Value) -> String {
     let mut table = Table::new(&["NAME", "KIND", "STATE", "SEEN", "WHERE"]);
     for source in found["items"].as_array().into_iter().flatten() {
@@ -258,7 +331,7 @@ fn list(found: &Value) -> String {
             of("kind").into(),
             Cell::from(state).styled(style),
             moment(&source["seen_at"]).into(),
-            of("url").into(),
+            if source["store"].is_null() { of("url") } else { stored_at(source) }.into(),
         ]);
     }
     table.take()
@@ -275,6 +348,7 @@ fn shown(source: &Value) -> String {
         .add("name", of("name"))
         .add("kind", of("kind"))
         .add("url", of("url"))
+        .add("image", if source["store"].is_null() { String::new() } else { stored_at(source) })
         .add("reference", of("reference"))
         .add("user", of("user"))
         .add("files", words("files"))
@@ -302,6 +376,12 @@ fn shown(source: &Value) -> String {
         shown.push('\n');
     }
     shown
+}
+
+/// Where an image of the cloud's lies.
+fn stored_at(source: &Value) -> String {
+    let of = |name: &str| plain(&text(&source[name]));
+    format!("{} in {}", of("image"), of("store"))
 }
 
 /// Whose certificates count, and until when; nothing where it is the public authorities'.

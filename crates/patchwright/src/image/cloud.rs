@@ -52,7 +52,7 @@ struct Account {
 }
 
 /// Reads the file.
-pub(super) fn read(path: &Path) -> Result<Cloud> {
+pub(crate) fn read(path: &Path) -> Result<Cloud> {
     let attempt = || format!("cannot use the cloud's file `{}`", path.display());
     let text = fs::read_to_string(path).with_context(attempt)?;
     let file: CloudFile = toml::from_str(&text).map_err(|error| {

@@ -13,6 +13,7 @@ mod trial;
 mod watch;
 
 pub(crate) use arguments::{ImageArgs, LabCommand};
+pub(crate) use cloud::read as read_cloud;
 pub(crate) use key::attestor;
 pub(crate) use laboratory::HostLab;
 

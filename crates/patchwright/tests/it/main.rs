@@ -25,6 +25,7 @@ mod evidence_is_taken_along;
 mod findings_are_what_apt_offers;
 mod images_are_brought_to_the_latest;
 mod images_from_a_command_line;
+mod images_of_stores_are_observed;
 mod items_are_held_to_baselines;
 mod json_is_stable;
 #[path = "../../../store/tests/it/support/memory.rs"]

@@ -19,6 +19,7 @@ mod events;
 pub(crate) mod feeds;
 mod findings;
 mod groups;
+mod image_stores;
 mod images;
 pub(crate) mod interruptions;
 mod jobs;
@@ -152,6 +153,7 @@ pub(crate) fn routes() -> (Router<App>, Router<App>, Document) {
         .nest("/api/v1", findings::routes())
         .nest("/api/v1", advisories::routes())
         .nest("/api/v1", agents::routes())
+        .nest("/api/v1", image_stores::routes())
         .nest("/api/v1", images::routes())
         .nest("/api/v1", jobs::routes())
         .nest("/api/v1", changes::routes())

@@ -46,12 +46,18 @@ pub(crate) struct Source {
     ci: CiId,
     #[schema(value_type = String, example = "app")]
     name: Slug,
-    /// `git`, `http`, or `image`: an image is told by itself.
+    /// `git`, `http`, `image_store`, or `image`: an image that was brought or baked is told by itself.
     #[schema(value_type = String, example = "git")]
     kind: SourceKind,
     /// Its address.
     #[schema(example = "https://git.acme.example/app.git")]
     url: Option<String>,
+    /// Of an image of the cloud's, the store that it lies in.
+    #[schema(example = "rack-1")]
+    store: Option<String>,
+    /// Of an image of the cloud's, by what it is known there.
+    #[schema(example = "images/web.qcow2")]
+    image: Option<String>,
     /// Of a repository, the branch or tag.
     #[schema(example = "refs/heads/main")]
     reference: Option<String>,
@@ -123,12 +129,22 @@ pub(crate) struct AuthorityView {
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct SourceRequest {
-    /// `git` or `http`.
+    /// `git`, `http` or `image_store`.
     #[schema(value_type = String, example = "git")]
     kind: SourceKind,
-    /// `https://HOST/PATH`; of a repository also `ssh://[USER@]HOST[:PORT]/PATH`. No secret belongs into it.
+    /// `https://HOST/PATH`; of a repository also `ssh://[USER@]HOST[:PORT]/PATH`. No secret belongs into it. Left out of
+    /// an image of the cloud's.
+    #[serde(default)]
     #[schema(example = "https://git.acme.example/app.git", min_length = 1, max_length = 1000)]
-    url: String,
+    url: Option<String>,
+    /// Of an image of the cloud's, the store that it lies in: `GET /image-stores` names them. For the provider's people.
+    #[serde(default)]
+    #[schema(min_length = 1, max_length = 1000)]
+    store: Option<String>,
+    /// Of an image of the cloud's, by what it is known there.
+    #[serde(default)]
+    #[schema(min_length = 1, max_length = 600)]
+    image: Option<String>,
     /// Of a repository, the whole name of a branch or tag; `HEAD` where it is left out.
     #[serde(default)]
     #[schema(example = "refs/heads/main")]
@@ -190,6 +206,7 @@ impl From<store::Source> for Source {
         let place = kind.place(it.name.as_str());
         let (mut reference, mut user, mut files, mut past) = (None, None, Vec::new(), None);
         let (mut form, mut volatile, mut headers) = (None, Vec::new(), Vec::new());
+        let (mut store, mut image) = (None, None);
         let authorities = it.settings.authorities().iter().map(AuthorityView::of).collect();
         let url = match it.settings {
             SourceSettings::Git {
@@ -207,6 +224,10 @@ impl From<store::Source> for Source {
                 (form, volatile, headers) = (Some(taken), masked, sent);
                 Some(url)
             }
+            SourceSettings::ImageStore { store: of, image: name } => {
+                (store, image) = (Some(of), Some(name));
+                None
+            }
             SourceSettings::Image => None,
         };
         Self {
@@ -214,6 +235,8 @@ impl From<store::Source> for Source {
             name: it.name,
             kind,
             url,
+            store,
+            image,
             reference,
             user,
             files,
@@ -305,6 +328,10 @@ async fn set(
 ) -> Result<Json<Source>, Problem> {
     // What is not there is not there, whatever is asked of it.
     app.store.ci(&by, id).await?;
+    if wanted.kind == SourceKind::ImageStore && by.scope().is_some() {
+        let detail = "images of the cloud's stores are named by the provider's people";
+        return Err(Problem::new(Kind::Forbidden, detail).help("ask them to"));
+    }
     let before = app.store.source(&by, id, &name).await.ok();
     let host_key = host_key(&wanted)?;
     let opening = opening(&wanted)?;
@@ -340,7 +367,23 @@ fn settings(
         || wanted.user.is_some()
         || wanted.password.is_some()
         || wanted.key.is_some();
+    let is_elsewhere =
+        wanted.host_key.is_some() || wanted.trust_first_key || !authorities.is_empty();
+    let is_stored = wanted.store.is_some() || wanted.image.is_some();
     let SourceRequest { url, reference, files, past, user, form, volatile, headers, .. } = wanted;
+    if wanted.kind == SourceKind::ImageStore {
+        let (Some(store), Some(image), false) =
+            (wanted.store, wanted.image, is_http || is_git || is_elsewhere || url.is_some())
+        else {
+            return Err(invalid("kind", "an image of the cloud's has a store and its name there")
+                .help("give `store` and `image`, and nothing but `every_seconds` beside them"));
+        };
+        return Ok(SourceSettings::ImageStore { store, image });
+    }
+    let Some(url) = url.filter(|_| !is_stored) else {
+        return Err(invalid("url", "a repository or a document has an address, and no store")
+            .help("give `url`, and leave `store` and `image` out"));
+    };
     match wanted.kind {
         SourceKind::Git if is_http => Err(invalid("kind", "a repository has no form and headers")
             .help("leave `form`, `volatile` and `headers` out")),
@@ -360,8 +403,10 @@ fn settings(
             let form = form.unwrap_or(Form::Json);
             Ok(SourceSettings::Http { url, form, volatile, headers, authorities })
         }
-        SourceKind::Image => Err(invalid("kind", "an image is told by itself")
-            .help("bring the image, and take up a version of it")),
+        SourceKind::Image | SourceKind::ImageStore => {
+            Err(invalid("kind", "an image is told by itself")
+                .help("bring the image, and take up a version of it"))
+        }
     }
 }
 
@@ -378,6 +423,13 @@ fn may_be_there(app: &App, by: &Actor, settings: &SourceSettings) -> Result<(), 
         }
         SourceSettings::Http { url, .. } => {
             reach.check(url).map(|_| ()).map_err(|error| closed(&error))
+        }
+        SourceSettings::ImageStore { store, .. } => {
+            if app.image_stores.names().iter().any(|(name, _)| name == store) {
+                return Ok(());
+            }
+            Err(invalid("store", format!("this control plane knows no store `{store}`"))
+                .help("its operator names them with `up --image-stores`; `patchwright source stores` tells which"))
         }
         SourceSettings::Image => Ok(()),
     }

@@ -8,7 +8,7 @@ use domain::check::{Report, Status};
 use domain::cloud::{CiId, Class};
 use domain::device::DeviceState;
 use domain::fleet::FindingState;
-use domain::source::Authority;
+use domain::source::{Authority, SourceSettings};
 use jiff::{SignedDuration, Timestamp};
 use ledger::{ReadStorage as _, SignedCheckpoint};
 use maud::{Markup, html};
@@ -284,7 +284,7 @@ fn configured_from(sources: &[Source], now: Timestamp) -> Markup {
                     tr {
                         td { (source.name) }
                         td { (source.settings.kind()) }
-                        td { span.mono { (source.settings.url().unwrap_or("the image itself")) }
+                        td { span.mono { (place_of(&source.settings)) }
                             @for it in source.settings.authorities() { (vouches(it, now)) } }
                         td {
                             @match source.state {
@@ -310,6 +310,14 @@ fn configured_from(sources: &[Source], now: Timestamp) -> Markup {
                 } }
             } }
         }
+    }
+}
+
+/// Where a source is.
+fn place_of(settings: &SourceSettings) -> String {
+    match settings {
+        SourceSettings::ImageStore { store, image } => format!("{image} in the store {store}"),
+        other => other.url().unwrap_or("the image itself").to_owned(),
     }
 }
 

@@ -1,9 +1,11 @@
-//! What is looked at from outside: devices over SSH, git repositories, documents behind addresses, and images.
+//! What is looked at from outside: devices over SSH, git repositories, documents behind addresses, and images, ours and
+//! those of the cloud's stores.
 //!
 //! ```text
 //! due ─┬─ device ─► Eyes::look ───┐
 //!      ├─ git, http ─► sources ───┼─► without secrets ─► what is new ─► History
-//!      └─ image ─► sources::image ┘
+//!      ├─ image ─► sources::image ┤
+//!      └─ stored image ─► fetched ┘
 //!             └─► what the look came to ─────────────────────────────► Store
 //! ```
 //!
@@ -24,11 +26,13 @@ use store::{
     Actor, Attribution, FilePath, History, Key, MasterKey, NewFile, NewState, Store, StoreError,
     Telling, Vault,
 };
+use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 pub(crate) use self::devices::Opening;
 pub use self::devices::{Eyes, Looking, Ssh};
 pub(crate) use self::sources::SourceOpening;
+use crate::image_stores::ImageStores;
 use crate::images::Lab;
 use crate::turn::Turn;
 
@@ -44,6 +48,9 @@ const PAUSE: Duration = Duration::from_secs(10);
 /// Looks at a time. Each may hold the answers of one device, or a pack of one repository.
 const AT_ONCE: usize = 8;
 
+/// Images of the cloud's stores among them: each may take an hour, and as much room as images may be large.
+const STORED_AT_ONCE: usize = 2;
+
 /// What looks at the devices and sources of a store.
 pub struct Observers(Arc<Parts>);
 
@@ -57,6 +64,9 @@ struct Parts {
     /// Where sources of the provider may be; those of tenants are on the public Internet.
     reach: Reach,
     images: Arc<Lab>,
+    /// Where the cloud keeps images of its own.
+    stores: Arc<dyn ImageStores>,
+    fetching: Arc<Semaphore>,
     turn: Turn,
     /// What is being looked at.
     busy: Mutex<BTreeSet<Busy>>,
@@ -67,7 +77,7 @@ type Busy = (CiId, Option<Slug>);
 
 impl Observers {
     /// One that does not run yet. `vault` is the one that seals for the API, `reach` where the provider's sources
-    /// may be, and `images` has what images hold.
+    /// may be, `images` has what images hold, and `stores` those that are the cloud's.
     ///
     /// # Errors
     /// If the key of fingerprints cannot be read or made.
@@ -77,13 +87,25 @@ impl Observers {
         vault: Vault,
         history: History,
         eyes: Arc<dyn Eyes>,
-        (reach, images): (Reach, Arc<Lab>),
+        (reach, images, stores): (Reach, Arc<Lab>, Arc<dyn ImageStores>),
     ) -> Result<Self, StoreError> {
         let fingerprints = store.key(master, "device fingerprints").await?;
         let turn = Turn::new(&store, "observers", LEASE);
         let busy = Mutex::default();
-        let parts = Parts { store, history, vault, fingerprints, eyes, reach, images, turn, busy };
-        Ok(Self(Arc::new(parts)))
+        let fetching = Arc::new(Semaphore::new(STORED_AT_ONCE));
+        Ok(Self(Arc::new(Parts {
+            store,
+            history,
+            vault,
+            fingerprints,
+            eyes,
+            reach,
+            images,
+            stores,
+            fetching,
+            turn,
+            busy,
+        })))
     }
 
     /// Runs until `end` comes. Looks that are under way are given up then: they alter nothing.
@@ -137,6 +159,16 @@ impl Observers {
             let Some(place) = Place::take(&self.0, busy) else { continue };
             looks.spawn(async move {
                 let outcome = place.parts.look_at_source(&source, sealed.as_deref()).await;
+                place.leave(outcome).await;
+            });
+        }
+        for source in store.due_stored_images(64).await? {
+            let Ok(turn) = Arc::clone(&self.0.fetching).try_acquire_owned() else { break };
+            let busy = (source.ci, Some(source.name.clone()));
+            let Some(place) = Place::take(&self.0, busy) else { continue };
+            looks.spawn(async move {
+                let outcome = place.parts.look_at_source(&source, None).await;
+                drop(turn);
                 place.leave(outcome).await;
             });
         }

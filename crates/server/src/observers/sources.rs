@@ -1,7 +1,9 @@
-//! Sources: what a repository's commits made of its files, what a document is now, what an image holds.
+//! Sources: what a repository's commits made of its files, what a document is now, what an image holds, one of our own
+//! or of the cloud's stores.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::ErrorKind;
+use std::sync::Arc;
 
 use ::sources::git::{self, Movement, Remote, Step, Walk};
 use ::sources::http::{self, Seen, Wanted};
@@ -157,6 +159,9 @@ impl Parts {
                 self.see_document(source, wanted, opening, key).await
             }
             SourceSettings::Image => self.see_image(source).await,
+            SourceSettings::ImageStore { store, image } => {
+                self.see_stored_image(source, (store.as_str(), image.as_str()), key).await
+            }
         }
     }
 
@@ -412,6 +417,85 @@ impl Parts {
         self.record(source.ci, files, None).await?;
         let progress = Some(image.content.sha256);
         Ok(SourceLooked::Seen { host_key: None, progress, untold: None, has_more: false })
+    }
+}
+
+/// What progress begins with where an image of a store came, and could not be read.
+const UNREAD: &str = "unread ";
+
+/// How the reason of that begins.
+const UNREADABLE: &str = "the image cannot be read";
+
+/// Images of the cloud's stores.
+impl Parts {
+    async fn see_stored_image(
+        &self,
+        source: &Source,
+        (store, image): (&str, &str),
+        key: FingerprintKey,
+    ) -> Result<SourceLooked, Stopped> {
+        let (store, image) = (store.to_owned(), image.to_owned());
+        let progress = source.progress.as_deref();
+        let unread = progress.and_then(|it| it.strip_prefix(UNREAD));
+        let known = unread.or(progress).map(str::to_owned);
+        let stores = Arc::clone(&self.stores);
+        let seen = tokio::task::spawn_blocking(move || {
+            let fetched = stores.fetch(&store, &image, known.as_deref());
+            let Some(fetched) = fetched.map_err(Stopped::Words)? else { return Ok(None) };
+            let documents = ::sources::image::look((*fetched.file).as_ref(), &key);
+            // Its file goes here, whatever became of it.
+            Ok::<_, Stopped>(Some((fetched.version, documents)))
+        });
+        let ended = |error| StoreError::Corrupt { what: format!("a thread of a look: {error}") };
+        let progress = match (seen.await.map_err(ended)??, unread) {
+            (None, None) => source.progress.clone(),
+            // It is not fetched again for nothing.
+            (None, Some(_)) => {
+                let before = source.reason.clone().filter(|it| it.starts_with(UNREADABLE));
+                let reason = before.unwrap_or_else(|| format!("{UNREADABLE}, as before"));
+                return Err(Stopped::Words(reason));
+            }
+            (Some((version, Err(error))), _) => {
+                self.store.source_advanced(source, format!("{UNREAD}{version}")).await?;
+                return Err(error.into());
+            }
+            (Some((version, Ok(documents))), _) => {
+                self.record_stored_image(source, &documents).await?;
+                Some(version)
+            }
+        };
+        Ok(SourceLooked::Seen { host_key: None, progress, untold: None, has_more: false })
+    }
+
+    /// Records what an image holds below `/etc` now, and what it holds no more.
+    async fn record_stored_image(
+        &self,
+        source: &Source,
+        documents: &[Document],
+    ) -> Result<(), Stopped> {
+        let told = Told {
+            at: self.store.environment().now(),
+            source: SourceKind::ImageStore.to_string(),
+            by: None,
+        };
+        let place = SourceKind::ImageStore.place(source.name.as_str());
+        let known = self.known(source, &place).await?;
+        let mut files = Vec::with_capacity(documents.len());
+        let mut there = BTreeSet::new();
+        for document in documents {
+            let path = path_of(document.path())?;
+            there.insert(path.clone());
+            files.push(told.file(path, present(document)));
+        }
+        let gone = known.iter().filter(|path| !there.contains(path)).cloned();
+        files.extend(gone.map(|path| told.file(path, NewState::Gone)).collect::<Vec<_>>());
+        // Nobody tells who wrote to it: what was agreed is known by what it says.
+        let telling = Telling {
+            looked_before: source.seen_at,
+            evidence: Evidence::Complete,
+            traces: BTreeMap::new(),
+        };
+        Ok(self.record(source.ci, files, (!known.is_empty()).then_some(telling)).await?)
     }
 }
 

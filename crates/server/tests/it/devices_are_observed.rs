@@ -94,7 +94,7 @@ impl Case {
             vault,
             history.clone(),
             Arc::clone(&told) as Arc<dyn Eyes>,
-            (reach::Reach::public(), Arc::clone(&world.lab)),
+            (reach::Reach::public(), Arc::clone(&world.lab), world.shelf.clone()),
         );
         let observers = observers.await.unwrap();
         Self { world, ci, token, told, observers, history }

@@ -184,6 +184,8 @@ xxxxxxxx GET /api/v1/groups/{id}
 x--xx--- DELETE /api/v1/groups/{id}
 x--xx--- PATCH /api/v1/groups/{id}
 xxxxxxxx GET /api/v1/histories
+x--x---- GET /api/v1/image-stores
+x--x---- GET /api/v1/image-stores/{name}/images
 xxxxxxxx GET /api/v1/images
 x--xx--- POST /api/v1/images
 x--xx--- POST /api/v1/images/content

@@ -40,7 +40,7 @@ impl Case {
             vault,
             world.history(),
             Arc::new(Ssh::default()),
-            (here(), Arc::clone(&world.lab)),
+            (here(), Arc::clone(&world.lab), world.shelf.clone()),
         );
         let observers = observers.await.unwrap();
         Self { world, ci, token, observers }
@@ -260,14 +260,213 @@ async fn a_document_is_recorded_where_it_altered() {
     assert!(!page.text.contains("tok3n"));
 }
 
+/// A disk with these lines in `/etc/app.ini`, and what else is told.
+fn stored(file: &Path, port: u16, more: &[(&str, &str)]) {
+    std::fs::write(file, "").unwrap();
+    disk_with(file, port, more);
+}
+
+#[tokio::test]
+async fn an_image_of_a_store_is_fetched_where_it_altered_and_judged() {
+    let mut case = Case::new().await;
+    let tenant = case.world.store.ci(&case.world.admin, case.ci).await.unwrap().tenant;
+    let place = tempfile::tempdir().unwrap();
+    let file = place.path().join("web.raw");
+    let shelf = case.world.shelf.clone();
+    let fetched = || shelf.fetched.load(std::sync::atomic::Ordering::SeqCst);
+    stored(&file, 80, &[("old.ini", "a = 1\n")]);
+    shelf.put("images/web 1.raw", "one", &file);
+    let wanted = json!({ "kind": "image_store", "store": "rack-1", "image": "images/web 1.raw" });
+
+    // Only of items that are images.
+    let (status, refused) = case.ask("PUT", "/golden", Some(wanted.clone())).await;
+    assert!(status == 422 && refused.to_string().contains("is no image"), "{refused}");
+    let mut image = async |name: &str| {
+        let name = name.parse().unwrap();
+        let new = NewCi { tenant, class: Class::Image, name, labels: Labels::new() };
+        case.world.store.create_ci(&case.world.admin, None, new).await.unwrap().id
+    };
+    let (web, other) = (image("golden web").await, image("golden other").await);
+    case.ci = web;
+    let (status, set) = case.ask("PUT", "/golden", Some(wanted.clone())).await;
+    assert_eq!(
+        (status, &set["image"], &set["place"]),
+        (200, &json!("images/web 1.raw"), &json!("/"))
+    );
+    case.look(SignedDuration::ZERO).await;
+
+    let source = case.source("golden").await;
+    assert_eq!(
+        (&source["state"], &source["progress"]),
+        (&json!("seen"), &json!("one")),
+        "{source}"
+    );
+    let ini = case.content("/etc/app.ini").await.unwrap();
+    assert!(ini.starts_with("listen = 80\npassword = <redacted:password:"), "{ini}");
+    assert!(
+        !case.world.history().has_unjudged().await.unwrap(),
+        "so it was when it was seen first"
+    );
+
+    // As long as the store says that it is the same, nothing is fetched.
+    stored(&file, 8080, &[("new.ini", "b = 2\n")]);
+    case.look(QUARTER).await;
+    assert_eq!((fetched(), case.versions("/etc/app.ini").await.len()), (1, 1));
+    shelf.put("images/web 1.raw", "two", &file);
+    case.look(QUARTER).await;
+    assert_eq!((fetched(), case.versions("/etc/app.ini").await.len()), (2, 2));
+    assert!(case.content("/etc/app.ini").await.unwrap().starts_with("listen = 8080\n"));
+    assert_eq!(case.content("/etc/old.ini").await, None, "it is gone");
+    assert_eq!(case.content("/etc/new.ini").await.as_deref(), Some("b = 2\n"));
+    while case.world.history().judge(100).await.unwrap() > 0 {}
+    assert!(case.events(EventKind::DriftOpened).await >= 1, "nobody agreed to it");
+    assert!(shelf.handed.lock().unwrap().iter().all(|it| !it.exists()), "what was fetched is gone");
+
+    // One image is one item, and the store's images are told with what they are.
+    case.token = case.world.token(PROVIDER, Role::Operator, Access::Write).await;
+    case.ci = other;
+    let (status, refused) = case.ask("PUT", "/golden", Some(wanted.clone())).await;
+    assert!(status == 422 && refused.to_string().contains(&web.to_string()), "{refused}");
+    let mut second = wanted.clone();
+    second["image"] = json!("images/other.raw");
+    case.ci = web;
+    let (status, refused) = case.ask("PUT", "/again", Some(second)).await;
+    assert!(status == 422 && refused.to_string().contains("by an image already"), "{refused}");
+    shelf.refuse("images/odd.vmdk", "has the format `vmdk`");
+    let path = "/api/v1/image-stores/rack-1/images";
+    let listed = case.world.ask(&case.token, "GET", path, None).await.json();
+    let told: Vec<_> = listed["items"].as_array().unwrap().iter().collect();
+    assert_eq!(
+        (&told[0]["image"], &told[0]["unfit"]),
+        (&json!("images/odd.vmdk"), &json!("has the format `vmdk`"))
+    );
+    assert_eq!(
+        (&told[0]["ci"], &told[1]["ci"]),
+        (&Value::Null, &json!(web.to_string())),
+        "{listed}"
+    );
+    let path = format!("/cis/{web}");
+    let page = case.world.ask(&case.token, "GET", &path, None).await.text;
+    assert!(page.contains("images/web 1.raw in the store rack-1"), "{page}");
+}
+
+#[tokio::test]
+async fn an_image_of_a_store_that_cannot_be_read_is_told_and_not_fetched_for_nothing() {
+    let mut case = Case::new().await;
+    let tenant = case.world.store.ci(&case.world.admin, case.ci).await.unwrap().tenant;
+    let name = "golden".parse().unwrap();
+    let new = NewCi { tenant, class: Class::Image, name, labels: Labels::new() };
+    case.ci = case.world.store.create_ci(&case.world.admin, None, new).await.unwrap().id;
+    let place = tempfile::tempdir().unwrap();
+    let (file, noise) = (place.path().join("web.raw"), place.path().join("noise"));
+    std::fs::write(&noise, vec![0x5a; 1 << 20]).unwrap();
+    stored(&file, 80, &[]);
+    let shelf = case.world.shelf.clone();
+    let fetched = || shelf.fetched.load(std::sync::atomic::Ordering::SeqCst);
+    shelf.put("web", "one", &file);
+    let wanted = json!({ "kind": "image_store", "store": "rack-1", "image": "web" });
+    assert_eq!(case.ask("PUT", "/golden", Some(wanted.clone())).await.0, 200);
+    case.look(SignedDuration::ZERO).await;
+    assert_eq!(case.source("golden").await["state"], "seen");
+
+    shelf.put("web", "two", &noise);
+    case.look(QUARTER).await;
+    let reason = "the image cannot be read: ";
+    for looks in 0..3 {
+        let source = case.source("golden").await;
+        assert_eq!(source["state"], "unreachable", "{source}");
+        assert!(source["reason"].as_str().unwrap().starts_with(reason), "{source}");
+        assert_eq!(fetched(), 2, "after {looks} more looks");
+        case.look(QUARTER * 8).await;
+        case.token = case.world.token_of(&case.world.admin, Access::Write).await;
+    }
+    assert_eq!(case.events(EventKind::SourceUnreachable).await, 1, "told once");
+    assert_eq!(case.versions("/etc/app.ini").await.len(), 1, "nothing is gone for that");
+    let path = format!("/api/v1/cis/{}/audit", case.ci);
+    let audit = case.world.ask(&case.token, "GET", &path, None).await.json();
+    let attributes = audit["attributes"].as_array().unwrap();
+    let validity = attributes.iter().find(|it| it["attribute"] == "validity").unwrap();
+    assert_eq!(validity["outcome"], "unknown", "{validity}");
+    assert!(shelf.handed.lock().unwrap().iter().all(|it| !it.exists()), "what was fetched is gone");
+
+    // Whoever sets it again has it read again; and what is well again is seen.
+    assert_eq!(case.ask("PUT", "/golden", Some(wanted)).await.0, 200);
+    case.look(SignedDuration::ZERO).await;
+    assert_eq!(fetched(), 3);
+    for refused in ["is an overlay over another image", "the store does not answer"] {
+        shelf.refuse("web", refused);
+        case.look(QUARTER * 100).await;
+        let source = case.source("golden").await;
+        assert_eq!((&source["state"], &source["reason"]), (&json!("unreachable"), &json!(refused)));
+    }
+    shelf.put("web", "three", &file);
+    case.look(QUARTER * 100).await;
+    case.token = case.world.token_of(&case.world.admin, Access::Write).await;
+    let source = case.source("golden").await;
+    assert_eq!(
+        (&source["state"], &source["progress"]),
+        (&json!("seen"), &json!("three")),
+        "{source}"
+    );
+}
+
+#[tokio::test]
+async fn images_of_stores_are_named_by_the_provider_alone() {
+    let mut case = Case::new().await;
+    let tenant = case.world.store.ci(&case.world.admin, case.ci).await.unwrap().tenant;
+    let name = "golden".parse().unwrap();
+    let new = NewCi { tenant, class: Class::Image, name, labels: Labels::new() };
+    case.ci = case.world.store.create_ci(&case.world.admin, None, new).await.unwrap().id;
+    let wanted = json!({ "kind": "image_store", "store": "rack-1", "image": "web" });
+    for (odd, why) in [
+        (json!({ "kind": "image_store", "store": "rack-9", "image": "web" }), "knows no store"),
+        (json!({ "kind": "image_store", "store": "rack-1" }), "has a store and its name"),
+        (json!({ "kind": "image_store", "store": "rack-1", "image": "a\nb" }), "image: "),
+        (
+            json!({ "kind": "image_store", "store": "rack-1", "image": "w", "url": "https://x.example/" }),
+            "kind: ",
+        ),
+        (json!({ "kind": "http", "store": "rack-1", "url": "https://x.example/" }), "url: "),
+        (json!({ "kind": "http" }), "url: "),
+    ] {
+        let (status, refused) = case.ask("PUT", "/golden", Some(odd.clone())).await;
+        assert!(
+            status == 400 && refused["detail"].as_str().unwrap().contains(why),
+            "{odd}: {refused}"
+        );
+    }
+    let provider = std::mem::take(&mut case.token);
+    case.token = case.world.token(tenant, Role::TenantOwner, Access::Write).await;
+    assert_eq!(case.ask("PUT", "/golden", Some(wanted.clone())).await.0, 403);
+    for path in ["/api/v1/image-stores", "/api/v1/image-stores/rack-1/images"] {
+        assert_eq!(case.world.ask(&case.token, "GET", path, None).await.status, 403, "{path}");
+        assert_eq!(case.world.ask(&provider, "GET", path, None).await.status, 200, "{path}");
+    }
+    let path = "/api/v1/image-stores/rack-9/images";
+    assert_eq!(case.world.ask(&provider, "GET", path, None).await.status, 404);
+    // What was named for it, the tenant sees and may let go.
+    let owner = std::mem::replace(&mut case.token, provider);
+    assert_eq!(case.ask("PUT", "/golden", Some(wanted)).await.0, 200);
+    case.token = owner;
+    assert_eq!(case.source("golden").await["image"], "web");
+    assert_eq!(case.ask("DELETE", "/golden", None).await.0, 204);
+}
+
 /// A disk in place of the bytes of an image, as the lab of these tests takes others than disks.
 fn disk(file: &Path, port: u16) {
+    disk_with(file, port, &[]);
+}
+
+fn disk_with(file: &Path, port: u16, more: &[(&str, &str)]) {
     let place = tempfile::tempdir().unwrap();
     let root = place.path().join("root");
     std::fs::create_dir_all(root.join("etc")).unwrap();
     std::fs::write(root.join("etc/os-release"), "ID=debian\nVERSION_ID=12\n").unwrap();
     let ini = format!("listen = {port}\npassword = Tr0ub4dor-and-3\n");
     std::fs::write(root.join("etc/app.ini"), ini).unwrap();
+    for (name, content) in more {
+        std::fs::write(root.join("etc").join(name), content).unwrap();
+    }
     std::fs::remove_file(file).unwrap();
     let made = Command::new("mke2fs")
         .args(["-q", "-t", "ext4", "-E", "root_owner=0:0", "-d"])

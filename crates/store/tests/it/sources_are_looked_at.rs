@@ -3,12 +3,12 @@
 
 use crate::changes_and_their_clocks::events;
 use crate::support::{World, vm};
-use domain::cloud::{CiId, EventKind, Slug};
+use domain::cloud::{CiId, Class, EventKind, Slug};
 use domain::device::{DeviceState, HostKeyFingerprint};
 use domain::source::{Authority, Form, SourceKind, SourceSettings};
 use jiff::SignedDuration;
 use store::{
-    Actor, HostKeyWish, ImageContent, NewImage, NewSource, Retrieval, Source, SourceLooked,
+    Actor, HostKeyWish, ImageContent, NewCi, NewImage, NewSource, Retrieval, Source, SourceLooked,
     StoreError,
 };
 
@@ -19,6 +19,7 @@ on_both_engines! {
     what_opens_a_source_is_given_again_for_another_place
     tenants_keep_their_own_and_see_no_other
     an_image_is_its_own_source
+    an_image_of_a_store_is_one_item_and_named_by_the_provider
     with_its_item_it_is_forgotten
 }
 
@@ -316,6 +317,54 @@ async fn an_image_is_its_own_source(world: World) {
     ] {
         assert!(matches!(refused, Some(StoreError::Refused { .. })), "{refused:?}");
     }
+}
+
+async fn an_image_of_a_store_is_one_item_and_named_by_the_provider(world: World) {
+    let world = &world;
+    let (vm_item, owner) = item(world).await;
+    let tenant = world.store.ci(&world.admin, vm_item).await.unwrap().tenant;
+    let image = async |name: &str| {
+        let new = NewCi { class: Class::Image, ..vm(tenant, name) };
+        world.store.create_ci(&world.admin, None, new).await.unwrap().id
+    };
+    let (first, second) = (image("golden 1").await, image("golden 2").await);
+    let of = |name: &str| NewSource {
+        settings: SourceSettings::ImageStore { store: "rack-1".to_owned(), image: name.to_owned() },
+        ..git(URL)
+    };
+    let refused = |outcome: Result<Source, StoreError>| match outcome {
+        Err(StoreError::Refused { reason, .. }) => reason,
+        other => panic!("{other:?}"),
+    };
+    let admin = &world.admin;
+    assert!(refused(set(world, &owner, first, of("a")).await).contains("the provider's people"));
+    assert!(refused(set(world, admin, vm_item, of("a")).await).contains("no image"));
+    set(world, admin, first, of("a")).await.unwrap();
+    let taken = refused(set(world, admin, second, of("a")).await);
+    assert!(taken.contains(&first.to_string()), "{taken}");
+    let other: Slug = "other".parse().unwrap();
+    let again = world.store.set_source(admin, first, other, of("b")).await;
+    assert!(refused(again).contains("by an image already"));
+    set(world, admin, second, of("b")).await.unwrap();
+
+    // They take long: whoever looks at others does not wait for them.
+    assert_eq!(due(world).await, 0);
+    let waiting = world.store.due_stored_images(10).await.unwrap();
+    assert_eq!(waiting.len(), 2);
+    assert_eq!(world.store.stored_images(&owner).await.unwrap().len(), 2);
+    came(world, first, seen("one")).await;
+    assert_eq!(world.store.due_stored_images(10).await.unwrap().len(), 1);
+    world.environment.pass(EVERY);
+    assert_eq!(world.store.due_stored_images(10).await.unwrap().len(), 2);
+
+    // What is seen goes on; what could not be read is read again where somebody says so.
+    assert_eq!(set(world, admin, first, of("a")).await.unwrap().progress.as_deref(), Some("one"));
+    came(world, first, failed("the image cannot be read")).await;
+    assert_eq!(set(world, admin, first, of("a")).await.unwrap().progress, None);
+    // Let go, it is free for another.
+    world.store.remove_source(&owner, first, app()).await.unwrap();
+    world.store.remove_source(admin, second, app()).await.unwrap();
+    set(world, admin, second, of("a")).await.unwrap();
 }
 
 async fn with_its_item_it_is_forgotten(world: World) {

@@ -13,6 +13,7 @@ pub(crate) mod mailbox;
 #[path = "../../../../store/tests/it/support/memory.rs"]
 mod memory;
 pub(crate) mod receiver;
+pub(crate) mod shelf;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -42,6 +43,7 @@ use store::{Actor, Database, Environment, MasterKey, NewTenant, NewToken, Store,
 use tower::ServiceExt as _;
 
 use laboratory::Fake;
+use shelf::Shelf;
 
 pub(crate) const PASSWORD: &str = "correct horse battery staple";
 
@@ -59,6 +61,7 @@ pub(crate) struct World {
     pub(crate) lab: Arc<Lab>,
     pub(crate) laboratory: Arc<Fake>,
     pub(crate) notices: Arc<Notices>,
+    pub(crate) shelf: Arc<Shelf>,
     pub(crate) clock: Arc<Clock>,
     pub(crate) router: Router,
     pub(crate) admin: Actor,
@@ -242,6 +245,7 @@ impl World {
         let telling = Arc::clone(&notices);
         let releases = Releases::open(store.clone(), history.clone(), &master).await.unwrap();
         let verifier = releases.key();
+        let shelf = Arc::new(Shelf::default());
         let app = App::new(
             store.clone(),
             Arc::clone(&recorder),
@@ -260,6 +264,7 @@ impl World {
                 history,
                 // Where servers of these tests are.
                 reach: reach::Reach::also(vec!["127.0.0.0/8".parse().unwrap()]),
+                image_stores: shelf.clone(),
             },
         )
         .unwrap();
@@ -285,6 +290,7 @@ impl World {
             lab,
             laboratory,
             notices,
+            shelf,
             clock,
             router,
             admin,

@@ -1,0 +1,66 @@
+//! A store of images as a directory, which tests alter. It is called `rack-1`.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use server::{FetchedImage, ImageStores, StoredImage};
+
+#[derive(Debug, Default)]
+pub(crate) struct Shelf {
+    /// Each with its version; without one, what stands in the way.
+    images: Mutex<BTreeMap<String, (Result<String, String>, PathBuf)>>,
+    pub(crate) fetched: AtomicUsize,
+    /// Files that were handed out.
+    pub(crate) handed: Mutex<Vec<PathBuf>>,
+}
+
+impl Shelf {
+    pub(crate) fn put(&self, image: &str, version: &str, file: &Path) {
+        let entry = (Ok(version.to_owned()), file.to_owned());
+        self.images.lock().unwrap().insert(image.to_owned(), entry);
+    }
+
+    pub(crate) fn refuse(&self, image: &str, because: &str) {
+        let entry = (Err(because.to_owned()), PathBuf::new());
+        self.images.lock().unwrap().insert(image.to_owned(), entry);
+    }
+}
+
+impl ImageStores for Shelf {
+    fn names(&self) -> Vec<(String, &'static str)> {
+        vec![("rack-1".to_owned(), "libvirt")]
+    }
+
+    fn list(&self, _: &str) -> Result<Vec<StoredImage>, String> {
+        let images = self.images.lock().unwrap();
+        let told = images.iter().map(|(id, (version, _))| StoredImage {
+            id: id.clone(),
+            name: id.clone(),
+            size: Some(7),
+            fitness: version.clone().map(|version| ("raw".to_owned(), version)),
+        });
+        Ok(told.collect())
+    }
+
+    fn fetch(
+        &self,
+        store: &str,
+        image: &str,
+        known: Option<&str>,
+    ) -> Result<Option<FetchedImage>, String> {
+        assert_eq!(store, "rack-1");
+        let found = self.images.lock().unwrap().get(image).cloned();
+        let (version, file) = found.ok_or_else(|| format!("the store has no image `{image}`"))?;
+        let version = version?;
+        if known == Some(version.as_str()) {
+            return Ok(None);
+        }
+        self.fetched.fetch_add(1, Ordering::SeqCst);
+        let copy = tempfile::NamedTempFile::new().unwrap();
+        std::fs::copy(&file, copy.path()).unwrap();
+        self.handed.lock().unwrap().push(copy.path().to_owned());
+        Ok(Some(FetchedImage { version, file: Box::new(copy) }))
+    }
+}
