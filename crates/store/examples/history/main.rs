@@ -13,6 +13,9 @@
 //!
 //! `history FOLDER curve [VERSIONS] [ITEMS]`: ours alone, with figures along the way; the processor's time is that of a
 //! version.
+//!
+//! `history FOLDER ask [ITEMS] [QUESTIONS]`: files at random times of what `curve` left there, by a process that begins, and
+//! once more as many.
 
 #![allow(
     clippy::cast_precision_loss,
@@ -50,6 +53,9 @@ type Result<T, E = Box<dyn Error + Send + Sync>> = std::result::Result<T, E>;
 /// How many versions wait in rows before they are sealed.
 const SEAL_AT: u32 = 20_000;
 
+/// Files of each item, where `curve` makes them.
+const FILES: usize = 300;
+
 /// About how many versions are taken in at once.
 const AT_ONCE: usize = 50_000;
 
@@ -76,6 +82,7 @@ async fn main() -> Result<()> {
             beside_git(&folder, &recorded.names, Arc::new(recorded.batches)).await
         }
         Some("single") => singles(&folder).await,
+        Some("ask") => ask(&folder, number(1, 320)?, number(2, 20_000)?).await,
         Some("curve") => curve(&folder, number(1, 10_000_000)?, number(2, 320)?).await,
         _ => {
             let (versions, about) = (number(0, 100_000)?, number(1, 8)?);
@@ -163,7 +170,7 @@ async fn beside_git(folder: &Path, names: &[String], batches: Arc<Vec<Batch>>) -
 
 /// What a version costs, and how soon a file is found, the more there are.
 async fn curve(folder: &Path, versions: usize, items: usize) -> Result<()> {
-    let mut corpus = Corpus::new(20_261_130, items, 300);
+    let mut corpus = Corpus::new(20_261_130, items, FILES);
     let cloud = Cloud::new(&folder.join("ours"), items).await?;
     let (mut count, mut at_last, mut times) = (0, 0, Vec::new());
     let (mut took, mut spent) = (Duration::ZERO, Duration::ZERO);
@@ -201,7 +208,8 @@ async fn curve(folder: &Path, versions: usize, items: usize) -> Result<()> {
             }
         }
         let mut here = 0;
-        while here < AT_ONCE {
+        // As many as are taken in at once, and no rest.
+        while here < AT_ONCE - 100 {
             let batch = corpus.next(8);
             here += batch.files.len();
             batches.push(batch);
@@ -209,6 +217,28 @@ async fn curve(folder: &Path, versions: usize, items: usize) -> Result<()> {
     }
     let fsck = cloud.history.fsck(&Actor::System, cloud.tenant).await?;
     println!("fsck: {} versions, {} damages", fsck.versions, fsck.damages.len());
+    Ok(())
+}
+
+/// Files of what was taken in before, at random times.
+async fn ask(folder: &Path, items: usize, count: usize) -> Result<()> {
+    let first = Corpus::new(20_261_130, items, FILES).first();
+    let (cloud, begin, end) = Cloud::again(&folder.join("ours")).await?;
+    let mut random = Random::new(99);
+    println!("{:>12} {:>10} {:>10}", "questions", "p50", "p99");
+    for _ in 0..2 {
+        let mut times = Vec::with_capacity(count);
+        for _ in 0..count {
+            let batch = &first[random.below(first.len())];
+            let path = batch.files.keys().nth(random.below(batch.files.len()));
+            let path = FilePath::new(path.ok_or("an item without files")?.as_str())?;
+            let since = random.below((end - begin) as usize);
+            let at = Timestamp::from_microsecond(begin.saturating_add_unsigned(since as u64))?;
+            times.push(cloud.file_at(batch.item, &path, at).await?);
+        }
+        let (p50, p99) = percentiles(times);
+        println!("{count:>12} {p50:>10.0?} {p99:>10.0?}");
+    }
     Ok(())
 }
 
@@ -345,10 +375,41 @@ impl Cloud {
             let new = NewCi { tenant, class: Class::Vm, name, labels: Labels::new() };
             cis.push(store.create_ci(&Actor::System, None, new).await?.id);
         }
+        Self::over(store, tenant, cis, folder)
+    }
+
+    fn over(store: Store, tenant: TenantId, cis: Vec<CiId>, folder: &Path) -> Result<Self> {
         let master = MasterKey::open(&folder.join("master.key"), &System)?;
         let objects = Arc::new(ObjectDirectory::open(folder.join("objects"))?);
         let history = store.history(Arc::new(master), objects);
         Ok(Self { store, history, tenant, cis, folder: folder.to_owned() })
+    }
+
+    /// What was made before, with the instants at which its history begins and ends.
+    async fn again(folder: &Path) -> Result<(Self, i64, i64)> {
+        let store = Store::open(&Database::file(&folder.join("it.db")), Arc::new(System)).await?;
+        let address = format!("sqlite://{}", folder.join("it.db").display());
+        let pool = sqlx::SqlitePool::connect(&address).await?;
+        let tenant = "SELECT id FROM tenants WHERE slug = 'acme'";
+        let tenant: String = sqlx::query_scalar(tenant).fetch_one(&pool).await?;
+        let cis = "SELECT id FROM cis WHERE name LIKE 'host-%' ORDER BY name";
+        let cis: Vec<String> = sqlx::query_scalar(cis).fetch_all(&pool).await?;
+        let span = "SELECT MIN(first_recorded), MAX(last_recorded) FROM history_partitions";
+        let (begin, end) = sqlx::query_as(span).fetch_one(&pool).await?;
+        pool.close().await;
+        let cis = cis.iter().map(|ci| ci.parse()).collect::<Result<_, _>>()?;
+        Ok((Self::over(store, tenant.parse()?, cis, folder)?, begin, end))
+    }
+
+    /// How long a file at a time takes.
+    async fn file_at(&self, item: usize, path: &FilePath, at: Timestamp) -> Result<Duration> {
+        let begin = Instant::now();
+        let found = self.history.file_at(&Actor::System, self.cis[item], path, at).await?;
+        if matches!(found, Past::Kept(_)) {
+            Ok(begin.elapsed())
+        } else {
+            Err("nothing was erased".into())
+        }
     }
 
     fn files(batch: &Batch) -> Result<Vec<NewFile>> {
@@ -479,13 +540,7 @@ impl Cloud {
         let mut times = Vec::new();
         for (item, path, when) in questions(batches, count) {
             let at = recorded[when * recorded.len() / batches.len()];
-            let path = FilePath::new(path)?;
-            let begin = Instant::now();
-            let found = self.history.file_at(&Actor::System, self.cis[item], &path, at).await?;
-            times.push(begin.elapsed());
-            if !matches!(found, Past::Kept(_)) {
-                return Err("nothing was erased".into());
-            }
+            times.push(self.file_at(item, &FilePath::new(path)?, at).await?);
         }
         Ok(percentiles(times))
     }
