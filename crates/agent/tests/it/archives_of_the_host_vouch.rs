@@ -11,6 +11,7 @@ use agent::orders::Answer;
 use domain::change::ExactPackage;
 use domain::order::{Ended, Refusal};
 use jiff::Timestamp;
+use scratch::Scratch;
 use tempfile::TempDir;
 
 use crate::support::{Deb, Host, Pool, Told, run, runs_as_root, upgrade};
@@ -123,7 +124,7 @@ fn only_what_a_signed_list_of_the_hosts_names_is_installed() {
 
     // Another archive's key.
     let stranger = Archive::in_root_of(&Host {
-        root: host.root.to_owned(),
+        root: Scratch::of_another(host.root.to_owned()),
         pool: Pool::default(),
         debs: host.debs.clone(),
     });

@@ -13,6 +13,7 @@ use agent::orders::Answer;
 use domain::change::ExactPackage;
 use domain::order::{Bundle, Ended};
 use jiff::{SignedDuration, Timestamp};
+use scratch::Scratch;
 use serde::{Deserialize, Serialize};
 
 use crate::support::{Deb, Host, Pool, Random, Told, handed, number, runs_as_root, upgrade, write};
@@ -68,6 +69,7 @@ fn work(work: &Work, kill: Kill) -> Child {
 /// What the process does that is killed: takes the order, or goes on with it.
 fn carry_out(text: &str) {
     let Work { root, packages, bundle, hours } = serde_json::from_str(text).unwrap();
+    let root = Scratch::of_another(root);
     let host = Host { debs: root.join("var/tmp/debs"), pool: Pool::default(), root };
     for package in &packages {
         host.pool.offer(package, &host.debs);

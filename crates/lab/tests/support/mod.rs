@@ -85,7 +85,7 @@ impl World {
         )
         .unwrap();
         let thoroughness = Thoroughness::UntilRejected;
-        Self { place, area, image, limits, profile, thoroughness }
+        Self { area, image, limits, profile, thoroughness, place }
     }
 
     pub fn prove(

@@ -110,7 +110,7 @@ fn the_fleet_check_says_what_a_check_of_each_host_says() {
     let up = Up::start(&data);
     let token = up.sign_in();
 
-    for (name, root) in [("plain", &plain), ("pinned", &pinned)] {
+    for (name, root) in [("plain", &*plain), ("pinned", &*pinned)] {
         let host = Host::join(&up, &token, name);
         host.report(root);
         let by_fleet = host.checked(|_| true);

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 
 use crate::support::{
-    AptInChroot, Mirror, Profile, as_root, check, copy_of, empty, offers, qcow2_of, report, run,
+    AptInChroot, Mirror, Profile, check, copy_of, empty, offers, qcow2_of, report, run,
 };
 
 const BOOKWORM_MINIMAL: Profile = Profile {

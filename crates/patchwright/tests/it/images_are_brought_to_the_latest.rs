@@ -139,7 +139,7 @@ fn somebody_may_look_around_in_a_copy_that_is_thrown_away() {
     let before = fs::metadata(&image).unwrap().modified().unwrap();
     let mut lab = Command::new(env!("CARGO_BIN_EXE_patchwright"))
         .args(["lab", "run", "--processors", "1", "--memory", "512", "--data"])
-        .args([&place, &image])
+        .args([&*place, &*image])
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()
