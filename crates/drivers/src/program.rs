@@ -157,6 +157,7 @@ mod tests {
         let missing = run(&mut Command::new("no-such-program"), None, minute).unwrap_err();
         assert!(matches!(missing, ProgramError::Start(_)));
     }
+
     #[test]
     fn what_a_program_writes_is_handed_on_as_long_as_it_is_taken() {
         let minute = Duration::from_secs(60);
@@ -164,7 +165,11 @@ mod tests {
         let mut got = 0;
         let mut zeros = Command::new("head");
         zeros.args(["-c", "300000", "/dev/zero"]);
-        stream(&mut zeros, minute, told, |piece| Ok(got += piece.len())).unwrap();
+        let count = |piece: &[u8]| {
+            got += piece.len();
+            Ok(())
+        };
+        stream(&mut zeros, minute, told, count).unwrap();
         assert_eq!(got, 300_000);
 
         let mut endless = Command::new("cat");

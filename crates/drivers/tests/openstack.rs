@@ -559,7 +559,7 @@ impl Shelf {
 }
 
 fn digest(content: &[u8]) -> String {
-    Sha512::digest(content).iter().map(|byte| format!("{byte:02x}")).collect()
+    Sha512::digest(content).iter().fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"))
 }
 
 const MIB: u64 = 1 << 20;

@@ -168,6 +168,7 @@ async fn serve(directory: &Path) -> (String, String) {
         verifier,
         history,
         reach: reach::Reach::public(),
+        image_stores: Arc::new(server::NoImageStores),
     };
     let app = App::new(
         store.clone(),

@@ -66,7 +66,7 @@ pub(crate) struct StoredImage {
     responses((status = 200, body = Listed<ImageStore>), Problems))]
 async fn list(
     State(app): State<App>,
-    By(_): By<{ Action::CiPlace as usize }>,
+    _by: By<{ Action::CiPlace as usize }>,
 ) -> Result<Json<Listed<ImageStore>>, Problem> {
     let names = app.image_stores.names();
     let items = names.into_iter().map(|(name, kind)| ImageStore { name, kind }).collect();

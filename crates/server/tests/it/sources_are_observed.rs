@@ -281,7 +281,7 @@ async fn an_image_of_a_store_is_fetched_where_it_altered_and_judged() {
     // Only of items that are images.
     let (status, refused) = case.ask("PUT", "/golden", Some(wanted.clone())).await;
     assert!(status == 422 && refused.to_string().contains("is no image"), "{refused}");
-    let mut image = async |name: &str| {
+    let image = async |name: &str| {
         let name = name.parse().unwrap();
         let new = NewCi { tenant, class: Class::Image, name, labels: Labels::new() };
         case.world.store.create_ci(&case.world.admin, None, new).await.unwrap().id

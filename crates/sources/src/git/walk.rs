@@ -311,7 +311,9 @@ struct Way {
 pub(super) const fn past_of(settings: &SourceSettings) -> u16 {
     match settings {
         SourceSettings::Git { past, .. } => *past,
-        SourceSettings::Http { .. } | SourceSettings::Image => 0,
+        SourceSettings::Http { .. } | SourceSettings::Image | SourceSettings::ImageStore { .. } => {
+            0
+        }
     }
 }
 

@@ -7,10 +7,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use server::{FetchedImage, ImageStores, StoredImage};
 
+/// An image with its version; without one, what stands in the way.
+type Shelved = (Result<String, String>, PathBuf);
+
 #[derive(Debug, Default)]
 pub(crate) struct Shelf {
-    /// Each with its version; without one, what stands in the way.
-    images: Mutex<BTreeMap<String, (Result<String, String>, PathBuf)>>,
+    images: Mutex<BTreeMap<String, Shelved>>,
     pub(crate) fetched: AtomicUsize,
     /// Files that were handed out.
     pub(crate) handed: Mutex<Vec<PathBuf>>,
