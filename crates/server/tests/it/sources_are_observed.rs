@@ -323,7 +323,7 @@ async fn an_image_of_a_store_is_fetched_where_it_altered_and_judged() {
     assert!(shelf.handed.lock().unwrap().iter().all(|it| !it.exists()), "what was fetched is gone");
 
     // One image is one item, and the store's images are told with what they are.
-    case.token = case.world.token(PROVIDER, Role::Operator, Access::Write).await;
+    case.token = case.world.token_of(&case.world.admin, Access::Write).await;
     case.ci = other;
     let (status, refused) = case.ask("PUT", "/golden", Some(wanted.clone())).await;
     assert!(status == 422 && refused.to_string().contains(&web.to_string()), "{refused}");
@@ -396,6 +396,7 @@ async fn an_image_of_a_store_that_cannot_be_read_is_told_and_not_fetched_for_not
     for refused in ["is an overlay over another image", "the store does not answer"] {
         shelf.refuse("web", refused);
         case.look(QUARTER * 100).await;
+        case.token = case.world.token_of(&case.world.admin, Access::Write).await;
         let source = case.source("golden").await;
         assert_eq!((&source["state"], &source["reason"]), (&json!("unreachable"), &json!(refused)));
     }
