@@ -346,6 +346,10 @@ impl<'a> Sink<'a> {
         let found = match BaseImage::open(self.path) {
             Ok(found) => found.format(),
             Err(ImageError::Refused { feature, .. }) => return Err(unfit(feature.to_owned())),
+            // Where it lies is nobody's to know.
+            Err(ImageError::Io { path, error }) => {
+                return Err(ImageStoreError::Io { path, error });
+            }
             Err(error) => return Err(unfit(format!("cannot be opened: {error}"))),
         };
         if found != format {

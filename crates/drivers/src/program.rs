@@ -2,9 +2,12 @@
 
 use std::fs::File;
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
+use std::os::unix::process::CommandExt as _;
 use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process_group};
 
 /// As much as is read of what a program says; the rest is cut off.
 const MAX_ANSWER: u64 = 1 << 20;
@@ -53,6 +56,7 @@ pub(crate) fn run(
         .stdin(stdin)
         .stdout(copy(&output)?)
         .stderr(copy(&complaint)?)
+        .process_group(0)
         .spawn()
         .map_err(failed)?;
     if ended(&mut child, patience)? {
@@ -76,6 +80,7 @@ pub(crate) fn stream<E: Send>(
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(complaint.try_clone().map(Stdio::from).map_err(failed)?)
+        .process_group(0)
         .spawn()
         .map_err(failed)?;
     let output = child.stdout.take();
@@ -112,7 +117,7 @@ pub(crate) fn stream<E: Send>(
     Err(told(ProgramError::Failed(said.trim().to_owned())))
 }
 
-/// Whether it ended well; it is killed where it does not end in time.
+/// Whether it ended well; it and all that it started are killed where it does not end in time.
 fn ended(child: &mut Child, patience: Duration) -> Result<bool, ProgramError> {
     let deadline = Instant::now() + patience;
     loop {
@@ -120,7 +125,8 @@ fn ended(child: &mut Child, patience: Duration) -> Result<bool, ProgramError> {
             return Ok(status.success());
         }
         if Instant::now() > deadline {
-            let _ = child.kill();
+            // With what it started: that would keep its end of a pipe open.
+            let _ = kill_process_group(Pid::from_child(child), Signal::KILL);
             let _ = child.wait();
             return Err(ProgramError::Hangs);
         }
@@ -178,6 +184,10 @@ mod tests {
         assert_eq!(refused, "enough");
 
         let hangs = stream(Command::new("sleep").arg("60"), Duration::ZERO, told, |_| Ok(()));
+        assert_eq!(hangs.unwrap_err(), "Hangs");
+        let mut starts_others = Command::new("sh");
+        starts_others.args(["-c", "sleep 1000 | cat"]);
+        let hangs = stream(&mut starts_others, Duration::ZERO, told, |_| Ok(()));
         assert_eq!(hangs.unwrap_err(), "Hangs");
         let failed = stream(Command::new("ls").arg("/nowhere"), minute, told, |_| Ok(()));
         assert!(failed.unwrap_err().contains("/nowhere"));

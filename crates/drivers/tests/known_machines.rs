@@ -14,6 +14,7 @@ use drivers::{
     DriverError, KnownMachine, KnownMachineError, KnownMachines, SnapshotName, Snapshots as _,
     SystemClock,
 };
+use scratch::Scratch;
 use support::{empty, run, wait_until};
 
 /// Real mode: says so when it is ready, waits for the power button and switches itself off. `SeaBIOS` puts the power
@@ -45,6 +46,8 @@ struct Tenant {
     machine: KnownMachine,
     qemu: Option<Child>,
     machines: KnownMachines,
+    /// Gone when QEMU has ended.
+    _place: Scratch,
 }
 
 impl Tenant {
@@ -61,7 +64,7 @@ impl Tenant {
         let machine = KnownMachine { name: "web".to_owned(), disk, qmp: place.join("qmp") };
         let clock = Arc::new(SystemClock::default());
         let machines = KnownMachines::new([machine.clone()], shutdown, clock);
-        Self { machine, qemu: None, machines }
+        Self { machine, qemu: None, machines, _place: place }
     }
 
     /// Starts it as its owner would, with more disks where there are any.

@@ -128,7 +128,12 @@ impl server::ImageStores for ImageStores {
             if known == Some(version.as_str()) {
                 return Ok(None);
             }
-            let file = Box::new(self.bring(store, &image)?);
+            let file = match self.bring(store, &image) {
+                Ok(file) => Ok(Box::new(file) as Box<dyn AsRef<Path> + Send>),
+                // It came, and would come again as it is.
+                Err(ImageStoreError::Unfit { because, .. }) => Err(format!("it {because}")),
+                Err(error) => return Err(error),
+            };
             Ok(Some(FetchedImage { version, file }))
         });
         fetched.map_err(|error| match error {

@@ -61,8 +61,8 @@ pub struct StoredImage {
 pub struct FetchedImage {
     /// What tells what it is from what it was.
     pub version: String,
-    /// Its file, which goes with this.
-    pub file: Box<dyn AsRef<Path> + Send>,
+    /// Its file, which goes with this; or why what came is no image that can be read, in words for whoever sees the item.
+    pub file: Result<Box<dyn AsRef<Path> + Send>, String>,
 }
 
 impl fmt::Debug for FetchedImage {

@@ -10,6 +10,9 @@ pub(crate) const READABLE: u32 = 0o100_644;
 /// A symbolic link.
 pub(crate) const LINK: u32 = 0o120_777;
 
+/// What is said in place of what is not seen begins so.
+const UNSEEN: &str = "<unseen:";
+
 /// One file or document, without its secrets. It cannot be made otherwise.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Document {
@@ -33,7 +36,12 @@ impl Document {
 
     /// Something of which it is only said why it is not seen.
     pub(crate) fn unseen(path: &str, because: &str) -> Self {
-        Self::said(path, 0, format!("<unseen:{}>\n", plain(because)))
+        Self::said(path, 0, format!("{UNSEEN}{}>\n", plain(because)))
+    }
+
+    /// Whether it is only said why it is not seen.
+    pub fn is_unseen(&self) -> bool {
+        self.mode == 0 && self.text.starts_with(UNSEEN)
     }
 
     /// Something of which nothing is left but `text`.

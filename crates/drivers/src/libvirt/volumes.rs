@@ -24,8 +24,8 @@ const NO_VOLUME: &str = "failed to get vol";
 /// A pool on the network is read anew for a while.
 const REFRESH: Duration = Duration::from_secs(300);
 
-/// How long listing may take: each volume is asked about.
-const LIST: Duration = Duration::from_secs(120);
+/// How long each volume of a pool may be asked about: over SSH each is a connection of its own.
+const LIST: Duration = Duration::from_secs(600);
 
 /// Some pools of a libvirt, here or on another host.
 #[derive(Debug)]
@@ -127,12 +127,12 @@ impl ImageStore for VolumePools {
     }
 
     fn list(&self) -> Result<Vec<StoredImage>, ImageStoreError> {
-        let began = self.clock.now();
         let mut found = Vec::new();
         for pool in &self.pools {
             let directory = self.directory(pool)?;
             self.refresh(pool)?;
             let said = self.hypervisor.ask("vol-list", &["--pool", pool], None)?;
+            let began = self.clock.now();
             for name in said.lines().filter_map(|line| name(line, directory.as_deref().ok())) {
                 let seconds = LIST.as_secs();
                 if self.clock.now().saturating_sub(began) > LIST {

@@ -30,14 +30,18 @@ impl Glance {
         Ok(Self { session: Session::new(cloud, clock)? })
     }
 
-    fn page(&self, after: Option<&str>) -> Result<Vec<StoredImage>, OpenStackError> {
+    /// What follows an image in the list, and whether that is the rest of it.
+    fn page(&self, after: Option<&str>) -> Result<(Vec<StoredImage>, bool), OpenStackError> {
         let marker = after.map(|id| format!("&marker={id}")).unwrap_or_default();
         let path = format!("/images?sort=created_at:asc&limit={PAGE}{marker}");
         let answer = self.session.get(Service::Image, &path)?;
         let lacking =
             || OpenStackError::NotUnderstood { method: "GET", url: path.clone(), what: "images" };
         let entries = answer["images"].as_array().ok_or_else(lacking)?;
-        entries.iter().map(|entry| told(entry, &path)).collect()
+        // A page may be shorter than was asked for.
+        let is_last = entries.is_empty() || !answer["next"].is_string();
+        let page = entries.iter().map(|entry| told(entry, &path)).collect::<Result<_, _>>()?;
+        Ok((page, is_last))
     }
 }
 
@@ -50,8 +54,7 @@ impl ImageStore for Glance {
         let mut found: Vec<StoredImage> = Vec::new();
         for _ in 0..MAX_PAGES {
             let after = found.last().map(|it| it.id.clone());
-            let page = self.page(after.as_deref())?;
-            let is_last = page.len() < PAGE;
+            let (page, is_last) = self.page(after.as_deref())?;
             found.extend(page);
             if found.len() > MOST_IMAGES {
                 return Err(ImageStoreError::TooMany);
@@ -91,7 +94,8 @@ impl ImageStore for Glance {
             method: "GET",
             path: &format!("/images/{}/file", image.id),
             body: Body::Nothing,
-            repeat: Repeat::Safe,
+            // Whoever asked comes again by itself.
+            repeat: Repeat::Never,
             limit: FETCH,
         };
         self.session.stream(request, wanted, |piece| sink.take(piece))?;

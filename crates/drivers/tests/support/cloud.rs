@@ -349,9 +349,17 @@ fn told(id: &str, image: &Image) -> Value {
 fn page_of_images(world: &World, path: &str) -> Answer {
     let limit = query(path, "limit").and_then(|limit| limit.parse().ok()).unwrap_or(25);
     let after = query(path, "marker").unwrap_or_default();
-    let all = world.images.iter().filter(|(id, _)| id.as_str() > after);
-    let page: Vec<_> = all.take(limit).map(|(id, image)| told(id, image)).collect();
-    with(200, &json!({ "images": page }))
+    let mut all = world.images.iter().filter(|(id, _)| id.as_str() > after);
+    // It gives no more than it likes, however many are asked for.
+    let page: Vec<_> = all.by_ref().take(limit.min(7)).collect();
+    let last = page.last().map_or("", |(id, _)| id.as_str());
+    let next = all.next().map(|_| format!("/v2/images?marker={last}&limit={limit}"));
+    let page: Vec<_> = page.iter().map(|(id, image)| told(id, image)).collect();
+    let mut answer = json!({ "images": page });
+    if let Some(next) = next {
+        answer["next"] = json!(next);
+    }
+    with(200, &answer)
 }
 
 fn glance(world: &mut World, asked: &Asked, path: &str) -> Answer {

@@ -24,7 +24,7 @@ const CONNECTING: Duration = Duration::from_secs(10);
 /// How long a stream of events may be silent; the server says something every quarter of a minute.
 const SILENCE: Duration = Duration::from_secs(60);
 
-/// How long the server may take to read an image that it has got.
+/// How long the server may take to read an image that it has got, or to ask a store what it has.
 const READING: Duration = Duration::from_secs(600);
 
 /// Largest answer read.
@@ -139,6 +139,23 @@ impl Connection {
     /// Reads what is at a path below `/api/v1`.
     pub(crate) fn get(&self, path: &str) -> Result<Value> {
         self.read(path).map(|answer| answer.body)
+    }
+
+    /// Reads what the server has to ask others for, which takes minutes. It is asked once.
+    pub(crate) fn get_slowly(&self, path: &str) -> Result<Value> {
+        let mut request = self.agent.get(format!("{}/api/v1{path}", self.url));
+        if let Some(secret) = &self.secret {
+            request = request.header("authorization", format!("Bearer {}", secret.reveal()));
+        }
+        let response = request
+            .config()
+            .timeout_global(None)
+            .timeout_recv_response(Some(READING))
+            .timeout_recv_body(Some(PATIENCE))
+            .build()
+            .call()
+            .map_err(|error| self.unreachable(&words(&error)))?;
+        self.answer(response).map(|answer| answer.body)
     }
 
     /// Reads what is at a path, with its version.

@@ -195,7 +195,10 @@ pub(crate) fn run(arguments: &SourceArgs) -> Result<ExitCode> {
                 }
                 _ => ("/image-stores".to_owned(), stores),
             };
-            let found = connection.get(&path)?;
+            let found = match &arguments.command {
+                Command::Images { .. } => connection.get_slowly(&path)?,
+                _ => connection.get(&path)?,
+            };
             if is_json {
                 writeln!(out, "{}", to_json(&found, true))?;
             } else {

@@ -183,14 +183,15 @@ fn a_volume_is_followed_and_a_hostile_one_harms_nothing() {
     cloud.once("golden-web", "seen anew", |it| {
         it["state"] == "seen" && it["progress"] != first["progress"]
     });
-    let difference = cloud.client(&["config", "diff", "golden-web", "/etc/app.ini"]);
-    assert!(
-        difference.contains("-listen = 80") && difference.contains("+listen = 8080"),
-        "{difference}"
+    let altered = cloud.client(&["config", "show", "golden-web", "/etc/app.ini"]);
+    assert_eq!(
+        altered,
+        shown.replace("listen = 80\n", "listen = 8080\n"),
+        "the secret is the same"
     );
-    assert!(
-        !difference.contains("password = <redacted:password:") || !difference.contains("-password")
-    );
+    let log = cloud.client(&["config", "log", "golden-web", "/etc/app.ini", "-o", "json"]);
+    let log: Value = serde_json::from_str(&log).unwrap();
+    assert_eq!(log["items"].as_array().map(Vec::len), Some(2), "{log}");
     cloud.client(&["config", "show", "golden-web", "/etc/new.ini"]);
 
     let store = ["--store", "rack-1", "--image", "images/noise.raw"];

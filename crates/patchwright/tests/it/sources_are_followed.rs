@@ -52,7 +52,8 @@ impl Cloud {
         loop {
             let source = self.client(&["source", "show", "web-1", "app", "-o", "json"]);
             let source: Value = serde_json::from_str(&source).unwrap();
-            if source["progress"] == commit {
+            // How far it came is noted before the look ends.
+            if source["progress"] == commit && source["state"] == "seen" {
                 return source;
             }
             assert!(begun.elapsed() < PATIENCE, "nobody looks: {source}");

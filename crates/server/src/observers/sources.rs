@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::ErrorKind;
+use std::path::Path;
 use std::sync::Arc;
 
 use ::sources::git::{self, Movement, Remote, Step, Walk};
@@ -23,6 +24,7 @@ use store::{
 };
 
 use super::{Parts, Told};
+use crate::image_stores::FetchedImage;
 
 /// How sure it is who wrote a commit, in per cent: by their own word.
 const BY_THEIR_WORD: u8 = 50;
@@ -439,15 +441,11 @@ impl Parts {
         let unread = progress.and_then(|it| it.strip_prefix(UNREAD));
         let known = unread.or(progress).map(str::to_owned);
         let stores = Arc::clone(&self.stores);
-        let seen = tokio::task::spawn_blocking(move || {
-            let fetched = stores.fetch(&store, &image, known.as_deref());
-            let Some(fetched) = fetched.map_err(Stopped::Words)? else { return Ok(None) };
-            let documents = ::sources::image::look((*fetched.file).as_ref(), &key);
-            // Its file goes here, whatever became of it.
-            Ok::<_, Stopped>(Some((fetched.version, documents)))
-        });
-        let ended = |error| StoreError::Corrupt { what: format!("a thread of a look: {error}") };
-        let progress = match (seen.await.map_err(ended)??, unread) {
+        let fetching =
+            tokio::task::spawn_blocking(move || stores.fetch(&store, &image, known.as_deref()));
+        let ended = |_| Stopped::Words("the store was not asked to the end".to_owned());
+        let fetched = fetching.await.map_err(ended)?.map_err(Stopped::Words)?;
+        let progress = match (fetched, unread) {
             (None, None) => source.progress.clone(),
             // It is not fetched again for nothing.
             (None, Some(_)) => {
@@ -455,47 +453,102 @@ impl Parts {
                 let reason = before.unwrap_or_else(|| format!("{UNREADABLE}, as before"));
                 return Err(Stopped::Words(reason));
             }
-            (Some((version, Err(error))), _) => {
-                self.store.source_advanced(source, format!("{UNREAD}{version}")).await?;
-                return Err(error.into());
-            }
-            (Some((version, Ok(documents))), _) => {
-                self.record_stored_image(source, &documents).await?;
+            (Some(FetchedImage { version, file }), _) => {
+                let taken = match read_stored(file, key).await {
+                    Ok(documents) => self.record_stored_image(source, &documents).await?,
+                    Err(reason) => Err(reason),
+                };
+                if let Err(reason) = taken {
+                    self.store.source_advanced(source, format!("{UNREAD}{version}")).await?;
+                    return Err(Stopped::Words(format!("{UNREADABLE}: {reason}")));
+                }
                 Some(version)
             }
         };
         Ok(SourceLooked::Seen { host_key: None, progress, untold: None, has_more: false })
     }
 
-    /// Records what an image holds below `/etc` now, and what it holds no more.
+    /// Records what an image holds below `/etc` now, and what it holds no more. Says why not where that is the image's fault.
     async fn record_stored_image(
         &self,
         source: &Source,
         documents: &[Document],
-    ) -> Result<(), Stopped> {
+    ) -> Result<Result<(), String>, Stopped> {
         let told = Told {
             at: self.store.environment().now(),
             source: SourceKind::ImageStore.to_string(),
             by: None,
         };
-        let place = SourceKind::ImageStore.place(source.name.as_str());
-        let known = self.known(source, &place).await?;
         let mut files = Vec::with_capacity(documents.len());
         let mut there = BTreeSet::new();
         for document in documents {
-            let path = path_of(document.path())?;
-            there.insert(path.clone());
+            let path = match FilePath::new(document.path()) {
+                Ok(path) => path,
+                Err(error) => return Ok(Err(error.to_string())),
+            };
+            if !there.insert(path.clone()) {
+                return Ok(Err(format!("two of its names are shown as `{path}`")));
+            }
             files.push(told.file(path, present(document)));
         }
-        let gone = known.iter().filter(|path| !there.contains(path)).cloned();
-        files.extend(gone.map(|path| told.file(path, NewState::Gone)).collect::<Vec<_>>());
-        // Nobody tells who wrote to it: what was agreed is known by what it says.
-        let telling = Telling {
-            looked_before: source.seen_at,
-            evidence: Evidence::Complete,
-            traces: BTreeMap::new(),
+        // It took its time to come: whoever named the wrong image may have said so since.
+        match self.store.source(&Actor::System, source.ci, &source.name).await {
+            Ok(now) if now.version == source.version => {}
+            Ok(_) | Err(StoreError::NotFound { .. }) => {
+                return Err(Stopped::Words("it is another image's place meanwhile".to_owned()));
+            }
+            Err(error) => return Err(error.into()),
+        }
+        let place = SourceKind::ImageStore.place(source.name.as_str());
+        let known = self.known(source, &place).await?;
+        // What lies below what could not be read is not gone for that.
+        let unseen = |path: &FilePath| {
+            let above = documents.iter().filter(|document| document.is_unseen());
+            above.into_iter().any(|document| {
+                let below = path.as_str().strip_prefix(document.path());
+                below.is_some_and(|below| below.starts_with('/'))
+            })
         };
-        Ok(self.record(source.ci, files, (!known.is_empty()).then_some(telling)).await?)
+        let gone: Vec<NewFile> = known
+            .iter()
+            .filter(|path| !there.contains(path) && !unseen(path))
+            .map(|path| told.file(path.clone(), NewState::Gone))
+            .collect();
+        let is_seen_again = source.seen_at.is_some() || !known.is_empty();
+        // As many may have gone as have come, and each batch has its bound.
+        for files in [files, gone] {
+            // Nobody tells who wrote to it: what was agreed is known by what it says.
+            let telling = Telling {
+                looked_before: source.seen_at,
+                evidence: Evidence::Complete,
+                traces: BTreeMap::new(),
+            };
+            match self.record(source.ci, files, is_seen_again.then_some(telling)).await {
+                Ok(()) => {}
+                Err(StoreError::Refused { reason, .. }) => return Ok(Err(reason)),
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(Ok(()))
+    }
+}
+
+/// What an image that was fetched holds, or why that cannot be read. Its file goes here, whatever became of it.
+async fn read_stored(
+    file: Result<Box<dyn AsRef<Path> + Send>, String>,
+    key: FingerprintKey,
+) -> Result<Vec<Document>, String> {
+    let file = file?;
+    let reading = move || ::sources::image::look((*file).as_ref(), &key);
+    match tokio::task::spawn_blocking(reading).await {
+        Ok(Ok(documents)) => Ok(documents),
+        Ok(Err(SourceError::Image { reason })) => Err(reason),
+        Ok(Err(error)) => Err(error.to_string()),
+        // Whatever it holds has to be looked at by somebody.
+        Err(error) => {
+            tracing::error!(%error, "an image of a store was not read to the end");
+            Err("reading it did not come to an end".to_owned())
+        }
     }
 }
 

@@ -411,6 +411,117 @@ async fn an_image_of_a_store_that_cannot_be_read_is_told_and_not_fetched_for_not
     );
 }
 
+/// An item whose image of a store is seen, and the place where that lies.
+async fn golden() -> (Case, tempfile::TempDir, Value) {
+    let mut case = Case::new().await;
+    let tenant = case.world.store.ci(&case.world.admin, case.ci).await.unwrap().tenant;
+    let name = "golden".parse().unwrap();
+    let new = NewCi { tenant, class: Class::Image, name, labels: Labels::new() };
+    case.ci = case.world.store.create_ci(&case.world.admin, None, new).await.unwrap().id;
+    let place = tempfile::tempdir().unwrap();
+    let file = place.path().join("web.raw");
+    stored(&file, 80, &[("old.ini", "a = 1\n")]);
+    case.world.shelf.put("web", "one", &file);
+    let wanted = json!({ "kind": "image_store", "store": "rack-1", "image": "web" });
+    assert_eq!(case.ask("PUT", "/golden", Some(wanted.clone())).await.0, 200);
+    case.look(SignedDuration::ZERO).await;
+    assert_eq!(case.source("golden").await["state"], "seen");
+    (case, place, wanted)
+}
+
+#[tokio::test]
+async fn whatever_is_wrong_with_what_came_it_does_not_come_again() {
+    use std::os::unix::ffi::OsStrExt as _;
+
+    let (mut case, place, _) = golden().await;
+    let shelf = case.world.shelf.clone();
+    let fetched = || shelf.fetched.load(std::sync::atomic::Ordering::SeqCst);
+    let odd = place.path().join("odd.raw");
+    stored(&odd, 80, &[]);
+    // Names that nobody can tell apart where they are shown.
+    let root = place.path().join("root");
+    std::fs::create_dir_all(root.join("etc")).unwrap();
+    for name in [b"a\xff", b"a\xfe"] {
+        std::fs::write(root.join("etc").join(std::ffi::OsStr::from_bytes(name)), "b\n").unwrap();
+    }
+    made(&root, &odd);
+    for (number, (version, unfit, reason)) in [
+        ("two", None, "the image cannot be read: two of its names are shown as `/etc/a"),
+        ("three", Some("it is qcow2"), "the image cannot be read: it is qcow2"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        *shelf.unfit.lock().unwrap() = unfit.map(str::to_owned);
+        shelf.put("web", version, &odd);
+        for _ in 0..3 {
+            case.look(QUARTER * 8).await;
+            case.token = case.world.token_of(&case.world.admin, Access::Write).await;
+            let source = case.source("golden").await;
+            let told = source["reason"].as_str().unwrap_or_default();
+            assert!(source["state"] == "unreachable" && told.starts_with(reason), "{source}");
+            assert_eq!(fetched(), number + 2);
+        }
+    }
+    assert_eq!(case.versions("/etc/old.ini").await.len(), 1, "nothing is gone for that");
+}
+
+#[tokio::test]
+async fn what_lies_below_what_cannot_be_read_is_not_gone() {
+    let (mut case, place, _) = golden().await;
+    let root = place.path().join("root");
+    std::fs::create_dir_all(root.join("etc/ssh")).unwrap();
+    std::fs::write(root.join("etc/ssh/sshd_config"), "PermitRootLogin no\n").unwrap();
+    let file = place.path().join("web.raw");
+    made(&root, &file);
+    case.world.shelf.put("web", "two", &file);
+    case.look(QUARTER).await;
+    assert_eq!(case.content("/etc/old.ini").await, None, "it is gone");
+    assert!(case.content("/etc/ssh/sshd_config").await.is_some());
+
+    // The block that says what lies in the directory.
+    let asked = Command::new("debugfs").args(["-R", "blocks /etc/ssh"]).arg(&file).output();
+    let blocks = String::from_utf8(asked.unwrap().stdout).unwrap();
+    let block: u64 = blocks.split_whitespace().next().unwrap().parse().unwrap();
+    let asked = Command::new("debugfs").args(["-R", "show_super_stats -h"]).arg(&file).output();
+    let told = String::from_utf8(asked.unwrap().stdout).unwrap();
+    let size = told.lines().find_map(|line| line.strip_prefix("Block size:")).unwrap();
+    let size: u64 = size.trim().parse().unwrap();
+    let disk = std::fs::OpenOptions::new().write(true).open(&file).unwrap();
+    let noise = vec![0xff; usize::try_from(size).unwrap()];
+    std::os::unix::fs::FileExt::write_all_at(&disk, &noise, block * size).unwrap();
+    case.world.shelf.put("web", "three", &file);
+    case.look(QUARTER).await;
+
+    case.token = case.world.token_of(&case.world.admin, Access::Write).await;
+    let source = case.source("golden").await;
+    assert_eq!(source["progress"], "three", "{source}");
+    let directory = case.content("/etc/ssh").await;
+    assert!(directory.as_deref().is_some_and(|it| it.starts_with("<unseen:")), "{directory:?}");
+    assert!(case.content("/etc/ssh/sshd_config").await.is_some(), "nobody knows");
+}
+
+#[tokio::test]
+async fn what_is_let_go_while_it_comes_is_not_recorded() {
+    let (case, place, _) = golden().await;
+    let file = place.path().join("web.raw");
+    stored(&file, 8080, &[]);
+    case.world.shelf.put("web", "two", &file);
+    let (comes, has_come) = tokio::sync::oneshot::channel();
+    let (go_on, may_go_on) = tokio::sync::oneshot::channel();
+    *case.world.shelf.gate.lock().unwrap() = Some((comes, may_go_on));
+
+    let let_go = async {
+        has_come.await.unwrap();
+        let (by, name) = (&case.world.admin, "golden".parse().unwrap());
+        case.world.store.remove_source(by, case.ci, name).await.unwrap();
+        go_on.send(()).unwrap();
+    };
+    tokio::join!(case.look(QUARTER), let_go);
+
+    assert_eq!(case.versions("/etc/app.ini").await.len(), 1);
+}
+
 #[tokio::test]
 async fn images_of_stores_are_named_by_the_provider_alone() {
     let mut case = Case::new().await;
@@ -468,10 +579,15 @@ fn disk_with(file: &Path, port: u16, more: &[(&str, &str)]) {
     for (name, content) in more {
         std::fs::write(root.join("etc").join(name), content).unwrap();
     }
+    made(&root, file);
+}
+
+/// In place of the file, a disk with what lies in a directory.
+fn made(root: &Path, file: &Path) {
     std::fs::remove_file(file).unwrap();
     let made = Command::new("mke2fs")
         .args(["-q", "-t", "ext4", "-E", "root_owner=0:0", "-d"])
-        .args([root.as_path(), file])
+        .args([root, file])
         .arg("16M")
         .output()
         .unwrap();

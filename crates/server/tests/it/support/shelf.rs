@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use tokio::sync::oneshot;
+
 use server::{FetchedImage, ImageStores, StoredImage};
 
 /// An image with its version; without one, what stands in the way.
@@ -14,6 +16,10 @@ type Shelved = (Result<String, String>, PathBuf);
 pub(crate) struct Shelf {
     images: Mutex<BTreeMap<String, Shelved>>,
     pub(crate) fetched: AtomicUsize,
+    /// Why what comes is found to be no image, once it is there.
+    pub(crate) unfit: Mutex<Option<String>>,
+    /// Told once an image comes, which then waits until it may go on.
+    pub(crate) gate: Mutex<Option<(oneshot::Sender<()>, oneshot::Receiver<()>)>>,
     /// Files that were handed out.
     pub(crate) handed: Mutex<Vec<PathBuf>>,
 }
@@ -60,9 +66,15 @@ impl ImageStores for Shelf {
             return Ok(None);
         }
         self.fetched.fetch_add(1, Ordering::SeqCst);
+        if let Some((comes, may_go_on)) = self.gate.lock().unwrap().take() {
+            comes.send(()).unwrap();
+            may_go_on.blocking_recv().unwrap();
+        }
         let copy = tempfile::NamedTempFile::new().unwrap();
         std::fs::copy(&file, copy.path()).unwrap();
         self.handed.lock().unwrap().push(copy.path().to_owned());
-        Ok(Some(FetchedImage { version, file: Box::new(copy) }))
+        let file: Box<dyn AsRef<Path> + Send> = Box::new(copy);
+        let unfit = self.unfit.lock().unwrap().clone();
+        Ok(Some(FetchedImage { version, file: unfit.map_or(Ok(file), Err) }))
     }
 }
