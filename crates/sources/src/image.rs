@@ -1,6 +1,6 @@
 //! Files below `/etc` of an image that does not run.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
 use domain::configuration::secret::FingerprintKey;
@@ -39,15 +39,27 @@ pub fn look(image: &Path, key: &FingerprintKey) -> Result<Vec<Document>, SourceE
         return Err(unreadable(format!("it is no disk image, but {}", target.kind())));
     }
     let names = Names::read(target.files());
-    let mut documents = Vec::new();
+    let mut documents: Vec<Document> = Vec::new();
+    // A directory is met, and met again where what is in it cannot be read.
+    let mut directories = HashMap::new();
     let (mut bytes, mut is_full) = (0, false);
     let mut meet = |met: Met<'_>| {
         if let MetKind::File(content) = met.kind {
             bytes += content.len();
         }
+        let again = match met.kind {
+            MetKind::Directory => {
+                directories.insert(met.path.to_owned(), documents.len());
+                None
+            }
+            MetKind::Unread(_) => directories.get(met.path).copied(),
+            _ => None,
+        };
         is_full |= documents.len() >= MOST_FILES || bytes > MOST_BYTES;
-        if !is_full {
-            documents.push(document(&met, &names, key));
+        match again.and_then(|place| documents.get_mut(place)) {
+            Some(directory) => *directory = document(&met, &names, key),
+            None if is_full => {}
+            None => documents.push(document(&met, &names, key)),
         }
     };
     target.walk_below(BASE, LARGEST, &mut meet).map_err(|error| unreadable(error.to_string()))?;

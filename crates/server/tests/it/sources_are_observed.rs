@@ -441,6 +441,7 @@ async fn whatever_is_wrong_with_what_came_it_does_not_come_again() {
     // Names that nobody can tell apart where they are shown.
     let root = place.path().join("root");
     std::fs::create_dir_all(root.join("etc")).unwrap();
+    std::fs::write(root.join("etc/os-release"), "ID=debian\nVERSION_ID=12\n").unwrap();
     for name in [b"a\xff", b"a\xfe"] {
         std::fs::write(root.join("etc").join(std::ffi::OsStr::from_bytes(name)), "b\n").unwrap();
     }
@@ -471,6 +472,7 @@ async fn what_lies_below_what_cannot_be_read_is_not_gone() {
     let (mut case, place, _) = golden().await;
     let root = place.path().join("root");
     std::fs::create_dir_all(root.join("etc/ssh")).unwrap();
+    std::fs::write(root.join("etc/os-release"), "ID=debian\nVERSION_ID=12\n").unwrap();
     std::fs::write(root.join("etc/ssh/sshd_config"), "PermitRootLogin no\n").unwrap();
     let file = place.path().join("web.raw");
     made(&root, &file);
