@@ -411,12 +411,13 @@ impl Parts {
             source: SourceKind::Image.to_string(),
             by: None,
         };
-        let mut files = Vec::with_capacity(documents.len());
-        for document in &documents {
-            files.push(told.file(path_of(document.path())?, present(document)));
-        }
+        let unreadable = |reason| Stopped::Source(SourceError::Image { reason });
+        let files = files_of(&told, &documents).map_err(unreadable)?;
         // Nobody altered anything: these bytes never were others.
-        self.record(source.ci, files, None).await?;
+        match self.record(source.ci, files, None).await {
+            Err(StoreError::Refused { reason, .. }) => return Err(unreadable(reason)),
+            recorded => recorded?,
+        }
         let progress = Some(image.content.sha256);
         Ok(SourceLooked::Seen { host_key: None, progress, untold: None, has_more: false })
     }
@@ -479,18 +480,10 @@ impl Parts {
             source: SourceKind::ImageStore.to_string(),
             by: None,
         };
-        let mut files = Vec::with_capacity(documents.len());
-        let mut there = BTreeSet::new();
-        for document in documents {
-            let path = match FilePath::new(document.path()) {
-                Ok(path) => path,
-                Err(error) => return Ok(Err(error.to_string())),
-            };
-            if !there.insert(path.clone()) {
-                return Ok(Err(format!("two of its names are shown as `{path}`")));
-            }
-            files.push(told.file(path, present(document)));
-        }
+        let files = match files_of(&told, documents) {
+            Ok(files) => files,
+            Err(reason) => return Ok(Err(reason)),
+        };
         // It took its time to come: whoever named the wrong image may have said so since.
         match self.store.source(&Actor::System, source.ci, &source.name).await {
             Ok(now) if now.version == source.version => {}
@@ -501,17 +494,17 @@ impl Parts {
         }
         let place = SourceKind::ImageStore.place(source.name.as_str());
         let known = self.known(source, &place).await?;
+        let there: BTreeSet<&FilePath> = files.iter().map(|file| &file.path).collect();
+        let unseen = documents.iter().filter(|it| it.is_unseen()).map(Document::path);
+        let unseen: BTreeSet<&str> = unseen.collect();
         // What lies below what could not be read is not gone for that.
-        let unseen = |path: &FilePath| {
-            let above = documents.iter().filter(|document| document.is_unseen());
-            above.into_iter().any(|document| {
-                let below = path.as_str().strip_prefix(document.path());
-                below.is_some_and(|below| below.starts_with('/'))
-            })
+        let is_hidden = |path: &FilePath| {
+            let path = path.as_str();
+            path.match_indices('/').any(|(end, _)| unseen.contains(&path[..end]))
         };
         let gone: Vec<NewFile> = known
             .iter()
-            .filter(|path| !there.contains(path) && !unseen(path))
+            .filter(|path| !there.contains(path) && !is_hidden(path))
             .map(|path| told.file(path.clone(), NewState::Gone))
             .collect();
         let is_seen_again = source.seen_at.is_some() || !known.is_empty();
@@ -531,6 +524,20 @@ impl Parts {
         }
         Ok(Ok(()))
     }
+}
+
+/// An image's files, or why they cannot be told.
+fn files_of(told: &Told, documents: &[Document]) -> Result<Vec<NewFile>, String> {
+    let mut files = Vec::with_capacity(documents.len());
+    let mut there = BTreeSet::new();
+    for document in documents {
+        let path = FilePath::new(document.path()).map_err(|error| error.to_string())?;
+        if !there.insert(path.clone()) {
+            return Err(format!("two of its names are shown as `{path}`"));
+        }
+        files.push(told.file(path, present(document)));
+    }
+    Ok(files)
 }
 
 /// What an image that was fetched holds, or why that cannot be read. Its file goes here, whatever became of it.

@@ -431,21 +431,12 @@ async fn golden() -> (Case, tempfile::TempDir, Value) {
 
 #[tokio::test]
 async fn whatever_is_wrong_with_what_came_it_does_not_come_again() {
-    use std::os::unix::ffi::OsStrExt as _;
-
     let (mut case, place, _) = golden().await;
     let shelf = case.world.shelf.clone();
     let fetched = || shelf.fetched.load(std::sync::atomic::Ordering::SeqCst);
     let odd = place.path().join("odd.raw");
     stored(&odd, 80, &[]);
-    // Names that nobody can tell apart where they are shown.
-    let root = place.path().join("root");
-    std::fs::create_dir_all(root.join("etc")).unwrap();
-    std::fs::write(root.join("etc/os-release"), "ID=debian\nVERSION_ID=12\n").unwrap();
-    for name in [b"a\xff", b"a\xfe"] {
-        std::fs::write(root.join("etc").join(std::ffi::OsStr::from_bytes(name)), "b\n").unwrap();
-    }
-    made(&root, &odd);
+    made(&odd_root(place.path()), &odd);
     for (number, (version, unfit, reason)) in [
         ("two", None, "the image cannot be read: two of its names are shown as `/etc/a"),
         ("three", Some("it is qcow2"), "the image cannot be read: it is qcow2"),
@@ -594,6 +585,39 @@ fn made(root: &Path, file: &Path) {
         .output()
         .unwrap();
     assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+}
+
+#[tokio::test]
+async fn an_image_whose_names_nobody_can_tell_apart_is_told_and_looked_at_later() {
+    let mut case = Case::new().await;
+    let tenant = case.world.store.ci(&case.world.admin, case.ci).await.unwrap().tenant;
+    case.token = case.world.token(tenant, Role::TenantOwner, Access::Write).await;
+    let image = case.world.image(&case.token, tenant, "odd\n").await;
+    let name = case.world.image_files().into_iter().next().unwrap();
+    let file = case.world.directory.path().join("images/sha256").join(&name[..2]).join(&name);
+    let place = tempfile::tempdir().unwrap();
+    made(&odd_root(place.path()), &file);
+    case.ci = image["ci"].as_str().unwrap().parse().unwrap();
+    case.look(SignedDuration::ZERO).await;
+
+    let (status, found) = case.ask("GET", "", None).await;
+    let source = &found["items"][0];
+    assert_eq!((status, &source["state"]), (200, &json!("unreachable")), "{found}");
+    let reason = source["reason"].as_str().unwrap();
+    assert!(reason.contains("two of its names are shown as `/etc/a"), "{reason}");
+}
+
+/// Files with names that nobody can tell apart where they are shown.
+fn odd_root(place: &Path) -> std::path::PathBuf {
+    use std::os::unix::ffi::OsStrExt as _;
+
+    let root = place.join("odd-root");
+    std::fs::create_dir_all(root.join("etc")).unwrap();
+    std::fs::write(root.join("etc/os-release"), "ID=debian\nVERSION_ID=12\n").unwrap();
+    for name in [b"a\xff", b"a\xfe"] {
+        std::fs::write(root.join("etc").join(std::ffi::OsStr::from_bytes(name)), "b\n").unwrap();
+    }
+    root
 }
 
 #[tokio::test]
