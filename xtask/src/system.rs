@@ -31,6 +31,7 @@ const NEEDED: &[(&str, &str)] = &[
         "/usr/lib/x86_64-linux-gnu/libvirt/connection-driver/libvirt_driver_qemu.so",
     ),
     ("mariadb-server", "/usr/sbin/mariadbd"),
+    ("make", "/usr/bin/make"),
     ("mmdebstrap", "/usr/bin/mmdebstrap"),
     ("mtools", "/usr/bin/mcopy"),
     ("nftables", "/usr/sbin/nft"),
