@@ -10,7 +10,7 @@ use anyhow::{Result, anyhow};
 use serde_json::Value;
 use ureq::http::{Response, Uri};
 use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, parse_pem};
-use ureq::{Body, BodyReader, SendBody};
+use ureq::{Body, BodyReader, RequestBuilder, SendBody};
 
 use super::secret::Secret;
 use crate::failure::{find, helped, usage};
@@ -136,6 +136,14 @@ impl Connection {
         &self.url
     }
 
+    /// The request with the login, where there is one.
+    fn authorised<B>(&self, request: RequestBuilder<B>) -> RequestBuilder<B> {
+        match &self.secret {
+            Some(secret) => request.header("authorization", format!("Bearer {}", secret.reveal())),
+            None => request,
+        }
+    }
+
     /// Reads what is at a path below `/api/v1`.
     pub(crate) fn get(&self, path: &str) -> Result<Value> {
         self.read(path).map(|answer| answer.body)
@@ -143,11 +151,9 @@ impl Connection {
 
     /// Reads what the server has to ask others for, which takes minutes. It is asked once.
     pub(crate) fn get_slowly(&self, path: &str) -> Result<Value> {
-        let mut request = self.agent.get(format!("{}/api/v1{path}", self.url));
-        if let Some(secret) = &self.secret {
-            request = request.header("authorization", format!("Bearer {}", secret.reveal()));
-        }
-        let response = request
+        let request = self.agent.get(format!("{}/api/v1{path}", self.url));
+        let response = self
+            .authorised(request)
             .config()
             .timeout_global(None)
             .timeout_recv_response(Some(READING))
@@ -220,10 +226,7 @@ impl Connection {
         let address = format!("{}/{path}", self.url);
         let mut again = AGAIN.iter();
         loop {
-            let mut request = self.agent.get(&address);
-            if let Some(secret) = &self.secret {
-                request = request.header("authorization", format!("Bearer {}", secret.reveal()));
-            }
+            let request = self.authorised(self.agent.get(&address));
             let read = request.call().and_then(|mut response| {
                 let status = response.status().as_u16();
                 // The library counts a body of exactly its limit as too long.
@@ -244,17 +247,15 @@ impl Connection {
     /// Sends bytes, so many of them, and gives what is answered. It may take as long as it does; only
     /// silence ends it.
     pub(crate) fn upload(&self, path: &str, mut bytes: impl Read, size: u64) -> Result<Value> {
-        let mut request = self
+        let request = self
             .agent
             .post(format!("{}/api/v1{path}", self.url))
             .header("content-type", "application/octet-stream")
             .header("content-length", size.to_string())
             // What is refused need not be sent.
             .header("expect", "100-continue");
-        if let Some(secret) = &self.secret {
-            request = request.header("authorization", format!("Bearer {}", secret.reveal()));
-        }
-        let response = request
+        let response = self
+            .authorised(request)
             .config()
             .timeout_global(None)
             .timeout_recv_response(Some(READING))
@@ -375,10 +376,8 @@ impl Connection {
 
     fn open_stream(&self, from: u64, is_resumed: bool) -> Result<BufReader<BodyReader<'static>>> {
         let address = format!("{}/api/v1/events/stream?from={from}", self.url);
-        let mut request = self.agent.get(address).header("accept", "text/event-stream");
-        if let Some(secret) = &self.secret {
-            request = request.header("authorization", format!("Bearer {}", secret.reveal()));
-        }
+        let request = self.agent.get(address).header("accept", "text/event-stream");
+        let mut request = self.authorised(request);
         if is_resumed && let Some(last) = from.checked_sub(1) {
             request = request.header("last-event-id", last.to_string());
         }

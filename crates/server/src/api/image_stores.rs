@@ -83,7 +83,8 @@ async fn images(
     Path(name): Path<String>,
 ) -> Result<Json<Listed<StoredImage>>, Problem> {
     if !app.image_stores.names().iter().any(|(known, _)| *known == name) {
-        return Err(Problem::not_found("store of images of this name"));
+        return Err(Problem::not_found("store of images of this name")
+            .help("`patchwright source stores` lists those that `up --image-stores` names"));
     }
     let mut taken = BTreeMap::new();
     for source in app.store.stored_images(&by).await? {
